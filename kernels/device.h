@@ -1,0 +1,90 @@
+// Device: THE contract of what runs work (with ops.h): memory, streams, events, copies, operations. cpu/ and plan_device.cpp
+// implement it, CUDA will. Host code reaches a device's bytes only through copy_to_device and copy_to_host.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "kernels/arena.h"
+#include "kernels/ops.h"
+#include "kernels/recorder.h"
+
+namespace longlora {
+
+enum class DeviceKind { cpu, cuda, plan };
+
+/// A queue of work in order. Streams are not ordered among each other, but by events. Handles are cheap values.
+struct Stream {
+    int index = 0;
+};
+
+/// A place in a stream's queue.
+struct Event {
+    std::uint64_t ticket = 0;
+};
+
+class Device {
+public:
+    virtual ~Device() = default;
+    Device(const Device&) = delete;
+    Device& operator=(const Device&) = delete;
+
+    virtual DeviceKind kind() const = 0;
+    /// For people: "AMD EPYC, 2 threads, AVX-512".
+    virtual std::string description() const = 0;
+    /// Whether bfloat16 is the better choice of --dtype auto here.
+    virtual bool good_at_bfloat16() const = 0;
+
+    /// Device memory and pinned host memory. Pinned tensors are host memory: host code may touch them on every device.
+    Arena& memory() { return memory_; }
+    Arena& pinned() { return pinned_; }
+    Recorder& recorder() { return recorder_; }
+
+    /// Stream 0 is the compute stream: layers, losses and optimizer run there. Others are made for copies and communicators.
+    static Stream compute_stream() { return {0}; }
+    virtual Stream make_stream() = 0;
+    /// An event behind all work queued on the stream so far.
+    virtual Event record(Stream stream) = 0;
+    /// Work queued on the stream from now on starts after the event.
+    virtual void wait(Stream stream, Event event) = 0;
+    /// The host waits until the stream is empty.
+    virtual void synchronize(Stream stream) = 0;
+
+    /// Copies equal shapes and dtypes, rows may be strided; asynchronous: the host tensor (pinned()) stays untouched until an event behind
+    /// the copy is reached. On `plan`, copy_to_host fills with zeros and copy_to_device does nothing.
+    virtual void copy_to_device(Tensor device, Tensor host, Stream stream) = 0;
+    virtual void copy_to_host(Tensor host, Tensor device, Stream stream) = 0;
+
+    /// The operations, queued on a stream.
+    Ops ops(Stream stream = compute_stream()) { return Ops(*this, backend(), stream.index); }
+
+    /// Called by the main thread between the tiles of long operations, so that messages move meanwhile (design 3). Empty = not called.
+    void set_progress(std::function<void()> progress) { progress_ = std::move(progress); }
+    void progress() const { if (progress_) progress_(); }
+
+protected:
+    Device(std::byte* memory, std::int64_t memory_bytes, std::byte* pinned, std::int64_t pinned_bytes)
+        : memory_(memory, memory_bytes, "device memory"), pinned_(pinned, pinned_bytes, "pinned host memory") {}
+    /// nullptr: operations are checked and recorded but not run (plan).
+    virtual OpsBackend* backend() = 0;
+
+private:
+    Arena memory_, pinned_;
+    Recorder recorder_;
+    std::function<void()> progress_;
+};
+
+/// memory_bytes: what the arena may use at most; 0 = the machine's (or container's) memory.
+struct DeviceOptions {
+    std::int64_t memory_bytes = 0;
+    int num_threads = 0;        ///< 0 = OpenMP's own choice
+    std::string instruction_set;  ///< "" = the best that this processor has; "avx2" or "avx512" to ask for less (tests)
+};
+
+std::unique_ptr<Device> make_cpu_device(const DeviceOptions& options = {});
+/// Computes nothing: memory is reserved, inaccessible address space, so any touch by host code ends the process (SIGSEGV).
+std::unique_ptr<Device> make_plan_device(const DeviceOptions& options = {});
+
+}  // namespace longlora
