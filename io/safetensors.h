@@ -1,0 +1,98 @@
+// Reading (memory-mapped) and writing (streamed, renamed when whole) of safetensors files and of Hugging Face folders of them.
+// It knows names, types and shapes, not what the tensors mean (src/model/weights does).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+#include "io/file.h"
+
+namespace longlora {
+
+/// A read-only view into a mapped file (or an aligned copy of it); valid while its SafetensorsFile lives.
+struct HostTensor {
+    DType dtype = DType::float32;
+    Shape shape;
+    const std::byte* bytes = nullptr;  // aligned to its type
+    std::int64_t count() const { return shape.count(); }
+    std::int64_t size_bytes() const { return count() * size_of(dtype); }
+};
+
+class SafetensorsFile {
+public:
+    /// Maps the file and checks the whole header: length, types, offsets in range, no overlap and no hole, shape * size == bytes, no name twice.
+    explicit SafetensorsFile(const std::string& path);
+    ~SafetensorsFile();
+    SafetensorsFile(SafetensorsFile&&) noexcept;
+
+    const std::string& path() const { return map_.path(); }
+    std::vector<std::string> names() const;
+    bool has(const std::string& name) const { return entries_.count(name) != 0; }
+    /// Nothing if there is none; an Error if its type (F8 ...) or rank (over 4) is not one of ours. Thread-safe.
+    std::optional<HostTensor> find(const std::string& name) const;
+    /// The texts of __metadata__.
+    const std::map<std::string, std::string>& metadata() const { return metadata_; }
+
+private:
+    struct Entry {
+        std::string type;
+        std::vector<std::int64_t> shape;
+        std::int64_t begin = 0, end = 0;  // bytes after the header
+    };
+    struct Copies;
+    void read_header();
+    void check_layout() const;
+    MappedFile map_;
+    std::int64_t data_begin_ = 0;
+    std::map<std::string, Entry> entries_;
+    std::map<std::string, std::string> metadata_;
+    std::unique_ptr<Copies> copies_;  // of tensors that lie misaligned in the file
+};
+
+/// All tensors of a model: one file, or a folder with model.safetensors or model.safetensors.index.json and its shards.
+class SafetensorsFolder {
+public:
+    /// `path` is a folder or one file (such as adapter_model.safetensors).
+    explicit SafetensorsFolder(const std::string& path);
+
+    const std::string& path() const { return path_; }
+    std::vector<std::string> names() const;  // sorted
+    bool has(const std::string& name) const { return file_index_.count(name) != 0; }
+    std::optional<HostTensor> find(const std::string& name) const;
+    /// find(), or an Error that names the folder and the tensor.
+    HostTensor get(const std::string& name) const;
+    /// Path of the file that holds the tensor; empty if there is none.
+    std::string file_of(const std::string& name) const;
+    const std::vector<SafetensorsFile>& files() const { return files_; }
+
+private:
+    std::string path_;
+    std::vector<SafetensorsFile> files_;
+    std::map<std::string, std::size_t> file_index_;
+};
+
+/// A tensor to be written. `fill` puts all its bytes to the given memory when its turn comes, so only one tensor is in memory at a time.
+struct TensorToWrite {
+    std::string name;
+    DType dtype = DType::float32;
+    Shape shape;
+    std::function<void(std::byte* out)> fill;
+    std::int64_t size_bytes() const { return shape.count() * size_of(dtype); }
+};
+
+/// One file, metadata {"format": "pt"}: PATH.partial, fsync, rename.
+void write_safetensors(const std::string& path, const std::vector<TensorToWrite>& tensors);
+
+/// model.safetensors, or model-0000i-of-0000n.safetensors with model.safetensors.index.json when they are more than `max_shard_bytes` together.
+/// Returns the names of the files written.
+std::vector<std::string> write_safetensors_folder(const std::string& folder, const std::vector<TensorToWrite>& tensors,
+                                                  std::int64_t max_shard_bytes = 5'000'000'000);
+
+}  // namespace longlora
