@@ -1,0 +1,76 @@
+// Communicator: bulk device data among the ranks of one mesh axis. Implementations: mpi, plan; NCCL will be the third.
+// Floating-point sums are ours: the transport only moves data, sums are made in rank order, so same mesh = same bits (design 5).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "dist/host_group.h"
+#include "dist/mesh.h"
+#include "kernels/device.h"
+
+namespace longlora::dist {
+
+/// What went over the wire from this rank (a rank's own part is not counted).
+struct Traffic {
+    std::int64_t bytes = 0, messages = 0;
+};
+
+/// A communication under way. Its tensors may be read, reused or released only after finish().
+/// finish() makes `stream` wait for it (on the CPU: completes it). A Request must be finished; dropping one unfinished is a bug (ensure).
+class Request {
+public:
+    Request() = default;
+    explicit Request(std::function<void(Stream)> finish) : finish_(std::move(finish)) {}
+    Request(Request&& other) noexcept : finish_(std::exchange(other.finish_, nullptr)) {}
+    Request& operator=(Request&& other) noexcept;
+    ~Request();
+    void finish(Stream stream = Device::compute_stream());
+    bool pending() const { return static_cast<bool>(finish_); }
+
+private:
+    std::function<void(Stream)> finish_;
+};
+
+struct Send { int peer; Tensor data; };
+struct Receive { int peer; Tensor data; };
+
+class Communicator {
+public:
+    virtual ~Communicator() = default;
+    Communicator(const Communicator&) = delete;
+    Communicator& operator=(const Communicator&) = delete;
+    int rank() const { return rank_; }
+    int size() const { return size_; }
+    const Traffic& traffic() const { return traffic_; }
+
+    /// All calls start after the work queued on `stream` and return at once. Tensors are contiguous device tensors.
+    /// whole (n elements, any type): rank r's elements shard_of(n, r, size) come to every rank; this rank's own are in their place already.
+    virtual Request all_gather(Tensor whole, Stream stream) = 0;
+    /// shard (float32, shard_of(n, rank, size).count) = sum over ranks, in rank order, of their `whole` (float32, n). `shard` may be whole's own part.
+    virtual Request reduce_scatter(Tensor shard, Tensor whole, Stream stream) = 0;
+    /// x (float32 or float64) = sum over ranks in rank order; the same bits on every rank.
+    virtual Request all_reduce(Tensor x, Stream stream) = 0;
+    virtual Request broadcast(Tensor x, int root, Stream stream) = 0;
+    /// All sends and receives at once; between two ranks they match in order.
+    virtual Request exchange(const std::vector<Send>& sends, const std::vector<Receive>& receives, Stream stream) = 0;
+    /// Lets messages move; cheap. Bound to Device::set_progress.
+    virtual void progress() = 0;
+
+protected:
+    Communicator(int rank, int size) : rank_(rank), size_(size) {}
+    Traffic traffic_;
+
+private:
+    int rank_, size_;
+};
+
+/// Over MPI with CPU tensors. `comm` is duplicated. Collective over comm. max_message: elements or bytes a single MPI call may carry
+/// (2^31 - 1; tests lower it), longer ones are split.
+std::unique_ptr<Communicator> make_mpi_communicator(Device& device, MPI_Comm comm, std::int64_t max_message = 2147483647);
+/// Moves nothing and counts the same traffic as mpi would for rank `rank` of `size`.
+std::unique_ptr<Communicator> make_plan_communicator(Device& device, int rank, int size);
+
+}  // namespace longlora::dist

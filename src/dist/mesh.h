@@ -1,0 +1,42 @@
+// Mesh: ranks as pipeline x data x sequence, sequence fastest (neighbours share a node). Pure arithmetic; no communication.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace longlora::dist {
+
+struct MeshShape {
+    int pipeline = 1, data = 1, sequence = 1;
+    constexpr int num_ranks() const { return pipeline * data * sequence; }
+    bool operator==(const MeshShape&) const = default;
+};
+
+struct MeshCoordinate {
+    int pipeline = 0, data = 0, sequence = 0;
+    bool operator==(const MeshCoordinate&) const = default;
+};
+
+constexpr MeshCoordinate coordinate_of(MeshShape shape, int rank) {
+    return {rank / (shape.data * shape.sequence), rank / shape.sequence % shape.data, rank % shape.sequence};
+}
+constexpr int rank_of(MeshShape shape, MeshCoordinate at) { return (at.pipeline * shape.data + at.data) * shape.sequence + at.sequence; }
+
+/// Part of a flat or leading dimension.
+struct Shard {
+    std::int64_t begin = 0, count = 0;
+};
+
+/// Equal chunks of ceil(total / parts), the last ones shorter or empty.
+constexpr Shard shard_of(std::int64_t total, int part, int parts) {
+    const std::int64_t chunk = (total + parts - 1) / parts, begin = std::min(total, chunk * part);
+    return {begin, std::min(chunk, total - begin)};
+}
+
+/// Floor or ceil of total / parts each: how sequences of a global batch are dealt to data ranks. Parts may be empty.
+constexpr Shard deal_of(std::int64_t total, int part, int parts) {
+    const std::int64_t begin = total * part / parts;
+    return {begin, total * (part + 1) / parts - begin};
+}
+
+}  // namespace longlora::dist
