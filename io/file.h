@@ -17,6 +17,8 @@ public:
     static FileHandle open_read(const std::string& path);
     /// For reading and writing; the file must exist.
     static FileHandle open_write(const std::string& path);
+    /// For sync only.
+    static FileHandle open_folder(const std::string& path);
     /// Creates the file or empties it.
     static FileHandle create(const std::string& path);
     FileHandle(FileHandle&& other) noexcept : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)) {}

@@ -1,0 +1,196 @@
+// POSIX behind io/file.h: every call is checked once, interrupted calls are repeated, short transfers are continued.
+#include "io/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+
+#include "core/error.h"
+
+namespace longlora {
+
+namespace {
+
+[[noreturn]] void fail_system(const std::string& what, const std::string& path, int error) {
+    fail(text("cannot ", what, " ", path, ": ", std::strerror(error)));
+}
+
+int open_file(const std::string& path, int flags, const char* what) {
+    int fd;
+    do fd = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
+    while (fd < 0 && errno == EINTR);
+    if (fd < 0) fail_system(what, path, errno);
+    return fd;
+}
+
+/// One transfer of at most 1 GiB: Linux moves no more at once anyway.
+constexpr std::int64_t kMostAtOnce = std::int64_t{1} << 30;
+
+}  // namespace
+
+FileHandle FileHandle::open_read(const std::string& path) {
+    FileHandle file(path, open_file(path, O_RDONLY, "open"));
+    require(!is_folder(path), "cannot read ", path, ": it is a folder");
+    return file;
+}
+FileHandle FileHandle::open_folder(const std::string& path) { return FileHandle(path, open_file(path, O_RDONLY | O_DIRECTORY, "open")); }
+FileHandle FileHandle::open_write(const std::string& path) { return FileHandle(path, open_file(path, O_RDWR, "open for writing")); }
+FileHandle FileHandle::create(const std::string& path) { return FileHandle(path, open_file(path, O_RDWR | O_CREAT | O_TRUNC, "create")); }
+
+FileHandle& FileHandle::operator=(FileHandle&& other) noexcept {
+    std::swap(path_, other.path_);
+    std::swap(fd_, other.fd_);
+    return *this;
+}
+
+FileHandle::~FileHandle() {
+    if (fd_ >= 0 && ::close(fd_) != 0) std::fprintf(stderr, "warning: closing %s: %s\n", path_.c_str(), std::strerror(errno));
+}
+
+std::int64_t FileHandle::size() const {
+    struct stat status;
+    if (::fstat(fd_, &status) != 0) fail_system("find the size of", path_, errno);
+    return status.st_size;
+}
+
+std::int64_t FileHandle::read_some(void* out, std::int64_t bytes, std::int64_t offset) const {
+    std::int64_t done = 0;
+    while (done < bytes) {
+        const ssize_t n = ::pread(fd_, static_cast<char*>(out) + done, static_cast<std::size_t>(std::min(bytes - done, kMostAtOnce)), offset + done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) fail_system("read", path_, errno);
+        if (n == 0) break;
+        done += n;
+    }
+    return done;
+}
+
+void FileHandle::read_at(void* out, std::int64_t bytes, std::int64_t offset) const {
+    const std::int64_t n = read_some(out, bytes, offset);
+    require(n == bytes, path_, " is cut short: it ends at byte ", offset + n, " where ", bytes - n, " more are expected");
+}
+
+void FileHandle::write_at(const void* data, std::int64_t bytes, std::int64_t offset) const {
+    std::int64_t done = 0;
+    while (done < bytes) {
+        const ssize_t n = ::pwrite(fd_, static_cast<const char*>(data) + done, static_cast<std::size_t>(std::min(bytes - done, kMostAtOnce)), offset + done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) fail_system("write", path_, errno);
+        done += n;
+    }
+}
+
+void FileHandle::reserve(std::int64_t bytes) const {
+    if (bytes <= 0) return;
+    int result;
+    do result = ::fallocate(fd_, 0, 0, bytes);
+    while (result != 0 && errno == EINTR);
+    if (result == 0) return;
+    if (errno != EOPNOTSUPP && errno != ENOSYS) fail_system(text("reserve ", bytes, " bytes for"), path_, errno);
+    struct statvfs free_space;
+    if (::fstatvfs(fd_, &free_space) == 0) {
+        const auto free_bytes = static_cast<std::int64_t>(free_space.f_bavail) * static_cast<std::int64_t>(free_space.f_frsize);
+        if (free_bytes + size() < bytes) fail_system(text("reserve ", bytes, " bytes for"), path_, ENOSPC);
+    }
+    if (size() < bytes) truncate(bytes);
+}
+
+void FileHandle::truncate(std::int64_t bytes) const {
+    if (::ftruncate(fd_, bytes) != 0) fail_system("set the size of", path_, errno);
+}
+
+void FileHandle::sync() const {
+    if (::fsync(fd_) != 0) fail_system("write to disk", path_, errno);
+}
+
+MappedFile::MappedFile(const std::string& path) : path_(path) {
+    const FileHandle file = FileHandle::open_read(path);
+    size_ = file.size();
+    if (size_ == 0) return;
+    void* address = ::mmap(nullptr, static_cast<std::size_t>(size_), PROT_READ, MAP_PRIVATE, file.fd(), 0);
+    if (address == MAP_FAILED) fail_system("map", path, errno);
+    data_ = static_cast<const std::byte*>(address);
+}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+    std::swap(path_, other.path_);
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+}
+
+MappedFile::~MappedFile() {
+    if (data_) ::munmap(const_cast<std::byte*>(data_), static_cast<std::size_t>(size_));
+}
+
+std::string read_text_file(const std::string& path) {
+    const FileHandle file = FileHandle::open_read(path);
+    std::string content;
+    std::int64_t offset = 0;
+    for (;;) {  // by pieces: the size of files in /proc is 0
+        content.resize(static_cast<std::size_t>(offset) + (1 << 16));
+        const std::int64_t n = file.read_some(content.data() + offset, 1 << 16, offset);
+        offset += n;
+        if (n < (1 << 16)) break;
+    }
+    content.resize(static_cast<std::size_t>(offset));
+    return content;
+}
+
+void write_text_file(const std::string& path, std::string_view content) {
+    const std::string partial = path + ".partial";
+    try {
+        const FileHandle file = FileHandle::create(partial);
+        file.write_at(content.data(), static_cast<std::int64_t>(content.size()), 0);
+        file.sync();
+    } catch (const Error&) {
+        ::unlink(partial.c_str());
+        throw;
+    }
+    rename_file(partial, path);
+}
+
+void rename_file(const std::string& from, const std::string& to) {
+    if (::rename(from.c_str(), to.c_str()) != 0) fail(text("cannot rename ", from, " to ", to, ": ", std::strerror(errno)));
+    sync_folder(folder_of(to));
+}
+
+void remove_file(const std::string& path) {
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT) fail_system("remove", path, errno);
+}
+
+bool file_exists(const std::string& path) {
+    struct stat status;
+    return ::stat(path.c_str(), &status) == 0;
+}
+
+bool is_folder(const std::string& path) {
+    struct stat status;
+    return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+void create_folders(const std::string& path) {
+    std::error_code error;
+    std::filesystem::create_directories(path, error);
+    require(!error && is_folder(path), "cannot create the folder ", path, ": ", error ? error.message() : "a file of this name exists");
+}
+
+std::string folder_of(const std::string& path) {
+    const std::string parent = std::filesystem::path(path).parent_path().string();
+    return parent.empty() ? "." : parent;
+}
+
+void sync_folder(const std::string& folder) {
+    const FileHandle handle = FileHandle::open_folder(folder);
+    if (::fsync(handle.fd()) != 0 && errno != EINVAL) fail_system("write to disk", folder, errno);  // EINVAL: the file system does not sync folders
+}
+
+}  // namespace longlora
