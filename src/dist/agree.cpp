@@ -1,0 +1,49 @@
+// agree: one gather of exit codes; only if a rank failed, its sentence follows. So the good path costs one small message.
+#include "dist/agree.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "dist/mpi_check.h"
+
+namespace longlora::dist {
+
+namespace {
+
+constexpr int kFine = -1;   // no exit code
+
+struct Outcome {
+    int code = kFine;
+    std::string sentence;
+};
+
+Outcome outcome_of(const std::function<void()>& work) {
+    try {
+        work();
+        return {};
+    } catch (const Error& error) {
+        return {static_cast<int>(error.code), error.what()};
+    } catch (const std::exception& error) {
+        return {static_cast<int>(ExitCode::internal), error.what()};
+    } catch (...) {
+        return {static_cast<int>(ExitCode::internal), "internal: an exception of unknown type"};
+    }
+}
+
+}  // namespace
+
+void agree(const HostGroup& group, const std::function<void()>& work) {
+    const Outcome mine = outcome_of(work);
+    std::vector<int> codes(static_cast<std::size_t>(group.size()));
+    check_mpi(MPI_Allgather(&mine.code, 1, MPI_INT, codes.data(), 1, MPI_INT, group.handle()), "MPI_Allgather", group.rank());
+    const auto failed = std::find_if(codes.begin(), codes.end(), [](int code) { return code != kFine; });
+    if (failed == codes.end()) return;
+    const int rank = static_cast<int>(failed - codes.begin());
+    std::string sentence = group.broadcast(mine.sentence, rank);
+    if (group.size() > 1) sentence += text(" (on rank ", rank, ")");
+    throw Error(sentence, static_cast<ExitCode>(*failed));
+}
+
+}  // namespace longlora::dist
