@@ -1,0 +1,74 @@
+// The one list of parameters: name, shape, unit, group, whether trained. Loading, saving, counting, sharding and the optimizer all walk it.
+// No memory here; that is weights.h. Names are Hugging Face's; LoRA's are PROJECTION.lora_A.weight and .lora_B.weight.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+#include "model/config.h"
+
+namespace longlora {
+
+enum class Method { longlora, lora, full };
+Method method_of(const std::string& name);
+std::string_view name_of(Method method);
+
+/// Decides the learning rate and what is trained.
+enum class ParameterGroup : std::uint8_t { weight, embedding, norm, lora };
+
+/// The seven projections of a layer, in the order of a forward pass.
+enum class Projection : std::uint8_t { q, k, v, o, gate, up, down };
+constexpr int kNumProjections = 7;
+constexpr std::string_view name_of(Projection p) {
+    constexpr std::string_view names[] = {"q", "k", "v", "o", "gate", "up", "down"};
+    return names[static_cast<int>(p)];
+}
+
+struct TrainableSet {
+    Method method = Method::longlora;
+    bool embedding = true, norm = true, lm_head = false;   ///< beside LoRA (`--train`)
+    std::int64_t lora_rank = 8;
+    double lora_alpha = 16;
+    std::vector<Projection> lora_targets = {Projection::q, Projection::k, Projection::v, Projection::o};
+    bool has_lora() const { return method != Method::full; }
+    bool targets(Projection p) const;
+    float lora_scale() const { return static_cast<float>(lora_alpha / static_cast<double>(lora_rank)); }
+};
+
+/// Nothing is trained, no LoRA: for evaluating a merged or base model.
+TrainableSet nothing_trainable();
+
+/// Parses "q,k,v,o" (also q_proj spellings) and "embed,norm,lm_head"; unknown names are refused.
+std::vector<Projection> lora_targets_of(const std::string& list);
+
+struct Parameter {
+    std::string name;
+    Shape shape;
+    ParameterGroup group = ParameterGroup::weight;
+    bool trainable = false;
+    std::int64_t unit = 0;     ///< 0: embedding, 1 .. L: layers, L+1: final norm and lm_head
+    std::int64_t offset = 0;   ///< first element in the unit's flat buffer of trainables, or of frozen ones
+};
+
+/// A unit's flat buffers: how many elements, holes between parameters (multiples of 64) included.
+struct UnitLayout {
+    std::int64_t trainable_count = 0, frozen_count = 0;
+};
+
+struct ParameterList {
+    std::vector<Parameter> parameters;   ///< in unit order
+    std::vector<UnitLayout> units;
+    const Parameter& find(const std::string& name) const;   ///< ensure()s that it exists
+    std::int64_t trainable_elements() const;                ///< without holes
+    std::int64_t total_elements() const;
+};
+
+/// All parameters of a model with its trainables. Tied: there is no lm_head.weight; the embedding is both.
+ParameterList list_parameters(const ModelConfig& config, const TrainableSet& trainables);
+
+/// "model.layers.3.self_attn.q_proj" and so on.
+std::string projection_name(std::int64_t layer, Projection p);
+
+}  // namespace longlora
