@@ -14,7 +14,7 @@ enum class ExitCode : int { done = 0, internal = 1, bad_input = 2, does_not_fit 
 
 /// A sentence for the user that names the thing and the way out. Never says "error:" itself.
 struct Error : std::runtime_error {
-    explicit Error(const std::string& sentence, ExitCode code = ExitCode::bad_input) : std::runtime_error(sentence), code(code) {}
+    explicit Error(const std::string& sentence, ExitCode exit_code = ExitCode::bad_input) : std::runtime_error(sentence), code(exit_code) {}
     ExitCode code;
 };
 

@@ -39,7 +39,8 @@ inline double random_normal(std::uint64_t seed, std::uint64_t stream, std::uint6
 
 /// Uniform integer in [0, n), n > 0; the bias of the multiplication is below n / 2^64.
 constexpr std::uint64_t random_below(std::uint64_t n, std::uint64_t seed, std::uint64_t stream, std::uint64_t index) {
-    return static_cast<std::uint64_t>((static_cast<unsigned __int128>(random_bits(seed, stream, index)) * n) >> 64);
+    __extension__ using Wide = unsigned __int128;
+    return static_cast<std::uint64_t>((static_cast<Wide>(random_bits(seed, stream, index)) * n) >> 64);
 }
 
 }  // namespace longlora

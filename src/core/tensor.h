@@ -45,7 +45,7 @@ struct Tensor {
     std::int64_t row_stride = 1;
 
     Tensor() = default;
-    Tensor(void* data, DType dtype, Shape shape) : bytes(static_cast<std::byte*>(data)), dtype(dtype), shape(shape), row_stride(shape.last()) {}
+    Tensor(void* data, DType type, Shape sizes) : bytes(static_cast<std::byte*>(data)), dtype(type), shape(sizes), row_stride(sizes.last()) {}
 
     explicit operator bool() const { return bytes != nullptr; }
     std::int64_t count() const { return shape.count(); }
