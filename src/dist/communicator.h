@@ -14,7 +14,7 @@
 
 namespace longlora::dist {
 
-/// What went over the wire from this rank (a rank's own part is not counted).
+/// What this rank sent (its own part stays where it is and is not counted).
 struct Traffic {
     std::int64_t bytes = 0, messages = 0;
 };
@@ -48,6 +48,8 @@ public:
     const Traffic& traffic() const { return traffic_; }
 
     /// All calls start after the work queued on `stream` and return at once. Tensors are contiguous device tensors.
+    /// All ranks start the calls but exchange in the same order, and finish them in the same order: a long reduce_scatter, all_reduce or
+    /// broadcast goes on inside finish(). With one rank there is nothing to do (reduce_scatter copies, unless in place).
     /// whole (n elements, any type): rank r's elements shard_of(n, r, size) come to every rank; this rank's own are in their place already.
     virtual Request all_gather(Tensor whole, Stream stream) = 0;
     /// shard (float32, shard_of(n, rank, size).count) = sum over ranks, in rank order, of their `whole` (float32, n). `shard` may be whole's own part.
@@ -55,7 +57,7 @@ public:
     /// x (float32 or float64) = sum over ranks in rank order; the same bits on every rank.
     virtual Request all_reduce(Tensor x, Stream stream) = 0;
     virtual Request broadcast(Tensor x, int root, Stream stream) = 0;
-    /// All sends and receives at once; between two ranks they match in order.
+    /// All sends and receives at once, each with another rank; between two ranks they match in order. Not collective: only those named take part.
     virtual Request exchange(const std::vector<Send>& sends, const std::vector<Receive>& receives, Stream stream) = 0;
     /// Lets messages move; cheap. Bound to Device::set_progress.
     virtual void progress() = 0;
@@ -68,10 +70,14 @@ private:
     int rank_, size_;
 };
 
-/// Over MPI with CPU tensors. `comm` is duplicated. Collective over comm. max_message: elements or bytes a single MPI call may carry
-/// (2^31 - 1; tests lower it), longer ones are split.
-std::unique_ptr<Communicator> make_mpi_communicator(Device& device, MPI_Comm comm, std::int64_t max_message = 2147483647);
-/// Moves nothing and counts the same traffic as mpi would for rank `rank` of `size`.
-std::unique_ptr<Communicator> make_plan_communicator(Device& device, int rank, int size);
+struct CommunicatorOptions {
+    std::int64_t max_message = 2147483647;            ///< bytes that a single message may carry; longer ones are split
+    std::int64_t max_workspace = std::int64_t{64} << 20;   ///< bytes of device memory (Use::exchange) that a reduce_scatter's arriving parts may take
+};
+
+/// Over MPI with CPU tensors. `comm` is duplicated. Collective over comm. The device must outlive the communicator.
+std::unique_ptr<Communicator> make_mpi_communicator(Device& device, MPI_Comm comm, const CommunicatorOptions& options = {});
+/// Moves nothing; allocates, computes and counts the same as mpi would on rank `rank` of `size`.
+std::unique_ptr<Communicator> make_plan_communicator(Device& device, int rank, int size, const CommunicatorOptions& options = {});
 
 }  // namespace longlora::dist

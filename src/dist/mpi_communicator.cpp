@@ -1,0 +1,77 @@
+// The mpi transport: non-blocking messages of bytes in CPU memory. Main thread only (MPI_THREAD_FUNNELED). It computes nothing.
+#include <map>
+
+#include "core/error.h"
+#include "dist/mpi_check.h"
+#include "dist/ordered_communicator.h"
+
+namespace longlora::dist {
+
+namespace {
+
+class MpiTransport final : public Transport {
+public:
+    MpiTransport(MPI_Comm comm, int rank) : comm_(comm), rank_(rank) {}
+    ~MpiTransport() override { release(comm_); }
+    MpiTransport(const MpiTransport&) = delete;
+    MpiTransport& operator=(const MpiTransport&) = delete;
+
+    Ticket start(const std::vector<Piece>& sends, const std::vector<Piece>& receives, int tag) override {
+        UnderWay messages{std::vector<MPI_Request>(receives.size() + sends.size(), MPI_REQUEST_NULL), {}};
+        auto request = messages.requests.begin();
+        for (const Piece& piece : receives) {   // before the sends, so that early arrivals find their place
+            messages.expected.push_back(piece.size);
+            check_mpi(MPI_Irecv(piece.bytes, piece.size, MPI_BYTE, piece.peer, tag, comm_, &*request++), "MPI_Irecv", rank_);
+        }
+        for (const Piece& piece : sends) check_mpi(MPI_Isend(piece.bytes, piece.size, MPI_BYTE, piece.peer, tag, comm_, &*request++), "MPI_Isend", rank_);
+        under_way_.emplace(++last_ticket_, std::move(messages));
+        return last_ticket_;
+    }
+
+    void finish(Ticket ticket) override {
+        const auto found = under_way_.find(ticket);
+        ensure(found != under_way_.end(), "a communication is finished once");
+        UnderWay messages = std::move(found->second);
+        under_way_.erase(found);
+        std::vector<MPI_Status> statuses(messages.requests.size());
+        const int code = MPI_Waitall(static_cast<int>(messages.requests.size()), messages.requests.data(), statuses.data());
+        if (code == MPI_ERR_IN_STATUS)
+            for (const MPI_Status& status : statuses)
+                if (status.MPI_ERROR != MPI_ERR_PENDING) check_mpi(status.MPI_ERROR, "MPI_Waitall", rank_);
+        check_mpi(code, "MPI_Waitall", rank_);
+        for (std::size_t i = 0; i < messages.expected.size(); ++i) {
+            int arrived = 0;
+            check_mpi(MPI_Get_count(&statuses[i], MPI_BYTE, &arrived), "MPI_Get_count", rank_);
+            ensure(arrived == messages.expected[i], "a message is as long as both sides expect");
+        }
+    }
+
+    /// Probing for what never comes makes MPI look at all its connections. An error shows in finish().
+    void progress() override {
+        if (under_way_.empty()) return;
+        int found = 0;
+        MPI_Iprobe(MPI_ANY_SOURCE, kNoMessageTag, comm_, &found, MPI_STATUS_IGNORE);
+    }
+
+private:
+    struct UnderWay {
+        std::vector<MPI_Request> requests;   // receives first
+        std::vector<int> expected;           // bytes of each receive
+    };
+    MPI_Comm comm_;
+    int rank_;
+    Ticket last_ticket_ = 0;
+    std::map<Ticket, UnderWay> under_way_;
+};
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_mpi_communicator(Device& device, MPI_Comm comm, const CommunicatorOptions& options) {
+    const MPI_Comm own = duplicate(comm);
+    int rank = 0, size = 1;
+    check_mpi(MPI_Comm_rank(own, &rank), "MPI_Comm_rank", 0);
+    check_mpi(MPI_Comm_size(own, &size), "MPI_Comm_size", rank);
+    return std::make_unique<OrderedCommunicator>(device, rank, size, options, std::make_unique<MpiTransport>(own, rank));
+}
+
+}  // namespace longlora::dist
