@@ -1,0 +1,99 @@
+// Shapes: T tokens of the micro-batch (sequence after sequence), D hidden, H heads, K key/value heads, E head_dim.
+#include "model/attention_block.h"
+
+#include <cmath>
+
+namespace longlora {
+namespace {
+
+AttentionPlace place_of(const StepContext& context) {
+    return {context.config.head_dim, 0, 0, static_cast<float>(1 / std::sqrt(static_cast<double>(context.config.head_dim)))};
+}
+
+/// Each sequence has positions 0 .. N-1.
+void rotate(const StepContext& context, Tensor x, bool inverse) {
+    const std::int64_t n = context.context_length;
+    for (std::int64_t s = 0; s < context.num_sequences; ++s) context.ops().rotary(x.rows(s * n, n), context.cos, context.sin, context.config.head_dim, 0, inverse);
+}
+
+void make_qkv(const StepContext& context, const AttentionWeights& weights, Tensor h, AttentionSaved& saved) {
+    const auto& c = context.config;
+    const std::int64_t tokens = context.num_tokens();
+    const ArenaTensor x = context.workspace({tokens, c.hidden}), rrms = context.statistics({tokens});
+    context.ops().rmsnorm_forward(x, rrms, h, weights.norm, static_cast<float>(c.rms_norm_eps));
+    saved.q = context.activation({tokens, c.num_heads * c.head_dim});
+    saved.k = context.activation({tokens, c.num_kv_heads * c.head_dim});
+    saved.v = context.activation({tokens, c.num_kv_heads * c.head_dim});
+    linear_forward(context, saved.q, x, weights.q, Write::overwrite);
+    linear_forward(context, saved.k, x, weights.k, Write::overwrite);
+    linear_forward(context, saved.v, x, weights.v, Write::overwrite);
+    rotate(context, saved.q, false);
+    rotate(context, saved.k, false);
+}
+
+void attend(const StepContext& context, std::int64_t layer, AttentionSaved& saved) {
+    const std::int64_t n = context.context_length, heads = context.config.num_heads;
+    saved.out = context.activation(saved.q->shape);
+    saved.lse = context.statistics({heads, context.num_tokens()}, Use::activations);
+    for (std::int64_t s = 0; s < context.num_sequences; ++s)
+        context.ops().attention_forward(saved.out->rows(s * n, n), saved.lse->columns(s * n, n), saved.q->rows(s * n, n), saved.k->rows(s * n, n), saved.v->rows(s * n, n),
+                                        context.windows(s, layer), place_of(context), false);
+}
+
+void make_mid(const StepContext& context, const AttentionWeights& weights, Tensor h, AttentionSaved& saved) {
+    saved.mid = context.activation(h.shape);
+    context.ops().copy(saved.mid, h);
+    linear_forward(context, saved.mid, saved.out, weights.o, Write::accumulate);
+}
+
+}  // namespace
+
+AttentionWeights attention_weights_of(const Weights& weights, std::int64_t layer) {
+    const Parameter& norm = weights.list().find(text("model.layers.", layer, ".input_layernorm.weight"));
+    return {weights.weight(norm), weights.gradient(norm), linear_of(weights, layer, Projection::q), linear_of(weights, layer, Projection::k),
+            linear_of(weights, layer, Projection::v), linear_of(weights, layer, Projection::o)};
+}
+
+AttentionSaved attention_forward(const StepContext& context, const AttentionWeights& weights, std::int64_t layer, Tensor h, const LayerKeep& keep) {
+    AttentionSaved saved;
+    make_qkv(context, weights, h, saved);
+    attend(context, layer, saved);
+    if (!keep.qkv) saved.q.release(), saved.k.release(), saved.v.release();
+    make_mid(context, weights, h, saved);
+    if (!keep.attention) saved.out.release(), saved.lse.release();
+    return saved;
+}
+
+void attention_restore(const StepContext& context, const AttentionWeights& weights, std::int64_t layer, Tensor h, AttentionSaved& saved) {
+    if (!saved.q) make_qkv(context, weights, h, saved);
+    if (!saved.out) attend(context, layer, saved);
+    if (!saved.mid) make_mid(context, weights, h, saved);
+}
+
+void attention_backward(const StepContext& context, const AttentionWeights& weights, std::int64_t layer, Tensor d_h, Tensor h, AttentionSaved& saved) {
+    const auto& c = context.config;
+    const std::int64_t n = context.context_length, tokens = context.num_tokens();
+    Ops ops = context.ops();
+    saved.mid.release();
+    ArenaTensor d_out = context.workspace(saved.out->shape);
+    linear_backward(context, d_out, d_h, saved.out, weights.o, Write::overwrite);
+    ArenaTensor d_q = context.workspace(saved.q->shape), d_k = context.workspace(saved.k->shape), d_v = context.workspace(saved.v->shape);
+    for (Tensor d : {*d_q, *d_k, *d_v}) ops.fill(d, 0);
+    for (std::int64_t s = 0; s < context.num_sequences; ++s) {
+        const auto rows = [&](const ArenaTensor& x) { return x->rows(s * n, n); };
+        ops.attention_backward(rows(d_q), rows(d_k), rows(d_v), rows(d_out), rows(saved.out), saved.lse->columns(s * n, n), rows(saved.q), rows(saved.k), rows(saved.v),
+                               context.windows(s, layer), place_of(context));
+    }
+    d_out.release();
+    saved = {};
+    rotate(context, d_q, true);
+    rotate(context, d_k, true);
+    const ArenaTensor x = context.workspace({tokens, c.hidden}), d_x = context.workspace({tokens, c.hidden}), rrms = context.statistics({tokens});
+    ops.rmsnorm_forward(x, rrms, h, weights.norm, static_cast<float>(c.rms_norm_eps));
+    linear_backward(context, d_x, d_q, x, weights.q, Write::overwrite);
+    linear_backward(context, d_x, d_k, x, weights.k, Write::accumulate);
+    linear_backward(context, d_x, d_v, x, weights.v, Write::accumulate);
+    ops.rmsnorm_backward(d_h, weights.d_norm, d_x, h, weights.norm, rrms);
+}
+
+}  // namespace longlora

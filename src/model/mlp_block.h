@@ -1,0 +1,24 @@
+// The MLP half of a layer: out = mid + Wdown (silu(Wgate x) * (Wup x)), x = rmsnorm(mid); by tiles of tokens, so its peak does not grow
+// with the intermediate size.
+#pragma once
+
+#include "model/linear.h"
+
+namespace longlora {
+
+struct MlpWeights {
+    Tensor norm, d_norm;   ///< (D)
+    Linear gate, up, down;
+};
+MlpWeights mlp_weights_of(const Weights& weights, std::int64_t layer);
+
+/// Kept gate and up projections (T,F), or empty.
+struct MlpSaved {
+    ArenaTensor gate, up;
+};
+
+MlpSaved mlp_forward(const StepContext& context, const MlpWeights& weights, Tensor out, Tensor mid, bool keep_gate_up);
+/// d_h (T,D): on entry the gradient of out, on return that of mid. Adds to the weights' gradients. Consumes `saved`.
+void mlp_backward(const StepContext& context, const MlpWeights& weights, Tensor d_h, Tensor mid, MlpSaved& saved);
+
+}  // namespace longlora

@@ -1,0 +1,75 @@
+// Filling weights: from a model's files, or from a seed. Every random element is a pure function of (seed, parameter name, index).
+#include <cmath>
+#include <set>
+
+#include "core/random.h"
+#include "model/weights.h"
+
+namespace longlora {
+namespace {
+
+template <class Value>
+void set_each(Weights& weights, const Parameter& p, Value&& value) {
+    std::vector<float> values;
+    if (weights.device().kind() != DeviceKind::plan) {
+        values.resize(static_cast<std::size_t>(p.shape.count()));
+        for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(value(i));
+    }
+    weights.set(p, {DType::float32, p.shape, reinterpret_cast<const std::byte*>(values.data())}, "the initialisation");
+}
+
+bool is_lora_a(const Parameter& p) { return p.name.ends_with("lora_A.weight"); }
+
+/// What a model's files may hold beside its parameters: old rotary buffers, and the head of tied models.
+bool is_known_extra(const std::string& name, const ModelConfig& config) {
+    return name.ends_with("rotary_emb.inv_freq") || (config.tied && name == "lm_head.weight");
+}
+
+}  // namespace
+
+DType frozen_dtype_of(DType real, const ParameterList& list, const SafetensorsFolder& files) {
+    if (real == DType::bfloat16) return real;
+    for (const auto& p : list.parameters) {
+        if (p.trainable) continue;
+        const auto found = files.find(p.name);
+        if (found && found->dtype != DType::bfloat16) return DType::float32;
+    }
+    return DType::bfloat16;
+}
+
+void initialise_lora(Weights& weights, std::uint64_t seed) {
+    for (const auto& p : weights.list().parameters) {
+        if (p.group != ParameterGroup::lora) continue;
+        const double bound = is_lora_a(p) ? 1 / std::sqrt(static_cast<double>(p.shape.last())) : 0;
+        const std::uint64_t stream = stream_of(p.name);
+        set_each(weights, p, [&](std::size_t i) { return bound * (2 * random_uniform(seed, stream, i) - 1); });
+    }
+}
+
+void initialise_model(Weights& weights, std::uint64_t seed) {
+    const double sigma = weights.config().initializer_range;
+    for (const auto& p : weights.list().parameters) {
+        if (p.group == ParameterGroup::lora) continue;
+        const std::uint64_t stream = stream_of(p.name);
+        if (p.group == ParameterGroup::norm) set_each(weights, p, [](std::size_t) { return 1.0; });
+        else set_each(weights, p, [&](std::size_t i) { return sigma * random_normal(seed, stream, i); });
+    }
+    initialise_lora(weights, seed);
+}
+
+void load_model(Weights& weights, const SafetensorsFolder& files, std::uint64_t seed) {
+    std::set<std::string> known;
+    for (const auto& p : weights.list().parameters) {
+        if (p.group == ParameterGroup::lora) continue;
+        const auto found = files.find(p.name);
+        require(found.has_value(), "the model in ", files.path(), " lacks the tensor '", p.name, "'; its files and config.json do not belong together or are not complete");
+        weights.set(p, *found, files.file_of(p.name));
+        known.insert(p.name);
+    }
+    for (const auto& name : files.names())
+        require(known.count(name) || is_known_extra(name, weights.config()), "the model in ", files.path(), " has a tensor '", name,
+                "' that a Llama model of its config.json does not have; take a model without biases, adapters or quantisation");
+    initialise_lora(weights, seed);
+}
+
+}  // namespace longlora
