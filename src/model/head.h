@@ -1,0 +1,30 @@
+// The head: final norm, projection on the vocabulary, cross entropy; by tiles of tokens, so tokens x vocabulary never exists. Also the embedding,
+// because tied models share its table with the head.
+#pragma once
+
+#include "model/step_context.h"
+#include "model/weights.h"
+
+namespace longlora {
+
+/// Views into Weights; gradients are empty when frozen. Tied models: head and d_head are table and d_table.
+struct HeadWeights {
+    Tensor norm, d_norm;     ///< (D)
+    Tensor head, d_head;     ///< (V, D)
+    Tensor table, d_table;   ///< (V, D)
+};
+HeadWeights head_weights_of(const Weights& weights);
+
+/// h (T,D) = table rows of ids (T) int32.
+void embedding_forward(const StepContext& context, const HeadWeights& weights, Tensor h, Tensor ids);
+/// Adds to d_table; nothing to do when it is frozen.
+void embedding_backward(const StepContext& context, const HeadWeights& weights, Tensor d_h, Tensor ids);
+
+/// loss_sum (float64 scalar) += sum of the negative log likelihoods (nats) of labels (T) int32, -1 = not counted.
+void head_loss(const StepContext& context, const HeadWeights& weights, Tensor loss_sum, Tensor h, Tensor labels);
+/// The same, and d_h (T,D) = gradient of scale * sum; adds to d_norm and d_head.
+void head_loss_backward(const StepContext& context, const HeadWeights& weights, Tensor loss_sum, Tensor d_h, Tensor h, Tensor labels, float scale);
+/// logits (T,V) float32 of all rows of h: for tests and generation, not for training.
+void head_logits(const StepContext& context, const HeadWeights& weights, Tensor logits, Tensor h);
+
+}  // namespace longlora
