@@ -1,0 +1,274 @@
+// Rotary scaling in config.json: both spellings in, both out, and which factor a longer context needs (design section 5).
+// The frequencies that follow from it are model/rotary.cpp.
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "model/config_values.h"
+
+namespace longlora {
+
+namespace {
+
+// transformers' word, ours on the command line. "default" is transformers' word for none.
+struct Spelling { RopeKind kind; const char* file; const char* option; };
+constexpr Spelling kSpellings[] = {{RopeKind::none, "default", "keep"}, {RopeKind::linear, "linear", "linear"}, {RopeKind::dynamic, "dynamic", "ntk"},
+                                   {RopeKind::yarn, "yarn", "yarn"}, {RopeKind::llama3, "llama3", "llama3"}};
+
+const Spelling& spelling(RopeKind kind) {
+    return *std::find_if(std::begin(kSpellings), std::end(kSpellings), [&](const Spelling& one) { return one.kind == kind; });
+}
+
+double positive(const OrderedJson& value, const char* key, const std::string& where) {
+    const double number = real_number(value, key, where);
+    require(number > 0, where, ": ", key, " is ", shown(value), ", it must be above 0");
+    return number;
+}
+
+double theta_value(const OrderedJson& value, const std::string& where) {
+    const double theta = real_number(value, "rope_theta", where);
+    require(theta > 1 && theta < 1e30, where, ": rope_theta is ", shown(value), ", it must be above 1 and below 1e30");
+    return theta;
+}
+
+double factor_value(const OrderedJson& value, const std::string& where) {
+    const double factor = real_number(value, "factor", where);
+    require(factor >= 1 && factor <= 1e9, where, ": factor is ", shown(value), ", it must be between 1 and 1e9");
+    return factor;
+}
+
+/// original * factor in tokens; a factor that is a rounded quotient must not lose a token.
+std::int64_t covered_by(std::int64_t original, double factor) { return static_cast<std::int64_t>(static_cast<double>(original) * factor * (1 + 1e-12)); }
+
+RopeKind kind_of_block(const OrderedJson& block, const std::string& where) {
+    const OrderedJson* type = find_value(block, "rope_type");
+    if (!type) type = find_value(block, "type");
+    if (!type) {
+        require(!find_value(block, "factor"), where, " has a factor but no rope_type");
+        return RopeKind::none;
+    }
+    const std::string name = word(*type, "rope_type", where);
+    for (const Spelling& one : kSpellings)
+        if (name == one.file) return one.kind;
+    fail(text(where, ": rope_type is ", shown(*type), ", only \"default\", \"linear\", \"dynamic\", \"yarn\" and \"llama3\" are supported"));
+}
+
+void parse_yarn(const OrderedJson& block, RopeScaling& rope, const std::string& where) {
+    // As in transformers: betas and mscales that are 0 count as not given.
+    const auto given = [&](const char* key) -> std::optional<double> {
+        const OrderedJson* value = find_value(block, key);
+        if (!value) return std::nullopt;
+        const double number = real_number(*value, key, where);
+        require(number >= 0, where, ": ", key, " is ", shown(*value), ", it must not be negative");
+        return number != 0 ? std::optional(number) : std::nullopt;
+    };
+    rope.beta_fast = given("beta_fast").value_or(32);
+    rope.beta_slow = given("beta_slow").value_or(1);
+    rope.mscale = given("mscale").value_or(0);
+    rope.mscale_all_dim = given("mscale_all_dim").value_or(0);
+    if (const OrderedJson* value = find_value(block, "attention_factor")) rope.attention_factor = positive(*value, "attention_factor", where);
+    if (const OrderedJson* value = find_value(block, "truncate")) rope.truncate = truth(*value, "truncate", where);
+    require(rope.beta_fast >= rope.beta_slow, where, ": beta_fast is ", rope.beta_fast, ", below beta_slow ", rope.beta_slow);
+}
+
+void parse_llama3(const OrderedJson& block, RopeScaling& rope, const std::string& where) {
+    const OrderedJson *low = find_value(block, "low_freq_factor"), *high = find_value(block, "high_freq_factor");
+    require(low && high, where, ": ", low ? "high" : "low", "_freq_factor is missing");
+    rope.low_freq_factor = positive(*low, "low_freq_factor", where);
+    rope.high_freq_factor = positive(*high, "high_freq_factor", where);
+    require(rope.high_freq_factor > rope.low_freq_factor, where, ": high_freq_factor is ", rope.high_freq_factor, ", not above low_freq_factor ", rope.low_freq_factor);
+}
+
+/// One of rope_parameters and rope_scaling; theta is left to the caller.
+RopeScaling parse_block(const OrderedJson& json, const OrderedJson& block, std::int64_t max_positions, const std::string& where) {
+    for (const auto& [key, value] : block.items())
+        require(!value.is_object(), where, ": ", shown(key), " is an object: rotary parameters by kind of layer are not supported");
+    if (const OrderedJson* value = find_value(block, "partial_rotary_factor"))
+        require(real_number(*value, "partial_rotary_factor", where) == 1, where, ": partial_rotary_factor is ", shown(*value), ", only 1 is supported");
+    RopeScaling rope;
+    rope.kind = kind_of_block(block, where);
+    if (rope.kind == RopeKind::none) return rope;
+    // transformers computes dynamic NTK from max_position_embeddings alone. A top-level original (as we write it for linear) goes before.
+    if (rope.kind != RopeKind::dynamic)
+        for (const OrderedJson* object : {&block, &json})
+            if (const OrderedJson* value = find_value(*object, "original_max_position_embeddings"))
+                rope.original = size_value(*value, "original_max_position_embeddings", where);
+    const OrderedJson* factor = find_value(block, "factor");
+    require(factor || rope.kind == RopeKind::yarn, where, ": factor is missing");
+    if (factor) {
+        rope.factor = factor_value(*factor, where);
+    } else if (rope.original > 0) {
+        rope.factor = static_cast<double>(max_positions) / static_cast<double>(rope.original);
+        require(rope.factor >= 1, where, ": original_max_position_embeddings is ", rope.original, ", more than max_position_embeddings ", max_positions);
+    }
+    if (rope.kind == RopeKind::yarn) parse_yarn(block, rope, where);
+    if (rope.kind == RopeKind::llama3) parse_llama3(block, rope, where);
+    return rope;
+}
+
+const OrderedJson* find_block(const OrderedJson& json, const char* key, const std::string& where) {
+    const OrderedJson* block = find_value(json, key);
+    require(!block || block->is_object(), where, ": ", key, " is ", block ? shown(*block) : "", ", not an object");
+    return block && !block->empty() ? block : nullptr;
+}
+
+/// rope_theta stands at the top (transformers 4), in rope_parameters (5), or in both and agrees.
+double parse_theta(const OrderedJson& json, std::initializer_list<const OrderedJson*> blocks, const std::string& where) {
+    std::optional<double> theta;
+    const auto look = [&](const OrderedJson& object) {
+        const OrderedJson* value = find_value(object, "rope_theta");
+        if (!value) return;
+        const double found = theta_value(*value, where);
+        require(!theta || *theta == found, where, ": rope_theta is given twice, as ", *theta, " and as ", found);
+        theta = found;
+    };
+    look(json);
+    for (const OrderedJson* block : blocks)
+        if (block) look(*block);
+    return theta.value_or(10000);
+}
+
+}  // namespace
+
+std::string_view name_of(RopeKind kind) { return kind == RopeKind::none ? "none" : spelling(kind).option; }
+
+RopeScaling parse_rope(const OrderedJson& json, std::int64_t max_positions, const std::string& where) {
+    const OrderedJson* newer = find_block(json, "rope_parameters", where);
+    const OrderedJson* older = find_block(json, "rope_scaling", where);
+    RopeScaling rope;
+    if (newer) rope = parse_block(json, *newer, max_positions, where + ": rope_parameters");
+    if (older) {
+        const RopeScaling from_older = parse_block(json, *older, max_positions, where + ": rope_scaling");
+        require(!newer || rope == from_older, where, ": rope_parameters and rope_scaling disagree; remove the one that is wrong");
+        rope = from_older;
+    }
+    rope.theta = parse_theta(json, {newer, older}, where);
+    return rope;
+}
+
+std::int64_t ModelConfig::covered_positions() const {
+    return rope.kind == RopeKind::linear && rope.original == 0 ? covered_by(max_positions, rope.factor) : max_positions;
+}
+
+void write_rope(ModelConfig& config) {
+    RopeScaling& rope = config.rope;
+    OrderedJson& raw = config.raw;
+    // yarn and llama3 have the original length among their parameters. linear has not: old versions of transformers 4 refuse any third
+    // key there and 5 warns, so it stands at the top, where only we look.
+    const bool among_parameters = rope.kind == RopeKind::yarn || rope.kind == RopeKind::llama3;
+    if (among_parameters) rope.original = config.original_positions();
+    raw["max_position_embeddings"] = config.max_positions;
+    raw["rope_theta"] = rope.theta;
+    raw.erase("rope_scaling");
+    raw.erase("original_max_position_embeddings");
+    OrderedJson both = OrderedJson::object();   // what both spellings say
+    if (rope.kind != RopeKind::none) both["factor"] = rope.factor;
+    if (rope.kind == RopeKind::llama3) {
+        both["low_freq_factor"] = rope.low_freq_factor;
+        both["high_freq_factor"] = rope.high_freq_factor;
+    }
+    if (rope.kind == RopeKind::yarn) {
+        both["beta_fast"] = rope.beta_fast;
+        both["beta_slow"] = rope.beta_slow;
+        for (const auto& [key, value] : {std::pair("attention_factor", rope.attention_factor), std::pair("mscale", rope.mscale), std::pair("mscale_all_dim", rope.mscale_all_dim)})
+            if (value != 0) both[key] = value;
+        if (!rope.truncate) both["truncate"] = false;
+    }
+    if (among_parameters) both["original_max_position_embeddings"] = rope.original;
+    if (rope.kind == RopeKind::linear && rope.original != 0) raw["original_max_position_embeddings"] = rope.original;
+
+    OrderedJson newer = {{"rope_type", spelling(rope.kind).file}};
+    newer.update(both);
+    newer["rope_theta"] = rope.theta;
+    raw["rope_parameters"] = newer;
+    if (rope.kind == RopeKind::none) return;
+    OrderedJson older = {{among_parameters ? "rope_type" : "type", spelling(rope.kind).file}};  // "type" is read by every version that knows these two
+    older.update(both);
+    raw["rope_scaling"] = older;
+}
+
+namespace {
+
+/// The kind that a request means for this model; `keep` is the model's own.
+RopeKind requested_kind(const ModelConfig& config, const RopeRequest& request, bool scale_if_none) {
+    const RopeKind own = config.rope.kind;
+    if (request.kind == "keep") {
+        require(request.factor == 0, "--rope keep leaves the model's rotary scaling as it is, so --rope-factor cannot be given with it");
+        return own;
+    }
+    if (request.kind == "auto") return own == RopeKind::none && scale_if_none ? RopeKind::linear : own;
+    for (const Spelling& one : kSpellings) {
+        if (one.kind == RopeKind::none || request.kind != one.option) continue;
+        require(own == RopeKind::none || own == one.kind, "the model's rotary scaling is already ", name_of(own), ", and ", request.kind,
+                " on top of it is not defined; use --rope auto, or a model that is not extended");
+        return one.kind;
+    }
+    fail(text("--rope ", request.kind, " is not known; there are auto, keep, linear, ntk, yarn, llama3"));
+}
+
+/// Parameters of single kinds. One that the kind does not have is refused: it would be silently without effect.
+void apply_parameters(RopeScaling& rope, const RopeRequest& request) {
+    const auto set = [&](double asked, double& value, const char* name, RopeKind kind) {
+        if (asked == 0) return;
+        require(rope.kind == kind, "the rotary parameter ", name, " belongs to ", name_of(kind), ", but the scaling is ", name_of(rope.kind));
+        require(std::isfinite(asked) && asked > 0, "the rotary parameter ", name, " is ", asked, ", it must be above 0");
+        value = asked;
+    };
+    set(request.low_freq_factor, rope.low_freq_factor, "low_freq_factor", RopeKind::llama3);
+    set(request.high_freq_factor, rope.high_freq_factor, "high_freq_factor", RopeKind::llama3);
+    set(request.beta_fast, rope.beta_fast, "beta_fast", RopeKind::yarn);
+    set(request.beta_slow, rope.beta_slow, "beta_slow", RopeKind::yarn);
+    require(rope.kind != RopeKind::llama3 || rope.high_freq_factor > rope.low_freq_factor, "high_freq_factor ", rope.high_freq_factor, " is not above low_freq_factor ",
+            rope.low_freq_factor);
+    require(rope.beta_fast >= rope.beta_slow, "beta_fast ", rope.beta_fast, " is below beta_slow ", rope.beta_slow);
+}
+
+/// Sets the factor; the length before any scaling becomes explicit, and max_positions what the factor covers (at least `context`).
+void set_factor(ModelConfig& config, double factor, std::int64_t context) {
+    RopeScaling& rope = config.rope;
+    const bool shrinks = factor < rope.factor;
+    const std::int64_t original = config.original_positions(), covered = std::max(covered_by(original, factor), context);
+    require(covered <= kLargestSize, "a rotary factor of ", factor, " on ", original, " positions makes a context of ", covered, ", more than ", kLargestSize);
+    rope.factor = factor;
+    if (rope.kind == RopeKind::dynamic) return;   // computed from max_position_embeddings, which therefore stays
+    rope.original = original;
+    config.max_positions = shrinks ? covered : std::max(config.max_positions, covered);
+}
+
+/// context == 0: literally what is asked, nothing is raised.
+ModelConfig apply(const ModelConfig& config, const RopeRequest& request, std::int64_t context) {
+    require(request.factor == 0 || (request.factor >= 1 && request.factor <= 1e9), "--rope-factor is ", request.factor, ", it must be between 1 and 1e9");
+    require(request.theta == 0 || (request.theta > 1 && request.theta < 1e30), "--rope-theta is ", request.theta, ", it must be above 1 and below 1e30");
+    ModelConfig changed = config;
+    const bool beyond = context > config.covered_positions();
+    const RopeKind kind = requested_kind(config, request, beyond || request.factor != 0);
+    const bool keep = request.kind == "keep";
+    // A new kind with factor 1 would compute what no scaling computes: a context that needs none leaves the model without.
+    const bool takes_effect = kind == config.rope.kind || beyond || request.factor != 0;
+    require(takes_effect || context > 0, "--rope ", request.kind, " on a model without rotary scaling needs --rope-factor");
+    if (request.theta != 0) changed.rope.theta = request.theta;
+    if (takes_effect) {
+        changed.rope.kind = kind;
+        apply_parameters(changed.rope, request);
+    }
+    if (request.factor != 0) {
+        set_factor(changed, request.factor, 0);
+    } else if (beyond && !keep) {
+        set_factor(changed, std::max(config.rope.factor, static_cast<double>(context) / static_cast<double>(config.original_positions())), context);
+    } else if (beyond && request.theta != 0 && kind == RopeKind::none) {
+        changed.max_positions = context;   // a larger theta instead of scaling: the context is the model's all the same
+    }
+    if (changed.rope != config.rope || changed.max_positions != config.max_positions) write_rope(changed);
+    return changed;
+}
+
+}  // namespace
+
+ModelConfig extend_rope(const ModelConfig& config, const RopeRequest& request, std::int64_t context) {
+    require(context >= 1 && context <= kLargestSize, "a context of ", context, " tokens is not possible; it must be between 1 and ", kLargestSize);
+    return apply(config, request, context);
+}
+
+ModelConfig override_rope(const ModelConfig& config, const RopeRequest& request) { return apply(config, request, 0); }
+
+}  // namespace longlora
