@@ -1,0 +1,56 @@
+// The files of a run's checkpoints: names, `latest`, which is the newest good one, which may go. It does not know what is inside (checkpoint.h).
+//   RUN/checkpoints/step-00000120.h5   .../latest (the newest one's file name, for scripts)   .../*.partial (being written)   .../*.damaged, *.discarded (set aside)
+// All of it is rank 0's work unless said otherwise.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "dist/host_group.h"
+
+namespace longlora {
+
+constexpr const char* kCheckpointFormat = "longlora checkpoint";
+constexpr std::int64_t kCheckpointVersion = 1;
+
+std::string checkpoint_folder(const std::string& run);
+/// "step-00000120.h5"
+std::string checkpoint_name(std::int64_t step);
+/// The step of a file name or path; -1 if it is not a checkpoint's name.
+std::int64_t step_of_checkpoint(const std::string& path);
+
+struct CheckpointFile {
+    std::int64_t step = 0;
+    std::string path;
+};
+
+/// Whole checkpoints of a run by rising step; empty if there are none. A whole one has its final name, by construction.
+std::vector<CheckpointFile> list_checkpoints(const std::string& run);
+
+/// `run_or_file`: a checkpoint itself, or a run folder (its newest checkpoint). An Error says what is missing.
+std::string newest_checkpoint(const std::string& run_or_file);
+
+/// Every block of every tensor against its checksum; the Error names file and place.
+void verify_checkpoint(const std::string& path);
+
+struct Resumable {
+    std::string path;                 ///< empty: nothing to resume from
+    std::vector<std::string> notes;   ///< sentences for the user: damaged ones, and what was done with them
+};
+
+/// The newest checkpoint that verifies. Damaged ones before it are moved to NAME.damaged.
+Resumable find_resumable(const std::string& run);
+/// The same for all ranks: rank 0 works, everybody gets the answer or the Error.
+Resumable find_resumable(const dist::HostGroup& group, const std::string& run);
+
+/// Removes what killed savers left half-written.
+void remove_partials(const std::string& run);
+/// Going on from `step`: later checkpoints belong to a course that is given up; they move to NAME.discarded, so that `newest` means this course.
+void discard_checkpoints_after(const std::string& run, std::int64_t step);
+/// Points `latest` at a whole checkpoint.
+void set_latest(const std::string& run, const std::string& name);
+/// Deletes all but the newest `keep` (at least 1) checkpoints.
+void remove_old_checkpoints(const std::string& run, std::int64_t keep);
+
+}  // namespace longlora
