@@ -1,0 +1,58 @@
+// mmap, memory limits of cgroups v1 and v2, and row-wise host copies.
+#include "kernels/address_range.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <fstream>
+
+namespace longlora {
+
+AddressRange::AddressRange(std::int64_t bytes, Access access) {
+    constexpr std::int64_t kLeast = std::int64_t{1} << 20, kPage = std::int64_t{1} << 21;
+    const int protection = access == Access::none ? PROT_NONE : PROT_READ | PROT_WRITE;
+    for (bytes_ = std::max(bytes, kLeast); bytes_ >= kLeast; bytes_ /= 2) {
+        // One huge page more than asked for, so that the range can begin at a huge page's boundary.
+        void* place = mmap(nullptr, static_cast<std::size_t>(bytes_ + kPage), protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (place == MAP_FAILED) continue;
+        const auto address = reinterpret_cast<std::uintptr_t>(place), aligned = (address + kPage - 1) / kPage * kPage;
+        if (aligned > address) munmap(place, aligned - address);
+        begin_ = reinterpret_cast<std::byte*>(aligned);
+        const std::uintptr_t end = aligned + static_cast<std::uintptr_t>(bytes_ + 4095) / 4096 * 4096, mapped_end = address + static_cast<std::uintptr_t>(bytes_ + kPage + 4095) / 4096 * 4096;
+        if (mapped_end > end) munmap(reinterpret_cast<void*>(end), mapped_end - end);
+        if (access != Access::none) madvise(begin_, static_cast<std::size_t>(bytes_), MADV_HUGEPAGE);   // advice only: kernels without it are slower, not wrong
+        return;
+    }
+    fail("the kernel gives this process no address space; raise its limits (ulimit -v)", ExitCode::does_not_fit);
+}
+
+AddressRange::~AddressRange() { munmap(begin_, static_cast<std::size_t>(bytes_)); }
+
+std::int64_t machine_memory_bytes() {
+    std::int64_t bytes = static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+    for (const char* name : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
+        std::int64_t limit = 0;
+        std::ifstream file(name);
+        if (file >> limit && limit > 0) bytes = std::min(bytes, limit);   // "max" is not a number: no limit
+    }
+    return bytes;
+}
+
+void check_copy(const Tensor& to, const Tensor& from, const char* name) {
+    const bool fits = to.shape == from.shape && to.dtype == from.dtype && !overlap(to, from) && (to.count() == 0 || (to.bytes && from.bytes));
+    if (!fits) ensure(false, text(name, ": one shape and type, apart: ", name_of(to.dtype), to_text(to.shape), " ", name_of(from.dtype), to_text(from.shape)).c_str());
+}
+
+void copy_rows(const Tensor& to, const Tensor& from) {
+    if (to.count() == 0) return;
+    const std::int64_t size = size_of(to.dtype);
+    if (to.contiguous() && from.contiguous()) {
+        std::memcpy(to.bytes, from.bytes, static_cast<std::size_t>(to.size_bytes()));
+        return;
+    }
+    for (std::int64_t row = 0; row < to.num_rows(); ++row)
+        std::memcpy(to.bytes + row * to.row_stride * size, from.bytes + row * from.row_stride * size, static_cast<std::size_t>(to.width() * size));
+}
+
+}  // namespace longlora

@@ -1,0 +1,78 @@
+// fill, add, copy: rows of any stride, every real type to every other.
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/cpu/operations.h"
+#include "kernels/cpu/rows.h"
+
+namespace longlora::cpu {
+namespace {
+
+struct Extent {
+    std::int64_t num_rows, width;
+};
+
+/// Several tensors of one shape as one long row if all are contiguous.
+template <class... Tensors> Extent extent_of(const Tensor& first, const Tensors&... others) {
+    if ((first.contiguous() && ... && others.contiguous())) return {1, first.count()};
+    return {first.num_rows(), first.width()};
+}
+
+template <class T> void fill_with(const Tensor& x, T value) {
+    const Rows<T> rows(x);
+    const auto [num_rows, width] = extent_of(x);
+    for_pieces(num_rows, width, [&](std::int64_t row, std::int64_t begin, std::int64_t end) { std::fill(rows[row] + begin, rows[row] + end, value); });
+}
+
+}  // namespace
+
+void fill(Tensor x, float value) {
+    if (x.dtype == DType::float64) return fill_with(x, static_cast<double>(value));
+    if (x.dtype == DType::int32) return fill_with(x, static_cast<std::int32_t>(value));
+    with_type(x.dtype, [&](auto type) { fill_with(x, decltype(type)(value)); });
+}
+
+void add(Tensor y, Tensor x, float alpha) {
+    if (y.dtype == DType::float64) {
+        *y.data<double>() += static_cast<double>(alpha) * *x.data<double>();
+        return;
+    }
+    with_type(y.dtype, [&](auto y_type) { with_type(x.dtype, [&](auto x_type) {
+        using Y = decltype(y_type);
+        using X = decltype(x_type);
+        const Rows<Y> to(y);
+        const Rows<X> from(x);
+        const auto [num_rows, width] = extent_of(y, x);
+        for_pieces(num_rows, width, [&](std::int64_t row, std::int64_t begin, std::int64_t end) {
+            Y* a = to[row];
+            const X* b = from[row];
+#pragma omp simd
+            for (std::int64_t i = begin; i < end; ++i) a[i] = Y(float(a[i]) + alpha * float(b[i]));
+        });
+    }); });
+}
+
+void copy(Tensor y, Tensor x) {
+    const auto [num_rows, width] = extent_of(y, x);
+    if (y.dtype == x.dtype) {
+        const std::int64_t size = size_of(y.dtype);
+        for_pieces(num_rows, width, [&](std::int64_t row, std::int64_t begin, std::int64_t end) {
+            std::memcpy(y.bytes + (row * y.row_stride + begin) * size, x.bytes + (row * x.row_stride + begin) * size, static_cast<std::size_t>((end - begin) * size));
+        });
+        return;
+    }
+    with_type(y.dtype, [&](auto y_type) { with_type(x.dtype, [&](auto x_type) {
+        using Y = decltype(y_type);
+        using X = decltype(x_type);
+        const Rows<Y> to(y);
+        const Rows<X> from(x);
+        for_pieces(num_rows, width, [&](std::int64_t row, std::int64_t begin, std::int64_t end) {
+            Y* a = to[row];
+            const X* b = from[row];
+#pragma omp simd
+            for (std::int64_t i = begin; i < end; ++i) a[i] = Y(float(b[i]));
+        });
+    }); });
+}
+
+}  // namespace longlora::cpu

@@ -1,0 +1,24 @@
+// OnednnGemm: one product by oneDNN 2.6, all three matrices float32, or bfloat16 times bfloat16 into either. No tiles, no mixed operands; that is matmul.h.
+#pragma once
+
+#include <memory>
+
+#include "core/tensor.h"
+
+namespace longlora::cpu {
+
+class OnednnGemm {
+public:
+    OnednnGemm();
+    OnednnGemm(OnednnGemm&&) noexcept;
+    ~OnednnGemm();
+
+    /// out = alpha * op(a) op(b) + beta * out; no side is empty; beta == 0 overwrites.
+    void operator()(Tensor out, Tensor a, Tensor b, bool transpose_a, bool transpose_b, float alpha, float beta);
+
+private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace longlora::cpu

@@ -1,0 +1,31 @@
+// Rotary positions in place, a row at a time; the angles come from tables.
+#include "kernels/cpu/operations.h"
+#include "kernels/cpu/rows.h"
+#include "kernels/cpu/vector_math.h"
+
+namespace longlora::cpu {
+
+void rotary(Tensor x, Tensor cos, Tensor sin, std::int64_t head_dim, std::int64_t position_begin, bool inverse) {
+    with_type(x.dtype, [&](auto type) {
+        using T = decltype(type);
+        const Rows<T> rows(x);
+        const Rows<float> cos_rows(cos), sin_rows(sin);
+        const std::int64_t half = head_dim / 2, width = x.width();
+        const float sign = inverse ? -1.0f : 1.0f;
+#pragma omp parallel for schedule(static) if (x.count() > kParallelElements)
+        for (std::int64_t t = 0; t < x.shape[0]; ++t) {
+            const float *c = cos_rows[position_begin + t], *s = sin_rows[position_begin + t];
+            for (std::int64_t head = 0; head < width; head += head_dim) {
+                T *first = rows[t] + head, *second = first + half;
+#pragma omp simd
+                for (std::int64_t i = 0; i < half; ++i) {
+                    const float a = float(first[i]), b = float(second[i]), turn = sign * s[i];
+                    first[i] = T(a * c[i] - b * turn);
+                    second[i] = T(b * c[i] + a * turn);
+                }
+            }
+        }
+    });
+}
+
+}  // namespace longlora::cpu

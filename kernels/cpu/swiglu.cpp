@@ -1,0 +1,42 @@
+// The gated activation, element by element; outputs may be inputs, each element is read before it is written.
+#include "kernels/cpu/operations.h"
+#include "kernels/cpu/rows.h"
+#include "kernels/cpu/vector_math.h"
+
+namespace longlora::cpu {
+
+void swiglu_forward(Tensor out, Tensor gate, Tensor up) {
+    with_type(out.dtype, [&](auto type) {
+        using T = decltype(type);
+        const bool together = out.contiguous() && gate.contiguous() && up.contiguous();
+        const std::int64_t num_rows = together ? 1 : out.num_rows(), width = together ? out.count() : out.width();
+        const Rows<T> y(out), a(gate), b(up);
+        for_pieces(num_rows, width, [&](std::int64_t row, std::int64_t begin, std::int64_t end) {
+            T* to = y[row];
+            const T *x = a[row], *u = b[row];
+#pragma omp simd
+            for (std::int64_t i = begin; i < end; ++i) to[i] = T(float(x[i]) * sigmoid(float(x[i])) * float(u[i]));
+        });
+    });
+}
+
+void swiglu_backward(Tensor d_gate, Tensor d_up, Tensor d_out, Tensor gate, Tensor up) {
+    with_type(gate.dtype, [&](auto type) {
+        using T = decltype(type);
+        const bool together = d_gate.contiguous() && d_up.contiguous() && d_out.contiguous() && gate.contiguous() && up.contiguous();
+        const std::int64_t num_rows = together ? 1 : gate.num_rows(), width = together ? gate.count() : gate.width();
+        const Rows<T> dg(d_gate), du(d_up), dy(d_out), a(gate), b(up);
+        for_pieces(num_rows, width, [&](std::int64_t row, std::int64_t begin, std::int64_t end) {
+            T *to_gate = dg[row], *to_up = du[row];
+            const T *g = dy[row], *x = a[row], *u = b[row];
+#pragma omp simd
+            for (std::int64_t i = begin; i < end; ++i) {
+                const float xi = float(x[i]), gi = float(g[i]), ui = float(u[i]), s = sigmoid(xi);
+                to_gate[i] = T(gi * ui * s * (1.0f + xi * (1.0f - s)));
+                to_up[i] = T(gi * xi * s);
+            }
+        });
+    });
+}
+
+}  // namespace longlora::cpu

@@ -1,0 +1,56 @@
+// The device that computes nothing: addresses, offsets and alias checks are real, bytes are not there. Running the trainer on it gives the
+// arena's high-water mark and the recorder's FLOPs; host code that touches device memory dies here instead of on a GPU.
+#include <cstring>
+
+#include "kernels/address_range.h"
+#include "kernels/device.h"
+
+namespace longlora {
+namespace {
+
+struct PlanRanges {
+    AddressRange memory_range, pinned_range;
+};
+
+class PlanDevice : private PlanRanges, public Device {
+public:
+    explicit PlanDevice(const DeviceOptions& options)
+        : PlanRanges{{options.memory_bytes > 0 ? options.memory_bytes : kReserved, Access::none}, {kPinned, Access::read_write}},
+          Device(memory_range.begin(), memory_range.size_bytes(), pinned_range.begin(), pinned_range.size_bytes()) {}
+
+    DeviceKind kind() const override { return DeviceKind::plan; }
+    std::string description() const override { return "plan (computes nothing)"; }
+    bool good_at_bfloat16() const override { return true; }   // plan stands for any device; --dtype says otherwise
+
+    Stream make_stream() override { return {++num_streams_}; }
+    Event record(Stream) override { return {++num_events_}; }
+    void wait(Stream, Event) override {}
+    void synchronize(Stream) override {}
+
+    void copy_to_device(Tensor device, Tensor host, Stream) override {
+        check_copy(device, host, "copy_to_device");
+        recorder().add("copy_to_device", 0, static_cast<double>(device.size_bytes()));
+    }
+    void copy_to_host(Tensor host, Tensor device, Stream) override {
+        check_copy(host, device, "copy_to_host");
+        recorder().add("copy_to_host", 0, static_cast<double>(device.size_bytes()));
+        for (std::int64_t row = 0; row < host.num_rows(); ++row) {
+            const std::int64_t size = size_of(host.dtype);
+            std::memset(host.bytes + row * host.row_stride * size, 0, static_cast<std::size_t>(host.width() * size));
+        }
+    }
+
+protected:
+    OpsBackend* backend() override { return nullptr; }
+
+private:
+    static constexpr std::int64_t kReserved = std::int64_t{1} << 46, kPinned = std::int64_t{1} << 40;
+    int num_streams_ = 0;
+    std::uint64_t num_events_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Device> make_plan_device(const DeviceOptions& options) { return std::make_unique<PlanDevice>(options); }
+
+}  // namespace longlora
