@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# run.sh [--no-install] [PATTERN]: installs, builds and runs all tests (or those whose name matches PATTERN), one line per test program. The last line is
+# 'N passed, N failed', counted in test cases; the exit code is 0 when none failed. Whole output of each program: build/release/test-logs/NAME.log
+source "$(dirname "${BASH_SOURCE[0]}")/../jobs/common.sh"
+cd "$root" || exit
+install=yes
+if [ "${1:-}" = --no-install ]; then install=no; shift; fi
+pattern=${1:-.}
+
+[ $install = no ] || jobs/install.sh
+jobs/build.sh release
+
+build=build/release logs=build/release/test-logs
+rm -rf $logs && mkdir -p $logs
+export BOOST_TEST_REPORT_LEVEL=short BOOST_TEST_LOG_LEVEL=unit_scope BOOST_TEST_COLOR_OUTPUT=no
+passed=0 failed=0 skipped=() broken=()
+
+# count LOG: 'passed failed skipped' of one program. Boost.Test reports once per rank: the worst rank counts. A script may end with 'N passed, N failed'.
+count() {
+    sed -E 's/^[0-9]+: //' "$1" | awk '
+        / test cases? out of [0-9]+ / { boost = 1; total = $6; n = $1; kind = $7
+            if (kind == "passed" && (!seen || n < passed)) { passed = n; seen = 1 }
+            if (kind == "skipped" && n > skipped) skipped = n }
+        /^[0-9]+ passed, [0-9]+ failed$/ { script = 1; p = $1; f = $3 }
+        END {
+            if (boost) print passed + 0, total - passed - skipped, skipped + 0
+            else if (script) print p, f, 0
+            else print "none" }'
+}
+
+names=$(ctest --test-dir $build -N -R "$pattern" | sed -nE 's/^ *Test +#[0-9]+: //p')
+[ -n "$names" ] || fail "no test matches '$pattern'"
+for name in $names; do
+    log=$logs/$name.log began=$SECONDS code=0
+    ctest --test-dir $build -V --timeout 900 -R "^$name\$" > "$log" 2>&1 || code=1
+    read -r good bad unseen <<< "$(count "$log")"
+    if grep -qE '\*\*\*Skipped|did not run' "$log" && [ "$good" = none ]; then
+        good=0 bad=0 unseen=1
+    elif [ "$good" = none ]; then
+        good=$((1 - code)) bad=$code unseen=0
+    elif [ $code = 1 ] && [ "$bad" = 0 ]; then
+        bad=1  # it crashed, hung or left with an error after its cases
+    fi
+    state=ok
+    [ "$bad" = 0 ] || { state=FAILED; broken+=("$name"); }
+    while read -r line; do skipped+=("$name: $line"); done < <(sed -E 's/^[0-9]+: //' "$log" | grep -E '^skipped: |is skipped because' | sort -u)
+    printf '%-7s %-28s %4d passed %3d failed %3d skipped %5d s\n' $state "$name" "$good" "$bad" "$unseen" $((SECONDS - began))
+    if [ $state = FAILED ]; then
+        grep -E 'error: |fatal|Error|Timeout|terminat' "$log" | head -15 | sed 's/^/        /' || true
+        echo "        all of it: $log"
+    fi
+    passed=$((passed + good)) failed=$((failed + bad))
+done
+
+[ ${#skipped[@]} = 0 ] || printf 'skipped  %s\n' "${skipped[@]}"
+[ ${#broken[@]} = 0 ] || echo "failed in: ${broken[*]}"
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]
