@@ -80,7 +80,7 @@ private:
 struct DeviceOptions {
     std::int64_t memory_bytes = 0;
     int num_threads = 0;        ///< 0 = OpenMP's own choice
-    std::string instruction_set;  ///< "" = the best that this processor has; "avx2" or "avx512" to ask for less (tests)
+    std::string instruction_set{};   ///< "" = the best that this processor has; "avx2" or "avx512" to ask for less (tests)
 };
 
 std::unique_ptr<Device> make_cpu_device(const DeviceOptions& options = {});
