@@ -7,8 +7,9 @@ install=yes
 if [ "${1:-}" = --no-install ]; then install=no; shift; fi
 pattern=${1:-.}
 
-[ $install = no ] || jobs/install.sh
-jobs/build.sh release
+nothing_ran() { printf '%s\n0 passed, 1 failed\n' "$1"; exit 1; }
+[ $install = no ] || jobs/install.sh || nothing_ran "the installation failed"
+jobs/build.sh release || nothing_ran "the build failed"
 
 build=build/release logs=build/release/test-logs
 rm -rf $logs && mkdir -p $logs
@@ -29,7 +30,7 @@ count() {
 }
 
 names=$(ctest --test-dir $build -N -R "$pattern" | sed -nE 's/^ *Test +#[0-9]+: //p')
-[ -n "$names" ] || fail "no test matches '$pattern'"
+[ -n "$names" ] || nothing_ran "no test matches '$pattern'"
 for name in $names; do
     log=$logs/$name.log began=$SECONDS code=0
     ctest --test-dir $build -V --timeout 900 -R "^$name\$" > "$log" 2>&1 || code=1
@@ -43,10 +44,10 @@ for name in $names; do
     fi
     state=ok
     [ "$bad" = 0 ] || { state=FAILED; broken+=("$name"); }
-    while read -r line; do skipped+=("$name: $line"); done < <(sed -E 's/^[0-9]+: //' "$log" | grep -E '^skipped: |is skipped because' | sort -u)
+    while read -r line; do skipped+=("$name: ${line#skipped: }"); done < <(sed -E 's/^[0-9]+: //' "$log" | grep -E '^skipped: |is skipped because' | sort -u)
     printf '%-7s %-28s %4d passed %3d failed %3d skipped %5d s\n' $state "$name" "$good" "$bad" "$unseen" $((SECONDS - began))
     if [ $state = FAILED ]; then
-        grep -E 'error: |fatal|Error|Timeout|terminat' "$log" | head -15 | sed 's/^/        /' || true
+        grep -E 'error: |fatal|Error|Timeout|\*\*\*|[Nn]ot found' "$log" | grep -v 'Errors while running CTest' | head -15 | sed 's/^/        /' || true
         echo "        all of it: $log"
     fi
     passed=$((passed + good)) failed=$((failed + bad))
