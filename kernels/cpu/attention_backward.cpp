@@ -1,0 +1,239 @@
+// Backward attention. A task is one key/value head and one chunk of keys: it owns their dK and dV and goes over the queries that see them, of all query heads
+// of its group. dQ of a block of queries gets its parts from several chunks, always in the order of the chunks: a counter per (head, block) says whose turn it is.
+// Tasks are taken in order, so the oldest unfinished one never waits, and no sum depends on threads or timing.
+// A bfloat16 dQ would be rounded once per chunk; it is computed in a second pass instead, which owns blocks of queries.
+#include <immintrin.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <atomic>
+#include <limits>
+#include <thread>
+#include <vector>
+
+#include "kernels/cpu/attention.h"
+#include "kernels/cpu/attention_blocks.h"
+
+namespace longlora::cpu {
+
+namespace {
+
+constexpr std::int64_t kKeyChunk = 96, kQueryBlock = 96;  // multiples of every panel
+constexpr float kLog2e = 1.4426950408889634f, kInfinity = std::numeric_limits<float>::infinity();
+
+struct Call {
+    Tensor d_q, d_k, d_v, d_out, out, lse, q, k, v, delta;
+    const Windows& windows;
+    AttentionShape shape;
+    AttentionTiles tiles;
+    float scale;
+
+    std::span<const std::int32_t> first_key(std::int64_t head) const { return windows.host[head >= windows.num_plain_heads]; }
+    std::int64_t num_chunks() const { return (shape.key_end - shape.key_begin + kKeyChunk - 1) / kKeyChunk; }
+    std::int64_t num_blocks() const { return (shape.num_queries() + kQueryBlock - 1) / kQueryBlock; }
+};
+
+/// One chunk of keys: panels of k_t and v_t follow each other.
+struct KeyBuffers {
+    float *k, *k_t, *v_t, *d_k, *d_v;
+    std::int32_t* key;
+
+    static std::int64_t num_floats(const Call& c) { return 5 * kKeyChunk * c.shape.width + kKeyChunk; }
+    KeyBuffers(Scratch& scratch, const Call& c) {
+        for (float** part : {&k, &k_t, &v_t, &d_k, &d_v}) *part = scratch.floats(kKeyChunk * c.shape.width);
+        key = scratch.integers(kKeyChunk);
+    }
+};
+
+struct QueryBuffers {
+    float *q, *d_out, *d_q, *lse, *delta, *p, *ds;
+
+    static std::int64_t num_floats(const Call& c) { return 3 * kQueryBlock * c.shape.width + 2 * kQueryBlock + 2 * kQueryBlock * c.tiles.panel; }
+    QueryBuffers(Scratch& scratch, const Call& c) {
+        for (float** part : {&q, &d_out, &d_q}) *part = scratch.floats(kQueryBlock * c.shape.width);
+        lse = scratch.floats(kQueryBlock), delta = scratch.floats(kQueryBlock);
+        p = scratch.floats(kQueryBlock * c.tiles.panel), ds = scratch.floats(kQueryBlock * c.tiles.panel);
+    }
+};
+
+struct Buffers {
+    Scratch scratch;
+    KeyBuffers keys;
+    QueryBuffers queries;
+    explicit Buffers(const Call& c) : scratch(KeyBuffers::num_floats(c) + QueryBuffers::num_floats(c)), keys(scratch, c), queries(scratch, c) {}
+};
+
+/// Global tokens [begin, end).
+struct Range {
+    std::int64_t begin, end;
+};
+
+Range chunk_of(const Call& c, std::int64_t i) {
+    const std::int64_t begin = c.shape.key_begin + i * kKeyChunk;
+    return {begin, std::min(begin + kKeyChunk, c.shape.key_end)};
+}
+
+Range block_of(const Call& c, std::int64_t i) {
+    const std::int64_t begin = c.shape.query_begin + i * kQueryBlock;
+    return {begin, std::min(begin + kQueryBlock, c.shape.query_end)};
+}
+
+/// Numbers of the chunks that a block of queries sees; their keys have no gap, since every query sees itself.
+Range chunks_seen(const Call& c, std::span<const std::int32_t> first_key, Range queries) {
+    const std::int64_t begin = std::max<std::int64_t>(first_key[queries.begin], c.shape.key_begin), end = std::min(queries.end, c.shape.key_end);
+    if (begin >= end) return {0, 0};
+    return {(begin - c.shape.key_begin) / kKeyChunk, (end - 1 - c.shape.key_begin) / kKeyChunk + 1};
+}
+
+/// First of the queries [begin, end) whose first key is beyond key, or end.
+std::int64_t first_beyond(std::span<const std::int32_t> first_key, std::int64_t key, Range queries) {
+    return std::upper_bound(first_key.begin() + queries.begin, first_key.begin() + queries.end, key) - first_key.begin();
+}
+
+/// Numbers of the blocks whose queries see keys of a chunk.
+Range blocks_seeing(const Call& c, std::span<const std::int32_t> first_key, Range keys) {
+    Range queries{std::max(keys.begin, c.shape.query_begin), c.shape.query_end};
+    if (queries.begin >= queries.end) return {0, 0};
+    queries.end = first_beyond(first_key, keys.end - 1, queries);
+    if (queries.begin >= queries.end) return {0, 0};
+    return {(queries.begin - c.shape.query_begin) / kQueryBlock, (queries.end - 1 - c.shape.query_begin) / kQueryBlock + 1};
+}
+
+void load_keys(const Call& c, const KeyBuffers& b, std::int64_t kv_head, Range keys) {
+    const std::int64_t n = keys.end - keys.begin, padded = round_up(n, c.tiles.panel), w = c.shape.width, column = kv_head * c.shape.head_dim;
+    load_rows(b.d_v, c.shape, padded, c.v, keys.begin - c.shape.key_begin, n, column);  // d_v is free until the sums start
+    load_rows(b.k, c.shape, padded, c.k, keys.begin - c.shape.key_begin, n, column);
+    for (std::int64_t r = 0; r < padded; r += c.tiles.panel) {
+        transpose(b.k_t + r * w, c.tiles.panel, b.k + r * w, w, c.tiles.panel, w);
+        transpose(b.v_t + r * w, c.tiles.panel, b.d_v + r * w, w, c.tiles.panel, w);
+    }
+    std::fill_n(b.d_k, padded * w, 0.0f);
+    std::fill_n(b.d_v, padded * w, 0.0f);
+    for (std::int64_t r = 0; r < padded; ++r) b.key[r] = r < n ? static_cast<std::int32_t>(keys.begin + r) : std::numeric_limits<std::int32_t>::max();
+}
+
+void load_queries(const Call& c, const QueryBuffers& b, std::int64_t head, Range queries) {
+    const std::int64_t n = queries.end - queries.begin, row = queries.begin - c.shape.query_begin, padded = round_up(n, 8);
+    load_rows(b.q, c.shape, padded, c.q, row, n, head * c.shape.head_dim);
+    load_rows(b.d_out, c.shape, padded, c.d_out, row, n, head * c.shape.head_dim);
+    const float *lse = c.lse.data<float>() + head * c.lse.row_stride + row, *delta = c.delta.data<float>() + head * c.delta.row_stride + row;
+    for (std::int64_t r = 0; r < n; ++r) b.lse[r] = lse[r] == -kInfinity ? kInfinity : lse[r] * kLog2e;
+    std::copy_n(delta, n, b.delta);
+}
+
+/// All panels of the loaded keys against the loaded queries.
+void run_tiles(const Call& c, const Buffers& b, std::int64_t head, Range keys, Range queries, bool key_gradients, bool query_gradients) {
+    const auto first_key = c.first_key(head);
+    const std::int64_t w = c.shape.width, panel = c.tiles.panel;
+    BackwardTile t{};
+    t.q = b.queries.q, t.d_out = b.queries.d_out, t.lse = b.queries.lse, t.delta = b.queries.delta, t.p = b.queries.p, t.ds = b.queries.ds;
+    t.d_q = query_gradients ? b.queries.d_q : nullptr;
+    t.first_key = first_key.data() + queries.begin, t.token_begin = static_cast<std::int32_t>(queries.begin);
+    t.head_dim = c.shape.head_dim, t.width = w, t.score_scale = c.scale * kLog2e, t.scale = c.scale;
+    for (std::int64_t begin = keys.begin; begin < keys.end; begin += panel) {
+        const std::int64_t last = std::min(begin + panel, keys.end) - 1, at = begin - keys.begin;
+        t.lo = std::max(begin - queries.begin, std::int64_t{0});
+        t.hi = first_beyond(first_key, last, queries) - queries.begin;
+        if (t.lo >= t.hi) continue;
+        const bool whole = last + 1 == begin + panel;  // padding lanes must be hidden
+        t.full_lo = std::max(last - queries.begin, t.lo);
+        t.full_hi = whole ? std::min(first_beyond(first_key, begin, queries) - queries.begin, t.hi) : t.full_lo;
+        t.k_t = b.keys.k_t + at * w, t.v_t = b.keys.v_t + at * w, t.k = b.keys.k + at * w, t.key = b.keys.key + at;
+        t.d_k = key_gradients ? b.keys.d_k + at * w : nullptr;
+        t.d_v = key_gradients ? b.keys.d_v + at * w : nullptr;
+        c.tiles.backward(t);
+    }
+}
+
+using Turns = std::vector<std::atomic<std::int32_t>>;
+
+/// The task of the file comment. turns is null when dQ is left to the second pass.
+void run_chunk(const Call& c, const Buffers& b, std::int64_t kv_head, std::int64_t chunk, Turns* turns, const std::function<void()>* progress) {
+    const Range keys = chunk_of(c, chunk);
+    load_keys(c, b.keys, kv_head, keys);
+    for (std::int64_t head = kv_head * c.shape.group; head < (kv_head + 1) * c.shape.group; ++head) {
+        const Range blocks = blocks_seeing(c, c.first_key(head), keys);
+        for (std::int64_t i = blocks.begin; i < blocks.end; ++i) {
+            const Range queries = block_of(c, i);
+            const std::int64_t n = queries.end - queries.begin;
+            load_queries(c, b.queries, head, queries);
+            if (turns) std::fill_n(b.queries.d_q, round_up(n, 8) * c.shape.width, 0.0f);
+            run_tiles(c, b, head, keys, queries, true, turns != nullptr);
+            if (turns) {
+                auto& turn = (*turns)[head * c.num_blocks() + i];
+                const auto mine = static_cast<std::int32_t>(chunk - chunks_seen(c, c.first_key(head), queries).begin);
+                for (int spins = 0; turn.load(std::memory_order_acquire) != mine; ++spins) spins % 64 ? _mm_pause() : std::this_thread::yield();
+                add_rows(c.d_q, queries.begin - c.shape.query_begin, n, head * c.shape.head_dim, b.queries.d_q, c.shape);
+                turn.store(mine + 1, std::memory_order_release);
+            }
+            if (progress) (*progress)();
+        }
+    }
+    add_rows(c.d_k, keys.begin - c.shape.key_begin, keys.end - keys.begin, kv_head * c.shape.head_dim, b.keys.d_k, c.shape);
+    add_rows(c.d_v, keys.begin - c.shape.key_begin, keys.end - keys.begin, kv_head * c.shape.head_dim, b.keys.d_v, c.shape);
+}
+
+/// Second pass, one block of queries of one head: dQ alone.
+void run_block(const Call& c, const Buffers& b, std::int64_t head, std::int64_t block, const std::function<void()>* progress) {
+    const Range queries = block_of(c, block), chunks = chunks_seen(c, c.first_key(head), queries);
+    const std::int64_t n = queries.end - queries.begin;
+    load_queries(c, b.queries, head, queries);
+    std::fill_n(b.queries.d_q, round_up(n, 8) * c.shape.width, 0.0f);
+    for (std::int64_t i = chunks.begin; i < chunks.end; ++i) {
+        load_keys(c, b.keys, head / c.shape.group, chunk_of(c, i));
+        run_tiles(c, b, head, chunk_of(c, i), queries, false, true);
+        if (progress) (*progress)();
+    }
+    add_rows(c.d_q, queries.begin - c.shape.query_begin, n, head * c.shape.head_dim, b.queries.d_q, c.shape);
+}
+
+/// delta[h, t] = sum_e d_out * out, in eight sums.
+template <class RealOut, class RealGradient>
+void sum_products(const Call& c, std::int64_t t) {
+    const std::int64_t e = c.shape.head_dim;
+    for (std::int64_t head = 0; head < c.shape.num_heads; ++head) {
+        const RealGradient* g = c.d_out.data<RealGradient>() + t * c.d_out.row_stride + head * e;
+        const RealOut* o = c.out.data<RealOut>() + t * c.out.row_stride + head * e;
+        float sums[8] = {};
+        std::int64_t i = 0;
+        for (; i + 8 <= e; i += 8) {
+            for (int j = 0; j < 8; ++j) sums[j] += static_cast<float>(g[i + j]) * static_cast<float>(o[i + j]);
+        }
+        for (; i < e; ++i) sums[0] += static_cast<float>(g[i]) * static_cast<float>(o[i]);
+        c.delta.data<float>()[head * c.delta.row_stride + t] = ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+    }
+}
+
+void compute_delta(const Call& c, std::int64_t t) {
+    const bool wide_out = c.out.dtype == DType::float32, wide_gradient = c.d_out.dtype == DType::float32;
+    if (wide_out && wide_gradient) sum_products<float, float>(c, t);
+    else if (wide_out) sum_products<float, bf16>(c, t);
+    else if (wide_gradient) sum_products<bf16, float>(c, t);
+    else sum_products<bf16, bf16>(c, t);
+}
+
+}  // namespace
+
+void attention_backward(Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, const Windows& windows,
+                        const AttentionPlace& place, Tensor delta, InstructionSet isa, const std::function<void()>& progress) {
+    const AttentionTiles tiles = attention_tiles(isa);
+    const Call c{d_q, d_k, d_v, d_out, out, lse, q, k, v, delta, windows, attention_shape(q, k, place, tiles.lanes), tiles, place.scale};
+    const std::int64_t blocks = c.num_blocks(), chunks = c.num_chunks(), heads = c.shape.num_heads, tasks = c.shape.num_kv_heads * chunks;
+    const bool one_pass = d_q.dtype == DType::float32;
+    Turns turns(static_cast<std::size_t>(one_pass ? heads * blocks : 0));
+    std::atomic<std::int64_t> next_task{0};
+#pragma omp parallel
+    {
+        const Buffers buffers(c);
+        const auto* call_progress = omp_get_thread_num() == 0 && progress ? &progress : nullptr;
+#pragma omp for schedule(static)
+        for (std::int64_t t = 0; t < c.shape.num_queries(); ++t) compute_delta(c, t);
+        for (std::int64_t i = next_task++; i < tasks; i = next_task++) run_chunk(c, buffers, i / chunks, i % chunks, one_pass ? &turns : nullptr, call_progress);
+        if (!one_pass) {
+#pragma omp for schedule(dynamic, 1)
+            for (std::int64_t i = 0; i < heads * blocks; ++i) run_block(c, buffers, i % heads, blocks - 1 - i / heads, call_progress);
+        }
+    }
+}
+
+}  // namespace longlora::cpu
