@@ -1,0 +1,58 @@
+// One training step: gradients of the rank's sequences, their sum over data ranks, clipping, update. The page that everyone reads.
+// Not here: which sequences (data_order.h), the loop around it (trainer.h).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "dist/communicator.h"
+#include "model/model.h"
+#include "train/optimizer.h"
+
+namespace longlora {
+
+struct StepOptions {
+    std::int64_t global_batch = 64;   ///< sequences per update over all ranks
+    std::int64_t micro_batch = 1;     ///< sequences per forward on a rank
+    double clip = 1;                  ///< gradient norm; <= 0: no clipping
+    bool document_mask = false;
+    OptimizerOptions optimizer;
+};
+
+/// This rank's sequences of a step, one after another.
+struct LocalSequences {
+    std::vector<std::int32_t> tokens;                          ///< n * N
+    std::vector<std::vector<std::int64_t>> document_starts;    ///< per sequence, relative to it; read only with a document mask
+};
+
+struct StepResult {
+    double loss = 0;        ///< mean negative log likelihood (nats) over all predictions of the global batch
+    double grad_norm = 0;   ///< before clipping
+    bool finite = true;     ///< false: nothing was updated
+};
+
+/// Device scalars and host copies that a step needs; made once.
+class StepScalars {
+public:
+    explicit StepScalars(Device& device);
+    Tensor loss_sum() const { return sums_->slice(0, 1).reshaped({}); }
+    Tensor sum_squares() const { return sums_->slice(1, 1).reshaped({}); }
+    Tensor clip_scale() const { return *scale_; }
+    /// {loss_sum, sum_squares}, after everything queued so far.
+    std::pair<double, double> read() const;
+    void clear() const;
+
+private:
+    Device& device_;
+    ArenaTensor sums_, scale_, host_;
+};
+
+/// Every rank of `data` calls it, also one whose `local` is empty. step counts from 1. Each sequence has N - 1 predictions; the loss and its gradient are divided
+/// by their number in the global batch, so they do not depend on ranks or micro-batches.
+StepResult train_step(Model& model, dist::Communicator& data, const StepScalars& scalars, const LocalSequences& local, const StepOptions& options, const KeepPlan& keep,
+                      std::int64_t step, double lr_factor);
+
+/// The gradient part alone: gradients are those of the mean loss over the global batch, summed over ranks. loss_sum is global afterwards.
+void step_gradients(Model& model, dist::Communicator& data, const StepScalars& scalars, const LocalSequences& local, const StepOptions& options, const KeepPlan& keep);
+
+}  // namespace longlora
