@@ -70,15 +70,17 @@ public:
 private:
     struct Save;
     bool start(std::int64_t step, const Json& attributes);
-    void snapshot();
+    bool reserve_snapshot();
+    void take_snapshot();
     void write_in_foreground();
     void complete();
-    void commit();
+    SaveReport commit(const std::vector<std::string>& outcomes);
     const dist::HostGroup& group_;
     Weights& weights_;
     const SaverOptions options_;
     const std::vector<NamedTensor> tensors_;
-    const std::vector<TensorSlice> slices_;
+    const std::vector<Tensor> sources_;       // device tensors, in the order of tensors_
+    const std::vector<TensorSlice> slices_;   // what this rank writes
     std::unique_ptr<Save> save_;
     std::vector<SaveReport> reports_;
     SaveReport last_good_;

@@ -50,7 +50,7 @@ void remove_partials(const std::string& run);
 void discard_checkpoints_after(const std::string& run, std::int64_t step);
 /// Points `latest` at a whole checkpoint.
 void set_latest(const std::string& run, const std::string& name);
-/// Deletes all but the newest `keep` (at least 1) checkpoints.
-void remove_old_checkpoints(const std::string& run, std::int64_t keep);
+/// Deletes all but the newest `keep` (at least 1) checkpoints, and never the one of step `last_good`.
+void remove_old_checkpoints(const std::string& run, std::int64_t keep, std::int64_t last_good);
 
 }  // namespace longlora

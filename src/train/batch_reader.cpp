@@ -1,0 +1,75 @@
+// The reading thread behind train/batch_reader.h.
+#include "train/batch_reader.h"
+
+#include "core/error.h"
+
+namespace longlora {
+
+namespace {
+
+constexpr std::size_t kStepsAhead = 2;
+
+}  // namespace
+
+Batch read_batch(const DataOrder& order, std::int64_t begin, std::int64_t count) {
+    Batch batch;
+    batch.tokens.resize(static_cast<std::size_t>(count * order.context()));
+    for (std::int64_t s = 0; s < count; ++s) {
+        const Sequence sequence = order.sequence(begin + s);
+        order.file(sequence.source).read(sequence.first_token, order.context(), batch.tokens.data() + s * order.context());
+        batch.document_starts.push_back(order.document_starts(sequence));
+        batch.sequences.push_back(begin + s);
+    }
+    return batch;
+}
+
+BatchReader::BatchReader(const DataOrder& order, BatchSlice slice, std::int64_t first_step, std::int64_t last_step)
+    : order_(order), slice_(slice), last_step_(last_step), next_step_(first_step) {
+    ensure(first_step >= 1 && slice.begin >= 0 && slice.count >= 0 && slice.begin + slice.count <= slice.global_batch, "a rank's slice of a step's batch");
+    thread_ = std::thread([this, first_step] { work(first_step); });
+}
+
+BatchReader::~BatchReader() {
+    {
+        const std::lock_guard lock(mutex_);
+        stop_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+}
+
+void BatchReader::work(std::int64_t first_step) {
+    try {
+        for (std::int64_t step = first_step; step <= last_step_; ++step) {
+            {
+                std::unique_lock lock(mutex_);
+                changed_.wait(lock, [this] { return stop_ || ready_.size() < kStepsAhead; });
+                if (stop_) return;
+            }
+            Batch batch = read_batch(order_, (step - 1) * slice_.global_batch + slice_.begin, slice_.count);
+            batch.step = step;
+            const std::lock_guard lock(mutex_);
+            ready_.push_back(std::move(batch));
+            changed_.notify_all();
+        }
+    } catch (...) {
+        const std::lock_guard lock(mutex_);
+        failure_ = std::current_exception();
+        changed_.notify_all();
+    }
+}
+
+Batch BatchReader::next() {
+    ensure(next_step_ <= last_step_, "no batch is read beyond the last step");
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return failure_ || !ready_.empty(); });
+    if (ready_.empty()) std::rethrow_exception(failure_);
+    Batch batch = std::move(ready_.front());
+    ready_.pop_front();
+    ensure(batch.step == next_step_, "batches come in the order of steps");
+    ++next_step_;
+    changed_.notify_all();
+    return batch;
+}
+
+}  // namespace longlora

@@ -1,0 +1,283 @@
+// Saving checkpoints: rank 0 lays the file out, everybody writes slices, rank 0 puts the finished file in its place.
+#include "train/checkpoint.h"
+
+#include <algorithm>
+#include <atomic>
+#include <system_error>
+
+#include "core/clock.h"
+#include "core/error.h"
+#include "dist/mesh.h"
+
+namespace longlora {
+
+namespace {
+
+constexpr std::int64_t kElementsOfBlock = kChecksumBlock / 4;         // float32
+constexpr std::int64_t kWriteElements = 16 * kElementsOfBlock;        // one pwrite and its checksums
+constexpr char kFine = '+', kFailed = '-';                            // first byte of what ranks tell each other
+
+/// The device tensors of checkpoint_tensors(), flat.
+std::vector<Tensor> checkpoint_sources(const Weights& weights) {
+    ensure(weights.options().training, "only weights in training have moments to save");
+    std::vector<Tensor> sources;
+    for (int which = 0; which <= 2; ++which)
+        for (const Parameter& p : weights.list().parameters)
+            if (p.trainable) sources.push_back((which == 0 ? weights.master(p) : weights.moment(p, which)).reshaped({p.shape.count()}));
+    return sources;
+}
+
+std::int64_t elements_of(const std::vector<TensorSlice>& slices) {
+    std::int64_t n = 0;
+    for (const TensorSlice& slice : slices) n += slice.count;
+    return n;
+}
+
+}  // namespace
+
+std::vector<NamedTensor> checkpoint_tensors(const ParameterList& list) {
+    std::vector<NamedTensor> tensors;
+    for (const char* kind : {"master/", "moment1/", "moment2/"})
+        for (const Parameter& p : list.parameters)
+            if (p.trainable) tensors.push_back({kind + p.name, DType::float32, p.shape});
+    return tensors;
+}
+
+std::vector<TensorSlice> deal_slices(const std::vector<NamedTensor>& tensors, int rank, int num_ranks) {
+    std::int64_t total = 0;
+    for (const NamedTensor& tensor : tensors) total += tensor.shape.count();
+    const dist::Shard blocks = dist::deal_of((total + kElementsOfBlock - 1) / kElementsOfBlock, rank, num_ranks);
+    const std::int64_t begin = blocks.begin * kElementsOfBlock, end = std::min(total, begin + blocks.count * kElementsOfBlock);
+    std::vector<TensorSlice> slices;
+    std::int64_t at = 0;   // of the tensor's first element in the concatenation
+    for (std::size_t t = 0; t < tensors.size(); ++t) {
+        const std::int64_t n = tensors[t].shape.count(), from = std::max(begin, at), to = std::min(end, at + n);
+        if (from < to) slices.push_back({static_cast<std::int64_t>(t), from - at, to - from});
+        at += n;
+    }
+    return slices;
+}
+
+/// A save under way. The helper thread reads layout and snapshot, and writes pieces and failure before it sets done.
+struct CheckpointSaver::Save {
+    std::int64_t step = 0;
+    double begin_seconds = 0, stalled_seconds = 0;
+    NamedTensorLayout layout;
+    ArenaTensor snapshot;   // this rank's slices, one after another
+    std::vector<ChecksumPiece> pieces;
+    std::string failure;
+    std::atomic<bool> done = false;
+    std::thread helper;
+
+    /// Runs what may fail on this rank; a failure becomes a sentence.
+    template <class Work>
+    void attempt(const Work& work) noexcept {
+        try {
+            work();
+        } catch (const std::exception& error) {
+            failure = error.what();
+        }
+    }
+    /// Elements [begin, begin + count) of a tensor from host memory.
+    void write(const FileHandle& file, std::int64_t tensor, std::int64_t begin, std::int64_t count, const float* data) {
+        for (std::int64_t at = 0; at < count; at += kWriteElements)
+            write_slice(file, layout, tensor, 4 * (begin + at), data + at, 4 * std::min(kWriteElements, count - at), pieces);
+    }
+    void write_snapshot(const std::vector<TensorSlice>& slices) noexcept {
+        attempt([&] {
+            const FileHandle file = FileHandle::open_write(layout.path);
+            const float* data = snapshot->data<float>();
+            for (const TensorSlice& slice : slices) {
+                write(file, slice.tensor, slice.begin, slice.count, data);
+                data += slice.count;
+            }
+            file.sync();
+        });
+        done = true;
+    }
+};
+
+CheckpointSaver::CheckpointSaver(const dist::HostGroup& group, Weights& weights, const SaverOptions& options)
+    : group_(group), weights_(weights), options_(options), tensors_(checkpoint_tensors(weights.list())), sources_(checkpoint_sources(weights)),
+      slices_(deal_slices(tensors_, group.rank(), group.size())) {}
+
+CheckpointSaver::~CheckpointSaver() {
+    if (!save_) return;
+    if (save_->helper.joinable()) save_->helper.join();
+    if (group_.rank() == 0) save_->attempt([&] { remove_file(save_->layout.path); });
+}
+
+/// Rank 0 makes the file; everybody learns its layout, or why there is none.
+bool CheckpointSaver::start(std::int64_t step, const Json& attributes) {
+    save_ = std::make_unique<Save>();
+    save_->step = step;
+    save_->begin_seconds = now_seconds();
+    std::string answer;
+    if (group_.rank() == 0) {
+        try {
+            Json all = attributes;
+            all["step"] = step;
+            create_folders(checkpoint_folder(options_.run));
+            const std::string partial = checkpoint_folder(options_.run) + "/" + checkpoint_name(step) + ".partial";
+            answer = kFine + pack_layout(create_named_tensor_file(partial, kCheckpointFormat, kCheckpointVersion, tensors_, to_line(all)));
+        } catch (const Error& error) {
+            answer = kFailed + std::string(error.what());
+        }
+    }
+    answer = group_.broadcast(answer);
+    if (answer[0] == kFine) {
+        save_->layout = unpack_layout(answer.substr(1));
+        return true;
+    }
+    SaveReport report;
+    report.step = step;
+    report.seconds = report.stalled_seconds = now_seconds() - save_->begin_seconds;
+    report.sentence = text("the checkpoint of step ", step, " was not saved: ", answer.substr(1));
+    reports_.push_back(report);
+    save_.reset();
+    return false;
+}
+
+/// False if the snapshot is larger than allowed, or than pinned memory has room for.
+bool CheckpointSaver::reserve_snapshot() {
+    const std::int64_t n = elements_of(slices_);
+    if (4 * n > options_.max_snapshot_bytes || options_.max_snapshot_bytes <= 0) return false;
+    try {
+        save_->snapshot = weights_.device().pinned().tensor(DType::float32, {std::max<std::int64_t>(n, 1)}, Use::workspace);
+    } catch (const Error&) {
+        return false;
+    }
+    return true;
+}
+
+void CheckpointSaver::take_snapshot() {
+    std::int64_t at = 0;
+    for (const TensorSlice& slice : slices_) {
+        const Tensor source = sources_[static_cast<std::size_t>(slice.tensor)].slice(slice.begin, slice.count);
+        weights_.device().copy_to_host(save_->snapshot->slice(at, slice.count), source, Device::compute_stream());
+        at += slice.count;
+    }
+    weights_.device().synchronize(Device::compute_stream());
+}
+
+void CheckpointSaver::write_in_foreground() {
+    Save& save = *save_;
+    save.snapshot.release();
+    save.attempt([&] {
+        const std::int64_t piece = std::clamp<std::int64_t>(options_.staging_bytes / 4, 1, std::max<std::int64_t>(1, elements_of(slices_)));
+        const ArenaTensor staging = weights_.device().pinned().tensor(DType::float32, {piece}, Use::workspace);
+        const FileHandle file = FileHandle::open_write(save.layout.path);
+        for (const TensorSlice& slice : slices_) {
+            for (std::int64_t at = 0; at < slice.count; at += piece) {
+                const std::int64_t count = std::min(piece, slice.count - at);
+                weights_.device().copy_to_host(staging->slice(0, count), sources_[static_cast<std::size_t>(slice.tensor)].slice(slice.begin + at, count), Device::compute_stream());
+                weights_.device().synchronize(Device::compute_stream());
+                save.write(file, slice.tensor, slice.begin + at, count, staging->data<float>());
+            }
+        }
+        file.sync();
+    });
+    save.done = true;
+}
+
+void CheckpointSaver::begin_save(std::int64_t step, const Json& attributes) {
+    if (save_) complete();
+    if (!start(step, attributes)) return;
+    Save& save = *save_;
+    if (group_.any(!reserve_snapshot())) {
+        write_in_foreground();
+        complete();
+        return;
+    }
+    take_snapshot();
+    try {
+        save.helper = std::thread([&save, this] { save.write_snapshot(slices_); });
+    } catch (const std::system_error&) {   // no thread to be had: write here
+        save.write_snapshot(slices_);
+    }
+    save.stalled_seconds = now_seconds() - save.begin_seconds;
+}
+
+std::vector<SaveReport> CheckpointSaver::poll() {
+    if (save_ && group_.all(save_->done)) complete();
+    return std::exchange(reports_, {});
+}
+
+std::vector<SaveReport> CheckpointSaver::finish() {
+    if (save_) complete();
+    return std::exchange(reports_, {});
+}
+
+SaveReport CheckpointSaver::save_now(std::int64_t step, const Json& attributes) {
+    if (save_) complete();
+    if (last_good_.saved && last_good_.step == step) return last_good_;
+    if (start(step, attributes)) {
+        write_in_foreground();
+        complete();
+    }
+    SaveReport report = reports_.back();
+    reports_.pop_back();
+    require(report.saved, report.sentence, "; make room in the --run folder and start the job again",
+            last_good_.saved ? text(": it goes on from step ", last_good_.step) : std::string());
+    return report;
+}
+
+/// Rank 0: the file becomes a checkpoint, or goes.
+SaveReport CheckpointSaver::commit(const std::vector<std::string>& outcomes) {
+    const Save& save = *save_;
+    SaveReport report;
+    report.path = checkpoint_folder(options_.run) + "/" + checkpoint_name(save.step);
+    try {
+        std::vector<ChecksumPiece> pieces;
+        for (std::size_t r = 0; r < outcomes.size(); ++r) {
+            require(outcomes[r][0] == kFine, outcomes[r].substr(1), outcomes.size() > 1 ? text(" (on rank ", r, ")") : std::string());
+            const std::vector<ChecksumPiece> part = unpack_pieces(outcomes[r].substr(1));
+            pieces.insert(pieces.end(), part.begin(), part.end());
+        }
+        const FileHandle file = FileHandle::open_write(save.layout.path);
+        write_checksums(file, save.layout, std::move(pieces));
+        file.sync();
+        rename_file(save.layout.path, report.path);
+        report.saved = true;
+    } catch (const Error& error) {
+        report.sentence = text("the checkpoint of step ", save.step, " was not saved: ", error.what());
+        save_->attempt([&] { remove_file(save.layout.path); });
+        return report;
+    }
+    try {
+        set_latest(options_.run, checkpoint_name(save.step));
+        remove_old_checkpoints(options_.run, options_.keep, save.step);
+    } catch (const Error& error) {
+        report.sentence = text("the checkpoint of step ", save.step, " is saved, but not all around it: ", error.what());
+    }
+    return report;
+}
+
+void CheckpointSaver::complete() {
+    Save& save = *save_;
+    const double called = now_seconds();
+    const bool foreground = !save.helper.joinable();
+    if (!foreground) save.helper.join();
+    save.snapshot.release();
+    const std::vector<std::string> outcomes = group_.all_gather(save.failure.empty() ? kFine + pack_pieces(save.pieces) : kFailed + save.failure);
+    Json answer;
+    if (group_.rank() == 0) {
+        const SaveReport r = commit(outcomes);
+        const double now = now_seconds(), seconds = now - save.begin_seconds;
+        answer = {{"saved", r.saved}, {"seconds", seconds}, {"stalled", foreground ? seconds : save.stalled_seconds + now - called}, {"path", r.path}, {"sentence", r.sentence}};
+    }
+    answer = parse_json(group_.broadcast(to_line(answer)), "rank 0's report of a save");
+    SaveReport report;
+    report.step = save.step;
+    report.bytes = save.layout.file_bytes;
+    report.saved = answer["saved"].get<bool>();
+    report.seconds = answer["seconds"].get<double>();
+    report.stalled_seconds = answer["stalled"].get<double>();
+    report.path = answer["path"].get<std::string>();
+    report.sentence = answer["sentence"].get<std::string>();
+    if (report.saved) last_good_ = report;
+    reports_.push_back(report);
+    save_.reset();
+}
+
+}  // namespace longlora
