@@ -1,0 +1,20 @@
+// Which tokenizer a path is.
+#include "io/tokenizer.h"
+
+#include "core/error.h"
+#include "io/file.h"
+
+namespace longlora {
+
+std::unique_ptr<Tokenizer> open_tokenizer(const std::string& path) {
+    require(file_exists(path), "the tokenizer ", path, " does not exist");
+    if (is_folder(path)) {
+        if (file_exists(path + "/tokenizer.model")) return open_sentencepiece(path + "/tokenizer.model");
+        require(file_exists(path + "/tokenizer.json"), path, " has neither tokenizer.model nor tokenizer.json");
+        return open_byte_bpe(path + "/tokenizer.json");
+    }
+    const bool json = path.size() >= 5 && path.compare(path.size() - 5, 5, ".json") == 0;
+    return json ? open_byte_bpe(path) : open_sentencepiece(path);
+}
+
+}  // namespace longlora
