@@ -88,7 +88,7 @@ table() {
 # draw_table: the three lines of table.txt as a plot with logarithmic axes
 draw_table() {
     gnuplot <<GNUPLOT
-set terminal pngcairo size 1000,700 font "sans,16" background "white"
+set terminal pngcairo size 1300,700 font "sans,16" background "white"
 set output "$work/perplexity.png"
 \$data <<END
 $(for context in ${contexts//,/ }; do echo "$context $(perplexity "$work/base.json" "$context") $(perplexity "$work/linear.json" "$context") $(perplexity "$work/extended.json" "$context")"; done)
@@ -103,7 +103,7 @@ set xrange [460:4600]; set xtics (${contexts//,/, })
 set yrange [low / 1.1:high * 1.1]
 set ytics (10, 15, 20, 25, 30, 35, 40, 50, 60, 80, 100, 150, 200, 300, 500, 700, 1000, 2000, 3000, 5000, 10000)
 set grid linecolor "#dddddd" linetype 1
-set border 3; set tics nomirror; set key outside bottom center horizontal reverse Left samplen 2
+set border 3; set tics nomirror; set key outside right center vertical reverse Left samplen 2 spacing 1.3 width -6
 plot \$data using 1:2 with linespoints linewidth 3 pointtype 7 linecolor "#d55e00" title "base model", \
      \$data using 1:3 with linespoints linewidth 3 pointtype 5 linecolor "#999999" title "base + position interpolation", \
      \$data using 1:4 with linespoints linewidth 3 pointtype 9 pointsize 1.5 linecolor "#0072b2" title "extended with LongLoRA"

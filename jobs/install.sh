@@ -16,6 +16,7 @@ sentencepiece           spm_train, for the demo model's tokenizer
 libcli11-dev            command line and TOML options
 nlohmann-json3-dev      config.json, safetensors headers, metrics
 libdnnl-dev             oneDNN: matrix products on CPUs
+ocl-icd-opencl-dev      OpenCL: Debian's oneDNN cannot be found without it; unused
 libpcre2-dev            regular expressions of byte-level BPE tokenizers
 zlib1g-dev              reads .jsonl.gz
 libzstd-dev             reads .jsonl.zst

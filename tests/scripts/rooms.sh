@@ -13,7 +13,7 @@ room() {
         included=$(sed -E 's/.*#include "([^"]+)".*/\1/' <<< "$line")
         case $included in */*) ;; *) complain "$file includes \"$included\" without its room"; continue ;; esac
         case " $* " in *" ${included%%/*} "*) ;; *) complain "$file includes \"$included\", but $folder may only include: $*" ;; esac
-    done < <(grep -rHE '^ *#include "' --include='*.h' --include='*.cpp' --include='*.cu' --include='*.cuh' "$folder" | sed 's/: *#include/:#include/')
+    done < <(grep -rsHE '^ *#include "' --include='*.h' --include='*.cpp' --include='*.cu' --include='*.cuh' "$folder" | sed 's/: *#include/:#include/')
 }
 room src/core core
 room kernels core kernels
@@ -29,7 +29,7 @@ outside() {
     shift
     while read -r file; do
         case " $* " in *" $(sed -E 's#^(src/[^/]+|[^/]+)/.*#\1#' <<< "$file") "*) ;; *) complain "$file includes <$header>, which only $* may" ;; esac
-    done < <(grep -rlE "#include <$header>" --include='*.h' --include='*.cpp' src kernels io jobs)
+    done < <(grep -rslE "#include <$header>" --include='*.h' --include='*.cpp' src kernels io jobs)
 }
 outside 'mpi\.h' src/dist
 outside 'hdf5\.h' io
