@@ -57,7 +57,7 @@ train_with_interruption() {
     wait "$pid" || code=$?
     if [ "$code" = 0 ]; then
         echo "The training was faster than the interruption."
-    elif [ "$code" = 75 ] || grep -q '\b75\b' "$work/run/status.json" 2> /dev/null; then
+    elif [ "$code" = 75 ] || { [ -f "$work/run/status.json" ] && [ "$(number_of exit_code < "$work/run/status.json")" = 75 ]; }; then  # mpirun may replace the code
         step "Interrupted after $(finished_steps) steps (exit code 75, checkpoint saved); the same command goes on from there"
         launch "${train[@]}"
     else

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # make_model.sh BOOKS [WORK=build/demo_model]: makes jobs/demo/model anew: tokenizer, then a small Llama from random weights. BOOKS is a folder of .txt
 # (the training books of PG19). For whoever changes the demo model: it takes hours on two cores, the demo itself never calls it.
-# TOKENS=60000000 (in all), RANKS=1, TOKENIZER_ONLY=1 are read from the environment. Called again, it goes on where it was stopped.
+# TOKENS=30000000 (in all), RANKS=1, TOKENIZER_ONLY=1 are read from the environment. Called again, it goes on where it was stopped.
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 [ $# -ge 1 ] || fail "say where the books are: make_model.sh BOOKS [WORK]"
 compgen -G "$1/*.txt" > /dev/null || fail "there are no .txt files in '$1'"
 books=$(realpath "$1")
 work=$(realpath -m "${2:-$root/build/demo_model}")
-tokens=${TOKENS:-60000000} ranks=${RANKS:-1}
-context=512 sequences=32  # 16,384 tokens a step
+tokens=${TOKENS:-30000000} ranks=${RANKS:-1}
+context=512 sequences=16  # 8,192 tokens a step
 cd "$root" || exit
 model=jobs/demo/model
 mkdir -p "$work/books"
