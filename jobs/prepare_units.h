@@ -1,0 +1,73 @@
+// The work units of `longlora prepare`: which parts of which files, whose they are, and what one became (its spool files). No MPI.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "io/documents.h"
+#include "io/token_file.h"
+#include "io/tokenizer.h"
+
+namespace longlora {
+
+/// A source file with its content's hash.
+struct HashedSource : Source {
+    std::string sha256;
+};
+
+struct UnitPart {
+    std::int64_t source = 0;
+    SourcePart range;
+};
+
+/// Neighbouring small files together, or a part of a large .jsonl.
+struct Unit {
+    std::vector<UnitPart> parts;
+    std::int64_t bytes = 0;
+};
+
+/// From the sizes only, so that the number of ranks does not matter. Small enough to balance ranks and to lose little when killed.
+std::vector<Unit> plan_units(const std::vector<Source>& sources);
+
+/// Owner of each item: largest first, each to the rank with the least so far.
+std::vector<int> deal_by_size(const std::vector<std::int64_t>& sizes, int num_ranks);
+
+/// How documents become tokens.
+struct TokenizeSettings {
+    const Tokenizer* tokenizer = nullptr;  // none: only ready ids
+    std::int64_t vocabulary = 0;
+    std::int32_t bos = -1, eos = -1;       // -1: not added
+    DType bin_type = DType::uint16;
+    /// What makes a unit's result: a changed value makes another key.
+    std::string key() const;
+};
+
+/// What a unit became; its tokens are in the spool file.
+struct UnitResult {
+    std::string key;
+    std::int64_t num_tokens = 0;
+    std::uint32_t tokens_crc = 0;
+    std::vector<std::uint64_t> document_ends;  // in tokens of this unit
+    std::vector<std::string> names;
+    std::int64_t num_empty = 0, num_replaced = 0, text_bytes = 0, text_tokens = 0;
+
+    std::int64_t num_documents() const { return static_cast<std::int64_t>(document_ends.size()); }
+    std::int64_t name_bytes() const;
+};
+
+std::string unit_key(const Unit& unit, const std::vector<HashedSource>& sources, const TokenizeSettings& settings);
+std::string unit_tokens_path(const std::string& folder, std::int64_t index);
+std::string unit_result_path(const std::string& folder, std::int64_t index);
+
+/// Tokenizes a unit into its spool files and returns the result. `progress(bytes)` as in read_documents.
+UnitResult make_unit(const std::string& folder, std::int64_t index, const Unit& unit, const std::vector<HashedSource>& sources, const TokenizeSettings& settings,
+                     const std::function<void(std::int64_t)>& progress);
+
+UnitResult read_unit_result(const std::string& folder, std::int64_t index);
+
+/// Whether the spool files of an earlier run hold this unit. If not, they are removed.
+bool unit_is_made(const std::string& folder, std::int64_t index, const std::string& key);
+
+}  // namespace longlora
