@@ -1,0 +1,173 @@
+// The CPU's attention against plain loops in double: random windows, sizes, offsets, strides, types; keys in pieces; the reference against finite differences.
+#include "tests/unit/kernels/attention_case.h"
+
+namespace longlora::attention_testing {
+
+namespace {
+
+void check_forward(const Case& c, cpu::InstructionSet isa, const std::string& what) {
+    Operands o(c);
+    o.forward(isa);
+    Values out, lse;
+    std::vector<float> plain_out, plain_lse;
+    reference::attention_forward(out, lse, c.q, c.k, c.v, c.problem);
+    reference::attention_forward(plain_out, plain_lse, narrow(c.q), narrow(c.k), narrow(c.v), c.problem);
+    check_budget(o.out.values(), stored(plain_out, c.dtype), out, c.dtype, what + " out");
+    check_budget(o.lse.values(), stored(plain_lse, DType::float32), lse, DType::float32, what + " lse");
+    BOOST_TEST(o.gaps_untouched(), what);
+}
+
+/// Starts from the forward results of the reference, as they would be stored. The gradients are added to random numbers.
+void check_backward(const Case& c, cpu::InstructionSet isa, const std::string& what) {
+    Values out, lse;
+    reference::attention_forward(out, lse, c.q, c.k, c.v, c.problem);
+    Operands o(c);
+    const Rows stored_out(c.dtype, c.problem.num_queries, o.q.view.width(), c.gap, out), stored_lse(DType::float32, c.problem.num_heads, c.problem.num_queries, c.gap, lse);
+    std::copy(stored_out.memory.begin(), stored_out.memory.end(), o.out.memory.begin());
+    std::copy(stored_lse.memory.begin(), stored_lse.memory.end(), o.lse.memory.begin());
+    Values ref[3];
+    std::vector<float> plain[3];
+    Rows* const kernel[3] = {&o.d_q, &o.d_k, &o.d_v};
+    for (std::uint64_t i = 0; i < 3; ++i) {
+        ref[i] = normal_values(i ? c.k.size() : c.q.size(), 77, i, c.gradient);
+        plain[i] = narrow(ref[i]);
+        const Rows start(c.gradient, kernel[i]->view.num_rows(), kernel[i]->view.width(), c.gap, ref[i]);
+        std::copy(start.memory.begin(), start.memory.end(), kernel[i]->memory.begin());
+    }
+    o.backward(isa);
+    reference::attention_backward(ref[0], ref[1], ref[2], c.d_out, out, lse, c.q, c.k, c.v, c.problem);
+    reference::attention_backward(plain[0], plain[1], plain[2], narrow(c.d_out), narrow(stored_out.values()), narrow(lse), narrow(c.q), narrow(c.k), narrow(c.v), c.problem);
+    const char* const names[] = {" d_q", " d_k", " d_v"};
+    for (int i = 0; i < 3; ++i) check_budget(kernel[i]->values(), stored(plain[i], c.gradient), ref[i], c.gradient, what + names[i]);
+    BOOST_TEST(o.gaps_untouched(), what);
+}
+
+void check_tokens(std::int64_t tokens, cpu::InstructionSet isa, std::uint64_t seed) {
+    constexpr std::int64_t kHeads[][2] = {{9, 3}, {1, 1}, {4, 1}, {6, 2}, {3, 3}, {2, 1}}, kHeadDims[] = {8, 16, 64, 32, 80, 128, 40, 24, 4, 13};
+    CaseOptions options;
+    options.tokens = tokens;
+    options.num_heads = kHeads[seed % 6][0], options.num_kv_heads = kHeads[seed % 6][1];
+    options.head_dim = kHeadDims[seed % 10];
+    options.dtype = seed % 4 == 3 ? DType::bfloat16 : DType::float32;
+    options.gradient = seed % 8 == 3 ? DType::bfloat16 : DType::float32;
+    options.offsets = seed % 3 == 1;
+    const Case c = make_case(options, seed);
+    const std::string what = text(cpu::name_of(isa), " T ", tokens, " H ", options.num_heads, "/", options.num_kv_heads, " E ", options.head_dim, " ", name_of(c.dtype), " seed ", seed);
+    check_forward(c, isa, what);
+    check_backward(c, isa, what);
+}
+
+Rows part(const Rows& rows, std::int64_t begin, std::int64_t n) {
+    Values values;
+    for (std::int64_t r = begin; r < begin + n; ++r) {
+        for (std::int64_t i = 0; i < rows.view.width(); ++i) values.push_back(rows.at(r, i));
+    }
+    return Rows(rows.view.dtype, n, rows.view.width(), 2, values);
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(attention)
+
+BOOST_AUTO_TEST_CASE(every_small_size_and_the_edges_of_blocks) {
+    for (const auto isa : instruction_sets()) {
+        std::uint64_t seed = 0;
+        for (std::int64_t tokens = 1; tokens <= 72; ++tokens) check_tokens(tokens, isa, seed++);
+        for (const std::int64_t tokens : {95, 96, 97, 127, 128, 129, 143, 144, 145, 191, 192, 193, 200}) {
+            for (int i = 0; i < 4; ++i) check_tokens(tokens, isa, seed++);
+        }
+        check_tokens(901, isa, 6);  // enough for the large query blocks
+    }
+}
+
+BOOST_AUTO_TEST_CASE(large_query_blocks) {
+    for (const auto isa : instruction_sets()) {
+        CaseOptions options;
+        options.tokens = 700, options.head_dim = 8, options.num_heads = 24, options.num_kv_heads = 4;
+        check_forward(make_case(options, 1), isa, text(cpu::name_of(isa), " many blocks"));
+        check_backward(make_case(options, 2), isa, text(cpu::name_of(isa), " many blocks"));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(bfloat16_in_all_combinations_of_types) {
+    for (const auto isa : instruction_sets()) {
+        for (std::uint64_t seed = 0; seed < 8; ++seed) {
+            CaseOptions options;
+            options.tokens = 150, options.head_dim = seed % 2 ? 64 : 24, options.dtype = DType::bfloat16, options.gradient = seed % 4 < 2 ? DType::bfloat16 : DType::float32;
+            const Case c = make_case(options, seed);
+            check_forward(c, isa, text(cpu::name_of(isa), " bfloat16 ", seed));
+            check_backward(c, isa, text(cpu::name_of(isa), " bfloat16 ", seed));
+        }
+    }
+}
+
+/// Keys in random pieces, in random order, merged through lse: out, lse and gradients are those of the whole.
+BOOST_AUTO_TEST_CASE(pieces_of_keys_equal_the_whole) {
+    for (const auto isa : instruction_sets()) {
+        for (std::uint64_t seed = 0; seed < 12; ++seed) {
+            CaseOptions options;
+            options.tokens = 40 + 15 * static_cast<std::int64_t>(seed), options.head_dim = 32;
+            const Case c = make_case(options, seed);
+            std::vector<std::int64_t> cuts = {0, options.tokens};
+            for (std::uint64_t i = 0; i < 1 + seed % 4; ++i) cuts.push_back(static_cast<std::int64_t>(random_below(static_cast<std::uint64_t>(options.tokens), seed, 9, i)));
+            std::sort(cuts.begin(), cuts.end());
+            std::vector<std::size_t> order(cuts.size() - 1);
+            for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+            for (std::size_t i = order.size() - 1; i > 0; --i) std::swap(order[i], order[random_below(i + 1, seed, 10, i)]);
+            Operands o(c);
+            AttentionPlace place = o.place;
+            bool accumulate = false;
+            for (const std::size_t i : order) {
+                const Rows k = part(o.k, cuts[i], cuts[i + 1] - cuts[i]), v = part(o.v, cuts[i], cuts[i + 1] - cuts[i]);
+                place.key_begin = cuts[i];
+                cpu::attention_forward(o.out.view, o.lse.view, o.q.view, k.view, v.view, o.windows, place, accumulate, isa, {});
+                accumulate = true;
+            }
+            for (const std::size_t i : order) {
+                const std::int64_t n = cuts[i + 1] - cuts[i];
+                const Rows k = part(o.k, cuts[i], n), v = part(o.v, cuts[i], n);
+                place.key_begin = cuts[i];
+                cpu::attention_backward(o.d_q.view, o.d_k.view.rows(cuts[i], n), o.d_v.view.rows(cuts[i], n), o.d_out.view, o.out.view, o.lse.view, o.q.view, k.view, v.view, o.windows,
+                                        place, o.delta.view, isa, {});
+            }
+            Values out, lse, d_q(c.q.size()), d_k(c.k.size()), d_v(c.v.size());
+            reference::attention_forward(out, lse, c.q, c.k, c.v, c.problem);
+            reference::attention_backward(d_q, d_k, d_v, c.d_out, out, lse, c.q, c.k, c.v, c.problem);
+            const double budget = 64 * 0x1p-24;  // each merge costs a few roundings of weights, which grow with |lse| of about 5
+            for (const auto& [kernel, ref] : {std::pair{o.out.values(), out}, {o.lse.values(), lse}, {o.d_q.values(), d_q}, {o.d_k.values(), d_k}, {o.d_v.values(), d_v}}) {
+                BOOST_TEST(max_difference(kernel, ref) <= budget * max_abs(ref), cpu::name_of(isa) << " seed " << seed);
+            }
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(the_reference_agrees_with_finite_differences) {
+    CaseOptions options;
+    options.tokens = 7, options.num_heads = 4, options.num_kv_heads = 2, options.head_dim = 3;
+    for (std::uint64_t seed = 0; seed < 5; ++seed) {
+        const Case c = make_case(options, seed);
+        Values inputs[3] = {c.q, c.k, c.v}, out, lse, gradients[3] = {Values(c.q.size()), Values(c.k.size()), Values(c.v.size())};
+        const auto loss = [&] {
+            Values y, l;
+            reference::attention_forward(y, l, inputs[0], inputs[1], inputs[2], c.problem);
+            return reference::dot(y, 0, c.d_out, 0, static_cast<std::int64_t>(y.size()));
+        };
+        reference::attention_forward(out, lse, c.q, c.k, c.v, c.problem);
+        reference::attention_backward(gradients[0], gradients[1], gradients[2], c.d_out, out, lse, c.q, c.k, c.v, c.problem);
+        for (int i = 0; i < 3; ++i) {
+            for (std::size_t j = 0; j < inputs[i].size(); ++j) {
+                const double x = inputs[i][j], h = 1e-5;
+                inputs[i][j] = x + h;
+                const double above = loss();
+                inputs[i][j] = x - h;
+                const double below = loss();
+                inputs[i][j] = x;
+                BOOST_TEST(std::abs((above - below) / (2 * h) - gradients[i][j]) < 1e-8);
+            }
+        }
+    }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace longlora::attention_testing
