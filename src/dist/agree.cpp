@@ -42,8 +42,9 @@ void agree(const HostGroup& group, const std::function<void()>& work) {
     if (failed == codes.end()) return;
     const int rank = static_cast<int>(failed - codes.begin());
     std::string sentence = group.broadcast(mine.sentence, rank);
-    if (group.size() > 1) sentence += text(" (on rank ", rank, ")");
-    throw Error(sentence, static_cast<ExitCode>(*failed));
+    const bool everywhere = std::none_of(codes.begin(), codes.end(), [](int code) { return code == kFine; });
+    if (!everywhere) sentence += text(" (on rank ", rank, ")");
+    throw AgreedError(sentence, static_cast<ExitCode>(*failed));
 }
 
 }  // namespace longlora::dist

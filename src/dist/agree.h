@@ -3,11 +3,17 @@
 
 #include <functional>
 
+#include "core/error.h"
 #include "dist/host_group.h"
 
 namespace longlora::dist {
 
-/// Runs `work` on every rank, then all ranks compare: if any threw, every rank throws the Error (sentence and exit code) of the lowest
+/// An Error that every rank throws at the same place, so that MPI can be ended in order.
+struct AgreedError : Error {
+    using Error::Error;
+};
+
+/// Runs `work` on every rank, then all ranks compare: if any threw, every rank throws an AgreedError (sentence and exit code) of the lowest
 /// failing rank; with more than one rank "(on rank R)" is added. Other exceptions than Error travel as ExitCode::internal.
 /// `work` itself must not communicate.
 void agree(const HostGroup& group, const std::function<void()>& work);

@@ -13,9 +13,9 @@ namespace longlora {
 
 namespace {
 
-constexpr std::int64_t kElementsOfBlock = kChecksumBlock / 4;         // float32
-constexpr std::int64_t kWriteElements = 16 * kElementsOfBlock;        // one pwrite and its checksums
-constexpr char kFine = '+', kFailed = '-';                            // first byte of what ranks tell each other
+constexpr std::int64_t kElementsOfBlock = kChecksumBlock / 4;   // float32
+constexpr std::int64_t kWriteElements = 16 * kElementsOfBlock;  // one pwrite and its checksums
+constexpr char kFine = '+', kFailed = '-';                      // first byte of what ranks tell each other
 
 /// The device tensors of checkpoint_tensors(), flat.
 std::vector<Tensor> checkpoint_sources(const Weights& weights) {
@@ -49,7 +49,7 @@ std::vector<TensorSlice> deal_slices(const std::vector<NamedTensor>& tensors, in
     const dist::Shard blocks = dist::deal_of((total + kElementsOfBlock - 1) / kElementsOfBlock, rank, num_ranks);
     const std::int64_t begin = blocks.begin * kElementsOfBlock, end = std::min(total, begin + blocks.count * kElementsOfBlock);
     std::vector<TensorSlice> slices;
-    std::int64_t at = 0;   // of the tensor's first element in the concatenation
+    std::int64_t at = 0;  // of the tensor's first element in the concatenation
     for (std::size_t t = 0; t < tensors.size(); ++t) {
         const std::int64_t n = tensors[t].shape.count(), from = std::max(begin, at), to = std::min(end, at + n);
         if (from < to) slices.push_back({static_cast<std::int64_t>(t), from - at, to - from});
@@ -63,15 +63,14 @@ struct CheckpointSaver::Save {
     std::int64_t step = 0;
     double begin_seconds = 0, stalled_seconds = 0;
     NamedTensorLayout layout;
-    ArenaTensor snapshot;   // this rank's slices, one after another
+    ArenaTensor snapshot;  // this rank's slices, one after another
     std::vector<ChecksumPiece> pieces;
     std::string failure;
     std::atomic<bool> done = false;
     std::thread helper;
 
     /// Runs what may fail on this rank; a failure becomes a sentence.
-    template <class Work>
-    void attempt(const Work& work) noexcept {
+    template <class Work> void attempt(const Work& work) noexcept {
         try {
             work();
         } catch (const std::exception& error) {
@@ -98,7 +97,11 @@ struct CheckpointSaver::Save {
 };
 
 CheckpointSaver::CheckpointSaver(const dist::HostGroup& group, Weights& weights, const SaverOptions& options)
-    : group_(group), weights_(weights), options_(options), tensors_(checkpoint_tensors(weights.list())), sources_(checkpoint_sources(weights)),
+    : group_(group),
+      weights_(weights),
+      options_(options),
+      tensors_(checkpoint_tensors(weights.list())),
+      sources_(checkpoint_sources(weights)),
       slices_(deal_slices(tensors_, group.rank(), group.size())) {}
 
 CheckpointSaver::~CheckpointSaver() {
@@ -170,7 +173,8 @@ void CheckpointSaver::write_in_foreground() {
         for (const TensorSlice& slice : slices_) {
             for (std::int64_t at = 0; at < slice.count; at += piece) {
                 const std::int64_t count = std::min(piece, slice.count - at);
-                weights_.device().copy_to_host(staging->slice(0, count), sources_[static_cast<std::size_t>(slice.tensor)].slice(slice.begin + at, count), Device::compute_stream());
+                weights_.device().copy_to_host(staging->slice(0, count), sources_[static_cast<std::size_t>(slice.tensor)].slice(slice.begin + at, count),
+                                               Device::compute_stream());
                 weights_.device().synchronize(Device::compute_stream());
                 save.write(file, slice.tensor, slice.begin + at, count, staging->data<float>());
             }
@@ -192,7 +196,7 @@ void CheckpointSaver::begin_save(std::int64_t step, const Json& attributes) {
     take_snapshot();
     try {
         save.helper = std::thread([&save, this] { save.write_snapshot(slices_); });
-    } catch (const std::system_error&) {   // no thread to be had: write here
+    } catch (const std::system_error&) {  // no thread to be had: write here
         save.write_snapshot(slices_);
     }
     save.stalled_seconds = now_seconds() - save.begin_seconds;
@@ -264,7 +268,11 @@ void CheckpointSaver::complete() {
     if (group_.rank() == 0) {
         const SaveReport r = commit(outcomes);
         const double now = now_seconds(), seconds = now - save.begin_seconds;
-        answer = {{"saved", r.saved}, {"seconds", seconds}, {"stalled", foreground ? seconds : save.stalled_seconds + now - called}, {"path", r.path}, {"sentence", r.sentence}};
+        answer = {{"saved", r.saved},
+                  {"seconds", seconds},
+                  {"stalled", foreground ? seconds : save.stalled_seconds + now - called},
+                  {"path", r.path},
+                  {"sentence", r.sentence}};
     }
     answer = parse_json(group_.broadcast(to_line(answer)), "rank 0's report of a save");
     SaveReport report;

@@ -57,7 +57,8 @@ std::vector<CheckpointFile> list_checkpoints(const std::string& run) {
 }
 
 std::string newest_checkpoint(const std::string& run_or_file) {
-    require(file_exists(run_or_file), "there is no checkpoint or run folder ", run_or_file, "; give a file of RUN/checkpoints or the --run folder of a training");
+    require(file_exists(run_or_file), "there is no checkpoint or run folder ", run_or_file,
+            "; give a file of RUN/checkpoints or the --run folder of a training");
     if (!is_folder(run_or_file)) return run_or_file;
     const std::vector<CheckpointFile> files = list_checkpoints(run_or_file);
     require(!files.empty(), run_or_file, " has no checkpoint (", checkpoint_folder("."), "/step-*.h5); give the --run folder of a training that has saved one");
@@ -71,17 +72,19 @@ Resumable find_resumable(const std::string& run) {
     std::vector<CheckpointFile> files = list_checkpoints(run);
     for (; !files.empty(); files.pop_back()) {
         const std::string& path = files.back().path;
-        FileHandle::open_read(path);   // one that may not be read is not damaged: that Error is the user's
+        FileHandle::open_read(path);  // one that may not be read is not damaged: that Error is the user's
         try {
             verify_checkpoint(path);
             found.path = path;
             break;
         } catch (const Error& error) {
             rename_file(path, path + ".damaged");
-            found.notes.push_back(text("the checkpoint ", path, " is not whole (", error.what(), "); it was moved to ", checkpoint_name(files.back().step), ".damaged"));
+            found.notes.push_back(
+                text("the checkpoint ", path, " is not whole (", error.what(), "); it was moved to ", checkpoint_name(files.back().step), ".damaged"));
         }
     }
-    if (!found.notes.empty()) found.notes.push_back(found.path.empty() ? "no earlier checkpoint is left, so training starts from the beginning" : text("going on from ", found.path));
+    if (!found.notes.empty())
+        found.notes.push_back(found.path.empty() ? "no earlier checkpoint is left, so training starts from the beginning" : text("going on from ", found.path));
     return found;
 }
 
@@ -110,8 +113,10 @@ void discard_checkpoints_after(const std::string& run, std::int64_t step) {
     std::vector<CheckpointFile> files = list_checkpoints(run);
     if (files.empty() || files.back().step <= step) return;
     for (; !files.empty() && files.back().step > step; files.pop_back()) rename_file(files.back().path, files.back().path + ".discarded");
-    if (!files.empty()) set_latest(run, checkpoint_name(files.back().step));
-    else remove_file(checkpoint_folder(run) + "/latest");
+    if (!files.empty())
+        set_latest(run, checkpoint_name(files.back().step));
+    else
+        remove_file(checkpoint_folder(run) + "/latest");
 }
 
 void set_latest(const std::string& run, const std::string& name) { write_text_file(checkpoint_folder(run) + "/latest", name + "\n"); }

@@ -9,17 +9,19 @@ namespace longlora {
 
 namespace {
 
-constexpr std::int64_t kPieceElements = std::int64_t{1} << 22;   // 16 MiB of float32
+constexpr std::int64_t kPieceElements = std::int64_t{1} << 22;  // 16 MiB of float32
 
 /// Same names and shapes on both sides, before anything is changed.
 void check_tensors(const NamedTensorReader& reader, const std::vector<NamedTensor>& expected) {
     std::set<std::string> names;
     for (const NamedTensor& tensor : expected) {
         names.insert(tensor.name);
-        require(reader.has(tensor.name), reader.path(), " has no tensor ", tensor.name, ": it was saved by a run that trained other parameters; use the options of that run");
+        require(reader.has(tensor.name), reader.path(), " has no tensor ", tensor.name,
+                ": it was saved by a run that trained other parameters; use the options of that run");
         const TensorEntry& entry = reader.entry(tensor.name);
-        require(entry.shape == tensor.shape && entry.dtype == tensor.dtype, tensor.name, " has shape ", to_text(entry.shape), " and type ", name_of(entry.dtype), " in ", reader.path(),
-                ", but this model needs ", to_text(tensor.shape), " and ", name_of(tensor.dtype), "; use the model and options of the run that saved it");
+        require(entry.shape == tensor.shape && entry.dtype == tensor.dtype, tensor.name, " has shape ", to_text(entry.shape), " and type ",
+                name_of(entry.dtype), " in ", reader.path(), ", but this model needs ", to_text(tensor.shape), " and ", name_of(tensor.dtype),
+                "; use the model and options of the run that saved it");
     }
     for (const TensorEntry& entry : reader.entries())
         require(names.count(entry.name) != 0, reader.path(), " also has ", entry.name, ", which is not trained here; use the options of the run that saved it");

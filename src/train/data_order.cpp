@@ -25,13 +25,14 @@ std::int64_t first_to_left(std::int64_t i, std::uint64_t share) {
 
 void check_source(const DataSource& source, const TokenFile& first, std::int64_t context) {
     const TokenFile& file = *source.file;
-    require(std::isfinite(source.weight) && source.weight > 0, "the weight ", source.weight, " of ", file.path(), " is not a positive number; leave the file out if nothing of it is wanted");
+    require(std::isfinite(source.weight) && source.weight > 0, "the weight ", source.weight, " of ", file.path(),
+            " is not a positive number; leave the file out if nothing of it is wanted");
     require(file.num_tokens() >= context, file.path(), " has ", file.num_tokens(), " tokens, fewer than one context of ", context,
             "; give more text or a smaller --context");
-    require(file.vocabulary() == first.vocabulary(), file.path(), " has a vocabulary of ", file.vocabulary(), ", but ", first.path(), " one of ", first.vocabulary(),
-            "; prepare both with the same tokenizer");
-    require(file.tokenizer_hash().empty() || first.tokenizer_hash().empty() || file.tokenizer_hash() == first.tokenizer_hash(), file.path(), " and ", first.path(),
-            " were made with different tokenizers; prepare both with the same one");
+    require(file.vocabulary() == first.vocabulary(), file.path(), " has a vocabulary of ", file.vocabulary(), ", but ", first.path(), " one of ",
+            first.vocabulary(), "; prepare both with the same tokenizer");
+    require(file.tokenizer_hash().empty() || first.tokenizer_hash().empty() || file.tokenizer_hash() == first.tokenizer_hash(), file.path(), " and ",
+            first.path(), " were made with different tokenizers; prepare both with the same one");
 }
 
 }  // namespace
@@ -102,7 +103,8 @@ Sequence DataOrder::sequence(std::int64_t i) const {
     const auto source = static_cast<std::int64_t>(split->begin);
     const std::int64_t n = num_sequences(source), epoch = i / n;
     std::int64_t place = i % n;
-    if (order_ == SequenceOrder::shuffle) place = permuted(place, n, seed_, random_bits(stream_of("order"), static_cast<std::uint64_t>(source), static_cast<std::uint64_t>(epoch)));
+    if (order_ == SequenceOrder::shuffle)
+        place = permuted(place, n, seed_, random_bits(stream_of("order"), static_cast<std::uint64_t>(source), static_cast<std::uint64_t>(epoch)));
     return {source, place * context_, epoch};
 }
 
@@ -123,7 +125,7 @@ std::vector<std::int64_t> DataOrder::document_starts(const Sequence& s) const {
     for (auto at = std::upper_bound(begins.begin(), begins.end(), static_cast<std::uint64_t>(s.first_token)); at != begins.end(); ++at) {
         const std::int64_t start = static_cast<std::int64_t>(*at) - s.first_token;
         if (start >= context_) break;
-        if (start != starts.back()) starts.push_back(start);   // empty documents start where the next one does
+        if (start != starts.back()) starts.push_back(start);  // empty documents start where the next one does
     }
     return starts;
 }

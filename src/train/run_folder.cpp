@@ -10,7 +10,7 @@ namespace longlora {
 
 namespace {
 
-constexpr std::size_t kMostUnwritten = std::size_t{16} << 20;   // bytes of metrics kept while the disk is full
+constexpr std::size_t kMostUnwritten = std::size_t{16} << 20;  // bytes of metrics kept while the disk is full
 
 std::string metrics_path(const std::string& run) { return run + "/metrics.jsonl"; }
 std::string discarded_path(const std::string& run) { return run + "/metrics.discarded.jsonl"; }
@@ -48,7 +48,8 @@ std::string MetricsLog::append(const Json& line) {
     try {
         file_.write_at(unwritten_.data(), static_cast<std::int64_t>(unwritten_.size()), size_);
     } catch (const Error& error) {
-        require(unwritten_.size() < kMostUnwritten, error.what(), " for so long that ", unwritten_.size(), " bytes of metrics wait; make room in the --run folder");
+        require(unwritten_.size() < kMostUnwritten, error.what(), " for so long that ", unwritten_.size(),
+                " bytes of metrics wait; make room in the --run folder");
         return failed_before ? std::string() : text(error.what(), "; the lines are kept and written when there is room");
     }
     size_ += static_cast<std::int64_t>(unwritten_.size());
@@ -66,22 +67,27 @@ std::int64_t discard_metrics_after(const std::string& run, std::int64_t step) {
         end = newline == std::string::npos ? content.size() : newline + 1;
         const std::string line = content.substr(begin, newline == std::string::npos ? newline : newline - begin);
         const Json json = Json::parse(line, nullptr, false);
-        if (json.is_discarded() && end == content.size()) continue;   // torn by a kill
+        if (json.is_discarded() && end == content.size()) continue;  // torn by a kill
         const bool later = json.is_discarded() || (json.is_object() && json.contains("step") && json["step"].is_number() && json["step"] > step);
         (later ? moved : kept) += line + "\n";
         num_moved += later;
     }
     if (num_moved) {
         const std::string earlier = file_exists(discarded_path(run)) ? read_text_file(discarded_path(run)) : std::string();
-        if (!ends_with(earlier, moved)) write_text_file(discarded_path(run), earlier + moved);   // else: killed between the two writes
+        if (!ends_with(earlier, moved)) write_text_file(discarded_path(run), earlier + moved);  // else: killed between the two writes
     }
     if (kept != content) write_text_file(metrics_path(run), kept);
     return num_moved;
 }
 
 void write_status(const std::string& run, const RunStatus& status) {
-    const Json json = {{"state", status.state},           {"exit_code", status.exit_code < 0 ? Json() : Json(status.exit_code)}, {"step", status.step}, {"steps", status.steps},
-                       {"checkpoint", status.checkpoint}, {"message", status.message},                                           {"updated", utc_now()}};
+    const Json json = {{"state", status.state},
+                       {"exit_code", status.exit_code < 0 ? Json() : Json(status.exit_code)},
+                       {"step", status.step},
+                       {"steps", status.steps},
+                       {"checkpoint", status.checkpoint},
+                       {"message", status.message},
+                       {"updated", utc_now()}};
     write_text_file(run + "/status.json", to_line(json) + "\n");
 }
 

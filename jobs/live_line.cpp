@@ -1,0 +1,35 @@
+// It goes to stdout, as it is what the program is asked for; errors go to stderr.
+#include "jobs/live_line.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+
+namespace longlora {
+
+LiveLine::LiveLine() : terminal_(isatty(STDOUT_FILENO)) {}
+
+LiveLine::~LiveLine() {
+    if (open_) std::fputc('\n', stdout);
+}
+
+void LiveLine::clear() {
+    if (terminal_ && open_) std::fputs("\r\033[K", stdout);
+    open_ = false;
+}
+
+void LiveLine::update(const std::string& line) {
+    clear();
+    std::fputs(line.c_str(), stdout);
+    if (terminal_) open_ = true;
+    else std::fputc('\n', stdout);
+    std::fflush(stdout);
+}
+
+void LiveLine::keep(const std::string& line) {
+    clear();
+    std::printf("%s\n", line.c_str());
+    std::fflush(stdout);
+}
+
+}  // namespace longlora

@@ -1,0 +1,84 @@
+// longlora: finds the subcommand, starts and ends MPI, turns errors into one sentence and an exit code. The work is in the other files of this folder.
+#include <cstdio>
+#include <exception>
+
+#include "core/error.h"
+#include "dist/agree.h"
+#include "jobs/commands.h"
+#include "jobs/signals.h"
+
+namespace longlora {
+namespace {
+
+struct Command {
+    const char* name;
+    int (*run)(const Arguments&, const dist::HostGroup&);
+    const char* help;
+};
+
+constexpr Command kCommands[] = {
+    {"prepare", prepare_command, "text (.txt, .jsonl[.gz|.zst], .bin) -> token file"},
+    {"train", train_command, "extend a model's context length; resumes by itself"},
+    {"evaluate", evaluate_command, "perplexity by context length, with its protocol"},
+    {"export", export_command, "checkpoint -> Hugging Face model, PEFT adapter or LongLoRA files"},
+    {"plan", plan_command, "what a training step takes - memory, FLOPs, messages - before it runs"},
+    {"inspect", inspect_command, "what is inside a token file, checkpoint, model or adapter"},
+};
+
+void print_usage(std::FILE* out) {
+    std::fprintf(out, "longlora %s: context extension of Llama models by LongLoRA fine-tuning\n\nusage: longlora COMMAND ...    (mpirun -n N longlora COMMAND ... for several ranks)\n\n", LONGLORA_VERSION);
+    for (const auto& c : kCommands) std::fprintf(out, "  %-9s %s\n", c.name, c.help);
+    std::fprintf(out, "\n'longlora COMMAND --help' lists the options of a command.\nexit codes: 0 done, 2 bad input, 3 does not fit, 4 not finite, 5 communication, 75 stopped with a checkpoint\n");
+}
+
+int run_command(const Arguments& arguments, const dist::HostGroup& group) {
+    const std::string name = arguments.empty() ? "" : arguments[0];
+    const bool leads = group.rank() == 0;
+    if (name == "--help" || name == "-h" || name == "help") {
+        if (leads) print_usage(stdout);
+        return 0;
+    }
+    if (name == "--version") {
+        if (leads) std::printf("longlora %s\n", LONGLORA_VERSION);
+        return 0;
+    }
+    for (const auto& c : kCommands)
+        if (name == c.name) return c.run(Arguments(arguments.begin() + 1, arguments.end()), group);
+    if (leads && name.empty()) print_usage(stderr);
+    if (leads && !name.empty()) std::fprintf(stderr, "longlora: '%s' is not a command; 'longlora --help' lists them\n", name.c_str());
+    return static_cast<int>(ExitCode::bad_input);
+}
+
+/// An error that all ranks agreed on is told once and ends MPI in order; any other may have left ranks waiting for each other, so all are ended.
+int run_and_tell(const Arguments& arguments, const dist::HostGroup& group) {
+    try {
+        return run_command(arguments, group);
+    } catch (const dist::AgreedError& e) {
+        if (group.rank() == 0) std::fprintf(stderr, "longlora: %s\n", e.what());
+        return static_cast<int>(e.code);
+    } catch (const Error& e) {
+        std::fprintf(stderr, group.size() > 1 ? "longlora: %s (on rank %d)\n" : "longlora: %s\n", e.what(), group.rank());
+        if (group.size() > 1) MPI_Abort(MPI_COMM_WORLD, static_cast<int>(e.code));
+        return static_cast<int>(e.code);
+    } catch (const std::exception& e) {
+        std::fprintf(stderr, "longlora: %s (on rank %d); this is a fault of the program, please report it\n", e.what(), group.rank());
+        if (group.size() > 1) MPI_Abort(MPI_COMM_WORLD, static_cast<int>(ExitCode::internal));
+        return static_cast<int>(ExitCode::internal);
+    }
+}
+
+}  // namespace
+}  // namespace longlora
+
+int main(int argc, char** argv) {
+    longlora::install_stop_signals();
+    int provided = 0;
+    MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
+    int code = 0;
+    {
+        const longlora::dist::HostGroup group;
+        code = longlora::run_and_tell({argv + 1, argv + argc}, group);
+    }
+    MPI_Finalize();
+    return code;
+}

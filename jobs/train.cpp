@@ -1,0 +1,221 @@
+// `longlora train`: brings up model, data, device and run folder, all ranks agreeing on each, resumes if there is something to resume, then trains.
+#include <cmath>
+#include <cstdio>
+
+#include "core/clock.h"
+#include "dist/agree.h"
+#include "io/file.h"
+#include "jobs/commands.h"
+#include "jobs/environment.h"
+#include "jobs/live_line.h"
+#include "jobs/plan_report.h"
+#include "jobs/signals.h"
+#include "jobs/threads.h"
+#include "jobs/train_setup.h"
+#include "jobs/units.h"
+#include "jobs/watchdog.h"
+#include "model/content_hash.h"
+#include "model/parameters_json.h"
+#include "train/trainer.h"
+
+namespace longlora {
+namespace {
+
+/// Everything that lives as long as the run.
+struct Run {
+    TrainOptions options;
+    const dist::HostGroup& group;
+    BaseModel base;
+    std::unique_ptr<DataOrder> order;
+    std::unique_ptr<Device> device;
+    std::unique_ptr<dist::Communicator> data;
+    std::unique_ptr<Weights> weights;
+    std::unique_ptr<Model> model;
+    WeightsOptions how;
+    KeepPlan keep;
+    Json attributes;
+    int threads = 1;
+    explicit Run(const dist::HostGroup& g) : group(g) {}
+    bool leads() const { return group.rank() == 0; }
+};
+
+void open_inputs(Run& run) {
+    dist::agree(run.group, [&] {
+        run.base = open_base_model(run.options, true);
+        run.order = open_data(run.options, run.base.config);
+    });
+    // One rank reads the weights for their hash; the others take its word, or its error.
+    dist::agree(run.group, [&] { if (run.leads() && run.base.files) run.base.hash = content_hash(*run.base.files); });
+    run.base.hash = run.group.broadcast(run.base.hash);
+}
+
+void open_device(Run& run) {
+    run.threads = threads_per_rank(run.group);
+    const std::int64_t limit = memory_limit(run.options, run.group.node_size());
+    dist::agree(run.group, [&] { run.device = make_cpu_device({.memory_bytes = limit, .num_threads = run.threads, .instruction_set = ""}); });
+    run.data = dist::make_mpi_communicator(*run.device, run.group.handle());
+    run.device->set_progress([&run] { run.data->progress(); });
+    if (run.options.dtype == "auto") run.options.dtype = run.group.all(run.device->good_at_bfloat16()) ? "bfloat16" : "float32";
+    run.how.real = run.options.dtype == "bfloat16" ? DType::bfloat16 : DType::float32;
+    const ParameterList list = list_parameters(run.base.config, run.base.trainables);
+    run.how.frozen = run.base.files ? frozen_dtype_of(run.how.real, list, *run.base.files) : run.how.real;
+    dist::agree(run.group, [&] { run.keep = choose_keep(plan_request(run.options, run.base, run.how, run.group.rank(), run.group.size()), run.options.recompute, limit); });
+}
+
+OptionClasses option_classes(const Run& run) {
+    OptionClasses classes = classes_of(run.options);
+    classes.identity["model-content"] = run.base.hash;
+    classes.identity["data-content"] = run.order->content_hash();
+    return classes;
+}
+
+Json checkpoint_attributes(const Run& run, const Json& environment) {
+    const auto& o = run.options;
+    return {{"model_config", Json::parse(run.base.config.raw.dump())},
+            {"base_model", o.model.empty() ? Json() : Json{{"path", o.model}, {"hash", run.base.hash}}},
+            {"trainable", to_json(run.base.trainables)},
+            {"options", to_json(option_classes(run))},
+            {"tokens_per_step", o.global_batch * o.context},
+            {"environment", environment}};
+}
+
+void say(const Run& run, const std::string& sentence) {
+    if (run.leads() && !sentence.empty()) std::printf("%s\n", sentence.c_str()), std::fflush(stdout);
+}
+
+/// Which checkpoint to go on from; "" for none.
+std::string resume_source(Run& run) {
+    const auto& o = run.options;
+    if (o.resume == "never") {
+        dist::agree(run.group, [&] {
+            if (run.leads())
+                require(list_checkpoints(o.run).empty(), "the run folder ", o.run, " has checkpoints already; take --resume auto to go on from them, or another --run");
+        });
+        return "";
+    }
+    if (o.resume != "auto") return o.resume;
+    const Resumable found = find_resumable(run.group, o.run);
+    for (const auto& note : found.notes) say(run, note);
+    return found.path;
+}
+
+/// Loads the checkpoint if there is one; returns the first step to do.
+std::int64_t resume(Run& run) {
+    const std::string path = resume_source(run);
+    if (path.empty()) return 1;
+    Json attributes;
+    PermittedChanges changes;
+    dist::agree(run.group, [&] {
+        attributes = read_checkpoint_attributes(path);
+        changes = check_options(option_classes_of(attributes["options"], path), option_classes(run), run.options.allow_change, path);
+        load_checkpoint(*run.weights, path);
+    });
+    const std::int64_t step = attributes["step"].get<std::int64_t>();
+    dist::agree(run.group, [&] {
+        if (!run.leads()) return;
+        discard_checkpoints_after(run.options.run, step);
+        discard_metrics_after(run.options.run, step);
+    });
+    say(run, text("resuming from ", path, " after step ", step));
+    if (!changes.schedule.empty()) say(run, text("changed since then: ", changes_text(changes.schedule)));
+    const Json &then = attributes["environment"]["ranks"], &now = run.attributes["environment"]["ranks"];
+    const auto same = [](const Json& a, const Json& b) { return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](const Json& x, const Json& y) {
+        return x["threads"] == y["threads"] && x["device"] == y["device"]; }); };
+    if (!same(then, now)) say(run, "ranks, threads or processor differ from the checkpoint's: results agree within rounding, not bit for bit");
+    return step + 1;
+}
+
+void make_run_folder(Run& run, const Json& environment) {
+    dist::agree(run.group, [&] {
+        if (!run.leads()) return;
+        create_run_folder(run.options.run);
+        remove_partials(run.options.run);
+    });
+    run.attributes = checkpoint_attributes(run, environment);
+}
+
+void write_run_manifest(const Run& run) {
+    Json manifest = run.attributes;
+    manifest["keep"] = to_text(run.keep);
+    manifest["parameters"] = {{"total", run.weights->list().total_elements()}, {"trainable", run.weights->list().trainable_elements()}};
+    Json data = Json::array();
+    for (std::int64_t i = 0; i < run.order->num_sources(); ++i)
+        data.push_back({{"path", run.order->file(i).path()}, {"hash", run.order->file(i).content_hash()}, {"tokens", run.order->file(i).num_tokens()}});
+    manifest["data"] = data;
+    dist::agree(run.group, [&] { if (run.leads()) write_manifest(run.options.run, manifest); });
+}
+
+void introduce(const Run& run) {
+    const auto& c = run.base.config;
+    const auto& list = run.weights->list();
+    say(run, text("model: ", c.num_layers, " layers, hidden ", c.hidden, ", ", c.num_heads, "/", c.num_kv_heads, " heads, vocabulary ", c.vocabulary, "; ", list.total_elements(),
+                  " parameters, ", list.trainable_elements(), " trained (", run.options.method, ")"));
+    say(run, text("context: ", run.options.context, " tokens, attention ", run.options.attention, ", group ", run.options.group, ", rope ", name_of(c.rope.kind), " factor ", c.rope.factor));
+    say(run, text("machine: ", run.group.size(), " rank(s) x ", run.threads, " thread(s), ", run.device->description(), ", computing in ", run.options.dtype));
+    say(run, text("memory: kept for backward: ", to_text(run.keep)));
+}
+
+std::string live_text(const StepReport& r) {
+    char line[240];
+    std::snprintf(line, sizeof line, "step %lld/%lld  loss %.4f  lr %.2e  norm %.3f  %.0f tokens/s  %s left", static_cast<long long>(r.step), static_cast<long long>(r.steps), r.loss,
+                  r.learning_rate, r.grad_norm, r.tokens_per_second, duration_text(r.seconds_left).c_str());
+    return line;
+}
+
+TrainOutcome train_from(Run& run, std::int64_t first_step) {
+    const auto& o = run.options;
+    TrainerOptions options;
+    options.run = o.run;
+    options.schedule = {schedule_kind_of(o.schedule), o.warmup, o.steps, 0};
+    options.step = step_options_of(o);
+    options.checkpoint_every = o.checkpoint_every;
+    options.checkpoint_minutes = o.checkpoint_minutes;
+    options.keep = o.keep;
+    options.stop_after_seconds = o.stop_after.empty() ? 0 : parse_seconds(o.stop_after, "--stop-after");
+    options.resuming = first_step > 1;
+    Watchdog watchdog(parse_seconds(o.timeout, "--timeout"), run.group.rank());
+    LiveLine line;
+    const TrainerMessages messages{[&](const StepReport& r) { line.update(live_text(r)); }, [&](const std::string& s) { line.keep(s); }};
+    return run_training({run.group, *run.data, *run.model, *run.order, run.keep, run.attributes, stop_signal_came, [&] { watchdog.alive(); }}, options, first_step, messages);
+}
+
+}  // namespace
+
+int train_command(const Arguments& arguments, const dist::HostGroup& group) {
+    Run run(group);
+    Parsed parsed;
+    dist::agree(group, [&] {
+        parsed = parse_options("train", "Extends the context length of a Llama model by LongLoRA fine-tuning.", arguments, run.options);
+        if (parsed.run) validate(run.options);
+    });
+    if (!parsed.run) {
+        say(run, parsed.help);
+        return 0;
+    }
+    if (run.options.device == "plan") return report_plan(run.options, group);
+    open_inputs(run);
+    open_device(run);
+    const Json environment = environment_of(group, *run.device, run.threads, arguments);
+    make_run_folder(run, environment);
+    dist::agree(group, [&] {
+        run.weights = make_weights(*run.device, run.base, run.how, run.options.seed);
+        run.model = std::make_unique<Model>(*run.weights, pattern_of(run.options), run.options.context);
+        run.base.files.reset();
+        run.base.adapter.reset();
+    });
+    introduce(run);
+    const std::int64_t first_step = resume(run);
+    write_run_manifest(run);
+    run.device->recorder().time = run.options.profile.on;
+    const TrainOutcome outcome = train_from(run, first_step);
+    if (run.options.profile.on) print_profile(run.device->recorder(), run.leads());
+    if (outcome.code == ExitCode::non_finite) {
+        if (run.leads()) std::fprintf(stderr, "longlora: %s\n", outcome.sentence.c_str());
+    } else {
+        say(run, outcome.code == ExitCode::stopped ? text(outcome.sentence, "; the same command goes on from ", outcome.checkpoint)
+                                                   : text("done: ", outcome.step, " steps; 'longlora export ", run.options.run, " OUT --format hf' makes a model of it"));
+    }
+    return static_cast<int>(outcome.code);
+}
+
+}  // namespace longlora

@@ -1,0 +1,81 @@
+// Checks that need no file. Each refusal names the option, its value and the way out.
+#include "jobs/train_options.h"
+
+#include <cmath>
+
+#include "jobs/units.h"
+#include "model/attention_pattern.h"
+#include "model/parameters.h"
+#include "train/data_order.h"
+#include "train/schedule.h"
+
+namespace longlora {
+namespace {
+
+void at_least(const char* name, std::int64_t value, std::int64_t least) {
+    require(value >= least, "--", name, " is ", value, "; it must be at least ", least);
+}
+void in_range(const char* name, double value, double least, double below) {
+    require(std::isfinite(value) && value >= least && value < below, "--", name, " is ", value, "; it must be at least ", least, " and below ", below);
+}
+
+void validate_sources(const TrainOptions& o) {
+    require(o.model.empty() != o.init.empty(), o.model.empty() ? "neither --model nor --init is given" : "both --model and --init are given",
+            "; give --model FOLDER to train a pretrained model or --init config.json to start from scratch");
+    require(o.init.empty() || o.method == "full", "--init starts from random weights, which only --method full can train; add --method full");
+    require(!o.data.empty() || o.device == "plan", "no training data is given; make a token file with 'longlora prepare' and give it with --data FILE.h5");
+    require(!o.run.empty() || o.device == "plan", "no run folder is given; say with --run FOLDER where checkpoints and metrics go");
+    require(o.adapter.empty() || o.method != "full", "--adapter and --method full exclude each other; export the adapter merged and train that model");
+}
+
+void validate_mesh(const TrainOptions& o) {
+    require(o.pipeline == 1, "--pipeline ", o.pipeline, ": this version shards over data only; leave --pipeline at 1");
+    require(o.sequence == 1, "--sequence ", o.sequence, ": this version shards over data only; leave --sequence at 1");
+    require(o.zero == 0, "--zero ", o.zero, ": this version keeps optimizer and weights whole on every rank; leave --zero at 0");
+    require(o.device == "auto" || o.device == "cpu" || o.device == "plan", "--device ", o.device, " is not one of auto, cpu and plan of this build");
+}
+
+}  // namespace
+
+void validate(TrainOptions& o) {
+    method_of(o.method);
+    attention_kind(o.attention);
+    lora_targets_of(o.lora_targets);
+    schedule_kind_of(o.schedule);
+    sequence_order_of(o.order);
+    validate_sources(o);
+    validate_mesh(o);
+    require(o.context != 0, "no context length is given; say with --context N how many tokens a sequence has");
+    at_least("context", o.context, 2);
+    require(o.context <= std::int64_t{1} << 30, "--context is ", o.context, "; it must be at most ", std::int64_t{1} << 30);
+    at_least("group", o.group, 0);
+    require(o.group <= o.context, "--group ", o.group, " is larger than the context of ", o.context, " tokens; take at most the context");
+    if (o.group == 0) o.group = std::max<std::int64_t>(1, o.context / 4);
+    at_least("lora-rank", o.lora_rank, 1);
+    in_range("lora-alpha", o.lora_alpha, 1e-30, 1e9);
+    at_least("steps", o.steps, 1);
+    at_least("global-batch", o.global_batch, 1);
+    at_least("micro-batch", o.micro_batch, 1);
+    at_least("warmup", o.warmup, 0);
+    at_least("keep", o.keep, 1);
+    at_least("checkpoint-every", o.checkpoint_every, 0);
+    at_least("seed", o.seed, 0);
+    in_range("checkpoint-minutes", o.checkpoint_minutes, 0, 1e9);
+    in_range("lr", o.lr, 0, 1e3);
+    in_range("lr-embed", o.lr_embed, 0, 1e3);
+    in_range("lr-norm", o.lr_norm, 0, 1e3);
+    in_range("weight-decay", o.weight_decay, 0, 1e3);
+    in_range("beta1", o.beta1, 0, 1);
+    in_range("beta2", o.beta2, 0, 1);
+    in_range("eps", o.eps, 1e-30, 1);
+    in_range("clip", o.clip, 0, 1e30);
+    for (double rope : {o.rope_factor, o.rope_theta, o.rope_low_freq_factor, o.rope_high_freq_factor, o.rope_beta_fast, o.rope_beta_slow})
+        require(std::isfinite(rope) && rope >= 0, "a --rope-... parameter is ", rope, "; it must be positive, or 0 for the model's own");
+    require(o.dtype == "auto" || o.dtype == "bfloat16" || o.dtype == "float32", "--dtype ", o.dtype, " is not one of auto, bfloat16 and float32");
+    require(o.recompute == "auto" || o.recompute == "all" || o.recompute == "none", "--recompute ", o.recompute, " is not one of auto, all and none");
+    if (!o.memory.empty()) parse_bytes(o.memory, "--memory");
+    if (!o.stop_after.empty()) parse_seconds(o.stop_after, "--stop-after");
+    require(parse_seconds(o.timeout, "--timeout") > 0, "--timeout must be more than 0 seconds");
+}
+
+}  // namespace longlora

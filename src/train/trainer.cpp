@@ -1,0 +1,134 @@
+// Rank 0 writes metrics and status and speaks; every decision that changes what ranks do is agreed on.
+#include "train/trainer.h"
+
+#include <cmath>
+#include <memory>
+
+#include "core/clock.h"
+#include "dist/agree.h"
+
+namespace longlora {
+namespace {
+
+/// State of one run of the loop.
+struct Loop {
+    const TrainerParts& parts;
+    const TrainerOptions& options;
+    const TrainerMessages& messages;
+    CheckpointSaver saver;
+    std::unique_ptr<MetricsLog> metrics;   // rank 0
+    double started = now_seconds(), last_checkpoint = started;
+    std::string checkpoint;
+
+    Loop(const TrainerParts& p, const TrainerOptions& o, const TrainerMessages& m)
+        : parts(p), options(o), messages(m), saver(p.group, p.model.weights(), {.run = o.run, .keep = o.keep}) {
+        dist::agree(parts.group, [&] {
+            if (leads()) metrics = std::make_unique<MetricsLog>(options.run);
+        });
+    }
+    bool leads() const { return parts.group.rank() == 0; }
+    void say(const std::string& sentence) const { if (leads() && messages.sentence && !sentence.empty()) messages.sentence(sentence); }
+    void log(const Json& line) { if (leads()) say(metrics->append(line)); }
+    void status(const std::string& state, int code, std::int64_t step, const std::string& message) const {
+        if (!leads()) return;
+        try {
+            write_status(options.run, {state, code, step, options.schedule.steps, checkpoint, message});
+        } catch (const Error& e) {
+            say(e.what());   // a status that cannot be written must not end the training
+        }
+    }
+
+    void report_saves(const std::vector<SaveReport>& reports) {
+        for (const auto& r : reports) {
+            if (!r.sentence.empty()) say(r.sentence);
+            if (!r.saved) continue;
+            checkpoint = r.path;
+            say(text("checkpoint ", r.path, " (", bytes_text(r.bytes), " in ", duration_text(r.seconds), ")"));
+            log({{"event", "checkpoint"}, {"step", r.step}, {"bytes", r.bytes}, {"seconds", r.seconds}, {"stalled_seconds", r.stalled_seconds}});
+        }
+    }
+
+    bool checkpoint_due(std::int64_t step) {
+        if (options.checkpoint_every > 0 && step % options.checkpoint_every == 0) return true;
+        const bool by_time = options.checkpoint_minutes > 0 && now_seconds() - last_checkpoint > 60 * options.checkpoint_minutes;
+        return options.checkpoint_minutes > 0 && parts.group.any(leads() && by_time);
+    }
+
+    bool stop_due() {
+        const bool out_of_time = options.stop_after_seconds > 0 && now_seconds() - started > options.stop_after_seconds;
+        return parts.group.any(out_of_time || (parts.stop_requested && parts.stop_requested()));
+    }
+
+    void report_step(const StepResult& result, std::int64_t step, std::int64_t first_step, double seconds, double factor) {
+        if (!leads()) return;
+        const double tokens_per_step = static_cast<double>(options.step.global_batch * parts.order.context());
+        const std::int64_t tokens = step * options.step.global_batch * parts.order.context();
+        const double rate = (now_seconds() - started) / static_cast<double>(step - first_step + 1);
+        const StepReport report{step, options.schedule.steps, tokens, result.loss, options.step.optimizer.lr * factor, result.grad_norm,
+                                tokens_per_step / seconds, seconds, rate * static_cast<double>(options.schedule.steps - step)};
+        log({{"step", step}, {"loss", report.loss}, {"grad_norm", report.grad_norm}, {"learning_rate", report.learning_rate}, {"tokens", tokens},
+             {"tokens_per_second", report.tokens_per_second}, {"seconds", seconds}});
+        if (messages.step) messages.step(report);
+    }
+
+    Batch read(BatchReader& reader) const {
+        Batch batch;
+        dist::agree(parts.group, [&] { batch = reader.next(); });
+        return batch;
+    }
+
+    /// The last save; in bounded memory.
+    void save_now(std::int64_t step) {
+        report_saves({saver.save_now(step, parts.attributes)});
+    }
+};
+
+/// Memory and traffic of this rank and all others, once, at the end.
+void log_totals(Loop& loop, std::int64_t step) {
+    const auto& memory = loop.parts.model.device().memory();
+    const Json mine{{"arena_high_water_bytes", memory.high_water_bytes()}, {"traffic", {{"data", {{"bytes", loop.parts.data.traffic().bytes}, {"messages", loop.parts.data.traffic().messages}}}}}};
+    Json ranks = Json::array();
+    for (const auto& rank : loop.parts.group.all_gather(mine.dump())) ranks.push_back(Json::parse(rank));
+    loop.log({{"event", "end"}, {"step", step}, {"ranks", ranks}});
+}
+
+TrainOutcome end(Loop& loop, TrainOutcome outcome) {
+    loop.report_saves(loop.saver.finish());
+    loop.save_now(outcome.step);
+    log_totals(loop, outcome.step);
+    outcome.checkpoint = loop.checkpoint;
+    const char* state = outcome.code == ExitCode::done ? "done" : outcome.code == ExitCode::stopped ? "stopped" : "failed";
+    loop.status(state, static_cast<int>(outcome.code), outcome.step, outcome.sentence);
+    return outcome;
+}
+
+}  // namespace
+
+TrainOutcome run_training(const TrainerParts& parts, const TrainerOptions& options, std::int64_t first_step, const TrainerMessages& messages) {
+    Loop loop(parts, options, messages);
+    const auto share = dist::deal_of(options.step.global_batch, parts.data.rank(), parts.data.size());
+    BatchReader reader(parts.order, {options.step.global_batch, share.begin, share.count}, first_step, options.schedule.steps);
+    const StepScalars scalars(parts.model.device());
+    for (std::int64_t step = first_step; step <= options.schedule.steps; ++step) {
+        loop.status("running", -1, step - 1, "");
+        const double begin = now_seconds();
+        Batch batch = loop.read(reader);
+        const double factor = schedule_factor(options.schedule, step);
+        const StepResult result = train_step(parts.model, parts.data, scalars, {std::move(batch.tokens), std::move(batch.document_starts)}, options.step, parts.keep, step, factor);
+        if (!result.finite)
+            return end(loop, {ExitCode::non_finite, step - 1, "", text("step ", step, ": the loss (", result.loss, ") or the gradient norm (", result.grad_norm,
+                                                                          ") is not finite; nothing was updated and the state before it is saved; lower --lr or look at the data of this step")});
+        loop.report_step(result, step, first_step, now_seconds() - begin, factor);
+        if (parts.step_done) parts.step_done();
+        loop.report_saves(loop.saver.poll());
+        if (step == options.schedule.steps) break;
+        if (loop.stop_due()) return end(loop, {ExitCode::stopped, step, "", text("stopped after step ", step, " as asked")});
+        if (loop.checkpoint_due(step)) {
+            loop.last_checkpoint = now_seconds();
+            loop.saver.begin_save(step, parts.attributes);
+        }
+    }
+    return end(loop, {ExitCode::done, std::max(options.schedule.steps, first_step - 1), "", ""});
+}
+
+}  // namespace longlora

@@ -1,0 +1,58 @@
+// The loop of training: step after step, metrics, checkpoints, stopping at a step boundary that all ranks agree on.
+// What a step does is step.h; where values and options come from is jobs/train.cpp.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "train/batch_reader.h"
+#include "train/checkpoint.h"
+#include "train/run_folder.h"
+#include "train/schedule.h"
+#include "train/step.h"
+
+namespace longlora {
+
+struct TrainerOptions {
+    std::string run;
+    Schedule schedule;                       ///< .steps is where training ends
+    StepOptions step;
+    std::int64_t checkpoint_every = 100;     ///< steps; 0: never by steps
+    double checkpoint_minutes = 30;          ///< 0: never by time
+    std::int64_t keep = 3;
+    double stop_after_seconds = 0;           ///< 0: no limit
+    bool resuming = false;
+};
+
+/// What the loop works on; all outlive it.
+struct TrainerParts {
+    const dist::HostGroup& group;
+    dist::Communicator& data;
+    Model& model;
+    const DataOrder& order;
+    const KeepPlan& keep;
+    const Json& attributes;                     ///< of checkpoints
+    std::function<bool()> stop_requested;       ///< a signal came to this rank
+    std::function<void()> step_done;            ///< the rank is alive (watchdog)
+};
+
+/// What the live line shows; rank 0 gets it after every step.
+struct StepReport {
+    std::int64_t step = 0, steps = 0, tokens = 0;   ///< tokens: of all sequences so far
+    double loss = 0, learning_rate = 0, grad_norm = 0, tokens_per_second = 0, seconds = 0, seconds_left = 0;
+};
+struct TrainerMessages {
+    std::function<void(const StepReport&)> step;
+    std::function<void(const std::string&)> sentence;   ///< checkpoints, warnings
+};
+
+struct TrainOutcome {
+    ExitCode code = ExitCode::done;   ///< done, stopped or non_finite
+    std::int64_t step = 0;            ///< finished steps
+    std::string checkpoint, sentence;
+};
+
+/// Trains steps first_step .. schedule.steps. Collective. Ends with a checkpoint in every case but an exception.
+TrainOutcome run_training(const TrainerParts& parts, const TrainerOptions& options, std::int64_t first_step, const TrainerMessages& messages);
+
+}  // namespace longlora
