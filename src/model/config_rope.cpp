@@ -19,6 +19,8 @@ const Spelling& spelling(RopeKind kind) {
     return *std::find_if(std::begin(kSpellings), std::end(kSpellings), [&](const Spelling& one) { return one.kind == kind; });
 }
 
+constexpr double kLargestFactor = static_cast<double>(kLargestSize);   // 2^31 positions made of one
+
 double positive(const OrderedJson& value, const char* key, const std::string& where) {
     const double number = real_number(value, key, where);
     require(number > 0, where, ": ", key, " is ", shown(value), ", it must be above 0");
@@ -33,7 +35,7 @@ double theta_value(const OrderedJson& value, const std::string& where) {
 
 double factor_value(const OrderedJson& value, const std::string& where) {
     const double factor = real_number(value, "factor", where);
-    require(factor >= 1 && factor <= 1e9, where, ": factor is ", shown(value), ", it must be between 1 and 1e9");
+    require(factor >= 1 && factor <= kLargestFactor, where, ": factor is ", shown(value), ", it must be between 1 and 2^31");
     return factor;
 }
 
@@ -237,7 +239,7 @@ void set_factor(ModelConfig& config, double factor, std::int64_t context) {
 
 /// context == 0: literally what is asked, nothing is raised.
 ModelConfig apply(const ModelConfig& config, const RopeRequest& request, std::int64_t context) {
-    require(request.factor == 0 || (request.factor >= 1 && request.factor <= 1e9), "--rope-factor is ", request.factor, ", it must be between 1 and 1e9");
+    require(request.factor == 0 || (request.factor >= 1 && request.factor <= kLargestFactor), "--rope-factor is ", request.factor, ", it must be between 1 and 2^31");
     require(request.theta == 0 || (request.theta > 1 && request.theta < 1e30), "--rope-theta is ", request.theta, ", it must be above 1 and below 1e30");
     ModelConfig changed = config;
     const bool beyond = context > config.covered_positions();

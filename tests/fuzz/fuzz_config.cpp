@@ -94,7 +94,7 @@ void check(bool holds, const char* what) {
 void use(const ModelConfig& config, Dice& dice) {
     static const std::int64_t kContexts[] = {1, 100, 128, 129, 8192, 100000, std::int64_t{1} << 31};
     static const char* const kKinds[] = {"auto", "auto", "keep", "linear", "ntk", "yarn", "llama3", "what"};
-    static const double kFactors[] = {0, 0, 0, 1, 2, 3.5, 1e9, 1e300, -1, std::nan("")};
+    static const double kFactors[] = {0, 0, 0, 1, 2, 3.5, 1e9, 0x1p31, 1e300, -1, std::nan("")};
     check(config.covered_positions() >= config.max_positions && config.original_positions() > 0, "lengths");
     RopeRequest request{.kind = dice.of(kKinds), .factor = dice.of(kFactors)};
     if (dice.below(4) == 0) request.theta = dice.of(kFactors), request.beta_fast = dice.of(kFactors), request.high_freq_factor = dice.of(kFactors);
