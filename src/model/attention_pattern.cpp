@@ -60,8 +60,10 @@ int num_window_variants(const AttentionPattern& pattern) { return pattern.kind =
 HostWindows make_windows(const AttentionPattern& pattern, int variant, std::int64_t num_tokens, std::int64_t num_heads, std::span<const std::int64_t> document_begin) {
     ensure(num_heads > 0 && variant >= 0 && variant < num_window_variants(pattern), "windows for heads or a variant that do not exist");
     ensure(std::is_sorted(document_begin.begin(), document_begin.end()), "documents begin in ascending order");
-    require(num_tokens >= 1 && num_tokens <= std::numeric_limits<std::int32_t>::max(), "a context of ", num_tokens, " tokens is not possible; it must be between 1 and 2147483647");
-    require(pattern.kind == AttentionKind::dense || pattern.group >= 1, "the attention pattern ", name_of(pattern.kind), " needs a group of at least 1 token, not ", pattern.group);
+    require(num_tokens >= 1 && num_tokens <= std::numeric_limits<std::int32_t>::max(),
+            "a context of ", num_tokens, " tokens is not possible; it must be between 1 and 2147483647");
+    require(pattern.kind == AttentionKind::dense || pattern.group >= 1,
+            "the attention pattern ", name_of(pattern.kind), " needs a group of at least 1 token, not ", pattern.group);
     HostWindows windows;
     // Where all heads are alike both rows hold the same numbers, so that whoever reads the unused row sees nothing unusual.
     windows.num_plain_heads = pattern.kind == AttentionKind::shifted ? num_heads / 2 : num_heads;

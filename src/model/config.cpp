@@ -105,7 +105,8 @@ void parse_sizes(const OrderedJson& json, ModelConfig& config, const std::string
     // An absent key means 8 for mistral (its class default), a null as many as query heads for both.
     const bool mistral_default = config.model_type == "mistral" && !json.contains("num_key_value_heads");
     config.num_kv_heads = mistral_default ? 8 : optional_size(json, "num_key_value_heads", config.num_heads, where);
-    require(config.num_heads % config.num_kv_heads == 0, where, ": num_attention_heads is ", config.num_heads, ", not a multiple of num_key_value_heads ", config.num_kv_heads);
+    require(config.num_heads % config.num_kv_heads == 0, where, ": num_attention_heads is ", config.num_heads,
+            ", not a multiple of num_key_value_heads ", config.num_kv_heads);
     const bool own_width = find_value(json, "head_dim") != nullptr;
     require(own_width || config.hidden % config.num_heads == 0, where, ": hidden_size is ", config.hidden, ", not a multiple of num_attention_heads ", config.num_heads,
             ", and there is no head_dim");

@@ -172,7 +172,8 @@ void write_rope(ModelConfig& config) {
     if (rope.kind == RopeKind::yarn) {
         both["beta_fast"] = rope.beta_fast;
         both["beta_slow"] = rope.beta_slow;
-        for (const auto& [key, value] : {std::pair("attention_factor", rope.attention_factor), std::pair("mscale", rope.mscale), std::pair("mscale_all_dim", rope.mscale_all_dim)})
+        for (const auto& [key, value] : {std::pair("attention_factor", rope.attention_factor), std::pair("mscale", rope.mscale),
+                                         std::pair("mscale_all_dim", rope.mscale_all_dim)})
             if (value != 0) both[key] = value;
         if (!rope.truncate) both["truncate"] = false;
     }

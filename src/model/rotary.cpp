@@ -56,7 +56,8 @@ void scale_llama3(std::vector<double>& frequencies, const RopeScaling& rope, std
 
 }  // namespace
 
-std::vector<double> rotary_frequencies(const RopeScaling& rope, std::int64_t head_dim, std::int64_t max_positions, std::int64_t original_positions, std::int64_t context) {
+std::vector<double> rotary_frequencies(const RopeScaling& rope, std::int64_t head_dim, std::int64_t max_positions, std::int64_t original_positions,
+                                       std::int64_t context) {
     ensure(head_dim > 0 && head_dim % 2 == 0 && max_positions > 0 && original_positions > 0, "rotary frequencies need an even head_dim and positive lengths");
     const double theta = rope.kind == RopeKind::dynamic ? dynamic_theta(rope, head_dim, max_positions, context) : rope.theta;
     std::vector<double> frequencies = plain_frequencies(theta, head_dim);

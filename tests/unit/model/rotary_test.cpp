@@ -37,7 +37,9 @@ BOOST_AUTO_TEST_CASE(frequencies_as_transformers) {
 }
 
 BOOST_AUTO_TEST_CASE(tables_at_far_positions) {
-    for (const Json& far : expected()["far"]) {
+    const Json cases = expected()["far"];
+    BOOST_TEST(cases.size() == 10u);
+    for (const Json& far : cases) {
         ModelConfig c = parse(with({{"head_dim", 8}, {"rope_theta", far["theta"]}}));
         if (far["factor"] != 1) c = override_rope(c, RopeRequest{.kind = "linear", .factor = far["factor"]});
         const std::int64_t position = far["position"].get<std::int64_t>();
