@@ -1,0 +1,126 @@
+// Tokenizers against what Hugging Face's `tokenizers` and SentencePiece's Python package gave (tests/golden/tokenizers), the pair merging against a plain
+// loop, and damaged tokenizer files.
+#include <algorithm>
+
+#include "core/random.h"
+#include "io/byte_bpe.h"
+#include "io/json.h"
+#include "io/tokenizer.h"
+#include "io_testing.h"
+
+using namespace longlora;
+using namespace longlora::io_testing;
+
+BOOST_AUTO_TEST_SUITE(tokenizers)
+
+static const std::string kFolder = SOURCE_FOLDER "/tests/golden/tokenizers/";
+
+BOOST_AUTO_TEST_CASE(ids_are_those_of_hugging_face_and_sentencepiece) {
+    const Json expected = read_json_file(kFolder + "expected.json");
+    for (const std::string name : {"llama3", "digits", "prefix", "sentencepiece"}) {
+        const auto tokenizer = open_tokenizer(kFolder + name);
+        for (std::size_t i = 0; i < expected["texts"].size(); ++i) {
+            const std::string content = expected["texts"][i].get<std::string>();
+            const auto ids = tokenizer->encode(content);
+            BOOST_TEST(ids == expected[name][i].get<std::vector<std::int32_t>>(), boost::test_tools::per_element());
+            BOOST_TEST(!(ids != expected[name][i].get<std::vector<std::int32_t>>()), name << ", text " << i);
+            if (name == "llama3" || name == "digits") BOOST_TEST(tokenizer->decode(ids) == content);
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(tokenizers_say_what_they_are) {
+    const auto bpe = open_tokenizer(kFolder + "llama3");
+    BOOST_TEST(bpe->vocabulary() == 643);
+    BOOST_TEST(bpe->bos() == 641);
+    BOOST_TEST(bpe->eos() == 642);
+    BOOST_TEST(bpe->kind() == "byte-bpe");
+    BOOST_TEST(bpe->hash().size() == 64u);
+    BOOST_TEST(bpe->hash() == open_tokenizer(kFolder + "llama3/tokenizer.json")->hash());
+    REFUSED("is beyond the vocabulary", bpe->decode({643}));
+    const auto sp = open_tokenizer(kFolder + "sentencepiece");
+    BOOST_TEST(sp->vocabulary() == 600);
+    BOOST_TEST(sp->bos() == 1);
+    BOOST_TEST(sp->eos() == 2);
+    BOOST_TEST(sp->kind() == "sentencepiece");
+    BOOST_TEST(sp->decode(sp->encode("Hello world")) == "Hello world");
+    REFUSED("is beyond the vocabulary", sp->decode({600}));
+}
+
+BOOST_AUTO_TEST_CASE(without_tokenizer_config_the_special_ids_come_from_config) {
+    Scratch scratch;
+    spill(scratch / "tokenizer.json", slurp(kFolder + "llama3/tokenizer.json"));
+    BOOST_TEST(open_tokenizer(scratch.folder)->bos() == -1);
+    spill(scratch / "config.json", "{\"bos_token_id\": 5, \"eos_token_id\": [6, 7]}");
+    BOOST_TEST(open_tokenizer(scratch.folder)->bos() == 5);
+    BOOST_TEST(open_tokenizer(scratch.folder)->eos() == 6);
+}
+
+/// The definition: again and again the pair of lowest rank, leftmost first.
+static void slow_merge(std::vector<std::int32_t>& ids, const MergeTable& merges) {
+    for (;;) {
+        std::size_t best = ids.size();
+        Merge chosen;
+        for (std::size_t i = 0; i + 1 < ids.size(); ++i) {
+            const auto found = merges.find(merge_key(ids[i], ids[i + 1]));
+            if (found != merges.end() && (best == ids.size() || found->second.rank < chosen.rank)) best = i, chosen = found->second;
+        }
+        if (best == ids.size()) return;
+        ids[best] = chosen.result;
+        ids.erase(ids.begin() + static_cast<std::ptrdiff_t>(best) + 1);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(merging_equals_the_plain_loop) {
+    for (std::uint64_t trial = 0; trial < 200; ++trial) {
+        MergeTable merges;
+        std::int32_t next = 3;  // ids 0..2 at first: many equal neighbours
+        for (std::int32_t rank = 0; rank < 30; ++rank) {
+            const auto pick = [&](std::uint64_t k) { return static_cast<std::int32_t>(random_below(static_cast<std::uint64_t>(next), trial, k, static_cast<std::uint64_t>(rank))); };
+            if (merges.emplace(merge_key(pick(1), pick(2)), Merge{rank, next}).second) ++next;
+        }
+        std::vector<std::int32_t> ids;
+        for (std::uint64_t i = 0; i < random_below(120, trial, 3, 0); ++i) ids.push_back(static_cast<std::int32_t>(random_below(3, trial, 4, i)));
+        std::vector<std::int32_t> expected = ids;
+        slow_merge(expected, merges);
+        merge_pairs(ids, merges);
+        BOOST_TEST(ids == expected, boost::test_tools::per_element());
+    }
+}
+
+BOOST_AUTO_TEST_CASE(files_that_are_no_tokenizers_are_one_sentence) {
+    Scratch scratch;
+    REFUSED("does not exist", open_tokenizer(scratch / "none"));
+    REFUSED("has neither tokenizer.model nor tokenizer.json", open_tokenizer(scratch.folder));
+    const std::string model = slurp(kFolder + "sentencepiece/tokenizer.model");
+    for (const std::string& bad : {std::string(), std::string("garbage"), std::string(1000, '\xff'), model.substr(0, model.size() / 2), std::string(64, '\0')}) {
+        spill(scratch / "t.model", bad);
+        const std::string said = sentence_of([&] { open_tokenizer(scratch / "t.model"); });
+        BOOST_TEST((said.empty() || has(said, "t.model is not a SentencePiece model")), said);  // a model cut between two pieces is a smaller model
+        if (bad.size() < 1000) BOOST_TEST(!said.empty());
+    }
+    const Json good = read_json_file(kFolder + "llama3/tokenizer.json");
+    const auto with = [&](const std::function<void(Json&)>& change) {
+        Json json = good;
+        change(json);
+        spill(scratch / "t.json", json.dump());
+        open_tokenizer(scratch / "t.json");
+    };
+    with([](Json&) {});
+    spill(scratch / "t.json", good.dump().substr(0, 5000));
+    REFUSED("t.json is not valid JSON", open_tokenizer(scratch / "t.json"));
+    REFUSED("has no \"model\"", with([](Json& j) { j.erase("model"); }));
+    REFUSED("has a normalizer", with([](Json& j) { j["normalizer"] = {{"type", "NFC"}}; }));
+    REFUSED("is a Unigram tokenizer", with([](Json& j) { j["model"]["type"] = "Unigram"; }));
+    REFUSED("give its tokenizer.model", with([](Json& j) { j["model"]["byte_fallback"] = true; }));
+    REFUSED("the pre-tokenizer Metaspace is not supported", with([](Json& j) { j["pre_tokenizer"] = {{"type", "Metaspace"}}; }));
+    REFUSED("is not a byte-level tokenizer", with([](Json& j) { j["pre_tokenizer"] = nullptr; }));
+    REFUSED("is not made of tokens of the vocabulary", with([](Json& j) { j["model"]["merges"].push_back({"zzz", "q"}); }));
+    REFUSED("is not two tokens", with([](Json& j) { j["model"]["merges"].push_back("alone"); }));
+    REFUSED("the id of \"x\" is not valid", with([](Json& j) { j["model"]["vocab"]["x"] = -1; }));
+    REFUSED("cannot be used", with([](Json& j) { j["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "(("; }));
+    REFUSED("\"lstrip\" of the added token", with([](Json& j) { j["added_tokens"][0]["lstrip"] = true; }));
+    REFUSED("t.json", with([](Json& j) { j["model"]["ignore_merges"] = "yes"; }));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
