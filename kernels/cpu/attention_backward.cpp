@@ -113,21 +113,27 @@ void load_keys(const Call& c, const KeyBuffers& b, std::int64_t kv_head, Range k
     for (std::int64_t r = 0; r < padded; ++r) b.key[r] = r < n ? static_cast<std::int32_t>(keys.begin + r) : std::numeric_limits<std::int32_t>::max();
 }
 
-void load_queries(const Call& c, const QueryBuffers& b, std::int64_t head, Range queries) {
+/// One block of queries of one head: q and d_out rows, in place or copied.
+struct QueryRows {
+    RowBlock q, d_out;
+};
+
+QueryRows load_queries(const Call& c, const QueryBuffers& b, std::int64_t head, Range queries) {
     const std::int64_t n = queries.end - queries.begin, row = queries.begin - c.shape.query_begin, padded = round_up(n, 8);
-    load_rows(b.q, c.shape, padded, c.q, row, n, head * c.shape.head_dim);
-    load_rows(b.d_out, c.shape, padded, c.d_out, row, n, head * c.shape.head_dim);
     const float *lse = c.lse.data<float>() + head * c.lse.row_stride + row, *delta = c.delta.data<float>() + head * c.delta.row_stride + row;
     for (std::int64_t r = 0; r < n; ++r) b.lse[r] = lse[r] == -kInfinity ? kInfinity : lse[r] * kLog2e;
     std::copy_n(delta, n, b.delta);
+    return {block_of_rows(b.q, c.shape, padded, c.tiles.lanes, c.q, row, n, head * c.shape.head_dim),
+            block_of_rows(b.d_out, c.shape, padded, c.tiles.lanes, c.d_out, row, n, head * c.shape.head_dim)};
 }
 
 /// All panels of the loaded keys against the loaded queries.
-void run_tiles(const Call& c, const Buffers& b, std::int64_t head, Range keys, Range queries, bool key_gradients, bool query_gradients) {
+void run_tiles(const Call& c, const Buffers& b, const QueryRows& rows, std::int64_t head, Range keys, Range queries, bool key_gradients, bool query_gradients) {
     const auto first_key = c.first_key(head);
     const std::int64_t w = c.shape.width, panel = c.tiles.panel;
     BackwardTile t{};
-    t.q = b.queries.q, t.d_out = b.queries.d_out, t.lse = b.queries.lse, t.delta = b.queries.delta, t.p = b.queries.p, t.ds = b.queries.ds;
+    t.q = rows.q.p, t.q_stride = rows.q.stride, t.d_out = rows.d_out.p, t.d_out_stride = rows.d_out.stride;
+    t.lse = b.queries.lse, t.delta = b.queries.delta, t.p = b.queries.p, t.ds = b.queries.ds;
     t.d_q = query_gradients ? b.queries.d_q : nullptr;
     t.first_key = first_key.data() + queries.begin, t.token_begin = static_cast<std::int32_t>(queries.begin);
     t.head_dim = c.shape.head_dim, t.width = w, t.score_scale = c.scale * kLog2e, t.scale = c.scale;
@@ -157,9 +163,9 @@ void run_chunk(const Call& c, const Buffers& b, std::int64_t kv_head, std::int64
         for (std::int64_t i = blocks.begin; i < blocks.end; ++i) {
             const Range queries = block_of(c, i);
             const std::int64_t n = queries.end - queries.begin;
-            load_queries(c, b.queries, head, queries);
+            const QueryRows rows = load_queries(c, b.queries, head, queries);
             if (turns) std::fill_n(b.queries.d_q, round_up(n, 8) * c.shape.width, 0.0f);
-            run_tiles(c, b, head, keys, queries, true, turns != nullptr);
+            run_tiles(c, b, rows, head, keys, queries, true, turns != nullptr);
             if (turns) {
                 auto& turn = (*turns)[head * c.num_blocks() + i];
                 const auto mine = static_cast<std::int32_t>(chunk - chunks_seen(c, c.first_key(head), queries).begin);
@@ -178,11 +184,11 @@ void run_chunk(const Call& c, const Buffers& b, std::int64_t kv_head, std::int64
 void run_block(const Call& c, const Buffers& b, std::int64_t head, std::int64_t block, const std::function<void()>* progress) {
     const Range queries = block_of(c, block), chunks = chunks_seen(c, c.first_key(head), queries);
     const std::int64_t n = queries.end - queries.begin;
-    load_queries(c, b.queries, head, queries);
+    const QueryRows rows = load_queries(c, b.queries, head, queries);
     std::fill_n(b.queries.d_q, round_up(n, 8) * c.shape.width, 0.0f);
     for (std::int64_t i = chunks.begin; i < chunks.end; ++i) {
         load_keys(c, b.keys, head / c.shape.group, chunk_of(c, i));
-        run_tiles(c, b, head, chunk_of(c, i), queries, false, true);
+        run_tiles(c, b, rows, head, chunk_of(c, i), queries, false, true);
         if (progress) (*progress)();
     }
     add_rows(c.d_q, queries.begin - c.shape.query_begin, n, head * c.shape.head_dim, b.queries.d_q, c.shape);

@@ -40,6 +40,15 @@ void load_rows(float* out, const AttentionShape& shape, std::int64_t padded_rows
     std::fill(out, out + (padded_rows - n) * w, 0.0f);
 }
 
+RowBlock block_of_rows(float* buffer, const AttentionShape& shape, std::int64_t padded_rows, std::int64_t column_multiple, const Tensor& t, std::int64_t begin, std::int64_t n, std::int64_t column) {
+    constexpr std::int64_t kBadStride = 512;  // floats; a multiple of 2 KiB leaves at most two sets of a 64-set cache
+    if (t.dtype == DType::float32 && shape.head_dim % column_multiple == 0 && begin + padded_rows <= t.num_rows() && t.row_stride % kBadStride != 0) {
+        return {t.data<float>() + begin * t.row_stride + column, t.row_stride};
+    }
+    load_rows(buffer, shape, padded_rows, t, begin, n, column);
+    return {buffer, shape.width};
+}
+
 void add_rows(const Tensor& t, std::int64_t begin, std::int64_t n, std::int64_t column, const float* rows, const AttentionShape& shape) {
     const std::int64_t e = shape.head_dim, offset = begin * t.row_stride + column;
     for (std::int64_t r = 0; r < n; ++r, rows += shape.width) {

@@ -26,6 +26,16 @@ AttentionTiles attention_tiles(InstructionSet isa);
 /// out (padded_rows, width) = columns [column, column + head_dim) of rows [begin, begin + n) of real t as float32; 0 elsewhere.
 void load_rows(float* out, const AttentionShape& shape, std::int64_t padded_rows, const Tensor& t, std::int64_t begin, std::int64_t n, std::int64_t column);
 
+/// Rows as a tile reads them: width floats each (those beyond head_dim are 0, or anything if the caller does not care), stride apart.
+struct RowBlock {
+    const float* p;
+    std::int64_t stride;
+};
+
+/// The same rows and columns without a copy where t itself will do: float32, every one of padded_rows and of the columns up to head_dim rounded up to column_multiple
+/// inside of t and of this head, and no stride that puts all rows into a few sets of the cache. Otherwise loaded into buffer. Rows beyond n hold anything.
+RowBlock block_of_rows(float* buffer, const AttentionShape& shape, std::int64_t padded_rows, std::int64_t column_multiple, const Tensor& t, std::int64_t begin, std::int64_t n, std::int64_t column);
+
 /// The same columns of rows [begin, begin + n) of t += rows (n, width).
 void add_rows(const Tensor& t, std::int64_t begin, std::int64_t n, std::int64_t column, const float* rows, const AttentionShape& shape);
 

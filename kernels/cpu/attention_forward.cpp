@@ -64,10 +64,10 @@ void start(const Call& c, const Block& block, const Buffers& b) {
 /// Keys [begin, end), at most kKeyBlock of them, against all panels of the block.
 void add_keys(const Call& c, const Block& block, const Buffers& b, std::int64_t begin, std::int64_t end) {
     const std::int64_t n = end - begin, padded = round_up(n, 8), w = c.shape.width, column = block.head / c.shape.group * c.shape.head_dim;
-    load_rows(b.k, c.shape, padded, c.k, begin - c.shape.key_begin, n, column);
-    load_rows(b.v, c.shape, padded, c.v, begin - c.shape.key_begin, n, column);
+    const RowBlock k = block_of_rows(b.k, c.shape, padded, 8, c.k, begin - c.shape.key_begin, n, column);
+    const RowBlock v = block_of_rows(b.v, c.shape, padded, 8, c.v, begin - c.shape.key_begin, n, column);
     ForwardTile t{};
-    t.k = b.k, t.v = b.v, t.s = b.s;
+    t.k = k.p, t.k_stride = k.stride, t.v = v.p, t.v_stride = v.stride, t.s = b.s;
     t.head_dim = c.shape.head_dim, t.width = w, t.scale = c.scale * kLog2e, t.key_begin = static_cast<std::int32_t>(begin);
     for (std::int64_t r = 0; r < block.end - block.begin; r += c.tiles.panel) {
         const std::int64_t first = block.begin + r, last = std::min(first + c.tiles.panel, block.end) - 1;

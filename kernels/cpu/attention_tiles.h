@@ -14,7 +14,8 @@ struct ForwardTile {
     float* o_t;                  ///< (W, panel), sum of exp2(score - max) * v
     float *max, *sum;            ///< (panel)
     const std::int32_t *first_key, *token;  ///< (panel): lane sees keys first_key .. token
-    const float *k, *v;          ///< (block rounded up to 8, W); row r is key key_begin + r
+    const float *k, *v;          ///< (block rounded up to 8, E rounded up to 8); row r is key key_begin + r
+    std::int64_t k_stride, v_stride;
     float* s;                    ///< (block rounded up to 8, panel), workspace
     std::int64_t head_dim, width;
     std::int32_t key_begin;
@@ -30,6 +31,7 @@ struct BackwardTile {
     float *d_k, *d_v;            ///< (panel, W) +=, or null
     const std::int32_t* key;     ///< (panel): token of the lane, INT32_MAX for padding
     const float *q, *d_out;      ///< (rows rounded up to 8, W)
+    std::int64_t q_stride, d_out_stride;
     float* d_q;                  ///< (rows rounded up to 8, W) +=, or null
     const float *lse, *delta;    ///< (rows); lse in units of log 2, +inf for a query that sees nothing
     const std::int32_t* first_key;   ///< (rows): row r sees keys first_key[r] .. token_begin + r

@@ -121,13 +121,13 @@ template <class Simd>
 void forward_tile(const ForwardTile& t) {
     constexpr std::int64_t kPanel = 3 * Simd::kLanes;
     const std::int64_t lo8 = t.lo / 8 * 8, hi8 = (t.hi + 7) / 8 * 8, head8 = (t.head_dim + 7) / 8 * 8;
-    multiply<Simd, Update::overwrite, false>(t.s + lo8 * kPanel, kPanel, {t.k + lo8 * t.width, t.width}, t.q_t, kPanel, hi8 - lo8, 3, t.head_dim, t.scale, nullptr);
+    multiply<Simd, Update::overwrite, false>(t.s + lo8 * kPanel, kPanel, {t.k + lo8 * t.k_stride, t.k_stride}, t.q_t, kPanel, hi8 - lo8, 3, t.head_dim, t.scale, nullptr);
     const bool any_full = t.full_lo < t.full_hi;
     hide_keys<Simd>(t, t.lo, any_full ? t.full_lo : t.hi);
     if (any_full) hide_keys<Simd>(t, t.full_hi, t.hi);
     alignas(64) float factor[kPanel];
     softmax_step<Simd>(t, factor);
-    multiply<Simd, Update::rescale, true>(t.o_t, kPanel, {t.v + t.lo * t.width, t.width}, t.s + t.lo * kPanel, kPanel, head8, 3, t.hi - t.lo, 1, factor);
+    multiply<Simd, Update::rescale, true>(t.o_t, kPanel, {t.v + t.lo * t.v_stride, t.v_stride}, t.s + t.lo * kPanel, kPanel, head8, 3, t.hi - t.lo, 1, factor);
 }
 
 /// Rows [lo, hi): p = exp2(s - lse), ds = scale * p * (dp - delta), both 0 where invisible. s arrives in p, dp in ds.
@@ -162,8 +162,8 @@ template <class Simd>
 void backward_tile(const BackwardTile& t) {
     constexpr std::int64_t kPanel = 3 * Simd::kLanes;
     const std::int64_t lo8 = t.lo / 8 * 8, hi8 = (t.hi + 7) / 8 * 8, vectors = t.width / Simd::kLanes;
-    multiply<Simd, Update::overwrite, false>(t.p + lo8 * kPanel, kPanel, {t.q + lo8 * t.width, t.width}, t.k_t, kPanel, hi8 - lo8, 3, t.head_dim, t.score_scale, nullptr);
-    multiply<Simd, Update::overwrite, false>(t.ds + lo8 * kPanel, kPanel, {t.d_out + lo8 * t.width, t.width}, t.v_t, kPanel, hi8 - lo8, 3, t.head_dim, 1, nullptr);
+    multiply<Simd, Update::overwrite, false>(t.p + lo8 * kPanel, kPanel, {t.q + lo8 * t.q_stride, t.q_stride}, t.k_t, kPanel, hi8 - lo8, 3, t.head_dim, t.score_scale, nullptr);
+    multiply<Simd, Update::overwrite, false>(t.ds + lo8 * kPanel, kPanel, {t.d_out + lo8 * t.d_out_stride, t.d_out_stride}, t.v_t, kPanel, hi8 - lo8, 3, t.head_dim, 1, nullptr);
     if (t.full_lo < t.full_hi) {
         gradient_rows<Simd, true>(t, t.lo, t.full_lo);
         gradient_rows<Simd, false>(t, t.full_lo, t.full_hi);
@@ -173,8 +173,8 @@ void backward_tile(const BackwardTile& t) {
     }
     const float *p = t.p + t.lo * kPanel, *ds = t.ds + t.lo * kPanel;
     if (t.d_v) {
-        multiply<Simd, Update::accumulate, true>(t.d_v, t.width, {p, kPanel}, t.d_out + t.lo * t.width, t.width, kPanel, vectors, t.hi - t.lo, 1, nullptr);
-        multiply<Simd, Update::accumulate, true>(t.d_k, t.width, {ds, kPanel}, t.q + t.lo * t.width, t.width, kPanel, vectors, t.hi - t.lo, 1, nullptr);
+        multiply<Simd, Update::accumulate, true>(t.d_v, t.width, {p, kPanel}, t.d_out + t.lo * t.d_out_stride, t.d_out_stride, kPanel, vectors, t.hi - t.lo, 1, nullptr);
+        multiply<Simd, Update::accumulate, true>(t.d_k, t.width, {ds, kPanel}, t.q + t.lo * t.q_stride, t.q_stride, kPanel, vectors, t.hi - t.lo, 1, nullptr);
     }
     if (t.d_q) {
         clear_rows<Simd>(t.ds, lo8, t.lo);

@@ -32,7 +32,8 @@ BOOST_AUTO_TEST_CASE(causality_is_exact) {
             CaseOptions options;
             options.tokens = 130;
             const Case c = make_case(options, seed);
-            const std::int64_t t = static_cast<std::int64_t>(random_below(129, seed, 8, 0)), wide = c.problem.num_heads * c.problem.head_dim, narrow_width = c.problem.num_kv_heads * c.problem.head_dim;
+            const std::int64_t t = static_cast<std::int64_t>(random_below(129, seed, 8, 0));
+            const std::int64_t wide = c.problem.num_heads * c.problem.head_dim, narrow_width = c.problem.num_kv_heads * c.problem.head_dim;
             Case changed = c;
             const auto behind = [&](Values& values, std::int64_t width, double factor, double shift) {
                 for (std::size_t i = static_cast<std::size_t>((t + 1) * width); i < values.size(); ++i) values[i] = values[i] * factor + shift;
