@@ -1,0 +1,188 @@
+// Saving on as many ranks as mpirun started and loading again: the same bytes from any number of ranks, bit-equal weights, snapshots that training
+// cannot disturb. Checks do not throw: a rank that left early would hang the others. Failures are checkpoint_failures_test.cpp.
+#include "train/checkpoint.h"
+
+#include <boost/test/unit_test.hpp>
+#include <thread>
+
+#include "checkpoint_testing.h"
+#include "io/checksum.h"
+#include "io/file.h"
+
+using namespace longlora;
+using namespace checkpoint_testing;
+
+namespace {
+
+const Json kAttributes = {{"seed", 7}, {"loss", 0.1}};
+
+/// Polls as the step loop does, until the save is through.
+SaveReport poll_until_done(CheckpointSaver& saver) {
+    for (;;) {
+        const std::vector<SaveReport> reports = saver.poll();
+        if (!reports.empty()) return reports.back();
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+}
+
+/// Elements of the file that are not what fill(generation) made; rank 0 looks, the others agree.
+std::int64_t num_wrong_in_file(const std::string& path, const Weights& weights, std::uint64_t generation) {
+    const NamedTensorReader reader(path, kCheckpointFormat, kCheckpointVersion);
+    std::int64_t wrong = 0;
+    std::size_t num_tensors = 0;
+    const char* kinds[] = {"master/", "moment1/", "moment2/"};
+    for (const Parameter& p : weights.list().parameters)
+        for (int which = 0; p.trainable && which <= 2; ++which, ++num_tensors) {
+            std::vector<std::uint32_t> bits(p.shape.count());
+            wrong += !(reader.entry(kinds[which] + p.name).shape == p.shape);
+            reader.read(kinds[which] + p.name, 0, p.shape.count(), bits.data());
+            for (std::int64_t i = 0; i < p.shape.count(); ++i) wrong += bits[i] != std::bit_cast<std::uint32_t>(value_of(p.name, which, i, generation));
+        }
+    return wrong + static_cast<std::int64_t>(reader.entries().size() - num_tensors);
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(checkpoint)
+
+BOOST_AUTO_TEST_CASE(any_number_of_ranks_writes_the_same_file) {
+    const dist::HostGroup world;
+    const SharedFolder folder(world);
+    Fixture f;
+    fill(*f.weights, 1);
+    for (int ranks = 1; ranks <= world.size(); ++ranks) {
+        MPI_Comm part = MPI_COMM_NULL;
+        MPI_Comm_split(world.handle(), world.rank() < ranks ? 0 : MPI_UNDEFINED, world.rank(), &part);
+        if (part != MPI_COMM_NULL) {
+            const dist::HostGroup group(part);
+            for (const bool foreground : {false, true}) {
+                const SaverOptions options{text(folder.path(), "/", ranks, foreground ? "f" : "b"), 3, foreground ? 0 : std::int64_t{1} << 30, 300000};
+                CheckpointSaver saver(group, *f.weights, options);
+                saver.begin_save(12, kAttributes);
+                const SaveReport report = poll_until_done(saver);
+                BOOST_CHECK(report.saved && report.sentence.empty() && report.step == 12);
+                BOOST_CHECK(report.bytes == FileHandle::open_read(report.path).size());
+            }
+            MPI_Comm_free(&part);
+        }
+    }
+    world.barrier();
+    const std::string first = folder.path() + "/1b/checkpoints/step-00000012.h5";
+    const std::string expected = sha256_of_file(first);
+    BOOST_CHECK(num_wrong_in_file(first, *f.weights, 1) == 0);
+    for (int ranks = 1; ranks <= world.size(); ++ranks)
+        for (const char* how : {"b", "f"}) BOOST_CHECK(sha256_of_file(text(folder.path(), "/", ranks, how, "/checkpoints/step-00000012.h5")) == expected);
+    Json attributes = kAttributes;
+    attributes["step"] = 12;
+    BOOST_CHECK(read_checkpoint_attributes(first) == attributes);
+    world.barrier();
+}
+
+BOOST_AUTO_TEST_CASE(training_goes_on_behind_a_snapshot) {
+    const dist::HostGroup group;
+    const SharedFolder folder(group);
+    Fixture f;
+    CheckpointSaver saver(group, *f.weights, {folder.path(), 2});
+    BOOST_CHECK(saver.poll().empty());
+    BOOST_CHECK(saver.finish().empty());
+    for (std::uint64_t step = 1; step <= 5; ++step) {
+        fill(*f.weights, step);
+        saver.begin_save(step, kAttributes);   // waits for the one before, whose report comes later
+        BOOST_CHECK(saver.under_way());
+        fill(*f.weights, 100 + step);
+    }
+    const std::vector<SaveReport> reports = saver.finish();
+    BOOST_CHECK(reports.size() == 5);
+    for (std::size_t i = 0; i < reports.size(); ++i) BOOST_CHECK(reports[i].saved && reports[i].step == static_cast<std::int64_t>(i) + 1);
+    BOOST_CHECK(!saver.under_way());
+    const std::vector<CheckpointFile> files = list_checkpoints(folder.path());   // keep = 2
+    BOOST_CHECK(files.size() == 2 && files[0].step == 4 && files[1].step == 5);
+    for (const CheckpointFile& file : files) BOOST_CHECK(num_wrong_in_file(file.path, *f.weights, file.step) == 0);
+    BOOST_CHECK(read_text_file(folder.path() + "/checkpoints/latest") == "step-00000005.h5\n");
+    group.barrier();
+
+    fill(*f.weights, 6);   // the end of a run
+    const SaveReport last = saver.save_now(6, kAttributes);
+    BOOST_CHECK(last.saved && num_wrong_in_file(last.path, *f.weights, 6) == 0);
+    BOOST_CHECK(saver.save_now(6, kAttributes).path == last.path);   // it is there already
+    BOOST_CHECK(saver.poll().empty());
+    group.barrier();
+}
+
+BOOST_AUTO_TEST_CASE(loading_gives_every_bit_back) {
+    const dist::HostGroup group;
+    const SharedFolder folder(group);
+    Fixture f;
+    fill(*f.weights, 3);
+    const std::string path = CheckpointSaver(group, *f.weights, {folder.path(), 2}).save_now(3, kAttributes).path;
+    {
+        Fixture other;
+        const Json attributes = load_checkpoint(*other.weights, path);
+        BOOST_CHECK(attributes["step"] == 3 && attributes["loss"].get<double>() == 0.1);
+        BOOST_CHECK(num_wrong(*other.weights, 3) == 0);
+    }
+    {   // no moments are kept when nothing is trained
+        Fixture evaluating(DType::float32, {}, false);
+        load_checkpoint(*evaluating.weights, path);
+        BOOST_CHECK(num_wrong(*evaluating.weights, 3, 0) == 0);
+    }
+    {   // the rounded copies follow
+        Fixture rounded(DType::bfloat16);
+        load_checkpoint(*rounded.weights, path);
+        BOOST_CHECK(num_wrong(*rounded.weights, 3) == 0);
+        std::int64_t wrong = 0;
+        for (const Parameter& p : rounded.weights->list().parameters) {
+            if (!p.trainable) continue;
+            const auto* found = reinterpret_cast<const std::uint16_t*>(rounded.weights->weight(p).data<bf16>());
+            for (std::int64_t i = 0; i < p.shape.count(); ++i) {
+                const float value = value_of(p.name, 0, i, 3);   // NaNs keep being NaNs, their bits are the operation's choice
+                wrong += value == value ? found[i] != bf16(value).bits : (found[i] & 0x7f80) != 0x7f80 || (found[i] & 0x7f) == 0;
+            }
+        }
+        BOOST_CHECK(wrong == 0);
+    }
+    group.barrier();
+}
+
+BOOST_AUTO_TEST_CASE(other_models_and_damage_are_refused) {
+    const dist::HostGroup group;
+    const SharedFolder folder(group);
+    Fixture f;
+    fill(*f.weights, 4);
+    const std::string path = CheckpointSaver(group, *f.weights, {folder.path(), 2}).save_now(4, kAttributes).path;
+    TrainableSet rank4, no_norms, more_targets;
+    rank4.lora_rank = 4;
+    no_norms.norm = false;
+    more_targets.lora_targets.push_back(Projection::up);
+    const auto refusal = [&](const TrainableSet& trainables) {
+        Fixture other(DType::float32, trainables);
+        fill(*other.weights, 9);
+        const std::string sentence = sentence_of([&] { load_checkpoint(*other.weights, path); });
+        BOOST_CHECK(num_wrong(*other.weights, 9) == 0);   // nothing was touched
+        return sentence;
+    };
+    BOOST_CHECK(says(refusal(rank4), "lora_A.weight has shape (8, 40)") && says(refusal(rank4), "(4, 40)"));
+    BOOST_CHECK(says(refusal(no_norms), "layernorm.weight"));
+    BOOST_CHECK(says(refusal(more_targets), "has no tensor master/model.layers.0.mlp.up_proj.lora_A.weight"));
+    group.barrier();
+
+    if (group.rank() == 0) {
+        const NamedTensorReader reader(path, kCheckpointFormat, kCheckpointVersion);
+        const TensorEntry entry = reader.entry("moment2/model.embed_tokens.weight");
+        const FileHandle file = FileHandle::open_write(path);
+        char byte = 0;
+        file.read_at(&byte, 1, entry.offset + 3000000);
+        byte = static_cast<char>(byte ^ 1);
+        file.write_at(&byte, 1, entry.offset + 3000000);
+    }
+    group.barrier();
+    const std::string sentence = sentence_of([&] { load_checkpoint(*f.weights, path); });
+    BOOST_CHECK(says(sentence, path) && says(sentence, "moment2/model.embed_tokens.weight") && says(sentence, "damaged"));
+    group.barrier();
+    const Resumable found = find_resumable(group, folder.path());   // the only one, and it is bad
+    BOOST_CHECK(found.path.empty() && found.notes.size() == 2 && says(found.notes[0], "moved to step-00000004.h5.damaged"));
+    BOOST_CHECK(file_exists(path + ".damaged"));
+    group.barrier();
+}
+
+BOOST_AUTO_TEST_SUITE_END()
