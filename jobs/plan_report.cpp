@@ -9,7 +9,6 @@
 #include "dist/agree.h"
 #include "io/file.h"
 #include "jobs/train_setup.h"
-#include "jobs/units.h"
 
 namespace longlora {
 namespace {
@@ -48,7 +47,7 @@ int report_plan(const TrainOptions& given, const dist::HostGroup& group, int ran
         const std::string stored = raw.contains("dtype") ? raw.value("dtype", "") : raw.value("torch_dtype", "");
         how.frozen = how.real == DType::bfloat16 || stored == "bfloat16" ? DType::bfloat16 : DType::float32;
         const PlanRequest request = plan_request(o, base, how, rank, ranks);
-        const KeepPlan keep = choose_keep(request, o.recompute, o.memory.empty() ? memory_limit(o, 1) : parse_bytes(o.memory, "--memory"));
+        const KeepPlan keep = choose_keep(request, o.recompute, memory_limit(o.memory, 1));
         const StepPlan plan = plan_step(request, keep);
         print_plan(o, plan, keep, rank, ranks);
         if (!json.empty()) write_text_file(json, plan_json(plan).dump(1) + "\n");

@@ -51,7 +51,7 @@ void open_inputs(Run& run) {
 
 void open_device(Run& run) {
     run.threads = threads_per_rank(run.group);
-    const std::int64_t limit = memory_limit(run.options, run.group.node_size());
+    const std::int64_t limit = memory_limit(run.options.memory, run.group.node_size());
     dist::agree(run.group, [&] { run.device = make_cpu_device({.memory_bytes = limit, .num_threads = run.threads, .instruction_set = ""}); });
     run.data = dist::make_mpi_communicator(*run.device, run.group.handle());
     run.device->set_progress([&run] { run.data->progress(); });

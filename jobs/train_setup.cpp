@@ -107,8 +107,8 @@ PlanRequest plan_request(const TrainOptions& o, const BaseModel& base, const Wei
     return {base.config, base.trainables, how, pattern_of(o), o.context, step_options_of(o), rank, ranks};
 }
 
-std::int64_t memory_limit(const TrainOptions& o, int ranks_of_node) {
-    if (!o.memory.empty()) return parse_bytes(o.memory, "--memory");
+std::int64_t memory_limit(const std::string& memory, int ranks_of_node) {
+    if (!memory.empty()) return parse_bytes(memory, "--memory");
     return available_memory() / 10 * 9 / ranks_of_node;
 }
 

@@ -30,7 +30,7 @@ StepOptions step_options_of(const TrainOptions& options);
 std::unique_ptr<Weights> make_weights(Device& device, const BaseModel& base, const WeightsOptions& how, std::int64_t seed);
 /// What plan needs to run the step of rank `rank` of `ranks`.
 PlanRequest plan_request(const TrainOptions& options, const BaseModel& base, const WeightsOptions& how, int rank, int ranks);
-/// --memory, or this rank's share of the memory that is free.
-std::int64_t memory_limit(const TrainOptions& options, int ranks_of_node);
+/// `memory` (the value of --memory), or, when that is empty, this rank's share of the memory that is free.
+std::int64_t memory_limit(const std::string& memory, int ranks_of_node);
 
 }  // namespace longlora

@@ -1,0 +1,133 @@
+// `longlora evaluate`: opens model and texts, all ranks agreeing on each, measures every context length, prints the table and its protocol.
+#include <cstdio>
+
+#include "dist/agree.h"
+#include "io/file.h"
+#include "jobs/commands.h"
+#include "jobs/evaluate_report.h"
+#include "jobs/progress.h"
+#include "jobs/signals.h"
+#include "jobs/threads.h"
+#include "jobs/train_setup.h"
+
+namespace longlora {
+namespace {
+
+/// Everything that lives as long as the command.
+struct Evaluation {
+    EvaluateOptions options;
+    const dist::HostGroup& group;
+    std::vector<Measurement> measurements;
+    ModelSource source;
+    TokenFiles files;
+    std::vector<WindowList> lists;   // one per measurement
+    std::string model_hash, adapter_hash_, dtype;
+    std::unique_ptr<Device> device;
+    std::unique_ptr<Weights> weights;
+    int threads = 1;
+    explicit Evaluation(const dist::HostGroup& g) : group(g) {}
+    bool leads() const { return group.rank() == 0; }
+    void say(const std::string& words) const {
+        if (leads() && !words.empty()) std::printf("%s\n", words.c_str()), std::fflush(stdout);
+    }
+};
+
+/// Tries the place of the result now: hours later would be too late. Leaves nothing behind.
+void check_writable(const std::string& path) {
+    require(!is_folder(path), "--json ", path, " is a folder; name a file in it");
+    const std::string probe = path + ".partial";
+    FileHandle::create(probe);
+    remove_file(probe);
+}
+
+void open_files(Evaluation& e) {
+    for (const auto& path : e.options.data) {
+        e.files.push_back(std::make_shared<const TokenFile>(path));
+        require(e.files.back()->vocabulary() <= e.source.config.vocabulary, path, " has a vocabulary of ", e.files.back()->vocabulary(), " ids but the model only ",
+                e.source.config.vocabulary, "; prepare the data with the model's own tokenizer");
+    }
+    for (const Measurement& m : e.measurements) e.lists.push_back(list_windows(e.files, m.rules));
+}
+
+void open_inputs(Evaluation& e) {
+    dist::agree(e.group, [&] {
+        if (e.leads() && !e.options.json.empty()) check_writable(e.options.json);
+    });
+    dist::agree(e.group, [&] {
+        e.source = open_model_source(e.options.places(), e.options.rope_request());
+        open_files(e);
+    });
+    dist::agree(e.group, [&] {
+        if (!e.leads()) return;
+        e.model_hash = base_model_hash(e.source);
+        e.adapter_hash_ = adapter_hash(e.source);
+    });
+}
+
+void open_device(Evaluation& e) {
+    e.threads = threads_per_rank(e.group);
+    dist::agree(e.group, [&] {
+        e.device = make_cpu_device({.memory_bytes = memory_limit(e.options.memory, e.group.node_size()), .num_threads = e.threads, .instruction_set = ""});
+    });
+    e.dtype = e.options.dtype;
+    if (e.dtype == "auto") e.dtype = e.group.all(e.device->good_at_bfloat16()) ? "bfloat16" : "float32";
+    dist::agree(e.group, [&] {
+        e.weights = load_weights(*e.device, e.source, weights_options(e.source, e.dtype == "bfloat16" ? DType::bfloat16 : DType::float32));
+        e.source.files.reset();   // mapped files whose values are copied
+    });
+}
+
+std::string windows_text(std::int64_t windows) { return text(windows, " windows"); }
+
+/// Rank 0 speaks for all: ranks have the same number of windows, within one.
+Result measure(Evaluation& e, std::size_t i) {
+    const Measurement& m = e.measurements[i];
+    const auto windows = static_cast<std::int64_t>(e.lists[i].windows.size());
+    Progress progress(text("context ", m.rules.context), windows, windows_text, e.leads());
+    const auto window_done = [&](std::int64_t done) {
+        if (stop_signal_came()) fail("stopped as asked before the evaluation was complete; nothing is written", ExitCode::stopped);
+        progress.update(std::min(windows, done * e.group.size()));
+    };
+    return {m, e.lists[i], measure_perplexity(e.group, *e.weights, m.pattern, e.files, m.rules, e.lists[i], window_done)};
+}
+
+std::vector<Result> measure_all(Evaluation& e) {
+    std::vector<Result> results;
+    e.say(table_header());
+    for (std::size_t i = 0; i < e.measurements.size(); ++i) {
+        results.push_back(measure(e, i));
+        e.say(table_row(results.back()));
+    }
+    return results;
+}
+
+void report(Evaluation& e, const std::vector<Result>& results) {
+    const Protocol protocol{e.options, e.source, e.files, e.model_hash, e.adapter_hash_, e.dtype, e.device->description(), e.group.size(), e.threads};
+    for (const Result& r : results)
+        if (&r == &results.front() || r.measurement.rules.context != (&r - 1)->measurement.rules.context) e.say(beyond_note(e.source.config, r.measurement.rules.context));
+    e.say("\n" + in_words(protocol, results));
+    dist::agree(e.group, [&] {
+        if (e.leads() && !e.options.json.empty()) write_text_file(e.options.json, to_json(protocol, results).dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+    });
+}
+
+}  // namespace
+
+int evaluate_command(const Arguments& arguments, const dist::HostGroup& group) {
+    Evaluation e(group);
+    Parsed parsed;
+    dist::agree(group, [&] {
+        parsed = parse_options("evaluate", "Perplexity of a model, an adapter or a checkpoint by context length, with the protocol it was measured by.", arguments, e.options);
+        if (parsed.run) e.measurements = validate(e.options);
+    });
+    if (!parsed.run) {
+        e.say(parsed.help);
+        return 0;
+    }
+    open_inputs(e);
+    open_device(e);
+    report(e, measure_all(e));
+    return 0;
+}
+
+}  // namespace longlora
