@@ -221,6 +221,11 @@ std::string attributes_of(const Preparation& p) {
     return token_file_attributes(info);
 }
 
+void remove_parts(const Preparation& p) {
+    std::error_code ignored;
+    if (p.lead()) std::filesystem::remove_all(p.parts_folder, ignored);
+}
+
 /// All ranks write their units' slices of the output; rank 0 makes and names it. Returns the file's size.
 std::int64_t assemble(Preparation& p, const std::vector<UnitCounts>& counts, const UnitCounts& total) {
     std::string packed;
@@ -253,13 +258,9 @@ std::int64_t assemble(Preparation& p, const std::vector<UnitCounts>& counts, con
         write_checksums(file, layout, std::move(joined));
         file.sync();
         rename_file(p.partial, p.options.output);
+        remove_parts(p);
     });
     return layout.file_bytes;
-}
-
-void remove_parts(const Preparation& p) {
-    std::error_code ignored;
-    if (p.lead()) std::filesystem::remove_all(p.parts_folder, ignored);
 }
 
 void print_summary(const Preparation& p, const UnitCounts& total, std::int64_t file_bytes, double seconds) {
@@ -267,8 +268,8 @@ void print_summary(const Preparation& p, const UnitCounts& total, std::int64_t f
                 static_cast<long long>(total.tokens), static_cast<long long>(p.settings.vocabulary));
     if (total.text_tokens > 0) std::printf(", %.2f bytes of text per token", static_cast<double>(total.text_bytes) / static_cast<double>(total.text_tokens));
     std::printf(", %s, %s\n", bytes_text(file_bytes).c_str(), duration_text(seconds).c_str());
-    if (total.empty) std::printf("  %lld empty documents were skipped\n", static_cast<long long>(total.empty));
-    if (total.replaced) std::printf("  %lld ill-formed UTF-8 sequences were replaced by U+FFFD\n", static_cast<long long>(total.replaced));
+    if (total.empty) std::printf("  empty documents skipped: %lld\n", static_cast<long long>(total.empty));
+    if (total.replaced) std::printf("  ill-formed UTF-8 sequences replaced by U+FFFD: %lld\n", static_cast<long long>(total.replaced));
     std::fflush(stdout);
 }
 
@@ -288,7 +289,6 @@ int run_prepare(const PrepareOptions& options, const dist::HostGroup& group) {
         }
         require(total.tokens > 0, "the inputs have no tokens: all their ", total.empty, " documents are empty");
         const std::int64_t file_bytes = assemble(p, counts, total);
-        remove_parts(p);
         if (p.lead()) print_summary(p, total, file_bytes, now_seconds() - begin);
     } catch (const Error&) {
         // All ranks are here. Minutes of finished work, or an earlier run's, are kept for the next try; otherwise nothing is left behind.
@@ -296,6 +296,7 @@ int run_prepare(const PrepareOptions& options, const dist::HostGroup& group) {
         std::error_code ignored;
         if (p.lead()) std::filesystem::remove(p.partial, ignored);
         if (!p.continued && now_seconds() - begin < kWorthKeeping) remove_parts(p);
+        group.barrier();  // no rank leaves before that is done
         throw;
     }
     return static_cast<int>(ExitCode::done);
