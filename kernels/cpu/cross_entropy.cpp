@@ -35,7 +35,7 @@ template <class T> double loss_of_row(T* x, float* exps, std::int32_t label, std
         for (std::int64_t i = 0; i < width; ++i) x[i] = T(exps[i] * factor);
         x[label] = T(scale * (label_probability - 1.0f));
     }
-    return std::log(sum) + double(most) - at_label;
+    return std::log(sum) + (double(most) - at_label);
 }
 
 }  // namespace
