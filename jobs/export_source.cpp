@@ -6,7 +6,7 @@
 
 #include "core/dtype.h"
 #include "io/file.h"
-#include "model/model_hash.h"
+#include "model/content_hash.h"
 #include "model/parameters_json.h"
 #include "train/checkpoint_files.h"
 
@@ -35,7 +35,7 @@ void open_base(ExportSource& source, const std::string& model) {
     source.base_path = model.empty() ? get_text(base, "path", source.checkpoint->path()) : model;
     require(is_folder(source.base_path), "the base model of ", source.checkpoint->path(), " is not in ", source.base_path, "; say where it is with --model DIR");
     source.base = std::make_unique<SafetensorsFolder>(source.base_path);
-    require(model_hash(*source.base) == get_text(base, "hash", source.checkpoint->path()), "the weights in ", source.base_path, " are not those that ",
+    require(content_hash(*source.base) == get_text(base, "hash", source.checkpoint->path()), "the weights in ", source.base_path, " are not those that ",
             source.checkpoint->path(), " was trained from; name the right base model with --model DIR");
 }
 

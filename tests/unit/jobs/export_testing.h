@@ -7,7 +7,7 @@
 
 #include "io/named_tensor_file.h"
 #include "io/safetensors.h"
-#include "model/model_hash.h"
+#include "model/content_hash.h"
 #include "model/parameters_json.h"
 #include "tests/unit/io/io_testing.h"
 #include "train/checkpoint_files.h"
@@ -43,9 +43,9 @@ inline void write_checkpoint(const std::string& path, const ModelConfig& config,
             contents.push_back(kind == std::string("master/") ? values.at(p.name) : std::vector<float>(values.at(p.name).size(), 0.0f));
         }
     }
-    Json attributes = {{"step", 10}, {"tokens", 1920}, {"trainable", to_json(set)}, {"tokenizer", nullptr}, {"base_model", nullptr}};
+    Json attributes = {{"step", 10}, {"tokens_per_step", 192}, {"trainable", to_json(set)}, {"tokenizer", nullptr}, {"base_model", nullptr}};
     attributes["model_config"] = Json::parse(config.raw.dump());
-    if (!base.empty()) attributes["base_model"] = {{"path", base}, {"hash", model_hash(SafetensorsFolder(base))}};
+    if (!base.empty()) attributes["base_model"] = {{"path", base}, {"hash", content_hash(SafetensorsFolder(base))}};
     const NamedTensorLayout layout = create_named_tensor_file(path, kCheckpointFormat, kCheckpointVersion, tensors, to_line(attributes));
     const FileHandle file = FileHandle::open_write(path);
     std::vector<ChecksumPiece> pieces;
