@@ -33,15 +33,13 @@ public:
         ensure(found != under_way_.end(), "a communication is finished once");
         UnderWay messages = std::move(found->second);
         under_way_.erase(found);
-        std::vector<MPI_Status> statuses(messages.requests.size());
-        const int code = MPI_Waitall(static_cast<int>(messages.requests.size()), messages.requests.data(), statuses.data());
-        if (code == MPI_ERR_IN_STATUS)
-            for (const MPI_Status& status : statuses)
-                if (status.MPI_ERROR != MPI_ERR_PENDING) check_mpi(status.MPI_ERROR, "MPI_Waitall", rank_);
-        check_mpi(code, "MPI_Waitall", rank_);
-        for (std::size_t i = 0; i < messages.expected.size(); ++i) {
+        // One by one: Open MPI 4.1's MPI_Waitall never comes back when a message that had already arrived is in error.
+        for (std::size_t i = 0; i < messages.requests.size(); ++i) {
+            MPI_Status status;
+            check_mpi(MPI_Wait(&messages.requests[i], &status), "MPI_Wait", rank_);
+            if (i >= messages.expected.size()) continue;
             int arrived = 0;
-            check_mpi(MPI_Get_count(&statuses[i], MPI_BYTE, &arrived), "MPI_Get_count", rank_);
+            check_mpi(MPI_Get_count(&status, MPI_BYTE, &arrived), "MPI_Get_count", rank_);
             ensure(arrived == messages.expected[i], "a message is as long as both sides expect");
         }
     }
