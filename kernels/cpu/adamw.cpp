@@ -60,7 +60,7 @@ void adamw(Tensor master, Tensor m, Tensor v, Tensor weight, Tensor grad, Tensor
             }
             if (!w) return;
 #pragma omp simd
-            for (std::int64_t i = begin; i < end; ++i) w[i] = W(p[i]);
+            for (std::int64_t i = begin; i < end; ++i) put(w[i], p[i]);
         });
     });
 }

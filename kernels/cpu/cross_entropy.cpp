@@ -14,9 +14,13 @@ template <class T> double exp_row(float* exps, const T* x, float most, std::int6
     constexpr std::int64_t kBlock = 1024;
     double sum = 0;
     for (std::int64_t begin = 0; begin < width; begin += kBlock) {
+        const std::int64_t end = std::min(width, begin + kBlock);
         float block = 0;
 #pragma omp simd reduction(+ : block)
-        for (std::int64_t i = begin; i < std::min(width, begin + kBlock); ++i) block += exps[i] = fast_exp(float(x[i]) - most);
+        for (std::int64_t i = begin; i < end; ++i) {
+            exps[i] = fast_exp(float(x[i]) - most);
+            block += exps[i];
+        }
         sum += double(block);
     }
     return sum;
@@ -32,8 +36,8 @@ template <class T> double loss_of_row(T* x, float* exps, std::int32_t label, std
         const float factor = static_cast<float>(double(scale) / sum);
         const float label_probability = static_cast<float>(double(exps[label]) / sum);
 #pragma omp simd
-        for (std::int64_t i = 0; i < width; ++i) x[i] = T(exps[i] * factor);
-        x[label] = T(scale * (label_probability - 1.0f));
+        for (std::int64_t i = 0; i < width; ++i) put(x[i], exps[i] * factor);
+        put(x[label], scale * (label_probability - 1.0f));
     }
     return std::log(sum) + (double(most) - at_label);
 }

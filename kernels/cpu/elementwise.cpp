@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/operations.h"
 #include "kernels/cpu/rows.h"
+#include "kernels/cpu/vector_math.h"
 
 namespace longlora::cpu {
 namespace {
@@ -29,7 +30,9 @@ template <class T> void fill_with(const Tensor& x, T value) {
 void fill(Tensor x, float value) {
     if (x.dtype == DType::float64) return fill_with(x, static_cast<double>(value));
     if (x.dtype == DType::int32) return fill_with(x, static_cast<std::int32_t>(value));
-    with_type(x.dtype, [&](auto type) { fill_with(x, decltype(type)(value)); });
+    if (x.dtype == DType::float32) return fill_with(x, value);
+    x.dtype = DType::uint16;   // bfloat16's bits: a struct would be filled one by one
+    fill_with(x, bf16(value).bits);
 }
 
 void add(Tensor y, Tensor x, float alpha) {
@@ -47,7 +50,7 @@ void add(Tensor y, Tensor x, float alpha) {
             Y* a = to[row];
             const X* b = from[row];
 #pragma omp simd
-            for (std::int64_t i = begin; i < end; ++i) a[i] = Y(float(a[i]) + alpha * float(b[i]));
+            for (std::int64_t i = begin; i < end; ++i) put(a[i], float(a[i]) + alpha * float(b[i]));
         });
     }); });
 }
@@ -70,7 +73,7 @@ void copy(Tensor y, Tensor x) {
             Y* a = to[row];
             const X* b = from[row];
 #pragma omp simd
-            for (std::int64_t i = begin; i < end; ++i) a[i] = Y(float(b[i]));
+            for (std::int64_t i = begin; i < end; ++i) put(a[i], float(b[i]));
         });
     }); });
 }

@@ -18,7 +18,7 @@ void embedding_forward(Tensor out, Tensor table, Tensor ids) {
             Out* to = y[t];
             const Table* from = rows[id[t]];
 #pragma omp simd
-            for (std::int64_t d = 0; d < width; ++d) to[d] = Out(float(from[d]));
+            for (std::int64_t d = 0; d < width; ++d) put(to[d], float(from[d]));
         }
     }); });
 }

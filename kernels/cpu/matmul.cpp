@@ -6,6 +6,7 @@
 
 #include "kernels/cpu/onednn_gemm.h"
 #include "kernels/cpu/rows.h"
+#include "kernels/cpu/vector_math.h"
 
 namespace longlora::cpu {
 namespace {
@@ -83,10 +84,10 @@ void narrow(const Tensor& out, const Tensor& panel, float beta) {
         bf16* y = to[i];
         if (beta == 0) {
 #pragma omp simd
-            for (std::int64_t j = begin; j < end; ++j) y[j] = bf16(sum[j]);
+            for (std::int64_t j = begin; j < end; ++j) put(y[j], sum[j]);
         } else {
 #pragma omp simd
-            for (std::int64_t j = begin; j < end; ++j) y[j] = bf16(sum[j] + beta * float(y[j]));
+            for (std::int64_t j = begin; j < end; ++j) put(y[j], sum[j] + beta * float(y[j]));
         }
     });
 }

@@ -26,7 +26,8 @@ void rmsnorm_forward(Tensor y, Tensor rrms, Tensor x, Tensor weight, float eps) 
             for (std::int64_t d = 0; d < width; ++d) sum += float(from[d]) * float(from[d]);
             const float scale = 1.0f / std::sqrt(sum / static_cast<float>(width) + eps);
             r[t] = scale;
-            for (std::int64_t d = 0; d < width; ++d) to[d] = Y(float(from[d]) * scale * float(w[d]));   // to may be from: no simd pragma
+#pragma omp simd   // to may be from: each element is read before it is written
+            for (std::int64_t d = 0; d < width; ++d) put(to[d], float(from[d]) * scale * float(w[d]));
         }
     }); }); });
 }
@@ -40,7 +41,7 @@ template <class DX, class DY, class X, class W> void backward_row(DX* d_x, float
     for (std::int64_t d = 0; d < width; ++d) dot += float(d_y[d]) * float(w[d]) * float(x[d]);
     const float factor = dot / static_cast<float>(width) * r * r;
 #pragma omp simd
-    for (std::int64_t d = 0; d < width; ++d) d_x[d] = DX(float(d_x[d]) + r * (float(d_y[d]) * float(w[d]) - float(x[d]) * factor));
+    for (std::int64_t d = 0; d < width; ++d) put(d_x[d], float(d_x[d]) + r * (float(d_y[d]) * float(w[d]) - float(x[d]) * factor));
     if (!d_w) return;
 #pragma omp simd
     for (std::int64_t d = 0; d < width; ++d) d_w[d] += float(d_y[d]) * float(x[d]) * r;

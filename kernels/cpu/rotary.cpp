@@ -20,8 +20,8 @@ void rotary(Tensor x, Tensor cos, Tensor sin, std::int64_t head_dim, std::int64_
 #pragma omp simd
                 for (std::int64_t i = 0; i < half; ++i) {
                     const float a = float(first[i]), b = float(second[i]), turn = sign * s[i];
-                    first[i] = T(a * c[i] - b * turn);
-                    second[i] = T(b * c[i] + a * turn);
+                    put(first[i], a * c[i] - b * turn);
+                    put(second[i], b * c[i] + a * turn);
                 }
             }
         }

@@ -15,7 +15,7 @@ void swiglu_forward(Tensor out, Tensor gate, Tensor up) {
             T* to = y[row];
             const T *x = a[row], *u = b[row];
 #pragma omp simd
-            for (std::int64_t i = begin; i < end; ++i) to[i] = T(float(x[i]) * sigmoid(float(x[i])) * float(u[i]));
+            for (std::int64_t i = begin; i < end; ++i) put(to[i], float(x[i]) * sigmoid(float(x[i])) * float(u[i]));
         });
     });
 }
@@ -32,8 +32,8 @@ void swiglu_backward(Tensor d_gate, Tensor d_up, Tensor d_out, Tensor gate, Tens
 #pragma omp simd
             for (std::int64_t i = begin; i < end; ++i) {
                 const float xi = float(x[i]), gi = float(g[i]), ui = float(u[i]), s = sigmoid(xi);
-                to_gate[i] = T(gi * ui * s * (1.0f + xi * (1.0f - s)));
-                to_up[i] = T(gi * xi * s);
+                put(to_gate[i], gi * ui * s * (1.0f + xi * (1.0f - s)));
+                put(to_up[i], gi * xi * s);
             }
         });
     });

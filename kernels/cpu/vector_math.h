@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "core/dtype.h"
+
 namespace longlora::cpu {
 
 /// e^x within 2 ulp for -87.3 <= x <= 88.3; below that 0, above it stays at e^88.3; NaN stays NaN. No branches: loops over it become vector code.
@@ -25,6 +27,10 @@ inline float fast_exp(float x) {
     const float power = std::bit_cast<float>((std::bit_cast<std::uint32_t>(shifted) << 23) + 0x3f800000u);   // 2^n
     return x < kLeast ? 0.0f : p * power;
 }
+
+/// to = x, rounded. In loops rather than `to = bf16(x)`: assigning the struct as a whole keeps g++ 12 from vector code.
+inline void put(float& to, float x) { to = x; }
+inline void put(bf16& to, float x) { to.bits = bf16(x).bits; }
 
 inline float sigmoid(float x) { return 1.0f / (1.0f + fast_exp(-x)); }
 
