@@ -208,4 +208,49 @@ BOOST_AUTO_TEST_CASE(longlora_split) {
     BOOST_TEST(a.values.size() == 3u * 4 * 2 + 2);
 }
 
+static TrainableSet fitting(Method method) {
+    TrainableSet set;
+    set.method = method;
+    set.lora_rank = 4;
+    set.lora_alpha = 8;
+    return set;
+}
+
+BOOST_AUTO_TEST_CASE(loading_over_weights) {
+    const ModelConfig config = read_config(golden("mha"));
+    const Adapter a = open_adapter(golden("mha/trained-adapter"), config);
+    const auto device = make_cpu_device();
+    for (const bool training : {true, false}) {
+        Weights weights(*device, config, training ? fitting(Method::longlora) : a.trainables, {DType::float32, DType::float32, training});
+        load_model(weights, SafetensorsFolder(golden("mha")), 1);
+        load_adapter(weights, a);
+        for (const auto& [name, value] : a.values) {
+            const auto* begin = reinterpret_cast<const float*>(value.bytes);
+            BOOST_TEST(weights.get(weights.list().find(name)) == std::vector<float>(begin, begin + value.count()), name);
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(loading_over_weights_that_do_not_fit) {
+    const ModelConfig config = read_config(golden("mha"));
+    const Adapter lora = open_adapter(golden("mha/adapter"), config), trained = open_adapter(golden("mha/trained-adapter"), config);
+    const auto device = make_cpu_device();
+    const auto load = [&](const TrainableSet& set, const Adapter& a, bool training) {
+        Weights weights(*device, config, set, {DType::float32, DType::float32, training});
+        load_adapter(weights, a);
+    };
+    TrainableSet rank = fitting(Method::lora), alpha = rank, targets = rank, more = rank;
+    rank.lora_rank = 8;
+    alpha.lora_alpha = 16;
+    targets.lora_targets = {Projection::q, Projection::k, Projection::v};
+    more.lora_targets.push_back(Projection::gate);
+    REFUSED("--lora-rank 4", load(rank, lora, true));
+    REFUSED("--lora-alpha 8", load(alpha, lora, true));
+    REFUSED("add o to --lora-targets", load(targets, lora, true));
+    REFUSED("full fine-tuning", load(fitting(Method::full), lora, true));
+    REFUSED("would keep frozen", load(fitting(Method::lora), trained, true));
+    load(more, lora, true);
+    load(fitting(Method::lora), trained, false);   // nothing is saved from there
+}
+
 BOOST_AUTO_TEST_SUITE_END()
