@@ -83,7 +83,10 @@ std::string inspect_checkpoint(const InspectOptions& options) {
     const TrainableSet set = trainables_of(member(attributes, "trainable", path), path);
     const ParameterList list = list_parameters(config, set);
     std::string out;
-    if (path != options.path) out += text("run ", options.path, ", ", list_checkpoints(options.path).size(), " checkpoints\n");
+    if (path != options.path) {
+        const std::size_t n = list_checkpoints(options.path).size();
+        out += text("run ", options.path, ", ", n, n == 1 ? " checkpoint\n" : " checkpoints\n");
+    }
     out += "checkpoint " + path + "\n";
     const std::int64_t step = get_integer(attributes, "step", path), step_tokens = get_integer(attributes, "tokens_per_step", path);
     out += inspect_line("step", text(grouped(step), ", ", grouped(step * step_tokens), " tokens seen, ", bytes_text(FileHandle::open_read(path).size())));

@@ -58,7 +58,7 @@ BOOST_AUTO_TEST_CASE(checkpoints_and_runs) {
                                             "longlora: LoRA on q,k,v,o with rank 4 and alpha 8, embedding, norms", "18,432 in 1 tensor: embedding", "504 in 7 tensors: norms"};
     says(seen(path), parts);
     says(seen(scratch / "run", true), parts);
-    says(seen(scratch / "run"), {"1 checkpoint"});
+    says(seen(scratch / "run"), {"1 checkpoint\n"});
     std::string bytes = slurp(path);
     const std::vector<float> norm = golden_values(golden("gqa-odd-tied")).at("model.norm.weight");
     const std::size_t at = bytes.find(std::string(reinterpret_cast<const char*>(norm.data()), 4 * norm.size()));
