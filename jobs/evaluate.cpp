@@ -21,7 +21,7 @@ struct Evaluation {
     ModelSource source;
     TokenFiles files;
     std::vector<WindowList> lists;   // one per measurement
-    std::string model_hash, adapter_hash_, dtype;
+    std::string model_hash, adapter_hash, dtype;
     std::unique_ptr<Device> device;
     std::unique_ptr<Weights> weights;
     int threads = 1;
@@ -60,8 +60,18 @@ void open_inputs(Evaluation& e) {
     dist::agree(e.group, [&] {
         if (!e.leads()) return;
         e.model_hash = base_model_hash(e.source);
-        e.adapter_hash_ = adapter_hash(e.source);
+        e.adapter_hash = longlora::adapter_hash(e.source);
     });
+}
+
+/// One window of each kind on a device that only counts memory: what does not fit is said before anything is computed.
+void check_fits(const Evaluation& e, const WeightsOptions& how) {
+    const auto plan = make_plan_device({.memory_bytes = e.device->memory().capacity(), .num_threads = 1, .instruction_set = ""});
+    Weights weights(*plan, e.source.config, e.source.trainables, how);
+    for (const Measurement& m : e.measurements) {
+        Model model(weights, m.pattern, m.rules.context);
+        window_loss(model, std::vector<std::int32_t>(static_cast<std::size_t>(m.rules.context)), 1);
+    }
 }
 
 void open_device(Evaluation& e) {
@@ -72,7 +82,9 @@ void open_device(Evaluation& e) {
     e.dtype = e.options.dtype;
     if (e.dtype == "auto") e.dtype = e.group.all(e.device->good_at_bfloat16()) ? "bfloat16" : "float32";
     dist::agree(e.group, [&] {
-        e.weights = load_weights(*e.device, e.source, weights_options(e.source, e.dtype == "bfloat16" ? DType::bfloat16 : DType::float32));
+        const WeightsOptions how = weights_options(e.source, e.dtype == "bfloat16" ? DType::bfloat16 : DType::float32);
+        check_fits(e, how);
+        e.weights = load_weights(*e.device, e.source, how);
         e.source.files.reset();   // mapped files whose values are copied
     });
 }
@@ -102,10 +114,8 @@ std::vector<Result> measure_all(Evaluation& e) {
 }
 
 void report(Evaluation& e, const std::vector<Result>& results) {
-    const Protocol protocol{e.options, e.source, e.files, e.model_hash, e.adapter_hash_, e.dtype, e.device->description(), e.group.size(), e.threads};
-    for (const Result& r : results)
-        if (&r == &results.front() || r.measurement.rules.context != (&r - 1)->measurement.rules.context) e.say(beyond_note(e.source.config, r.measurement.rules.context));
-    e.say("\n" + in_words(protocol, results));
+    const Protocol protocol{e.options, e.source, e.files, e.model_hash, e.adapter_hash, e.dtype, e.device->description(), e.group.size(), e.threads};
+    e.say(beyond_notes(e.source.config, results) + "\n" + in_words(protocol, results));
     dist::agree(e.group, [&] {
         if (e.leads() && !e.options.json.empty()) write_text_file(e.options.json, to_json(protocol, results).dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
     });

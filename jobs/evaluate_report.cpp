@@ -6,6 +6,11 @@
 namespace longlora {
 namespace {
 
+/// The first result of a context length; others of it differ in what is counted only.
+bool first_of_context(const std::vector<Result>& results, const Result& r) {
+    return &r == &results.front() || r.measurement.rules.context != (&r - 1)->measurement.rules.context;
+}
+
 std::string short_hash(const std::string& hash) { return hash.substr(0, 12); }
 
 std::string model_words(const Protocol& p) {
@@ -29,7 +34,7 @@ std::string window_words(const Protocol& p, const std::vector<Result>& results) 
     if (p.options.windows > 0) out += text("; only the first ", p.options.windows);
     if (p.options.per_document.on)
         for (const Result& r : results)
-            if (&r == &results.front() || r.measurement.rules.context != (&r - 1)->measurement.rules.context)
+            if (first_of_context(results, r))
                 out += text("; ", r.list.skipped_documents, " of ", r.list.documents, " documents are shorter than ", r.measurement.rules.context, " and left out");
     return out;
 }
@@ -43,7 +48,8 @@ std::string attention_words(const Protocol& p, const std::vector<Result>& result
     std::string out = p.options.attention;
     if (results.front().measurement.pattern.kind == AttentionKind::dense) return out + " (every earlier token of the window is seen)";
     out += ", group";
-    for (const Result& r : results) out += text(&r == &results.front() ? " " : ", ", r.measurement.pattern.group, " of ", r.measurement.rules.context);
+    for (const Result& r : results)
+        if (first_of_context(results, r)) out += text(&r == &results.front() ? " " : ", ", r.measurement.pattern.group, " of ", r.measurement.rules.context);
     return out;
 }
 
@@ -83,10 +89,17 @@ std::string table_row(const Result& r) {
     return row;
 }
 
+std::string beyond_notes(const ModelConfig& config, const std::vector<Result>& results) {
+    std::string out;
+    for (const Result& r : results)
+        if (first_of_context(results, r)) out += beyond_note(config, r.measurement.rules.context);
+    return out;
+}
+
 std::string beyond_note(const ModelConfig& config, std::int64_t context) {
     if (context <= config.covered_positions()) return "";
     return text("note: ", context, " tokens are more than the ", config.covered_positions(), " that the model's configuration covers; rotary scaling stays as it is (",
-                name_of(config.rope.kind), " ", config.rope.factor, "), --rope and --rope-factor would change it");
+                name_of(config.rope.kind), " ", config.rope.factor, "), --rope and --rope-factor would change it\n");
 }
 
 std::string in_words(const Protocol& p, const std::vector<Result>& results) {

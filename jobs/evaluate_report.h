@@ -27,8 +27,9 @@ struct Result {
 
 std::string table_header();
 std::string table_row(const Result& result);
-/// A sentence when windows are longer than the model's configuration covers; "" otherwise.
+/// A line when windows are longer than the model's configuration covers; "" otherwise.
 std::string beyond_note(const ModelConfig& config, std::int64_t context);
+std::string beyond_notes(const ModelConfig& config, const std::vector<Result>& results);
 /// One fact a line, indented.
 std::string in_words(const Protocol& protocol, const std::vector<Result>& results);
 Json to_json(const Protocol& protocol, const std::vector<Result>& results);

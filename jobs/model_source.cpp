@@ -20,13 +20,20 @@ void open_plain(ModelSource& source, const ModelPlaces& places) {
     if (source.adapter->config) source.config = *source.adapter->config;
 }
 
+/// Full fine-tuning leaves nothing of the base model.
+bool holds_everything(const ModelSource& source) {
+    const ParameterList list = list_parameters(source.config, source.trainables);
+    return list.trainable_elements() == list.total_elements();
+}
+
 void open_base_of_checkpoint(ModelSource& source, const std::string& model) {
     const std::string& where = source.checkpoint_path;
-    const Json& base = member(source.attributes, "base_model", where);
-    if (base.is_null()) {
-        require(model.empty(), where, " was trained from scratch and has no base model; leave --model out");
+    if (holds_everything(source)) {
+        require(model.empty(), where, " holds every parameter itself, so --model has no effect; leave it out");
         return;
     }
+    const Json& base = member(source.attributes, "base_model", where);
+    require(base.is_object(), where, " does not train every parameter but names no base model; it is no checkpoint of this program");
     source.model_path = model.empty() ? get_text(base, "path", where) : model;
     source.expected_hash = get_text(base, "hash", where);
     require(is_folder(source.model_path), "the base model of ", where, " is not in ", source.model_path, "; say where it is with --model DIR");
@@ -45,9 +52,9 @@ void open_checkpoint(ModelSource& source, const ModelPlaces& places) {
 }  // namespace
 
 void check_places(const ModelPlaces& places) {
-    require(!places.model.empty() || !places.checkpoint.empty(), "no model is given; say --model DIR, --model DIR --adapter DIR, or --checkpoint FILE (or the run's folder)");
     require(places.adapter.empty() || places.checkpoint.empty(), "--adapter and --checkpoint are both given, but only one can be put on a model; leave one out");
     require(places.adapter.empty() || !places.model.empty(), "--adapter ", places.adapter, " needs the model it belongs to; add --model DIR");
+    require(!places.model.empty() || !places.checkpoint.empty(), "no model is given; say --model DIR, --model DIR --adapter DIR, or --checkpoint FILE (or the run's folder)");
 }
 
 ModelSource open_model_source(const ModelPlaces& places, const RopeRequest& rope) {
