@@ -19,9 +19,10 @@ AddressRange::AddressRange(std::int64_t bytes, Access access) {
         const auto address = reinterpret_cast<std::uintptr_t>(place), aligned = (address + kPage - 1) / kPage * kPage;
         if (aligned > address) munmap(place, aligned - address);
         begin_ = reinterpret_cast<std::byte*>(aligned);
-        const std::uintptr_t end = aligned + static_cast<std::uintptr_t>(bytes_ + 4095) / 4096 * 4096, mapped_end = address + static_cast<std::uintptr_t>(bytes_ + kPage + 4095) / 4096 * 4096;
+        const std::uintptr_t end = aligned + static_cast<std::uintptr_t>(bytes_ + 4095) / 4096 * 4096,
+                             mapped_end = address + static_cast<std::uintptr_t>(bytes_ + kPage + 4095) / 4096 * 4096;
         if (mapped_end > end) munmap(reinterpret_cast<void*>(end), mapped_end - end);
-        if (access != Access::none) madvise(begin_, static_cast<std::size_t>(bytes_), MADV_HUGEPAGE);   // advice only: kernels without it are slower, not wrong
+        if (access != Access::none) madvise(begin_, static_cast<std::size_t>(bytes_), MADV_HUGEPAGE);  // advice only: kernels without it are slower, not wrong
         return;
     }
     fail("the kernel gives this process no address space; raise its limits (ulimit -v)", ExitCode::does_not_fit);
@@ -34,14 +35,15 @@ std::int64_t machine_memory_bytes() {
     for (const char* name : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
         std::int64_t limit = 0;
         std::ifstream file(name);
-        if (file >> limit && limit > 0) bytes = std::min(bytes, limit);   // "max" is not a number: no limit
+        if (file >> limit && limit > 0) bytes = std::min(bytes, limit);  // "max" is not a number: no limit
     }
     return bytes;
 }
 
 void check_copy(const Tensor& to, const Tensor& from, const char* name) {
     const bool fits = to.shape == from.shape && to.dtype == from.dtype && !overlap(to, from) && (to.count() == 0 || (to.bytes && from.bytes));
-    if (!fits) ensure(false, text(name, ": one shape and type, apart: ", name_of(to.dtype), to_text(to.shape), " ", name_of(from.dtype), to_text(from.shape)).c_str());
+    if (!fits)
+        ensure(false, text(name, ": one shape and type, apart: ", name_of(to.dtype), to_text(to.shape), " ", name_of(from.dtype), to_text(from.shape)).c_str());
 }
 
 void copy_rows(const Tensor& to, const Tensor& from) {

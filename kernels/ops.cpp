@@ -61,7 +61,7 @@ void check_apart_or_same(const char* op, const Tensor& out, const Tensor& input)
 
 struct AttentionSizes {
     std::int64_t num_queries, num_keys, num_heads, num_kv_heads;
-    double pairs;   // visible (query, key) pairs, all heads
+    double pairs;  // visible (query, key) pairs, all heads
 };
 
 AttentionSizes check_attention(const char* op, const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k, const Tensor& v, const Windows& windows,
@@ -71,17 +71,21 @@ AttentionSizes check_attention(const char* op, const Tensor& out, const Tensor& 
     const AttentionSizes s{q.shape[0], k.shape[0], q.width() / e, k.width() / e, 0};
     check(s.num_heads > 0 && s.num_kv_heads > 0 && s.num_heads % s.num_kv_heads == 0, op, "query heads are a multiple of key/value heads", q, k);
     check(v.shape == k.shape && out.shape == q.shape, op, "v is shaped as k, out as q", out, q, k, v);
-    check(lse.dtype == DType::float32 && matrix(lse, s.num_heads, s.num_queries) && lse.contiguous(), op, "lse is float32 (heads, queries)", lse, q);
-    check(real(q) && k.dtype == q.dtype && v.dtype == q.dtype && (out.dtype == q.dtype || out.dtype == DType::float32), op, "q, k, v have one type, out that or float32", out, q, k, v);
+    check(lse.dtype == DType::float32 && matrix(lse, s.num_heads, s.num_queries), op, "lse is float32 (heads, queries)", lse, q);
+    check(real(q) && k.dtype == q.dtype && v.dtype == q.dtype && (out.dtype == q.dtype || out.dtype == DType::float32), op,
+          "q, k, v have one type, out that or float32", out, q, k, v);
     const std::int64_t n = windows.num_tokens();
     check(windows.first_key.dtype == DType::int32 && matrix(windows.first_key, 2, n) && windows.first_key.contiguous() && well_formed(windows.first_key) &&
-              windows.host[1].size() == windows.host[0].size(), op, "first_key is int32 (2, N), its host rows N long", windows.first_key);
+              windows.host[1].size() == windows.host[0].size(),
+          op, "first_key is int32 (2, N), its host rows N long", windows.first_key);
     check(place.query_begin >= 0 && place.key_begin >= 0 && place.query_begin + s.num_queries <= n && place.key_begin + s.num_keys <= n, op,
           "queries and keys lie inside of the windows' tokens", q, k, windows.first_key);
     const std::int64_t num_plain = windows.num_plain_heads;
     check(num_plain >= 0 && num_plain <= s.num_heads, op, "more plain heads than heads", q);
     AttentionSizes result = s;
-    const auto pairs = [&](HeadKind kind) { return static_cast<double>(visible_pairs(windows, kind, place.query_begin, s.num_queries, place.key_begin, s.num_keys)); };
+    const auto pairs = [&](HeadKind kind) {
+        return static_cast<double>(visible_pairs(windows, kind, place.query_begin, s.num_queries, place.key_begin, s.num_keys));
+    };
     if (num_plain > 0) result.pairs += static_cast<double>(num_plain) * pairs(HeadKind::plain);
     if (num_plain < s.num_heads) result.pairs += static_cast<double>(s.num_heads - num_plain) * pairs(HeadKind::shifted);
     return result;
@@ -109,7 +113,8 @@ void Ops::matmul(Tensor out, Tensor a, Tensor b, Transpose transpose_a, Transpos
     check(out.shape[0] == a.shape[ta ? 1 : 0] && out.shape[1] == b.shape[tb ? 0 : 1] && k == b.shape[tb ? 1 : 0], op, "shapes do not fit together", out, a, b);
     check_apart(op, {out}, a, b);
     const double bytes = bytes_of(a) + bytes_of(b) + bytes_of(out) * (beta == 0 ? 1 : 2);
-    run(op, 2 * count_of(out) * static_cast<double>(k), bytes, [&](OpsBackend& backend) { backend.matmul(stream_, out, a, b, transpose_a, transpose_b, alpha, beta); });
+    run(op, 2 * count_of(out) * static_cast<double>(k), bytes,
+        [&](OpsBackend& backend) { backend.matmul(stream_, out, a, b, transpose_a, transpose_b, alpha, beta); });
 }
 
 void Ops::embedding_forward(Tensor out, Tensor table, Tensor ids) {
@@ -122,16 +127,19 @@ void Ops::embedding_forward(Tensor out, Tensor table, Tensor ids) {
 
 void Ops::embedding_backward(Tensor d_table, Tensor d_out, Tensor ids) {
     const char* op = "embedding_backward";
-    check(d_table.dtype == DType::float32 && real(d_out) && ids.dtype == DType::int32 && d_table.shape.rank == 2, op, "d_table float32, ids int32", d_table, d_out, ids);
+    check(d_table.dtype == DType::float32 && real(d_out) && ids.dtype == DType::int32 && d_table.shape.rank == 2, op, "d_table float32, ids int32", d_table,
+          d_out, ids);
     check(vector(ids, ids.count()) && matrix(d_out, ids.count(), d_table.width()), op, "d_out is (tokens, width of table)", d_table, d_out, ids);
     check_apart(op, {d_table}, d_out, ids);
-    run(op, count_of(d_out), bytes_of(d_out) + 8 * count_of(d_out) + bytes_of(ids), [&](OpsBackend& backend) { backend.embedding_backward(stream_, d_table, d_out, ids); });
+    run(op, count_of(d_out), bytes_of(d_out) + 8 * count_of(d_out) + bytes_of(ids),
+        [&](OpsBackend& backend) { backend.embedding_backward(stream_, d_table, d_out, ids); });
 }
 
 void Ops::rmsnorm_forward(Tensor y, Tensor rrms, Tensor x, Tensor weight, float eps) {
     const char* op = "rmsnorm_forward";
     check(real(y) && real(x) && real(weight) && rrms.dtype == DType::float32, op, "y, x, weight float32 or bfloat16, rrms float32", y, rrms, x, weight);
-    check(x.shape.rank == 2 && y.shape == x.shape && vector(weight, x.width()) && vector(rrms, x.shape[0]), op, "y and x (T,D), rrms (T), weight (D)", y, rrms, x, weight);
+    check(x.shape.rank == 2 && y.shape == x.shape && vector(weight, x.width()) && vector(rrms, x.shape[0]), op, "y and x (T,D), rrms (T), weight (D)", y, rrms,
+          x, weight);
     check_apart(op, {y, rrms}, weight);
     check_apart(op, {rrms}, x);
     check_apart_or_same(op, y, x);
@@ -141,20 +149,23 @@ void Ops::rmsnorm_forward(Tensor y, Tensor rrms, Tensor x, Tensor weight, float 
 
 void Ops::rmsnorm_backward(Tensor d_x, Tensor d_weight, Tensor d_y, Tensor x, Tensor weight, Tensor rrms) {
     const char* op = "rmsnorm_backward";
-    check(real(d_x) && real(d_y) && real(x) && real(weight) && rrms.dtype == DType::float32, op, "float32 or bfloat16, rrms float32", d_x, d_y, x, weight, rrms);
+    check(real(d_x) && real(d_y) && real(x) && real(weight) && rrms.dtype == DType::float32, op, "float32 or bfloat16, rrms float32", d_x, d_y, x, weight,
+          rrms);
     check(x.shape.rank == 2 && d_x.shape == x.shape && d_y.shape == x.shape && vector(weight, x.width()) && vector(rrms, x.shape[0]), op,
           "d_x, d_y and x (T,D), weight (D), rrms (T)", d_x, d_y, x, weight, rrms);
     check(!d_weight || (d_weight.dtype == DType::float32 && vector(d_weight, x.width())), op, "d_weight is float32 (D)", d_weight, x);
     check_apart(op, {d_x}, d_y, x, weight, rrms);
     if (d_weight) check_apart(op, {d_x, d_weight}, d_y, x, weight, rrms);
-    run(op, (d_weight ? 10 : 7) * count_of(x), 2 * bytes_of(d_x) + bytes_of(d_y) + bytes_of(x) + bytes_of(weight) + bytes_of(rrms) + (d_weight ? 2 * bytes_of(d_weight) : 0),
+    run(op, (d_weight ? 10 : 7) * count_of(x),
+        2 * bytes_of(d_x) + bytes_of(d_y) + bytes_of(x) + bytes_of(weight) + bytes_of(rrms) + (d_weight ? 2 * bytes_of(d_weight) : 0),
         [&](OpsBackend& backend) { backend.rmsnorm_backward(stream_, d_x, d_weight, d_y, x, weight, rrms); });
 }
 
 void Ops::rotary(Tensor x, Tensor cos, Tensor sin, std::int64_t head_dim, std::int64_t position_begin, bool inverse) {
     const char* op = "rotary";
     check(real(x) && x.shape.rank == 2 && head_dim > 0 && head_dim % 2 == 0 && x.width() % head_dim == 0, op, "x is (tokens, heads * even head_dim)", x);
-    check(cos.dtype == DType::float32 && sin.dtype == DType::float32 && cos.shape.rank == 2 && cos.shape == sin.shape && cos.width() == head_dim / 2 && cos.contiguous() && sin.contiguous(),
+    check(cos.dtype == DType::float32 && sin.dtype == DType::float32 && cos.shape.rank == 2 && cos.shape == sin.shape && cos.width() == head_dim / 2 &&
+              cos.contiguous() && sin.contiguous(),
           op, "cos and sin are float32 (positions, head_dim / 2)", cos, sin);
     check(position_begin >= 0 && position_begin + x.shape[0] <= cos.shape[0], op, "positions lie beyond the tables", x, cos);
     check_apart(op, {x}, cos, sin);
@@ -172,22 +183,27 @@ void Ops::attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v
         [&](OpsBackend& backend) { backend.attention_forward(stream_, out, lse, q, k, v, windows, place, accumulate); });
 }
 
-void Ops::attention_backward(Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, const Windows& windows, const AttentionPlace& place) {
+void Ops::attention_backward(Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, const Windows& windows,
+                             const AttentionPlace& place) {
     const char* op = "attention_backward";
     const AttentionSizes sizes = check_attention(op, out, lse, q, k, v, windows, place);
-    check(d_q.shape == q.shape && d_k.shape == k.shape && d_v.shape == v.shape && d_out.shape == out.shape, op, "gradients are shaped as what they belong to", d_q, d_k, d_v, d_out);
-    check(d_q.dtype == d_k.dtype && d_q.dtype == d_v.dtype && (d_q.dtype == q.dtype || d_q.dtype == DType::float32), op, "d_q, d_k, d_v are float32 or as q", d_q, d_k, d_v, q);
+    check(d_q.shape == q.shape && d_k.shape == k.shape && d_v.shape == v.shape && d_out.shape == out.shape, op, "gradients are shaped as what they belong to",
+          d_q, d_k, d_v, d_out);
+    check(d_q.dtype == d_k.dtype && d_q.dtype == d_v.dtype && (d_q.dtype == q.dtype || d_q.dtype == DType::float32), op, "d_q, d_k, d_v are float32 or as q",
+          d_q, d_k, d_v, q);
     check(d_out.dtype == q.dtype || d_out.dtype == DType::float32, op, "d_out is float32 or as q", d_out, q);
     check_apart(op, {d_q, d_k, d_v}, d_out, out, lse, q, k, v, windows.first_key);
     const ArenaTensor delta = device_.memory().tensor(DType::float32, {sizes.num_heads, sizes.num_queries}, Use::workspace);
-    const double bytes = 2 * (bytes_of(d_q) + bytes_of(d_k) + bytes_of(d_v)) + bytes_of(d_out) + bytes_of(out) + bytes_of(lse) + bytes_of(q) + bytes_of(k) + bytes_of(v);
+    const double bytes =
+        2 * (bytes_of(d_q) + bytes_of(d_k) + bytes_of(d_v)) + bytes_of(d_out) + bytes_of(out) + bytes_of(lse) + bytes_of(q) + bytes_of(k) + bytes_of(v);
     run(op, 10 * static_cast<double>(place.head_dim) * sizes.pairs, bytes,
         [&](OpsBackend& backend) { backend.attention_backward(stream_, d_q, d_k, d_v, d_out, out, lse, q, k, v, windows, place, delta); });
 }
 
 void Ops::swiglu_forward(Tensor out, Tensor gate, Tensor up) {
     const char* op = "swiglu_forward";
-    check(real(out) && out.dtype == gate.dtype && out.dtype == up.dtype && out.shape == gate.shape && out.shape == up.shape, op, "one type and shape", out, gate, up);
+    check(real(out) && out.dtype == gate.dtype && out.dtype == up.dtype && out.shape == gate.shape && out.shape == up.shape, op, "one type and shape", out,
+          gate, up);
     check_apart(op, {out});
     check(well_formed(gate) && well_formed(up), op, "an input has no memory", gate, up);
     check_apart_or_same(op, out, gate);
@@ -197,8 +213,10 @@ void Ops::swiglu_forward(Tensor out, Tensor gate, Tensor up) {
 
 void Ops::swiglu_backward(Tensor d_gate, Tensor d_up, Tensor d_out, Tensor gate, Tensor up) {
     const char* op = "swiglu_backward";
-    check(real(gate) && d_gate.dtype == gate.dtype && d_up.dtype == gate.dtype && d_out.dtype == gate.dtype && up.dtype == gate.dtype, op, "one type", d_gate, d_up, d_out, gate, up);
-    check(d_gate.shape == gate.shape && d_up.shape == gate.shape && d_out.shape == gate.shape && up.shape == gate.shape, op, "one shape", d_gate, d_up, d_out, gate, up);
+    check(real(gate) && d_gate.dtype == gate.dtype && d_up.dtype == gate.dtype && d_out.dtype == gate.dtype && up.dtype == gate.dtype, op, "one type", d_gate,
+          d_up, d_out, gate, up);
+    check(d_gate.shape == gate.shape && d_up.shape == gate.shape && d_out.shape == gate.shape && up.shape == gate.shape, op, "one shape", d_gate, d_up, d_out,
+          gate, up);
     check(well_formed(d_out) && well_formed(gate) && well_formed(up), op, "an input has no memory", d_out, gate, up);
     check_apart(op, {d_gate, d_up});
     check_apart(op, {d_gate}, d_out, up);
@@ -236,11 +254,14 @@ void Ops::clip_scale(Tensor scale, Tensor sum_squares, Tensor loss_sum, double m
 void Ops::adamw(Tensor master, Tensor m, Tensor v, Tensor weight, Tensor grad, Tensor scale, const AdamwOptions& options) {
     const char* op = "adamw";
     const std::int64_t n = master.count();
-    for (const Tensor& t : {master, m, v, grad}) check(t.dtype == DType::float32 && t.count() == n && t.contiguous(), op, "master, m, v, grad are float32 of one size", master, m, v, grad);
+    for (const Tensor& t : {master, m, v, grad})
+        check(t.dtype == DType::float32 && t.count() == n && t.contiguous(), op, "master, m, v, grad are float32 of one size", master, m, v, grad);
     check(!weight || (real(weight) && weight.count() == n && weight.contiguous()), op, "weight is float32 or bfloat16 of master's size", weight, master);
     check(scalar(scale, DType::float32) && options.step >= 1, op, "scale is a float32 scalar and steps count from 1", scale);
-    if (weight) check_apart(op, {master, m, v, weight}, grad, scale);
-    else check_apart(op, {master, m, v}, grad, scale);
+    if (weight)
+        check_apart(op, {master, m, v, weight}, grad, scale);
+    else
+        check_apart(op, {master, m, v}, grad, scale);
     run(op, 14 * count_of(master), 28 * count_of(master) + (weight ? bytes_of(weight) : 0),
         [&](OpsBackend& backend) { backend.adamw(stream_, master, m, v, weight, grad, scale, options); });
 }
@@ -253,7 +274,8 @@ void Ops::fill(Tensor x, float value) {
 
 void Ops::add(Tensor y, Tensor x, float alpha) {
     const char* op = "add";
-    check(y.shape == x.shape && ((real(y) && real(x)) || (scalar(y, DType::float64) && scalar(x, DType::float64))), op, "float32, bfloat16 or float64 scalars of one shape", y, x);
+    check(y.shape == x.shape && ((real(y) && real(x)) || (scalar(y, DType::float64) && scalar(x, DType::float64))), op,
+          "float32, bfloat16 or float64 scalars of one shape", y, x);
     check_apart(op, {y}, x);
     run(op, 2 * count_of(y), 2 * bytes_of(y) + bytes_of(x), [&](OpsBackend& backend) { backend.add(stream_, y, x, alpha); });
 }

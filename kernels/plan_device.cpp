@@ -20,7 +20,7 @@ public:
 
     DeviceKind kind() const override { return DeviceKind::plan; }
     std::string description() const override { return "plan (computes nothing)"; }
-    bool good_at_bfloat16() const override { return true; }   // plan stands for any device; --dtype says otherwise
+    bool good_at_bfloat16() const override { return true; }  // plan stands for any device; --dtype says otherwise
 
     Stream make_stream() override { return {++num_streams_}; }
     Event record(Stream) override { return {++num_events_}; }

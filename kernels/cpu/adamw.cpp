@@ -10,7 +10,7 @@
 namespace longlora::cpu {
 
 void sum_squares(Tensor sum, Tensor x) {
-    constexpr std::int64_t kChunk = 1 << 14;   // the sum's order depends on the shape only
+    constexpr std::int64_t kChunk = 1 << 14;  // the sum's order depends on the shape only
     const Tensor in = flat(x);
     const std::int64_t num_rows = in.num_rows(), width = in.width(), chunks = (width + kChunk - 1) / kChunk;
     std::vector<double> partial(static_cast<std::size_t>(num_rows * chunks));
@@ -21,7 +21,8 @@ void sum_squares(Tensor sum, Tensor x) {
             const auto* from = rows[i / chunks];
             double chunk = 0;
 #pragma omp simd reduction(+ : chunk)
-            for (std::int64_t d = i % chunks * kChunk; d < std::min(width, (i % chunks + 1) * kChunk); ++d) chunk += double(float(from[d])) * double(float(from[d]));
+            for (std::int64_t d = i % chunks * kChunk; d < std::min(width, (i % chunks + 1) * kChunk); ++d)
+                chunk += double(float(from[d])) * double(float(from[d]));
             partial[static_cast<std::size_t>(i)] = chunk;
         }
     });
@@ -41,7 +42,8 @@ void adamw(Tensor master, Tensor m, Tensor v, Tensor weight, Tensor grad, Tensor
     const float s = *scale.data<float>();
     if (std::isnan(s)) return;
     const double step = static_cast<double>(options.step);
-    const float decay = static_cast<float>(1 - options.lr * options.weight_decay), beta1 = static_cast<float>(options.beta1), beta2 = static_cast<float>(options.beta2);
+    const float decay = static_cast<float>(1 - options.lr * options.weight_decay), beta1 = static_cast<float>(options.beta1),
+                beta2 = static_cast<float>(options.beta2);
     const float rest1 = static_cast<float>(1 - options.beta1), rest2 = static_cast<float>(1 - options.beta2), eps = static_cast<float>(options.eps);
     const float rate = static_cast<float>(options.lr / (1 - std::pow(options.beta1, step)));
     const float root = static_cast<float>(1 / std::sqrt(1 - std::pow(options.beta2, step)));

@@ -18,9 +18,10 @@ public:
     void rmsnorm_forward(int, Tensor y, Tensor rrms, Tensor x, Tensor weight, float eps) override;
     void rmsnorm_backward(int, Tensor d_x, Tensor d_weight, Tensor d_y, Tensor x, Tensor weight, Tensor rrms) override;
     void rotary(int, Tensor x, Tensor cos, Tensor sin, std::int64_t head_dim, std::int64_t position_begin, bool inverse) override;
-    void attention_forward(int, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, const Windows& windows, const AttentionPlace& place, bool accumulate) override;
-    void attention_backward(int, Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
-                            const Windows& windows, const AttentionPlace& place, Tensor delta) override;
+    void attention_forward(int, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, const Windows& windows, const AttentionPlace& place,
+                           bool accumulate) override;
+    void attention_backward(int, Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, const Windows& windows,
+                            const AttentionPlace& place, Tensor delta) override;
     void swiglu_forward(int, Tensor out, Tensor gate, Tensor up) override;
     void swiglu_backward(int, Tensor d_gate, Tensor d_up, Tensor d_out, Tensor gate, Tensor up) override;
     void cross_entropy(int, Tensor loss_sum, Tensor logits, Tensor labels, float scale, bool gradient) override;

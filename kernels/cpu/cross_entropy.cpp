@@ -56,8 +56,10 @@ void cross_entropy(Tensor loss_sum, Tensor logits, Tensor labels, float scale, b
             std::vector<float> exps(static_cast<std::size_t>(width));
 #pragma omp for schedule(static)
             for (std::int64_t t = 0; t < num_rows; ++t) {
-                if (label[t] >= 0) losses[static_cast<std::size_t>(t)] = loss_of_row(rows[t], exps.data(), label[t], width, scale, gradient);
-                else if (gradient) std::fill_n(rows[t], width, T(0.0f));
+                if (label[t] >= 0)
+                    losses[static_cast<std::size_t>(t)] = loss_of_row(rows[t], exps.data(), label[t], width, scale, gradient);
+                else if (gradient)
+                    std::fill_n(rows[t], width, T(0.0f));
             }
         }
     });

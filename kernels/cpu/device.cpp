@@ -35,15 +35,21 @@ struct CpuRanges {
 class CpuDevice : private CpuRanges, public Device {
 public:
     explicit CpuDevice(const DeviceOptions& options)
-        : CpuRanges{{options.memory_bytes > 0 ? options.memory_bytes : machine_memory_bytes(), Access::read_write}, {machine_memory_bytes(), Access::read_write}},
-          Device(memory_range.begin(), memory_range.size_bytes(), pinned_range.begin(), pinned_range.size_bytes()), set_(chosen_set(options.instruction_set)),
-          bfloat16_(set_ == cpu::InstructionSet::avx512 && (cpu::has_avx512_bf16() || cpu::has_amx_bf16())), backend_(*this, set_, bfloat16_) {
+        : CpuRanges{{options.memory_bytes > 0 ? options.memory_bytes : machine_memory_bytes(), Access::read_write},
+                    {machine_memory_bytes(), Access::read_write}},
+          Device(memory_range.begin(), memory_range.size_bytes(), pinned_range.begin(), pinned_range.size_bytes()),
+          set_(chosen_set(options.instruction_set)),
+          bfloat16_(set_ == cpu::InstructionSet::avx512 && (cpu::has_avx512_bf16() || cpu::has_amx_bf16())),
+          backend_(*this, set_, bfloat16_) {
         if (options.num_threads > 0) omp_set_num_threads(options.num_threads);
     }
 
     DeviceKind kind() const override { return DeviceKind::cpu; }
     std::string description() const override {
-        const char* set = set_ == cpu::InstructionSet::avx2 ? "AVX2" : !bfloat16_ ? "AVX-512" : cpu::has_amx_bf16() ? "AVX-512, AMX bfloat16" : "AVX-512 with bfloat16";
+        const char* set = set_ == cpu::InstructionSet::avx2 ? "AVX2"
+                          : !bfloat16_                      ? "AVX-512"
+                          : cpu::has_amx_bf16()             ? "AVX-512, AMX bfloat16"
+                                                            : "AVX-512 with bfloat16";
         return text(processor_name(), ", ", omp_get_max_threads(), omp_get_max_threads() == 1 ? " thread, " : " threads, ", set);
     }
     bool good_at_bfloat16() const override { return bfloat16_; }

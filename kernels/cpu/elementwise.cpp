@@ -31,7 +31,7 @@ void fill(Tensor x, float value) {
     if (x.dtype == DType::float64) return fill_with(x, static_cast<double>(value));
     if (x.dtype == DType::int32) return fill_with(x, static_cast<std::int32_t>(value));
     if (x.dtype == DType::float32) return fill_with(x, value);
-    x.dtype = DType::uint16;   // bfloat16's bits: a struct would be filled one by one
+    x.dtype = DType::uint16;  // bfloat16's bits: a struct would be filled one by one
     fill_with(x, bf16(value).bits);
 }
 
@@ -40,19 +40,21 @@ void add(Tensor y, Tensor x, float alpha) {
         *y.data<double>() += static_cast<double>(alpha) * *x.data<double>();
         return;
     }
-    with_type(y.dtype, [&](auto y_type) { with_type(x.dtype, [&](auto x_type) {
-        using Y = decltype(y_type);
-        using X = decltype(x_type);
-        const Rows<Y> to(y);
-        const Rows<X> from(x);
-        const auto [num_rows, width] = extent_of(y, x);
-        for_pieces(num_rows, width, [&](std::int64_t row, std::int64_t begin, std::int64_t end) {
-            Y* a = to[row];
-            const X* b = from[row];
+    with_type(y.dtype, [&](auto y_type) {
+        with_type(x.dtype, [&](auto x_type) {
+            using Y = decltype(y_type);
+            using X = decltype(x_type);
+            const Rows<Y> to(y);
+            const Rows<X> from(x);
+            const auto [num_rows, width] = extent_of(y, x);
+            for_pieces(num_rows, width, [&](std::int64_t row, std::int64_t begin, std::int64_t end) {
+                Y* a = to[row];
+                const X* b = from[row];
 #pragma omp simd
-            for (std::int64_t i = begin; i < end; ++i) put(a[i], float(a[i]) + alpha * float(b[i]));
+                for (std::int64_t i = begin; i < end; ++i) put(a[i], float(a[i]) + alpha * float(b[i]));
+            });
         });
-    }); });
+    });
 }
 
 void copy(Tensor y, Tensor x) {
@@ -60,22 +62,25 @@ void copy(Tensor y, Tensor x) {
     if (y.dtype == x.dtype) {
         const std::int64_t size = size_of(y.dtype);
         for_pieces(num_rows, width, [&](std::int64_t row, std::int64_t begin, std::int64_t end) {
-            std::memcpy(y.bytes + (row * y.row_stride + begin) * size, x.bytes + (row * x.row_stride + begin) * size, static_cast<std::size_t>((end - begin) * size));
+            std::memcpy(y.bytes + (row * y.row_stride + begin) * size, x.bytes + (row * x.row_stride + begin) * size,
+                        static_cast<std::size_t>((end - begin) * size));
         });
         return;
     }
-    with_type(y.dtype, [&](auto y_type) { with_type(x.dtype, [&](auto x_type) {
-        using Y = decltype(y_type);
-        using X = decltype(x_type);
-        const Rows<Y> to(y);
-        const Rows<X> from(x);
-        for_pieces(num_rows, width, [&](std::int64_t row, std::int64_t begin, std::int64_t end) {
-            Y* a = to[row];
-            const X* b = from[row];
+    with_type(y.dtype, [&](auto y_type) {
+        with_type(x.dtype, [&](auto x_type) {
+            using Y = decltype(y_type);
+            using X = decltype(x_type);
+            const Rows<Y> to(y);
+            const Rows<X> from(x);
+            for_pieces(num_rows, width, [&](std::int64_t row, std::int64_t begin, std::int64_t end) {
+                Y* a = to[row];
+                const X* b = from[row];
 #pragma omp simd
-            for (std::int64_t i = begin; i < end; ++i) put(a[i], float(b[i]));
+                for (std::int64_t i = begin; i < end; ++i) put(a[i], float(b[i]));
+            });
         });
-    }); });
+    });
 }
 
 }  // namespace longlora::cpu

@@ -6,27 +6,29 @@
 namespace longlora::cpu {
 
 void embedding_forward(Tensor out, Tensor table, Tensor ids) {
-    with_type(out.dtype, [&](auto out_type) { with_type(table.dtype, [&](auto table_type) {
-        using Out = decltype(out_type);
-        using Table = decltype(table_type);
-        const Rows<Out> y(out);
-        const Rows<Table> rows(table);
-        const std::int32_t* id = ids.data<std::int32_t>();
-        const std::int64_t width = out.width();
+    with_type(out.dtype, [&](auto out_type) {
+        with_type(table.dtype, [&](auto table_type) {
+            using Out = decltype(out_type);
+            using Table = decltype(table_type);
+            const Rows<Out> y(out);
+            const Rows<Table> rows(table);
+            const std::int32_t* id = ids.data<std::int32_t>();
+            const std::int64_t width = out.width();
 #pragma omp parallel for schedule(static) if (out.count() > kParallelElements)
-        for (std::int64_t t = 0; t < ids.count(); ++t) {
-            Out* to = y[t];
-            const Table* from = rows[id[t]];
+            for (std::int64_t t = 0; t < ids.count(); ++t) {
+                Out* to = y[t];
+                const Table* from = rows[id[t]];
 #pragma omp simd
-            for (std::int64_t d = 0; d < width; ++d) put(to[d], float(from[d]));
-        }
-    }); });
+                for (std::int64_t d = 0; d < width; ++d) put(to[d], float(from[d]));
+            }
+        });
+    });
 }
 
 void embedding_backward(Tensor d_table, Tensor d_out, Tensor ids) {
     with_type(d_out.dtype, [&](auto type) {
         using T = decltype(type);
-        constexpr std::int64_t kColumns = 32;   // two cache lines of the table: threads do not share one
+        constexpr std::int64_t kColumns = 32;  // two cache lines of the table: threads do not share one
         const Rows<float> table(d_table);
         const Rows<T> gradient(d_out);
         const std::int32_t* id = ids.data<std::int32_t>();

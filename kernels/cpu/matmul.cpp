@@ -11,9 +11,9 @@
 namespace longlora::cpu {
 namespace {
 
-constexpr std::int64_t kPanelElements = 1 << 21;   // 8 MiB of float32
-constexpr std::int64_t kDepth = 8192;              // longest sum that is done at once when a panel is widened, so that panels stay wide
-constexpr double kTileFlops = 2e9;                 // some 5 to 30 ms: how long a message waits at most
+constexpr std::int64_t kPanelElements = 1 << 21;  // 8 MiB of float32
+constexpr std::int64_t kDepth = 8192;             // longest sum that is done at once when a panel is widened, so that panels stay wide
+constexpr double kTileFlops = 2e9;                // some 5 to 30 ms: how long a message waits at most
 constexpr std::int64_t kLeastSide = 256, kSideStep = 64;
 
 /// An operand or result with its transposition taken apart: rows and columns of op(x).

@@ -63,7 +63,8 @@ struct OnednnGemm::State {
         const auto memory = [&](const dnnl::memory::desc& d) { return dnnl::memory(d, engine, DNNL_MEMORY_NONE); };
         const std::size_t need = description.scratchpad_desc().get_size();
         if (scratchpad.size() < need) scratchpad.resize(need);
-        return prepared.emplace(key, Prepared{memory(out), memory(a), memory(b), memory(description.scratchpad_desc()), dnnl::matmul(description)}).first->second;
+        return prepared.emplace(key, Prepared{memory(out), memory(a), memory(b), memory(description.scratchpad_desc()), dnnl::matmul(description)})
+            .first->second;
     }
 
     void run(const Key& key, const Tensor& out, const Tensor& a, const Tensor& b) {
@@ -84,12 +85,13 @@ void OnednnGemm::operator()(Tensor out, Tensor a, Tensor b, bool transpose_a, bo
     const bool wide = a.dtype == DType::float32;
     constexpr std::int64_t kRowsWorthPreparing = 64;
     if (wide && (transpose_a || !transpose_b || alpha != 1 || m < kRowsWorthPreparing)) {
-        const auto status = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, alpha, a.data<float>(), stride_of(a), b.data<float>(), stride_of(b), beta,
-                                       out.data<float>(), stride_of(out));
+        const auto status = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, alpha, a.data<float>(), stride_of(a), b.data<float>(),
+                                       stride_of(b), beta, out.data<float>(), stride_of(out));
         ensure(status == dnnl_success, "oneDNN refused a product");
         return;
     }
-    state_->run({m, n, k, stride_of(out), stride_of(a), stride_of(b), out.dtype, a.dtype, transpose_a, transpose_b, alpha, beta, omp_get_max_threads()}, out, a, b);
+    state_->run({m, n, k, stride_of(out), stride_of(a), stride_of(b), out.dtype, a.dtype, transpose_a, transpose_b, alpha, beta, omp_get_max_threads()}, out, a,
+                b);
 }
 
 }  // namespace longlora::cpu

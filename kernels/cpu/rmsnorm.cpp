@@ -8,28 +8,32 @@
 namespace longlora::cpu {
 
 void rmsnorm_forward(Tensor y, Tensor rrms, Tensor x, Tensor weight, float eps) {
-    with_type(y.dtype, [&](auto y_type) { with_type(x.dtype, [&](auto x_type) { with_type(weight.dtype, [&](auto weight_type) {
-        using Y = decltype(y_type);
-        using X = decltype(x_type);
-        using W = decltype(weight_type);
-        const Rows<Y> out(y);
-        const Rows<X> in(x);
-        const W* w = weight.data<W>();
-        float* r = rrms.data<float>();
-        const std::int64_t width = x.width();
+    with_type(y.dtype, [&](auto y_type) {
+        with_type(x.dtype, [&](auto x_type) {
+            with_type(weight.dtype, [&](auto weight_type) {
+                using Y = decltype(y_type);
+                using X = decltype(x_type);
+                using W = decltype(weight_type);
+                const Rows<Y> out(y);
+                const Rows<X> in(x);
+                const W* w = weight.data<W>();
+                float* r = rrms.data<float>();
+                const std::int64_t width = x.width();
 #pragma omp parallel for schedule(static) if (x.count() > kParallelElements)
-        for (std::int64_t t = 0; t < x.shape[0]; ++t) {
-            const X* from = in[t];
-            Y* to = out[t];
-            float sum = 0;
+                for (std::int64_t t = 0; t < x.shape[0]; ++t) {
+                    const X* from = in[t];
+                    Y* to = out[t];
+                    float sum = 0;
 #pragma omp simd reduction(+ : sum)
-            for (std::int64_t d = 0; d < width; ++d) sum += float(from[d]) * float(from[d]);
-            const float scale = 1.0f / std::sqrt(sum / static_cast<float>(width) + eps);
-            r[t] = scale;
-#pragma omp simd   // to may be from: each element is read before it is written
-            for (std::int64_t d = 0; d < width; ++d) put(to[d], float(from[d]) * scale * float(w[d]));
-        }
-    }); }); });
+                    for (std::int64_t d = 0; d < width; ++d) sum += float(from[d]) * float(from[d]);
+                    const float scale = 1.0f / std::sqrt(sum / static_cast<float>(width) + eps);
+                    r[t] = scale;
+#pragma omp simd  // to may be from: each element is read before it is written
+                    for (std::int64_t d = 0; d < width; ++d) put(to[d], float(from[d]) * scale * float(w[d]));
+                }
+            });
+        });
+    });
 }
 
 namespace {
@@ -47,7 +51,8 @@ template <class DX, class DY, class X, class W> void backward_row(DX* d_x, float
     for (std::int64_t d = 0; d < width; ++d) d_w[d] += float(d_y[d]) * float(x[d]) * r;
 }
 
-template <class DX, class DY, class X, class W> void backward(const Tensor& d_x, const Tensor& d_weight, const Tensor& d_y, const Tensor& x, const Tensor& weight, const Tensor& rrms) {
+template <class DX, class DY, class X, class W>
+void backward(const Tensor& d_x, const Tensor& d_weight, const Tensor& d_y, const Tensor& x, const Tensor& weight, const Tensor& rrms) {
     constexpr std::int64_t kChunkRows = 32, kMostChunks = 256;
     const std::int64_t num_rows = x.shape[0], width = x.width();
     const std::int64_t chunk_rows = std::max(kChunkRows, (num_rows + kMostChunks - 1) / kMostChunks), num_chunks = (num_rows + chunk_rows - 1) / chunk_rows;
@@ -60,7 +65,8 @@ template <class DX, class DY, class X, class W> void backward(const Tensor& d_x,
 #pragma omp parallel for schedule(static) if (x.count() > kParallelElements)
     for (std::int64_t chunk = 0; chunk < num_chunks; ++chunk) {
         float* d_w = d_weight ? partial.data() + chunk * width : nullptr;
-        for (std::int64_t t = chunk * chunk_rows; t < std::min(num_rows, (chunk + 1) * chunk_rows); ++t) backward_row(out[t], d_w, gradient[t], in[t], w, r[t], width);
+        for (std::int64_t t = chunk * chunk_rows; t < std::min(num_rows, (chunk + 1) * chunk_rows); ++t)
+            backward_row(out[t], d_w, gradient[t], in[t], w, r[t], width);
     }
     if (!d_weight) return;
     float* sum = d_weight.data<float>();
@@ -74,9 +80,15 @@ template <class DX, class DY, class X, class W> void backward(const Tensor& d_x,
 }  // namespace
 
 void rmsnorm_backward(Tensor d_x, Tensor d_weight, Tensor d_y, Tensor x, Tensor weight, Tensor rrms) {
-    with_type(d_x.dtype, [&](auto dx_type) { with_type(d_y.dtype, [&](auto dy_type) { with_type(x.dtype, [&](auto x_type) { with_type(weight.dtype, [&](auto weight_type) {
-        backward<decltype(dx_type), decltype(dy_type), decltype(x_type), decltype(weight_type)>(d_x, d_weight, d_y, x, weight, rrms);
-    }); }); }); });
+    with_type(d_x.dtype, [&](auto dx_type) {
+        with_type(d_y.dtype, [&](auto dy_type) {
+            with_type(x.dtype, [&](auto x_type) {
+                with_type(weight.dtype, [&](auto weight_type) {
+                    backward<decltype(dx_type), decltype(dy_type), decltype(x_type), decltype(weight_type)>(d_x, d_weight, d_y, x, weight, rrms);
+                });
+            });
+        });
+    });
 }
 
 }  // namespace longlora::cpu

@@ -7,8 +7,10 @@ namespace longlora::cpu {
 
 /// Calls f with a float or a bf16; the operation takes its type by decltype.
 template <class F> void with_type(DType dtype, F&& f) {
-    if (dtype == DType::float32) f(float{});
-    else f(bf16{});
+    if (dtype == DType::float32)
+        f(float{});
+    else
+        f(bf16{});
 }
 
 /// A matrix of T as pointer and stride: rows[i] is the begin of row i.

@@ -11,7 +11,9 @@ int main() {
     const auto device = make_cpu_device();
     Ops ops = device->ops();
     std::printf("%s\n%-20s %12s %12s   (GB/s, ms)\n", device->description().c_str(), "operation", "float32", "bfloat16");
-    struct Result { double seconds, bytes; };
+    struct Result {
+        double seconds, bytes;
+    };
     std::map<std::string_view, Result> results[2];
     for (int which = 0; which < 2; ++which) {
         const DType type = which ? DType::bfloat16 : DType::float32;
@@ -21,11 +23,16 @@ int main() {
             return t;
         };
         const std::int64_t tokens = 4096, hidden = 576, wide = 1536, vocabulary = 49152;
-        const ArenaTensor x = make(type, {tokens, hidden}), y = make(type, {tokens, hidden}), dx = make(type, {tokens, hidden}), w = make(type, {hidden}), dw = make(DType::float32, {hidden});
-        const ArenaTensor rrms = make(DType::float32, {tokens}), ids = make(DType::int32, {tokens}), table = make(type, {vocabulary, hidden}), d_table = make(DType::float32, {vocabulary, hidden});
-        const ArenaTensor cos = make(DType::float32, {tokens, 32}), sin = make(DType::float32, {tokens, 32}), gate = make(type, {tokens, wide}), up = make(type, {tokens, wide}), out = make(type, {tokens, wide});
-        const ArenaTensor logits = make(type, {256, vocabulary}), loss = make(DType::float64, {}), sum = make(DType::float64, {}), scale = make(DType::float32, {});
-        const ArenaTensor n1 = make(DType::float32, {vocabulary * hidden}), n2 = make(DType::float32, {vocabulary * hidden}), n3 = make(DType::float32, {vocabulary * hidden});
+        const ArenaTensor x = make(type, {tokens, hidden}), y = make(type, {tokens, hidden}), dx = make(type, {tokens, hidden}), w = make(type, {hidden}),
+                          dw = make(DType::float32, {hidden});
+        const ArenaTensor rrms = make(DType::float32, {tokens}), ids = make(DType::int32, {tokens}), table = make(type, {vocabulary, hidden}),
+                          d_table = make(DType::float32, {vocabulary, hidden});
+        const ArenaTensor cos = make(DType::float32, {tokens, 32}), sin = make(DType::float32, {tokens, 32}), gate = make(type, {tokens, wide}),
+                          up = make(type, {tokens, wide}), out = make(type, {tokens, wide});
+        const ArenaTensor logits = make(type, {256, vocabulary}), loss = make(DType::float64, {}), sum = make(DType::float64, {}),
+                          scale = make(DType::float32, {});
+        const ArenaTensor n1 = make(DType::float32, {vocabulary * hidden}), n2 = make(DType::float32, {vocabulary * hidden}),
+                          n3 = make(DType::float32, {vocabulary * hidden});
         const std::function<void()> calls[] = {
             [&] { ops.embedding_forward(x, table, ids); },
             [&] { ops.embedding_backward(d_table, x, ids); },
@@ -53,6 +60,7 @@ int main() {
     }
     for (const auto& [name, result] : results[0]) {
         const Result& narrow = results[1].at(name);
-        std::printf("%-20.*s %6.1f %6.2f %6.1f %6.2f\n", static_cast<int>(name.size()), name.data(), 1e-9 * result.bytes / result.seconds, 1e3 * result.seconds, 1e-9 * narrow.bytes / narrow.seconds, 1e3 * narrow.seconds);
+        std::printf("%-20.*s %6.1f %6.2f %6.1f %6.2f\n", static_cast<int>(name.size()), name.data(), 1e-9 * result.bytes / result.seconds, 1e3 * result.seconds,
+                    1e-9 * narrow.bytes / narrow.seconds, 1e3 * narrow.seconds);
     }
 }

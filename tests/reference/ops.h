@@ -13,7 +13,8 @@ template <class R> struct Matrix {
     std::vector<R> values;
     Matrix() = default;
     Matrix(std::int64_t m, std::int64_t n, R value = 0) : rows(m), columns(n), values(static_cast<std::size_t>(m * n), value) {}
-    template <class Other> explicit Matrix(const Matrix<Other>& other) : rows(other.rows), columns(other.columns), values(other.values.begin(), other.values.end()) {}
+    template <class Other> explicit Matrix(const Matrix<Other>& other)
+        : rows(other.rows), columns(other.columns), values(other.values.begin(), other.values.end()) {}
     R& operator()(std::int64_t i, std::int64_t j) { return values[static_cast<std::size_t>(i * columns + j)]; }
     R operator()(std::int64_t i, std::int64_t j) const { return values[static_cast<std::size_t>(i * columns + j)]; }
 };
@@ -52,7 +53,8 @@ template <class R> void rmsnorm_forward(Matrix<R>& y, Matrix<R>& rrms, const Mat
     }
 }
 
-template <class R> void rmsnorm_backward(Matrix<R>& d_x, Matrix<R>& d_weight, const Matrix<R>& d_y, const Matrix<R>& x, const Matrix<R>& weight, const Matrix<R>& rrms) {
+template <class R>
+void rmsnorm_backward(Matrix<R>& d_x, Matrix<R>& d_weight, const Matrix<R>& d_y, const Matrix<R>& x, const Matrix<R>& weight, const Matrix<R>& rrms) {
     for (std::int64_t t = 0; t < x.rows; ++t) {
         const R r = rrms(t, 0);
         R dot = 0;
@@ -97,17 +99,20 @@ template <class R> void cross_entropy(double& loss_sum, Matrix<R>& logits, const
         for (std::int64_t i = 0; i < logits.columns; ++i) most = std::max(most, logits(t, i));
         for (std::int64_t i = 0; i < logits.columns; ++i) sum += std::exp(logits(t, i) - most);
         if (label >= 0) loss_sum += static_cast<double>(std::log(sum) + (most - logits(t, label)));
-        for (std::int64_t i = 0; gradient && i < logits.columns; ++i) logits(t, i) = label < 0 ? 0 : scale * (std::exp(logits(t, i) - most) / sum - (i == label ? 1 : 0));
+        for (std::int64_t i = 0; gradient && i < logits.columns; ++i)
+            logits(t, i) = label < 0 ? 0 : scale * (std::exp(logits(t, i) - most) / sum - (i == label ? 1 : 0));
     }
 }
 
 /// One element of AdamW as torch.optim.AdamW documents it.
-template <class R> void adamw(R& master, R& m, R& v, R grad, R scale, double lr, double beta1, double beta2, double eps, double weight_decay, std::int64_t step) {
+template <class R>
+void adamw(R& master, R& m, R& v, R grad, R scale, double lr, double beta1, double beta2, double eps, double weight_decay, std::int64_t step) {
     const R g = scale * grad;
     master *= static_cast<R>(1 - lr * weight_decay);
     m = static_cast<R>(beta1) * m + static_cast<R>(1 - beta1) * g;
     v = static_cast<R>(beta2) * v + static_cast<R>(1 - beta2) * g * g;
-    const R m_hat = m / static_cast<R>(1 - std::pow(beta1, static_cast<double>(step))), v_hat = v / static_cast<R>(1 - std::pow(beta2, static_cast<double>(step)));
+    const R m_hat = m / static_cast<R>(1 - std::pow(beta1, static_cast<double>(step))),
+            v_hat = v / static_cast<R>(1 - std::pow(beta2, static_cast<double>(step)));
     master -= static_cast<R>(lr) * m_hat / (std::sqrt(v_hat) + static_cast<R>(eps));
 }
 

@@ -15,27 +15,27 @@ BOOST_AUTO_TEST_SUITE(arena_and_devices)
 static ArenaTensor bytes_of(Arena& arena, std::int64_t n, Use use = Use::workspace) { return arena.tensor(DType::uint8, {n}, use); }
 
 BOOST_AUTO_TEST_CASE(first_fit_and_coalescing) {
-    std::byte* base = reinterpret_cast<std::byte*>(std::uintptr_t{1} << 40);   // never touched
+    std::byte* base = reinterpret_cast<std::byte*>(std::uintptr_t{1} << 40);  // never touched
     Arena arena(base, 4096, "test memory");
     ArenaTensor a = bytes_of(arena, 1), b = bytes_of(arena, 300), c = bytes_of(arena, 256), d = bytes_of(arena, 256);
     BOOST_TEST((a->bytes == base && b->bytes == base + 256 && c->bytes == base + 768 && d->bytes == base + 1024));
     BOOST_TEST(arena.in_use_bytes() == 1280);
     b.release();
     ArenaTensor small = bytes_of(arena, 10);
-    BOOST_TEST((small->bytes == base + 256));   // the first hole that is large enough
+    BOOST_TEST((small->bytes == base + 256));  // the first hole that is large enough
     ArenaTensor big = bytes_of(arena, 512);
-    BOOST_TEST((big->bytes == base + 1280));   // 256 bytes of the hole are left: not enough
-    small.release(), a.release(), c.release();   // the holes 0..256, 256..768, 768..1024 become one
+    BOOST_TEST((big->bytes == base + 1280));    // 256 bytes of the hole are left: not enough
+    small.release(), a.release(), c.release();  // the holes 0..256, 256..768, 768..1024 become one
     ArenaTensor joined = bytes_of(arena, 1024);
     BOOST_TEST((joined->bytes == base));
     BOOST_TEST(arena.high_water_bytes() == 1792);
     ArenaTensor moved = std::move(joined);
     BOOST_TEST(!joined);
-    moved = bytes_of(arena, 2048);   // the old piece goes after the new one came
+    moved = bytes_of(arena, 2048);  // the old piece goes after the new one came
     BOOST_TEST(arena.in_use_bytes() == 2048 + 256 + 512);
     moved.release(), d.release(), big.release();
     BOOST_TEST(arena.in_use_bytes() == 0);
-    BOOST_TEST((bytes_of(arena, 4096)->bytes == base));   // all of it is one hole again
+    BOOST_TEST((bytes_of(arena, 4096)->bytes == base));  // all of it is one hole again
 }
 
 BOOST_AUTO_TEST_CASE(marks) {
@@ -99,8 +99,10 @@ BOOST_AUTO_TEST_CASE(a_touch_of_plan_memory_dies) {
             if (child == 0) {
                 std::signal(SIGSEGV, SIG_DFL);
                 volatile float* place = x->data<float>() + at;
-                if (write) *place = 1;
-                else (void)*place;
+                if (write)
+                    *place = 1;
+                else
+                    (void)*place;
                 _exit(0);
             }
             int status = 0;

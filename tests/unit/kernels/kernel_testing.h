@@ -32,7 +32,9 @@ inline void for_devices(const std::function<void(Device&)>& test) {
     }
 }
 
-inline double rounded(double x, DType dtype) { return dtype == kBfloat ? float(bf16(static_cast<float>(x))) : dtype == kFloat ? double(static_cast<float>(x)) : x; }
+inline double rounded(double x, DType dtype) {
+    return dtype == kBfloat ? float(bf16(static_cast<float>(x))) : dtype == kFloat ? double(static_cast<float>(x)) : x;
+}
 
 /// Normal numbers that the type can hold, so that kernel and reference see the same inputs.
 inline Values random_values(std::int64_t rows, std::int64_t columns, std::uint64_t stream, DType dtype, double scale = 1) {
@@ -50,24 +52,29 @@ inline double element(const Tensor& host, std::int64_t i, std::int64_t j) {
 
 inline void set_element(const Tensor& host, std::int64_t i, std::int64_t j, double value) {
     const std::int64_t at = i * host.row_stride + j;
-    if (host.dtype == kBfloat) host.data<bf16>()[at] = bf16(static_cast<float>(value));
-    else if (host.dtype == DType::float64) host.data<double>()[at] = value;
-    else host.data<float>()[at] = static_cast<float>(value);
+    if (host.dtype == kBfloat)
+        host.data<bf16>()[at] = bf16(static_cast<float>(value));
+    else if (host.dtype == DType::float64)
+        host.data<double>()[at] = value;
+    else
+        host.data<float>()[at] = static_cast<float>(value);
 }
 
 /// A matrix on the device; each row has `padding` more elements that nobody may touch.
 class Buffer {
 public:
-    static constexpr double kMark = 12288;   // exact in bfloat16
+    static constexpr double kMark = 12288;  // exact in bfloat16
     Buffer(Device& device, DType dtype, const Values& values, std::int64_t padding = 0)
-        : device_(device), padding_(padding), storage_(device.memory().tensor(dtype, {values.rows, values.columns + padding}, Use::workspace)),
+        : device_(device),
+          padding_(padding),
+          storage_(device.memory().tensor(dtype, {values.rows, values.columns + padding}, Use::workspace)),
           host_(device.pinned().tensor(dtype, {values.rows, values.columns + padding}, Use::workspace)) {
         for (std::int64_t i = 0; i < values.rows; ++i)
             for (std::int64_t j = 0; j < values.columns + padding; ++j) set_element(host_, i, j, j < values.columns ? values(i, j) : kMark);
         device.copy_to_device(storage_, host_, Device::compute_stream());
     }
     Tensor tensor() const { return padding_ ? storage_->columns(0, storage_->width() - padding_) : *storage_; }
-    Tensor vector() const { return Tensor(storage_->bytes, storage_->dtype, {storage_->count()}); }   // without padding only
+    Tensor vector() const { return Tensor(storage_->bytes, storage_->dtype, {storage_->count()}); }  // without padding only
     operator Tensor() const { return tensor(); }
 
     Values read() {

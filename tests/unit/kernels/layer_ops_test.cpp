@@ -36,7 +36,7 @@ BOOST_AUTO_TEST_CASE(embedding) {
                     Buffer d_table(device, kFloat, was, 2);
                     const Buffer gradient(device, type, d_out, 4);
                     device.ops().embedding_backward(d_table, gradient, id_buffer);
-                    PlainValues plain(was);   // the order of the tokens is promised, so plain float loops give the same bits
+                    PlainValues plain(was);  // the order of the tokens is promised, so plain float loops give the same bits
                     reference::embedding_backward(plain, PlainValues(d_out), ids);
                     BOOST_TEST(distance(d_table.read(), Values(plain)) == 0);
                 }
@@ -50,9 +50,11 @@ BOOST_AUTO_TEST_CASE(rmsnorm) {
             for (const DType type : kTypes)
                 for (const DType weight_type : kTypes) {
                     const std::string what = text("rmsnorm (", tokens, ",", width, ") ", name_of(type), " weight ", name_of(weight_type));
-                    const Values x = random_values(tokens, width, 1, type), weight = random_values(1, width, 2, weight_type), d_y = random_values(tokens, width, 3, type);
+                    const Values x = random_values(tokens, width, 1, type), weight = random_values(1, width, 2, weight_type),
+                                 d_y = random_values(tokens, width, 3, type);
                     const Values d_x_was = random_values(tokens, width, 4, type), d_weight_was = random_values(1, width, 5, kFloat);
-                    Buffer in(device, type, x, 3), w(device, weight_type, weight), y(device, type, Values(tokens, width, NAN), 1), rrms(device, kFloat, Values(tokens, 1, NAN));
+                    Buffer in(device, type, x, 3), w(device, weight_type, weight), y(device, type, Values(tokens, width, NAN), 1),
+                        rrms(device, kFloat, Values(tokens, 1, NAN));
                     device.ops().rmsnorm_forward(y, rrms.vector(), in, w.vector(), eps);
                     Values ref_y(tokens, width), ref_rrms(tokens, 1), ref_d_x = d_x_was, ref_d_weight = d_weight_was;
                     PlainValues plain_y(tokens, width), plain_rrms(tokens, 1), plain_d_x(d_x_was), plain_d_weight(d_weight_was);
@@ -70,7 +72,7 @@ BOOST_AUTO_TEST_CASE(rmsnorm) {
                     check_close(d_weight.read(), ref_d_weight, plain_d_weight, kFloat, what + " d_weight");
                     BOOST_TEST(distance(d_x.read(), alone.read()) == 0);
 
-                    device.ops().rmsnorm_forward(in, rrms.vector(), in, w.vector(), eps);   // in place
+                    device.ops().rmsnorm_forward(in, rrms.vector(), in, w.vector(), eps);  // in place
                     BOOST_TEST(distance(in.read(), y.read()) == 0);
                 }
     });
@@ -108,9 +110,11 @@ BOOST_AUTO_TEST_CASE(swiglu) {
             for (const DType type : kTypes)
                 for (const std::int64_t padding : {0, 3}) {
                     const std::string what = text("swiglu (", tokens, ",", width, ") ", name_of(type));
-                    const Values gate = random_values(tokens, width, 1, type, 3), up = random_values(tokens, width, 2, type), d_out = random_values(tokens, width, 3, type);
+                    const Values gate = random_values(tokens, width, 1, type, 3), up = random_values(tokens, width, 2, type),
+                                 d_out = random_values(tokens, width, 3, type);
                     const Values nan(tokens, width, NAN);
-                    Buffer g(device, type, gate, padding), u(device, type, up, padding), y(device, type, nan, padding), dy(device, type, d_out, padding), dg(device, type, nan, padding), du(device, type, nan, padding);
+                    Buffer g(device, type, gate, padding), u(device, type, up, padding), y(device, type, nan, padding), dy(device, type, d_out, padding),
+                        dg(device, type, nan, padding), du(device, type, nan, padding);
                     device.ops().swiglu_forward(y, g, u);
                     device.ops().swiglu_backward(dg, du, dy, g, u);
                     Values ref(tokens, width), ref_dg = ref, ref_du = ref;
@@ -135,7 +139,11 @@ BOOST_AUTO_TEST_CASE(swiglu) {
                     for (Buffer* in_place : {&g4, &u4}) BOOST_TEST(distance(in_place->read(), y.read()) == 0);
                 }
         // Far from zero: no overflow, no NaN.
-        const Values far = [] { Values v(1, 6); v.values = {-1e30, -200, -90, 90, 200, 1e30}; return v; }();
+        const Values far = [] {
+            Values v(1, 6);
+            v.values = {-1e30, -200, -90, 90, 200, 1e30};
+            return v;
+        }();
         Buffer g(device, kFloat, far), ones(device, kFloat, Values(1, 6, 1)), y(device, kFloat, Values(1, 6));
         device.ops().swiglu_forward(y, g, ones);
         const Values got = y.read();
@@ -144,7 +152,8 @@ BOOST_AUTO_TEST_CASE(swiglu) {
 }
 
 BOOST_AUTO_TEST_CASE(references_match_finite_differences) {
-    const Values x = random_values(3, 6, 1, DType::float64), weight = random_values(1, 6, 2, DType::float64), d_y = random_values(3, 6, 3, DType::float64), up = random_values(3, 6, 4, DType::float64);
+    const Values x = random_values(3, 6, 1, DType::float64), weight = random_values(1, 6, 2, DType::float64), d_y = random_values(3, 6, 3, DType::float64),
+                 up = random_values(3, 6, 4, DType::float64);
     Values y(3, 6), rrms(3, 1), d_x(3, 6), d_weight(1, 6), d_gate(3, 6), d_up(3, 6);
     const auto norm = [&](const Values& at, const Values& w) {
         reference::rmsnorm_forward<double>(y, rrms, at, w, 1e-5);
@@ -167,7 +176,13 @@ BOOST_AUTO_TEST_CASE(references_match_finite_differences) {
     for (int p = 0; p < 3; ++p)
         for (int i = 0; i < 3; ++i) cos(p, i) = std::cos(p + 0.3 * i), sin(p, i) = std::sin(p + 0.3 * i);
     reference::rotary(turned, cos, sin, 6, 0, true);
-    check_gradient([&](const Values& at) { Values z = at; reference::rotary(z, cos, sin, 6, 0, false); return dot(d_y, z); }, x, turned, "rotary");
+    check_gradient(
+        [&](const Values& at) {
+            Values z = at;
+            reference::rotary(z, cos, sin, 6, 0, false);
+            return dot(d_y, z);
+        },
+        x, turned, "rotary");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -21,7 +21,8 @@ BOOST_AUTO_TEST_CASE(cross_entropy) {
                     const std::string what = text("cross entropy (", tokens, ",", vocabulary, ") ", name_of(type));
                     const Values logits = random_values(tokens, vocabulary, 1, type, 4);
                     Ids labels(static_cast<std::size_t>(tokens));
-                    for (std::size_t t = 0; t < labels.size(); ++t) labels[t] = t % 3 == 1 ? -1 : static_cast<std::int32_t>(random_below(static_cast<std::uint64_t>(vocabulary), 5, 1, t));
+                    for (std::size_t t = 0; t < labels.size(); ++t)
+                        labels[t] = t % 3 == 1 ? -1 : static_cast<std::int32_t>(random_below(static_cast<std::uint64_t>(vocabulary), 5, 1, t));
                     const IdBuffer label_buffer(device, labels);
                     Buffer x(device, type, logits, 3), loss = make_scalar(device, DType::float64, 2.5), again = make_scalar(device, DType::float64, 2.5);
                     Values ref = logits;
@@ -30,7 +31,7 @@ BOOST_AUTO_TEST_CASE(cross_entropy) {
                     reference::cross_entropy<double>(ref_loss, ref, labels, 0.125, true);
                     reference::cross_entropy<float>(plain_loss, plain, labels, 0.125f, true);
                     device.ops().cross_entropy(scalar_of(loss), x, label_buffer, 0.125f, false);
-                    BOOST_TEST(distance(x.read(), logits) == 0);   // untouched without gradient
+                    BOOST_TEST(distance(x.read(), logits) == 0);  // untouched without gradient
                     device.ops().cross_entropy(scalar_of(again), x, label_buffer, 0.125f, true);
                     BOOST_TEST(loss.read()(0, 0) == again.read()(0, 0));
                     BOOST_TEST(std::abs(loss.read()(0, 0) - ref_loss) <= 2 * std::abs(plain_loss - ref_loss) + 4 * 0x1p-24 * std::abs(ref_loss));
@@ -54,7 +55,14 @@ BOOST_AUTO_TEST_CASE(cross_entropy) {
     const Ids labels = {3, -1, 0, 4};
     double unused = 0;
     reference::cross_entropy<double>(unused, gradient, labels, 1, true);
-    check_gradient([&](const Values& at) { Values copy = at; double loss = 0; reference::cross_entropy<double>(loss, copy, labels, 1, false); return loss; }, logits, gradient, "cross entropy");
+    check_gradient(
+        [&](const Values& at) {
+            Values copy = at;
+            double loss = 0;
+            reference::cross_entropy<double>(loss, copy, labels, 1, false);
+            return loss;
+        },
+        logits, gradient, "cross entropy");
 }
 
 BOOST_AUTO_TEST_CASE(sum_of_squares_and_clip) {
@@ -93,15 +101,18 @@ BOOST_AUTO_TEST_CASE(adamw) {
             for (const DType type : kTypes) {
                 Values master = random_values(1, n, 1, kFloat), m(1, n), v(1, n);
                 PlainValues plain(master), plain_m(1, n), plain_v(1, n);
-                Buffer p(device, kFloat, master), first(device, kFloat, m), second(device, kFloat, v), weight(device, type, Values(1, n)), scale = make_scalar(device, kFloat, 0.75);
+                Buffer p(device, kFloat, master), first(device, kFloat, m), second(device, kFloat, v), weight(device, type, Values(1, n)),
+                    scale = make_scalar(device, kFloat, 0.75);
                 AdamwOptions options{.lr = 1e-2, .weight_decay = 0.1};
                 for (options.step = 1; options.step <= 10; ++options.step) {
                     const Values grad = random_values(1, n, 100 + static_cast<std::uint64_t>(options.step), kFloat);
                     const Buffer g(device, kFloat, grad);
                     device.ops().adamw(p.vector(), first.vector(), second.vector(), weight.vector(), g.vector(), scalar_of(scale), options);
                     for (std::int64_t i = 0; i < n; ++i) {
-                        reference::adamw<double>(master(0, i), m(0, i), v(0, i), grad(0, i), 0.75, options.lr, options.beta1, options.beta2, options.eps, options.weight_decay, options.step);
-                        reference::adamw<float>(plain(0, i), plain_m(0, i), plain_v(0, i), float(grad(0, i)), 0.75f, options.lr, options.beta1, options.beta2, options.eps, options.weight_decay, options.step);
+                        reference::adamw<double>(master(0, i), m(0, i), v(0, i), grad(0, i), 0.75, options.lr, options.beta1, options.beta2, options.eps,
+                                                 options.weight_decay, options.step);
+                        reference::adamw<float>(plain(0, i), plain_m(0, i), plain_v(0, i), float(grad(0, i)), 0.75f, options.lr, options.beta1, options.beta2,
+                                                options.eps, options.weight_decay, options.step);
                     }
                 }
                 check_close(p.read(), master, plain, kFloat, "adamw master");
@@ -116,7 +127,7 @@ BOOST_AUTO_TEST_CASE(adamw) {
                 device.ops().adamw(p.vector(), first.vector(), second.vector(), weight.vector(), g.vector(), scalar_of(nan), options);
                 Buffer* after[] = {&p, &first, &second, &weight};
                 for (int i = 0; i < 4; ++i) BOOST_TEST(distance(after[i]->read(), before[i]) == 0);
-                device.ops().adamw(p.vector(), first.vector(), second.vector(), Tensor(), g.vector(), scalar_of(scale), options);   // no weight
+                device.ops().adamw(p.vector(), first.vector(), second.vector(), Tensor(), g.vector(), scalar_of(scale), options);  // no weight
                 BOOST_TEST(distance(p.read(), before[0]) > 0);
                 BOOST_TEST(distance(weight.read(), before[3]) == 0);
             }

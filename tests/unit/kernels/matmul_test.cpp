@@ -16,11 +16,13 @@ struct Case {
 };
 
 static std::string name_of_case(const Case& c) {
-    return text("(", c.m, ",", c.n, ",", c.k, ") ", name_of(c.out), " = ", name_of(c.a), c.transpose_a ? "^T " : " ", name_of(c.b), c.transpose_b ? "^T" : "", " alpha ", c.alpha, " beta ", c.beta);
+    return text("(", c.m, ",", c.n, ",", c.k, ") ", name_of(c.out), " = ", name_of(c.a), c.transpose_a ? "^T " : " ", name_of(c.b), c.transpose_b ? "^T" : "",
+                " alpha ", c.alpha, " beta ", c.beta);
 }
 
 static void check_case(Device& device, const Case& c) {
-    const Values a = random_values(c.transpose_a ? c.k : c.m, c.transpose_a ? c.m : c.k, 1, c.a), b = random_values(c.transpose_b ? c.n : c.k, c.transpose_b ? c.k : c.n, 2, c.b);
+    const Values a = random_values(c.transpose_a ? c.k : c.m, c.transpose_a ? c.m : c.k, 1, c.a),
+                 b = random_values(c.transpose_b ? c.n : c.k, c.transpose_b ? c.k : c.n, 2, c.b);
     Values expected = random_values(c.m, c.n, 3, c.out);
     PlainValues plain(expected);
     Buffer out(device, c.out, c.beta == 0 ? Values(c.m, c.n, NAN) : expected, 5);
@@ -39,7 +41,8 @@ BOOST_AUTO_TEST_CASE(all_types_and_transpositions) {
         for (const auto& size : sizes)
             for (int bits = 0; bits < 32; ++bits)
                 for (const auto& [alpha, beta] : {std::pair{1.0f, 0.0f}, {1.0f, 1.0f}, {-0.5f, 0.25f}})
-                    check_case(device, {size[0], size[1], size[2], kTypes[bits & 1], kTypes[bits >> 1 & 1], kTypes[bits >> 2 & 1], bool(bits & 8), bool(bits & 16), alpha, beta});
+                    check_case(device, {size[0], size[1], size[2], kTypes[bits & 1], kTypes[bits >> 1 & 1], kTypes[bits >> 2 & 1], bool(bits & 8),
+                                        bool(bits & 16), alpha, beta});
     });
 }
 
@@ -64,19 +67,21 @@ BOOST_AUTO_TEST_CASE(empty_sides) {
 
 /// Only some rows of large products are compared; 9000 and 8200 are deeper than a panel, 1500 x 1500 wider than the panel of a narrow result.
 BOOST_AUTO_TEST_CASE(tiles_and_panels) {
-    const Case cases[] = {{1100, 1030, 1000, kFloat, kFloat, kFloat, false, true, 1, 0},  {1030, 1100, 1000, kFloat, kBfloat, kFloat, true, false, 1, 1}, {70, 130, 9000, kFloat, kFloat, kBfloat, false, true, 1, 1},
-                          {5, 300, 8200, kBfloat, kFloat, kBfloat, false, false, 2, 0.5f}, {300, 5, 8200, kBfloat, kBfloat, kFloat, true, false, 1, 0},   {1500, 1500, 8, kBfloat, kBfloat, kFloat, false, true, 1, 1},
+    const Case cases[] = {{1100, 1030, 1000, kFloat, kFloat, kFloat, false, true, 1, 0},    {1030, 1100, 1000, kFloat, kBfloat, kFloat, true, false, 1, 1},
+                          {70, 130, 9000, kFloat, kFloat, kBfloat, false, true, 1, 1},      {5, 300, 8200, kBfloat, kFloat, kBfloat, false, false, 2, 0.5f},
+                          {300, 5, 8200, kBfloat, kBfloat, kFloat, true, false, 1, 0},      {1500, 1500, 8, kBfloat, kBfloat, kFloat, false, true, 1, 1},
                           {1100, 1030, 1000, kBfloat, kBfloat, kBfloat, false, true, 1, 0}, {600, 520, 8200, kFloat, kBfloat, kBfloat, true, false, 1, 1}};
     for_devices([&](Device& device) {
         for (const Case& c : cases) {
-            const Values a = random_values(c.transpose_a ? c.k : c.m, c.transpose_a ? c.m : c.k, 1, c.a), b = random_values(c.transpose_b ? c.n : c.k, c.transpose_b ? c.k : c.n, 2, c.b);
+            const Values a = random_values(c.transpose_a ? c.k : c.m, c.transpose_a ? c.m : c.k, 1, c.a),
+                         b = random_values(c.transpose_b ? c.n : c.k, c.transpose_b ? c.k : c.n, 2, c.b);
             const Values was = random_values(c.m, c.n, 3, c.out);
             const PlainValues plain_a(a), plain_b(b);
             const Buffer left(device, c.a, a), right(device, c.b, b);
             Buffer out(device, c.out, was, 3);
             device.ops().matmul(out, left, right, Transpose{c.transpose_a}, Transpose{c.transpose_b}, c.alpha, c.beta);
             const Values got = out.read();
-            const std::int64_t step = std::max<std::int64_t>(1, c.m * c.n * c.k / 10'000'000);   // about 10 M products compared
+            const std::int64_t step = std::max<std::int64_t>(1, c.m * c.n * c.k / 10'000'000);  // about 10 M products compared
             Values sample(1, (c.m * c.n + step - 1) / step), expected = sample;
             PlainValues plain(1, sample.columns);
             for (std::int64_t s = 0; s < sample.columns; ++s) {

@@ -27,8 +27,10 @@ struct World {
     AttentionPlace place{.head_dim = 8, .scale = 0.3f};
     Tensor a = make(kFloat, {10, 16}), b = make(kFloat, {10, 16}), c = make(kFloat, {10, 16}), d_q = make(kFloat, {10, 16});
     Tensor k = make(kFloat, {10, 8}), v = make(kFloat, {10, 8}), d_k = make(kFloat, {10, 8}), d_v = make(kFloat, {10, 8});
-    Tensor row = make(kFloat, {16}), d_row = make(kFloat, {16}), per_token = make(kFloat, {10}), lse = make(kFloat, {2, 10}), cos = make(kFloat, {10, 4}), sin = make(kFloat, {10, 4});
-    Tensor table = make(kBfloat, {20, 16}), d_table = make(kFloat, {20, 16}), ids = make(DType::int32, {10}), first_key = make(DType::int32, {2, 10}), square = make(kFloat, {16, 16});
+    Tensor row = make(kFloat, {16}), d_row = make(kFloat, {16}), per_token = make(kFloat, {10}), lse = make(kFloat, {2, 10}), cos = make(kFloat, {10, 4}),
+           sin = make(kFloat, {10, 4});
+    Tensor table = make(kBfloat, {20, 16}), d_table = make(kFloat, {20, 16}), ids = make(DType::int32, {10}), first_key = make(DType::int32, {2, 10}),
+           square = make(kFloat, {16, 16});
     Tensor sum = make(DType::float64, {}), loss = make(DType::float64, {}), scale = make(kFloat, {});
 };
 
@@ -76,7 +78,7 @@ BOOST_AUTO_TEST_CASE(plan_records_what_the_cpu_records) {
     const auto& records = plan->recorder().by_operation;
     BOOST_TEST(records.at("matmul").flops == 2 * 10 * 16 * 16);
     BOOST_TEST(records.at("matmul").bytes == 4 * (160 + 160 + 256));
-    BOOST_TEST(records.at("attention_forward").flops == 2 * 4 * 8 * 55);    // heads, two products of two FLOPs, head_dim, pairs
+    BOOST_TEST(records.at("attention_forward").flops == 2 * 4 * 8 * 55);  // heads, two products of two FLOPs, head_dim, pairs
     BOOST_TEST(records.at("attention_backward").flops == 2 * 10 * 8 * 55);
     BOOST_TEST(records.at("rmsnorm_backward").calls == 2);
 }
@@ -87,18 +89,18 @@ BOOST_AUTO_TEST_CASE(wrong_shapes_and_types) {
     const auto plan = make_plan_device();
     World w(*plan);
     const Transpose no = Transpose::no, yes = Transpose::yes;
-    REFUSED(matmul(w.c, w.a, w.table, no, yes));          // 20 columns, not 16
+    REFUSED(matmul(w.c, w.a, w.table, no, yes));  // 20 columns, not 16
     REFUSED(matmul(w.c, w.a, w.square, yes, no));
     REFUSED(matmul(w.c, w.ids, w.square, no, no));
     REFUSED(matmul(w.c, Tensor(nullptr, kFloat, {10, 16}), w.square, no, no));
     REFUSED(embedding_forward(w.c, w.table, w.per_token));
     REFUSED(embedding_forward(w.k, w.table, w.ids));
-    REFUSED(embedding_backward(w.table, w.c, w.ids));     // d_table is float32
+    REFUSED(embedding_backward(w.table, w.c, w.ids));  // d_table is float32
     REFUSED(rmsnorm_forward(w.c, w.row, w.a, w.row, 1e-5f));
     REFUSED(rmsnorm_forward(w.c, w.per_token, w.a, w.per_token, 1e-5f));
     REFUSED(rmsnorm_backward(w.b, w.per_token, w.c, w.a, w.row, w.per_token));
     REFUSED(rotary(w.a, w.cos, w.sin, 16, 0, false));
-    REFUSED(rotary(w.a, w.cos, w.sin, 8, 1, false));      // row 9 would be position 10 of 10
+    REFUSED(rotary(w.a, w.cos, w.sin, 8, 1, false));  // row 9 would be position 10 of 10
     REFUSED(rotary(w.a, w.cos, w.sin, 5, 0, false));
     REFUSED(swiglu_forward(w.c, w.a, w.k));
     REFUSED(cross_entropy(w.scale, w.c, w.ids, 1, true));
@@ -108,7 +110,7 @@ BOOST_AUTO_TEST_CASE(wrong_shapes_and_types) {
     REFUSED(add(w.sum, w.scale));
     REFUSED(copy(w.ids, w.per_token));
     REFUSED(fill(Tensor(w.a.bytes, DType::int64, {1}), 1));
-    BOOST_TEST(plan->recorder().by_operation.empty());    // what is refused is not recorded
+    BOOST_TEST(plan->recorder().by_operation.empty());  // what is refused is not recorded
 }
 
 BOOST_AUTO_TEST_CASE(wrong_attention) {
@@ -120,7 +122,7 @@ BOOST_AUTO_TEST_CASE(wrong_attention) {
     refused(w.c, w.lse, w.a, w.k, w.d_q, w.windows(), w.place);
     refused(w.c, w.per_token, w.a, w.k, w.v, w.windows(), w.place);
     refused(w.c, w.lse, w.a, w.k, w.v, w.windows(), {.head_dim = 16});
-    refused(w.c, w.lse, w.a, w.k, w.v, w.windows(), {.head_dim = 8, .query_begin = 1});   // query 10 of 10
+    refused(w.c, w.lse, w.a, w.k, w.v, w.windows(), {.head_dim = 8, .query_begin = 1});  // query 10 of 10
     refused(w.c, w.lse, w.a, w.k, w.v, w.windows(), {.head_dim = 8, .key_begin = 1});
     refused(w.a, w.lse, w.a, w.k, w.v, w.windows(), w.place);
     Windows windows = w.windows();
@@ -130,7 +132,7 @@ BOOST_AUTO_TEST_CASE(wrong_attention) {
     windows.host[1] = std::span(w.zeros).first(9);
     refused(w.c, w.lse, w.a, w.k, w.v, windows, w.place);
     const Tensor half = w.make(kBfloat, {10, 16}), half_k = w.make(kBfloat, {10, 8}), half_v = w.make(kBfloat, {10, 8}), half_out = w.make(kBfloat, {10, 16});
-    refused(half_out, w.lse, half, half_k, half_v, w.windows(), w.place, true);   // pieces need float32
+    refused(half_out, w.lse, half, half_k, half_v, w.windows(), w.place, true);  // pieces need float32
     w.ops().attention_forward(half_out, w.lse, half, half_k, half_v, w.windows(), w.place, false);
     BOOST_CHECK_THROW(w.ops().attention_backward(w.d_q, w.d_k, w.d_k, w.b, w.c, w.lse, w.a, w.k, w.v, w.windows(), w.place), std::logic_error);
     BOOST_CHECK_THROW(w.ops().attention_backward(w.b, w.d_k, w.d_v, w.b, w.c, w.lse, w.a, w.k, w.v, w.windows(), w.place), std::logic_error);
@@ -143,18 +145,18 @@ BOOST_AUTO_TEST_CASE(aliases) {
     REFUSED(matmul(w.a, w.a, w.square, no, no));
     REFUSED(matmul(w.square, w.square.rows(0, 16), w.square, no, no));
     REFUSED(embedding_backward(w.d_table, w.d_table.rows(0, 10), w.ids));
-    REFUSED(rmsnorm_backward(w.c, w.d_row, w.c, w.a, w.row, w.per_token));   // d_x may not be d_y
+    REFUSED(rmsnorm_backward(w.c, w.d_row, w.c, w.a, w.row, w.per_token));  // d_x may not be d_y
     REFUSED(rmsnorm_backward(w.b, w.row, w.c, w.a, w.row, w.per_token));
-    REFUSED(rmsnorm_forward(w.d_table.rows(1, 10), w.per_token, w.d_table.rows(0, 10), w.row, 1e-5f));   // overlaps without being it
+    REFUSED(rmsnorm_forward(w.d_table.rows(1, 10), w.per_token, w.d_table.rows(0, 10), w.row, 1e-5f));  // overlaps without being it
     REFUSED(swiglu_backward(w.a, w.a, w.c, w.a, w.b));
-    REFUSED(swiglu_backward(w.c, w.b, w.c, w.a, w.b));      // d_gate may not be d_out
-    REFUSED(swiglu_backward(w.b, w.c, w.c, w.a, w.b));      // nor up
-    REFUSED(swiglu_backward(w.c, w.a, w.d_q, w.a, w.b));    // d_up may not be gate
+    REFUSED(swiglu_backward(w.c, w.b, w.c, w.a, w.b));    // d_gate may not be d_out
+    REFUSED(swiglu_backward(w.b, w.c, w.c, w.a, w.b));    // nor up
+    REFUSED(swiglu_backward(w.c, w.a, w.d_q, w.a, w.b));  // d_up may not be gate
     REFUSED(adamw(w.row, w.row, w.d_row, Tensor(), w.cos.rows(0, 4).reshaped({16}), w.scale, {}));
     REFUSED(add(w.a, w.a));
     REFUSED(copy(w.d_table.rows(0, 10), w.d_table.rows(5, 10)));
     Tensor folded = w.square;
-    folded.row_stride = 8;   // rows run into each other
+    folded.row_stride = 8;  // rows run into each other
     REFUSED(fill(folded, 1));
 
     w.ops().rmsnorm_forward(w.a, w.per_token, w.a, w.row, 1e-5f);
