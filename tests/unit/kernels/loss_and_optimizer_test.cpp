@@ -103,7 +103,7 @@ BOOST_AUTO_TEST_CASE(adamw) {
                 PlainValues plain(master), plain_m(1, n), plain_v(1, n);
                 Buffer p(device, kFloat, master), first(device, kFloat, m), second(device, kFloat, v), weight(device, type, Values(1, n)),
                     scale = make_scalar(device, kFloat, 0.75);
-                AdamwOptions options{.lr = 1e-2, .weight_decay = 0.1};
+                AdamwOptions options{.lr = 1e-2, .eps = 1e-2, .weight_decay = 0.1};  // an eps that shows
                 for (options.step = 1; options.step <= 10; ++options.step) {
                     const Values grad = random_values(1, n, 100 + static_cast<std::uint64_t>(options.step), kFloat);
                     const Buffer g(device, kFloat, grad);
