@@ -77,7 +77,8 @@ void attention_backward(const StepContext& context, const AttentionWeights& weig
     saved.mid.release();
     ArenaTensor d_out = context.workspace(saved.out->shape);
     linear_backward(context, d_out, d_h, saved.out, weights.o, Write::overwrite);
-    ArenaTensor d_q = context.workspace(saved.q->shape), d_k = context.workspace(saved.k->shape), d_v = context.workspace(saved.v->shape);
+    // Sums over queries and keys: in float32, rounded once.
+    ArenaTensor d_q = context.statistics(saved.q->shape), d_k = context.statistics(saved.k->shape), d_v = context.statistics(saved.v->shape);
     for (Tensor d : {*d_q, *d_k, *d_v}) ops.fill(d, 0);
     for (std::int64_t s = 0; s < context.num_sequences; ++s) {
         const auto rows = [&](const ArenaTensor& x) { return x->rows(s * n, n); };
@@ -87,6 +88,12 @@ void attention_backward(const StepContext& context, const AttentionWeights& weig
     d_out.release();
     saved = {};
     rotate(context, d_q, true);
+    if (context.real != DType::float32)
+        for (ArenaTensor* d : {&d_q, &d_k, &d_v}) {
+            ArenaTensor rounded = context.workspace((*d)->shape);
+            ops.copy(rounded, *d);
+            *d = std::move(rounded);
+        }
     rotate(context, d_k, true);
     const ArenaTensor x = context.workspace({tokens, c.hidden}), d_x = context.workspace({tokens, c.hidden}), rrms = context.statistics({tokens});
     ops.rmsnorm_forward(x, rrms, h, weights.norm, static_cast<float>(c.rms_norm_eps));

@@ -79,7 +79,8 @@ struct Loop {
 
     /// The last save; in bounded memory.
     void save_now(std::int64_t step) {
-        report_saves({saver.save_now(step, parts.attributes)});
+        const SaveReport report = saver.save_now(step, parts.attributes);
+        if (report.path != checkpoint) report_saves({report});   // else it had been saved by a regular save
     }
 };
 
