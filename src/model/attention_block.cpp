@@ -88,13 +88,13 @@ void attention_backward(const StepContext& context, const AttentionWeights& weig
     d_out.release();
     saved = {};
     rotate(context, d_q, true);
+    rotate(context, d_k, true);
     if (context.real != DType::float32)
         for (ArenaTensor* d : {&d_q, &d_k, &d_v}) {
             ArenaTensor rounded = context.workspace((*d)->shape);
             ops.copy(rounded, *d);
             *d = std::move(rounded);
         }
-    rotate(context, d_k, true);
     const ArenaTensor x = context.workspace({tokens, c.hidden}), d_x = context.workspace({tokens, c.hidden}), rrms = context.statistics({tokens});
     ops.rmsnorm_forward(x, rrms, h, weights.norm, static_cast<float>(c.rms_norm_eps));
     linear_backward(context, d_x, d_q, x, weights.q, Write::overwrite);
