@@ -7,6 +7,7 @@
 
 #include "core/clock.h"
 #include "core/error.h"
+#include "dist/agree.h"
 #include "dist/mesh.h"
 
 namespace longlora {
@@ -221,8 +222,9 @@ SaveReport CheckpointSaver::save_now(std::int64_t step, const Json& attributes) 
     }
     SaveReport report = reports_.back();
     reports_.pop_back();
-    require(report.saved, report.sentence, "; make room in the --run folder and start the job again",
-            last_good_.saved ? text(": it goes on from step ", last_good_.step) : std::string());
+    if (!report.saved)   // the same report on every rank
+        throw dist::AgreedError(text(report.sentence, "; make room in the --run folder and start the job again",
+                                     last_good_.saved ? text(": it goes on from step ", last_good_.step) : std::string()));
     return report;
 }
 
