@@ -47,7 +47,13 @@ int report_plan(const TrainOptions& given, const dist::HostGroup& group, int ran
         const std::string stored = raw.contains("dtype") ? raw.value("dtype", "") : raw.value("torch_dtype", "");
         how.frozen = how.real == DType::bfloat16 || stored == "bfloat16" ? DType::bfloat16 : DType::float32;
         const PlanRequest request = plan_request(o, base, how, rank, ranks);
-        const KeepPlan keep = choose_keep(request, o.recompute, memory_limit(o.memory, 1));
+        KeepPlan keep = o.recompute == "none" ? keep_everything(base.config) : keep_nothing(base.config);
+        try {
+            keep = choose_keep(request, o.recompute, memory_limit(o.memory, 1));
+        } catch (const Error&) {   // what does not fit is shown all the same, then said
+            print_plan(o, plan_step(request, keep), keep, rank, ranks);
+            throw;
+        }
         const StepPlan plan = plan_step(request, keep);
         print_plan(o, plan, keep, rank, ranks);
         if (!json.empty()) write_text_file(json, plan_json(plan).dump(1) + "\n");

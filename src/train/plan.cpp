@@ -47,12 +47,14 @@ KeepPlan choose_keep(const PlanRequest& request, const std::string& mode, std::i
     short_request.step.global_batch = std::min(request.step.global_batch, request.step.micro_batch * request.ranks);
     const auto bytes_with = [&](const KeepPlan& keep) { return plan_step(short_request, keep).arena_bytes; };
     const KeepPlan nothing = keep_nothing(request.config);
-    const std::int64_t least = bytes_with(nothing);
+    const bool keeps_all = mode == "none";
+    const std::int64_t least = bytes_with(keeps_all ? keep_everything(request.config) : nothing);
     if (least > memory_bytes)
-        fail(text("one step at context ", request.context, " needs at least ", bytes_text(least), " of device memory and ", bytes_text(memory_bytes),
-                  " are allowed; take a shorter --context, a smaller --micro-batch or more --memory"), ExitCode::does_not_fit);
+        fail(text("one step at context ", request.context, keeps_all ? " with --recompute none" : "", " needs at least ", bytes_text(least), " of device memory and ",
+                  bytes_text(memory_bytes), " are allowed; take a shorter --context, a smaller --micro-batch", keeps_all ? ", --recompute auto" : "", " or more --memory"),
+             ExitCode::does_not_fit);
     if (mode == "all") return nothing;
-    if (mode == "none") return keep_everything(request.config);
+    if (keeps_all) return keep_everything(request.config);
     std::int64_t fits = 0, too_many = static_cast<std::int64_t>(std::size(kKeepOrder)) * request.config.num_layers + 1;
     while (too_many - fits > 1) {
         const std::int64_t middle = (fits + too_many) / 2;

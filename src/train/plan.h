@@ -33,7 +33,7 @@ struct StepPlan {
 StepPlan plan_step(const PlanRequest& request, const KeepPlan& keep);
 
 /// "all": keeps nothing, "none": everything, "auto": as much as memory_bytes allow, dearest to recompute first: attention output and lse, the
-/// residual stream between the halves, q/k/v, gate/up; for as many layers as fit. Throws Error(does_not_fit) when even keeping nothing does not fit.
+/// residual stream between the halves, q/k/v, gate/up; for as many layers as fit. Throws Error(does_not_fit) when even keeping nothing does not fit, or with "none" everything.
 KeepPlan choose_keep(const PlanRequest& request, const std::string& mode, std::int64_t memory_bytes);
 /// "attention 30, mid 30, q/k/v 12, gate/up 0 of 30 layers".
 std::string to_text(const KeepPlan& keep);
