@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "jobs/units.h"
+#include "kernels/address_range.h"
 
 namespace longlora {
 namespace {
@@ -40,13 +41,13 @@ void check_adapter(const Adapter& adapter, const TrainableSet& set) {
             "; add --lora-targets ", list_text(a.lora_targets));
 }
 
-/// MemAvailable: what can be had without swapping, page cache that can be dropped included.
+/// MemAvailable: what can be had without swapping, page cache that can be dropped included. It is the machine's, so a container's limit goes before.
 std::int64_t available_memory() {
     std::ifstream in("/proc/meminfo");
     std::string key;
     std::int64_t kib = 0;
     for (std::string rest; in >> key >> kib; std::getline(in, rest))
-        if (key == "MemAvailable:") return kib << 10;
+        if (key == "MemAvailable:") return std::min(kib << 10, machine_memory_bytes());
     fail("the free memory cannot be read from /proc/meminfo; say with --memory SIZE how much a rank may use");
 }
 
@@ -69,6 +70,7 @@ BaseModel open_base_model(const TrainOptions& o, bool with_weights) {
     BaseModel base;
     base.config = read_config(o.init.empty() ? o.model : o.init);
     base.trainables = trainables_of(o);
+    require(!base.trainables.lm_head || !base.config.tied || base.trainables.embedding, "--train lm_head: this model's head is its embedding (tied); name embed, which trains both");
     if (with_weights && o.init.empty()) base.files.emplace(o.model);
     if (!o.adapter.empty()) {
         base.adapter = open_adapter(o.adapter, base.config);
