@@ -287,7 +287,7 @@ int run_prepare(const PrepareOptions& options, const dist::HostGroup& group) {
             total.tokens += c.tokens, total.documents += c.documents, total.name_bytes += c.name_bytes, total.empty += c.empty;
             total.replaced += c.replaced, total.text_bytes += c.text_bytes, total.text_tokens += c.text_tokens;
         }
-        require(total.tokens > 0, "the inputs have no tokens: all their ", total.empty, " documents are empty");
+        if (total.tokens == 0) throw dist::AgreedError(text("the inputs have no tokens: all their ", total.empty, " documents are empty"));
         const std::int64_t file_bytes = assemble(p, counts, total);
         if (p.lead()) print_summary(p, total, file_bytes, now_seconds() - begin);
     } catch (const Error&) {
