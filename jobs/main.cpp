@@ -1,6 +1,7 @@
 // longlora: finds the subcommand, starts and ends MPI, turns errors into one sentence and an exit code. The work is in the other files of this folder.
 #include <cstdio>
 #include <exception>
+#include <string_view>
 
 #include "core/error.h"
 #include "dist/agree.h"
@@ -14,12 +15,13 @@ struct Command {
     const char* name;
     int (*run)(const Arguments&, const dist::HostGroup&);
     const char* help;
+    bool stops_in_order = false;   ///< reads stop_signal_came()
 };
 
 constexpr Command kCommands[] = {
     {"prepare", prepare_command, "text (.txt, .jsonl[.gz|.zst], .bin) -> token file"},
-    {"train", train_command, "extend a model's context length; resumes by itself"},
-    {"evaluate", evaluate_command, "perplexity by context length, with its protocol"},
+    {"train", train_command, "extend a model's context length; resumes by itself", true},
+    {"evaluate", evaluate_command, "perplexity by context length, with its protocol", true},
     {"export", export_command, "checkpoint -> Hugging Face model, PEFT adapter or LongLoRA files"},
     {"plan", plan_command, "what a training step takes - memory, FLOPs, messages - before it runs"},
     {"inspect", inspect_command, "what is inside a token file, checkpoint, model or adapter"},
@@ -71,7 +73,9 @@ int run_and_tell(const Arguments& arguments, const dist::HostGroup& group) {
 }  // namespace longlora
 
 int main(int argc, char** argv) {
-    longlora::install_stop_signals();
+    longlora::ignore_file_size_signal();
+    for (const auto& command : longlora::kCommands)
+        if (argc > 1 && command.stops_in_order && std::string_view(argv[1]) == command.name) longlora::install_stop_signals();
     int provided = 0;
     MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
     int code = 0;

@@ -17,8 +17,9 @@ void install_stop_signals() {
     action.sa_handler = on_signal;
     action.sa_flags = SA_RESTART;
     for (int signal : {SIGUSR1, SIGTERM}) sigaction(signal, &action, nullptr);
-    std::signal(SIGXFSZ, SIG_IGN);   // a file size limit becomes a failed write with a sentence
 }
+
+void ignore_file_size_signal() { std::signal(SIGXFSZ, SIG_IGN); }
 
 bool stop_signal_came() { return stop_came != 0; }
 

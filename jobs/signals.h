@@ -1,9 +1,11 @@
 // Asking a run to stop: SIGUSR1 and SIGTERM set a flag that the step loop reads. Installed before MPI_Init, so nothing is lost at start.
+// Only for commands that read the flag: the others end at once, as processes do.
 #pragma once
 
 namespace longlora {
 
 void install_stop_signals();
+void ignore_file_size_signal();   ///< a file size limit becomes a failed write with a sentence
 bool stop_signal_came();
 
 }  // namespace longlora
