@@ -34,6 +34,8 @@ struct Run {
     WeightsOptions how;
     KeepPlan keep;
     Json attributes;
+    std::string resume_from;               // a checkpoint; "" to begin
+    std::unique_ptr<Watchdog> watchdog;    // while training
     int threads = 1;
     explicit Run(const dist::HostGroup& g) : group(g) {}
     bool leads() const { return group.rank() == 0; }
@@ -49,12 +51,25 @@ void open_inputs(Run& run) {
     run.base.hash = run.group.broadcast(run.base.hash);
 }
 
+/// `auto` is decided once, when a run begins, whatever machine it goes on on.
+void keep_dtype(Run& run) {
+    if (run.options.dtype != "auto" || run.resume_from.empty()) return;
+    dist::agree(run.group, [&] {
+        const Json attributes = read_checkpoint_attributes(run.resume_from);
+        run.options.dtype = get_text(option_classes_of(member(attributes, "options", run.resume_from), run.resume_from).identity, "dtype", run.resume_from);
+    });
+}
+
 void open_device(Run& run) {
     run.threads = threads_per_rank(run.group);
     const std::int64_t limit = memory_limit(run.options.memory, run.group.node_size());
     dist::agree(run.group, [&] { run.device = make_cpu_device({.memory_bytes = limit, .num_threads = run.threads, .instruction_set = ""}); });
     run.data = dist::make_mpi_communicator(*run.device, run.group.handle());
-    run.device->set_progress([&run] { run.data->progress(); });
+    run.device->set_progress([&run] {
+        run.data->progress();
+        if (run.watchdog) run.watchdog->alive();   // a step may take longer than --timeout, its parts do not
+    });
+    keep_dtype(run);
     if (run.options.dtype == "auto") run.options.dtype = run.group.all(run.device->good_at_bfloat16()) ? "bfloat16" : "float32";
     run.how.real = run.options.dtype == "bfloat16" ? DType::bfloat16 : DType::float32;
     const ParameterList list = list_parameters(run.base.config, run.base.trainables);
@@ -99,39 +114,65 @@ std::string resume_source(Run& run) {
     return found.path;
 }
 
+/// Weights are known by their content; this is the rest of what decides the computation, from config.json and perhaps an adapter's.
+void check_config(const ModelConfig& then, const ModelConfig& now, const std::string& checkpoint) {
+    const auto same = [&](const char* what, const auto& a, const auto& b) {
+        require(a == b, checkpoint, " was trained with ", what, " ", a, ", but the model's configuration says ", b, " now; restore it (config.json, --adapter), or start a new --run");
+    };
+    const auto rope = [](const ModelConfig& c) { return text(name_of(c.rope.kind), " by ", c.rope.factor, " of ", c.original_positions()); };
+    same("num_hidden_layers", then.num_layers, now.num_layers);
+    same("num_attention_heads", then.num_heads, now.num_heads);
+    same("num_key_value_heads", then.num_kv_heads, now.num_kv_heads);
+    same("rms_norm_eps", then.rms_norm_eps, now.rms_norm_eps);
+    same("rope_theta", then.rope.theta, now.rope.theta);
+    same("the rotary scaling", rope(then), rope(now));
+    require(then.rope == now.rope, checkpoint, " was trained with other parameters of rotary scaling than the model's configuration has now; restore it, or start a new --run");
+}
+
+/// Later checkpoints and metrics of a course that is given up are set aside.
+void set_aside_after(const Run& run, std::int64_t step) {
+    std::int64_t lines = 0;
+    dist::agree(run.group, [&] {
+        if (!run.leads()) return;
+        discard_checkpoints_after(run.options.run, step);
+        lines = discard_metrics_after(run.options.run, step);
+    });
+    if (lines > 0) say(run, text("metrics after step ", step, " moved to metrics.discarded.jsonl (", lines, " lines)"));
+}
+
 /// Loads the checkpoint if there is one; returns the first step to do.
 std::int64_t resume(Run& run) {
-    const std::string path = resume_source(run);
-    if (path.empty()) return 1;
+    const std::string& path = run.resume_from;
+    if (path.empty()) {
+        set_aside_after(run, 0);   // of a run that ended before its first checkpoint
+        return 1;
+    }
     Json attributes;
     PermittedChanges changes;
     dist::agree(run.group, [&] {
         attributes = read_checkpoint_attributes(path);
         changes = check_options(option_classes_of(attributes["options"], path), option_classes(run), run.options.allow_change, path);
+        check_config(parse_config(nlohmann::ordered_json(member(attributes, "model_config", path)), path), run.base.config, path);
         load_checkpoint(*run.weights, path);
     });
     const std::int64_t step = attributes["step"].get<std::int64_t>();
-    dist::agree(run.group, [&] {
-        if (!run.leads()) return;
-        discard_checkpoints_after(run.options.run, step);
-        discard_metrics_after(run.options.run, step);
-    });
+    set_aside_after(run, step);
     say(run, text("resuming from ", path, " after step ", step));
     if (!changes.schedule.empty()) say(run, text("changed since then: ", changes_text(changes.schedule)));
     const Json &then = attributes["environment"]["ranks"], &now = run.attributes["environment"]["ranks"];
     const auto same = [](const Json& a, const Json& b) { return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](const Json& x, const Json& y) {
         return x["threads"] == y["threads"] && x["device"] == y["device"]; }); };
-    if (!same(then, now)) say(run, "ranks, threads or processor differ from the checkpoint's: results agree within rounding, not bit for bit");
+    const bool batched_alike = std::none_of(changes.free.begin(), changes.free.end(), [](const OptionChange& c) { return c.name == "micro-batch"; });
+    if (!same(then, now) || !batched_alike) say(run, "ranks, threads, processor or micro-batch differ from the checkpoint's: results agree within rounding, not bit for bit");
     return step + 1;
 }
 
-void make_run_folder(Run& run, const Json& environment) {
+void make_run_folder(const Run& run) {
     dist::agree(run.group, [&] {
         if (!run.leads()) return;
         create_run_folder(run.options.run);
         remove_partials(run.options.run);
     });
-    run.attributes = checkpoint_attributes(run, environment);
 }
 
 void write_run_manifest(const Run& run) {
@@ -172,11 +213,11 @@ TrainOutcome train_from(Run& run, std::int64_t first_step) {
     options.checkpoint_minutes = o.checkpoint_minutes;
     options.keep = o.keep;
     options.stop_after_seconds = o.stop_after.empty() ? 0 : parse_seconds(o.stop_after, "--stop-after");
-    options.resuming = first_step > 1;
-    Watchdog watchdog(parse_seconds(o.timeout, "--timeout"), run.group.rank());
+    options.resumed_from = run.resume_from;
+    run.watchdog = std::make_unique<Watchdog>(parse_seconds(o.timeout, "--timeout"), run.group.rank());
     LiveLine line;
     const TrainerMessages messages{[&](const StepReport& r) { line.update(live_text(r)); }, [&](const std::string& s) { line.keep(s); }};
-    return run_training({run.group, *run.data, *run.model, *run.order, run.keep, run.attributes, stop_signal_came, [&] { watchdog.alive(); }}, options, first_step, messages);
+    return run_training({run.group, *run.data, *run.model, *run.order, run.keep, run.attributes, stop_signal_came, [&] { run.watchdog->alive(); }}, options, first_step, messages);
 }
 
 }  // namespace
@@ -194,9 +235,9 @@ int train_command(const Arguments& arguments, const dist::HostGroup& group) {
     }
     if (run.options.device == "plan") return report_plan(run.options, group);
     open_inputs(run);
+    run.resume_from = resume_source(run);
     open_device(run);
-    const Json environment = environment_of(group, *run.device, run.threads, arguments);
-    make_run_folder(run, environment);
+    run.attributes = checkpoint_attributes(run, environment_of(group, *run.device, run.threads, arguments));
     dist::agree(group, [&] {
         run.weights = make_weights(*run.device, run.base, run.how, run.options.seed);
         run.model = std::make_unique<Model>(*run.weights, pattern_of(run.options), run.options.context);
@@ -205,6 +246,7 @@ int train_command(const Arguments& arguments, const dist::HostGroup& group) {
     });
     introduce(run);
     const std::int64_t first_step = resume(run);
+    make_run_folder(run);   // only now: what cannot be trained leaves nothing behind
     write_run_manifest(run);
     run.device->recorder().time = run.options.profile.on;
     const TrainOutcome outcome = train_from(run, first_step);

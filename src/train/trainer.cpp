@@ -17,11 +17,12 @@ struct Loop {
     const TrainerMessages& messages;
     CheckpointSaver saver;
     std::unique_ptr<MetricsLog> metrics;   // rank 0
-    double started = now_seconds(), last_checkpoint = started;
+    double started = now_seconds(), last_checkpoint = started, last_status = started - 1e9;
     std::string checkpoint;
+    std::int64_t finished;   // steps
 
-    Loop(const TrainerParts& p, const TrainerOptions& o, const TrainerMessages& m)
-        : parts(p), options(o), messages(m), saver(p.group, p.model.weights(), {.run = o.run, .keep = o.keep}) {
+    Loop(const TrainerParts& p, const TrainerOptions& o, const TrainerMessages& m, std::int64_t first_step)
+        : parts(p), options(o), messages(m), saver(p.group, p.model.weights(), {.run = o.run, .keep = o.keep}), checkpoint(o.resumed_from), finished(first_step - 1) {
         dist::agree(parts.group, [&] {
             if (leads()) metrics = std::make_unique<MetricsLog>(options.run);
         });
@@ -36,6 +37,13 @@ struct Loop {
         } catch (const Error& e) {
             say(e.what());   // a status that cannot be written must not end the training
         }
+    }
+
+    /// Now and then: each time is a file written to disk.
+    void status_running() {
+        if (now_seconds() - last_status < 5) return;
+        last_status = now_seconds();
+        status("running", -1, finished, "");
     }
 
     void report_saves(const std::vector<SaveReport>& reports) {
@@ -103,15 +111,14 @@ TrainOutcome end(Loop& loop, TrainOutcome outcome) {
     return outcome;
 }
 
-}  // namespace
-
-TrainOutcome run_training(const TrainerParts& parts, const TrainerOptions& options, std::int64_t first_step, const TrainerMessages& messages) {
-    Loop loop(parts, options, messages);
+TrainOutcome run_steps(Loop& loop, std::int64_t first_step) {
+    const TrainerParts& parts = loop.parts;
+    const TrainerOptions& options = loop.options;
     const auto share = dist::deal_of(options.step.global_batch, parts.data.rank(), parts.data.size());
     BatchReader reader(parts.order, {options.step.global_batch, share.begin, share.count}, first_step, options.schedule.steps);
     const StepScalars scalars(parts.model.device());
     for (std::int64_t step = first_step; step <= options.schedule.steps; ++step) {
-        loop.status("running", -1, step - 1, "");
+        loop.status_running();
         const double begin = now_seconds();
         Batch batch = loop.read(reader);
         const double factor = schedule_factor(options.schedule, step);
@@ -119,6 +126,7 @@ TrainOutcome run_training(const TrainerParts& parts, const TrainerOptions& optio
         if (!result.finite)
             return end(loop, {ExitCode::non_finite, step - 1, "", text("step ", step, ": the loss (", result.loss, ") or the gradient norm (", result.grad_norm,
                                                                           ") is not finite; nothing was updated and the state before it is saved; lower --lr or look at the data of this step")});
+        loop.finished = step;
         loop.report_step(result, step, first_step, now_seconds() - begin, factor);
         if (parts.step_done) parts.step_done();
         loop.report_saves(loop.saver.poll());
@@ -130,6 +138,19 @@ TrainOutcome run_training(const TrainerParts& parts, const TrainerOptions& optio
         }
     }
     return end(loop, {ExitCode::done, std::max(options.schedule.steps, first_step - 1), "", ""});
+}
+
+}  // namespace
+
+TrainOutcome run_training(const TrainerParts& parts, const TrainerOptions& options, std::int64_t first_step, const TrainerMessages& messages) {
+    Loop loop(parts, options, messages, first_step);
+    try {
+        return run_steps(loop, first_step);
+    } catch (const std::exception& e) {   // perhaps of this rank alone, so only told
+        const auto* error = dynamic_cast<const Error*>(&e);
+        loop.status("failed", static_cast<int>(error ? error->code : ExitCode::internal), loop.finished, e.what());
+        throw;
+    }
 }
 
 }  // namespace longlora

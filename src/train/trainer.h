@@ -21,7 +21,7 @@ struct TrainerOptions {
     double checkpoint_minutes = 30;          ///< 0: never by time
     std::int64_t keep = 3;
     double stop_after_seconds = 0;           ///< 0: no limit
-    bool resuming = false;
+    std::string resumed_from;                ///< the checkpoint that steps go on from; "" at the beginning
 };
 
 /// What the loop works on; all outlive it.
