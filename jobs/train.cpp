@@ -137,7 +137,7 @@ void set_aside_after(const Run& run, std::int64_t step) {
         discard_checkpoints_after(run.options.run, step);
         lines = discard_metrics_after(run.options.run, step);
     });
-    if (lines > 0) say(run, text("metrics after step ", step, " moved to metrics.discarded.jsonl (", lines, " lines)"));
+    if (lines > 0) say(run, text(lines, " lines of metrics after step ", step, " moved to metrics.discarded.jsonl; later checkpoints, if any, are kept as *.discarded"));
 }
 
 /// Loads the checkpoint if there is one; returns the first step to do.
@@ -254,7 +254,8 @@ int train_command(const Arguments& arguments, const dist::HostGroup& group) {
     if (outcome.code == ExitCode::non_finite) {
         if (run.leads()) std::fprintf(stderr, "longlora: %s\n", outcome.sentence.c_str());
     } else {
-        say(run, outcome.code == ExitCode::stopped ? text(outcome.sentence, "; the same command goes on from ", outcome.checkpoint)
+        const bool by_itself = run.options.resume == "auto";   // a FILE would be gone back to
+        say(run, outcome.code == ExitCode::stopped ? text(outcome.sentence, by_itself ? "; the same command goes on from " : "; the same command with --resume auto goes on from ", outcome.checkpoint)
                                                    : text("done: ", outcome.step, " steps; 'longlora export ", run.options.run, " OUT --format hf' makes a model of it"));
     }
     return static_cast<int>(outcome.code);

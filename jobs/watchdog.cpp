@@ -32,7 +32,7 @@ void Watchdog::watch() {
             seen = progress_;
             since = now_seconds();
         } else if (now_seconds() - since > timeout_) {
-            std::fprintf(stderr, "longlora: rank %d made no progress for %s (--timeout); another rank may be lost. The last checkpoint is good: start again to go on from it.\n",
+            std::fprintf(stderr, "longlora: rank %d made no progress for %s (--timeout); another rank may be lost; the same command goes on from the last checkpoint\n",
                          rank_, duration_text(timeout_).c_str());
             _exit(static_cast<int>(ExitCode::communication));
         }

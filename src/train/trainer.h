@@ -20,7 +20,7 @@ struct TrainerOptions {
     std::int64_t checkpoint_every = 100;     ///< steps; 0: never by steps
     double checkpoint_minutes = 30;          ///< 0: never by time
     std::int64_t keep = 3;
-    double stop_after_seconds = 0;           ///< 0: no limit
+    double stop_after_seconds = 0;           ///< from the start of the loop; 0: no limit
     std::string resumed_from;                ///< the checkpoint that steps go on from; "" at the beginning
 };
 
