@@ -36,6 +36,7 @@ struct Run {
     Json attributes;
     std::string resume_from;               // a checkpoint; "" to begin
     std::unique_ptr<Watchdog> watchdog;    // while training
+    std::int64_t snapshot_bytes = 0;       // that a checkpoint may take while training goes on
     int threads = 1;
     explicit Run(const dist::HostGroup& g) : group(g) {}
     bool leads() const { return group.rank() == 0; }
@@ -74,7 +75,12 @@ void open_device(Run& run) {
     run.how.real = run.options.dtype == "bfloat16" ? DType::bfloat16 : DType::float32;
     const ParameterList list = list_parameters(run.base.config, run.base.trainables);
     run.how.frozen = run.base.files ? frozen_dtype_of(run.how.real, list, *run.base.files) : run.how.real;
-    dist::agree(run.group, [&] { run.keep = choose_keep(plan_request(run.options, run.base, run.how, run.group.rank(), run.group.size()), run.options.recompute, limit); });
+    dist::agree(run.group, [&] {
+        const PlanRequest request = plan_request(run.options, run.base, run.how, run.group.rank(), run.group.size());
+        run.keep = choose_keep(request, run.options.recompute, limit);
+        // A CPU's snapshots take the same memory as its arena: what is left, so that a save never ends the run.
+        run.snapshot_bytes = std::clamp<std::int64_t>(memory_limit("", run.group.node_size()) - plan_step(request, run.keep).arena_bytes, 0, std::int64_t{4} << 30);
+    });
 }
 
 OptionClasses option_classes(const Run& run) {
@@ -212,6 +218,7 @@ TrainOutcome train_from(Run& run, std::int64_t first_step) {
     options.checkpoint_every = o.checkpoint_every;
     options.checkpoint_minutes = o.checkpoint_minutes;
     options.keep = o.keep;
+    options.max_snapshot_bytes = run.snapshot_bytes;
     options.stop_after_seconds = o.stop_after.empty() ? 0 : parse_seconds(o.stop_after, "--stop-after");
     options.resumed_from = run.resume_from;
     run.watchdog = std::make_unique<Watchdog>(parse_seconds(o.timeout, "--timeout"), run.group.rank());

@@ -22,7 +22,7 @@ struct Loop {
     std::int64_t finished;   // steps
 
     Loop(const TrainerParts& p, const TrainerOptions& o, const TrainerMessages& m, std::int64_t first_step)
-        : parts(p), options(o), messages(m), saver(p.group, p.model.weights(), {.run = o.run, .keep = o.keep}), checkpoint(o.resumed_from), finished(first_step - 1) {
+        : parts(p), options(o), messages(m), saver(p.group, p.model.weights(), {.run = o.run, .keep = o.keep, .max_snapshot_bytes = o.max_snapshot_bytes}), checkpoint(o.resumed_from), finished(first_step - 1) {
         dist::agree(parts.group, [&] {
             if (leads()) metrics = std::make_unique<MetricsLog>(options.run);
         });

@@ -20,6 +20,7 @@ struct TrainerOptions {
     std::int64_t checkpoint_every = 100;     ///< steps; 0: never by steps
     double checkpoint_minutes = 30;          ///< 0: never by time
     std::int64_t keep = 3;
+    std::int64_t max_snapshot_bytes = std::int64_t{4} << 30;   ///< of a rank; a larger save goes on in the foreground
     double stop_after_seconds = 0;           ///< from the start of the loop; 0: no limit
     std::string resumed_from;                ///< the checkpoint that steps go on from; "" at the beginning
 };
