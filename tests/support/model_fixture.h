@@ -1,0 +1,135 @@
+// A model on a CPU device for tests: made from a config, run on sequences, read back to the host. Shared by the tests of model, train and mpi.
+#pragma once
+
+#include <cmath>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/cpu/instruction_set.h"
+#include "kernels/device.h"
+#include "model/model.h"
+#include "train/step.h"
+
+namespace longlora::model_testing {
+
+/// Parameters or gradients by name.
+using Values = std::map<std::string, std::vector<float>>;
+
+struct FixtureOptions {
+    DType real = DType::float32;
+    int num_threads = 1;
+    const char* instruction_set = "";
+    DType frozen = real;
+};
+
+struct Fixture {
+    std::unique_ptr<Device> device;
+    std::unique_ptr<Weights> weights;
+    std::unique_ptr<Model> model;
+
+    Fixture(const ModelConfig& config, const TrainableSet& trainables, const AttentionPattern& pattern, std::int64_t context, const FixtureOptions& options = {})
+        : device(make_cpu_device({.memory_bytes = std::int64_t{1} << 30, .num_threads = options.num_threads, .instruction_set = options.instruction_set})),
+          weights(std::make_unique<Weights>(*device, config, trainables, WeightsOptions{options.real, options.frozen, true})),
+          model(std::make_unique<Model>(*weights, pattern, context)) {}
+};
+
+/// The instruction sets that this machine has.
+inline std::vector<const char*> instruction_sets() {
+    if (cpu::detect_instruction_set() == cpu::InstructionSet::avx512) return {"avx2", "avx512"};
+    return {"avx2"};
+}
+
+inline std::vector<float> read(Device& device, Tensor tensor) {
+    const Tensor flat = tensor.reshaped({tensor.count()});
+    ArenaTensor host = device.pinned().tensor(tensor.dtype, flat.shape, Use::workspace);
+    device.copy_to_host(host, flat, Device::compute_stream());
+    device.synchronize(Device::compute_stream());
+    if (tensor.dtype == DType::float64) return std::vector<float>(host->data<double>(), host->data<double>() + flat.count());
+    return std::vector<float>(host->data<float>(), host->data<float>() + flat.count());
+}
+
+inline Values gradients_of(const Weights& weights) {
+    Values values;
+    for (const Parameter& p : weights.list().parameters)
+        if (p.trainable) values[p.name] = read(weights.device(), weights.gradient(p));
+    return values;
+}
+
+inline Values parameters_of(const Weights& weights) {
+    Values values;
+    for (const Parameter& p : weights.list().parameters) values[p.name] = weights.get(p);
+    return values;
+}
+
+inline void clear_gradients(const Weights& weights) {
+    for (std::int64_t unit = 0; unit < weights.num_units(); ++unit)
+        if (const auto& g = weights.buffers(unit).gradient) weights.device().ops().fill(g, 0);
+}
+
+/// Tokens with their labels, and documents where a mask is wanted.
+struct Sequences {
+    std::vector<std::int32_t> tokens, labels;
+    std::vector<std::vector<std::int64_t>> document_starts;
+};
+
+/// Next-token labels. `starts` empty: no document mask.
+inline Sequences one_sequence(const std::vector<std::int32_t>& tokens, const std::vector<std::int64_t>& starts = {}) {
+    Sequences s{tokens, next_token_labels(tokens), {}};
+    if (!starts.empty()) s.document_starts.push_back(starts);
+    return s;
+}
+
+inline MicroBatch batch_of(Model& model, const Sequences& s) {
+    return make_micro_batch(model.device(), s.tokens, s.labels, model.context_length(), model.pattern(), model.config().num_heads, s.document_starts, model.windows());
+}
+
+/// The sum of negative log likelihoods, and the gradients of scale * sum are what the model's gradient buffers hold afterwards.
+inline double loss_and_gradients(Model& model, const Sequences& s, double scale, const KeepPlan& keep) {
+    const StepScalars scalars(model.device());
+    scalars.clear();
+    clear_gradients(model.weights());
+    model.loss_and_gradients(batch_of(model, s), scalars.loss_sum(), static_cast<float>(scale), keep, {});
+    return scalars.read().first;
+}
+
+inline double loss_of(Model& model, const Sequences& s) {
+    const StepScalars scalars(model.device());
+    scalars.clear();
+    model.loss(batch_of(model, s), scalars.loss_sum());
+    return scalars.read().first;
+}
+
+inline std::vector<float> logits_of(Model& model, const Sequences& s) {
+    const ArenaTensor logits = model.device().memory().tensor(DType::float32, {static_cast<std::int64_t>(s.tokens.size()), model.config().vocabulary}, Use::activations);
+    model.logits(batch_of(model, s), logits);
+    return read(model.device(), logits);
+}
+
+template <class A>
+double norm(const A& x) {
+    double sum = 0;
+    for (const auto value : x) sum += static_cast<double>(value) * static_cast<double>(value);
+    return std::sqrt(sum);
+}
+
+/// ||a - b||; infinite when sizes differ or a value is no number.
+template <class A, class B>
+double distance(const A& a, const B& b) {
+    double sum = a.size() == b.size() ? 0 : INFINITY;
+    for (std::size_t i = 0; i < a.size() && i < b.size(); ++i) {
+        const double difference = static_cast<double>(a[i]) - static_cast<double>(b[i]);
+        sum += difference * difference;
+    }
+    return std::isnan(sum) ? INFINITY : std::sqrt(sum);
+}
+
+/// ||ours - expected|| / ||expected||.
+template <class A, class B>
+double relative_l2(const A& ours, const B& expected) {
+    return distance(ours, expected) / norm(expected);
+}
+
+}  // namespace longlora::model_testing
