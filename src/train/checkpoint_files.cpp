@@ -67,6 +67,17 @@ std::string newest_checkpoint(const std::string& run_or_file) {
 
 void verify_checkpoint(const std::string& path) { NamedTensorReader(path, kCheckpointFormat, kCheckpointVersion).verify_all(); }
 
+namespace {
+
+bool has_damaged(const std::string& run) {
+    const std::string folder = checkpoint_folder(run);
+    if (!is_folder(folder)) return false;
+    const std::vector<std::string> names = names_in(folder);
+    return std::any_of(names.begin(), names.end(), [](const std::string& name) { return name.ends_with(".damaged"); });
+}
+
+}  // namespace
+
 Resumable find_resumable(const std::string& run) {
     Resumable found;
     std::vector<CheckpointFile> files = list_checkpoints(run);
@@ -83,8 +94,11 @@ Resumable find_resumable(const std::string& run) {
                 text("the checkpoint ", path, " is not whole (", error.what(), "); it was moved to ", checkpoint_name(files.back().step), ".damaged"));
         }
     }
-    if (!found.notes.empty())
-        found.notes.push_back(found.path.empty() ? "no earlier checkpoint is left, so training starts from the beginning" : text("going on from ", found.path));
+    // Starting from the beginning would throw away what may still be saved, unseen in a requeued job.
+    if (found.path.empty() && has_damaged(run))
+        fail(text(found.notes.empty() ? "" : found.notes.front() + "; ", "no checkpoint of ", run, " verifies; take another --run to start from the beginning, or delete ",
+                  checkpoint_folder(run), "/*.damaged"));
+    if (!found.notes.empty()) found.notes.push_back(text("going on from ", found.path));
     return found;
 }
 

@@ -39,7 +39,7 @@ struct Resumable {
     std::vector<std::string> notes;   ///< sentences for the user: damaged ones, and what was done with them
 };
 
-/// The newest checkpoint that verifies. Damaged ones before it are moved to NAME.damaged.
+/// The newest checkpoint that verifies. Damaged ones before it are moved to NAME.damaged; when only damaged ones are left that is an Error.
 Resumable find_resumable(const std::string& run);
 /// The same for all ranks: rank 0 works, everybody gets the answer or the Error.
 Resumable find_resumable(const dist::HostGroup& group, const std::string& run);

@@ -1,6 +1,8 @@
 // Rank 0 writes metrics and status and speaks; every decision that changes what ranks do is agreed on.
 #include "train/trainer.h"
 
+#include <sys/resource.h>
+
 #include <cmath>
 #include <memory>
 
@@ -92,10 +94,17 @@ struct Loop {
     }
 };
 
+/// The most memory that the process ever had, libraries and mapped files included.
+std::int64_t peak_process_bytes() {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return std::int64_t{usage.ru_maxrss} << 10;
+}
+
 /// Memory and traffic of this rank and all others, once, at the end.
 void log_totals(Loop& loop, std::int64_t step) {
     const auto& memory = loop.parts.model.device().memory();
-    const Json mine{{"arena_high_water_bytes", memory.high_water_bytes()}, {"traffic", {{"data", {{"bytes", loop.parts.data.traffic().bytes}, {"messages", loop.parts.data.traffic().messages}}}}}};
+    const Json mine{{"arena_high_water_bytes", memory.high_water_bytes()}, {"process_peak_bytes", peak_process_bytes()}, {"traffic", {{"data", {{"bytes", loop.parts.data.traffic().bytes}, {"messages", loop.parts.data.traffic().messages}}}}}};
     Json ranks = Json::array();
     for (const auto& rank : loop.parts.group.all_gather(mine.dump())) ranks.push_back(Json::parse(rank));
     loop.log({{"event", "end"}, {"step", step}, {"ranks", ranks}});
@@ -118,6 +127,7 @@ TrainOutcome run_steps(Loop& loop, std::int64_t first_step) {
     BatchReader reader(parts.order, {options.step.global_batch, share.begin, share.count}, first_step, options.schedule.steps);
     const StepScalars scalars(parts.model.device());
     for (std::int64_t step = first_step; step <= options.schedule.steps; ++step) {
+        if (loop.stop_due()) return end(loop, {ExitCode::stopped, step - 1, "", text("stopped after step ", step - 1, " as asked")});
         loop.status_running();
         const double begin = now_seconds();
         Batch batch = loop.read(reader);
@@ -130,9 +140,7 @@ TrainOutcome run_steps(Loop& loop, std::int64_t first_step) {
         loop.report_step(result, step, first_step, now_seconds() - begin, factor);
         if (parts.step_done) parts.step_done();
         loop.report_saves(loop.saver.poll());
-        if (step == options.schedule.steps) break;
-        if (loop.stop_due()) return end(loop, {ExitCode::stopped, step, "", text("stopped after step ", step, " as asked")});
-        if (loop.checkpoint_due(step)) {
+        if (step < options.schedule.steps && loop.checkpoint_due(step)) {
             loop.last_checkpoint = now_seconds();
             loop.saver.begin_save(step, parts.attributes);
         }
