@@ -54,7 +54,7 @@ int run_export(const ExportOptions& options) {
     const RopeScaling& rope = source.config.rope;
     std::printf("exported step %lld of %s\n  to       %s  (%s, %s, %s, %s)\n  context  %lld tokens", static_cast<long long>(source.step()),
                 source.checkpoint->path().c_str(), options.to.c_str(), options.format.c_str(), std::string(name_of(dtype)).c_str(),
-                bytes_text(folder_bytes(options.to)).c_str(), duration_text(now_seconds() - begin).c_str(), static_cast<long long>(source.config.covered_positions()));
+                bytes_text(folder_bytes(options.to)).c_str(), duration_text(now_seconds() - begin).c_str(), static_cast<long long>(source.context()));
     if (rope.kind != RopeKind::none) std::printf(", rotary scaling %s by %g", std::string(name_of(rope.kind)).c_str(), rope.factor);
     std::printf("\n");
     return 0;

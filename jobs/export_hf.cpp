@@ -41,7 +41,7 @@ void export_hf(const ExportSource& source, const std::string& folder, DType dtyp
         for (const char* name : kCopied)
             if (file_exists(base + "/" + name)) write_text_file(folder + "/" + name, read_text_file(base + "/" + name));
         const std::string config = base + "/tokenizer_config.json";
-        if (file_exists(config)) copy_tokenizer_config(config, folder + "/tokenizer_config.json", source.config.covered_positions());
+        if (file_exists(config)) copy_tokenizer_config(config, folder + "/tokenizer_config.json", source.context());
     }
     std::vector<TensorToWrite> tensors;
     for (const Parameter& p : source.list.parameters)

@@ -126,6 +126,10 @@ ExportSource open_export_source(const std::string& run_or_file, const std::strin
     return source;
 }
 
+std::int64_t ExportSource::context() const {
+    return std::max(config.covered_positions(), attributes.value(Json::json_pointer("/options/identity/context"), std::int64_t{0}));
+}
+
 TensorToWrite plain_tensor(const ExportSource& source, const Parameter& p, const std::string& name, DType dtype) {
     return {name, dtype, p.shape, [&source, &p, dtype](std::byte* out) { fill_rows(source, p, dtype, out, nullptr); }};
 }

@@ -22,6 +22,8 @@ struct ExportSource {
     std::string base_path;                    ///< the base model's folder; empty when trained from scratch
     std::unique_ptr<SafetensorsFolder> base;  ///< its weights; null when trained from scratch
     std::int64_t step() const { return attributes.value("step", std::int64_t{0}); }
+    /// The context length that the model is for: what its configuration covers, or what it was trained at (dynamic NTK's configuration keeps the original one).
+    std::int64_t context() const;
 };
 
 /// Opens and checks everything that an export needs before anything is written: every trained tensor, every frozen one, their shapes, and that

@@ -49,7 +49,7 @@ int report_plan(const TrainOptions& given, const dist::HostGroup& group, int ran
         const PlanRequest request = plan_request(o, base, how, rank, ranks);
         KeepPlan keep = o.recompute == "none" ? keep_everything(base.config) : keep_nothing(base.config);
         try {
-            keep = choose_keep(request, o.recompute, memory_limit(o.memory, 1));
+            keep = choose_keep(request, o.recompute, memory_limit(o.memory, ranks == group.size() ? group.node_size() : 1));
         } catch (const Error&) {   // what does not fit is shown all the same, then said
             print_plan(o, plan_step(request, keep), keep, rank, ranks);
             throw;

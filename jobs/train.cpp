@@ -114,10 +114,15 @@ std::string resume_source(Run& run) {
         });
         return "";
     }
-    if (o.resume != "auto") return o.resume;
     const Resumable found = find_resumable(run.group, o.run);
     for (const auto& note : found.notes) say(run, note);
-    return found.path;
+    if (o.resume == "auto") return found.path;
+    // A requeued job gives the same command: once it has saved a checkpoint of its own, it goes on from that one, not from FILE again.
+    std::string began_from;
+    dist::agree(run.group, [&] {
+        if (!found.path.empty()) began_from = read_checkpoint_attributes(found.path)["options"]["free"].value("resume", "");
+    });
+    return began_from == o.resume ? found.path : o.resume;
 }
 
 /// Weights are known by their content; this is the rest of what decides the computation, from config.json and perhaps an adapter's.
