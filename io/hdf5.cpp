@@ -128,13 +128,21 @@ Dataset describe(hid_t id, const std::string& name, const std::string& path) {
     return result;
 }
 
+/// The two common reasons in our words; HDF5's for what is left.
+std::string why_not_open(const std::string& path) {
+    const std::string why = reason();
+    if (why.find("truncated file") != std::string::npos) return text(path, " is cut short or was never completed; use another copy of the file");
+    if (why.find("signature not found") != std::string::npos) return text(path, " is not an HDF5 file");
+    return text("cannot read ", path, " as an HDF5 file: ", why);
+}
+
 }  // namespace
 
 File File::open(const std::string& path) {
     silence();
     const Id access = access_properties();
     const hid_t id = H5Fopen(path.c_str(), H5F_ACC_RDONLY, access);
-    if (id < 0) fail(text("cannot read ", path, " as an HDF5 file: ", reason()));
+    if (id < 0) fail(why_not_open(path));
     return File(path, id);
 }
 

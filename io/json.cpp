@@ -6,13 +6,18 @@
 
 namespace longlora {
 
+// "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error while parsing value - invalid literal; last read: ..."
+std::string place_and_reason(const std::string& words) {
+    const auto place = words.find(" at line "), end = words.find(": ", place), dash = words.find(" - ", end);
+    if (place == std::string::npos || end == std::string::npos || dash == std::string::npos) return "";
+    return text(" (", words.substr(place + 4, end - place - 4), ": ", words.substr(dash + 3, words.find_first_of(";:", dash) - dash - 3), ")");
+}
+
 Json parse_json(std::string_view content, const std::string& where) {
     try {
         return Json::parse(content);
     } catch (const Json::exception& problem) {
-        std::string reason = problem.what();  // "[json.exception.parse_error.101] parse error at line 1, column 2: ..."
-        if (const auto end = reason.find("] "); end != std::string::npos) reason.erase(0, end + 2);
-        fail(text(where, " is not valid JSON: ", reason));
+        fail(text(where, " is not valid JSON", place_and_reason(problem.what())));
     }
 }
 

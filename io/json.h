@@ -11,6 +11,8 @@ using Json = nlohmann::json;
 
 /// `where` is put in front of the reason: "config.json is not valid JSON: ...".
 Json parse_json(std::string_view text, const std::string& where);
+/// " (line 1, column 2: invalid literal)" of what nlohmann-json says about text that is not JSON; never the bytes it met.
+std::string place_and_reason(const std::string& words);
 Json read_json_file(const std::string& path);
 
 /// A required member of an object; its type is checked by the caller's get_*.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "jobs/option_messages.h"
 #include "train/option_check.h"
 
 namespace longlora {
@@ -35,7 +36,17 @@ struct AddOption {
         const std::string dashed = std::string("--") + name;
         if constexpr (std::is_same_v<Field, Flag>) app.add_flag(dashed + ",!--no-" + name, field.on, help);
         else if constexpr (std::is_same_v<Field, std::vector<std::string>>) app.add_option(dashed, field, help)->delimiter(',')->capture_default_str();
-        else app.add_option(dashed, field, help)->capture_default_str();
+        else check<Field>(app.add_option(dashed, field, help)->capture_default_str(), dashed);
+    }
+    /// The parser itself would take "" for 0 and cut what is too large to the largest.
+    template <class Field>
+    static void check(CLI::Option* option, const std::string& dashed) {
+        const auto with = [&](void (*require_kind)(const std::string&, const std::string&)) {
+            option->check([=](const std::string& value) { require_kind(dashed, value); return std::string(); });
+        };
+        if constexpr (std::is_same_v<Field, bool>) with(require_boolean);
+        else if constexpr (std::is_integral_v<Field>) with(require_whole_number);
+        else if constexpr (std::is_floating_point_v<Field>) with(require_number);
     }
     /// An argument without a name; several when the field is a list.
     template <class Field>
@@ -65,6 +76,7 @@ Parsed parse_options(const std::string& command, const std::string& description,
     app.option_defaults()->always_capture_default();
     options.visit(detail::AddOption{app});
     app.set_config("--config", "", "TOML file with the same names, without dashes; the command line wins");
+    app.config_formatter(config_reader(app));
     app.allow_config_extras(CLI::config_extras_mode::error);
     std::reverse(arguments.begin(), arguments.end());
     try {
@@ -72,9 +84,7 @@ Parsed parse_options(const std::string& command, const std::string& description,
     } catch (const CLI::CallForHelp&) {
         return {false, app.help()};
     } catch (const CLI::ParseError& e) {
-        std::string reason = e.what();
-        if (const auto line_end = reason.find('\n'); line_end != std::string::npos) reason.resize(line_end);
-        fail(text("longlora ", command, ": ", reason, "; 'longlora ", command, " --help' lists the options"));
+        fail(text(sentence_of(e, app), "; 'longlora ", command, " --help' lists the options"));
     }
     return {};
 }

@@ -2,18 +2,24 @@
 #include "jobs/train_options.h"
 
 #include <cmath>
+#include <limits>
 
 #include "jobs/units.h"
 #include "model/attention_pattern.h"
 #include "model/parameters.h"
 #include "train/data_order.h"
+#include "train/option_check.h"
 #include "train/schedule.h"
 
 namespace longlora {
 namespace {
 
-void at_least(const char* name, std::int64_t value, std::int64_t least) {
+/// Far above any real job, and low enough that products of a few of them fit into 64 bits.
+constexpr std::int64_t kMost = std::int64_t{1} << 30;
+
+void at_least(const char* name, std::int64_t value, std::int64_t least, std::int64_t most = kMost) {
     require(value >= least, "--", name, " is ", value, "; it must be at least ", least);
+    require(value <= most, "--", name, " is ", value, "; it must be at most ", most);
 }
 void in_range(const char* name, double value, double least, double below) {
     require(std::isfinite(value) && value >= least && value < below, "--", name, " is ", value, "; it must be at least ", least, " and below ", below);
@@ -35,6 +41,13 @@ void validate_mesh(const TrainOptions& o) {
     require(o.device == "auto" || o.device == "cpu" || o.device == "plan", "--device ", o.device, " is not one of auto, cpu and plan of this build");
 }
 
+void check_rope_numbers(const TrainOptions& o) {
+    const std::pair<const char*, double> numbers[] = {{"factor", o.rope_factor}, {"theta", o.rope_theta}, {"low-freq-factor", o.rope_low_freq_factor},
+                                                      {"high-freq-factor", o.rope_high_freq_factor}, {"beta-fast", o.rope_beta_fast}, {"beta-slow", o.rope_beta_slow}};
+    for (const auto& [name, value] : numbers)
+        require(std::isfinite(value) && value >= 0, "--rope-", name, " is ", value, "; it must be positive, or 0 for what the model says");
+}
+
 }  // namespace
 
 void validate(TrainOptions& o) {
@@ -47,19 +60,18 @@ void validate(TrainOptions& o) {
     validate_mesh(o);
     require(o.context != 0, "no context length is given; say with --context N how many tokens a sequence has");
     at_least("context", o.context, 2);
-    require(o.context <= std::int64_t{1} << 30, "--context is ", o.context, "; it must be at most ", std::int64_t{1} << 30);
     at_least("group", o.group, 0);
     require(o.group <= o.context, "--group ", o.group, " is larger than the context of ", o.context, " tokens; take at most the context");
     if (o.group == 0) o.group = std::max<std::int64_t>(1, o.context / 4);
-    at_least("lora-rank", o.lora_rank, 1);
+    at_least("lora-rank", o.lora_rank, 1, 1 << 16);
     in_range("lora-alpha", o.lora_alpha, 1e-30, 1e9);
     at_least("steps", o.steps, 1);
-    at_least("global-batch", o.global_batch, 1);
+    at_least("global-batch", o.global_batch, 1, 1 << 20);
     at_least("micro-batch", o.micro_batch, 1);
     at_least("warmup", o.warmup, 0);
     at_least("keep", o.keep, 1);
     at_least("checkpoint-every", o.checkpoint_every, 0);
-    at_least("seed", o.seed, 0);
+    at_least("seed", o.seed, 0, std::numeric_limits<std::int64_t>::max());
     in_range("checkpoint-minutes", o.checkpoint_minutes, 0, 1e9);
     in_range("lr", o.lr, 0, 1e3);
     in_range("lr-embed", o.lr_embed, 0, 1e3);
@@ -69,13 +81,13 @@ void validate(TrainOptions& o) {
     in_range("beta2", o.beta2, 0, 1);
     in_range("eps", o.eps, 1e-30, 1);
     in_range("clip", o.clip, 0, 1e30);
-    for (double rope : {o.rope_factor, o.rope_theta, o.rope_low_freq_factor, o.rope_high_freq_factor, o.rope_beta_fast, o.rope_beta_slow})
-        require(std::isfinite(rope) && rope >= 0, "a --rope-... parameter is ", rope, "; it must be positive, or 0 for the model's own");
+    check_rope_numbers(o);
     require(o.dtype == "auto" || o.dtype == "bfloat16" || o.dtype == "float32", "--dtype ", o.dtype, " is not one of auto, bfloat16 and float32");
     require(o.recompute == "auto" || o.recompute == "all" || o.recompute == "none", "--recompute ", o.recompute, " is not one of auto, all and none");
     if (!o.memory.empty()) parse_bytes(o.memory, "--memory");
     if (!o.stop_after.empty()) parse_seconds(o.stop_after, "--stop-after");
-    require(parse_seconds(o.timeout, "--timeout") > 0, "--timeout must be more than 0 seconds");
+    check_allowed(o.allow_change, classes_of(o));
+    require(parse_seconds(o.timeout, "--timeout") > 0, "--timeout is ", o.timeout, "; it must be more than 0 seconds");
 }
 
 }  // namespace longlora

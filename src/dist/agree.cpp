@@ -2,6 +2,7 @@
 #include "dist/agree.h"
 
 #include <algorithm>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,8 @@ Outcome outcome_of(const std::function<void()>& work) {
         return {};
     } catch (const Error& error) {
         return {static_cast<int>(error.code), error.what()};
+    } catch (const std::bad_alloc&) {
+        return {static_cast<int>(ExitCode::does_not_fit), "the machine's memory is used up; take a shorter --context, a smaller --global-batch or fewer ranks on a machine"};
     } catch (const std::exception& error) {
         return {static_cast<int>(ExitCode::internal), error.what()};
     } catch (...) {

@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "model/config_values.h"
+#include "io/json.h"
 
 namespace longlora {
 
@@ -166,9 +167,7 @@ ModelConfig read_config(const std::filesystem::path& path) {
     try {
         json = OrderedJson::parse(content);
     } catch (const OrderedJson::exception& fault) {
-        std::string reason = fault.what();  // "[json.exception.parse_error.101] parse error at line 1, ..."
-        if (const auto end = reason.find("] "); end != std::string::npos) reason.erase(0, end + 2);
-        fail(text(where, " is not valid JSON: ", reason));
+        fail(text(where, " is not valid JSON", place_and_reason(fault.what())));
     }
     return parse_config(json, where);
 }

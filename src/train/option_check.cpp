@@ -57,13 +57,17 @@ std::string changes_text(const std::vector<OptionChange>& changes) {
     return out;
 }
 
-PermittedChanges check_options(const OptionClasses& saved, const OptionClasses& present, const std::vector<std::string>& allowed,
-                               const std::string& checkpoint) {
+void check_allowed(const std::vector<std::string>& allowed, const OptionClasses& present) {
     for (const std::string& name : allowed) {
         require(!present.identity.contains(name), "--allow-change ", name, " is not possible: ", name,
                 " decides what is trained; start a new --run to change it");
         require(present.schedule.contains(name), "--allow-change ", name, ": there is no such option of the schedule; what changes freely needs no permission");
     }
+}
+
+PermittedChanges check_options(const OptionClasses& saved, const OptionClasses& present, const std::vector<std::string>& allowed,
+                               const std::string& checkpoint) {
+    check_allowed(allowed, present);
     const std::vector<OptionChange> identity = differences(saved.identity, present.identity);
     std::vector<OptionChange> refused;
     PermittedChanges permitted;

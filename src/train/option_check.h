@@ -31,6 +31,9 @@ struct PermittedChanges {
     std::vector<OptionChange> schedule, free;
 };
 
+/// Refuses names (of --allow-change) that are not options of the schedule.
+void check_allowed(const std::vector<std::string>& allowed, const OptionClasses& present);
+
 /// Refuses, in one sentence that names every difference: any change of identity; a change of schedule unless its name is in `allowed` (--allow-change),
 /// but more "steps" of a "schedule" that is and was "constant" are always fine. Names in `allowed` must be schedule options.
 PermittedChanges check_options(const OptionClasses& saved, const OptionClasses& present, const std::vector<std::string>& allowed, const std::string& checkpoint);
