@@ -3,8 +3,8 @@
 
 #include <fstream>
 
-#include "model/config_values.h"
 #include "io/json.h"
+#include "model/config_values.h"
 
 namespace longlora {
 
