@@ -1,0 +1,201 @@
+// Whole training steps on the device that computes nothing. Its memory is inaccessible, so host code that touches device memory dies (each step runs in a child process
+// to say which); what it plans - memory, FLOPs, calls - is exactly what a real step on the CPU uses.
+#include <omp.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <boost/test/unit_test.hpp>
+#include <csignal>
+
+#include "tests/support/tiny_model.h"
+#include "train/plan.h"
+
+using namespace longlora;
+using namespace longlora::model_testing;
+
+namespace {
+
+/// The wait status of a child that runs `work`; 0: it came to its end.
+template <class Work>
+int status_of_child(const Work& work) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+        std::signal(SIGSEGV, SIG_DFL);   // Boost.Test's own handler would turn it into an exception
+        std::signal(SIGABRT, SIG_DFL);
+        omp_set_num_threads(1);   // threads do not survive fork
+        try {
+            work();
+        } catch (...) {
+            ::_exit(1);
+        }
+        ::_exit(0);
+    }
+    int status = -1;
+    ::waitpid(child, &status, 0);
+    return status;
+}
+
+PlanRequest request_of(const TrainableSet& trainables, const AttentionPattern& pattern, std::int64_t context, DType real = DType::float32) {
+    PlanRequest request;
+    request.config = tiny_config();
+    request.trainables = trainables;
+    request.weights = {real, real, true};
+    request.pattern = pattern;
+    request.context = context;
+    request.step.global_batch = 5;
+    request.step.micro_batch = 2;
+    return request;
+}
+
+TrainableSet plain_lora() {
+    TrainableSet set = all_adapters();
+    set.method = Method::lora;
+    return set;
+}
+
+struct Used {
+    std::int64_t arena_bytes = 0;
+    std::array<std::int64_t, kNumUses> by_use{};
+    Recorder recorder;
+};
+
+/// The same step on the CPU.
+Used real_step(const PlanRequest& request, const KeepPlan& keep) {
+    Fixture f(request.config, request.trainables, request.pattern, request.context, {.real = request.weights.real, .frozen = request.weights.frozen});
+    fill_lively(*f.weights);
+    const auto alone = dist::make_mpi_communicator(*f.device, MPI_COMM_SELF);
+    const StepScalars scalars(*f.device);
+    LocalSequences local{random_tokens(request.step.global_batch * request.context, 9), {}};
+    local.document_starts.resize(static_cast<std::size_t>(request.step.global_batch), {0});
+    f.device->recorder().clear();
+    BOOST_CHECK(train_step(*f.model, *alone, scalars, local, request.step, keep, 1, 1).finite);
+    return {f.device->memory().high_water_bytes(), f.device->memory().at_peak(), f.device->recorder()};
+}
+
+void check_plan(const PlanRequest& request, const KeepPlan& keep) {
+    const StepPlan plan = plan_step(request, keep);
+    const Used used = real_step(request, keep);
+    BOOST_CHECK_EQUAL(plan.arena_bytes, used.arena_bytes);
+    BOOST_CHECK_EQUAL_COLLECTIONS(plan.by_use.begin(), plan.by_use.end(), used.by_use.begin(), used.by_use.end());
+    BOOST_CHECK_EQUAL(plan.flops, used.recorder.flops());
+    BOOST_CHECK_GT(plan.flops, 0);
+    BOOST_CHECK_EQUAL(plan.traffic.bytes, 0);
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(plan_device)
+
+/// Without this the others could not fail.
+BOOST_AUTO_TEST_CASE(a_touch_dies) {
+    const int status = status_of_child([] {
+        const auto device = make_plan_device();
+        const ArenaTensor x = device->memory().tensor(DType::float32, {4}, Use::workspace);
+        *static_cast<volatile float*>(x->data<float>()) = 1;
+    });
+    BOOST_CHECK_MESSAGE(WIFSIGNALED(status) || (WIFEXITED(status) && WEXITSTATUS(status) > 1), "a touch of a plan device's memory went unpunished");   // sanitizers exit with their own code
+    BOOST_CHECK_EQUAL(status_of_child([] {}), 0);
+}
+
+BOOST_AUTO_TEST_CASE(whole_steps_touch_no_device_memory) {
+    for (const TrainableSet& trainables : {all_adapters(), plain_lora(), all_weights()})
+        for (const AttentionKind kind : {AttentionKind::dense, AttentionKind::shifted, AttentionKind::plain, AttentionKind::shifted_only, AttentionKind::layers, AttentionKind::sliding})
+            for (const DType real : {DType::float32, DType::bfloat16})
+                for (const bool mask : {false, true})
+                    BOOST_TEST_CONTEXT(name_of(trainables.method) << ", " << name_of(kind) << ", " << name_of(real) << (mask ? ", document mask" : "")) {
+                        PlanRequest request = request_of(trainables, {kind, 6}, 19, real);
+                        request.step.document_mask = mask;
+                        KeepPlan mixed = keep_nothing(request.config);
+                        mixed[0] = {true, false, true, false};
+                        mixed[1] = {false, true, false, true};
+                        BOOST_CHECK_EQUAL(status_of_child([&] {
+                            for (const KeepPlan& keep : {keep_nothing(request.config), keep_everything(request.config), mixed}) plan_step(request, keep);
+                            request.rank = 1, request.ranks = 7;   // a rank among others, and one without a sequence
+                            plan_step(request, mixed);
+                            request.rank = 0;
+                            plan_step(request, mixed);
+                        }), 0);
+                    }
+}
+
+BOOST_AUTO_TEST_CASE(evaluation_touches_no_device_memory) {
+    BOOST_CHECK_EQUAL(status_of_child([] {
+        const auto device = make_plan_device();
+        Weights weights(*device, tiny_config(), all_adapters(), {DType::bfloat16, DType::bfloat16, false});
+        initialise_model(weights, 1);
+        Model model(weights, {AttentionKind::layers, 6}, 19);
+        const ArenaTensor loss = device->memory().tensor(DType::float64, {}, Use::workspace), logits = device->memory().tensor(DType::float32, {19, kTinyVocabulary}, Use::workspace);
+        const MicroBatch batch = batch_of(model, one_sequence(random_tokens(19, 1), {0, 4}));
+        model.loss(batch, loss);
+        model.logits(batch, logits);
+        weights.refresh_rounded();
+    }), 0);
+}
+
+BOOST_AUTO_TEST_CASE(plan_is_what_a_real_step_uses) {
+    for (const TrainableSet& trainables : {all_adapters(), plain_lora(), all_weights()})
+        for (const auto& [context, group] : {std::pair<std::int64_t, std::int64_t>{2, 1}, {19, 6}, {64, 16}, {200, 50}})
+            for (const DType real : {DType::float32, DType::bfloat16})
+                for (const bool mask : {false, true})
+                    BOOST_TEST_CONTEXT(name_of(trainables.method) << ", context " << context << ", " << name_of(real) << (mask ? ", document mask" : "")) {
+                        PlanRequest request = request_of(trainables, {AttentionKind::shifted, group}, context, real);
+                        request.step.document_mask = mask;
+                        KeepPlan mixed = keep_nothing(request.config);
+                        mixed[0] = {true, true, false, false};
+                        for (const KeepPlan& keep : {keep_nothing(request.config), keep_everything(request.config), mixed}) check_plan(request, keep);
+                    }
+}
+
+BOOST_AUTO_TEST_CASE(plan_of_other_patterns_and_micro_batches) {
+    for (const AttentionKind kind : {AttentionKind::dense, AttentionKind::layers, AttentionKind::sliding})
+        for (const std::int64_t micro_batch : {1, 3, 5}) {
+            PlanRequest request = request_of(all_adapters(), {kind, 7}, 31);
+            request.step.micro_batch = micro_batch;
+            request.config.tied = micro_batch == 3;
+            request.weights.frozen = DType::bfloat16;   // what a bfloat16 file keeps when computing in float32
+            check_plan(request, keep_nothing(request.config));
+        }
+}
+
+/// So one micro-batch tells the peak, as choose_keep() has it.
+BOOST_AUTO_TEST_CASE(every_micro_batch_is_alike) {
+    for (const int ranks : {1, 2, 4})
+        for (const bool kept : {false, true}) {
+            PlanRequest one = request_of(all_adapters(), {AttentionKind::shifted, 6}, 50);
+            one.ranks = ranks;
+            one.step.global_batch = 2 * ranks;
+            PlanRequest many = one;
+            many.step.global_batch = 6 * ranks;
+            const KeepPlan keep = kept ? keep_everything(one.config) : keep_nothing(one.config);
+            BOOST_CHECK_EQUAL(plan_step(one, keep).arena_bytes, plan_step(many, keep).arena_bytes);
+        }
+}
+
+BOOST_AUTO_TEST_CASE(auto_keeps_as_much_as_fits) {
+    const PlanRequest request = request_of(all_adapters(), {AttentionKind::shifted, 16}, 128);
+    const auto bytes = [&](const KeepPlan& keep) { return plan_step(request, keep).arena_bytes; };
+    const auto count = [](const KeepPlan& keep) {
+        std::int64_t items = 0;
+        for (const LayerKeep& layer : keep) items += layer.attention + layer.mid + layer.qkv + layer.gate_up;
+        return items;
+    };
+    const std::int64_t least = bytes(keep_nothing(request.config)), most = bytes(keep_everything(request.config));
+    BOOST_REQUIRE_LT(least, most);
+    std::int64_t before = -1;
+    for (std::int64_t memory = least; memory <= most; memory += (most - least) / 16) {
+        const KeepPlan keep = choose_keep(request, "auto", memory);
+        BOOST_CHECK_LE(bytes(keep), memory);
+        BOOST_CHECK_GE(count(keep), before);
+        before = count(keep);
+    }
+    BOOST_CHECK_EQUAL(count(choose_keep(request, "auto", most)), 4 * request.config.num_layers);
+    BOOST_CHECK_EQUAL(count(choose_keep(request, "all", most)), 0);
+    try {
+        choose_keep(request, "auto", least - 1);
+        BOOST_ERROR("less than the least was enough");
+    } catch (const Error& e) {
+        BOOST_CHECK(e.code == ExitCode::does_not_fit);
+    }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
