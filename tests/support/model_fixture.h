@@ -1,6 +1,7 @@
 // A model on a CPU device for tests: made from a config, run on sequences, read back to the host. Shared by the tests of model, train and mpi.
 #pragma once
 
+#include <boost/test/unit_test.hpp>
 #include <cmath>
 #include <functional>
 #include <map>
@@ -36,9 +37,10 @@ struct Fixture {
           model(std::make_unique<Model>(*weights, pattern, context)) {}
 };
 
-/// The instruction sets that this machine has.
+/// The instruction sets that this machine has; says what is skipped.
 inline std::vector<const char*> instruction_sets() {
     if (cpu::detect_instruction_set() == cpu::InstructionSet::avx512) return {"avx2", "avx512"};
+    BOOST_TEST_MESSAGE("skipped: this machine has no avx512");
     return {"avx2"};
 }
 

@@ -53,16 +53,17 @@ BOOST_AUTO_TEST_SUITE(equalities)
 BOOST_AUTO_TEST_CASE(what_is_kept_changes_no_bit) {
     for (const DType real : {DType::float32, DType::bfloat16})
         for (const TrainableSet& trainables : {all_adapters(), all_weights()})
-            for (const char* set : instruction_sets())
-                BOOST_TEST_CONTEXT(name_of(real) << ", " << name_of(trainables.method) << ", " << set) {
-                    TinyFixture f(trainables, {AttentionKind::shifted, 6}, 19, {.real = real, .instruction_set = set});
-                    const auto plans = keep_plans(f.model->config());
-                    const Outcome expected = outcome_of(f, 3, 2, plans[0]);
-                    for (std::size_t i = 0; i < plans.size(); ++i) BOOST_CHECK_MESSAGE(outcome_of(f, 3, 2, plans[i]) == expected, "plan " << i);
-                    // a loss without gradients is the same loss
-                    const Sequences s = one_sequence(random_tokens(19, 8));
-                    BOOST_CHECK_EQUAL(loss_of(*f.model, s), loss_and_gradients(*f.model, s, 1, plans[0]));
-                }
+            for (const AttentionKind kind : {AttentionKind::shifted, AttentionKind::layers})
+                for (const char* set : instruction_sets())
+                    BOOST_TEST_CONTEXT(name_of(real) << ", " << name_of(trainables.method) << ", " << name_of(kind) << ", " << set) {
+                        TinyFixture f(trainables, {kind, 6}, 19, {.real = real, .instruction_set = set});
+                        const auto plans = keep_plans(f.model->config());
+                        const Outcome expected = outcome_of(f, 3, 2, plans[0]);
+                        for (std::size_t i = 0; i < plans.size(); ++i) BOOST_CHECK_MESSAGE(outcome_of(f, 3, 2, plans[i]) == expected, "plan " << i);
+                        // a loss without gradients is the same loss
+                        const Sequences s = one_sequence(random_tokens(19, 8));
+                        BOOST_CHECK_EQUAL(loss_of(*f.model, s), loss_and_gradients(*f.model, s, 1, plans[0]));
+                    }
 }
 
 BOOST_AUTO_TEST_CASE(two_runs_have_the_same_bits) {

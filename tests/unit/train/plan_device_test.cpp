@@ -171,6 +171,20 @@ BOOST_AUTO_TEST_CASE(every_micro_batch_is_alike) {
         }
 }
 
+BOOST_AUTO_TEST_CASE(what_is_kept_costs_memory_and_saves_work) {
+    PlanRequest request = request_of(all_adapters(), {AttentionKind::shifted, 16}, 128);
+    request.config.num_layers = 6;   // so that what all layers keep outgrows the peak of one
+    const StepPlan nothing = plan_step(request, keep_nothing(request.config)), everything = plan_step(request, keep_everything(request.config));
+    for (auto item : {&LayerKeep::attention, &LayerKeep::mid, &LayerKeep::qkv, &LayerKeep::gate_up}) {
+        KeepPlan one = keep_nothing(request.config), others = keep_everything(request.config);
+        for (std::size_t layer = 0; layer < one.size(); ++layer) one[layer].*item = true, others[layer].*item = false;
+        BOOST_CHECK_GT(plan_step(request, one).arena_bytes, nothing.arena_bytes);
+        BOOST_CHECK_LT(plan_step(request, one).flops, nothing.flops);
+        BOOST_CHECK_LT(plan_step(request, others).arena_bytes, everything.arena_bytes);
+        BOOST_CHECK_GT(plan_step(request, others).flops, everything.flops);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(auto_keeps_as_much_as_fits) {
     const PlanRequest request = request_of(all_adapters(), {AttentionKind::shifted, 16}, 128);
     const auto bytes = [&](const KeepPlan& keep) { return plan_step(request, keep).arena_bytes; };
