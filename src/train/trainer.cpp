@@ -87,10 +87,10 @@ struct Loop {
         return batch;
     }
 
-    /// The last save; in bounded memory.
+    /// The last save; in bounded memory. Not what is there already: no step was done since a regular save or the resume.
     void save_now(std::int64_t step) {
-        const SaveReport report = saver.save_now(step, parts.attributes);
-        if (report.path != checkpoint) report_saves({report});   // else it had been saved by a regular save
+        if (checkpoint == checkpoint_folder(options.run) + "/" + checkpoint_name(step)) return;
+        report_saves({saver.save_now(step, parts.attributes)});
     }
 };
 
@@ -134,8 +134,8 @@ TrainOutcome run_steps(Loop& loop, std::int64_t first_step) {
         const double factor = schedule_factor(options.schedule, step);
         const StepResult result = train_step(parts.model, parts.data, scalars, {std::move(batch.tokens), std::move(batch.document_starts)}, options.step, parts.keep, step, factor);
         if (!result.finite)
-            return end(loop, {ExitCode::non_finite, step - 1, "", text("step ", step, ": the loss (", result.loss, ") or the gradient norm (", result.grad_norm,
-                                                                          ") is not finite; nothing was updated and the state before it is saved; lower --lr or look at the data of this step")});
+            return end(loop, {ExitCode::non_finite, step - 1, "", text("step ", step, ": the ", std::isfinite(result.loss) ? "gradient norm" : "loss", " is not finite; nothing was updated and the state "
+                                                                      "before it is saved; lower --lr or look at the data of this step")});
         loop.finished = step;
         loop.report_step(result, step, first_step, now_seconds() - begin, factor);
         if (parts.step_done) parts.step_done();

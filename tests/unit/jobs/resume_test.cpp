@@ -1,0 +1,243 @@
+// Going on from checkpoints, as a person or Slurm does it: killed or stopped runs end with the bits of an uninterrupted one; what cannot go on is refused by name.
+#include <boost/test/unit_test.hpp>
+#include <random>
+
+#include "io/named_tensor_file.h"
+#include "tests/unit/jobs/program_testing.h"
+#include "train/checkpoint_files.h"
+
+using namespace longlora;
+using namespace longlora::program_testing;
+
+namespace {
+
+/// All tensors, moments included, byte by byte.
+void same_checkpoints(const std::string& a, const std::string& b) {
+    const NamedTensorReader first(a, kCheckpointFormat, kCheckpointVersion), second(b, kCheckpointFormat, kCheckpointVersion);
+    BOOST_REQUIRE_EQUAL(first.entries().size(), second.entries().size());
+    BOOST_TEST(first.has("moment2/model.norm.weight"));
+    for (const TensorEntry& entry : first.entries()) {
+        BOOST_REQUIRE_MESSAGE(second.has(entry.name) && second.entry(entry.name).shape == entry.shape, b << " has no such " << entry.name);
+        std::vector<char> x(static_cast<std::size_t>(entry.size_bytes())), y = x;
+        first.read(entry.name, 0, entry.shape.count(), x.data());
+        second.read(entry.name, 0, entry.shape.count(), y.data());
+        BOOST_TEST(x == y, entry.name << " of " << a << " and " << b << " differs");
+    }
+}
+
+/// The lines of steps, without what depends on the clock. nlohmann-json reads and writes doubles with all their digits.
+std::vector<Json> steps_of(const std::string& metrics) {
+    std::vector<Json> steps;
+    std::istringstream lines(io_testing::slurp(metrics));
+    for (std::string line; std::getline(lines, line);) {
+        const Json json = Json::parse(line);
+        if (json.contains("loss")) steps.push_back({{"step", json["step"]}, {"loss", json["loss"]}, {"grad_norm", json["grad_norm"]}, {"learning_rate", json["learning_rate"]}, {"tokens", json["tokens"]}});
+    }
+    return steps;
+}
+
+void same_runs(const std::string& a, const std::string& b, std::int64_t steps) {
+    same_checkpoints(a + "/checkpoints/" + checkpoint_name(steps), b + "/checkpoints/" + checkpoint_name(steps));
+    const std::vector<Json> x = steps_of(a + "/metrics.jsonl"), y = steps_of(b + "/metrics.jsonl");
+    BOOST_REQUIRE_EQUAL(x.size(), static_cast<std::size_t>(steps));
+    BOOST_REQUIRE_EQUAL(y.size(), static_cast<std::size_t>(steps));
+    for (std::size_t i = 0; i < x.size(); ++i) {
+        BOOST_TEST(x[i]["step"] == i + 1);
+        BOOST_TEST(x[i] == y[i], x[i].dump() << " in " << a << ", " << y[i].dump() << " in " << b);
+    }
+}
+
+void wait_for(Process& process, const std::string& file, const std::string& words) {
+    for (double limit = now_seconds() + 60; !process.ended() && now_seconds() < limit;) {
+        if (io_testing::slurp(file).find(words) != std::string::npos) return;
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+}
+
+/// Steps long enough to be interrupted.
+Words long_training(const std::string& run, const std::string& dtype) {
+    return with(with(with(training(run, 20), "global-batch", "32"), "dtype", dtype), "checkpoint-every", "10");
+}
+
+void interrupted_equals_whole(int ranks, const std::string& dtype) {
+    const Workshop shop;
+    shop.done(long_training("whole", dtype), ranks);
+
+    const Words killed = long_training("killed", dtype);
+    {
+        Process process(command(ranks, killed), shop.path());
+        wait_for(process, shop / "killed/metrics.jsonl", "\"event\":\"checkpoint\"");
+        std::this_thread::sleep_for(std::chrono::milliseconds(std::random_device()() % 100));
+        process.kill_a_rank();
+        BOOST_TEST(process.wait().code != 124);
+    }
+    const auto before = steps_of(shop / "killed/metrics.jsonl");
+    BOOST_TEST(before.size() >= 10u);
+    const bool was_killed = !file_exists(shop / "killed/checkpoints/step-00000020.h5");
+    if (!was_killed) BOOST_TEST_MESSAGE("the kill came after the end");
+    const Outcome resumed = shop.done(killed, ranks);
+    if (was_killed) BOOST_TEST(resumed.out.find("resuming from killed/checkpoints/step-00000010.h5 after step 10") != std::string::npos, resumed.out);
+    same_runs(shop / "whole", shop / "killed", 20);
+    if (was_killed && before.size() > 10) {
+        const auto discarded = steps_of(shop / "killed/metrics.discarded.jsonl"), after = steps_of(shop / "killed/metrics.jsonl");
+        BOOST_TEST(discarded.size() == before.size() - 10);
+        for (std::size_t i = 0; i < discarded.size(); ++i) BOOST_TEST(discarded[i] == after[10 + i], "discarded and done again: " << discarded[i].dump());
+    }
+
+    const Words stopped = long_training("stopped", dtype);
+    Process process(command(ranks, stopped), shop.path());
+    wait_for(process, shop / "stopped/metrics.jsonl", "\"step\":5,");
+    process.signal(SIGUSR1);
+    const Outcome stop = process.wait();
+    const Json status = Json::parse(io_testing::slurp(shop / "stopped/status.json"));
+    if (status["step"] != 20) {
+        BOOST_TEST(stop.code == 75, stop.code << stop.err);
+        BOOST_TEST(status["state"] == "stopped");
+        BOOST_TEST(status["exit_code"] == 75);
+        BOOST_TEST(io_testing::slurp(shop / "stopped/checkpoints/latest") == checkpoint_name(status["step"]) + "\n");
+    }
+    shop.done(stopped, ranks);
+    same_runs(shop / "whole", shop / "stopped", 20);
+    BOOST_TEST(!file_exists(shop / "stopped/metrics.discarded.jsonl"));
+    BOOST_TEST(Json::parse(io_testing::slurp(shop / "stopped/status.json"))["state"] == "done");
+}
+
+std::string checkpoint(const std::string& run, std::int64_t step) { return run + "/checkpoints/" + checkpoint_name(step); }
+
+void spoil(const std::string& path) {
+    std::string bytes = io_testing::slurp(path);
+    bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+    io_testing::spill(path, bytes);
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(resume)
+
+BOOST_AUTO_TEST_CASE(one_rank_float32) { interrupted_equals_whole(1, "float32"); }
+BOOST_AUTO_TEST_CASE(one_rank_bfloat16) { interrupted_equals_whole(1, "bfloat16"); }
+BOOST_AUTO_TEST_CASE(two_ranks_float32) { interrupted_equals_whole(2, "float32"); }
+BOOST_AUTO_TEST_CASE(two_ranks_bfloat16) { interrupted_equals_whole(2, "bfloat16"); }
+
+BOOST_AUTO_TEST_CASE(other_number_of_ranks_goes_on) {
+    const Workshop shop;
+    shop.done(training("run", 2), 2);
+    const Outcome more = shop.done(training("run", 4), 1);
+    BOOST_TEST(more.out.find("not bit for bit") != std::string::npos, more.out);
+    BOOST_TEST(steps_of(shop / "run/metrics.jsonl").size() == 4u);
+}
+
+BOOST_AUTO_TEST_CASE(newest_that_verifies) {
+    const Workshop shop;
+    const Words every_two = with(training("run", 4), "checkpoint-every", "2");
+    shop.done(with(training("whole", 6), "checkpoint-every", "2"));
+    shop.done(every_two);
+    spoil(shop / checkpoint("run", 4));
+    const Outcome outcome = shop.done(with(every_two, "steps", "6"));
+    for (const char* part : {"step-00000004.h5 is not whole", "moved to step-00000004.h5.damaged", "going on from run/checkpoints/step-00000002.h5"})
+        BOOST_TEST(outcome.out.find(part) != std::string::npos, outcome.out);
+    BOOST_TEST(file_exists(shop / (checkpoint("run", 4) + ".damaged")));
+    same_runs(shop / "whole", shop / "run", 6);
+
+    // a leftover of a kill while saving is no checkpoint
+    io_testing::spill(shop / (checkpoint("run", 9) + ".partial"), "half");
+    shop.done(with(every_two, "steps", "8"));
+    BOOST_TEST(!file_exists(shop / (checkpoint("run", 9) + ".partial")));
+    BOOST_TEST(steps_of(shop / "run/metrics.jsonl").size() == 8u);
+
+    const Workshop all_damaged;
+    all_damaged.done(training("base", 2));
+    spoil(all_damaged / checkpoint("base", 2));
+    const Outcome refused = all_damaged.run(training("base", 4));
+    BOOST_TEST(refused.code == 2);
+    BOOST_TEST(refused.err.find("step-00000002.h5") != std::string::npos, refused.err);
+    BOOST_TEST(sentences_of(refused.err).size() == 1u, refused.err);
+}
+
+BOOST_AUTO_TEST_CASE(keep_and_latest) {
+    const Workshop shop;
+    shop.done(with(with(training("run", 5), "checkpoint-every", "1"), "keep", "2"));
+    const auto files = list_checkpoints(shop / "run");
+    BOOST_REQUIRE_EQUAL(files.size(), 2u);
+    BOOST_TEST(files[0].step == 4);
+    BOOST_TEST(files[1].step == 5);
+    BOOST_TEST(io_testing::slurp(shop / "run/checkpoints/latest") == "step-00000005.h5\n");
+}
+
+BOOST_AUTO_TEST_CASE(finished_run_is_left_alone) {
+    const Workshop shop;
+    shop.done(training("run", 3));
+    const std::string bytes = io_testing::slurp(shop / checkpoint("run", 3));
+    const auto time = std::filesystem::last_write_time(shop / checkpoint("run", 3));
+    shop.done(training("run", 3));
+    BOOST_TEST((io_testing::slurp(shop / checkpoint("run", 3)) == bytes));
+    BOOST_TEST((std::filesystem::last_write_time(shop / checkpoint("run", 3)) == time));
+    BOOST_TEST(steps_of(shop / "run/metrics.jsonl").size() == 3u);
+    BOOST_TEST(Json::parse(io_testing::slurp(shop / "run/status.json"))["state"] == "done");
+}
+
+BOOST_AUTO_TEST_CASE(from_a_file) {
+    const Workshop shop;
+    shop.done(with(training("base", 4), "checkpoint-every", "2"));
+    shop.done(training("whole", 6));
+    shop.done(with(training("other", 6), "resume", checkpoint("base", 2)));      // into another folder
+    same_checkpoints(shop / checkpoint("whole", 6), shop / checkpoint("other", 6));
+    shop.done(with(training("base", 6), "resume", checkpoint("base", 2)));        // back to an earlier one
+    same_runs(shop / "whole", shop / "base", 6);
+    BOOST_TEST(file_exists(shop / (checkpoint("base", 4) + ".discarded")));
+    BOOST_TEST(steps_of(shop / "base/metrics.discarded.jsonl").size() == 2u);
+    shop.refused(with(training("x"), "resume", "missing.h5"), {"missing.h5"});
+    shop.refused(with(training("x"), "resume", "data.h5"), {"data.h5", "not a longlora checkpoint"});
+    shop.refused(with(training("base", 6), "resume", "never"), {"base has checkpoints already"});
+}
+
+BOOST_AUTO_TEST_CASE(identity_cannot_change) {
+    const Workshop shop;
+    shop.done(training("base", 2));
+    const Words base = training("base", 4);
+    const std::pair<const char*, const char*> changes[] = {
+        {"context", "32"}, {"group", "8"}, {"attention", "plain"}, {"method", "lora"}, {"train", "embed"}, {"lora-rank", "4"}, {"lora-alpha", "8"}, {"lora-targets", "q,k"},
+        {"rope-theta", "20000"}, {"rope-factor", "2"}, {"rope", "linear"}, {"global-batch", "8"}, {"order", "sequential"}, {"seed", "1"}, {"dtype", "bfloat16"}};
+    for (const auto& [name, value] : changes) shop.refused(with(base, name, value), {name, value, "step-00000002.h5"});
+    shop.refused(base + Words{"--document-mask"}, {"document-mask", "step-00000002.h5"});
+    shop.refused(with(with(base, "context", "32"), "seed", "5"), {"context 64 (now 32)", "seed 0 (now 5)"});
+
+    shop.make_data("other.h5", 256, 20, 2);
+    shop.refused(with(base, "data", "other.h5"), {"data-content", "step-00000002.h5"});
+    shop.refused(with(base, "data", "data.h5,other.h5"), {"data-content"});
+    std::filesystem::copy(shop / "model", shop / "changed", std::filesystem::copy_options::recursive);
+    std::string weights = io_testing::slurp(shop / "changed/model.safetensors");
+    weights[weights.size() - 4] = static_cast<char>(weights[weights.size() - 4] ^ 1);
+    io_testing::spill(shop / "changed/model.safetensors", weights);
+    shop.refused(with(base, "model", "changed"), {"model-content", "step-00000002.h5"});
+    std::filesystem::copy(shop / "model", shop / "turned", std::filesystem::copy_options::recursive);
+    std::string config = io_testing::slurp(shop / "turned/config.json");
+    config.replace(config.find("10000.0"), 7, "50000.0");
+    io_testing::spill(shop / "turned/config.json", config);
+    shop.refused(with(base, "model", "turned"), {"rope_theta 10000", "50000", "step-00000002.h5"});
+}
+
+BOOST_AUTO_TEST_CASE(schedule_changes_when_allowed) {
+    const Workshop shop;
+    shop.done(training("base", 3));
+    const Words base = training("base", 6);
+    const std::pair<const char*, const char*> changes[] = {{"lr", "0.002"},  {"lr-embed", "0.001"}, {"lr-norm", "0.001"}, {"warmup", "9"},  {"weight-decay", "0.5"}, {"beta1", "0.5"},
+                                                           {"beta2", "0.5"}, {"eps", "0.001"},      {"clip", "7"},        {"steps", "2"}, {"schedule", "linear"}};
+    for (const auto& [name, value] : changes) shop.refused(with(base, name, value), {name, value, "--allow-change", "step-00000003.h5"});
+    shop.refused(with(base, "allow-change", "context"), {"--allow-change context", "start a new --run"});
+    shop.refused(with(training("x"), "allow-change", "contxet"), {"--allow-change contxet"});
+    const Outcome outcome = shop.done(with(with(base, "lr", "0.002"), "allow-change", "lr"));
+    BOOST_TEST(outcome.out.find("changed since then: lr 0.001 (now 0.002)") != std::string::npos, outcome.out);
+    BOOST_TEST(steps_of(shop / "base/metrics.jsonl").back()["learning_rate"] == 0.002);
+}
+
+BOOST_AUTO_TEST_CASE(everything_may_move) {
+    const Workshop shop;
+    shop.done(training("whole", 4));
+    shop.done(training("run", 2));
+    for (const auto& [from, to] : {std::pair{"model", "moved_model"}, {"data.h5", "moved.h5"}, {"run", "moved_run"}}) std::filesystem::rename(shop / from, shop / to);
+    shop.done(with(with(training("moved_run", 4), "model", "moved_model"), "data", "moved.h5"));
+    same_runs(shop / "whole", shop / "moved_run", 4);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
