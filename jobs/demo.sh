@@ -3,11 +3,11 @@
 # Installs, builds, prepares the bundled books, extends the demo model's context from 512 to 4096 tokens, is interrupted and resumed on purpose, exports,
 # and compares base, base with position interpolation, and extended model on held-out books. Made to take less than ten minutes on two cores.
 #   --quick    a few steps and windows: shows that everything runs, the table means nothing
-#   --ranks N  MPI ranks that share the cores (default 2)        --steps N  training steps of 8,192 tokens (default 80)
+#   --ranks N  MPI ranks that share the cores (default 2)        --steps N  training steps of 8,192 tokens (default 120)
 #   --program FILE  this longlora instead of installing and building
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-quick='' ranks=2 steps=80 program='' work=build/demo
+quick='' ranks=2 steps=120 program='' work=build/demo
 while [ $# -gt 0 ]; do
     case $1 in
         --quick) quick=yes ;;
@@ -48,7 +48,7 @@ wait_for_steps() {
 # Training is stopped on purpose by SIGUSR1, what Slurm sends before the time limit: all ranks save a checkpoint and leave with code 75.
 train_with_interruption() {
     local train=("$program" train --model jobs/demo/model --data "$work/train.h5" --run "$work/run" --context 4096 --method longlora --global-batch 2
-        --steps "$steps" --lr 5e-4 --warmup 5 --schedule cosine --seed 1)
+        --steps "$steps" --lr 1e-3 --warmup 5 --schedule cosine --seed 1)
     show "${launcher[@]}" "${train[@]}"
     "${launcher[@]}" "${train[@]}" &
     local pid=$! code=0
