@@ -6,6 +6,7 @@
 #include "jobs/commands.h"
 #include "jobs/evaluate_report.h"
 #include "jobs/progress.h"
+#include "jobs/same_options.h"
 #include "jobs/signals.h"
 #include "jobs/threads.h"
 #include "jobs/train_setup.h"
@@ -57,6 +58,10 @@ void open_inputs(Evaluation& e) {
         e.source = open_model_source(e.options.places(), e.options.rope_request());
         open_files(e);
     });
+    std::string contents;
+    for (const auto& file : e.files) contents += file->content_hash() + "\n";
+    require_same_content(e.group, "the token files", contents);
+    require_same_content(e.group, "config.json", e.source.config.raw.dump());
     dist::agree(e.group, [&] {
         if (!e.leads()) return;
         e.model_hash = base_model_hash(e.source);
@@ -134,6 +139,7 @@ int evaluate_command(const Arguments& arguments, const dist::HostGroup& group) {
         e.say(parsed.help);
         return 0;
     }
+    require_same_options(group, classes_of(e.options), {"model", "adapter", "checkpoint", "data", "json", "memory"});
     open_inputs(e);
     open_device(e);
     report(e, measure_all(e));

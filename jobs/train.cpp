@@ -9,6 +9,7 @@
 #include "jobs/environment.h"
 #include "jobs/live_line.h"
 #include "jobs/plan_report.h"
+#include "jobs/same_options.h"
 #include "jobs/signals.h"
 #include "jobs/threads.h"
 #include "jobs/train_setup.h"
@@ -47,6 +48,8 @@ void open_inputs(Run& run) {
         run.base = open_base_model(run.options, true);
         run.order = open_data(run.options, run.base.config);
     });
+    require_same_content(run.group, "the token files", run.order->content_hash());
+    require_same_content(run.group, "config.json", run.base.config.raw.dump());
     // One rank reads the weights for their hash; the others take its word, or its error.
     dist::agree(run.group, [&] { if (run.leads() && run.base.files) run.base.hash = content_hash(*run.base.files); });
     run.base.hash = run.group.broadcast(run.base.hash);
@@ -245,6 +248,7 @@ int train_command(const Arguments& arguments, const dist::HostGroup& group) {
         say(run, parsed.help);
         return 0;
     }
+    require_same_options(group, classes_of(run.options), {"model", "init", "adapter", "data", "run", "resume", "memory"});
     if (run.options.device == "plan") return report_plan(run.options, group);
     open_inputs(run);
     run.resume_from = resume_source(run);
