@@ -5,9 +5,11 @@
 
 #include <cstdio>
 
+#include "jobs/terminal.h"
+
 namespace longlora {
 
-LiveLine::LiveLine() : terminal_(isatty(STDOUT_FILENO)) {}
+LiveLine::LiveLine() : terminal_(ends_on_terminal(STDOUT_FILENO)) {}
 
 LiveLine::~LiveLine() {
     if (open_) std::fputc('\n', stdout);

@@ -7,11 +7,12 @@
 #include <cstdio>
 
 #include "core/clock.h"
+#include "jobs/terminal.h"
 
 namespace longlora {
 
 Progress::Progress(std::string what, std::int64_t total, std::string (*unit_text)(std::int64_t), bool speaks)
-    : what_(std::move(what)), total_(total), unit_text_(unit_text), speaks_(speaks), terminal_(::isatty(STDERR_FILENO) == 1), begin_(now_seconds()), last_(begin_) {}
+    : what_(std::move(what)), total_(total), unit_text_(unit_text), speaks_(speaks), terminal_(ends_on_terminal(STDERR_FILENO)), begin_(now_seconds()), last_(begin_) {}
 
 Progress::~Progress() {
     if (printed_ && terminal_) std::fputc('\n', stderr);
