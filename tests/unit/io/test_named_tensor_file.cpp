@@ -121,7 +121,7 @@ BOOST_AUTO_TEST_CASE(truncated_garbage_and_foreign_files_are_one_sentence) {
         REFUSED("cut.h5", open(scratch / "cut.h5"));
     }
     spill(scratch / "text.h5", "this is not HDF5 at all, whatever its name says");
-    REFUSED("text.h5 as an HDF5 file", open(scratch / "text.h5"));
+    REFUSED("text.h5 is not an HDF5 file", open(scratch / "text.h5"));
     REFUSED("none.h5: No such file", open(scratch / "none.h5"));
     REFUSED("is a test file, not a longlora checkpoint", NamedTensorReader(scratch / "a.h5", "longlora checkpoint", 3));
     REFUSED("has version 3 of its format; this program reads versions up to 2", NamedTensorReader(scratch / "a.h5", "test file", 2));
