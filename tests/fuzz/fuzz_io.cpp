@@ -139,7 +139,7 @@ std::string lying_token_file(const std::string& path, Dice& dice) {
         if (!dice.one_in(4)) values[0] = 0;
         const bool positions = t == kDocumentBegin || t == kDocumentNameBegin;
         if (positions && tensors[t].shape.count() > 0 && !dice.one_in(4))  // mostly the last is right
-            values[static_cast<std::size_t>(tensors[t].shape.count()) - 1] = static_cast<std::uint64_t>(tensors[t == kDocumentBegin ? 0 : 2].shape.count());
+            values[std::min(static_cast<std::size_t>(tensors[t].shape.count()), values.size()) - 1] = static_cast<std::uint64_t>(tensors[t == kDocumentBegin ? 0 : 2].shape.count());
         write_slice(file, layout, static_cast<std::int64_t>(t), 0, values.data(), tensors[t].size_bytes(), pieces);
     }
     write_checksums(file, layout, pieces);
