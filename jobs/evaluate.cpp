@@ -9,6 +9,7 @@
 #include "jobs/same_options.h"
 #include "jobs/signals.h"
 #include "jobs/threads.h"
+#include "jobs/tokenizer_note.h"
 #include "jobs/train_setup.h"
 
 namespace longlora {
@@ -120,6 +121,8 @@ std::vector<Result> measure_all(Evaluation& e) {
 
 void report(Evaluation& e, const std::vector<Result>& results) {
     const Protocol protocol{e.options, e.source, e.files, e.model_hash, e.adapter_hash, e.dtype, e.device->description(), e.group.size(), e.threads};
+    for (const auto& file : e.files)
+        if (const std::string note = e.leads() ? tokenizer_note(e.source.model_path, *file) : ""; !note.empty()) e.say(note + "\n");
     e.say(beyond_notes(e.source.config, results) + "\n" + in_words(protocol, results));
     dist::agree(e.group, [&] {
         if (e.leads() && !e.options.json.empty()) write_text_file(e.options.json, to_json(protocol, results).dump(2, ' ', false, Json::error_handler_t::replace) + "\n");

@@ -59,6 +59,7 @@ std::vector<Measurement> validate(const EvaluateOptions& o) {
     for (const auto& value : o.context) {
         const std::int64_t context = context_of(value);
         validate_group(o, context);
+        require(o.stride <= context, "--stride ", o.stride, " is larger than the context of ", context, " tokens, so text would be left out; take at most the context");
         for (const auto& score : o.score)
             out.push_back({{context, o.stride ? o.stride : context, score_of(score), o.per_document.on, o.windows}, o.pattern(context)});
     }

@@ -35,7 +35,7 @@ struct EvaluateOptions {
         v("data", data, free, "token files made by 'longlora prepare', FILE.h5,...");
         v("context", context, free, "tokens of a window, N[,N...]: one result each");
         v("stride", stride, free, "tokens from one window's start to the next; 0 = the context");
-        v("score", score, free, "what counts: all (every token of a window but its first) | last (its last --stride tokens) | all,last (two results)");
+        v("score", score, free, "what counts: all (every token of a window but its first) | last (its last --stride tokens, all of the first window) | all,last (two results)");
         v("per-document", per_document, free, "windows do not cross from one document into another");
         v("windows", windows, free, "only the first so many windows; 0 = all");
         v("attention", attention, free, "dense | shifted (S2-Attn) | plain | shifted-only | layers | sliding");

@@ -99,7 +99,7 @@ std::string beyond_notes(const ModelConfig& config, const std::vector<Result>& r
 std::string beyond_note(const ModelConfig& config, std::int64_t context) {
     if (context <= config.covered_positions()) return "";
     return text("note: ", context, " tokens are more than the ", config.covered_positions(), " that the model's configuration covers; rotary scaling stays as it is (",
-                name_of(config.rope.kind), " ", config.rope.factor, "), --rope and --rope-factor would change it\n");
+                rope_text(config.rope), "), --rope and --rope-factor would change it\n");
 }
 
 std::string in_words(const Protocol& p, const std::vector<Result>& results) {

@@ -1,6 +1,7 @@
 // `longlora train`: brings up model, data, device and run folder, all ranks agreeing on each, resumes if there is something to resume, then trains.
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 
 #include "core/clock.h"
 #include "dist/agree.h"
@@ -12,6 +13,7 @@
 #include "jobs/same_options.h"
 #include "jobs/signals.h"
 #include "jobs/threads.h"
+#include "jobs/tokenizer_note.h"
 #include "jobs/train_setup.h"
 #include "jobs/units.h"
 #include "jobs/watchdog.h"
@@ -96,7 +98,7 @@ OptionClasses option_classes(const Run& run) {
 Json checkpoint_attributes(const Run& run, const Json& environment) {
     const auto& o = run.options;
     return {{"model_config", Json::parse(run.base.config.raw.dump())},
-            {"base_model", o.model.empty() ? Json() : Json{{"path", o.model}, {"hash", run.base.hash}}},
+            {"base_model", o.model.empty() ? Json() : Json{{"path", std::filesystem::absolute(o.model).lexically_normal().string()}, {"hash", run.base.hash}}},
             {"trainable", to_json(run.base.trainables)},
             {"options", to_json(option_classes(run))},
             {"tokens_per_step", o.global_batch * o.context},
@@ -158,6 +160,7 @@ void set_aside_after(const Run& run, std::int64_t step) {
 std::int64_t resume(Run& run) {
     const std::string& path = run.resume_from;
     if (path.empty()) {
+        if (file_exists(run.options.run + "/metrics.jsonl")) say(run, text(run.options.run, " has no checkpoint to go on from; starting at step 1"));
         set_aside_after(run, 0);   // of a run that ended before its first checkpoint
         return 1;
     }
@@ -203,9 +206,10 @@ void write_run_manifest(const Run& run) {
 void introduce(const Run& run) {
     const auto& c = run.base.config;
     const auto& list = run.weights->list();
+    for (std::int64_t i = 0; run.leads() && i < run.order->num_sources(); ++i) say(run, tokenizer_note(run.options.model, run.order->file(i)));
     say(run, text("model: ", c.num_layers, " layers, hidden ", c.hidden, ", ", c.num_heads, "/", c.num_kv_heads, " heads, vocabulary ", c.vocabulary, "; ", list.total_elements(),
                   " parameters, ", list.trainable_elements(), " trained (", run.options.method, ")"));
-    say(run, text("context: ", run.options.context, " tokens, attention ", run.options.attention, ", group ", run.options.group, ", rope ", name_of(c.rope.kind), " factor ", c.rope.factor));
+    say(run, text("context: ", run.options.context, " tokens, attention ", run.options.attention, ", group ", run.options.group, ", ", rope_text(c.rope)));
     say(run, text("machine: ", run.group.size(), " rank(s) x ", run.threads, " thread(s), ", run.device->description(), ", computing in ", run.options.dtype));
     say(run, text("memory: kept for backward: ", to_text(run.keep)));
 }

@@ -112,7 +112,7 @@ struct Matmul::State {
     std::vector<float> panel_out;
 };
 
-Matmul::Matmul(bool bfloat16_instructions) : state_(new State{{}, bfloat16_instructions, {}, {}, {}}) {}
+Matmul::Matmul(bool bfloat16_instructions) : state_(new State{{}, bfloat16_instructions && OnednnGemm::has_bfloat16(), {}, {}, {}}) {}
 Matmul::~Matmul() = default;
 
 void Matmul::operator()(Tensor out, Tensor a, Tensor b, bool transpose_a, bool transpose_b, float alpha, float beta, const std::function<void()>& progress) {

@@ -80,6 +80,15 @@ OnednnGemm::OnednnGemm() : state_(new State) {}
 OnednnGemm::OnednnGemm(OnednnGemm&&) noexcept = default;
 OnednnGemm::~OnednnGemm() = default;
 
+bool OnednnGemm::has_bfloat16() {
+    try {
+        State().prepare({2, 2, 2, 2, 2, 2, DType::bfloat16, DType::bfloat16, false, false, 1, 0, 1});
+        return true;
+    } catch (const dnnl::error&) {
+        return false;
+    }
+}
+
 void OnednnGemm::operator()(Tensor out, Tensor a, Tensor b, bool transpose_a, bool transpose_b, float alpha, float beta) {
     const std::int64_t m = out.shape[0], n = out.shape[1], k = a.shape[transpose_a ? 0 : 1];
     const bool wide = a.dtype == DType::float32;

@@ -13,6 +13,9 @@ public:
     OnednnGemm(OnednnGemm&&) noexcept;
     ~OnednnGemm();
 
+    /// Whether this oneDNN multiplies bfloat16 on this processor (2.6 cannot make such a primitive on AVX2 alone; DNNL_MAX_CPU_ISA counts too).
+    static bool has_bfloat16();
+
     /// out = alpha * op(a) op(b) + beta * out; no side is empty; beta == 0 overwrites.
     void operator()(Tensor out, Tensor a, Tensor b, bool transpose_a, bool transpose_b, float alpha, float beta);
 

@@ -13,6 +13,9 @@ namespace longlora {
 
 enum class RopeKind { none, linear, dynamic, yarn, llama3 };
 std::string_view name_of(RopeKind kind);
+struct RopeScaling;
+/// For people: "no rotary scaling", "rotary scaling linear by 8".
+std::string rope_text(const RopeScaling& rope);
 
 /// Rotary scaling as transformers defines it (modeling_rope_utils), in both spellings of config.json.
 struct RopeScaling {

@@ -132,6 +132,10 @@ double parse_theta(const OrderedJson& json, std::initializer_list<const OrderedJ
 
 }  // namespace
 
+std::string rope_text(const RopeScaling& rope) {
+    return rope.kind == RopeKind::none ? "no rotary scaling" : text("rotary scaling ", name_of(rope.kind), " by ", rope.factor);
+}
+
 std::string_view name_of(RopeKind kind) { return kind == RopeKind::none ? "none" : spelling(kind).option; }
 
 RopeScaling parse_rope(const OrderedJson& json, std::int64_t max_positions, const std::string& where) {
