@@ -136,6 +136,7 @@ BOOST_AUTO_TEST_CASE(refusals) {
     REFUSED("twice", c.run({"--model", model, "--context", "16,16"}));
     REFUSED("which has 96 tokens", c.run({"--model", model, "--context", "97"}));
     REFUSED("--stride", c.run({"--model", model, "--stride", "-1"}));
+    REFUSED("would be left out", c.run({"--model", model, "--stride", "1000000"}));
     REFUSED("--windows", c.run({"--model", model, "--windows", "-1"}));
     REFUSED("--score some", c.run({"--model", model, "--score", "some"}));
     REFUSED("has no effect", c.run({"--model", model, "--group", "8"}));

@@ -182,6 +182,8 @@ BOOST_AUTO_TEST_CASE(from_a_file) {
     shop.done(training("whole", 6));
     shop.done(with(training("other", 6), "resume", checkpoint("base", 2)));      // into another folder
     same_checkpoints(shop / checkpoint("whole", 6), shop / checkpoint("other", 6));
+    const Outcome requeued = shop.done(with(training("other", 8), "resume", checkpoint("base", 2)));   // the same command again: its own newest one counts
+    BOOST_TEST(requeued.out.find("resuming from " + checkpoint("other", 6)) != std::string::npos, requeued.out);
     shop.done(with(training("base", 6), "resume", checkpoint("base", 2)));        // back to an earlier one
     same_runs(shop / "whole", shop / "base", 6);
     BOOST_TEST(file_exists(shop / (checkpoint("base", 4) + ".discarded")));
