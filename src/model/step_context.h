@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "dist/communicator.h"
 #include "kernels/device.h"
 #include "model/attention_pattern.h"
 #include "model/config.h"
@@ -15,14 +16,17 @@ struct StepContext {
     Device& device;
     const ModelConfig& config;
     DType real;                        ///< type of activations
-    Tensor cos, sin;                   ///< (N, E/2) float32
-    std::int64_t context_length = 0;   ///< N: tokens per sequence
-    std::int64_t num_sequences = 1;    ///< of the micro-batch; rows of activations are sequence after sequence
+    Tensor cos, sin;                   ///< (n, E/2) float32: the positions of this rank's tokens
+    std::int64_t context_length = 0;   ///< N: tokens per sequence, on all ranks together
+    dist::Shard local;                 ///< tokens [begin, begin + n) of every sequence are this rank's
+    std::int64_t num_sequences = 1;    ///< of the micro-batch; rows of activations are sequence after sequence, n rows each
     const AttentionPattern& pattern;
     /// [sequence][variant]; one sequence stands for all when no document mask is used.
     const std::vector<std::vector<DeviceWindows>>& windows_table;
+    dist::Communicator* sequence = nullptr;   ///< the ranks that share a sequence; may be empty when there is only one
 
-    std::int64_t num_tokens() const { return num_sequences * context_length; }
+    std::int64_t local_length() const { return local.count; }
+    std::int64_t num_tokens() const { return num_sequences * local.count; }
     const Windows& windows(std::int64_t sequence, std::int64_t layer) const {
         const auto& variants = windows_table[windows_table.size() == 1 ? 0 : static_cast<std::size_t>(sequence)];
         return *variants[static_cast<std::size_t>(window_variant(pattern, layer))];

@@ -1,0 +1,66 @@
+// Splitting the ranks by axis. Colours and keys are ranks of the mesh, so orders along an axis are those of mesh.h.
+#include "dist/mesh_communicators.h"
+
+#include "dist/mpi_check.h"
+
+namespace longlora::dist {
+namespace {
+
+/// Makes each line with line(colour, rank along it, how many): ranks of one colour are one line.
+template <class Line>
+MeshCommunicators make_mesh(MeshShape shape, int rank, Line&& line) {
+    MeshCommunicators mesh;
+    mesh.shape = shape;
+    mesh.at = coordinate_of(shape, rank);
+    const MeshCoordinate at = mesh.at;
+    const int of_stage = shape.data * shape.sequence, in_stage = at.data * shape.sequence + at.sequence;
+    mesh.sequence = line(rank / shape.sequence, at.sequence, shape.sequence);
+    mesh.data = line(at.pipeline, in_stage, of_stage);
+    if (shape.pipeline == 1) return mesh;
+    mesh.forward = line(in_stage, at.pipeline, shape.pipeline);
+    mesh.backward = line(in_stage, at.pipeline, shape.pipeline);
+    return mesh;
+}
+
+}  // namespace
+
+void MeshCommunicators::progress() const {
+    for (const auto* line : {&sequence, &data, &forward, &backward})
+        if (*line) (*line)->progress();
+}
+
+std::map<std::string, Traffic> MeshCommunicators::traffic() const {
+    std::map<std::string, Traffic> out;
+    const auto add = [&](const char* axis, const std::unique_ptr<Communicator>& line) {
+        Traffic& sum = out[axis];
+        if (!line) return;
+        sum.bytes += line->traffic().bytes;
+        sum.messages += line->traffic().messages;
+    };
+    add("pipeline", forward);
+    add("pipeline", backward);
+    add("data", data);
+    add("sequence", sequence);
+    return out;
+}
+
+MeshCommunicators make_mpi_mesh(Device& device, MPI_Comm ranks, MeshShape shape, const CommunicatorOptions& options) {
+    int rank = 0, size = 0;
+    check_mpi(MPI_Comm_rank(ranks, &rank), "MPI_Comm_rank", 0);
+    check_mpi(MPI_Comm_size(ranks, &size), "MPI_Comm_size", rank);
+    ensure(size == shape.num_ranks(), "a mesh has as many places as there are ranks");
+    return make_mesh(shape, rank, [&](int colour, int key, int) {
+        MPI_Comm part = MPI_COMM_NULL;
+        check_mpi(MPI_Comm_split(ranks, colour, key, &part), "MPI_Comm_split", rank);
+        auto line = make_mpi_communicator(device, part, options);
+        release(part);
+        return line;
+    });
+}
+
+MeshCommunicators make_plan_mesh(Device& device, MeshShape shape, int rank, const CommunicatorOptions& options) {
+    ensure(rank >= 0 && rank < shape.num_ranks(), "a rank of the mesh is planned");
+    return make_mesh(shape, rank, [&](int, int along, int size) { return make_plan_communicator(device, along, size, options); });
+}
+
+}  // namespace longlora::dist

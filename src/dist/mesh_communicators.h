@@ -1,0 +1,31 @@
+// MeshCommunicators: one rank's lines along every axis of the mesh, and what went over them. Which ranks there are is mesh.h; what is sent is the callers'.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "dist/communicator.h"
+
+namespace longlora::dist {
+
+/// On a pipeline of one stage `forward` and `backward` are empty; `sequence` and `data` are always there (perhaps of one rank).
+struct MeshCommunicators {
+    MeshShape shape;
+    MeshCoordinate at;
+    std::unique_ptr<Communicator> sequence;            ///< ranks that share a sequence, by sequence coordinate: halos of keys and values
+    std::unique_ptr<Communicator> data;                ///< all data x sequence ranks of this stage, sequence fastest: sums of gradients, ZeRO's shards
+    std::unique_ptr<Communicator> forward, backward;   ///< the stages of this data and sequence coordinate, by stage: activations, and their gradients
+
+    /// Lets messages move on every line; cheap.
+    void progress() const;
+    /// "pipeline", "data", "sequence": what this rank sent so far.
+    std::map<std::string, Traffic> traffic() const;
+};
+
+/// Over MPI; collective over `ranks`, which has shape.num_ranks() ranks.
+MeshCommunicators make_mpi_mesh(Device& device, MPI_Comm ranks, MeshShape shape, const CommunicatorOptions& options = {});
+/// Of rank `rank`, moving nothing.
+MeshCommunicators make_plan_mesh(Device& device, MeshShape shape, int rank, const CommunicatorOptions& options = {});
+
+}  // namespace longlora::dist
