@@ -217,11 +217,12 @@ void load_adapter(Weights& weights, const Adapter& adapter) {
         require(ours.lora_rank == its.lora_rank, "the adapter ", adapter.path, " has rank ", its.lora_rank, ", this run ", ours.lora_rank, "; give --lora-rank ", its.lora_rank);
         require(ours.lora_alpha == its.lora_alpha, "the adapter ", adapter.path, " has alpha ", its.lora_alpha, ", this run ", ours.lora_alpha, "; give --lora-alpha ", its.lora_alpha);
     }
+    const ParameterList list = list_parameters(weights.config(), ours);
     for (const auto& [name, value] : adapter.values) {
-        const Parameter& p = weights.list().find(name);
+        const Parameter& p = list.find(name);
         // Checkpoints hold what is trained, the base model's files the rest: a frozen value of the adapter would be in neither.
         require(p.trainable || !weights.options().training, "the adapter ", adapter.path, " has a trained ", name, ", which this run would keep frozen; take --method longlora and --train embed,norm");
-        weights.set(p, value, adapter.path);
+        if (weights.list().look_up(name)) weights.set(p, value, adapter.path);   // the others are other stages'
     }
 }
 

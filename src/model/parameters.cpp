@@ -25,6 +25,7 @@ struct Builder {
     void add(std::int64_t unit, std::string name, Shape shape, ParameterGroup group, bool trainable) {
         auto& layout = list.units[static_cast<std::size_t>(unit)];
         auto& end = trainable ? layout.trainable_count : layout.frozen_count;
+        list.index.emplace(name, list.parameters.size());
         list.parameters.push_back({std::move(name), shape, group, trainable, unit, end});
         end += (shape.count() + kAlignment - 1) / kAlignment * kAlignment;
     }
@@ -44,6 +45,19 @@ struct Builder {
         if (!trainables.targets(p)) return;
         add(layer + 1, name + ".lora_A.weight", {trainables.lora_rank, in}, ParameterGroup::lora);
         add(layer + 1, name + ".lora_B.weight", {out, trainables.lora_rank}, ParameterGroup::lora);
+    }
+    void add_layer(std::int64_t layer, const ModelConfig& c) {
+        const std::int64_t q_width = c.num_heads * c.head_dim, kv_width = c.num_kv_heads * c.head_dim;
+        const std::string prefix = text("model.layers.", layer, ".");
+        add(layer + 1, prefix + "input_layernorm.weight", {c.hidden}, ParameterGroup::norm);
+        add_projection(layer, Projection::q, q_width, c.hidden);
+        add_projection(layer, Projection::k, kv_width, c.hidden);
+        add_projection(layer, Projection::v, kv_width, c.hidden);
+        add_projection(layer, Projection::o, c.hidden, q_width);
+        add(layer + 1, prefix + "post_attention_layernorm.weight", {c.hidden}, ParameterGroup::norm);
+        add_projection(layer, Projection::gate, c.intermediate, c.hidden);
+        add_projection(layer, Projection::up, c.intermediate, c.hidden);
+        add_projection(layer, Projection::down, c.hidden, c.intermediate);
     }
 };
 
@@ -81,9 +95,14 @@ std::vector<Projection> lora_targets_of(const std::string& list) {
     return targets;
 }
 
+const Parameter* ParameterList::look_up(const std::string& name) const {
+    const auto found = index.find(name);
+    return found == index.end() ? nullptr : &parameters[found->second];
+}
+
 const Parameter& ParameterList::find(const std::string& name) const {
-    const auto found = std::find_if(parameters.begin(), parameters.end(), [&](const Parameter& p) { return p.name == name; });
-    ensure(found != parameters.end(), name.c_str());
+    const Parameter* found = look_up(name);
+    ensure(found != nullptr, name.c_str());
     return *found;
 }
 
@@ -104,23 +123,15 @@ std::string projection_name(std::int64_t layer, Projection p) {
     return text("model.layers.", layer, block, name_of(p), "_proj");
 }
 
-ParameterList list_parameters(const ModelConfig& c, const TrainableSet& trainables) {
+ParameterList list_parameters(const ModelConfig& config, const TrainableSet& trainables) { return list_parameters(config, trainables, whole_model(config)); }
+
+ParameterList list_parameters(const ModelConfig& c, const TrainableSet& trainables, const Stage& stage) {
+    ensure(stage.first_layer >= 0 && stage.num_layers >= 0 && stage.first_layer + stage.num_layers <= c.num_layers, "a stage holds layers of the model");
     Builder b{trainables, {}};
     b.list.units.resize(static_cast<std::size_t>(c.num_layers + 2));
-    b.add(0, "model.embed_tokens.weight", {c.vocabulary, c.hidden}, ParameterGroup::embedding);
-    const std::int64_t q_width = c.num_heads * c.head_dim, kv_width = c.num_kv_heads * c.head_dim;
-    for (std::int64_t layer = 0; layer < c.num_layers; ++layer) {
-        const std::string prefix = text("model.layers.", layer, ".");
-        b.add(layer + 1, prefix + "input_layernorm.weight", {c.hidden}, ParameterGroup::norm);
-        b.add_projection(layer, Projection::q, q_width, c.hidden);
-        b.add_projection(layer, Projection::k, kv_width, c.hidden);
-        b.add_projection(layer, Projection::v, kv_width, c.hidden);
-        b.add_projection(layer, Projection::o, c.hidden, q_width);
-        b.add(layer + 1, prefix + "post_attention_layernorm.weight", {c.hidden}, ParameterGroup::norm);
-        b.add_projection(layer, Projection::gate, c.intermediate, c.hidden);
-        b.add_projection(layer, Projection::up, c.intermediate, c.hidden);
-        b.add_projection(layer, Projection::down, c.hidden, c.intermediate);
-    }
+    if (stage.has_embedding || (stage.has_head && c.tied)) b.add(0, "model.embed_tokens.weight", {c.vocabulary, c.hidden}, ParameterGroup::embedding);
+    for (std::int64_t layer = stage.first_layer; layer < stage.first_layer + stage.num_layers; ++layer) b.add_layer(layer, c);
+    if (!stage.has_head) return std::move(b.list);
     b.add(c.num_layers + 1, "model.norm.weight", {c.hidden}, ParameterGroup::norm);
     if (!c.tied) {
         const bool trained = trainables.method == Method::full || (trainables.method == Method::longlora && trainables.lm_head);

@@ -4,10 +4,12 @@
 
 #include <cstdint>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "core/tensor.h"
 #include "model/config.h"
+#include "model/stage.h"
 
 namespace longlora {
 
@@ -59,14 +61,18 @@ struct UnitLayout {
 
 struct ParameterList {
     std::vector<Parameter> parameters;   ///< in unit order
-    std::vector<UnitLayout> units;
-    const Parameter& find(const std::string& name) const;   ///< ensure()s that it exists
-    std::int64_t trainable_elements() const;                ///< without holes
+    std::vector<UnitLayout> units;       ///< all L + 2 of the model; empty ones are other stages'
+    std::unordered_map<std::string, std::size_t> index{};        ///< name -> place in parameters: views of weights are made anew at every use
+    const Parameter* look_up(const std::string& name) const;     ///< nullptr: not in this list
+    const Parameter& find(const std::string& name) const;        ///< ensure()s that it exists
+    std::int64_t trainable_elements() const;                     ///< without holes
     std::int64_t total_elements() const;
 };
 
 /// All parameters of a model with its trainables. Tied: there is no lm_head.weight; the embedding is both.
 ParameterList list_parameters(const ModelConfig& config, const TrainableSet& trainables);
+/// Those that a pipeline stage holds, at the same offsets of the same units. Tied: the last stage holds a copy of the embedding, which is its head.
+ParameterList list_parameters(const ModelConfig& config, const TrainableSet& trainables, const Stage& stage);
 
 /// "model.layers.3.self_attn.q_proj" and so on.
 std::string projection_name(std::int64_t layer, Projection p);

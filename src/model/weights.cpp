@@ -1,4 +1,4 @@
-// Allocation of the flat buffers and movement of single parameters between host and device. Filling from files is weights_load.cpp.
+// Allocation of the flat buffers, which part of them is whose, and movement of parameters from and to the host. Filling from files is weights_load.cpp.
 #include "model/weights.h"
 
 #include <cstring>
@@ -32,64 +32,136 @@ void convert(std::byte* to, DType to_type, const std::byte* from, DType from_typ
     }
 }
 
+/// What `a` and `b` have in common, both of one row of elements.
+dist::Shard common(dist::Shard a, dist::Shard b) {
+    const std::int64_t begin = std::max(a.begin, b.begin), end = std::min(a.begin + a.count, b.begin + b.count);
+    return {begin, std::max<std::int64_t>(0, end - begin)};
+}
+
+dist::Shard in_unit(const Parameter& p) { return {p.offset, p.shape.count()}; }
+
+/// This parameter in a whole flat buffer; empty when there is none.
+Tensor part(const ArenaTensor& flat, const Parameter& p) { return flat ? flat->slice(p.offset, p.shape.count()).reshaped(p.shape) : Tensor{}; }
+/// `own` of a whole flat buffer; empty when there is none.
+Tensor part(const ArenaTensor& flat, dist::Shard own) { return flat ? flat->slice(own.begin, own.count) : Tensor{}; }
+
 }  // namespace
 
 Weights::Weights(Device& device, const ModelConfig& config, const TrainableSet& trainables, const WeightsOptions& options)
-    : device_(&device), config_(config), trainables_(trainables), list_(list_parameters(config, trainables)), options_(options) {
-    trainable_.resize(list_.units.size());
-    frozen_.resize(list_.units.size());
-    Ops ops = device.ops();
-    for (std::size_t unit = 0; unit < list_.units.size(); ++unit) {
-        const auto [trainable, frozen] = list_.units[unit];
-        if (frozen) frozen_[unit] = device.memory().tensor(options.frozen, {frozen}, Use::weights);
-        if (!trainable) continue;
-        auto& t = trainable_[unit];
-        const auto zeros = [&](Use use) {
-            ArenaTensor x = device.memory().tensor(DType::float32, {trainable}, use);
-            ops.fill(x, 0);
-            return x;
-        };
-        t.master = zeros(Use::masters);
-        if (options.real != DType::float32) t.rounded = device.memory().tensor(options.real, {trainable}, Use::weights);
-        if (!options.training) continue;
-        t.moment1 = zeros(Use::moments);
-        t.moment2 = zeros(Use::moments);
-        t.gradient = zeros(Use::gradients);
-    }
+    : Weights(device, config, trainables, options, whole_model(config)) {}
+
+Weights::Weights(Device& device, const ModelConfig& config, const TrainableSet& trainables, const WeightsOptions& options, const Stage& stage)
+    : device_(&device), config_(config), trainables_(trainables), stage_(stage), list_(list_parameters(config, trainables, stage)), options_(options) {
+    ensure(options.zero >= 0 && options.zero <= 3, "ZeRO has stages 0 to 3");
+    if (!options.data || options.data->size() == 1) options_.zero = 0;
+    buffers_.resize(list_.units.size());
+    for (std::int64_t unit = 0; unit < num_units(); ++unit) allocate(unit);
 }
 
-Tensor Weights::part(const ArenaTensor& flat, const Parameter& p) const { return flat ? flat->slice(p.offset, p.shape.count()).reshaped(p.shape) : Tensor{}; }
+void Weights::allocate(std::int64_t unit) {
+    UnitBuffers& b = buffers(unit);
+    const auto [trainable, frozen] = layout(unit);
+    const auto zeros = [&](DType dtype, std::int64_t count, Use use) {
+        ArenaTensor x = device_->memory().tensor(dtype, {count}, use);
+        device_->ops().fill(x, 0);
+        return x;
+    };
+    const int zero = options_.zero;
+    if (frozen) b.frozen = device_->memory().tensor(options_.frozen, {zero == 3 ? own_frozen(unit).count : frozen}, Use::weights);
+    if (!trainable) return;
+    const std::int64_t mine = own(unit).count;
+    const bool rounds = options_.real != DType::float32;
+    // In float32 the weights are masters, unless most of them are other ranks'.
+    b.weight = zeros(options_.real, zero == 3 ? mine : trainable, rounds || zero == 1 || zero == 2 ? Use::weights : Use::masters);
+    if (rounds) b.master = zeros(DType::float32, mine, Use::masters);
+    if (!options_.training) return;
+    b.moment1 = zeros(DType::float32, mine, Use::moments);
+    b.moment2 = zeros(DType::float32, mine, Use::moments);
+    b.gradient = zeros(DType::float32, zero >= 2 ? mine : trainable, Use::gradients);
+}
+
+dist::Shard Weights::share_of(std::int64_t count) const { return options_.data ? dist::shard_of(count, options_.data->rank(), options_.data->size()) : dist::Shard{0, count}; }
+dist::Shard Weights::own(std::int64_t unit) const { return options_.zero >= 1 ? share_of(layout(unit).trainable_count) : dist::Shard{0, layout(unit).trainable_count}; }
+dist::Shard Weights::own_frozen(std::int64_t unit) const { return options_.zero == 3 ? share_of(layout(unit).frozen_count) : dist::Shard{0, layout(unit).frozen_count}; }
+/// The embedding is the first stage's; the last one's copy of it is nobody's to answer for.
+dist::Shard Weights::sole(std::int64_t unit) const { return unit == 0 && !stage_.has_embedding ? dist::Shard{} : share_of(layout(unit).trainable_count); }
+
+std::vector<OwnedPart> Weights::parts_of(dist::Shard (Weights::*of)(std::int64_t) const) const {
+    std::vector<OwnedPart> parts;
+    for (const Parameter& p : list_.parameters) {
+        if (!p.trainable) continue;
+        const dist::Shard mine = common(in_unit(p), (this->*of)(p.unit));
+        if (mine.count) parts.push_back({&p, {mine.begin - p.offset, mine.count}, mine.begin - own(p.unit).begin});
+    }
+    return parts;
+}
+
+Tensor Weights::own_master(std::int64_t unit) const {
+    const UnitBuffers& b = buffers(unit);
+    if (options_.real != DType::float32) return b.master;
+    return options_.zero == 3 ? Tensor(b.weight) : part(b.weight, own(unit));
+}
+Tensor Weights::own_moment(std::int64_t unit, int which) const { return which == 1 ? buffers(unit).moment1 : buffers(unit).moment2; }
+Tensor Weights::own_gradient(std::int64_t unit) const { return options_.zero >= 2 ? Tensor(buffers(unit).gradient) : part(buffers(unit).gradient, own(unit)); }
+Tensor Weights::own_weight(std::int64_t unit) const {
+    if (options_.real == DType::float32) return {};
+    return options_.zero == 3 ? Tensor(buffers(unit).weight) : part(buffers(unit).weight, own(unit));
+}
 
 Tensor Weights::weight(const Parameter& p) const {
-    if (!p.trainable) return part(frozen_[static_cast<std::size_t>(p.unit)], p);
-    return part(options_.real == DType::float32 ? buffers(p.unit).master : buffers(p.unit).rounded, p);
+    const UnitBuffers& b = buffers(p.unit);
+    if (options_.zero < 3) return part(p.trainable ? b.weight : b.frozen, p);
+    const ArenaTensor& whole = p.trainable ? b.open_weight : b.open_frozen;
+    ensure(static_cast<bool>(whole), "at ZeRO 3 weights are read while their unit is open");
+    return part(whole, p);
 }
-Tensor Weights::gradient(const Parameter& p) const { return p.trainable ? part(buffers(p.unit).gradient, p) : Tensor{}; }
-Tensor Weights::master(const Parameter& p) const { return p.trainable ? part(buffers(p.unit).master, p) : Tensor{}; }
-Tensor Weights::moment(const Parameter& p, int which) const { return part(which == 1 ? buffers(p.unit).moment1 : buffers(p.unit).moment2, p); }
+
+Tensor Weights::gradient(const Parameter& p) const {
+    if (!p.trainable) return {};
+    return part(options_.zero >= 2 ? buffers(p.unit).open_gradient : buffers(p.unit).gradient, p);
+}
 
 void Weights::set(const Parameter& p, const HostTensor& value, const std::string& where) {
     require(value.shape == p.shape, "'", p.name, "' has shape ", to_text(value.shape), " in ", where, ", but the model's configuration asks for ", to_text(p.shape),
             "; take the config.json that belongs to these weights");
     require(value.dtype == DType::float32 || value.dtype == DType::float64 || value.dtype == DType::bfloat16 || value.dtype == DType::float16, "'", p.name, "' in ", where,
             " has type ", name_of(value.dtype), "; weights must be float32, float64, bfloat16 or float16 (quantised models cannot be trained)");
+    set_part(p, 0, {value.dtype, {p.shape.count()}, value.bytes});
+}
+
+dist::Shard Weights::kept(const Parameter& p) const {
+    const dist::Shard mine = options_.zero < 3 ? in_unit(p) : common(in_unit(p), p.trainable ? own(p.unit) : own_frozen(p.unit));
+    return {mine.begin - p.offset, mine.count};
+}
+
+void Weights::set_part(const Parameter& p, std::int64_t begin, const HostTensor& values) {
+    const UnitBuffers& b = buffers(p.unit);
+    const std::int64_t own_begin = own(p.unit).begin;
+    if (!p.trainable) return write(b.frozen, own_frozen(p.unit).begin, p, begin, values);
+    write(b.weight, options_.zero == 3 ? own_begin : 0, p, begin, values);
+    if (b.master) write(b.master, own_begin, p, begin, values);
+}
+
+/// Puts those of `values`, elements [begin, ...) of p, in their places that belong into `flat`, elements [flat_begin, ...) of p's unit.
+void Weights::write(Tensor flat, std::int64_t flat_begin, const Parameter& p, std::int64_t begin, const HostTensor& values) {
     if (device_->kind() == DeviceKind::plan) return;
-    const Tensor target = (p.trainable ? master(p) : weight(p)).reshaped({p.shape.count()});
-    const std::int64_t n = p.shape.count();
-    ArenaTensor staging = device_->pinned().tensor(target.dtype, {std::min(n, kStagingElements)}, Use::workspace);
-    for (std::int64_t begin = 0; begin < n; begin += kStagingElements) {
-        const std::int64_t count = std::min(kStagingElements, n - begin);
-        convert(staging->bytes, target.dtype, value.bytes + begin * size_of(value.dtype), value.dtype, count);
-        device_->copy_to_device(target.slice(begin, count), staging->slice(0, count), Device::compute_stream());
+    const dist::Shard wanted = common({flat_begin, flat.count()}, {p.offset + begin, values.count()});
+    if (!wanted.count) return;
+    const ArenaTensor staging = device_->pinned().tensor(flat.dtype, {std::min(wanted.count, kStagingElements)}, Use::workspace);
+    for (std::int64_t at = wanted.begin; at < wanted.begin + wanted.count; at += kStagingElements) {
+        const std::int64_t count = std::min(kStagingElements, wanted.begin + wanted.count - at);
+        convert(staging->bytes, flat.dtype, values.bytes + (at - p.offset - begin) * size_of(values.dtype), values.dtype, count);
+        device_->copy_to_device(flat.slice(at - flat_begin, count), staging->slice(0, count), Device::compute_stream());
         device_->synchronize(Device::compute_stream());
     }
-    if (p.trainable && options_.real != DType::float32) device_->ops().copy(weight(p), master(p));
 }
 
 std::vector<float> Weights::get(const Parameter& p) const {
-    const Tensor source = (p.trainable ? master(p) : weight(p)).reshaped({p.shape.count()});
+    const UnitBuffers& b = buffers(p.unit);
+    ensure(options_.zero == 0 || (options_.zero < 3 && !(p.trainable && b.master)), "a parameter's values are read where they are all kept");
+    const Tensor source = part(!p.trainable ? b.frozen : b.master ? b.master : b.weight, p).reshaped({p.shape.count()});
     std::vector<float> out(static_cast<std::size_t>(source.count()));
-    ArenaTensor staging = device_->pinned().tensor(source.dtype, {std::min(source.count(), kStagingElements)}, Use::workspace);
+    const ArenaTensor staging = device_->pinned().tensor(source.dtype, {std::min(source.count(), kStagingElements)}, Use::workspace);
     for (std::int64_t begin = 0; begin < source.count(); begin += kStagingElements) {
         const std::int64_t count = std::min(kStagingElements, source.count() - begin);
         device_->copy_to_host(staging->slice(0, count), source.slice(begin, count), Device::compute_stream());
@@ -97,12 +169,6 @@ std::vector<float> Weights::get(const Parameter& p) const {
         convert(reinterpret_cast<std::byte*>(out.data() + begin), DType::float32, staging->bytes, source.dtype, count);
     }
     return out;
-}
-
-void Weights::refresh_rounded() {
-    if (options_.real == DType::float32) return;
-    for (const auto& t : trainable_)
-        if (t.master) device_->ops().copy(t.rounded, t.master);
 }
 
 }  // namespace longlora

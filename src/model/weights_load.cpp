@@ -8,14 +8,19 @@
 namespace longlora {
 namespace {
 
+constexpr std::int64_t kPieceElements = 1 << 20;
+
+/// Makes only what this rank keeps, a piece at a time.
 template <class Value>
 void set_each(Weights& weights, const Parameter& p, Value&& value) {
-    std::vector<float> values;
-    if (weights.device().kind() != DeviceKind::plan) {
-        values.resize(static_cast<std::size_t>(p.shape.count()));
-        for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(value(i));
+    if (weights.device().kind() == DeviceKind::plan) return;
+    const dist::Shard kept = weights.kept(p);
+    std::vector<float> values(static_cast<std::size_t>(std::min(kept.count, kPieceElements)));
+    for (std::int64_t at = 0; at < kept.count; at += kPieceElements) {
+        const std::int64_t begin = kept.begin + at, count = std::min(kPieceElements, kept.count - at);
+        for (std::int64_t i = 0; i < count; ++i) values[static_cast<std::size_t>(i)] = static_cast<float>(value(static_cast<std::uint64_t>(begin + i)));
+        weights.set_part(p, begin, {DType::float32, {count}, reinterpret_cast<const std::byte*>(values.data())});
     }
-    weights.set(p, {DType::float32, p.shape, reinterpret_cast<const std::byte*>(values.data())}, "the initialisation");
 }
 
 bool is_lora_a(const Parameter& p) { return p.name.ends_with("lora_A.weight"); }
@@ -42,7 +47,7 @@ void initialise_lora(Weights& weights, std::uint64_t seed) {
         if (p.group != ParameterGroup::lora) continue;
         const double bound = is_lora_a(p) ? 1 / std::sqrt(static_cast<double>(p.shape.last())) : 0;
         const std::uint64_t stream = stream_of(p.name);
-        set_each(weights, p, [&](std::size_t i) { return bound * (2 * random_uniform(seed, stream, i) - 1); });
+        set_each(weights, p, [&](std::uint64_t i) { return bound * (2 * random_uniform(seed, stream, i) - 1); });
     }
 }
 
@@ -51,24 +56,24 @@ void initialise_model(Weights& weights, std::uint64_t seed) {
     for (const auto& p : weights.list().parameters) {
         if (p.group == ParameterGroup::lora) continue;
         const std::uint64_t stream = stream_of(p.name);
-        if (p.group == ParameterGroup::norm) set_each(weights, p, [](std::size_t) { return 1.0; });
-        else set_each(weights, p, [&](std::size_t i) { return sigma * random_normal(seed, stream, i); });
+        if (p.group == ParameterGroup::norm) set_each(weights, p, [](std::uint64_t) { return 1.0; });
+        else set_each(weights, p, [&](std::uint64_t i) { return sigma * random_normal(seed, stream, i); });
     }
     initialise_lora(weights, seed);
 }
 
 void load_model(Weights& weights, const SafetensorsFolder& files, std::uint64_t seed) {
     std::set<std::string> known;
-    for (const auto& p : weights.list().parameters) {
+    for (const auto& p : list_parameters(weights.config(), weights.trainables()).parameters) {
         if (p.group == ParameterGroup::lora) continue;
-        const auto found = files.find(p.name);
-        require(found.has_value(), "the model in ", files.path(), " lacks the tensor '", p.name, "'; its files and config.json do not belong together or are not complete");
-        weights.set(p, *found, files.file_of(p.name));
+        require(files.has(p.name), "the model in ", files.path(), " lacks the tensor '", p.name, "'; its files and config.json do not belong together or are not complete");
         known.insert(p.name);
     }
     for (const auto& name : files.names())
         require(known.count(name) || is_known_extra(name, weights.config()), "the model in ", files.path(), " has a tensor '", name,
                 "' that a Llama model of its config.json does not have; take a model without biases, adapters or quantisation");
+    for (const auto& p : weights.list().parameters)
+        if (p.group != ParameterGroup::lora) weights.set(p, files.get(p.name), files.file_of(p.name));
     initialise_lora(weights, seed);
 }
 

@@ -24,7 +24,7 @@ std::vector<Tensor> checkpoint_sources(const Weights& weights) {
     std::vector<Tensor> sources;
     for (int which = 0; which <= 2; ++which)
         for (const Parameter& p : weights.list().parameters)
-            if (p.trainable) sources.push_back((which == 0 ? weights.master(p) : weights.moment(p, which)).reshaped({p.shape.count()}));
+            if (p.trainable) sources.push_back((which == 0 ? weights.own_master(p.unit) : weights.own_moment(p.unit, which)).slice(p.offset, p.shape.count()));
     return sources;
 }
 

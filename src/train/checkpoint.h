@@ -88,8 +88,8 @@ private:
 
 /// The attributes that the saver was given, "step" included. Checks the format, reads no tensors.
 Json read_checkpoint_attributes(const std::string& path);
-/// Fills masters (and moments, when training) bit for bit and refreshes the rounded copies; every block read is verified. A checkpoint of other
-/// parameters or shapes is an Error that names the first. Returns the attributes. Not collective: wrap it in agree().
+/// Fills what this rank keeps of masters (and moments, when training), bit for bit, and of the weights computed with; every block read is verified.
+/// A checkpoint of other parameters or shapes is an Error that names the first. Returns the attributes. Not collective: wrap it in agree().
 Json load_checkpoint(Weights& weights, const std::string& path);
 
 }  // namespace longlora

@@ -27,14 +27,34 @@ void check_tensors(const NamedTensorReader& reader, const std::vector<NamedTenso
         require(names.count(entry.name) != 0, reader.path(), " also has ", entry.name, ", which is not trained here; use the options of the run that saved it");
 }
 
-void load_tensor(Device& device, Tensor target, const NamedTensorReader& reader, const std::string& name, const ArenaTensor& staging) {
-    const std::int64_t n = target.count();
-    for (std::int64_t begin = 0; begin < n; begin += staging->count()) {
-        const std::int64_t count = std::min(staging->count(), n - begin);
-        reader.read(name, begin, count, staging->bytes);
-        device.copy_to_device(target.slice(begin, count), staging->slice(0, count), Device::compute_stream());
-        device.synchronize(Device::compute_stream());
+/// Elements [begin, begin + count) of a tensor, a piece after the other in host memory.
+template <class Each>
+void for_pieces(const NamedTensorReader& reader, const std::string& name, dist::Shard part, const ArenaTensor& staging, Each&& each) {
+    for (std::int64_t at = 0; at < part.count; at += staging->count()) {
+        const std::int64_t count = std::min(staging->count(), part.count - at);
+        reader.read(name, part.begin + at, count, staging->bytes);
+        each(part.begin + at, staging->slice(0, count));
     }
+}
+
+/// Masters, and what is computed with; of them only what this rank keeps.
+void load_masters(Weights& weights, const NamedTensorReader& reader, const ArenaTensor& staging) {
+    for (const Parameter& p : weights.list().parameters)
+        if (p.trainable)
+            for_pieces(reader, "master/" + p.name, weights.kept(p), staging,
+                       [&](std::int64_t begin, Tensor piece) { weights.set_part(p, begin, {DType::float32, piece.shape, piece.bytes}); });
+}
+
+void load_moments(Weights& weights, const NamedTensorReader& reader, const ArenaTensor& staging) {
+    Device& device = weights.device();
+    for (const OwnedPart& part : weights.owned_parts())
+        for (const int which : {1, 2}) {
+            const Tensor own = weights.own_moment(part.parameter->unit, which);
+            for_pieces(reader, text("moment", which, "/", part.parameter->name), part.in_parameter, staging, [&](std::int64_t begin, Tensor piece) {
+                device.copy_to_device(own.slice(part.in_own + begin - part.in_parameter.begin, piece.count()), piece, Device::compute_stream());
+                device.synchronize(Device::compute_stream());
+            });
+        }
 }
 
 }  // namespace
@@ -45,19 +65,13 @@ Json read_checkpoint_attributes(const std::string& path) {
 
 Json load_checkpoint(Weights& weights, const std::string& path) {
     const NamedTensorReader reader(path, kCheckpointFormat, kCheckpointVersion);
-    check_tensors(reader, checkpoint_tensors(weights.list()));
+    check_tensors(reader, checkpoint_tensors(list_parameters(weights.config(), weights.trainables())));
     std::int64_t largest = 1;
     for (const Parameter& p : weights.list().parameters)
-        if (p.trainable) largest = std::max(largest, p.shape.count());
+        if (p.trainable) largest = std::max(largest, weights.kept(p).count);
     const ArenaTensor staging = weights.device().pinned().tensor(DType::float32, {std::min(largest, kPieceElements)}, Use::workspace);
-    for (const Parameter& p : weights.list().parameters) {
-        if (!p.trainable) continue;
-        load_tensor(weights.device(), weights.master(p), reader, "master/" + p.name, staging);
-        if (!weights.options().training) continue;
-        load_tensor(weights.device(), weights.moment(p, 1), reader, "moment1/" + p.name, staging);
-        load_tensor(weights.device(), weights.moment(p, 2), reader, "moment2/" + p.name, staging);
-    }
-    weights.refresh_rounded();
+    load_masters(weights, reader, staging);
+    if (weights.options().training) load_moments(weights, reader, staging);
     return parse_json(reader.attributes(), text(path, ", attributes"));
 }
 

@@ -13,11 +13,11 @@ AdamwOptions rates_of(const OptimizerOptions& o, ParameterGroup group, double lr
 
 void optimizer_step(Weights& weights, const OptimizerOptions& options, double lr_factor, std::int64_t step, Tensor scale) {
     Ops ops = weights.device().ops();
-    for (const auto& p : weights.list().parameters) {
-        if (!p.trainable) continue;
-        const auto& b = weights.buffers(p.unit);
-        const auto part = [&](const ArenaTensor& flat) { return flat ? flat->slice(p.offset, p.shape.count()) : Tensor{}; };
-        ops.adamw(part(b.master), part(b.moment1), part(b.moment2), part(b.rounded), part(b.gradient), scale, rates_of(options, p.group, lr_factor, step));
+    for (const OwnedPart& part : weights.owned_parts()) {
+        const std::int64_t unit = part.parameter->unit;
+        const auto of = [&](Tensor own) { return own ? own.slice(part.in_own, part.in_parameter.count) : Tensor{}; };
+        ops.adamw(of(weights.own_master(unit)), of(weights.own_moment(unit, 1)), of(weights.own_moment(unit, 2)), of(weights.own_weight(unit)), of(weights.own_gradient(unit)),
+                  scale, rates_of(options, part.parameter->group, lr_factor, step));
     }
 }
 

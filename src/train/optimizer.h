@@ -1,4 +1,5 @@
-// One AdamW update of every trainable, with a learning rate per parameter group. The formula is Ops::adamw; schedules are schedule.h.
+// One AdamW update of the trainables that this rank owns, with a learning rate per parameter group. The formula is Ops::adamw; schedules are schedule.h,
+// and the others learn of it by Zero::share_update.
 #pragma once
 
 #include "model/weights.h"
@@ -13,7 +14,7 @@ struct OptimizerOptions {
 };
 
 /// lr_factor: what the schedule makes of every learning rate at this step. scale: float32 scalar on the device (Ops::clip_scale); NaN changes nothing.
-/// step counts from 1. Also refreshes the rounded copies.
+/// step counts from 1. Also rounds the owned part of the weights.
 void optimizer_step(Weights& weights, const OptimizerOptions& options, double lr_factor, std::int64_t step, Tensor scale);
 
 }  // namespace longlora

@@ -65,7 +65,10 @@ inline float value_of(const std::string& name, int which, std::int64_t element, 
     return std::bit_cast<float>(static_cast<std::uint32_t>(random_bits(generation * 3 + static_cast<std::uint64_t>(which), stream_of(name), static_cast<std::uint64_t>(element))));
 }
 
-inline Tensor tensor_of(const Weights& weights, const Parameter& p, int which) { return which == 0 ? weights.master(p) : weights.moment(p, which); }
+/// Where all of it is kept.
+inline Tensor tensor_of(const Weights& weights, const Parameter& p, int which) {
+    return (which == 0 ? weights.own_master(p.unit) : weights.own_moment(p.unit, which)).slice(p.offset, p.shape.count());
+}
 
 /// The device is a CPU here, so its memory is filled in place.
 inline void fill(Weights& weights, std::uint64_t generation) {
