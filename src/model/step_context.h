@@ -27,8 +27,8 @@ struct StepContext {
 
     std::int64_t local_length() const { return local.count; }
     std::int64_t num_tokens() const { return num_sequences * local.count; }
-    const Windows& windows(std::int64_t sequence, std::int64_t layer) const {
-        const auto& variants = windows_table[windows_table.size() == 1 ? 0 : static_cast<std::size_t>(sequence)];
+    const Windows& windows(std::int64_t of_sequence, std::int64_t layer) const {
+        const auto& variants = windows_table[windows_table.size() == 1 ? 0 : static_cast<std::size_t>(of_sequence)];
         return *variants[static_cast<std::size_t>(window_variant(pattern, layer))];
     }
     Ops ops() const { return device.ops(); }
