@@ -34,6 +34,8 @@ inline MeshShape mesh_shape_of(int ranks, std::int64_t pipeline, std::int64_t se
 /// Part of a flat or leading dimension.
 struct Shard {
     std::int64_t begin = 0, count = 0;
+    constexpr std::int64_t end() const { return begin + count; }
+    bool operator==(const Shard&) const = default;
 };
 
 /// Equal chunks of ceil(total / parts), the last ones shorter or empty.

@@ -1,18 +1,12 @@
-// Shapes: T tokens of the micro-batch (sequence after sequence), D hidden, H heads, K key/value heads, E head_dim.
+// Shapes: T tokens of the micro-batch on this rank (sequence after sequence), D hidden, H heads, K key/value heads, E head_dim.
 #include "model/attention_block.h"
-
-#include <cmath>
 
 namespace longlora {
 namespace {
 
-AttentionPlace place_of(const StepContext& context) {
-    return {context.config.head_dim, 0, 0, static_cast<float>(1 / std::sqrt(static_cast<double>(context.config.head_dim)))};
-}
-
-/// Each sequence has positions 0 .. N-1.
+/// The tables have a row for each of this rank's tokens of a sequence.
 void rotate(const StepContext& context, Tensor x, bool inverse) {
-    const std::int64_t n = context.context_length;
+    const std::int64_t n = context.local_length();
     for (std::int64_t s = 0; s < context.num_sequences; ++s) context.ops().rotary(x.rows(s * n, n), context.cos, context.sin, context.config.head_dim, 0, inverse);
 }
 
@@ -32,12 +26,13 @@ void make_qkv(const StepContext& context, const AttentionWeights& weights, Tenso
 }
 
 void attend(const StepContext& context, std::int64_t layer, AttentionSaved& saved) {
-    const std::int64_t n = context.context_length, heads = context.config.num_heads;
+    const std::int64_t n = context.local_length(), heads = context.config.num_heads;
     saved.out = context.activation(saved.q->shape);
     saved.lse = context.statistics({heads, context.num_tokens()}, Use::activations);
+    saved.halos.resize(static_cast<std::size_t>(context.num_sequences));
     for (std::int64_t s = 0; s < context.num_sequences; ++s)
-        context.ops().attention_forward(saved.out->rows(s * n, n), saved.lse->columns(s * n, n), saved.q->rows(s * n, n), saved.k->rows(s * n, n), saved.v->rows(s * n, n),
-                                        context.windows(s, layer), place_of(context), false);
+        sequence_attention_forward(context, s, layer, saved.out->rows(s * n, n), saved.lse->columns(s * n, n), saved.q->rows(s * n, n), saved.k->rows(s * n, n), saved.v->rows(s * n, n),
+                                   saved.halos[static_cast<std::size_t>(s)]);
 }
 
 void make_mid(const StepContext& context, const AttentionWeights& weights, Tensor h, AttentionSaved& saved) {
@@ -72,7 +67,7 @@ void attention_restore(const StepContext& context, const AttentionWeights& weigh
 
 void attention_backward(const StepContext& context, const AttentionWeights& weights, std::int64_t layer, Tensor d_h, Tensor h, AttentionSaved& saved) {
     const auto& c = context.config;
-    const std::int64_t n = context.context_length, tokens = context.num_tokens();
+    const std::int64_t n = context.local_length(), tokens = context.num_tokens();
     Ops ops = context.ops();
     saved.mid.release();
     ArenaTensor d_out = context.workspace(saved.out->shape);
@@ -82,8 +77,8 @@ void attention_backward(const StepContext& context, const AttentionWeights& weig
     for (Tensor d : {*d_q, *d_k, *d_v}) ops.fill(d, 0);
     for (std::int64_t s = 0; s < context.num_sequences; ++s) {
         const auto rows = [&](const ArenaTensor& x) { return x->rows(s * n, n); };
-        ops.attention_backward(rows(d_q), rows(d_k), rows(d_v), rows(d_out), rows(saved.out), saved.lse->columns(s * n, n), rows(saved.q), rows(saved.k), rows(saved.v),
-                               context.windows(s, layer), place_of(context));
+        sequence_attention_backward(context, s, layer, rows(d_q), rows(d_k), rows(d_v), rows(d_out), rows(saved.out), saved.lse->columns(s * n, n), rows(saved.q), rows(saved.k),
+                                    rows(saved.v), saved.halos[static_cast<std::size_t>(s)]);
     }
     d_out.release();
     saved = {};

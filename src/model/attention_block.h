@@ -1,8 +1,9 @@
 // The attention half of a layer: mid = h + Wo attention(rotary(Wq x), rotary(Wk x), Wv x), x = rmsnorm(h). Forward, restoring, backward.
-// Which keys are seen is the windows' business (attention_pattern.h).
+// Which keys are seen is the windows' business (attention_pattern.h), whose they are is sequence_attention.h's.
 #pragma once
 
 #include "model/linear.h"
+#include "model/sequence_attention.h"
 
 namespace longlora {
 
@@ -25,6 +26,7 @@ struct AttentionSaved {
     ArenaTensor q, k, v;    ///< (T, H*E), (T, K*E), rotated
     ArenaTensor out, lse;   ///< (T, H*E), (H, T) float32
     ArenaTensor mid;        ///< (T, D)
+    std::vector<Halo> halos;   ///< by sequence; whatever else is kept, a halo that stays does
 };
 
 /// Returns mid in saved.mid whatever `keep` says (the MLP reads it; the caller drops it), the others as kept.

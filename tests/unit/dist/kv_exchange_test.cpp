@@ -1,0 +1,197 @@
+// The exchange lists against a double loop over queries, keys and heads: any pattern, any lengths, heads that serve both kinds; S2's counts in closed form.
+#include "dist/kv_exchange.h"
+
+#include <boost/test/unit_test.hpp>
+#include <set>
+#include <tuple>
+
+#include "core/random.h"
+
+using namespace longlora;
+using namespace longlora::dist;
+
+namespace {
+
+/// Windows on the host alone, and what they point to.
+struct Keys {
+    std::vector<std::int32_t> first[2];
+    std::int64_t num_plain_heads = 0;
+    Windows windows() const {
+        Windows w;
+        for (int kind = 0; kind < 2; ++kind) w.host[kind] = first[kind];
+        w.num_plain_heads = num_plain_heads;
+        return w;
+    }
+};
+
+template <class FirstKey> Keys make_keys(std::int64_t tokens, std::int64_t num_plain_heads, FirstKey&& first_key) {
+    Keys keys;
+    keys.num_plain_heads = num_plain_heads;
+    for (int kind = 0; kind < 2; ++kind)
+        for (std::int64_t t = 0; t < tokens; ++t) keys.first[kind].push_back(static_cast<std::int32_t>(first_key(kind, t)));
+    return keys;
+}
+
+Keys shifted(std::int64_t tokens, std::int64_t group, std::int64_t num_plain_heads) {
+    return make_keys(tokens, num_plain_heads, [&](int kind, std::int64_t t) {
+        const std::int64_t half = group / 2;
+        return kind == 0 ? t / group * group : t < half ? 0 : (t - half) / group * group + half;
+    });
+}
+Keys dense(std::int64_t tokens, std::int64_t num_heads) {
+    return make_keys(tokens, num_heads, [](int, std::int64_t) { return 0; });
+}
+Keys sliding(std::int64_t tokens, std::int64_t window, std::int64_t num_heads) {
+    return make_keys(tokens, num_heads, [&](int, std::int64_t t) { return std::max<std::int64_t>(0, t - window + 1); });
+}
+/// No query sees beyond its document's first token; documents begin at random.
+void add_documents(Keys& keys, std::uint64_t seed) {
+    const auto tokens = static_cast<std::int64_t>(keys.first[0].size());
+    std::int32_t begin = 0;
+    for (std::int64_t t = 0; t < tokens; ++t) {
+        if (random_below(7, seed, 3, static_cast<std::uint64_t>(t)) == 0) begin = static_cast<std::int32_t>(t);
+        for (auto& first : keys.first) first[static_cast<std::size_t>(t)] = std::max(first[static_cast<std::size_t>(t)], begin);
+    }
+}
+/// Never falling, never beyond its own token; anything else may happen.
+Keys random_walk(std::int64_t tokens, std::int64_t num_plain_heads, std::uint64_t seed) {
+    std::int64_t at[2] = {0, 0};
+    return make_keys(tokens, num_plain_heads, [&](int kind, std::int64_t t) {
+        const auto index = static_cast<std::uint64_t>(2 * t + kind);
+        if (random_below(3, seed, 1, index) == 0) at[kind] += static_cast<std::int64_t>(random_below(9, seed, 2, index));
+        return at[kind] = std::min(at[kind], t);
+    });
+}
+
+/// (to, owner, K/V head, token)
+using Need = std::tuple<int, int, std::int64_t, std::int64_t>;
+
+int owner_of(std::int64_t token, std::int64_t tokens, int ranks) {
+    for (int r = 0; r < ranks; ++r)
+        if (token >= tokens * r / ranks && token < tokens * (r + 1) / ranks) return r;
+    return -1;
+}
+
+std::set<Need> needs(const Keys& keys, int ranks, std::int64_t heads, std::int64_t kv_heads) {
+    const auto tokens = static_cast<std::int64_t>(keys.first[0].size());
+    std::set<Need> out;
+    for (std::int64_t head = 0; head < heads; ++head)
+        for (std::int64_t t = 0; t < tokens; ++t)
+            for (std::int64_t key = keys.first[head < keys.num_plain_heads ? 0 : 1][static_cast<std::size_t>(t)]; key <= t; ++key) {
+                const int to = owner_of(t, tokens, ranks), from = owner_of(key, tokens, ranks);
+                if (to != from) out.insert({to, from, head / (heads / kv_heads), key});
+            }
+    return out;
+}
+
+void compare(const Keys& keys, int ranks, std::int64_t heads, std::int64_t kv_heads, const std::string& what) {
+    std::set<Need> sent;
+    const auto rounds = kv_transfers(keys.windows(), ranks, heads, kv_heads);
+    BOOST_CHECK_LT(rounds.size(), static_cast<std::size_t>(ranks));
+    BOOST_CHECK(rounds.empty() || !rounds.back().empty());
+    for (std::size_t j = 0; j < rounds.size(); ++j) {
+        const KvTransfer* before = nullptr;
+        for (const KvTransfer& transfer : rounds[j]) {
+            BOOST_CHECK_EQUAL(transfer.to - transfer.from, static_cast<int>(j) + 1);
+            BOOST_CHECK(transfer.tokens.count > 0 && transfer.heads.count > 0);
+            if (before) BOOST_CHECK(std::tie(before->to, before->tokens.begin) < std::tie(transfer.to, transfer.tokens.begin));   // equal ones would be one transfer
+            before = &transfer;
+            for (std::int64_t head = transfer.heads.begin; head < transfer.heads.end(); ++head)
+                for (std::int64_t token = transfer.tokens.begin; token < transfer.tokens.end(); ++token)
+                    BOOST_CHECK_MESSAGE(sent.insert({transfer.to, transfer.from, head, token}).second, what << ": token " << token << " of head " << head << " is sent twice");
+        }
+    }
+    BOOST_CHECK_MESSAGE(sent == needs(keys, ranks, heads, kv_heads), what << ": other keys are sent than are needed");
+}
+
+constexpr std::int64_t kHeads[][2] = {{9, 3}, {4, 4}, {3, 1}, {8, 2}, {1, 1}, {6, 2}};
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(kv_exchange)
+
+BOOST_AUTO_TEST_CASE(what_is_sent_is_what_is_needed) {
+    for (const auto& [heads, kv_heads] : kHeads)
+        for (const int ranks : {1, 2, 3, 5, 8})
+            for (const std::int64_t tokens : {8, 24, 29, 61}) {
+                const std::string at = text(" N ", tokens, " S ", ranks, " H ", heads, "/", kv_heads);
+                for (const std::int64_t group : {1, 2, 3, 6, 7, 8, 16, 31, 70}) {   // shards shorter than half a group are among them
+                    compare(shifted(tokens, group, heads / 2), ranks, heads, kv_heads, text("shifted G ", group, at));
+                    compare(sliding(tokens, group, heads), ranks, heads, kv_heads, text("sliding G ", group, at));
+                    Keys documents = shifted(tokens, group, heads / 2);
+                    add_documents(documents, static_cast<std::uint64_t>(group));
+                    compare(documents, ranks, heads, kv_heads, text("documents G ", group, at));
+                }
+                compare(dense(tokens, heads), ranks, heads, kv_heads, "dense" + at);
+                for (std::uint64_t seed = 0; seed < 6; ++seed)
+                    compare(random_walk(tokens, static_cast<std::int64_t>(random_below(static_cast<std::uint64_t>(heads) + 1, seed, 4, 0)), seed), ranks, heads, kv_heads, text("walk ", seed, at));
+            }
+}
+
+BOOST_AUTO_TEST_CASE(more_ranks_than_tokens) {
+    for (const std::int64_t tokens : {1, 2, 3}) {
+        compare(dense(tokens, 2), 5, 2, 1, text("dense, 5 ranks, N ", tokens));
+        compare(shifted(tokens, 2, 1), 5, 2, 2, text("shifted, 5 ranks, N ", tokens));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(aligned_shards_of_s2_send_half_a_group_to_one_neighbour) {
+    for (const std::int64_t group : {2, 3, 8, 9})
+        for (const std::int64_t groups_per_rank : {1, 2, 5})
+            for (const int ranks : {2, 3, 4, 8})
+                for (const auto& [heads, kv_heads, shifted_kv_begin] : {std::tuple<std::int64_t, std::int64_t, std::int64_t>{9, 3, 1}, {4, 4, 2}, {8, 2, 1}, {3, 1, 0}}) {
+                    const std::int64_t n = group * groups_per_rank, halo = group - group / 2;
+                    const auto rounds = kv_transfers(shifted(n * ranks, group, heads / 2).windows(), ranks, heads, kv_heads);
+                    BOOST_REQUIRE_EQUAL(rounds.size(), 1u);
+                    BOOST_REQUIRE_EQUAL(rounds[0].size(), static_cast<std::size_t>(ranks - 1));
+                    for (int to = 1; to < ranks; ++to) {
+                        const KvTransfer expected{to - 1, to, {n * to - halo, halo}, {shifted_kv_begin, kv_heads - shifted_kv_begin}};
+                        BOOST_CHECK(rounds[0][static_cast<std::size_t>(to - 1)] == expected);
+                    }
+                    BOOST_CHECK(stays_until_backward(rounds, n * ranks, ranks, kv_heads));
+                }
+}
+
+BOOST_AUTO_TEST_CASE(one_transfer_where_all_heads_need_the_same) {
+    const auto rounds = kv_transfers(dense(30, 9).windows(), 3, 9, 3);
+    BOOST_REQUIRE_EQUAL(rounds.size(), 2u);
+    BOOST_CHECK(rounds[0] == (std::vector<KvTransfer>{{0, 1, {0, 10}, {0, 3}}, {1, 2, {10, 10}, {0, 3}}}));
+    BOOST_CHECK(rounds[1] == (std::vector<KvTransfer>{{0, 2, {0, 10}, {0, 3}}}));
+    // Different first keys far to the left: the rank between is needed whole by all heads alike.
+    const auto far = kv_transfers(make_keys(30, 1, [](int kind, std::int64_t t) { return std::min<std::int64_t>(t, kind ? 4 : 7); }).windows(), 3, 2, 2);
+    BOOST_CHECK(far[0] == (std::vector<KvTransfer>{{0, 1, {4, 6}, {1, 1}}, {0, 1, {7, 3}, {0, 1}}, {1, 2, {10, 10}, {0, 2}}}));
+    BOOST_CHECK(far[1] == (std::vector<KvTransfer>{{0, 2, {4, 6}, {1, 1}}, {0, 2, {7, 3}, {0, 1}}}));
+}
+
+BOOST_AUTO_TEST_CASE(plain_groups_within_shards_need_nothing) {
+    BOOST_CHECK(kv_transfers(shifted(48, 4, 2).windows(), 3, 2, 2).empty());   // all heads are plain
+    BOOST_CHECK(kv_transfers(dense(48, 2).windows(), 1, 2, 2).empty());
+}
+
+BOOST_AUTO_TEST_CASE(what_stays) {
+    const auto stays = [](const Keys& keys, int ranks, std::int64_t heads) {
+        const auto tokens = static_cast<std::int64_t>(keys.first[0].size());
+        return stays_until_backward(kv_transfers(keys.windows(), ranks, heads, heads), tokens, ranks, heads);
+    };
+    BOOST_CHECK(stays(dense(20, 2), 2, 2));    // as much as its own
+    BOOST_CHECK(!stays(dense(21, 2), 3, 2));
+    BOOST_CHECK(!stays(dense(30, 2), 3, 2));
+    BOOST_CHECK(stays(sliding(40, 11, 2), 4, 2));
+    BOOST_CHECK(!stays(sliding(40, 12, 2), 4, 2));
+}
+
+BOOST_AUTO_TEST_CASE(classes_of_heads) {
+    const auto classes = [](std::int64_t plain, std::int64_t heads, std::int64_t kv_heads) {
+        std::string out;
+        for (const KvHeadClass& one : kv_head_classes(shifted(4, 2, plain).windows(), heads, kv_heads))
+            out += text(one.plain ? "p" : "", one.shifted ? "s" : "", one.heads.begin, "+", one.heads.count, " ");
+        return out;
+    };
+    BOOST_CHECK_EQUAL(classes(4, 9, 3), "p0+1 ps1+1 s2+1 ");
+    BOOST_CHECK_EQUAL(classes(9, 9, 3), "p0+3 ");
+    BOOST_CHECK_EQUAL(classes(0, 9, 3), "s0+3 ");
+    BOOST_CHECK_EQUAL(classes(4, 8, 2), "p0+1 s1+1 ");
+    BOOST_CHECK_EQUAL(classes(1, 3, 1), "ps0+1 ");
+}
+
+BOOST_AUTO_TEST_SUITE_END()
