@@ -1,0 +1,195 @@
+// Attention of a sequence that ranks share against the one operation over the whole of it, computed on every rank: all patterns, odd lengths and heads, documents,
+// both types; what travels, what is repeated bit by bit, what it takes of memory. Checks do not throw: a rank that left early would hang the others.
+#include "tests/mpi/sequence_testing.h"
+
+#include "dist/host_group.h"
+
+using namespace longlora;
+using namespace longlora::sequence_testing;
+
+namespace {
+
+struct Ranks {
+    dist::HostGroup group;
+    std::unique_ptr<Device> device = make_cpu_device({.memory_bytes = 256 << 20, .num_threads = 1});
+    std::unique_ptr<dist::Communicator> communicator = dist::make_mpi_communicator(*device, MPI_COMM_WORLD);
+    Ranks() {
+        device->set_progress([this] { communicator->progress(); });
+    }
+    dist::Shard local(std::int64_t tokens) const { return dist::tokens_of(tokens, group.rank(), group.size()); }
+};
+
+void compare(Ranks& ranks, const Case& c, std::int64_t layer = 0) {
+    Device& device = *ranks.device;
+    const dist::Shard own = ranks.local(c.tokens);
+    Problem shared(device, c, ranks.communicator.get()), whole(device, c, nullptr);
+    const Results ours = results(device, c, shared, own, layer), one = results(device, c, whole, own, layer);
+    for (std::size_t i = 0; i < one.all.size(); ++i) {
+        const auto& [name, ref] = one.all[i];
+        const double found = norm(difference(ours.all[i].second, ref)), budget = 1e-5 * norm(ref);
+        BOOST_CHECK_MESSAGE(found <= budget, c.name() << " rank " << ranks.group.rank() << " " << name << ": " << found << " beyond " << budget);
+    }
+    for (const Halo& halo : shared.halos) BOOST_CHECK(halo.empty());
+}
+
+/// bfloat16: as far from float32 as the one operation is, twice that at most. Inputs are the same numbers: float32 ones that bfloat16 holds.
+void compare_bfloat16(Ranks& ranks, Case c, std::int64_t layer = 0) {
+    Device& device = *ranks.device;
+    const dist::Shard own = ranks.local(c.tokens);
+    c.real = DType::bfloat16;
+    Problem shared(device, c, ranks.communicator.get()), whole(device, c, nullptr);
+    const Results ours = results(device, c, shared, own, layer), one = results(device, c, whole, own, layer);
+    Case wide = c;
+    wide.real = DType::float32;
+    Problem exact(device, wide, nullptr);
+    for (const auto& [to, from] : {std::pair<Tensor, Tensor>{exact.q, whole.q}, {exact.k, whole.k}, {exact.v, whole.v}, {exact.d_out, whole.d_out}}) device.ops().copy(to, from);
+    const Results ref = results(device, wide, exact, own, layer);
+    for (std::size_t i = 0; i < ref.all.size(); ++i) {
+        const auto& [name, values] = ref.all[i];
+        const double found = largest(difference(ours.all[i].second, values));
+        const double budget = 2 * largest(difference(one.all[i].second, values)) + 4 * (name == "out" ? 0x1p-8 : 0x1p-20) * largest(values);
+        BOOST_CHECK_MESSAGE(found <= budget, c.name() << " rank " << ranks.group.rank() << " " << name << ": " << found << " beyond " << budget);
+    }
+}
+
+constexpr AttentionKind kKinds[] = {AttentionKind::dense, AttentionKind::shifted, AttentionKind::plain, AttentionKind::shifted_only, AttentionKind::layers, AttentionKind::sliding};
+constexpr std::int64_t kHeads[][2] = {{9, 3}, {4, 4}, {3, 1}};
+
+/// Every pattern, also with groups of odd size, longer than a shard, and of one token.
+template <class Each> void for_patterns(Each&& each) {
+    for (const AttentionKind kind : kKinds)
+        for (const std::int64_t group : {1, 2, 7, 24, 61})
+            for (const auto& [heads, kv_heads] : kHeads) {
+                if (kind == AttentionKind::dense && group > 1) continue;
+                for (std::int64_t layer = 0; layer < (kind == AttentionKind::layers ? 2 : 1); ++layer) each(Case{{kind, group}, heads, kv_heads}, layer);
+            }
+}
+
+std::int64_t bytes_sent(const Ranks& ranks) { return ranks.communicator->traffic().bytes; }
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(sequence_attention)
+
+BOOST_AUTO_TEST_CASE(equals_the_whole_in_float32) {
+    Ranks ranks;
+    for_patterns([&](Case c, std::int64_t layer) {
+        compare(ranks, c, layer);
+        c.documents = {0, 13, 40, 41, 77};
+        c.num_sequences = 2;
+        compare(ranks, c, layer);
+    });
+    for (const std::int64_t tokens : {4, 5, 96})
+        for (const AttentionKind kind : {AttentionKind::dense, AttentionKind::shifted}) compare(ranks, {.pattern = {kind, 6}, .tokens = tokens});
+    BOOST_CHECK_EQUAL(ranks.device->memory().in_use_bytes(), 0);
+}
+
+BOOST_AUTO_TEST_CASE(equals_the_whole_in_bfloat16) {
+    Ranks ranks;
+    for_patterns([&](Case c, std::int64_t layer) {
+        c.head_dim = 16;
+        compare_bfloat16(ranks, c, layer);
+    });
+    Case documents{.pattern = {AttentionKind::shifted, 24}, .documents = {30, 52, 90}, .num_sequences = 2};
+    compare_bfloat16(ranks, documents);
+}
+
+BOOST_AUTO_TEST_CASE(s2_sends_half_a_group_of_shifted_heads_to_one_neighbour) {
+    Ranks ranks;
+    for (const std::int64_t group : {8, 9})
+        for (const std::int64_t groups_per_rank : {1, 3})
+            for (const DType real : {DType::float32, DType::bfloat16})
+                for (const auto& [heads, kv_heads, shifted_kv_heads] : {std::tuple<std::int64_t, std::int64_t, std::int64_t>{9, 3, 2}, {4, 4, 2}, {3, 1, 1}}) {
+                    const Case c{.pattern = {AttentionKind::shifted, group}, .num_heads = heads, .num_kv_heads = kv_heads, .tokens = group * groups_per_rank * ranks.group.size(), .real = real};
+                    Problem p(*ranks.device, c, ranks.communicator.get());
+                    const std::int64_t elements = 2 * (group - group / 2) * c.head_dim * shifted_kv_heads, start = bytes_sent(ranks);
+                    p.forward();
+                    const std::int64_t forward = bytes_sent(ranks);
+                    BOOST_CHECK_EQUAL(forward - start, ranks.group.rank() + 1 < ranks.group.size() ? elements * size_of(real) : 0);
+                    p.forward();   // recomputed: the halo is there
+                    BOOST_CHECK_EQUAL(bytes_sent(ranks), forward);
+                    p.backward();
+                    BOOST_CHECK_EQUAL(bytes_sent(ranks) - forward, ranks.group.rank() > 0 ? elements * 4 : 0);
+                }
+}
+
+BOOST_AUTO_TEST_CASE(dense_pieces_are_sent_again) {
+    Ranks ranks;
+    const int size = ranks.group.size(), rank = ranks.group.rank();
+    const Case c{.pattern = {AttentionKind::dense, 0}, .tokens = 24 * size};
+    Problem p(*ranks.device, c, ranks.communicator.get());
+    const std::int64_t piece = 2 * 24 * c.num_kv_heads * c.head_dim * 4, start = bytes_sent(ranks), forward = piece * (size - 1 - rank);
+    const bool stays = size <= 2;   // then a rank receives no more than it has
+    p.forward();
+    BOOST_CHECK_EQUAL(bytes_sent(ranks) - start, forward);
+    p.forward();
+    BOOST_CHECK_EQUAL(bytes_sent(ranks) - start, forward * (stays ? 1 : 2));
+    p.backward();
+    BOOST_CHECK_EQUAL(bytes_sent(ranks) - start, forward * (stays ? 1 : 3) + piece * rank);
+}
+
+BOOST_AUTO_TEST_CASE(twice_gives_the_same_bits_recomputed_or_not) {
+    Ranks ranks;
+    for (const AttentionKind kind : {AttentionKind::dense, AttentionKind::shifted, AttentionKind::sliding})
+        for (const DType real : {DType::float32, DType::bfloat16}) {
+            const Case c{.pattern = {kind, 45}, .real = real, .num_sequences = 2};
+            const auto run = [&](bool again) {
+                Problem p(*ranks.device, c, ranks.communicator.get());
+                if (again) p.forward();
+                return results(*ranks.device, c, p, ranks.local(c.tokens), 0);
+            };
+            const Results first = run(false);
+            BOOST_CHECK(first.same_bits(run(false)));
+            BOOST_CHECK(first.same_bits(run(true)));
+        }
+}
+
+BOOST_AUTO_TEST_CASE(the_plan_says_the_same_of_traffic_memory_and_work) {
+    Ranks ranks;
+    for_patterns([&](Case c, std::int64_t layer) {
+        c.real = c.pattern.group == 7 ? DType::bfloat16 : DType::float32;
+        const auto device = make_plan_device({.memory_bytes = 256 << 20}), real_device = make_cpu_device({.memory_bytes = 256 << 20, .num_threads = 1});
+        const auto plan = dist::make_plan_communicator(*device, ranks.group.rank(), ranks.group.size()), real = dist::make_mpi_communicator(*real_device, MPI_COMM_WORLD);
+        for (const auto& [on, over] : {std::pair<Device*, dist::Communicator*>{device.get(), plan.get()}, {real_device.get(), real.get()}}) {
+            Problem p(*on, c, over);
+            on->memory().reset_marks();
+            p.forward(layer), p.forward(layer), p.backward(layer);
+        }
+        BOOST_CHECK_EQUAL(plan->traffic().bytes, real->traffic().bytes);
+        BOOST_CHECK_EQUAL(plan->traffic().messages, real->traffic().messages);
+        BOOST_CHECK_EQUAL(device->memory().high_water_bytes(), real_device->memory().high_water_bytes());
+        BOOST_CHECK_EQUAL(device->recorder().flops(), real_device->recorder().flops());
+    });
+}
+
+/// On plan devices, so for any number of ranks. A piece is 256 KiB: what is rounded up does not matter.
+BOOST_AUTO_TEST_CASE(dense_memory_does_not_grow_with_ranks) {
+    const auto peaks = [](int size, AttentionKind kind) {
+        std::pair<std::int64_t, std::int64_t> most{0, 0};   // forward, backward
+        for (int rank = 0; rank < size; ++rank) {
+            const auto device = make_plan_device({.memory_bytes = std::int64_t{1} << 30});
+            const auto communicator = dist::make_plan_communicator(*device, rank, size);
+            const Case c{.pattern = {kind, 256}, .num_heads = 4, .num_kv_heads = 4, .head_dim = 32, .tokens = 256 * size};
+            Problem p(*device, c, communicator.get());
+            const auto peak = [&](auto&& call) {
+                device->memory().reset_marks();
+                const std::int64_t before = device->memory().high_water_bytes();
+                call();
+                return device->memory().high_water_bytes() - before;
+            };
+            most.first = std::max(most.first, peak([&] { p.forward(); }));
+            most.second = std::max(most.second, peak([&] { p.backward(); }));
+        }
+        return most;
+    };
+    const std::int64_t piece = 2 * 256 * 4 * 32 * 4, delta = 4 * 256 * 4;
+    for (const int size : {3, 4, 8, 16}) {
+        const auto [forward, backward] = peaks(size, AttentionKind::dense);
+        BOOST_CHECK_LE(forward, 4 * piece);            // two that arrive, two that leave
+        BOOST_CHECK_LE(backward, 8 * piece + delta);   // and as many gradients
+    }
+    BOOST_CHECK(peaks(8, AttentionKind::dense) == peaks(16, AttentionKind::dense));
+    BOOST_CHECK(peaks(4, AttentionKind::shifted) == peaks(16, AttentionKind::shifted));
+}
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,157 @@
+// One attention over the ranks that mpirun started, and the same on a single one: inputs, windows, calls, comparison. No tests here.
+#pragma once
+
+#include <boost/test/unit_test.hpp>
+#include <cmath>
+#include <cstring>
+#include <string>
+
+#include "core/random.h"
+#include "dist/kv_exchange.h"
+#include "model/sequence_attention.h"
+
+namespace longlora::sequence_testing {
+
+using Values = std::vector<float>;
+constexpr Stream kStream{0};
+
+struct Case {
+    AttentionPattern pattern;
+    std::int64_t num_heads = 9, num_kv_heads = 3, head_dim = 8, tokens = 101;
+    DType real = DType::float32;
+    std::vector<std::int64_t> documents{};   ///< where they begin; sequence s takes them s tokens later
+    std::int64_t num_sequences = 1;
+
+    std::string name() const {
+        return text(name_of(pattern.kind), " G ", pattern.group, " H ", num_heads, "/", num_kv_heads, " N ", tokens, " ", name_of(real), documents.empty() ? "" : " documents");
+    }
+};
+
+inline ModelConfig config_of(const Case& c) {
+    ModelConfig config;
+    config.num_heads = c.num_heads, config.num_kv_heads = c.num_kv_heads, config.head_dim = c.head_dim;
+    return config;
+}
+
+inline std::vector<std::vector<DeviceWindows>> windows_table(Device& device, const Case& c) {
+    std::vector<std::vector<DeviceWindows>> table;
+    for (std::int64_t s = 0; s < (c.documents.empty() ? 1 : c.num_sequences); ++s) {
+        std::vector<std::int64_t> documents = c.documents;
+        for (std::int64_t& begin : documents) begin += s;
+        auto& variants = table.emplace_back();
+        for (int variant = 0; variant < num_window_variants(c.pattern); ++variant) variants.emplace_back(device, make_windows(c.pattern, variant, c.tokens, c.num_heads, documents));
+    }
+    return table;
+}
+
+/// All that one rank has of the problem; on a plan device it only has the memory.
+class Problem {
+public:
+    Problem(Device& device, const Case& c, dist::Communicator* communicator)
+        : device_(device), case_(c), config_(config_of(c)), table_(windows_table(device, c)),
+          context_{device, config_, c.real, {}, {}, c.tokens, communicator ? dist::tokens_of(c.tokens, communicator->rank(), communicator->size()) : dist::Shard{0, c.tokens},
+                   c.num_sequences, case_.pattern, table_, communicator} {
+        const std::int64_t rows = context_.num_tokens(), wide = c.num_heads * c.head_dim, narrow = c.num_kv_heads * c.head_dim;
+        const auto normal = [&](DType dtype, std::int64_t width, std::uint64_t stream) { return tensor(dtype, rows, width, stream); };
+        q = normal(c.real, wide, 1), k = normal(c.real, narrow, 2), v = normal(c.real, narrow, 3), d_out = normal(c.real, wide, 4);
+        d_q = normal(DType::float32, wide, 5), d_k = normal(DType::float32, narrow, 6), d_v = normal(DType::float32, narrow, 7);   // gradients are added to what is there
+        out = device.memory().tensor(c.real, {rows, wide}, Use::activations);
+        lse = device.memory().tensor(DType::float32, {c.num_heads, rows}, Use::activations);
+        device.ops().fill(out, NAN), device.ops().fill(lse, NAN);
+        halos.resize(static_cast<std::size_t>(c.num_sequences));
+    }
+    Problem(const Problem&) = delete;
+
+    void forward(std::int64_t layer = 0) {
+        for (std::int64_t s = 0; s < case_.num_sequences; ++s)
+            sequence_attention_forward(context_, s, layer, rows(out, s), columns(lse, s), rows(q, s), rows(k, s), rows(v, s), halos[static_cast<std::size_t>(s)]);
+    }
+    void backward(std::int64_t layer = 0) {
+        for (std::int64_t s = 0; s < case_.num_sequences; ++s)
+            sequence_attention_backward(context_, s, layer, rows(d_q, s), rows(d_k, s), rows(d_v, s), rows(d_out, s), rows(out, s), columns(lse, s), rows(q, s), rows(k, s), rows(v, s),
+                                        halos[static_cast<std::size_t>(s)]);
+    }
+    const StepContext& context() const { return context_; }
+
+    ArenaTensor q, k, v, d_out, d_q, d_k, d_v, out, lse;
+    std::vector<Halo> halos;
+
+private:
+    Tensor rows(Tensor x, std::int64_t s) const { return x.rows(s * context_.local_length(), context_.local_length()); }
+    Tensor columns(Tensor x, std::int64_t s) const { return x.columns(s * context_.local_length(), context_.local_length()); }
+
+    /// Numbers that depend on sequence, token and column alone, whoever has them.
+    ArenaTensor tensor(DType dtype, std::int64_t num_rows, std::int64_t width, std::uint64_t stream) {
+        ArenaTensor host = device_.pinned().tensor(dtype, {num_rows, width}, Use::batch), out_tensor = device_.memory().tensor(dtype, {num_rows, width}, Use::activations);
+        for (std::int64_t i = 0; i < num_rows * width; ++i) {
+            const std::int64_t row = i / width, n = context_.local_length(), token = row % n + context_.local.begin + row / n * case_.tokens;
+            const auto x = static_cast<float>(random_normal(17, stream, static_cast<std::uint64_t>(token * width + i % width)));
+            if (dtype == DType::float32) host->data<float>()[i] = x;
+            else host->data<bf16>()[i] = bf16(x);
+        }
+        device_.copy_to_device(out_tensor, host, kStream);
+        device_.synchronize(kStream);
+        return out_tensor;
+    }
+
+    Device& device_;
+    Case case_;
+    ModelConfig config_;
+    std::vector<std::vector<DeviceWindows>> table_;
+    StepContext context_;
+};
+
+/// (tokens, ...) of the rows in `of`, of every sequence; lse is (heads, tokens).
+inline Values values(Device& device, Tensor x) {
+    const ArenaTensor host = device.pinned().tensor(x.dtype, x.shape, Use::batch);
+    device.copy_to_host(host, x, kStream);
+    device.synchronize(kStream);
+    Values out;
+    for (std::int64_t i = 0; i < x.count(); ++i) out.push_back(x.dtype == DType::float32 ? host->data<float>()[i] : static_cast<float>(host->data<bf16>()[i]));
+    return out;
+}
+
+inline double norm(const Values& a) {
+    double sum = 0;
+    for (const float x : a) sum += static_cast<double>(x) * x;
+    return std::sqrt(sum);
+}
+inline double largest(const Values& a) {
+    double most = 0;
+    for (const float x : a) most = std::max(most, static_cast<double>(std::abs(x)));
+    return most;
+}
+/// NaN counts as infinitely far.
+inline Values difference(const Values& a, const Values& b) {
+    Values out;
+    for (std::size_t i = 0; i < a.size(); ++i) out.push_back(std::isnan(a[i] - b[i]) ? INFINITY : a[i] - b[i]);
+    return out;
+}
+
+/// The six results by name.
+struct Results {
+    std::vector<std::pair<std::string, Values>> all;
+    bool same_bits(const Results& other) const {
+        for (std::size_t i = 0; i < all.size(); ++i)
+            if (all[i].second.size() != other.all[i].second.size() || std::memcmp(all[i].second.data(), other.all[i].second.data(), all[i].second.size() * sizeof(float)) != 0) return false;
+        return true;
+    }
+};
+
+/// Forward and backward; of the tokens `of` only, of all sequences.
+inline Results results(Device& device, const Case& c, Problem& p, dist::Shard of, std::int64_t layer) {
+    p.forward(layer);
+    p.backward(layer);
+    const std::int64_t n = p.context().local_length(), begin = of.begin - p.context().local.begin;
+    Results r;
+    const auto add = [&](const char* name, Tensor x, bool by_columns) {
+        Values all;
+        for (std::int64_t s = 0; s < c.num_sequences; ++s)
+            for (const float value : values(device, by_columns ? x.columns(s * n + begin, of.count) : x.rows(s * n + begin, of.count))) all.push_back(value);
+        r.all.push_back({name, std::move(all)});
+    };
+    add("out", p.out, false), add("lse", p.lse, true), add("d_q", p.d_q, false), add("d_k", p.d_k, false), add("d_v", p.d_v, false);
+    return r;
+}
+
+}  // namespace longlora::sequence_testing
