@@ -1,14 +1,14 @@
-// Saving checkpoints: rank 0 lays the file out, everybody writes slices, rank 0 puts the finished file in its place.
+// Saving checkpoints: rank 0 lays the file out, everybody writes the parts that are its own to answer for, rank 0 puts the finished file in its place.
 #include "train/checkpoint.h"
 
 #include <algorithm>
 #include <atomic>
 #include <system_error>
+#include <unordered_map>
 
 #include "core/clock.h"
 #include "core/error.h"
 #include "dist/agree.h"
-#include "dist/mesh.h"
 
 namespace longlora {
 
@@ -16,47 +16,38 @@ namespace {
 
 constexpr std::int64_t kElementsOfBlock = kChecksumBlock / 4;   // float32
 constexpr std::int64_t kWriteElements = 16 * kElementsOfBlock;  // one pwrite and its checksums
+constexpr const char* kKinds[] = {"master/", "moment1/", "moment2/"};
 constexpr char kFine = '+', kFailed = '-';                      // first byte of what ranks tell each other
 
-/// The device tensors of checkpoint_tensors(), flat.
-std::vector<Tensor> checkpoint_sources(const Weights& weights) {
-    ensure(weights.options().training, "only weights in training have moments to save");
-    std::vector<Tensor> sources;
-    for (int which = 0; which <= 2; ++which)
-        for (const Parameter& p : weights.list().parameters)
-            if (p.trainable) sources.push_back((which == 0 ? weights.own_master(p.unit) : weights.own_moment(p.unit, which)).slice(p.offset, p.shape.count()));
-    return sources;
+std::int64_t elements_of(const std::vector<CheckpointPart>& parts) {
+    std::int64_t n = 0;
+    for (const CheckpointPart& part : parts) n += part.source.count();
+    return n;
 }
 
-std::int64_t elements_of(const std::vector<TensorSlice>& slices) {
-    std::int64_t n = 0;
-    for (const TensorSlice& slice : slices) n += slice.count;
-    return n;
+/// Views of what this rank answers for, in the order of the file.
+std::vector<CheckpointPart> parts_to_save(const Weights& weights, const std::vector<NamedTensor>& tensors) {
+    ensure(weights.options().training, "only weights in training have moments to save");
+    std::unordered_map<std::string, std::int64_t> place;
+    for (std::size_t t = 0; t < tensors.size(); ++t) place[tensors[t].name] = static_cast<std::int64_t>(t);
+    std::vector<CheckpointPart> parts;
+    for (int which = 0; which <= 2; ++which)
+        for (const OwnedPart& part : weights.sole_parts()) {
+            const std::int64_t unit = part.parameter->unit;
+            const Tensor own = which == 0 ? weights.own_master(unit) : weights.own_moment(unit, which);
+            parts.push_back({place.at(kKinds[which] + part.parameter->name), part.in_parameter.begin, own.slice(part.in_own, part.in_parameter.count)});
+        }
+    return parts;
 }
 
 }  // namespace
 
 std::vector<NamedTensor> checkpoint_tensors(const ParameterList& list) {
     std::vector<NamedTensor> tensors;
-    for (const char* kind : {"master/", "moment1/", "moment2/"})
+    for (const std::string kind : kKinds)
         for (const Parameter& p : list.parameters)
             if (p.trainable) tensors.push_back({kind + p.name, DType::float32, p.shape});
     return tensors;
-}
-
-std::vector<TensorSlice> deal_slices(const std::vector<NamedTensor>& tensors, int rank, int num_ranks) {
-    std::int64_t total = 0;
-    for (const NamedTensor& tensor : tensors) total += tensor.shape.count();
-    const dist::Shard blocks = dist::deal_of((total + kElementsOfBlock - 1) / kElementsOfBlock, rank, num_ranks);
-    const std::int64_t begin = blocks.begin * kElementsOfBlock, end = std::min(total, begin + blocks.count * kElementsOfBlock);
-    std::vector<TensorSlice> slices;
-    std::int64_t at = 0;  // of the tensor's first element in the concatenation
-    for (std::size_t t = 0; t < tensors.size(); ++t) {
-        const std::int64_t n = tensors[t].shape.count(), from = std::max(begin, at), to = std::min(end, at + n);
-        if (from < to) slices.push_back({static_cast<std::int64_t>(t), from - at, to - from});
-        at += n;
-    }
-    return slices;
 }
 
 /// A save under way. The helper thread reads layout and snapshot, and writes pieces and failure before it sets done.
@@ -64,7 +55,7 @@ struct CheckpointSaver::Save {
     std::int64_t step = 0;
     double begin_seconds = 0, stalled_seconds = 0;
     NamedTensorLayout layout;
-    ArenaTensor snapshot;  // this rank's slices, one after another
+    ArenaTensor snapshot;  // this rank's parts, one after another
     std::vector<ChecksumPiece> pieces;
     std::string failure;
     std::atomic<bool> done = false;
@@ -83,13 +74,13 @@ struct CheckpointSaver::Save {
         for (std::int64_t at = 0; at < count; at += kWriteElements)
             write_slice(file, layout, tensor, 4 * (begin + at), data + at, 4 * std::min(kWriteElements, count - at), pieces);
     }
-    void write_snapshot(const std::vector<TensorSlice>& slices) noexcept {
+    void write_snapshot(const std::vector<CheckpointPart>& parts) noexcept {
         attempt([&] {
             const FileHandle file = FileHandle::open_write(layout.path);
             const float* data = snapshot->data<float>();
-            for (const TensorSlice& slice : slices) {
-                write(file, slice.tensor, slice.begin, slice.count, data);
-                data += slice.count;
+            for (const CheckpointPart& part : parts) {
+                write(file, part.tensor, part.begin, part.source.count(), data);
+                data += part.source.count();
             }
             file.sync();
         });
@@ -101,9 +92,8 @@ CheckpointSaver::CheckpointSaver(const dist::HostGroup& group, Weights& weights,
     : group_(group),
       weights_(weights),
       options_(options),
-      tensors_(checkpoint_tensors(weights.list())),
-      sources_(checkpoint_sources(weights)),
-      slices_(deal_slices(tensors_, group.rank(), group.size())) {}
+      tensors_(checkpoint_tensors(list_parameters(weights.config(), weights.trainables()))),
+      parts_(parts_to_save(weights, tensors_)) {}
 
 CheckpointSaver::~CheckpointSaver() {
     if (!save_) return;
@@ -144,7 +134,7 @@ bool CheckpointSaver::start(std::int64_t step, const Json& attributes) {
 
 /// False if the snapshot is larger than allowed, or than pinned memory has room for.
 bool CheckpointSaver::reserve_snapshot() {
-    const std::int64_t n = elements_of(slices_);
+    const std::int64_t n = elements_of(parts_);
     if (4 * n > options_.max_snapshot_bytes || options_.max_snapshot_bytes <= 0) return false;
     try {
         save_->snapshot = weights_.device().pinned().tensor(DType::float32, {std::max<std::int64_t>(n, 1)}, Use::workspace);
@@ -156,10 +146,10 @@ bool CheckpointSaver::reserve_snapshot() {
 
 void CheckpointSaver::take_snapshot() {
     std::int64_t at = 0;
-    for (const TensorSlice& slice : slices_) {
-        const Tensor source = sources_[static_cast<std::size_t>(slice.tensor)].slice(slice.begin, slice.count);
-        weights_.device().copy_to_host(save_->snapshot->slice(at, slice.count), source, Device::compute_stream());
-        at += slice.count;
+    for (const CheckpointPart& part : parts_) {
+        const std::int64_t count = part.source.count();
+        weights_.device().copy_to_host(save_->snapshot->slice(at, count), part.source, Device::compute_stream());
+        at += count;
     }
     weights_.device().synchronize(Device::compute_stream());
 }
@@ -168,16 +158,15 @@ void CheckpointSaver::write_in_foreground() {
     Save& save = *save_;
     save.snapshot.release();
     save.attempt([&] {
-        const std::int64_t piece = std::clamp<std::int64_t>(options_.staging_bytes / 4, 1, std::max<std::int64_t>(1, elements_of(slices_)));
+        const std::int64_t piece = std::clamp<std::int64_t>(options_.staging_bytes / 4, 1, std::max<std::int64_t>(1, elements_of(parts_)));
         const ArenaTensor staging = weights_.device().pinned().tensor(DType::float32, {piece}, Use::workspace);
         const FileHandle file = FileHandle::open_write(save.layout.path);
-        for (const TensorSlice& slice : slices_) {
-            for (std::int64_t at = 0; at < slice.count; at += piece) {
-                const std::int64_t count = std::min(piece, slice.count - at);
-                weights_.device().copy_to_host(staging->slice(0, count), sources_[static_cast<std::size_t>(slice.tensor)].slice(slice.begin + at, count),
-                                               Device::compute_stream());
+        for (const CheckpointPart& part : parts_) {
+            for (std::int64_t at = 0; at < part.source.count(); at += piece) {
+                const std::int64_t count = std::min(piece, part.source.count() - at);
+                weights_.device().copy_to_host(staging->slice(0, count), part.source.slice(at, count), Device::compute_stream());
                 weights_.device().synchronize(Device::compute_stream());
-                save.write(file, slice.tensor, slice.begin + at, count, staging->data<float>());
+                save.write(file, part.tensor, part.begin + at, count, staging->data<float>());
             }
         }
         file.sync();
@@ -196,9 +185,9 @@ void CheckpointSaver::begin_save(std::int64_t step, const Json& attributes) {
     }
     take_snapshot();
     try {
-        save.helper = std::thread([&save, this] { save.write_snapshot(slices_); });
+        save.helper = std::thread([&save, this] { save.write_snapshot(parts_); });
     } catch (const std::system_error&) {  // no thread to be had: write here
-        save.write_snapshot(slices_);
+        save.write_snapshot(parts_);
     }
     save.stalled_seconds = now_seconds() - save.begin_seconds;
 }

@@ -17,16 +17,14 @@
 
 namespace longlora {
 
-/// Elements [begin, begin + count) of tensor `tensor` of checkpoint_tensors().
-struct TensorSlice {
-    std::int64_t tensor = 0, begin = 0, count = 0;
-    bool operator==(const TensorSlice&) const = default;
+/// Elements [begin, begin + source.count()) of tensor `tensor` of checkpoint_tensors(), and where they are on the device.
+struct CheckpointPart {
+    std::int64_t tensor = 0, begin = 0;
+    Tensor source;   ///< flat
 };
 
-/// The tensors of a checkpoint, in the order of the file.
+/// The tensors of a checkpoint, in the order of the file: of the whole model's list.
 std::vector<NamedTensor> checkpoint_tensors(const ParameterList& list);
-/// Which slices `rank` writes when every rank holds everything: whole 1-MiB blocks of the concatenated tensors, dealt out evenly and in order.
-std::vector<TensorSlice> deal_slices(const std::vector<NamedTensor>& tensors, int rank, int num_ranks);
 
 /// How a save went; the same on every rank.
 struct SaveReport {
@@ -40,7 +38,7 @@ struct SaveReport {
 struct SaverOptions {
     std::string run;
     std::int64_t keep = 3;
-    /// A rank whose slices are larger than this saves without a snapshot, in the foreground (then all do); 0: always.
+    /// A rank whose parts are larger than this saves without a snapshot, in the foreground (then all do); 0: always.
     std::int64_t max_snapshot_bytes = std::int64_t{4} << 30;
     /// Host memory of a save in the foreground.
     std::int64_t staging_bytes = std::int64_t{64} << 20;
@@ -49,6 +47,7 @@ struct SaverOptions {
 /// All functions but the constructor and destructor are collective: every rank calls them at the same steps.
 class CheckpointSaver {
 public:
+    /// `group`: all ranks of the mesh; among them, every trainable element is one rank's sole one (Weights::sole).
     CheckpointSaver(const dist::HostGroup& group, Weights& weights, const SaverOptions& options);
     /// Waits for the helper thread; a save that nobody finished is dropped. Does not communicate.
     ~CheckpointSaver();
@@ -79,8 +78,7 @@ private:
     Weights& weights_;
     const SaverOptions options_;
     const std::vector<NamedTensor> tensors_;
-    const std::vector<Tensor> sources_;       // device tensors, in the order of tensors_
-    const std::vector<TensorSlice> slices_;   // what this rank writes
+    const std::vector<CheckpointPart> parts_;   // what this rank writes
     std::unique_ptr<Save> save_;
     std::vector<SaveReport> reports_;
     SaveReport last_good_;

@@ -1,4 +1,4 @@
-// What the checkpoint tests share: a small model whose masters and moments are a pure function of name and element, and a folder that all ranks know.
+// What the checkpoint tests share: a small model, whole or sharded, whose masters and moments are a pure function of name and element, and a folder that all ranks know.
 #pragma once
 
 #include <unistd.h>
@@ -52,11 +52,19 @@ inline ModelConfig small_config() {
     return config;
 }
 
+/// Weights as this rank of `ranks` keeps them. Nothing is sent: who this is comes from a plan's communicator.
 struct Fixture {
     std::unique_ptr<Device> device = make_cpu_device({.memory_bytes = std::int64_t{256} << 20, .num_threads = 1});
+    std::unique_ptr<dist::Communicator> data;
     std::unique_ptr<Weights> weights;
-    explicit Fixture(DType real = DType::float32, TrainableSet trainables = {}, bool training = true) {
-        weights = std::make_unique<Weights>(*device, small_config(), trainables, WeightsOptions{real, real, training});
+    explicit Fixture(DType real = DType::float32, const TrainableSet& trainables = {}, bool training = true, MPI_Comm ranks = MPI_COMM_WORLD)
+        : Fixture(small_config(), trainables, {real, real, training}, whole_model(small_config()), ranks) {}
+    Fixture(const ModelConfig& config, const TrainableSet& trainables, WeightsOptions options, const Stage& stage, MPI_Comm ranks) {
+        int rank = 0, size = 1;
+        MPI_Comm_rank(ranks, &rank), MPI_Comm_size(ranks, &size);
+        data = dist::make_plan_communicator(*device, rank, size);
+        options.data = data.get();
+        weights = std::make_unique<Weights>(*device, config, trainables, options, stage);
     }
 };
 
@@ -65,31 +73,33 @@ inline float value_of(const std::string& name, int which, std::int64_t element, 
     return std::bit_cast<float>(static_cast<std::uint32_t>(random_bits(generation * 3 + static_cast<std::uint64_t>(which), stream_of(name), static_cast<std::uint64_t>(element))));
 }
 
-/// Where all of it is kept.
-inline Tensor tensor_of(const Weights& weights, const Parameter& p, int which) {
-    return (which == 0 ? weights.own_master(p.unit) : weights.own_moment(p.unit, which)).slice(p.offset, p.shape.count());
+/// This rank's elements of a part. The device is a CPU here, so its memory is read and filled in place.
+inline float* data_of(const Weights& weights, const OwnedPart& part, int which) {
+    const std::int64_t unit = part.parameter->unit;
+    return (which == 0 ? weights.own_master(unit) : weights.own_moment(unit, which)).data<float>() + part.in_own;
 }
 
-/// The device is a CPU here, so its memory is filled in place.
 inline void fill(Weights& weights, std::uint64_t generation) {
-    for (const Parameter& p : weights.list().parameters)
-        for (int which = 0; p.trainable && which <= 2; ++which) {
-            float* data = tensor_of(weights, p, which).data<float>();
-            for (std::int64_t i = 0; i < p.shape.count(); ++i) data[i] = value_of(p.name, which, i, generation);
-        }
+    for (const OwnedPart& part : weights.owned_parts())
+        for (int which = 0; which <= 2; ++which)
+            for (std::int64_t i = 0; i < part.in_parameter.count; ++i)
+                data_of(weights, part, which)[i] = value_of(part.parameter->name, which, part.in_parameter.begin + i, generation);
 }
+
+inline bool same_bits(float a, float b) { return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b); }
 
 /// How many elements differ in any bit from what fill() wrote.
 inline std::int64_t num_wrong(const Weights& weights, std::uint64_t generation, int last_which = 2) {
     std::int64_t wrong = 0;
-    for (const Parameter& p : weights.list().parameters)
-        for (int which = 0; p.trainable && which <= last_which; ++which) {
-            const float* data = tensor_of(weights, p, which).data<float>();
-            for (std::int64_t i = 0; i < p.shape.count(); ++i)
-                wrong += std::bit_cast<std::uint32_t>(data[i]) != std::bit_cast<std::uint32_t>(value_of(p.name, which, i, generation));
-        }
+    for (const OwnedPart& part : weights.owned_parts())
+        for (int which = 0; which <= last_which; ++which)
+            for (std::int64_t i = 0; i < part.in_parameter.count; ++i)
+                wrong += !same_bits(data_of(weights, part, which)[i], value_of(part.parameter->name, which, part.in_parameter.begin + i, generation));
     return wrong;
 }
+
+/// Whether `found` is the master rounded; NaNs keep being NaNs, their bits are the operation's choice.
+inline bool is_rounded(bf16 found, float master) { return master == master ? found.bits == bf16(master).bits : (found.bits & 0x7f80) == 0x7f80 && (found.bits & 0x7f) != 0; }
 
 template <class Work>
 std::string sentence_of(const Work& work) {

@@ -1,4 +1,4 @@
-// Names of checkpoints, which one is taken, which ones go; and how the work of saving is dealt out. Contents are tests/mpi/checkpoint_test.cpp.
+// Names of checkpoints, which one is taken, which ones go. Contents are tests/mpi/checkpoint_test.cpp and checkpoint_mesh_test.cpp.
 #include "train/checkpoint_files.h"
 
 #include <boost/test/unit_test.hpp>
@@ -115,36 +115,6 @@ BOOST_AUTO_TEST_CASE(what_goes) {
     discard_checkpoints_after(run, 0);
     BOOST_TEST(steps_of(run).empty());
     BOOST_TEST(!file_exists(checkpoint_folder(run) + "/latest"));
-}
-
-BOOST_AUTO_TEST_CASE(slices_cover_everything_once_in_whole_blocks) {
-    constexpr std::int64_t kBlock = (1 << 20) / 4;
-    const std::vector<std::vector<NamedTensor>> cases = {
-        {},
-        {{"a", DType::float32, {1}}},
-        {{"a", DType::float32, {kBlock}}, {"b", DType::float32, {kBlock}}},
-        {{"a", DType::float32, {7}}, {"b", DType::float32, {3, kBlock}}, {"c", DType::float32, {64}}, {"d", DType::float32, {kBlock - 1}}, {"e", DType::float32, {5 * kBlock + 11}}},
-    };
-    for (const auto& tensors : cases) {
-        std::int64_t total = 0;
-        for (const auto& t : tensors) total += t.shape.count();
-        for (int ranks = 1; ranks <= 12; ++ranks) {
-            std::int64_t done = 0, tensor = 0, at = 0;
-            for (int r = 0; r < ranks; ++r) {
-                const std::int64_t begin = done;
-                for (const TensorSlice& slice : deal_slices(tensors, r, ranks)) {
-                    BOOST_REQUIRE(slice.tensor == tensor);
-                    BOOST_REQUIRE(slice.begin == at);
-                    BOOST_REQUIRE(slice.count > 0);
-                    done += slice.count, at += slice.count;
-                    if (at == tensors[tensor].shape.count()) ++tensor, at = 0;
-                }
-                BOOST_TEST((begin % kBlock == 0 || begin == total));
-                BOOST_TEST(done - begin <= (total / kBlock / ranks + 2) * kBlock);
-            }
-            BOOST_TEST(done == total);
-        }
-    }
 }
 
 BOOST_AUTO_TEST_SUITE_END()
