@@ -101,7 +101,7 @@ private:
     StepContext context_;
 };
 
-/// (tokens, ...) of the rows in `of`, of every sequence; lse is (heads, tokens).
+/// Row after row.
 inline Values values(Device& device, Tensor x) {
     const ArenaTensor host = device.pinned().tensor(x.dtype, x.shape, Use::batch);
     device.copy_to_host(host, x, kStream);
@@ -128,7 +128,7 @@ inline Values difference(const Values& a, const Values& b) {
     return out;
 }
 
-/// The six results by name.
+/// The five results by name.
 struct Results {
     std::vector<std::pair<std::string, Values>> all;
     bool same_bits(const Results& other) const {
