@@ -132,6 +132,28 @@ BOOST_AUTO_TEST_CASE(every_holding_loads_what_another_one_saved) {
     }
 }
 
+/// Files are read, and host memory is filled, a piece of 4 Mi elements at a time.
+BOOST_AUTO_TEST_CASE(tensors_of_several_pieces) {
+    const dist::HostGroup world;
+    const SharedFolder folder(world);
+    ModelConfig config = mesh_config(true);
+    config.vocabulary = 110001;
+    const std::string path = save(config, {1, 1}, world, folder.path());
+    for (const int zero : {0, 3}) {
+        const Held held(config, {zero, 1, DType::bfloat16}, MPI_COMM_WORLD);
+        load_checkpoint(held.weights(), path);
+        BOOST_CHECK(num_wrong(held.weights(), 1) == 0 && num_wrong_weights(held.weights(), 1) == 0);
+        initialise_model(held.weights(), 4);
+        std::int64_t wrong = 0;
+        for (const OwnedPart& part : held.weights().owned_parts())
+            for (std::int64_t i = 0; part.parameter->group == ParameterGroup::embedding && i < part.in_parameter.count; ++i)
+                wrong += data_of(held.weights(), part, 0)[i] !=
+                         static_cast<float>(config.initializer_range * random_normal(4, stream_of(part.parameter->name), static_cast<std::uint64_t>(part.in_parameter.begin + i)));
+        BOOST_CHECK(wrong == 0);
+    }
+    world.barrier();
+}
+
 /// What only another stage trains is refused all the same.
 BOOST_AUTO_TEST_CASE(every_stage_looks_at_all_names) {
     const dist::HostGroup world, self(MPI_COMM_SELF);

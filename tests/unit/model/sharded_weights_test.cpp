@@ -64,7 +64,7 @@ std::int64_t num_wrong(const Weights& kept, const Weights& whole) {
     return wrong;
 }
 
-/// Every kind of weights on every rank, against whole ones filled by the same calls.
+/// Every kind of weights on every rank, against whole ones filled by the same calls; those in bfloat16 against those in float32.
 template <class Fill>
 void check_filling(const ModelConfig& config, const Fill& fill) {
     for (const Method method : {Method::longlora, Method::full})
@@ -72,6 +72,10 @@ void check_filling(const ModelConfig& config, const Fill& fill) {
             const auto device = make_cpu_device({.memory_bytes = 64 << 20, .num_threads = 1});
             Weights whole(*device, config, trainables_of(method), {real, real, true});
             fill(whole);
+            Weights exact(*device, config, trainables_of(method), {DType::float32, DType::float32, true});
+            fill(exact);
+            for (const Parameter& p : whole.list().parameters)   // masters are exact, whatever is computed with
+                if (p.trainable) BOOST_TEST((whole.get(p) == exact.get(p)), p.name);
             for (const Stage& stage : {whole_model(config), Stage{0, 1, true, false}, Stage{1, 1, false, true}})
                 for (const int zero : {0, 1, 2, 3})
                     for (int rank = 0; rank < 3; ++rank)
@@ -82,6 +86,9 @@ void check_filling(const ModelConfig& config, const Fill& fill) {
                         }
         }
 }
+
+/// What the tests below put into parameters.
+double value_of(const Parameter& p, std::int64_t i) { return random_normal(9, stream_of(p.name), static_cast<std::uint64_t>(i)); }
 
 std::int64_t padded(std::int64_t bytes) { return std::max<std::int64_t>((bytes + 255) / 256 * 256, 256); }
 
@@ -126,7 +133,7 @@ BOOST_AUTO_TEST_CASE(setting_from_any_type_gives_the_whole_weights_parts) {
             for (const Parameter& p : weights.list().parameters) {
                 std::vector<std::byte> bytes(static_cast<std::size_t>(p.shape.count() * size_of(type)));
                 for (std::int64_t i = 0; i < p.shape.count(); ++i) {
-                    const double value = random_normal(9, stream_of(p.name), static_cast<std::uint64_t>(i));
+                    const double value = value_of(p, i);
                     if (type == DType::float32) reinterpret_cast<float*>(bytes.data())[i] = static_cast<float>(value);
                     if (type == DType::float64) reinterpret_cast<double*>(bytes.data())[i] = value;
                     if (size_of(type) == 2) reinterpret_cast<std::uint16_t*>(bytes.data())[i] = bf16(static_cast<float>(value)).bits & 0xbfff;   // small in both types
@@ -134,6 +141,23 @@ BOOST_AUTO_TEST_CASE(setting_from_any_type_gives_the_whole_weights_parts) {
                 weights.set(p, {type, p.shape, bytes.data()}, "the test");
             }
         });
+}
+
+/// On one rank, from float64: masters rounded to float32, weights once more to bfloat16.
+BOOST_AUTO_TEST_CASE(values_are_those_that_were_set) {
+    for (const DType real : {DType::float32, DType::bfloat16}) {
+        Kept k(config_of(), trainables_of(Method::longlora), {real, real, true, 3}, 0, 1, whole_model(config_of()));
+        for (const Parameter& p : k.weights->list().parameters) {
+            std::vector<double> values;
+            for (std::int64_t i = 0; i < p.shape.count(); ++i) values.push_back(value_of(p, i));
+            k.weights->set(p, {DType::float64, p.shape, reinterpret_cast<const std::byte*>(values.data())}, "the test");
+            std::vector<float> expected(values.begin(), values.end()), rounded, computed;
+            for (const float x : expected) rounded.push_back(bf16(x));
+            for (std::int64_t i = 0; i < p.shape.count(); ++i) computed.push_back(real == DType::float32 ? k.weights->weight(p).data<float>()[i] : float(k.weights->weight(p).data<bf16>()[i]));
+            BOOST_TEST((computed == (real == DType::float32 ? expected : rounded)), p.name);
+            BOOST_TEST((k.weights->get(p) == (p.trainable || real == DType::float32 ? expected : rounded)), p.name);
+        }
+    }
 }
 
 BOOST_AUTO_TEST_CASE(a_models_files_give_the_whole_weights_parts) {
