@@ -16,19 +16,21 @@ namespace {
 Json plan_json(const StepPlan& plan) {
     Json uses = Json::object();
     for (int use = 0; use < kNumUses; ++use) uses[std::string(name_of(Use(use)))] = plan.by_use[static_cast<std::size_t>(use)];
-    return {{"bytes", uses}, {"bytes_total", plan.arena_bytes}, {"pinned_bytes", plan.pinned_bytes}, {"flops", plan.flops},
-            {"traffic", {{"data", {{"bytes", plan.traffic.bytes}, {"messages", plan.traffic.messages}}}}}};
+    Json traffic = Json::object();
+    for (const auto& [axis, sent] : plan.traffic) traffic[axis] = {{"bytes", sent.bytes}, {"messages", sent.messages}};
+    return {{"bytes", uses}, {"bytes_total", plan.arena_bytes}, {"pinned_bytes", plan.pinned_bytes}, {"flops", plan.recorder.flops()}, {"traffic", traffic}};
 }
 
-void print_plan(const TrainOptions& o, const StepPlan& plan, const KeepPlan& keep, int rank, int ranks) {
+void print_plan(const TrainOptions& o, const StepPlan& plan, const KeepPlan& keep, const Stage& stage, int rank, int ranks) {
     std::printf("one step on rank %d of %d: context %lld, global batch %lld, micro-batch %lld, %s\n", rank, ranks, static_cast<long long>(o.context), static_cast<long long>(o.global_batch),
                 static_cast<long long>(o.micro_batch), o.dtype.c_str());
     for (int use = 0; use < kNumUses; ++use)
         if (const auto bytes = plan.by_use[static_cast<std::size_t>(use)]; bytes) std::printf("  %-12s %12s\n", std::string(name_of(Use(use))).c_str(), bytes_text(bytes).c_str());
     std::printf("  %-12s %12s   (highest address of the arena, gaps included)\n", "device", bytes_text(plan.arena_bytes).c_str());
     std::printf("  %-12s %12s\n", "pinned host", bytes_text(plan.pinned_bytes).c_str());
-    std::printf("  kept for backward: %s\n", to_text(keep).c_str());
-    std::printf("  %.4g TFLOP, %s sent in %lld messages\n", plan.flops / 1e12, bytes_text(plan.traffic.bytes).c_str(), static_cast<long long>(plan.traffic.messages));
+    std::printf("  kept for backward: %s\n", to_text(keep, stage).c_str());
+    std::printf("  %.4g TFLOP\n", plan.recorder.flops() / 1e12);
+    for (const auto& [axis, sent] : plan.traffic) std::printf("  %-12s %12s sent in %lld messages\n", axis.c_str(), bytes_text(sent.bytes).c_str(), static_cast<long long>(sent.messages));
 }
 
 }  // namespace
@@ -46,16 +48,17 @@ int report_plan(const TrainOptions& given, const dist::HostGroup& group, int ran
         const auto& raw = base.config.raw;
         const std::string stored = raw.contains("dtype") ? raw.value("dtype", "") : raw.value("torch_dtype", "");
         how.frozen = how.real == DType::bfloat16 || stored == "bfloat16" ? DType::bfloat16 : DType::float32;
-        const PlanRequest request = plan_request(o, base, how, rank, ranks);
+        how.zero = static_cast<int>(o.zero);
+        const PlanRequest request = plan_request(o, base, how, dist::mesh_shape_of(ranks, o.pipeline, o.sequence), rank);
         KeepPlan keep = o.recompute == "none" ? keep_everything(base.config) : keep_nothing(base.config);
         try {
             keep = choose_keep(request, o.recompute, memory_limit(o.memory, ranks == group.size() ? group.node_size() : 1));
         } catch (const Error&) {   // what does not fit is shown all the same, then said
-            print_plan(o, plan_step(request, keep), keep, rank, ranks);
+            print_plan(o, plan_step(request, keep), keep, stage_of(request, rank), rank, ranks);
             throw;
         }
         const StepPlan plan = plan_step(request, keep);
-        print_plan(o, plan, keep, rank, ranks);
+        print_plan(o, plan, keep, stage_of(request, rank), rank, ranks);
         if (!json.empty()) write_text_file(json, plan_json(plan).dump(1) + "\n");
     });
     return 0;

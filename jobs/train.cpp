@@ -2,6 +2,8 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <functional>
+#include <set>
 
 #include "core/clock.h"
 #include "dist/agree.h"
@@ -31,7 +33,8 @@ struct Run {
     BaseModel base;
     std::unique_ptr<DataOrder> order;
     std::unique_ptr<Device> device;
-    std::unique_ptr<dist::Communicator> data;
+    dist::MeshCommunicators mesh;
+    Stage stage;
     std::unique_ptr<Weights> weights;
     std::unique_ptr<Model> model;
     WeightsOptions how;
@@ -66,13 +69,21 @@ void keep_dtype(Run& run) {
     });
 }
 
+/// Ranks that share a sequence must decide alike what they keep, so the rank with the least memory decides for all.
+std::int64_t least_of(const dist::HostGroup& group, const std::function<std::int64_t()>& mine) {
+    std::int64_t least = 0;
+    dist::agree(group, [&] { least = mine(); });
+    for (const std::string& other : group.all_gather(std::to_string(least))) least = std::min<std::int64_t>(least, std::stoll(other));
+    return least;
+}
+
 void open_device(Run& run) {
     run.threads = threads_per_rank(run.group);
-    const std::int64_t limit = memory_limit(run.options.memory, run.group.node_size());
+    const std::int64_t limit = least_of(run.group, [&] { return memory_limit(run.options.memory, run.group.node_size()); });
     dist::agree(run.group, [&] { run.device = make_cpu_device({.memory_bytes = limit, .num_threads = run.threads, .instruction_set = ""}); });
-    run.data = dist::make_mpi_communicator(*run.device, run.group.handle());
+    run.mesh = dist::make_mpi_mesh(*run.device, run.group.handle(), dist::mesh_shape_of(run.group.size(), run.options.pipeline, run.options.sequence));
     run.device->set_progress([&run] {
-        run.data->progress();
+        run.mesh.progress();
         if (run.watchdog) run.watchdog->alive();   // a step may take longer than --timeout, its parts do not
     });
     keep_dtype(run);
@@ -80,8 +91,11 @@ void open_device(Run& run) {
     run.how.real = run.options.dtype == "bfloat16" ? DType::bfloat16 : DType::float32;
     const ParameterList list = list_parameters(run.base.config, run.base.trainables);
     run.how.frozen = run.base.files ? frozen_dtype_of(run.how.real, list, *run.base.files) : run.how.real;
+    run.how.zero = static_cast<int>(run.options.zero);
+    run.how.data = run.mesh.data.get();
     dist::agree(run.group, [&] {
-        const PlanRequest request = plan_request(run.options, run.base, run.how, run.group.rank(), run.group.size());
+        const PlanRequest request = plan_request(run.options, run.base, run.how, run.mesh.shape, run.group.rank());
+        run.stage = stage_of(request, request.rank);
         run.keep = choose_keep(request, run.options.recompute, limit);
         // A CPU's snapshots take the same memory as its arena: what is left, so that a save never ends the run.
         run.snapshot_bytes = std::clamp<std::int64_t>(memory_limit("", run.group.node_size()) - plan_step(request, run.keep).arena_bytes, 0, std::int64_t{4} << 30);
@@ -179,8 +193,9 @@ std::int64_t resume(Run& run) {
     const Json &then = attributes["environment"]["ranks"], &now = run.attributes["environment"]["ranks"];
     const auto same = [](const Json& a, const Json& b) { return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](const Json& x, const Json& y) {
         return x["threads"] == y["threads"] && x["device"] == y["device"]; }); };
-    const bool batched_alike = std::none_of(changes.free.begin(), changes.free.end(), [](const OptionChange& c) { return c.name == "micro-batch"; });
-    if (!same(then, now) || !batched_alike) say(run, "ranks, threads, processor or micro-batch differ from the checkpoint's: results agree within rounding, not bit for bit");
+    const std::set<std::string> orders_sums{"micro-batch", "pipeline", "sequence", "zero"};
+    const bool summed_alike = std::none_of(changes.free.begin(), changes.free.end(), [&](const OptionChange& c) { return orders_sums.count(c.name) > 0; });
+    if (!same(then, now) || !summed_alike) say(run, "mesh, threads, processor or micro-batch differ from the checkpoint's: results agree within rounding, not bit for bit");
     return step + 1;
 }
 
@@ -194,8 +209,10 @@ void make_run_folder(const Run& run) {
 
 void write_run_manifest(const Run& run) {
     Json manifest = run.attributes;
-    manifest["keep"] = to_text(run.keep);
-    manifest["parameters"] = {{"total", run.weights->list().total_elements()}, {"trainable", run.weights->list().trainable_elements()}};
+    manifest["keep"] = to_text(run.keep, run.stage);
+    const ParameterList list = list_parameters(run.base.config, run.base.trainables);
+    manifest["parameters"] = {{"total", list.total_elements()}, {"trainable", list.trainable_elements()}};
+    manifest["mesh"] = {{"pipeline", run.mesh.shape.pipeline}, {"data", run.mesh.shape.data}, {"sequence", run.mesh.shape.sequence}, {"zero", run.options.zero}};
     Json data = Json::array();
     for (std::int64_t i = 0; i < run.order->num_sources(); ++i)
         data.push_back({{"path", run.order->file(i).path()}, {"hash", run.order->file(i).content_hash()}, {"tokens", run.order->file(i).num_tokens()}});
@@ -205,13 +222,15 @@ void write_run_manifest(const Run& run) {
 
 void introduce(const Run& run) {
     const auto& c = run.base.config;
-    const auto& list = run.weights->list();
+    const ParameterList list = list_parameters(c, run.base.trainables);
     for (std::int64_t i = 0; run.leads() && i < run.order->num_sources(); ++i) say(run, tokenizer_note(run.options.model, run.order->file(i)));
     say(run, text("model: ", c.num_layers, " layers, hidden ", c.hidden, ", ", c.num_heads, "/", c.num_kv_heads, " heads, vocabulary ", c.vocabulary, "; ", list.total_elements(),
                   " parameters, ", list.trainable_elements(), " trained (", run.options.method, ")"));
     say(run, text("context: ", run.options.context, " tokens, attention ", run.options.attention, ", group ", run.options.group, ", ", rope_text(c.rope)));
     say(run, text("machine: ", run.group.size(), " rank(s) x ", run.threads, " thread(s), ", run.device->description(), ", computing in ", run.options.dtype));
-    say(run, text("memory: kept for backward: ", to_text(run.keep)));
+    const auto& m = run.mesh.shape;
+    if (run.group.size() > 1) say(run, text("mesh: pipeline ", m.pipeline, " x data ", m.data, " x sequence ", m.sequence, ", ZeRO ", run.options.zero));
+    say(run, text("memory: kept for backward", m.pipeline > 1 ? " on the first stage: " : ": ", to_text(run.keep, run.stage)));
 }
 
 std::string live_text(const StepReport& r) {
@@ -236,7 +255,7 @@ TrainOutcome train_from(Run& run, std::int64_t first_step) {
     run.watchdog = std::make_unique<Watchdog>(parse_seconds(o.timeout, "--timeout"), run.group.rank());
     LiveLine line;
     const TrainerMessages messages{[&](const StepReport& r) { line.update(live_text(r)); }, [&](const std::string& s) { line.keep(s); }};
-    return run_training({run.group, *run.data, *run.model, *run.order, run.keep, run.attributes, stop_signal_came, [&] { run.watchdog->alive(); }}, options, first_step, messages);
+    return run_training({run.group, run.mesh, *run.model, *run.order, run.keep, run.attributes, stop_signal_came, [&] { run.watchdog->alive(); }}, options, first_step, messages);
 }
 
 }  // namespace
@@ -254,13 +273,14 @@ int train_command(const Arguments& arguments, const dist::HostGroup& group) {
     }
     require_same_options(group, classes_of(run.options), {"model", "init", "adapter", "data", "run", "resume", "memory"});
     if (run.options.device == "plan") return report_plan(run.options, group);
+    dist::agree(group, [&] { dist::mesh_shape_of(group.size(), run.options.pipeline, run.options.sequence); });
     open_inputs(run);
     run.resume_from = resume_source(run);
     open_device(run);
     run.attributes = checkpoint_attributes(run, environment_of(group, *run.device, run.threads, arguments));
     dist::agree(group, [&] {
-        run.weights = make_weights(*run.device, run.base, run.how, run.options.seed);
-        run.model = std::make_unique<Model>(*run.weights, pattern_of(run.options), run.options.context);
+        run.weights = make_weights(*run.device, run.base, run.how, run.stage, run.options.seed);
+        run.model = std::make_unique<Model>(*run.weights, pattern_of(run.options), run.options.context, run.mesh.sequence.get());
         run.base.files.reset();
         run.base.adapter.reset();
     });

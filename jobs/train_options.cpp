@@ -35,9 +35,10 @@ void validate_sources(const TrainOptions& o) {
 }
 
 void validate_mesh(const TrainOptions& o) {
-    require(o.pipeline == 1, "--pipeline ", o.pipeline, ": this version shards over data only; leave --pipeline at 1");
-    require(o.sequence == 1, "--sequence ", o.sequence, ": this version shards over data only; leave --sequence at 1");
-    require(o.zero == 0, "--zero ", o.zero, ": this version keeps optimizer and weights whole on every rank; leave --zero at 0");
+    at_least("pipeline", o.pipeline, 1, 1 << 20);
+    at_least("sequence", o.sequence, 1, 1 << 20);
+    require(o.sequence <= o.context, "--sequence ", o.sequence, " is more ranks than the ", o.context, " tokens of a sequence; take fewer");
+    require(o.zero >= 0 && o.zero <= 3, "--zero ", o.zero, " is not a ZeRO stage; take 0 (nothing sharded), 1 (optimizer), 2 (and gradients) or 3 (and weights)");
     require(o.device == "auto" || o.device == "cpu" || o.device == "plan", "--device ", o.device, " is not one of auto, cpu and plan of this build");
 }
 
@@ -57,9 +58,9 @@ void validate(TrainOptions& o) {
     schedule_kind_of(o.schedule);
     sequence_order_of(o.order);
     validate_sources(o);
-    validate_mesh(o);
     require(o.context != 0, "no context length is given; say with --context N how many tokens a sequence has");
     at_least("context", o.context, 2);
+    validate_mesh(o);
     at_least("group", o.group, 0);
     require(o.group <= o.context, "--group ", o.group, " is larger than the context of ", o.context, " tokens; take at most the context");
     if (o.group == 0) o.group = std::max<std::int64_t>(1, o.context / 4);

@@ -78,9 +78,9 @@ struct TrainOptions {
         v("seed", seed, identity, "of data order and initialisation");
         v("dtype", dtype, identity, "computing type: auto (bfloat16 where every rank is good at it) | bfloat16 | float32");
         v("device", device, free, "auto | cpu | plan (compute nothing, show what it would take)");
-        v("pipeline", pipeline, free, "pipeline stages (1 in this version)");
-        v("sequence", sequence, free, "ranks that share a sequence (1 in this version)");
-        v("zero", zero, free, "ZeRO stage (0 in this version)");
+        v("pipeline", pipeline, free, "pipeline stages: ranks that hold consecutive layers");
+        v("sequence", sequence, free, "ranks that share a sequence, each with its part of the tokens");
+        v("zero", zero, free, "what data and sequence ranks share out: 0 nothing | 1 optimizer state | 2 and gradients | 3 and weights");
         v("recompute", recompute, free, "auto (keep what --memory allows) | all | none");
         v("memory", memory, free, "device memory that a rank may use, as 16GB; default: its share of what is free");
         v("checkpoint-every", checkpoint_every, free, "steps between checkpoints; 0 = not by steps");

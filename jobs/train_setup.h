@@ -26,10 +26,10 @@ std::unique_ptr<DataOrder> open_data(const TrainOptions& options, const ModelCon
 
 AttentionPattern pattern_of(const TrainOptions& options);
 StepOptions step_options_of(const TrainOptions& options);
-/// Weights filled from the base model, or from the seed.
-std::unique_ptr<Weights> make_weights(Device& device, const BaseModel& base, const WeightsOptions& how, std::int64_t seed);
-/// What plan needs to run the step of rank `rank` of `ranks`.
-PlanRequest plan_request(const TrainOptions& options, const BaseModel& base, const WeightsOptions& how, int rank, int ranks);
+/// A stage's weights filled from the base model, or from the seed: of the files only what this rank keeps is read.
+std::unique_ptr<Weights> make_weights(Device& device, const BaseModel& base, const WeightsOptions& how, const Stage& stage, std::int64_t seed);
+/// What plan needs to run the step of rank `rank` of the mesh.
+PlanRequest plan_request(const TrainOptions& options, const BaseModel& base, const WeightsOptions& how, dist::MeshShape mesh, int rank);
 /// `memory` (the value of --memory), or, when that is empty, this rank's share of the memory that is free.
 std::int64_t memory_limit(const std::string& memory, int ranks_of_node);
 

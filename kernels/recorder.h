@@ -16,17 +16,33 @@ struct OpRecord {
 struct Recorder {
     std::map<std::string_view, OpRecord> by_operation;   ///< names are string literals
     bool time = false;                                   ///< measure seconds too (waits for each operation)
+    int unit = -1;                                       ///< of the model, for which work and messages are counted now; -1: for none
+    std::map<int, double> flops_by_unit;
 
     void add(std::string_view name, double flops, double bytes) {
         auto& record = by_operation[name];
         ++record.calls, record.flops += flops, record.bytes += bytes;
+        flops_by_unit[unit] += flops;
     }
     double flops() const {
         double sum = 0;
         for (const auto& [name, record] : by_operation) sum += record.flops;
         return sum;
     }
-    void clear() { by_operation.clear(); }
+    void clear() { by_operation.clear(), flops_by_unit.clear(); }
+};
+
+/// Work until the end of the scope is counted for a unit.
+class UnitMark {
+public:
+    UnitMark(Recorder& recorder, int unit) : recorder_(recorder), before_(recorder.unit) { recorder.unit = unit; }
+    ~UnitMark() { recorder_.unit = before_; }
+    UnitMark(const UnitMark&) = delete;
+    UnitMark& operator=(const UnitMark&) = delete;
+
+private:
+    Recorder& recorder_;
+    int before_;
 };
 
 }  // namespace longlora

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -17,7 +18,12 @@ namespace longlora::dist {
 /// What this rank sent (its own part stays where it is and is not counted).
 struct Traffic {
     std::int64_t bytes = 0, messages = 0;
+    Traffic& operator+=(const Traffic& other) { return bytes += other.bytes, messages += other.messages, *this; }
+    Traffic& operator-=(const Traffic& other) { return bytes -= other.bytes, messages -= other.messages, *this; }
+    bool operator==(const Traffic&) const = default;
 };
+/// By unit of the model for which it was sent (Recorder::unit when the call was made).
+using TrafficByUnit = std::map<int, Traffic>;
 
 /// A communication under way. Its tensors may be read, reused or released only after finish().
 /// finish() makes `stream` wait for it (on the CPU: completes it). A Request must be finished; dropping one unfinished is a bug (ensure).
@@ -45,7 +51,12 @@ public:
     Communicator& operator=(const Communicator&) = delete;
     int rank() const { return rank_; }
     int size() const { return size_; }
-    const Traffic& traffic() const { return traffic_; }
+    Traffic traffic() const {
+        Traffic sum;
+        for (const auto& [unit, sent] : traffic_) sum += sent;
+        return sum;
+    }
+    const TrafficByUnit& traffic_by_unit() const { return traffic_; }
 
     /// All calls start after the work queued on `stream` and return at once. Tensors are contiguous device tensors.
     /// All ranks start the calls but exchange in the same order, and finish them in the same order: a long reduce_scatter, all_reduce or
@@ -64,7 +75,7 @@ public:
 
 protected:
     Communicator(int rank, int size) : rank_(rank), size_(size) {}
-    Traffic traffic_;
+    TrafficByUnit traffic_;
 
 private:
     int rank_, size_;

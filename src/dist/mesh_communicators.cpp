@@ -29,18 +29,26 @@ void MeshCommunicators::progress() const {
         if (*line) (*line)->progress();
 }
 
-std::map<std::string, Traffic> MeshCommunicators::traffic() const {
-    std::map<std::string, Traffic> out;
+std::map<std::string, TrafficByUnit> MeshCommunicators::traffic_by_unit() const {
+    std::map<std::string, TrafficByUnit> out;
     const auto add = [&](const char* axis, const std::unique_ptr<Communicator>& line) {
-        Traffic& sum = out[axis];
+        TrafficByUnit& sum = out[axis];
         if (!line) return;
-        sum.bytes += line->traffic().bytes;
-        sum.messages += line->traffic().messages;
+        for (const auto& [unit, sent] : line->traffic_by_unit()) sum[unit] += sent;
     };
     add("pipeline", forward);
     add("pipeline", backward);
     add("data", data);
     add("sequence", sequence);
+    return out;
+}
+
+std::map<std::string, Traffic> MeshCommunicators::traffic() const {
+    std::map<std::string, Traffic> out;
+    for (const auto& [axis, units] : traffic_by_unit()) {
+        Traffic& sum = out[axis];
+        for (const auto& [unit, sent] : units) sum += sent;
+    }
     return out;
 }
 

@@ -19,7 +19,9 @@ struct MeshCommunicators {
 
     /// Lets messages move on every line; cheap.
     void progress() const;
-    /// "pipeline", "data", "sequence": what this rank sent so far.
+    /// What this rank sent so far, by axis ("pipeline", "data", "sequence") and unit of the model.
+    std::map<std::string, TrafficByUnit> traffic_by_unit() const;
+    /// The same, all units together.
     std::map<std::string, Traffic> traffic() const;
 };
 

@@ -77,8 +77,7 @@ Transport::Ticket OrderedCommunicator::start(const std::vector<Send>& sends, con
     for (const Send& send : sends) {
         for (const Piece& piece : split(send.peer, send.data)) {
             out.push_back(piece);
-            traffic_.bytes += piece.size;
-            ++traffic_.messages;
+            traffic_[device_.recorder().unit] += {piece.size, 1};
         }
     }
     device_.synchronize(stream);   // what is sent must be there
@@ -195,7 +194,8 @@ Request OrderedCommunicator::all_reduce(Tensor x, Stream stream) {
     if (size() == 1 || x.count() == 0) return {};
     if (x.size_bytes() <= kSmallBytes) return all_reduce_small(x, stream);
     const int reduce_tag = next_tag(), gather_tag = next_tag();
-    return Request([this, x, gather_tag, reduction = start_reduction(own_part(x, rank()), x, reduce_tag, stream)](Stream at) {
+    return Request([this, x, gather_tag, unit = device_.recorder().unit, reduction = start_reduction(own_part(x, rank()), x, reduce_tag, stream)](Stream at) {
+        const UnitMark mark(device_.recorder(), unit);
         finish_reduction(*reduction, at);
         transport_->finish(start_gather(x, kNobody, gather_tag, at));
     });
@@ -217,7 +217,8 @@ Request OrderedCommunicator::broadcast(Tensor x, int root, Stream stream) {
         poison(x.reshaped({x.count()}), stream);
         receives.push_back({root, small ? x : own_part(x, rank())});
     }
-    return Request([this, x, root, small, gather_tag, ticket = start(sends, receives, deal_tag, stream)](Stream at) {
+    return Request([this, x, root, small, gather_tag, unit = device_.recorder().unit, ticket = start(sends, receives, deal_tag, stream)](Stream at) {
+        const UnitMark mark(device_.recorder(), unit);
         transport_->finish(ticket);
         if (!small) transport_->finish(start_gather(x, root, gather_tag, at));
     });

@@ -63,8 +63,8 @@ double window_loss(Model& model, std::span<const std::int32_t> tokens, std::int6
     host->data<double>()[0] = 0;
     device.copy_to_device(sum, host, Device::compute_stream());
     const std::vector<std::int32_t> labels = window_labels(tokens, first_target);
-    const MicroBatch batch = make_micro_batch(device, tokens, labels, model.context_length(), model.pattern(), model.config().num_heads, {}, model.windows());
-    model.loss(batch, sum);
+    const MicroBatch batch = model.micro_batch(tokens, labels);
+    model.loss(batch, model.output(batch, {}), sum);
     device.copy_to_host(host, sum, Device::compute_stream());
     device.synchronize(Device::compute_stream());
     return host->data<double>()[0];

@@ -13,16 +13,11 @@ void normalised_logits(const StepContext& context, const HeadWeights& weights, T
 
 HeadWeights head_weights_of(const Weights& weights) {
     const auto& list = weights.list();
-    const Parameter &norm = list.find("model.norm.weight"), &table = list.find("model.embed_tokens.weight");
-    const Parameter& head = weights.config().tied ? table : list.find("lm_head.weight");
-    return {weights.weight(norm), weights.gradient(norm), weights.weight(head), weights.gradient(head), weights.weight(table), weights.gradient(table)};
+    const Parameter &norm = list.find("model.norm.weight"), &head = list.find(weights.config().tied ? "model.embed_tokens.weight" : "lm_head.weight");
+    return {weights.weight(norm), weights.gradient(norm), weights.weight(head), weights.gradient(head)};
 }
 
-void embedding_forward(const StepContext& context, const HeadWeights& weights, Tensor h, Tensor ids) { context.ops().embedding_forward(h, weights.table, ids); }
-
-void embedding_backward(const StepContext& context, const HeadWeights& weights, Tensor d_h, Tensor ids) {
-    if (weights.d_table) context.ops().embedding_backward(weights.d_table, d_h, ids);
-}
+const Parameter& table_of(const Weights& weights) { return weights.list().find("model.embed_tokens.weight"); }
 
 void head_loss(const StepContext& context, const HeadWeights& weights, Tensor loss_sum, Tensor h, Tensor labels) {
     const auto& c = context.config;

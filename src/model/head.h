@@ -1,5 +1,5 @@
-// The head: final norm, projection on the vocabulary, cross entropy; by tiles of tokens, so tokens x vocabulary never exists. Also the embedding,
-// because tied models share its table with the head.
+// The head: final norm, projection on the vocabulary, cross entropy; by tiles of tokens, so tokens x vocabulary never exists.
+// The embedding itself is one operation on its table, which tied models share with the head.
 #pragma once
 
 #include "model/step_context.h"
@@ -7,18 +7,14 @@
 
 namespace longlora {
 
-/// Views into Weights; gradients are empty when frozen. Tied models: head and d_head are table and d_table.
+/// Views into Weights; gradients are empty when frozen. Tied models: head and d_head are the table and its gradient.
 struct HeadWeights {
-    Tensor norm, d_norm;     ///< (D)
-    Tensor head, d_head;     ///< (V, D)
-    Tensor table, d_table;   ///< (V, D)
+    Tensor norm, d_norm;   ///< (D)
+    Tensor head, d_head;   ///< (V, D)
 };
 HeadWeights head_weights_of(const Weights& weights);
-
-/// h (T,D) = table rows of ids (T) int32.
-void embedding_forward(const StepContext& context, const HeadWeights& weights, Tensor h, Tensor ids);
-/// Adds to d_table; nothing to do when it is frozen.
-void embedding_backward(const StepContext& context, const HeadWeights& weights, Tensor d_h, Tensor ids);
+/// The embedding's table (V,D).
+const Parameter& table_of(const Weights& weights);
 
 /// loss_sum (float64 scalar) += sum of the negative log likelihoods (nats) of labels (T) int32, -1 = not counted.
 void head_loss(const StepContext& context, const HeadWeights& weights, Tensor loss_sum, Tensor h, Tensor labels);

@@ -1,4 +1,4 @@
-// Shapes: T tokens of the micro-batch, D hidden, V vocabulary.
+// Shapes: T tokens of the micro-batch on this rank, D hidden, V vocabulary. Units: 0 embedding, layer + 1, L + 1 head.
 #include "model/model.h"
 
 #include <cstring>
@@ -6,7 +6,7 @@
 namespace longlora {
 namespace {
 
-ArenaTensor upload_table(Device& device, const std::vector<float>& values, Shape shape) {
+ArenaTensor upload_rows(Device& device, const std::vector<float>& values, Shape shape) {
     ArenaTensor on_device = device.memory().tensor(DType::float32, shape, Use::weights), staging = device.pinned().tensor(DType::float32, shape, Use::batch);
     std::memcpy(staging->bytes, values.data(), values.size() * sizeof(float));
     device.copy_to_device(on_device, staging, Device::compute_stream());
@@ -14,85 +14,183 @@ ArenaTensor upload_table(Device& device, const std::vector<float>& values, Shape
     return on_device;
 }
 
+constexpr std::int64_t kEmbedding = 0, kNone = -1;
+constexpr std::int64_t unit_of(std::int64_t layer) { return layer + 1; }
+
 }  // namespace
 
 KeepPlan keep_nothing(const ModelConfig& config) { return KeepPlan(static_cast<std::size_t>(config.num_layers)); }
 KeepPlan keep_everything(const ModelConfig& config) { return KeepPlan(static_cast<std::size_t>(config.num_layers), LayerKeep{true, true, true, true}); }
 
-Model::Model(Weights& weights, const AttentionPattern& pattern, std::int64_t context_length) : weights_(weights), pattern_(pattern), context_length_(context_length) {
-    for (std::int64_t layer = 0; layer < config().num_layers; ++layer) layers_.push_back({attention_weights_of(weights, layer), mlp_weights_of(weights, layer)});
-    head_ = head_weights_of(weights);
-    const RotaryTables tables = rotary_tables(config(), context_length);
-    cos_ = upload_table(device(), tables.cos, {tables.positions, tables.half});
-    sin_ = upload_table(device(), tables.sin, {tables.positions, tables.half});
-    windows_ = shared_windows(device(), pattern_, context_length, config().num_heads);
+Model::Model(Weights& weights, const AttentionPattern& pattern, std::int64_t context_length, dist::Communicator* sequence)
+    : weights_(weights), zero_(weights), pattern_(pattern), context_length_(context_length), sequence_(sequence),
+      local_(sequence ? dist::tokens_of(context_length, sequence->rank(), sequence->size()) : dist::Shard{0, context_length}) {
+    const RotaryTables tables = rotary_tables(config(), context_length, local_.begin, local_.count);
+    cos_ = upload_rows(device(), tables.cos, {tables.positions, tables.half});
+    sin_ = upload_rows(device(), tables.sin, {tables.positions, tables.half});
+    windows_.push_back(pattern_windows(device(), pattern_, context_length, config().num_heads));
 }
 
-StepContext Model::context(const MicroBatch& batch) {
-    ensure(batch.context_length == context_length_, "a micro-batch has the model's context length");
-    return {device(), config(), weights_.options().real, cos_, sin_, context_length_, batch.num_sequences, pattern_, batch.windows_table()};
+MicroBatch Model::micro_batch(std::span<const std::int32_t> tokens, std::span<const std::int32_t> labels, const std::vector<std::vector<std::int64_t>>& document_starts) const {
+    MicroBatch batch;
+    batch.num_sequences = static_cast<std::int64_t>(tokens.size()) / local_.count;
+    ensure(batch.num_sequences * local_.count == static_cast<std::int64_t>(tokens.size()) && tokens.size() == labels.size(), "a micro-batch is whole parts of sequences");
+    batch.ids = upload(device(), tokens);
+    batch.labels = upload(device(), labels);
+    batch.shared = &windows_;
+    for (const auto& starts : document_starts) batch.own_windows.push_back(pattern_windows(device(), pattern_, context_length_, config().num_heads, starts));
+    return batch;
 }
 
-ArenaTensor Model::embed(const StepContext& context, const MicroBatch& batch) {
+StepContext Model::context(std::int64_t num_sequences, const WindowsTable& windows) const {
+    return {device(), config(), weights_.options().real, cos_, sin_, context_length_, local_, num_sequences, pattern_, windows, sequence_};
+}
+
+ArenaTensor Model::stage_input(std::int64_t num_sequences) const { return context(num_sequences, windows_).activation({num_sequences * local_.count, config().hidden}); }
+
+/// The unit whose weights forward reads after a layer's.
+std::int64_t Model::after(std::int64_t layer) const { return layer < last_layer() ? unit_of(layer + 1) : stage().has_head ? unit_of(config().num_layers) : kNone; }
+
+/// On the first stage the embedded tokens, on others `input`.
+ArenaTensor Model::first_input(const StepContext& context, const MicroBatch& batch, ArenaTensor input) {
+    if (!stage().has_embedding) return input;
+    zero_.open(kEmbedding, unit_of(stage().first_layer));
     ArenaTensor h = context.activation({context.num_tokens(), config().hidden});
-    embedding_forward(context, head_, h, batch.ids);
+    context.ops().embedding_forward(h, weights_.weight(table_of(weights_)), batch.ids);
+    zero_.close(kEmbedding);
     return h;
 }
 
-Model::LayerSaved Model::layer_forward(const StepContext& context, std::int64_t layer, ArenaTensor& h, const LayerKeep& keep) {
-    const Layer& l = layers_[static_cast<std::size_t>(layer)];
+LayerSaved Model::layer_forward(const StepContext& context, std::int64_t layer, ArenaTensor& h, const LayerKeep& keep) {
+    const UnitMark mark(device().recorder(), static_cast<int>(unit_of(layer)));
+    zero_.open(unit_of(layer), after(layer));
     LayerSaved saved;
-    saved.attention = attention_forward(context, l.attention, layer, h, keep);
+    saved.attention = attention_forward(context, attention_weights_of(weights_, layer), layer, h, keep);
     ArenaTensor out = context.activation(h->shape);
-    saved.mlp = mlp_forward(context, l.mlp, out, saved.attention.mid, keep.gate_up);
+    saved.mlp = mlp_forward(context, mlp_weights_of(weights_, layer), out, saved.attention.mid, keep.gate_up);
     if (!keep.mid) saved.attention.mid.release();
     saved.h = std::move(h);
     h = std::move(out);
+    zero_.close(unit_of(layer));
     return saved;
 }
 
 void Model::layer_backward(const StepContext& context, std::int64_t layer, Tensor d_h, LayerSaved& saved) {
-    const Layer& l = layers_[static_cast<std::size_t>(layer)];
-    attention_restore(context, l.attention, layer, saved.h, saved.attention);
-    mlp_backward(context, l.mlp, d_h, saved.attention.mid, saved.mlp);
-    attention_backward(context, l.attention, layer, d_h, saved.h, saved.attention);
+    zero_.open(unit_of(layer), layer > stage().first_layer ? unit_of(layer - 1) : kNone);
+    zero_.open_gradients(unit_of(layer));
+    const AttentionWeights attention = attention_weights_of(weights_, layer);
+    attention_restore(context, attention, layer, saved.h, saved.attention);
+    mlp_backward(context, mlp_weights_of(weights_, layer), d_h, saved.attention.mid, saved.mlp);
+    attention_backward(context, attention, layer, d_h, saved.h, saved.attention);
     saved.h.release();
+    zero_.close(unit_of(layer));
 }
 
-ArenaTensor Model::forward_only(const StepContext& context, const MicroBatch& batch) {
-    ArenaTensor h = embed(context, batch);
-    for (std::int64_t layer = 0; layer < config().num_layers; ++layer) layer_forward(context, layer, h, {});
+/// A tied head reads the embedding's unit too.
+void Model::open_head(std::int64_t next) {
+    if (shares_table()) zero_.open(kEmbedding);
+    zero_.open(unit_of(config().num_layers), next);
+}
+void Model::close_head() {
+    zero_.close(unit_of(config().num_layers));
+    if (shares_table()) zero_.close(kEmbedding);
+}
+void Model::open_head_gradients() {
+    if (shares_table()) zero_.open_gradients(kEmbedding);
+    zero_.open_gradients(unit_of(config().num_layers));
+}
+/// The embedding, where it is on this stage, adds to the table later.
+void Model::close_head_gradients(bool last) {
+    zero_.close_gradients(unit_of(config().num_layers), last);
+    if (shares_table()) zero_.close_gradients(kEmbedding, last && !stage().has_embedding);
+}
+
+StageSaved Model::forward(const MicroBatch& batch, ArenaTensor input, const KeepPlan& keep) {
+    const StepContext c = context(batch.num_sequences, batch.windows());
+    StageSaved saved;
+    ArenaTensor h = first_input(c, batch, std::move(input));
+    for (std::int64_t layer = stage().first_layer; layer <= last_layer(); ++layer) saved.layers.push_back(layer_forward(c, layer, h, keep[static_cast<std::size_t>(layer)]));
+    saved.out = std::move(h);
+    return saved;
+}
+
+ArenaTensor Model::loss_gradient(const MicroBatch& batch, StageSaved& saved, Tensor loss_sum, float scale, bool last) {
+    const UnitMark mark(device().recorder(), static_cast<int>(unit_of(config().num_layers)));
+    const StepContext c = context(batch.num_sequences, batch.windows());
+    open_head(unit_of(last_layer()));
+    open_head_gradients();
+    ArenaTensor d_out = c.activation(saved.out->shape);
+    head_loss_backward(c, head_weights_of(weights_), loss_sum, d_out, saved.out, batch.labels, scale);
+    saved.out.release();
+    close_head();
+    close_head_gradients(last);
+    return d_out;
+}
+
+ArenaTensor Model::backward(const MicroBatch& batch, StageSaved& saved, ArenaTensor d_out, bool last) {
+    const StepContext c = context(batch.num_sequences, batch.windows());
+    saved.out.release();
+    for (std::int64_t layer = last_layer(); layer >= stage().first_layer; --layer) {
+        const UnitMark mark(device().recorder(), static_cast<int>(unit_of(layer)));
+        layer_backward(c, layer, d_out, saved.layers.back());
+        saved.layers.pop_back();
+        zero_.close_gradients(unit_of(layer), last);
+    }
+    if (!stage().has_embedding) return d_out;
+    zero_.open_gradients(kEmbedding);
+    if (const Tensor d_table = weights_.gradient(table_of(weights_))) c.ops().embedding_backward(d_table, d_out, batch.ids);
+    d_out.release();
+    zero_.close_gradients(kEmbedding, last);
+    return {};
+}
+
+void Model::idle_forward() {
+    const auto pass = [&](std::int64_t unit, std::int64_t next) { zero_.open(unit, next), zero_.close(unit); };
+    if (stage().has_embedding) pass(kEmbedding, unit_of(stage().first_layer));
+    for (std::int64_t layer = stage().first_layer; layer <= last_layer(); ++layer) pass(unit_of(layer), after(layer));
+}
+
+void Model::idle_loss_gradient(bool last) {
+    open_head(unit_of(last_layer()));
+    open_head_gradients();
+    close_head();
+    close_head_gradients(last);
+}
+
+void Model::idle_backward(bool last) {
+    for (std::int64_t layer = last_layer(); layer >= stage().first_layer; --layer) {
+        zero_.open(unit_of(layer), layer > stage().first_layer ? unit_of(layer - 1) : kNone);
+        zero_.open_gradients(unit_of(layer));
+        zero_.close(unit_of(layer));
+        zero_.close_gradients(unit_of(layer), last);
+    }
+    if (!stage().has_embedding) return;
+    zero_.open_gradients(kEmbedding);
+    zero_.close_gradients(kEmbedding, last);
+}
+
+ArenaTensor Model::output(const MicroBatch& batch, ArenaTensor input) {
+    const StepContext c = context(batch.num_sequences, batch.windows());
+    ArenaTensor h = first_input(c, batch, std::move(input));
+    for (std::int64_t layer = stage().first_layer; layer <= last_layer(); ++layer) layer_forward(c, layer, h, {});   // nothing of a layer outlives it
     return h;
 }
 
-void Model::loss(const MicroBatch& batch, Tensor loss_sum) {
-    const StepContext c = context(batch);
-    head_loss(c, head_, loss_sum, forward_only(c, batch), batch.labels);
+void Model::loss(const MicroBatch& batch, Tensor out, Tensor loss_sum) {
+    open_head(kNone);
+    head_loss(context(batch.num_sequences, batch.windows()), head_weights_of(weights_), loss_sum, out, batch.labels);
+    close_head();
 }
 
-void Model::logits(const MicroBatch& batch, Tensor logits) {
-    const StepContext c = context(batch);
-    head_logits(c, head_, logits, forward_only(c, batch));
+void Model::idle_loss() {
+    open_head(kNone);
+    close_head();
 }
 
-void Model::loss_and_gradients(const MicroBatch& batch, Tensor loss_sum, float scale, const KeepPlan& keep, const std::function<void(std::int64_t)>& unit_done) {
-    const StepContext c = context(batch);
-    const std::int64_t num_layers = config().num_layers;
-    const auto done = [&](std::int64_t unit) { if (unit_done) unit_done(unit); };
-    std::vector<LayerSaved> saved(static_cast<std::size_t>(num_layers));
-    ArenaTensor h = embed(c, batch);
-    for (std::int64_t layer = 0; layer < num_layers; ++layer) saved[static_cast<std::size_t>(layer)] = layer_forward(c, layer, h, keep[static_cast<std::size_t>(layer)]);
-
-    ArenaTensor d_h = c.activation(h->shape);
-    head_loss_backward(c, head_, loss_sum, d_h, h, batch.labels, scale);
-    h.release();
-    done(num_layers + 1);
-    for (std::int64_t layer = num_layers - 1; layer >= 0; --layer) {
-        layer_backward(c, layer, d_h, saved[static_cast<std::size_t>(layer)]);
-        done(layer + 1);
-    }
-    embedding_backward(c, head_, d_h, batch.ids);
-    done(0);
+void Model::logits(Tensor out, Tensor logits) {
+    open_head(kNone);
+    head_logits(context(out.num_rows() / local_.count, windows_), head_weights_of(weights_), logits, out);
+    close_head();
 }
 
 }  // namespace longlora

@@ -1,68 +1,98 @@
-// Model: the layers of this rank in order, forward and backward over a micro-batch. It reads as the paper; what is kept in between is KeepPlan.
-// Not here: updates, schedules, communication (src/train).
+// Model: the layers of this rank's pipeline stage in order, forward and backward over a micro-batch. It reads as the paper; what is kept in between is
+// KeepPlan. Not here: the order of micro-batches and stages, updates, schedules (src/train).
 #pragma once
 
-#include <functional>
-#include <memory>
 #include <vector>
 
+#include "dist/kv_exchange.h"
 #include "model/attention_block.h"
 #include "model/head.h"
 #include "model/micro_batch.h"
 #include "model/mlp_block.h"
 #include "model/rotary.h"
+#include "model/zero.h"
 
 namespace longlora {
 
-/// What each layer keeps from forward for backward.
+/// What each layer keeps from forward for backward; one entry for every layer of the whole model.
 using KeepPlan = std::vector<LayerKeep>;
 KeepPlan keep_nothing(const ModelConfig& config);
 KeepPlan keep_everything(const ModelConfig& config);
 
-/// Views into Weights and rotary tables on the device for one context length.
+/// What a layer leaves for its backward pass.
+struct LayerSaved {
+    ArenaTensor h;   ///< the layer's input (T,D)
+    AttentionSaved attention;
+    MlpSaved mlp;
+};
+/// What a stage leaves: its layers in order, and its output.
+struct StageSaved {
+    std::vector<LayerSaved> layers;
+    ArenaTensor out;   ///< (T,D)
+};
+
+/// Works on the weights' stage. Every function that reads weights is collective over the weights' data ranks (ZeRO 3), and over the ranks that share a
+/// sequence; a data rank without a sequence calls the idle function of the same name instead.
 class Model {
 public:
-    /// `weights` must outlive the model. `context_length`: tokens per sequence, of which rotary tables are made.
-    Model(Weights& weights, const AttentionPattern& pattern, std::int64_t context_length);
+    /// `weights` must outlive the model. `context_length`: tokens per sequence, N, over all ranks of `sequence` (empty: this rank alone).
+    Model(Weights& weights, const AttentionPattern& pattern, std::int64_t context_length, dist::Communicator* sequence = nullptr);
 
     Weights& weights() { return weights_; }
-    Device& device() { return weights_.device(); }
+    Zero& zero() { return zero_; }
+    Device& device() const { return weights_.device(); }
     const ModelConfig& config() const { return weights_.config(); }
+    const Stage& stage() const { return weights_.stage(); }
     const AttentionPattern& pattern() const { return pattern_; }
     std::int64_t context_length() const { return context_length_; }
-    const std::vector<std::vector<DeviceWindows>>& windows() const { return windows_; }
+    /// Tokens [begin, begin + count) of every sequence are this rank's.
+    dist::Shard local() const { return local_; }
+    /// (T, D) of activations of `num_sequences` sequences, as they travel between stages.
+    ArenaTensor stage_input(std::int64_t num_sequences) const;
 
-    /// loss_sum (float64 scalar) += sum of the negative log likelihoods of the batch's labels.
-    void loss(const MicroBatch& batch, Tensor loss_sum);
-    /// The same, and adds the gradient of scale * sum to every trainable's. unit_done(unit): called when a unit's gradients of this micro-batch are
-    /// whole, from the last unit to unit 0; may be empty.
-    void loss_and_gradients(const MicroBatch& batch, Tensor loss_sum, float scale, const KeepPlan& keep, const std::function<void(std::int64_t unit)>& unit_done);
-    /// logits (T,V) float32.
-    void logits(const MicroBatch& batch, Tensor logits);
+    /// tokens, labels: this rank's part of each sequence, one after another. document_starts: of the whole sequences, or empty for no document mask.
+    MicroBatch micro_batch(std::span<const std::int32_t> tokens, std::span<const std::int32_t> labels, const std::vector<std::vector<std::int64_t>>& document_starts = {}) const;
+
+    /// input: the output of the stage before (empty on the first stage, which embeds the tokens).
+    StageSaved forward(const MicroBatch& batch, ArenaTensor input, const KeepPlan& keep);
+    /// The last stage: loss_sum (float64 scalar) += sum of the negative log likelihoods of the batch's labels; returns the gradient of scale * sum with respect to the
+    /// stage's output, which it releases, and adds those of the head. last: no further micro-batch follows in this step.
+    ArenaTensor loss_gradient(const MicroBatch& batch, StageSaved& saved, Tensor loss_sum, float scale, bool last);
+    /// d_out: the gradient of the stage's output. Adds to the gradients of all trainables of the stage; returns that of its input (empty on the first stage).
+    ArenaTensor backward(const MicroBatch& batch, StageSaved& saved, ArenaTensor d_out, bool last);
+    void idle_forward();
+    void idle_loss_gradient(bool last);
+    void idle_backward(bool last);
+
+    /// Forward without anything kept.
+    ArenaTensor output(const MicroBatch& batch, ArenaTensor input);
+    /// The last stage: loss_sum += the loss of its output.
+    void loss(const MicroBatch& batch, Tensor out, Tensor loss_sum);
+    void idle_loss();
+    /// The last stage: logits (T,V) float32 of its output.
+    void logits(Tensor out, Tensor logits);
 
 private:
-    struct Layer {
-        AttentionWeights attention;
-        MlpWeights mlp;
-    };
-    struct LayerSaved {
-        ArenaTensor h;   ///< the layer's input (T,D)
-        AttentionSaved attention;
-        MlpSaved mlp;
-    };
-    StepContext context(const MicroBatch& batch);
-    ArenaTensor embed(const StepContext& context, const MicroBatch& batch);
-    ArenaTensor forward_only(const StepContext& context, const MicroBatch& batch);
+    StepContext context(std::int64_t num_sequences, const WindowsTable& windows) const;
+    ArenaTensor first_input(const StepContext& context, const MicroBatch& batch, ArenaTensor input);
     LayerSaved layer_forward(const StepContext& context, std::int64_t layer, ArenaTensor& h, const LayerKeep& keep);
     void layer_backward(const StepContext& context, std::int64_t layer, Tensor d_h, LayerSaved& saved);
+    std::int64_t last_layer() const { return stage().first_layer + stage().num_layers - 1; }
+    bool shares_table() const { return config().tied; }
+    void open_head(std::int64_t next);
+    void close_head();
+    void open_head_gradients();
+    void close_head_gradients(bool last);
+    std::int64_t after(std::int64_t layer) const;
 
     Weights& weights_;
+    Zero zero_;
     AttentionPattern pattern_;
     std::int64_t context_length_;
-    std::vector<Layer> layers_;
-    HeadWeights head_;
+    dist::Communicator* sequence_;
+    dist::Shard local_;
     ArenaTensor cos_, sin_;
-    std::vector<std::vector<DeviceWindows>> windows_;
+    WindowsTable windows_;
 };
 
 }  // namespace longlora

@@ -76,20 +76,20 @@ double rotary_attention_factor(const RopeScaling& rope) {
     return temperature(1);
 }
 
-RotaryTables rotary_tables(const ModelConfig& config, std::int64_t context) {
-    ensure(context > 0, "rotary tables need at least one position");
+RotaryTables rotary_tables(const ModelConfig& config, std::int64_t context, std::int64_t begin, std::int64_t rows) {
+    ensure(begin >= 0 && rows > 0 && begin + rows <= context, "rotary tables need at least one position of the sequence");
     const std::vector<double> frequencies = rotary_frequencies(config.rope, config.head_dim, config.max_positions, config.original_positions(), context);
     const double factor = rotary_attention_factor(config.rope);
     RotaryTables tables;
-    tables.positions = context;
+    tables.positions = rows;
     tables.half = config.head_dim / 2;
-    const auto half = frequencies.size(), count = static_cast<std::size_t>(context) * half;
+    const auto half = frequencies.size(), count = static_cast<std::size_t>(rows) * half;
     tables.cos.resize(count);
     tables.sin.resize(count);
 #pragma omp parallel for
-    for (std::int64_t t = 0; t < context; ++t) {
+    for (std::int64_t t = 0; t < rows; ++t) {
         for (std::size_t i = 0; i < half; ++i) {
-            const double angle = static_cast<double>(t) * frequencies[i];
+            const double angle = static_cast<double>(begin + t) * frequencies[i];
             const std::size_t at = static_cast<std::size_t>(t) * half + i;
             tables.cos[at] = static_cast<float>(std::cos(angle) * factor);
             tables.sin[at] = static_cast<float>(std::sin(angle) * factor);

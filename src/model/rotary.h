@@ -17,6 +17,9 @@ struct RotaryTables {
 std::vector<double> rotary_frequencies(const RopeScaling& rope, std::int64_t head_dim, std::int64_t max_positions, std::int64_t original_positions, std::int64_t context);
 /// The factor on cos and sin (1 but for yarn).
 double rotary_attention_factor(const RopeScaling& rope);
-RotaryTables rotary_tables(const ModelConfig& config, std::int64_t context);
+/// Rows are positions [begin, begin + count) of a sequence of `context` tokens.
+RotaryTables rotary_tables(const ModelConfig& config, std::int64_t context, std::int64_t begin, std::int64_t count);
+/// All positions.
+inline RotaryTables rotary_tables(const ModelConfig& config, std::int64_t context) { return rotary_tables(config, context, 0, context); }
 
 }  // namespace longlora

@@ -11,21 +11,26 @@ constexpr std::size_t kStepsAhead = 2;
 
 }  // namespace
 
-Batch read_batch(const DataOrder& order, std::int64_t begin, std::int64_t count) {
+Batch read_batch(const DataOrder& order, dist::Shard part, dist::Shard local) {
     Batch batch;
-    batch.tokens.resize(static_cast<std::size_t>(count * order.context()));
-    for (std::int64_t s = 0; s < count; ++s) {
-        const Sequence sequence = order.sequence(begin + s);
-        order.file(sequence.source).read(sequence.first_token, order.context(), batch.tokens.data() + s * order.context());
+    const auto n = static_cast<std::size_t>(local.count);
+    const bool has_end = local.begin + local.count == order.context();
+    std::vector<std::int32_t> read(n + 1, -1);   // a sequence's last token has no label
+    for (std::int64_t i = part.begin; i < part.begin + part.count; ++i) {
+        const Sequence sequence = order.sequence(i);
+        order.file(sequence.source).read(sequence.first_token + local.begin, local.count + !has_end, read.data());
+        batch.tokens.insert(batch.tokens.end(), read.begin(), read.end() - 1);
+        batch.labels.insert(batch.labels.end(), read.begin() + 1, read.end());
         batch.document_starts.push_back(order.document_starts(sequence));
-        batch.sequences.push_back(begin + s);
+        batch.sequences.push_back(i);
     }
     return batch;
 }
 
 BatchReader::BatchReader(const DataOrder& order, BatchSlice slice, std::int64_t first_step, std::int64_t last_step)
     : order_(order), slice_(slice), last_step_(last_step), next_step_(first_step) {
-    ensure(first_step >= 1 && slice.begin >= 0 && slice.count >= 0 && slice.begin + slice.count <= slice.global_batch, "a rank's slice of a step's batch");
+    ensure(first_step >= 1 && slice.part.begin >= 0 && slice.part.count >= 0 && slice.part.begin + slice.part.count <= slice.global_batch, "a rank's slice of a step's batch");
+    ensure(slice.local.begin >= 0 && slice.local.count >= 1 && slice.local.begin + slice.local.count <= order.context(), "a rank's tokens of every sequence");
     thread_ = std::thread([this, first_step] { work(first_step); });
 }
 
@@ -46,7 +51,7 @@ void BatchReader::work(std::int64_t first_step) {
                 changed_.wait(lock, [this] { return stop_ || ready_.size() < kStepsAhead; });
                 if (stop_) return;
             }
-            Batch batch = read_batch(order_, (step - 1) * slice_.global_batch + slice_.begin, slice_.count);
+            Batch batch = read_batch(order_, {(step - 1) * slice_.global_batch + slice_.part.begin, slice_.part.count}, slice_.local);
             batch.step = step;
             const std::lock_guard lock(mutex_);
             ready_.push_back(std::move(batch));

@@ -10,25 +10,27 @@
 #include <thread>
 #include <vector>
 
+#include "dist/mesh.h"
 #include "train/data_order.h"
 
 namespace longlora {
 
-/// The S sequences of one rank in one step.
+/// The sequences of one rank in one step, and of each the n tokens that are this rank's.
 struct Batch {
     std::int64_t step = 0;                                   ///< 1, 2, ...
-    std::vector<std::int32_t> tokens;                        ///< S * context
-    std::vector<std::vector<std::int64_t>> document_starts;  ///< S lists, relative to their sequence; the first entry is 0
-    std::vector<std::int64_t> sequences;                     ///< S indices of the run's order
+    std::vector<std::int32_t> tokens, labels;                ///< sequence after sequence, n each; a label is the token after, -1 at a sequence's end
+    std::vector<std::vector<std::int64_t>> document_starts;  ///< a list a sequence, relative to its first token; the first entry is 0
+    std::vector<std::int64_t> sequences;                     ///< indices of the run's order
     std::int64_t num_sequences() const { return static_cast<std::int64_t>(sequences.size()); }
 };
 
-/// Sequences [begin, begin + count) of the order, read now. Any thread.
-Batch read_batch(const DataOrder& order, std::int64_t begin, std::int64_t count);
+/// Of sequences `part` of the order the tokens `local` (and the one behind them, which is the last label), read now. Any thread.
+Batch read_batch(const DataOrder& order, dist::Shard part, dist::Shard local);
 
 struct BatchSlice {
-    std::int64_t global_batch = 1;      ///< sequences of a step over all ranks
-    std::int64_t begin = 0, count = 1;  ///< this rank's part of them; count may be 0
+    std::int64_t global_batch = 1;   ///< sequences of a step over all ranks
+    dist::Shard part{0, 1};          ///< this rank's of them; may be empty
+    dist::Shard local;               ///< this rank's tokens of every sequence
 };
 
 class BatchReader {

@@ -8,62 +8,98 @@ namespace {
 
 bool LayerKeep::* const kKeepOrder[] = {&LayerKeep::attention, &LayerKeep::mid, &LayerKeep::qkv, &LayerKeep::gate_up};
 
-LocalSequences sequences_of(const PlanRequest& request) {
-    const auto share = dist::deal_of(request.step.global_batch, request.rank, request.ranks);
-    LocalSequences local;
-    local.tokens.resize(static_cast<std::size_t>(share.count * request.context));
-    local.document_starts.resize(static_cast<std::size_t>(share.count), {0});
-    return local;
+LocalSequences sequences_of(const PlanRequest& request, dist::Shard local) {
+    const auto share = dist::deal_of(request.step.global_batch, dist::coordinate_of(request.mesh, request.rank).data, request.mesh.data);
+    LocalSequences sequences;
+    sequences.tokens.resize(static_cast<std::size_t>(share.count * local.count));
+    sequences.labels = sequences.tokens;
+    sequences.document_starts.resize(static_cast<std::size_t>(share.count), {0});
+    return sequences;
 }
 
-/// Keeps the first `count` (item, layer) pairs of the order of preference.
-KeepPlan keep_first(const ModelConfig& config, std::int64_t count) {
+/// Keeps the first `count` (item, layer of the stage) pairs of the order of preference.
+KeepPlan keep_first(const ModelConfig& config, const Stage& stage, std::int64_t count) {
     KeepPlan keep = keep_nothing(config);
     for (auto item : kKeepOrder)
-        for (auto& layer : keep)
-            if (count-- > 0) layer.*item = true;
+        for (std::int64_t layer = stage.first_layer; layer < stage.first_layer + stage.num_layers && count > 0; ++layer, --count) keep[static_cast<std::size_t>(layer)].*item = true;
     return keep;
+}
+
+/// The ranks of request.rank's stage on one data coordinate: they differ in their tokens and halos. Every data coordinate gets a full micro-batch, and in a
+/// pipeline as many as can be alive; more of them do not raise the peak.
+std::vector<PlanRequest> ranks_that_share_a_sequence(const PlanRequest& request) {
+    std::vector<PlanRequest> all;
+    auto at = dist::coordinate_of(request.mesh, request.rank);
+    at.data = 0;
+    for (at.sequence = 0; at.sequence < request.mesh.sequence; ++at.sequence) {
+        PlanRequest one = request;
+        one.rank = dist::rank_of(request.mesh, at);
+        const std::int64_t most = (request.step.global_batch + request.mesh.data - 1) / request.mesh.data;
+        one.step.global_batch = request.mesh.data * std::min(most, request.step.micro_batch * request.mesh.pipeline);
+        all.push_back(std::move(one));
+    }
+    return all;
 }
 
 }  // namespace
 
+Stage stage_of(const PlanRequest& request, int rank) {
+    const auto stages = stages_of(request.config, request.mesh.pipeline, request.pattern, request.context);
+    return stages[static_cast<std::size_t>(dist::coordinate_of(request.mesh, rank).pipeline)];
+}
+
 StepPlan plan_step(const PlanRequest& request, const KeepPlan& keep) {
     const auto device = make_plan_device();
-    const auto data = dist::make_plan_communicator(*device, request.rank, request.ranks);
-    Weights weights(*device, request.config, request.trainables, request.weights);
-    Model model(weights, request.pattern, request.context);
+    auto mesh = dist::make_plan_mesh(*device, request.mesh, request.rank);
+    WeightsOptions how = request.weights;
+    how.data = mesh.data.get();
+    Weights weights(*device, request.config, request.trainables, how, stage_of(request, request.rank));
+    Model model(weights, request.pattern, request.context, mesh.sequence.get());
     const StepScalars scalars(*device);
     device->recorder().clear();
-    const dist::Traffic before = data->traffic();
-    train_step(model, *data, scalars, sequences_of(request), request.step, keep, 1, 1);
-    return {device->memory().high_water_bytes(), device->pinned().high_water_bytes(), device->memory().at_peak(), device->recorder().flops(),
-            {data->traffic().bytes - before.bytes, data->traffic().messages - before.messages}};
+    const auto before = mesh.traffic_by_unit();
+    train_step(model, mesh, scalars, sequences_of(request, model.local()), request.step, keep, 1, 1);
+    StepPlan plan{device->memory().high_water_bytes(), device->pinned().high_water_bytes(), device->memory().at_peak(), device->recorder(), mesh.traffic_by_unit(), {}};
+    for (auto& [axis, units] : plan.traffic_by_unit) {
+        dist::Traffic& sum = plan.traffic[axis];
+        for (auto& [unit, sent] : units) {
+            if (before.at(axis).count(unit)) sent -= before.at(axis).at(unit);
+            sum += sent;
+        }
+    }
+    return plan;
 }
 
 KeepPlan choose_keep(const PlanRequest& request, const std::string& mode, std::int64_t memory_bytes) {
     require(mode == "all" || mode == "none" || mode == "auto", "--recompute ", mode, " is not known; take auto, all or none");
-    // Every micro-batch is alike, so one of them tells the peak.
-    PlanRequest short_request = request;
-    short_request.step.global_batch = std::min(request.step.global_batch, request.step.micro_batch * request.ranks);
-    const auto bytes_with = [&](const KeepPlan& keep) { return plan_step(short_request, keep).arena_bytes; };
-    const KeepPlan nothing = keep_nothing(request.config);
+    const Stage stage = stage_of(request, request.rank);
+    const std::int64_t num_items = static_cast<std::int64_t>(std::size(kKeepOrder)) * stage.num_layers;
+    const auto bytes_of = [&](const PlanRequest& one, std::int64_t items) { return plan_step(one, keep_first(request.config, stage, items)).arena_bytes; };
     const bool keeps_all = mode == "none";
-    const std::int64_t least = bytes_with(keeps_all ? keep_everything(request.config) : nothing);
+    const std::int64_t first = keeps_all ? num_items : 0;
+    const auto ranks = ranks_that_share_a_sequence(request);
+    std::int64_t least = 0;
+    for (const auto& one : ranks) least = std::max(least, bytes_of(one, first));
     if (least > memory_bytes)
         fail(text("one step at context ", request.context, keeps_all ? " with --recompute none" : "", " needs at least ", bytes_text(least), " of device memory and ",
-                  bytes_text(memory_bytes), " are allowed; take a shorter --context, a smaller --micro-batch", keeps_all ? ", --recompute auto" : "", " or more --memory"),
+                  bytes_text(memory_bytes), " are allowed; take a shorter --context, a smaller --micro-batch", keeps_all ? ", --recompute auto" : "",
+                  ", more ranks with --sequence, --pipeline or --zero 3, or more --memory"),
              ExitCode::does_not_fit);
-    if (mode == "all") return nothing;
-    if (keeps_all) return keep_everything(request.config);
-    std::int64_t fits = 0, too_many = static_cast<std::int64_t>(std::size(kKeepOrder)) * request.config.num_layers + 1;
-    while (too_many - fits > 1) {
-        const std::int64_t middle = (fits + too_many) / 2;
-        (bytes_with(keep_first(request.config, middle)) <= memory_bytes ? fits : too_many) = middle;
+    if (mode != "auto") return keep_first(request.config, stage, first);
+    std::int64_t fits = num_items;
+    for (const auto& one : ranks) {   // the most that fits the ranks before is where this one's search ends
+        if (bytes_of(one, fits) <= memory_bytes) continue;
+        std::int64_t good = 0, too_many = fits;
+        while (too_many - good > 1) {
+            const std::int64_t middle = (good + too_many) / 2;
+            (bytes_of(one, middle) <= memory_bytes ? good : too_many) = middle;
+        }
+        fits = good;
     }
-    return keep_first(request.config, fits);
+    return keep_first(request.config, stage, fits);
 }
 
-std::string to_text(const KeepPlan& keep) {
+std::string to_text(const KeepPlan& keep, const Stage& stage) {
     const char* names[] = {"attention", "mid", "q/k/v", "gate/up"};
     std::string out;
     for (std::size_t i = 0; i < std::size(kKeepOrder); ++i) {
@@ -71,7 +107,7 @@ std::string to_text(const KeepPlan& keep) {
         for (const auto& layer : keep) layers += layer.*kKeepOrder[i];
         out += text(i ? ", " : "", names[i], " ", layers);
     }
-    return text(out, " of ", keep.size(), " layers");
+    return text(out, " of ", stage.num_layers, " layers");
 }
 
 }  // namespace longlora

@@ -104,7 +104,9 @@ std::int64_t peak_process_bytes() {
 /// Memory and traffic of this rank and all others, once, at the end.
 void log_totals(Loop& loop, std::int64_t step) {
     const auto& memory = loop.parts.model.device().memory();
-    const Json mine{{"arena_high_water_bytes", memory.high_water_bytes()}, {"process_peak_bytes", peak_process_bytes()}, {"traffic", {{"data", {{"bytes", loop.parts.data.traffic().bytes}, {"messages", loop.parts.data.traffic().messages}}}}}};
+    Json traffic = Json::object();
+    for (const auto& [axis, sent] : loop.parts.mesh.traffic()) traffic[axis] = {{"bytes", sent.bytes}, {"messages", sent.messages}};
+    const Json mine{{"arena_high_water_bytes", memory.high_water_bytes()}, {"process_peak_bytes", peak_process_bytes()}, {"traffic", traffic}};
     Json ranks = Json::array();
     for (const auto& rank : loop.parts.group.all_gather(mine.dump())) ranks.push_back(Json::parse(rank));
     loop.log({{"event", "end"}, {"step", step}, {"ranks", ranks}});
@@ -123,8 +125,8 @@ TrainOutcome end(Loop& loop, TrainOutcome outcome) {
 TrainOutcome run_steps(Loop& loop, std::int64_t first_step) {
     const TrainerParts& parts = loop.parts;
     const TrainerOptions& options = loop.options;
-    const auto share = dist::deal_of(options.step.global_batch, parts.data.rank(), parts.data.size());
-    BatchReader reader(parts.order, {options.step.global_batch, share.begin, share.count}, first_step, options.schedule.steps);
+    const auto share = dist::deal_of(options.step.global_batch, parts.mesh.at.data, parts.mesh.shape.data);
+    BatchReader reader(parts.order, {options.step.global_batch, share, parts.model.local()}, first_step, options.schedule.steps);
     const StepScalars scalars(parts.model.device());
     for (std::int64_t step = first_step; step <= options.schedule.steps; ++step) {
         if (loop.stop_due()) return end(loop, {ExitCode::stopped, step - 1, "", text("stopped after step ", step - 1, " as asked")});
@@ -132,7 +134,7 @@ TrainOutcome run_steps(Loop& loop, std::int64_t first_step) {
         const double begin = now_seconds();
         Batch batch = loop.read(reader);
         const double factor = schedule_factor(options.schedule, step);
-        const StepResult result = train_step(parts.model, parts.data, scalars, {std::move(batch.tokens), std::move(batch.document_starts)}, options.step, parts.keep, step, factor);
+        const StepResult result = train_step(parts.model, parts.mesh, scalars, {std::move(batch.tokens), std::move(batch.labels), std::move(batch.document_starts)}, options.step, parts.keep, step, factor);
         if (!result.finite)
             return end(loop, {ExitCode::non_finite, step - 1, "", text("step ", step, ": the ", std::isfinite(result.loss) ? "gradient norm" : "loss", " is not finite; nothing was updated and the state "
                                                                       "before it is saved; lower --lr or look at the data of this step")});

@@ -28,7 +28,7 @@ struct TrainerOptions {
 /// What the loop works on; all outlive it.
 struct TrainerParts {
     const dist::HostGroup& group;
-    dist::Communicator& data;
+    dist::MeshCommunicators& mesh;
     Model& model;
     const DataOrder& order;
     const KeepPlan& keep;

@@ -66,11 +66,6 @@ inline Values parameters_of(const Weights& weights) {
     return values;
 }
 
-inline void clear_gradients(const Weights& weights) {
-    for (std::int64_t unit = 0; unit < weights.num_units(); ++unit)
-        if (const auto& g = weights.buffers(unit).gradient) weights.device().ops().fill(g, 0);
-}
-
 /// Tokens with their labels, and documents where a mask is wanted.
 struct Sequences {
     std::vector<std::int32_t> tokens, labels;
@@ -85,28 +80,32 @@ inline Sequences one_sequence(const std::vector<std::int32_t>& tokens, const std
 }
 
 inline MicroBatch batch_of(Model& model, const Sequences& s) {
-    return make_micro_batch(model.device(), s.tokens, s.labels, model.context_length(), model.pattern(), model.config().num_heads, s.document_starts, model.windows());
+    return model.micro_batch(s.tokens, s.labels, s.document_starts);
 }
 
 /// The sum of negative log likelihoods, and the gradients of scale * sum are what the model's gradient buffers hold afterwards.
 inline double loss_and_gradients(Model& model, const Sequences& s, double scale, const KeepPlan& keep) {
     const StepScalars scalars(model.device());
     scalars.clear();
-    clear_gradients(model.weights());
-    model.loss_and_gradients(batch_of(model, s), scalars.loss_sum(), static_cast<float>(scale), keep, {});
+    model.zero().clear_gradients();
+    const MicroBatch batch = batch_of(model, s);
+    StageSaved saved = model.forward(batch, {}, keep);
+    model.backward(batch, saved, model.loss_gradient(batch, saved, scalars.loss_sum(), static_cast<float>(scale), true), true);
+    model.zero().finish_gradients();
     return scalars.read().first;
 }
 
 inline double loss_of(Model& model, const Sequences& s) {
     const StepScalars scalars(model.device());
     scalars.clear();
-    model.loss(batch_of(model, s), scalars.loss_sum());
+    const MicroBatch batch = batch_of(model, s);
+    model.loss(batch, model.output(batch, {}), scalars.loss_sum());
     return scalars.read().first;
 }
 
 inline std::vector<float> logits_of(Model& model, const Sequences& s) {
     const ArenaTensor logits = model.device().memory().tensor(DType::float32, {static_cast<std::int64_t>(s.tokens.size()), model.config().vocabulary}, Use::activations);
-    model.logits(batch_of(model, s), logits);
+    model.logits(model.output(batch_of(model, s), {}), logits);
     return read(model.device(), logits);
 }
 

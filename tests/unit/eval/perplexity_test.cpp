@@ -13,9 +13,8 @@ double reference_loss(Model& model, const std::vector<std::int32_t>& tokens, std
     Device& device = model.device();
     const std::int64_t n = model.context_length(), v = model.config().vocabulary;
     const std::vector<std::int32_t> no_labels(tokens.size(), -1);
-    const MicroBatch batch = make_micro_batch(device, tokens, no_labels, n, model.pattern(), model.config().num_heads, {}, model.windows());
     const ArenaTensor logits = device.memory().tensor(DType::float32, {n, v}, Use::workspace), host = device.pinned().tensor(DType::float32, {n, v}, Use::workspace);
-    model.logits(batch, logits);
+    model.logits(model.output(model.micro_batch(tokens, no_labels), {}), logits);
     device.copy_to_host(host, logits, Device::compute_stream());
     device.synchronize(Device::compute_stream());
     double sum = 0;

@@ -25,7 +25,7 @@ BOOST_AUTO_TEST_CASE(any_number_of_ranks_reads_the_same) {
             std::vector<std::unique_ptr<BatchReader>> readers;
             for (int r = 0; r < ranks; ++r) {
                 const auto share = dist::deal_of(kBatch, r, ranks);
-                readers.push_back(std::make_unique<BatchReader>(order, BatchSlice{kBatch, share.begin, share.count}, first_step, kSteps));
+                readers.push_back(std::make_unique<BatchReader>(order, BatchSlice{kBatch, share, {0, 7}}, first_step, kSteps));
             }
             for (std::int64_t step = first_step; step <= kSteps; ++step) {
                 std::int64_t next = (step - 1) * kBatch;
@@ -48,11 +48,31 @@ BOOST_AUTO_TEST_CASE(any_number_of_ranks_reads_the_same) {
     }
 }
 
+/// Every sequence rank's tokens are its part, and its labels the tokens behind them, across the border to the next rank.
+BOOST_AUTO_TEST_CASE(any_number_of_ranks_shares_a_sequence) {
+    const TemporaryFolder folder;
+    const DataOrder order({{token_file(folder / "a.h5", {70, 31}), 1}}, 11, SequenceOrder::shuffle, 1);
+    const Batch whole = read_batch(order, {3, 5}, {0, 11});
+    for (int ranks = 1; ranks <= 11; ++ranks)
+        for (int rank = 0; rank < ranks; ++rank) {
+            const dist::Shard local = dist::deal_of(11, rank, ranks);
+            const Batch part = read_batch(order, {3, 5}, local);
+            BOOST_REQUIRE(part.tokens.size() == static_cast<std::size_t>(5 * local.count) && part.labels.size() == part.tokens.size());
+            for (std::int64_t s = 0; s < 5; ++s)
+                for (std::int64_t t = 0; t < local.count; ++t) {
+                    const std::int64_t at = local.begin + t;
+                    BOOST_REQUIRE_EQUAL(part.tokens[s * local.count + t], whole.tokens[11 * s + at]);
+                    BOOST_REQUIRE_EQUAL(part.labels[s * local.count + t], at == 10 ? -1 : whole.tokens[11 * s + at + 1]);
+                }
+            BOOST_TEST(part.document_starts == whole.document_starts);
+        }
+}
+
 BOOST_AUTO_TEST_CASE(stops_without_being_read) {
     const TemporaryFolder folder;
     const DataOrder order({{token_file(folder / "a.h5", {100}), 1}}, 7, SequenceOrder::shuffle, 1);
-    for (int i = 0; i < 50; ++i) BatchReader(order, {4, 0, 4}, 1, 1000000000);
-    BatchReader none(order, {4, 0, 4}, 11, 10);   // a run that is finished already
+    for (int i = 0; i < 50; ++i) BatchReader(order, {4, {0, 4}, {0, 7}}, 1, 1000000000);
+    BatchReader none(order, {4, {0, 4}, {0, 7}}, 11, 10);   // a run that is finished already
     BOOST_CHECK_THROW(none.next(), std::logic_error);
 }
 
@@ -63,7 +83,7 @@ BOOST_AUTO_TEST_CASE(damage_is_told_at_its_step) {
     const NamedTensorReader layout(folder / "a.h5", kTokenFileFormat, kTokenFileVersion);
     flip_bit(folder / "a.h5", layout.entry("tokens").offset + (1 << 20) + 5);   // in the second block
     const DataOrder order({{std::make_shared<const TokenFile>(folder / "a.h5"), 1}}, 1 << 18, SequenceOrder::sequential, 1);
-    BatchReader reader(order, {1, 0, 1}, 1, 6);
+    BatchReader reader(order, {1, {0, 1}, {0, 1 << 18}}, 1, 6);
     for (std::int64_t step = 1; step <= 2; ++step) BOOST_TEST(reader.next().step == step);
     for (int i = 0; i < 2; ++i) BOOST_TEST(says(sentence_of([&] { reader.next(); }), {"a.h5", "damaged"}));
 }

@@ -16,15 +16,16 @@ struct Outcome {
 
 /// Gradients of a step over `sequences` sequences.
 Outcome outcome_of(Fixture& f, std::int64_t sequences, std::int64_t micro_batch, const KeepPlan& keep, const std::vector<std::vector<std::int64_t>>& starts = {}) {
-    const auto alone = dist::make_plan_communicator(*f.device, 0, 1);   // with one rank there is nothing to move
+    auto alone = dist::make_plan_mesh(*f.device, {}, 0);   // with one rank there is nothing to move
     const StepScalars scalars(*f.device);
     StepOptions options;
     options.global_batch = sequences;
     options.micro_batch = micro_batch;
     options.document_mask = !starts.empty();
-    LocalSequences local{random_tokens(sequences * f.model->context_length(), 6), starts};
-    for (std::int32_t& token : local.tokens) token = token % static_cast<std::int32_t>(f.model->config().vocabulary);
-    step_gradients(*f.model, *alone, scalars, local, options, keep);
+    const std::int64_t n = f.model->context_length();
+    std::vector<std::int32_t> tokens = random_tokens(sequences * n, 6);
+    for (std::int32_t& token : tokens) token = token % static_cast<std::int32_t>(f.model->config().vocabulary);
+    step_gradients(*f.model, alone, scalars, local_sequences(tokens, n, {0, n}, starts), options, keep);
     return {scalars.read().first, gradients_of(*f.weights)};
 }
 

@@ -88,7 +88,7 @@ void check(const golden::Case& c) {
     golden::load_with_adapter(*source.weights, c);
     golden::load_with_adapter(*f.weights, c);
     PlainTraining exact(*source.weights, c, [](double x) { return x; }), rounded(*source.weights, c, to_bf16);
-    const auto alone = dist::make_plan_communicator(*f.device, 0, 1);   // with one rank there is nothing to move
+    auto alone = dist::make_plan_mesh(*f.device, {}, 0);   // with one rank there is nothing to move
     const StepScalars scalars(*f.device);
     StepOptions options;
     options.global_batch = kBatch;
@@ -97,14 +97,13 @@ void check(const golden::Case& c) {
     for (std::int64_t step = 1; step <= kSteps; ++step) {
         const double factor = std::min(1.0, static_cast<double>(step) / 3), expected = c.json.at("train.losses")[static_cast<std::size_t>(step - 1)];
         std::vector<std::vector<std::int32_t>> sequences;
-        LocalSequences local;
+        std::vector<std::int32_t> tokens;
         for (std::int64_t i = 0; i < kBatch; ++i) {
             sequences.push_back(c.sequence((kBatch * (step - 1) + i) % c.json.at("sequences").get<std::int64_t>()));
-            local.tokens.insert(local.tokens.end(), sequences.back().begin(), sequences.back().end());
-            local.document_starts.push_back(c.document_starts());
+            tokens.insert(tokens.end(), sequences.back().begin(), sequences.back().end());
         }
         const Traces e = exact.step(sequences, step, 1e-3 * factor), r = rounded.step(sequences, step, 1e-3 * factor);
-        const StepResult ours = train_step(*f.model, *alone, scalars, local, options, keep_nothing(c.config), step, factor);
+        const StepResult ours = train_step(*f.model, alone, scalars, local_sequences(tokens, c.context(), {0, c.context()}, {kBatch, c.document_starts()}), options, keep_nothing(c.config), step, factor);
         double plain_error = 0;
         for (std::size_t t = 0; t < e.token_losses.size(); ++t) plain_error += std::abs(e.token_losses[t] - r.token_losses[t]) / static_cast<double>(e.token_losses.size());
         BOOST_TEST_CONTEXT("step " << step) {

@@ -12,13 +12,12 @@ namespace {
 constexpr double kLossBudget = 2e-5, kTensorBudget = 1e-4;
 
 LocalSequences sequences_of(const golden::Case& c, std::int64_t step) {
-    LocalSequences local;
+    std::vector<std::int32_t> tokens;
     for (std::int64_t i = 0; i < 2; ++i) {
         const std::vector<std::int32_t> sequence = c.sequence((2 * (step - 1) + i) % c.json.at("sequences").get<std::int64_t>());
-        local.tokens.insert(local.tokens.end(), sequence.begin(), sequence.end());
-        local.document_starts.push_back(c.document_starts());
+        tokens.insert(tokens.end(), sequence.begin(), sequence.end());
     }
-    return local;
+    return local_sequences(tokens, c.context(), {0, c.context()}, {2, c.document_starts()});
 }
 
 StepOptions options_of(const golden::Case& c, std::int64_t micro_batch) {
@@ -35,11 +34,11 @@ void check(const char* what, double ours, double expected, double budget) {
 }
 
 void train_ten_steps(const golden::Case& c, Fixture& f, std::int64_t micro_batch) {
-    const auto alone = dist::make_plan_communicator(*f.device, 0, 1);   // with one rank there is nothing to move
+    auto alone = dist::make_plan_mesh(*f.device, {}, 0);   // with one rank there is nothing to move
     const StepScalars scalars(*f.device);
     for (std::int64_t step = 1; step <= 10; ++step)
         BOOST_TEST_CONTEXT("step " << step) {
-            const StepResult result = train_step(*f.model, *alone, scalars, sequences_of(c, step), options_of(c, micro_batch), keep_nothing(c.config), step,
+            const StepResult result = train_step(*f.model, alone, scalars, sequences_of(c, step), options_of(c, micro_batch), keep_nothing(c.config), step,
                                                  std::min(1.0, static_cast<double>(step) / 3));
             BOOST_CHECK(result.finite);
             check("loss", result.loss, c.json.at("train.losses")[static_cast<std::size_t>(step - 1)], kLossBudget);

@@ -1,0 +1,115 @@
+// What a stage receives is asked for one task ahead, so that it arrives while the task before computes; what it sends leaves while the next one computes.
+//
+//   forward(i):   input i from the stage before -> layers -> output i to the stage behind (last stage: kept for its loss)
+//   backward(i):  d_output i from the stage behind (last stage: from its loss) -> layers -> d_input i to the stage before
+#include "train/pipeline.h"
+
+#include <deque>
+
+#include "dist/pipeline_schedule.h"
+
+namespace longlora {
+namespace {
+
+using dist::Pass;
+
+/// A tensor under way.
+struct Parcel {
+    ArenaTensor data;
+    dist::Request request;
+};
+
+/// A micro-batch between its forward and its backward.
+struct Alive {
+    MicroBatch batch;
+    StageSaved saved;
+};
+
+class StageRun {
+public:
+    StageRun(Model& model, dist::MeshCommunicators& mesh, const MicroBatches& batches, Tensor loss_sum, float scale, const KeepPlan& keep)
+        : model_(model), mesh_(mesh), batches_(batches), loss_sum_(loss_sum), scale_(scale), keep_(keep),
+          tasks_(dist::one_forward_one_backward(mesh.shape.pipeline, mesh.at.pipeline, batches.count)) {}
+
+    void run() {
+        for (std::size_t t = 0; t < tasks_.size(); ++t) {
+            expect_until(t + 1);   // this task's input and the next one's
+            const std::int64_t i = tasks_[t].micro_batch;
+            const bool idle = batches_.num_sequences(i) == 0, last = i + 1 == batches_.count;
+            if (tasks_[t].pass == Pass::forward) idle ? model_.idle_forward() : forward(i);
+            else idle ? idle_backward(last) : backward(last);
+        }
+        for (auto* parcels : {&sent_forward_, &sent_backward_}) finish_all(*parcels);
+    }
+
+private:
+    /// Posts the receives of tasks up to and including `t`, in their order.
+    void expect_until(std::size_t t) {
+        for (; next_expected_ <= t && next_expected_ < tasks_.size(); ++next_expected_) {
+            const auto [pass, i] = tasks_[next_expected_];
+            const bool from_peer = pass == Pass::forward ? !model_.stage().has_embedding : !model_.stage().has_head;
+            const std::int64_t sequences = batches_.num_sequences(i);
+            if (!from_peer || sequences == 0) continue;
+            Parcel parcel{model_.stage_input(sequences), {}};
+            parcel.request = line(pass).exchange({}, {{mesh_.at.pipeline + (pass == Pass::forward ? -1 : 1), parcel.data}}, Device::compute_stream());
+            (pass == Pass::forward ? inputs_ : d_outputs_).push_back(std::move(parcel));
+        }
+    }
+    dist::Communicator& line(Pass pass) { return pass == Pass::forward ? *mesh_.forward : *mesh_.backward; }
+
+    static ArenaTensor take(std::deque<Parcel>& parcels) {
+        Parcel parcel = std::move(parcels.front());
+        parcels.pop_front();
+        parcel.request.finish();
+        return std::move(parcel.data);
+    }
+    static void finish_all(std::deque<Parcel>& parcels) {
+        for (; !parcels.empty(); parcels.pop_front()) parcels.front().request.finish();
+    }
+    /// One parcel of a direction is under way at a time, so that sent activations do not pile up.
+    void send(Pass pass, ArenaTensor data) {
+        auto& sent = pass == Pass::forward ? sent_forward_ : sent_backward_;
+        finish_all(sent);
+        Parcel parcel{std::move(data), {}};
+        parcel.request = line(pass).exchange({{mesh_.at.pipeline + (pass == Pass::forward ? 1 : -1), parcel.data}}, {}, Device::compute_stream());
+        sent.push_back(std::move(parcel));
+    }
+
+    void forward(std::int64_t i) {
+        alive_.push_back({batches_.make(i), {}});
+        Alive& now = alive_.back();
+        now.saved = model_.forward(now.batch, model_.stage().has_embedding ? ArenaTensor{} : take(inputs_), keep_);
+        if (!model_.stage().has_head) send(Pass::forward, std::move(now.saved.out));
+    }
+    void backward(bool last) {
+        Alive now = std::move(alive_.front());
+        alive_.pop_front();
+        ArenaTensor d_out = model_.stage().has_head ? model_.loss_gradient(now.batch, now.saved, loss_sum_, scale_, last) : take(d_outputs_);
+        ArenaTensor d_input = model_.backward(now.batch, now.saved, std::move(d_out), last);
+        if (!model_.stage().has_embedding) send(Pass::backward, std::move(d_input));
+    }
+    void idle_backward(bool last) {
+        if (model_.stage().has_head) model_.idle_loss_gradient(last);
+        model_.idle_backward(last);
+    }
+
+    Model& model_;
+    dist::MeshCommunicators& mesh_;
+    const MicroBatches& batches_;
+    Tensor loss_sum_;
+    float scale_;
+    const KeepPlan& keep_;
+    const std::vector<dist::PipelineTask> tasks_;
+    std::size_t next_expected_ = 0;
+    std::deque<Alive> alive_;                             // in the order of forwards, which is that of backwards
+    std::deque<Parcel> inputs_, d_outputs_;               // expected
+    std::deque<Parcel> sent_forward_, sent_backward_;
+};
+
+}  // namespace
+
+void run_micro_batches(Model& model, dist::MeshCommunicators& mesh, const MicroBatches& batches, Tensor loss_sum, float scale, const KeepPlan& keep) {
+    StageRun(model, mesh, batches, loss_sum, scale, keep).run();
+}
+
+}  // namespace longlora

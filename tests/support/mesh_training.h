@@ -1,0 +1,166 @@
+// A tiny training on a mesh of ranks, with everything that can be compared afterwards gathered on every rank. No tests here.
+#pragma once
+
+#include <mpi.h>
+
+#include <cstring>
+
+#include "dist/host_group.h"
+#include "tests/support/tiny_model.h"
+#include "train/plan.h"
+
+namespace longlora::mesh_testing {
+
+using namespace model_testing;
+
+struct Training {
+    ModelConfig config = tiny_config();
+    TrainableSet trainables = all_adapters();
+    AttentionPattern pattern{AttentionKind::shifted, 6};
+    std::int64_t context = 19, global_batch = 3, micro_batch = 1;
+    bool documents = false;   ///< several in a sequence; false: one, as a plan assumes
+    bool keep_all = false;
+    DType real = DType::float32;
+    std::int64_t max_message = 2147483647;
+
+    StepOptions options() const {
+        StepOptions o;
+        o.global_batch = global_batch;
+        o.micro_batch = micro_batch;
+        o.document_mask = documents;
+        o.optimizer.lr = o.optimizer.lr_embedding = o.optimizer.lr_norm = 1e-2;
+        return o;
+    }
+    KeepPlan keep() const { return keep_all ? keep_everything(config) : keep_nothing(config); }
+    /// The part of a step's sequences and tokens of a place in the mesh.
+    LocalSequences sequences(std::int64_t step, const dist::MeshCommunicators& mesh, dist::Shard local) const {
+        const dist::Shard share = dist::deal_of(global_batch, mesh.at.data, mesh.shape.data);
+        const auto all = random_tokens(global_batch * context, static_cast<std::uint64_t>(step));
+        const std::span<const std::int32_t> own = std::span(all).subspan(static_cast<std::size_t>(share.begin * context), static_cast<std::size_t>(share.count * context));
+        std::vector<std::vector<std::int64_t>> starts;
+        for (std::int64_t i = share.begin; i < share.begin + share.count; ++i) starts.push_back(documents ? std::vector<std::int64_t>{0, 1 + i, 8 + 2 * i} : std::vector<std::int64_t>{0});
+        return local_sequences(own, context, local, starts);
+    }
+    PlanRequest plan_request(dist::MeshShape shape, int zero, int rank) const {
+        PlanRequest request;
+        request.config = config;
+        request.trainables = trainables;
+        request.weights.real = request.weights.frozen = real;
+        request.weights.zero = zero;
+        request.pattern = pattern;
+        request.context = context;
+        request.step = options();
+        request.mesh = shape;
+        request.rank = rank;
+        return request;
+    }
+};
+
+/// This rank's place in the mesh, and its model there.
+struct MeshFixture {
+    std::unique_ptr<Device> device;
+    dist::MeshCommunicators mesh;
+    std::unique_ptr<Weights> weights;
+    std::unique_ptr<Model> model;
+
+    MeshFixture(const Training& t, MPI_Comm comm, dist::MeshShape shape, int zero) {
+        device = make_cpu_device({.memory_bytes = std::int64_t{1} << 30, .num_threads = 1, .instruction_set = ""});
+        mesh = dist::make_mpi_mesh(*device, comm, shape, {.max_message = t.max_message});
+        device->set_progress([this] { mesh.progress(); });
+        WeightsOptions how;
+        how.real = how.frozen = t.real;
+        how.zero = zero;
+        how.data = mesh.data.get();
+        const auto stages = stages_of(t.config, shape.pipeline, t.pattern, t.context);
+        weights = std::make_unique<Weights>(*device, t.config, t.trainables, how, stages[static_cast<std::size_t>(mesh.at.pipeline)]);
+        fill_lively(*weights);
+        model = std::make_unique<Model>(*weights, t.pattern, t.context, mesh.sequence.get());
+    }
+};
+
+/// Whole tensors by name on every rank, from the parts for which ranks answer; flat(unit) is the rank's own flat buffer.
+template <class Flat>
+Values gather(const Weights& weights, MPI_Comm comm, Flat&& flat) {
+    std::string bytes;
+    const auto put = [&](const void* data, std::size_t size) { bytes.append(static_cast<const char*>(data), size); };
+    const ParameterList whole = list_parameters(weights.config(), weights.trainables());
+    for (const auto& part : weights.sole_parts()) {
+        const std::vector<float> own = read(weights.device(), flat(part.parameter->unit));
+        const auto index = static_cast<std::int64_t>(&whole.find(part.parameter->name) - whole.parameters.data());
+        for (const std::int64_t number : {index, part.in_parameter.begin, part.in_parameter.count}) put(&number, sizeof number);
+        put(own.data() + part.in_own, static_cast<std::size_t>(part.in_parameter.count) * sizeof(float));
+    }
+    Values values;
+    for (const auto& p : whole.parameters)
+        if (p.trainable) values[p.name].assign(static_cast<std::size_t>(p.shape.count()), std::nanf(""));   // what nobody sends is seen
+    const dist::HostGroup group(comm);
+    for (const std::string& other : group.all_gather(bytes))
+        for (std::size_t at = 0; at < other.size();) {
+            std::int64_t header[3];
+            std::memcpy(header, other.data() + at, sizeof header);
+            at += sizeof header;
+            std::memcpy(values.at(whole.parameters[static_cast<std::size_t>(header[0])].name).data() + header[1], other.data() + at, static_cast<std::size_t>(header[2]) * sizeof(float));
+            at += static_cast<std::size_t>(header[2]) * sizeof(float);
+        }
+    return values;
+}
+
+struct Outcome {
+    Values first_gradients, initial, trained;
+    std::vector<double> losses, norms;
+    std::vector<std::map<std::string, dist::Traffic>> traffic;   ///< of each step on this rank
+    std::int64_t arena_bytes = 0;
+    double flops = 0;   ///< of the last step
+};
+
+inline Outcome train(const Training& t, MPI_Comm comm, dist::MeshShape shape, int zero, std::int64_t steps) {
+    MeshFixture f(t, comm, shape, zero);
+    const StepScalars scalars(*f.device);
+    const KeepPlan keep = t.keep();
+    Outcome out;
+    const auto masters = [&](std::int64_t unit) { return f.weights->own_master(unit); };
+    out.initial = gather(*f.weights, comm, masters);
+    step_gradients(*f.model, f.mesh, scalars, t.sequences(1, f.mesh, f.model->local()), t.options(), keep);
+    out.first_gradients = gather(*f.weights, comm, [&](std::int64_t unit) { return f.weights->own_gradient(unit); });
+    for (std::int64_t step = 1; step <= steps; ++step) {
+        f.device->recorder().clear();
+        const auto before = f.mesh.traffic();
+        const StepResult result = train_step(*f.model, f.mesh, scalars, t.sequences(step, f.mesh, f.model->local()), t.options(), keep, step, 1);
+        BOOST_CHECK(result.finite);
+        out.losses.push_back(result.loss);
+        out.norms.push_back(result.grad_norm);
+        out.traffic.push_back(f.mesh.traffic());
+        for (auto& [axis, sent] : out.traffic.back()) sent -= before.at(axis);
+    }
+    out.arena_bytes = f.device->memory().high_water_bytes();
+    out.flops = f.device->recorder().flops();
+    out.trained = gather(*f.weights, comm, masters);
+    return out;
+}
+
+inline int size_of_world() {
+    int size = 0;
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    return size;
+}
+inline int rank_of_world() {
+    int rank = 0;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    return rank;
+}
+
+/// Every mesh of as many ranks as there are, with at most `most_stages` stages.
+inline std::vector<dist::MeshShape> meshes_of_world(int most_stages) {
+    std::vector<dist::MeshShape> all;
+    const int ranks = size_of_world();
+    for (int pipeline = 1; pipeline <= std::min(ranks, most_stages); ++pipeline)
+        for (int sequence = 1; sequence <= ranks; ++sequence)
+            if (ranks % (pipeline * sequence) == 0) all.push_back({pipeline, ranks / (pipeline * sequence), sequence});
+    return all;
+}
+
+inline std::string text_of(dist::MeshShape shape, int zero) {
+    return text("pipeline ", shape.pipeline, " x data ", shape.data, " x sequence ", shape.sequence, ", ZeRO ", zero);
+}
+
+}  // namespace longlora::mesh_testing
