@@ -1,7 +1,9 @@
 // `longlora evaluate`: opens model and texts, all ranks agreeing on each, measures every context length, prints the table and its protocol.
+#include <algorithm>
 #include <cstdio>
 
 #include "dist/agree.h"
+#include "eval/window_rounds.h"
 #include "io/file.h"
 #include "jobs/commands.h"
 #include "jobs/evaluate_report.h"
@@ -24,7 +26,9 @@ struct Evaluation {
     TokenFiles files;
     std::vector<WindowList> lists;   // one per measurement
     std::string model_hash, adapter_hash, dtype;
+    Stage stage;
     std::unique_ptr<Device> device;
+    dist::MeshCommunicators mesh;
     std::unique_ptr<Weights> weights;
     int threads = 1;
     explicit Evaluation(const dist::HostGroup& g) : group(g) {}
@@ -51,12 +55,20 @@ void open_files(Evaluation& e) {
     for (const Measurement& m : e.measurements) e.lists.push_back(list_windows(e.files, m.rules));
 }
 
-void open_inputs(Evaluation& e) {
+/// This rank's layers; those of all contexts, so dealt by the costs of the longest.
+Stage stage_of(const Evaluation& e, dist::MeshShape shape) {
+    const auto longest = std::max_element(e.measurements.begin(), e.measurements.end(), [](const Measurement& a, const Measurement& b) { return a.rules.context < b.rules.context; });
+    const auto stages = stages_of(e.source.config, shape.pipeline, longest->pattern, longest->rules.context);
+    return stages[static_cast<std::size_t>(dist::coordinate_of(shape, e.group.rank()).pipeline)];
+}
+
+void open_inputs(Evaluation& e, dist::MeshShape shape) {
     dist::agree(e.group, [&] {
         if (e.leads() && !e.options.json.empty()) check_writable(e.options.json);
     });
     dist::agree(e.group, [&] {
         e.source = open_model_source(e.options.places(), e.options.rope_request());
+        e.stage = stage_of(e, shape);
         open_files(e);
     });
     std::string contents;
@@ -70,43 +82,50 @@ void open_inputs(Evaluation& e) {
     });
 }
 
-/// One window of each kind on a device that only counts memory: what does not fit is said before anything is computed.
-void check_fits(const Evaluation& e, const WeightsOptions& how) {
+/// Windows of each kind through this rank's part of the mesh on a device that only counts memory: what does not fit is said before anything is computed.
+void check_fits(const Evaluation& e, WeightsOptions how) {
     const auto plan = make_plan_device({.memory_bytes = e.device->memory().capacity(), .num_threads = 1, .instruction_set = ""});
-    Weights weights(*plan, e.source.config, e.source.trainables, how);
+    auto mesh = dist::make_plan_mesh(*plan, e.mesh.shape, e.group.rank());
+    how.data = mesh.data.get();
+    Weights weights(*plan, e.source.config, e.source.trainables, how, e.stage);
     for (const Measurement& m : e.measurements) {
-        Model model(weights, m.pattern, m.rules.context);
-        window_loss(model, std::vector<std::int32_t>(static_cast<std::size_t>(m.rules.context)), 1);
+        Model model(weights, m.pattern, m.rules.context, mesh.sequence.get());
+        const std::vector<std::int32_t> any(static_cast<std::size_t>(m.rules.context));
+        window_losses(model, mesh, {2, 2}, [&](std::int64_t i) { return i < 0 ? WindowTokens{} : window_tokens(any, 1, model.local()); });
     }
 }
 
-void open_device(Evaluation& e) {
+void open_device(Evaluation& e, dist::MeshShape shape) {
     e.threads = threads_per_rank(e.group);
     dist::agree(e.group, [&] {
         e.device = make_cpu_device({.memory_bytes = memory_limit(e.options.memory, e.group.node_size()), .num_threads = e.threads, .instruction_set = ""});
     });
+    e.mesh = dist::make_mpi_mesh(*e.device, e.group.handle(), shape);
+    e.device->set_progress([&e] { e.mesh.progress(); });
     e.dtype = e.options.dtype;
     if (e.dtype == "auto") e.dtype = e.group.all(e.device->good_at_bfloat16()) ? "bfloat16" : "float32";
     dist::agree(e.group, [&] {
-        const WeightsOptions how = weights_options(e.source, e.dtype == "bfloat16" ? DType::bfloat16 : DType::float32);
+        WeightsOptions how = weights_options(e.source, e.dtype == "bfloat16" ? DType::bfloat16 : DType::float32);
+        how.zero = static_cast<int>(e.options.zero);
+        how.data = e.mesh.data.get();
         check_fits(e, how);
-        e.weights = load_weights(*e.device, e.source, how);
+        e.weights = load_weights(*e.device, e.source, how, e.stage);
         e.source.files.reset();   // mapped files whose values are copied
     });
 }
 
 std::string windows_text(std::int64_t windows) { return text(windows, " windows"); }
 
-/// Rank 0 speaks for all: ranks have the same number of windows, within one.
+/// Rank 0 speaks for all: data coordinates have the same number of windows, within one.
 Result measure(Evaluation& e, std::size_t i) {
     const Measurement& m = e.measurements[i];
     const auto windows = static_cast<std::int64_t>(e.lists[i].windows.size());
     Progress progress(text("context ", m.rules.context), windows, windows_text, e.leads());
-    const auto window_done = [&](std::int64_t done) {
+    const auto between = [&](std::int64_t done) {
         if (stop_signal_came()) fail("stopped as asked before the evaluation was complete; nothing is written", ExitCode::stopped);
-        progress.update(std::min(windows, done * e.group.size()));
+        progress.update(std::min(windows, done * e.mesh.shape.data));
     };
-    return {m, e.lists[i], measure_perplexity(e.group, *e.weights, m.pattern, e.files, m.rules, e.lists[i], window_done)};
+    return {m, e.lists[i], measure_perplexity(e.group, e.mesh, *e.weights, m.pattern, e.files, m.rules, e.lists[i], between)};
 }
 
 std::vector<Result> measure_all(Evaluation& e) {
@@ -120,7 +139,7 @@ std::vector<Result> measure_all(Evaluation& e) {
 }
 
 void report(Evaluation& e, const std::vector<Result>& results) {
-    const Protocol protocol{e.options, e.source, e.files, e.model_hash, e.adapter_hash, e.dtype, e.device->description(), e.group.size(), e.threads};
+    const Protocol protocol{e.options, e.source, e.files, e.model_hash, e.adapter_hash, e.dtype, e.device->description(), e.mesh.shape, e.threads};
     for (const auto& file : e.files)
         if (const std::string note = e.leads() ? tokenizer_note(e.source.model_path, *file) : ""; !note.empty()) e.say(note + "\n");
     e.say(beyond_notes(e.source.config, results) + "\n" + in_words(protocol, results));
@@ -143,8 +162,10 @@ int evaluate_command(const Arguments& arguments, const dist::HostGroup& group) {
         return 0;
     }
     require_same_options(group, classes_of(e.options), {"model", "adapter", "checkpoint", "data", "json", "memory"});
-    open_inputs(e);
-    open_device(e);
+    dist::MeshShape shape;
+    dist::agree(group, [&] { shape = dist::mesh_shape_of(group.size(), e.options.pipeline, e.options.sequence); });
+    open_inputs(e, shape);
+    open_device(e, shape);
     report(e, measure_all(e));
     return 0;
 }

@@ -33,6 +33,12 @@ void validate_group(const EvaluateOptions& o, std::int64_t context) {
     require(o.group <= context, "--group ", o.group, " is larger than the context of ", context, " tokens; take at most the context");
 }
 
+void validate_mesh(const EvaluateOptions& o) {
+    require(o.pipeline >= 1, "--pipeline is ", o.pipeline, "; it must be at least 1");
+    require(o.sequence >= 1, "--sequence is ", o.sequence, "; it must be at least 1");
+    require(o.zero >= 0 && o.zero <= 3, "--zero ", o.zero, " is not a ZeRO stage; take 3 (weights sharded) or less (not)");
+}
+
 }  // namespace
 
 AttentionPattern EvaluateOptions::pattern(std::int64_t context_length) const {
@@ -52,6 +58,7 @@ std::vector<Measurement> validate(const EvaluateOptions& o) {
     require(o.device == "auto" || o.device == "cpu", "--device ", o.device, " is not one of auto and cpu of this build");
     for (double rope : {o.rope_factor, o.rope_theta, o.rope_low_freq_factor, o.rope_high_freq_factor, o.rope_beta_fast, o.rope_beta_slow})
         require(std::isfinite(rope) && rope >= 0, "a --rope-... parameter is ", rope, "; it must be positive, or 0 for the model's own");
+    validate_mesh(o);
     if (!o.memory.empty()) parse_bytes(o.memory, "--memory");
     no_repeats("context", o.context);
     no_repeats("score", o.score);
@@ -59,6 +66,7 @@ std::vector<Measurement> validate(const EvaluateOptions& o) {
     for (const auto& value : o.context) {
         const std::int64_t context = context_of(value);
         validate_group(o, context);
+        require(o.sequence <= context, "--sequence ", o.sequence, " is more ranks than the ", context, " tokens of a window; take fewer");
         require(o.stride <= context, "--stride ", o.stride, " is larger than the context of ", context, " tokens, so text would be left out; take at most the context");
         for (const auto& score : o.score)
             out.push_back({{context, o.stride ? o.stride : context, score_of(score), o.per_document.on, o.windows}, o.pattern(context)});

@@ -22,6 +22,7 @@ struct EvaluateOptions {
     std::string attention = "dense";
     std::int64_t group = 0;
     std::string rope = "auto", dtype = "auto", device = "auto", memory;
+    std::int64_t pipeline = 1, sequence = 1, zero = 0;
     double rope_factor = 0, rope_theta = 0, rope_low_freq_factor = 0, rope_high_freq_factor = 0, rope_beta_fast = 0, rope_beta_slow = 0;
     // result
     std::string json;
@@ -49,6 +50,9 @@ struct EvaluateOptions {
         v("rope-beta-slow", rope_beta_slow, free, "yarn scaling; 0 = the model's or 1");
         v("dtype", dtype, free, "computing type: auto (bfloat16 where every rank is good at it) | bfloat16 | float32");
         v("device", device, free, "auto | cpu");
+        v("pipeline", pipeline, free, "pipeline stages: ranks that hold consecutive layers");
+        v("sequence", sequence, free, "ranks that share a window, each with its part of the tokens");
+        v("zero", zero, free, "3: data and sequence ranks share out the weights; 0, 1 and 2: each holds its stage's, as nothing else is kept here");
         v("memory", memory, free, "device memory that a rank may use, as 16GB; default: its share of what is free");
         v("json", json, free, "file for the results and their protocol");
     }

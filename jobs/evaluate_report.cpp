@@ -64,6 +64,18 @@ std::string line(const char* what, const std::string& words) {
     return head + words + "\n";
 }
 
+std::string mesh_words(const Protocol& p) {
+    const dist::MeshShape& m = p.mesh;
+    std::string out = text(m.num_ranks(), " rank(s)");
+    if (m.num_ranks() > 1) out += text(" (pipeline ", m.pipeline, " x data ", m.data, " x sequence ", m.sequence, p.options.zero == 3 ? ", weights sharded" : "", ")");
+    return out;
+}
+
+Json machine_json(const Protocol& p) {
+    return {{"ranks", p.mesh.num_ranks()}, {"mesh", {{"pipeline", p.mesh.pipeline}, {"data", p.mesh.data}, {"sequence", p.mesh.sequence}}}, {"zero", p.options.zero},
+            {"threads_per_rank", p.threads}, {"device", p.device}};
+}
+
 Json rope_json(const ModelConfig& c) {
     return {{"kind", name_of(c.rope.kind)}, {"factor", c.rope.factor}, {"theta", c.rope.theta}, {"original_positions", c.original_positions()}, {"covered_positions", c.covered_positions()}};
 }
@@ -110,7 +122,7 @@ std::string in_words(const Protocol& p, const std::vector<Result>& results) {
     out += line("nll", "mean of -ln p over all counted tokens of all windows; perplexity = e^nll");
     out += line("attention", attention_words(p, results));
     out += line("rope", rope_words(p.source.config));
-    return out + line("computed", text("in ", p.dtype, " on ", p.ranks, " rank(s) x ", p.threads, " thread(s), ", p.device));
+    return out + line("computed", text("in ", p.dtype, " on ", mesh_words(p), " x ", p.threads, " thread(s), ", p.device));
 }
 
 Json to_json(const Protocol& p, const std::vector<Result>& results) {
@@ -126,7 +138,7 @@ Json to_json(const Protocol& p, const std::vector<Result>& results) {
     }
     Json protocol{{"model", model_json(p)}, {"data", data}, {"attention", p.options.attention}, {"rope", rope_json(p.source.config)}, {"dtype", p.dtype},
                   {"score", p.options.score}, {"stride", p.options.stride}, {"per_document", p.options.per_document.on}, {"first_windows", p.options.windows},
-                  {"machine", {{"ranks", p.ranks}, {"threads_per_rank", p.threads}, {"device", p.device}}}, {"version", LONGLORA_VERSION}, {"words", in_words(p, results)}};
+                  {"machine", machine_json(p)}, {"version", LONGLORA_VERSION}, {"words", in_words(p, results)}};
     if (!groups.empty()) protocol["group_by_context"] = groups;
     if (!skipped.empty()) protocol["skipped_documents_by_context"] = skipped;
     return {{"protocol", protocol}, {"results", rows}};

@@ -16,7 +16,8 @@ struct Protocol {
     const ModelSource& source;
     const TokenFiles& files;
     std::string model_hash, adapter_hash, dtype, device;
-    int ranks = 1, threads = 1;
+    dist::MeshShape mesh;
+    int threads = 1;
 };
 
 struct Result {

@@ -90,8 +90,8 @@ WeightsOptions weights_options(const ModelSource& source, DType real) {
     return how;
 }
 
-std::unique_ptr<Weights> load_weights(Device& device, const ModelSource& source, const WeightsOptions& how) {
-    auto weights = std::make_unique<Weights>(device, source.config, source.trainables, how);
+std::unique_ptr<Weights> load_weights(Device& device, const ModelSource& source, const WeightsOptions& how, const Stage& stage) {
+    auto weights = std::make_unique<Weights>(device, source.config, source.trainables, how, stage);
     if (source.files) load_model(*weights, *source.files, 0);
     if (source.adapter) load_adapter(*weights, *source.adapter);
     if (!source.checkpoint_path.empty()) load_checkpoint(*weights, source.checkpoint_path);

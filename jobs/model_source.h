@@ -35,7 +35,7 @@ std::string base_model_hash(const ModelSource& source);
 std::string adapter_hash(const ModelSource& source);
 /// How the weights are kept for computing in `real`; no gradients, no moments.
 WeightsOptions weights_options(const ModelSource& source, DType real);
-/// Weights with all values in place.
-std::unique_ptr<Weights> load_weights(Device& device, const ModelSource& source, const WeightsOptions& how);
+/// A stage's weights with all values in place.
+std::unique_ptr<Weights> load_weights(Device& device, const ModelSource& source, const WeightsOptions& how, const Stage& stage);
 
 }  // namespace longlora

@@ -1,39 +1,42 @@
-// A rank's losses are doubles in window order; they travel as bytes, so nothing is rounded on the way.
+// A rank's losses are doubles in window order; they travel once, at the end, as bytes, so nothing is rounded on the way.
 #include "eval/perplexity.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <memory>
 
 #include "core/clock.h"
 #include "dist/agree.h"
-#include "dist/mesh.h"
-#include "model/micro_batch.h"
+#include "eval/window_rounds.h"
 
 namespace longlora {
 namespace {
 
-/// This rank's windows, one after another.
-std::vector<double> own_losses(Model& model, const TokenFiles& files, const WindowList& list, dist::Shard own, const std::function<void(std::int64_t)>& window_done) {
-    std::vector<double> losses;
-    std::vector<std::int32_t> tokens(static_cast<std::size_t>(model.context_length()));
-    for (std::int64_t i = own.begin; i < own.begin + own.count; ++i) {
-        const EvaluationWindow& window = list.windows[static_cast<std::size_t>(i)];
-        files[static_cast<std::size_t>(window.file)]->read(window.begin, model.context_length(), tokens.data());
-        losses.push_back(window_loss(model, tokens, window.first_target));
-        if (window_done) window_done(static_cast<std::int64_t>(losses.size()));
-    }
-    return losses;
+WindowTokens read_window(const TokenFiles& files, const EvaluationWindow& window, std::int64_t context, dist::Shard local) {
+    std::vector<std::int32_t> tokens(static_cast<std::size_t>(context));
+    files[static_cast<std::size_t>(window.file)]->read(window.begin, context, tokens.data());
+    return window_tokens(tokens, window.first_target, local);
 }
 
-/// Every window's loss, on every rank. Ranks hold contiguous parts, so rank order is window order.
-std::vector<double> gather(const dist::HostGroup& group, const std::vector<double>& own) {
-    const std::string bytes(reinterpret_cast<const char*>(own.data()), own.size() * sizeof(double));
+std::vector<double> numbers_in(const std::string& bytes) {
+    std::vector<double> out(bytes.size() / sizeof(double));
+    if (!out.empty()) std::memcpy(out.data(), bytes.data(), bytes.size());
+    return out;
+}
+
+/// Every window's loss, on every rank: that of its sequence ranks on the last stage, added in their order.
+std::vector<double> gather(const dist::HostGroup& group, dist::MeshShape mesh, const std::vector<double>& own) {
+    const auto parts = group.all_gather(std::string(reinterpret_cast<const char*>(own.data()), own.size() * sizeof(double)));
     std::vector<double> all;
-    for (const std::string& part : group.all_gather(bytes)) {
-        const std::size_t before = all.size();
-        all.resize(before + part.size() / sizeof(double));
-        if (!part.empty()) std::memcpy(all.data() + before, part.data(), part.size());
+    for (int data = 0; data < mesh.data; ++data) {
+        std::vector<double> sums;
+        for (int sequence = 0; sequence < mesh.sequence; ++sequence) {
+            const auto losses = numbers_in(parts[static_cast<std::size_t>(dist::rank_of(mesh, {mesh.pipeline - 1, data, sequence}))]);
+            if (sequence == 0) sums = losses;
+            else std::transform(sums.begin(), sums.end(), losses.begin(), sums.begin(), std::plus<>());
+        }
+        all.insert(all.end(), sums.begin(), sums.end());
     }
     return all;
 }
@@ -51,36 +54,27 @@ void check_finite(const std::vector<double>& losses, const TokenFiles& files, co
 
 double Perplexity::value() const { return std::exp(nll()); }
 
-std::vector<std::int32_t> window_labels(std::span<const std::int32_t> tokens, std::int64_t first_target) {
-    std::vector<std::int32_t> labels = next_token_labels(tokens);
-    std::fill(labels.begin(), labels.begin() + (first_target - 1), -1);   // label t is token t + 1
-    return labels;
-}
-
-double window_loss(Model& model, std::span<const std::int32_t> tokens, std::int64_t first_target) {
-    Device& device = model.device();
-    const ArenaTensor sum = device.memory().tensor(DType::float64, {}, Use::workspace), host = device.pinned().tensor(DType::float64, {}, Use::workspace);
-    host->data<double>()[0] = 0;
-    device.copy_to_device(sum, host, Device::compute_stream());
-    const std::vector<std::int32_t> labels = window_labels(tokens, first_target);
-    const MicroBatch batch = model.micro_batch(tokens, labels);
-    model.loss(batch, model.output(batch, {}), sum);
-    device.copy_to_host(host, sum, Device::compute_stream());
-    device.synchronize(Device::compute_stream());
-    return host->data<double>()[0];
-}
-
-Perplexity measure_perplexity(const dist::HostGroup& group, Weights& weights, const AttentionPattern& pattern, const TokenFiles& files, const WindowRules& rules,
-                              const WindowList& list, const std::function<void(std::int64_t)>& window_done) {
+Perplexity measure_perplexity(const dist::HostGroup& group, dist::MeshCommunicators& mesh, Weights& weights, const AttentionPattern& pattern, const TokenFiles& files,
+                              const WindowRules& rules, const WindowList& list, const std::function<void(std::int64_t)>& between) {
     const double begin = now_seconds();
-    const dist::Shard own = dist::deal_of(static_cast<std::int64_t>(list.windows.size()), group.rank(), group.size());
-    std::vector<double> losses;
-    dist::agree(group, [&] {
-        if (own.count == 0) return;
-        Model model(weights, pattern, rules.context);   // tables and windows of this context length
-        losses = own_losses(model, files, list, own, window_done);
-    });
-    losses = gather(group, losses);
+    ensure(group.size() == mesh.shape.num_ranks() && dist::coordinate_of(mesh.shape, group.rank()) == mesh.at, "the mesh is that of the group");
+    const auto num_windows = static_cast<std::int64_t>(list.windows.size());
+    const dist::Shard own = dist::deal_of(num_windows, mesh.at.data, mesh.shape.data);
+    std::unique_ptr<Model> model;
+    dist::agree(group, [&] { model = std::make_unique<Model>(weights, pattern, rules.context, mesh.sequence.get()); });   // tables and windows of this context length
+    std::int64_t done = 0;
+    const auto begin_round = [&](std::int64_t i) {   // agreed on before anything is sent, so nobody waits for a rank that failed
+        WindowTokens tokens;
+        dist::agree(group, [&] {
+            if (between) between(done);
+            if (i >= 0) tokens = read_window(files, list.windows[static_cast<std::size_t>(own.begin + i)], rules.context, model->local());
+        });
+        if (i >= 0) ++done;
+        return tokens;
+    };
+    std::vector<double> losses = window_losses(*model, mesh, {own.count, (num_windows + mesh.shape.data - 1) / mesh.shape.data}, begin_round);
+    begin_round(-1);   // the last windows are done
+    losses = gather(group, mesh.shape, losses);
     check_finite(losses, files, rules, list);
     Perplexity result;
     for (const double loss : losses) result.loss_sum += loss;

@@ -1,25 +1,60 @@
-// Perplexity on as many ranks as mpirun started: the same bits as alone, more ranks than windows, and what fails on one rank fails on all.
+// Perplexity on as many ranks as mpirun started, as every mesh of them: what one rank alone says, the same bits on any number of data ranks; more ranks
+// than windows, and what fails on one rank fails on all.
 #include <boost/test/unit_test.hpp>
 
 #include "dist/agree.h"
+#include "eval/window_rounds.h"
 #include "tests/unit/eval/eval_testing.h"
 
 using namespace eval_testing;
+
+namespace {
+
+const AttentionPattern kPatterns[] = {{AttentionKind::dense, 0}, {AttentionKind::shifted, 9}, {AttentionKind::layers, 8}, {AttentionKind::sliding, 5}};
+
+constexpr int kLayers = 5;
+/// Tied: the table is on the first and on the last stage.
+ModelConfig deep_config(bool tied) { return tiny_config({{"num_hidden_layers", kLayers}, {"tie_word_embeddings", tied}}); }
+
+/// Calls each(shape, zero) for every mesh of `ranks` ranks, weights whole and sharded.
+template <class Each>
+void for_meshes(int ranks, Each&& each) {
+    for (int pipeline = 1; pipeline <= std::min(ranks, kLayers); ++pipeline)
+        for (int sequence = 1; sequence * pipeline <= ranks; ++sequence)
+            for (const int zero : {0, 3}) {
+                if (ranks % (pipeline * sequence)) continue;
+                const dist::MeshShape shape = dist::mesh_shape_of(ranks, pipeline, sequence);
+                BOOST_TEST_CONTEXT("pipeline " << shape.pipeline << " data " << shape.data << " sequence " << shape.sequence << " ZeRO " << zero) each(shape, zero);
+            }
+}
+
+/// The ranks of this rank's data coordinate, by themselves.
+class Slice {
+public:
+    Slice(const dist::HostGroup& all, dist::MeshShape shape) { MPI_Comm_split(all.handle(), dist::coordinate_of(shape, all.rank()).data, all.rank(), &comm); }
+    ~Slice() { MPI_Comm_free(&comm); }
+    Slice(const Slice&) = delete;
+    Slice& operator=(const Slice&) = delete;
+    MPI_Comm comm = MPI_COMM_NULL;
+};
+
+Perplexity measure(const dist::HostGroup& group, TinyModel& tiny, const AttentionPattern& pattern, const TokenFiles& files, const WindowRules& rules) {
+    return measure_perplexity(group, tiny.mesh, *tiny.weights, pattern, files, rules, list_windows(files, rules));
+}
+
+}  // namespace
 
 BOOST_AUTO_TEST_SUITE(perplexity_over_ranks)
 
 BOOST_AUTO_TEST_CASE(same_bits_as_alone) {
     const TemporaryFolder folder;   // each rank its own
-    TinyModel tiny;
     const dist::HostGroup all, alone(MPI_COMM_SELF);
+    TinyModel tiny, spread(small_device(), tiny_config(), all.handle(), {1, all.size(), 1}, 0);
     const TokenFiles files{token_file(folder / "a.h5", {30, 50, 41})};
     for (const std::int64_t max_windows : {1, 2, 3, 0})
         for (const Score score : {Score::all, Score::last}) {
             const WindowRules rules{24, 5, score, false, max_windows};
-            const WindowList list = list_windows(files, rules);
-            std::int64_t calls = 0;
-            const Perplexity together = measure_perplexity(all, *tiny.weights, {AttentionKind::shifted, 8}, files, rules, list, [&](std::int64_t done) { BOOST_CHECK_EQUAL(done, ++calls); });
-            const Perplexity single = measure_perplexity(alone, *tiny.weights, {AttentionKind::shifted, 8}, files, rules, list);
+            const Perplexity together = measure(all, spread, {AttentionKind::shifted, 8}, files, rules), single = measure(alone, tiny, {AttentionKind::shifted, 8}, files, rules);
             BOOST_CHECK_EQUAL(together.loss_sum, single.loss_sum);
             BOOST_CHECK_EQUAL(together.windows, single.windows);
             BOOST_CHECK_EQUAL(together.tokens, single.tokens);
@@ -27,22 +62,93 @@ BOOST_AUTO_TEST_CASE(same_bits_as_alone) {
         }
 }
 
-BOOST_AUTO_TEST_CASE(one_rank_fails) {
+BOOST_AUTO_TEST_CASE(every_mesh) {
     const TemporaryFolder folder;
-    TinyModel tiny;
+    const dist::HostGroup all, alone(MPI_COMM_SELF);
+    const TokenFiles files{token_file(folder / "a.h5", {61, 50, 41})};
+    for (const bool tied : {false, true}) {
+        const ModelConfig config = deep_config(tied);
+        TinyModel single(small_device(), config);
+        for_meshes(all.size(), [&](dist::MeshShape shape, int zero) {
+            TinyModel spread(small_device(), config, all.handle(), shape, zero);
+            for (const AttentionPattern& pattern : kPatterns)
+                for (const WindowRules& rules : {WindowRules{37, 16, Score::all, false, 0}, WindowRules{37, 11, Score::last, false, 1}}) {
+                    const Perplexity together = measure(all, spread, pattern, files, rules), one = measure(alone, single, pattern, files, rules);
+                    BOOST_TEST_CONTEXT(name_of(pattern.kind) << " of " << rules.max_windows << " windows, tied " << tied) {
+                        BOOST_CHECK_EQUAL(together.tokens, one.tokens);
+                        BOOST_CHECK_SMALL(together.nll() - one.nll(), 1e-6 * one.nll());
+                        if (shape.sequence == 1) BOOST_CHECK_EQUAL(together.loss_sum, one.loss_sum);   // the same operations on whole windows
+                    }
+                }
+        });
+    }
+}
+
+BOOST_AUTO_TEST_CASE(same_bits_on_any_number_of_data_ranks) {
+    const TemporaryFolder folder;
+    const dist::HostGroup all;
+    const ModelConfig config = deep_config(false);
+    const TokenFiles files{token_file(folder / "a.h5", {150})};
+    const WindowRules rules{37, 16, Score::all, false, 0};
+    for_meshes(all.size(), [&](dist::MeshShape shape, int zero) {
+        const Slice slice(all, shape);
+        const dist::HostGroup some(slice.comm);
+        TinyModel spread(small_device(), config, all.handle(), shape, zero), fewer(small_device(), config, some.handle(), {shape.pipeline, 1, shape.sequence}, 0);
+        BOOST_CHECK_EQUAL(measure(all, spread, kPatterns[1], files, rules).loss_sum, measure(some, fewer, kPatterns[1], files, rules).loss_sum);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(between_windows) {
+    const TemporaryFolder folder;
     const dist::HostGroup all;
     const TokenFiles files{token_file(folder / "a.h5", {121})};
     const WindowRules rules{24, 5, Score::all, false, 0};
-    const auto stop = [&](std::int64_t) {
-        if (all.rank() == all.size() - 1) fail("enough", ExitCode::stopped);
-    };
-    try {
-        measure_perplexity(all, *tiny.weights, {AttentionKind::dense, 0}, files, rules, list_windows(files, rules), stop);
-        BOOST_ERROR("a rank went on without the one that failed");
-    } catch (const dist::AgreedError& e) {
-        BOOST_CHECK(e.code == ExitCode::stopped);
-        BOOST_CHECK(std::string(e.what()).find("enough") != std::string::npos);
-    }
+    const WindowList list = list_windows(files, rules);
+    for_meshes(all.size(), [&](dist::MeshShape shape, int zero) {
+        TinyModel spread(small_device(), deep_config(false), all.handle(), shape, zero);
+        std::int64_t last = 0;
+        const auto count = [&](std::int64_t done) {
+            BOOST_CHECK(done == last || done == last + 1);
+            last = done;
+        };
+        measure_perplexity(all, spread.mesh, *spread.weights, kPatterns[0], files, rules, list, count);
+        BOOST_CHECK_EQUAL(last, dist::deal_of(static_cast<std::int64_t>(list.windows.size()), spread.mesh.at.data, shape.data).count);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(one_rank_fails) {
+    const TemporaryFolder folder;
+    const dist::HostGroup all;
+    const TokenFiles files{token_file(folder / "a.h5", {121})};
+    const WindowRules rules{24, 5, Score::all, false, 0};
+    for_meshes(all.size(), [&](dist::MeshShape shape, int zero) {
+        TinyModel spread(small_device(), deep_config(false), all.handle(), shape, zero);
+        const auto stop = [&](std::int64_t done) {
+            if (all.rank() == all.size() - 1 && done == 2) fail("enough", ExitCode::stopped);
+        };
+        try {
+            measure_perplexity(all, spread.mesh, *spread.weights, kPatterns[0], files, rules, list_windows(files, rules), stop);
+            BOOST_ERROR("a rank went on without the one that failed");
+        } catch (const dist::AgreedError& e) {
+            BOOST_CHECK(e.code == ExitCode::stopped);
+            BOOST_CHECK(std::string(e.what()).find("enough") != std::string::npos);
+        }
+        BOOST_CHECK_GT(measure(all, spread, kPatterns[0], files, rules).nll(), 0);   // nothing was left on its way
+    });
+}
+
+BOOST_AUTO_TEST_CASE(the_plan_is_what_it_takes) {
+    const dist::HostGroup all;
+    const std::vector<std::int32_t> window(101, 7);
+    for_meshes(all.size(), [&](dist::MeshShape shape, int zero) {
+        const auto taken = [&](TinyModel tiny) {
+            Model model(*tiny.weights, kPatterns[1], 101, tiny.mesh.sequence.get());
+            window_losses(model, tiny.mesh, {2, 2}, [&](std::int64_t i) { return i < 0 ? WindowTokens{} : window_tokens(window, 1, model.local()); });
+            return tiny.device->memory().high_water_bytes();
+        };
+        const ModelConfig config = deep_config(false);
+        BOOST_CHECK_EQUAL(taken({config, shape, all.rank(), zero}), taken({small_device(), config, all.handle(), shape, zero}));
+    });
 }
 
 BOOST_AUTO_TEST_SUITE_END()

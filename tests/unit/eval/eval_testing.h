@@ -62,14 +62,32 @@ inline ModelConfig tiny_config(const nlohmann::ordered_json& changes = nlohmann:
     return parse_config(json, "tiny");
 }
 
-/// A device with a model of seed 3 on it, nothing trained.
+inline std::unique_ptr<Device> small_device() { return make_cpu_device({.memory_bytes = 64 << 20, .num_threads = 1}); }
+
+/// A device with a model of seed 3 on it, nothing trained: all of it, or a rank's part on a mesh.
 struct TinyModel {
     std::unique_ptr<Device> device;
+    dist::MeshCommunicators mesh;
     std::unique_ptr<Weights> weights;
-    explicit TinyModel(std::unique_ptr<Device> on = make_cpu_device({.memory_bytes = 64 << 20, .num_threads = 1}), const ModelConfig& config = tiny_config()) : device(std::move(on)) {
+    explicit TinyModel(std::unique_ptr<Device> on = small_device(), const ModelConfig& config = tiny_config()) : TinyModel(std::move(on), config, MPI_COMM_SELF, {}, 0) {}
+    TinyModel(std::unique_ptr<Device> on, const ModelConfig& config, MPI_Comm ranks, dist::MeshShape shape, int zero) : device(std::move(on)) {
+        mesh = dist::make_mpi_mesh(*device, ranks, shape);
+        fill(config, zero);
+    }
+    /// Rank `rank`'s part on a device that computes nothing.
+    TinyModel(const ModelConfig& config, dist::MeshShape shape, int rank, int zero) : device(make_plan_device({.memory_bytes = 64 << 20})) {
+        mesh = dist::make_plan_mesh(*device, shape, rank);
+        fill(config, zero);
+    }
+
+private:
+    void fill(const ModelConfig& config, int zero) {
         WeightsOptions how;
         how.training = false;
-        weights = std::make_unique<Weights>(*device, config, nothing_trainable(), how);
+        how.zero = zero;
+        how.data = mesh.data.get();
+        const auto stages = stages_of(config, mesh.shape.pipeline, {AttentionKind::dense, 0}, 16);
+        weights = std::make_unique<Weights>(*device, config, nothing_trainable(), how, stages[static_cast<std::size_t>(mesh.at.pipeline)]);
         initialise_model(*weights, 3);
     }
 };

@@ -2,6 +2,7 @@
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 
+#include "eval/window_rounds.h"
 #include "eval_testing.h"
 
 using namespace eval_testing;
@@ -13,8 +14,9 @@ double reference_loss(Model& model, const std::vector<std::int32_t>& tokens, std
     Device& device = model.device();
     const std::int64_t n = model.context_length(), v = model.config().vocabulary;
     const std::vector<std::int32_t> no_labels(tokens.size(), -1);
+    const MicroBatch batch = model.micro_batch(tokens, no_labels);
     const ArenaTensor logits = device.memory().tensor(DType::float32, {n, v}, Use::workspace), host = device.pinned().tensor(DType::float32, {n, v}, Use::workspace);
-    model.logits(model.output(model.micro_batch(tokens, no_labels), {}), logits);
+    model.logits(model.output(batch, {}), logits);
     device.copy_to_host(host, logits, Device::compute_stream());
     device.synchronize(Device::compute_stream());
     double sum = 0;
@@ -44,7 +46,7 @@ double reference_nll(TinyModel& tiny, const AttentionPattern& pattern, const Tok
 
 Perplexity measure(TinyModel& tiny, const AttentionPattern& pattern, const TokenFiles& files, const WindowRules& rules) {
     const dist::HostGroup alone(MPI_COMM_SELF);
-    return measure_perplexity(alone, *tiny.weights, pattern, files, rules, list_windows(files, rules));
+    return measure_perplexity(alone, tiny.mesh, *tiny.weights, pattern, files, rules, list_windows(files, rules));
 }
 
 const AttentionPattern kDense{AttentionKind::dense, 0};
@@ -54,10 +56,14 @@ const AttentionPattern kDense{AttentionKind::dense, 0};
 BOOST_AUTO_TEST_SUITE(perplexity)
 
 BOOST_AUTO_TEST_CASE(labels) {
-    const std::vector<std::int32_t> tokens{10, 11, 12, 13};
-    BOOST_CHECK((window_labels(tokens, 1) == std::vector<std::int32_t>{11, 12, 13, -1}));
-    BOOST_CHECK((window_labels(tokens, 2) == std::vector<std::int32_t>{-1, 12, 13, -1}));
-    BOOST_CHECK((window_labels(tokens, 3) == std::vector<std::int32_t>{-1, -1, 13, -1}));
+    const std::vector<std::int32_t> window{10, 11, 12, 13};
+    const auto labels = [&](std::int64_t first_target, dist::Shard local) { return window_tokens(window, first_target, local).labels; };
+    BOOST_CHECK((labels(1, {0, 4}) == std::vector<std::int32_t>{11, 12, 13, -1}));
+    BOOST_CHECK((labels(2, {0, 4}) == std::vector<std::int32_t>{-1, 12, 13, -1}));
+    BOOST_CHECK((labels(3, {0, 4}) == std::vector<std::int32_t>{-1, -1, 13, -1}));
+    BOOST_CHECK((labels(2, {0, 2}) == std::vector<std::int32_t>{-1, 12}));   // a shard's last label is the next shard's first token
+    BOOST_CHECK((labels(3, {1, 3}) == std::vector<std::int32_t>{-1, 13, -1}));
+    BOOST_CHECK((window_tokens(window, 1, {1, 2}).ids == std::vector<std::int32_t>{11, 12}));
 }
 
 BOOST_AUTO_TEST_CASE(agrees_with_logits) {
@@ -93,8 +99,7 @@ BOOST_AUTO_TEST_CASE(rotary_tables_are_of_the_window) {
     const TemporaryFolder folder;
     const TokenFiles files{token_file(folder / "a.h5", {96})};
     const auto nll = [&](std::int64_t context, double factor) {
-        TinyModel tiny(make_cpu_device({.memory_bytes = 64 << 20, .num_threads = 1}),
-                       tiny_config({{"max_position_embeddings", 24}, {"rope_scaling", {{"type", "dynamic"}, {"factor", factor}}}}));
+        TinyModel tiny(small_device(), tiny_config({{"max_position_embeddings", 24}, {"rope_scaling", {{"type", "dynamic"}, {"factor", factor}}}}));
         return measure(tiny, kDense, files, {context, context, Score::all, false, 0}).nll();
     };
     BOOST_CHECK_EQUAL(nll(24, 2), nll(24, 4));   // within what is covered nothing is stretched
@@ -111,7 +116,7 @@ BOOST_AUTO_TEST_CASE(a_window_has_its_bits_whatever_else_is_measured) {
         Model model(*tiny.weights, kDense, 20);
         std::vector<std::int32_t> tokens(20);
         files[0]->read(window.begin, 20, tokens.data());
-        sum += window_loss(model, tokens, window.first_target);
+        sum += window_losses(model, tiny.mesh, {1, 1}, [&](std::int64_t) { return window_tokens(tokens, window.first_target, model.local()); })[0];
     }
     BOOST_CHECK_EQUAL(sum, measure(tiny, kDense, files, rules).loss_sum);
 }
