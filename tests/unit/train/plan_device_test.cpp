@@ -126,9 +126,8 @@ BOOST_AUTO_TEST_CASE(evaluation_touches_no_device_memory) {
         Model model(weights, {AttentionKind::layers, 6}, 19);
         const ArenaTensor loss = device->memory().tensor(DType::float64, {}, Use::workspace), logits = device->memory().tensor(DType::float32, {19, kTinyVocabulary}, Use::workspace);
         const MicroBatch batch = batch_of(model, one_sequence(random_tokens(19, 1), {0, 4}));
-        model.loss(batch, loss);
-        model.logits(batch, logits);
-        
+        model.loss(batch, model.output(batch, {}), loss);
+        model.logits(model.output(batch, {}), logits);
     }), 0);
 }
 
