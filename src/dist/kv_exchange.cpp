@@ -61,7 +61,7 @@ bool stays_until_backward(const std::vector<std::vector<KvTransfer>>& rounds, st
     for (const auto& round : rounds)
         for (const KvTransfer& transfer : round) received[static_cast<std::size_t>(transfer.to)] += transfer.tokens.count * transfer.heads.count;
     for (int rank = 0; rank < num_ranks; ++rank)
-        if (received[static_cast<std::size_t>(rank)] > tokens_of(num_tokens, rank, num_ranks).count * num_kv_heads) return false;
+        if (4 * received[static_cast<std::size_t>(rank)] > 3 * tokens_of(num_tokens, rank, num_ranks).count * num_kv_heads) return false;
     return true;
 }
 

@@ -33,8 +33,8 @@ std::vector<KvHeadClass> kv_head_classes(const Windows& windows, std::int64_t nu
 /// A K/V head that serves plain and shifted query heads is needed from the earlier of their first keys.
 std::vector<std::vector<KvTransfer>> kv_transfers(const Windows& windows, int num_ranks, std::int64_t num_heads, std::int64_t num_kv_heads);
 
-/// Whether arriving keys and values stay from forward until backward (S2's halo) or are sent again (dense): they stay when no rank receives more elements
-/// than the keys and values it owns itself.
+/// Whether arriving keys and values stay from forward until backward (S2's halo) or are sent again (dense): they stay when no rank receives more than
+/// three quarters of the elements of keys and values that it owns itself.
 bool stays_until_backward(const std::vector<std::vector<KvTransfer>>& rounds, std::int64_t num_tokens, int num_ranks, std::int64_t num_kv_heads);
 
 }  // namespace longlora::dist

@@ -173,11 +173,11 @@ BOOST_AUTO_TEST_CASE(what_stays) {
         const auto tokens = static_cast<std::int64_t>(keys.first[0].size());
         return stays_until_backward(kv_transfers(keys.windows(), ranks, heads, heads), tokens, ranks, heads);
     };
-    BOOST_CHECK(stays(dense(20, 2), 2, 2));    // as much as its own
-    BOOST_CHECK(!stays(dense(21, 2), 3, 2));
+    BOOST_CHECK(!stays(dense(20, 2), 2, 2));   // as much as its own
+    BOOST_CHECK(!stays(dense(21, 2), 2, 2));
     BOOST_CHECK(!stays(dense(30, 2), 3, 2));
-    BOOST_CHECK(stays(sliding(40, 11, 2), 4, 2));
-    BOOST_CHECK(!stays(sliding(40, 12, 2), 4, 2));
+    BOOST_CHECK(stays(sliding(80, 16, 2), 4, 2));    // 15 of 20
+    BOOST_CHECK(!stays(sliding(80, 17, 2), 4, 2));
 }
 
 BOOST_AUTO_TEST_CASE(classes_of_heads) {
