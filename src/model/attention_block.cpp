@@ -25,14 +25,14 @@ void make_qkv(const StepContext& context, const AttentionWeights& weights, Tenso
     rotate(context, saved.k, false);
 }
 
-void attend(const StepContext& context, std::int64_t layer, AttentionSaved& saved) {
+void attend(const StepContext& context, std::int64_t layer, AttentionSaved& saved, bool keep_halo) {
     const std::int64_t n = context.local_length(), heads = context.config.num_heads;
     saved.out = context.activation(saved.q->shape);
     saved.lse = context.statistics({heads, context.num_tokens()}, Use::activations);
     saved.halos.resize(static_cast<std::size_t>(context.num_sequences));
     for (std::int64_t s = 0; s < context.num_sequences; ++s)
         sequence_attention_forward(context, s, layer, saved.out->rows(s * n, n), saved.lse->columns(s * n, n), saved.q->rows(s * n, n), saved.k->rows(s * n, n), saved.v->rows(s * n, n),
-                                   saved.halos[static_cast<std::size_t>(s)]);
+                                   saved.halos[static_cast<std::size_t>(s)], keep_halo);
 }
 
 void make_mid(const StepContext& context, const AttentionWeights& weights, Tensor h, AttentionSaved& saved) {
@@ -52,7 +52,7 @@ AttentionWeights attention_weights_of(const Weights& weights, std::int64_t layer
 AttentionSaved attention_forward(const StepContext& context, const AttentionWeights& weights, std::int64_t layer, Tensor h, const LayerKeep& keep) {
     AttentionSaved saved;
     make_qkv(context, weights, h, saved);
-    attend(context, layer, saved);
+    attend(context, layer, saved, keep.halo);
     if (!keep.qkv) saved.q.release(), saved.k.release(), saved.v.release();
     make_mid(context, weights, h, saved);
     if (!keep.attention) saved.out.release(), saved.lse.release();
@@ -61,7 +61,7 @@ AttentionSaved attention_forward(const StepContext& context, const AttentionWeig
 
 void attention_restore(const StepContext& context, const AttentionWeights& weights, std::int64_t layer, Tensor h, AttentionSaved& saved) {
     if (!saved.q) make_qkv(context, weights, h, saved);
-    if (!saved.out) attend(context, layer, saved);
+    if (!saved.out) attend(context, layer, saved, true);   // backward is next
     if (!saved.mid) make_mid(context, weights, h, saved);
 }
 

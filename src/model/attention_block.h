@@ -19,6 +19,7 @@ struct LayerKeep {
     bool mid = false;         ///< the residual stream between the halves
     bool qkv = false;         ///< rotated queries and keys, values
     bool gate_up = false;     ///< the MLP's two intermediate projections
+    bool halo = true;         ///< keys and values of other ranks, where they are few (S2); otherwise they are sent again
 };
 
 /// Empty tensors are those not kept.

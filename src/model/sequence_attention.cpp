@@ -215,10 +215,11 @@ bool alone(const StepContext& context) { return !context.sequence || context.seq
 
 }  // namespace
 
-void sequence_attention_forward(const StepContext& context, std::int64_t s, std::int64_t layer, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, Halo& halo) {
+void sequence_attention_forward(const StepContext& context, std::int64_t s, std::int64_t layer, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, Halo& halo,
+                                bool keep_halo) {
     if (alone(context)) return context.ops().attention_forward(out, lse, q, k, v, context.windows(s, layer), place_of(context, 0, context.local.begin), false);
     const Call c = make_call(context, s, layer);
-    const bool here = !halo.empty(), stays = dist::stays_until_backward(c.rounds, context.context_length, context.sequence->size(), context.config.num_kv_heads);
+    const bool here = !halo.empty(), stays = keep_halo && dist::stays_until_backward(c.rounds, context.context_length, context.sequence->size(), context.config.num_kv_heads);
     ensure(!here || halo.size() == num_transfers(c), "a kept halo belongs to the same windows");
     Round next = here ? Round{} : start_keys(c, 0, k, v);
     const std::vector<ArenaTensor> partials = make_partials(c, out);

@@ -6,7 +6,7 @@
 namespace longlora {
 namespace {
 
-bool LayerKeep::* const kKeepOrder[] = {&LayerKeep::attention, &LayerKeep::mid, &LayerKeep::qkv, &LayerKeep::gate_up};
+bool LayerKeep::* const kKeepOrder[] = {&LayerKeep::halo, &LayerKeep::attention, &LayerKeep::mid, &LayerKeep::qkv, &LayerKeep::gate_up};
 
 LocalSequences sequences_of(const PlanRequest& request, dist::Shard local) {
     const auto share = dist::deal_of(request.step.global_batch, dist::coordinate_of(request.mesh, request.rank).data, request.mesh.data);
@@ -19,7 +19,7 @@ LocalSequences sequences_of(const PlanRequest& request, dist::Shard local) {
 
 /// Keeps the first `count` (item, layer of the stage) pairs of the order of preference.
 KeepPlan keep_first(const ModelConfig& config, const Stage& stage, std::int64_t count) {
-    KeepPlan keep = keep_nothing(config);
+    KeepPlan keep(static_cast<std::size_t>(config.num_layers), LayerKeep{.halo = false});
     for (auto item : kKeepOrder)
         for (std::int64_t layer = stage.first_layer; layer < stage.first_layer + stage.num_layers && count > 0; ++layer, --count) keep[static_cast<std::size_t>(layer)].*item = true;
     return keep;
@@ -85,8 +85,8 @@ KeepPlan choose_keep(const PlanRequest& request, const std::string& mode, std::i
                   bytes_text(memory_bytes), " are allowed; take a shorter --context, a smaller --micro-batch", keeps_all ? ", --recompute auto" : "",
                   ", more ranks with --sequence, --pipeline or --zero 3, or more --memory"),
              ExitCode::does_not_fit);
-    if (mode != "auto") return keep_first(request.config, stage, first);
-    std::int64_t fits = num_items;
+    if (keeps_all) return keep_first(request.config, stage, first);
+    std::int64_t fits = mode == "auto" ? num_items : stage.num_layers;   // halos are sent again, not recomputed
     for (const auto& one : ranks) {   // the most that fits the ranks before is where this one's search ends
         if (bytes_of(one, fits) <= memory_bytes) continue;
         std::int64_t good = 0, too_many = fits;
@@ -100,12 +100,13 @@ KeepPlan choose_keep(const PlanRequest& request, const std::string& mode, std::i
 }
 
 std::string to_text(const KeepPlan& keep, const Stage& stage) {
-    const char* names[] = {"attention", "mid", "q/k/v", "gate/up"};
+    const char* names[] = {"halo", "attention", "mid", "q/k/v", "gate/up"};
     std::string out;
     for (std::size_t i = 0; i < std::size(kKeepOrder); ++i) {
         std::int64_t layers = 0;
-        for (const auto& layer : keep) layers += layer.*kKeepOrder[i];
-        out += text(i ? ", " : "", names[i], " ", layers);
+        for (std::int64_t layer = stage.first_layer; layer < stage.first_layer + stage.num_layers; ++layer) layers += keep[static_cast<std::size_t>(layer)].*kKeepOrder[i];
+        const bool usual = kKeepOrder[i] == &LayerKeep::halo && layers == stage.num_layers;
+        if (!usual) out += text(out.empty() ? "" : ", ", names[i], " ", layers);
     }
     return text(out, " of ", stage.num_layers, " layers");
 }

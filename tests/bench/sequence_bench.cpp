@@ -51,8 +51,8 @@ public:
     }
     Layer(const Layer&) = delete;
 
-    void forward() { sequence_attention_forward(context_, 0, 0, out_, lse_, q_, k_, v_, halo_); }
-    void backward() { sequence_attention_backward(context_, 0, 0, d_q_, d_k_, d_v_, d_out_, out_, lse_, q_, k_, v_, halo_); }
+    void forward() { sequence_attention_forward(context_, 0, 0, out_, lse_, q_, k_, v_, halo_, true); }
+    void backward() { sequence_attention_backward(context_, 0, 0, d_q_, d_k_, d_v_, d_out_, out_, lse_, q_, k_, v_, halo_, true); }
 
 private:
     ModelConfig config_;

@@ -64,7 +64,7 @@ public:
 
     void forward(std::int64_t layer = 0) {
         for (std::int64_t s = 0; s < case_.num_sequences; ++s)
-            sequence_attention_forward(context_, s, layer, rows(out, s), columns(lse, s), rows(q, s), rows(k, s), rows(v, s), halos[static_cast<std::size_t>(s)]);
+            sequence_attention_forward(context_, s, layer, rows(out, s), columns(lse, s), rows(q, s), rows(k, s), rows(v, s), halos[static_cast<std::size_t>(s)], true);
     }
     void backward(std::int64_t layer = 0) {
         for (std::int64_t s = 0; s < case_.num_sequences; ++s)

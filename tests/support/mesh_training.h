@@ -19,7 +19,7 @@ struct Training {
     AttentionPattern pattern{AttentionKind::shifted, 6};
     std::int64_t context = 19, global_batch = 3, micro_batch = 1;
     bool documents = false;   ///< several in a sequence; false: one, as a plan assumes
-    bool keep_all = false;
+    bool keep_all = false, keep_halo = true;
     DType real = DType::float32;
     std::int64_t max_message = 2147483647;
 
@@ -31,7 +31,11 @@ struct Training {
         o.optimizer.lr = o.optimizer.lr_embedding = o.optimizer.lr_norm = 1e-2;
         return o;
     }
-    KeepPlan keep() const { return keep_all ? keep_everything(config) : keep_nothing(config); }
+    KeepPlan keep() const {
+        KeepPlan plan = keep_all ? keep_everything(config) : keep_nothing(config);
+        for (LayerKeep& layer : plan) layer.halo = keep_halo;
+        return plan;
+    }
     /// The part of a step's sequences and tokens of a place in the mesh.
     LocalSequences sequences(std::int64_t step, const dist::MeshCommunicators& mesh, dist::Shard local) const {
         const dist::Shard share = dist::deal_of(global_batch, mesh.at.data, mesh.shape.data);
