@@ -25,6 +25,12 @@ std::int64_t elements_of(const std::vector<CheckpointPart>& parts) {
     return n;
 }
 
+std::int64_t bytes_of(const std::vector<ChecksumPiece>& pieces) {
+    std::int64_t bytes = 0;
+    for (const ChecksumPiece& piece : pieces) bytes += piece.length;
+    return bytes;
+}
+
 /// Views of what this rank answers for, in the order of the file.
 std::vector<CheckpointPart> parts_to_save(const Weights& weights, const std::vector<NamedTensor>& tensors) {
     ensure(weights.options().training, "only weights in training have moments to save");
@@ -227,6 +233,7 @@ SaveReport CheckpointSaver::commit(const std::vector<std::string>& outcomes) {
         for (std::size_t r = 0; r < outcomes.size(); ++r) {
             require(outcomes[r][0] == kFine, outcomes[r].substr(1), outcomes.size() > 1 ? text(" (on rank ", r, ")") : std::string());
             const std::vector<ChecksumPiece> part = unpack_pieces(outcomes[r].substr(1));
+            report.most_bytes_of_a_rank = std::max(report.most_bytes_of_a_rank, bytes_of(part));
             pieces.insert(pieces.end(), part.begin(), part.end());
         }
         const FileHandle file = FileHandle::open_write(save.layout.path);
@@ -260,6 +267,7 @@ void CheckpointSaver::complete() {
         const SaveReport r = commit(outcomes);
         const double now = now_seconds(), seconds = now - save.begin_seconds;
         answer = {{"saved", r.saved},
+                  {"most", r.most_bytes_of_a_rank},
                   {"seconds", seconds},
                   {"stalled", foreground ? seconds : save.stalled_seconds + now - called},
                   {"path", r.path},
@@ -270,6 +278,7 @@ void CheckpointSaver::complete() {
     report.step = save.step;
     report.bytes = save.layout.file_bytes;
     report.saved = answer["saved"].get<bool>();
+    report.most_bytes_of_a_rank = answer["most"].get<std::int64_t>();
     report.seconds = answer["seconds"].get<double>();
     report.stalled_seconds = answer["stalled"].get<double>();
     report.path = answer["path"].get<std::string>();

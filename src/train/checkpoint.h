@@ -30,6 +30,7 @@ std::vector<NamedTensor> checkpoint_tensors(const ParameterList& list);
 struct SaveReport {
     bool saved = false;
     std::int64_t step = 0, bytes = 0;   ///< bytes of the file
+    std::int64_t most_bytes_of_a_rank = 0;   ///< written by the rank that wrote the most of it
     double seconds = 0;                 ///< rank 0's, from the call until it was in place
     double stalled_seconds = 0;         ///< rank 0's, of these spent inside our calls: training stood still
     std::string path, sentence;         ///< sentence: why it was not saved, or a warning; empty when all is well

@@ -54,7 +54,7 @@ struct Loop {
             if (!r.saved) continue;
             checkpoint = r.path;
             say(text("checkpoint ", r.path, " (", bytes_text(r.bytes), " in ", duration_text(r.seconds), ")"));
-            log({{"event", "checkpoint"}, {"step", r.step}, {"bytes", r.bytes}, {"seconds", r.seconds}, {"stalled_seconds", r.stalled_seconds}});
+            log({{"event", "checkpoint"}, {"step", r.step}, {"bytes", r.bytes}, {"most_bytes_of_a_rank", r.most_bytes_of_a_rank}, {"seconds", r.seconds}, {"stalled_seconds", r.stalled_seconds}});
         }
     }
 
