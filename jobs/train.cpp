@@ -3,7 +3,6 @@
 #include <cstdio>
 #include <filesystem>
 #include <functional>
-#include <set>
 
 #include "core/clock.h"
 #include "dist/agree.h"
@@ -12,6 +11,7 @@
 #include "jobs/environment.h"
 #include "jobs/live_line.h"
 #include "jobs/plan_report.h"
+#include "jobs/resume_check.h"
 #include "jobs/same_options.h"
 #include "jobs/signals.h"
 #include "jobs/threads.h"
@@ -139,24 +139,23 @@ std::string resume_source(Run& run) {
     // A requeued job gives the same command: once it has saved a checkpoint of its own, it goes on from that one, not from FILE again.
     std::string began_from;
     dist::agree(run.group, [&] {
+        require(!is_folder(o.resume), "--resume ", o.resume, " is a folder; name one of its files checkpoints/step-*.h5, or go on in it with --run ", o.resume);
         if (!found.path.empty()) began_from = read_checkpoint_attributes(found.path)["options"]["free"].value("resume", "");
     });
     return began_from == o.resume ? found.path : o.resume;
 }
 
-/// Weights are known by their content; this is the rest of what decides the computation, from config.json and perhaps an adapter's.
-void check_config(const ModelConfig& then, const ModelConfig& now, const std::string& checkpoint) {
-    const auto same = [&](const char* what, const auto& a, const auto& b) {
-        require(a == b, checkpoint, " was trained with ", what, " ", a, ", but the model's configuration says ", b, " now; restore it (config.json, --adapter), or start a new --run");
-    };
-    const auto rope = [](const ModelConfig& c) { return text(name_of(c.rope.kind), " by ", c.rope.factor, " of ", c.original_positions()); };
-    same("num_hidden_layers", then.num_layers, now.num_layers);
-    same("num_attention_heads", then.num_heads, now.num_heads);
-    same("num_key_value_heads", then.num_kv_heads, now.num_kv_heads);
-    same("rms_norm_eps", then.rms_norm_eps, now.rms_norm_eps);
-    same("rope_theta", then.rope.theta, now.rope.theta);
-    same("the rotary scaling", rope(then), rope(now));
-    require(then.rope == now.rope, checkpoint, " was trained with other parameters of rotary scaling than the model's configuration has now; restore it, or start a new --run");
+/// Options by class, and as identity also what the model's configuration says: weights are known by their content, this is the rest of what decides the computation.
+OptionClasses with_computation(OptionClasses options, const ModelConfig& config) {
+    options.identity.update(computation_of(config));
+    return options;
+}
+
+PermittedChanges check_checkpoint(const Run& run, const Json& attributes) {
+    const std::string& path = run.resume_from;
+    const ModelConfig config = parse_config(nlohmann::ordered_json(member(attributes, "model_config", path)), path);
+    return check_options(with_computation(option_classes_of(member(attributes, "options", path), path), config), with_computation(option_classes(run), run.base.config),
+                         run.options.allow_change, path);
 }
 
 /// Later checkpoints and metrics of a course that is given up are set aside.
@@ -182,20 +181,15 @@ std::int64_t resume(Run& run) {
     PermittedChanges changes;
     dist::agree(run.group, [&] {
         attributes = read_checkpoint_attributes(path);
-        changes = check_options(option_classes_of(attributes["options"], path), option_classes(run), run.options.allow_change, path);
-        check_config(parse_config(nlohmann::ordered_json(member(attributes, "model_config", path)), path), run.base.config, path);
+        changes = check_checkpoint(run, attributes);
         load_checkpoint(*run.weights, path);
     });
     const std::int64_t step = attributes["step"].get<std::int64_t>();
     set_aside_after(run, step);
     say(run, text("resuming from ", path, " after step ", step));
     if (!changes.schedule.empty()) say(run, text("changed since then: ", changes_text(changes.schedule)));
-    const Json &then = attributes["environment"]["ranks"], &now = run.attributes["environment"]["ranks"];
-    const auto same = [](const Json& a, const Json& b) { return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](const Json& x, const Json& y) {
-        return x["threads"] == y["threads"] && x["device"] == y["device"]; }); };
-    const std::set<std::string> orders_sums{"micro-batch", "pipeline", "sequence", "zero"};
-    const bool summed_alike = std::none_of(changes.free.begin(), changes.free.end(), [&](const OptionChange& c) { return orders_sums.count(c.name) > 0; });
-    if (!same(then, now) || !summed_alike) say(run, "mesh, threads, processor or micro-batch differ from the checkpoint's: results agree within rounding, not bit for bit");
+    const std::vector<OptionChange> rounding = rounding_changes(attributes.value("environment", Json::object()), run.attributes["environment"], changes.free);
+    if (!rounding.empty()) say(run, text("results agree with those of the checkpoint's run within rounding, not bit for bit: ", changes_text(rounding)));
     return step + 1;
 }
 

@@ -2,68 +2,23 @@
 #include <boost/test/unit_test.hpp>
 #include <random>
 
-#include "io/named_tensor_file.h"
-#include "tests/unit/jobs/program_testing.h"
-#include "train/checkpoint_files.h"
+#include "tests/unit/jobs/runs_testing.h"
 
 using namespace longlora;
 using namespace longlora::program_testing;
 
 namespace {
 
-/// All tensors, moments included, byte by byte.
-void same_checkpoints(const std::string& a, const std::string& b) {
-    const NamedTensorReader first(a, kCheckpointFormat, kCheckpointVersion), second(b, kCheckpointFormat, kCheckpointVersion);
-    BOOST_REQUIRE_EQUAL(first.entries().size(), second.entries().size());
-    BOOST_TEST(first.has("moment2/model.norm.weight"));
-    for (const TensorEntry& entry : first.entries()) {
-        BOOST_REQUIRE_MESSAGE(second.has(entry.name) && second.entry(entry.name).shape == entry.shape, b << " has no such " << entry.name);
-        std::vector<char> x(static_cast<std::size_t>(entry.size_bytes())), y = x;
-        first.read(entry.name, 0, entry.shape.count(), x.data());
-        second.read(entry.name, 0, entry.shape.count(), y.data());
-        BOOST_TEST(x == y, entry.name << " of " << a << " and " << b << " differs");
-    }
-}
-
-/// The lines of steps, without what depends on the clock. nlohmann-json reads and writes doubles with all their digits.
-std::vector<Json> steps_of(const std::string& metrics) {
-    std::vector<Json> steps;
-    std::istringstream lines(io_testing::slurp(metrics));
-    for (std::string line; std::getline(lines, line);) {
-        const Json json = Json::parse(line);
-        if (json.contains("loss")) steps.push_back({{"step", json["step"]}, {"loss", json["loss"]}, {"grad_norm", json["grad_norm"]}, {"learning_rate", json["learning_rate"]}, {"tokens", json["tokens"]}});
-    }
-    return steps;
-}
-
-void same_runs(const std::string& a, const std::string& b, std::int64_t steps) {
-    same_checkpoints(a + "/checkpoints/" + checkpoint_name(steps), b + "/checkpoints/" + checkpoint_name(steps));
-    const std::vector<Json> x = steps_of(a + "/metrics.jsonl"), y = steps_of(b + "/metrics.jsonl");
-    BOOST_REQUIRE_EQUAL(x.size(), static_cast<std::size_t>(steps));
-    BOOST_REQUIRE_EQUAL(y.size(), static_cast<std::size_t>(steps));
-    for (std::size_t i = 0; i < x.size(); ++i) {
-        BOOST_TEST(x[i]["step"] == i + 1);
-        BOOST_TEST(x[i] == y[i], x[i].dump() << " in " << a << ", " << y[i].dump() << " in " << b);
-    }
-}
-
-void wait_for(Process& process, const std::string& file, const std::string& words) {
-    for (double limit = now_seconds() + 60; !process.ended() && now_seconds() < limit;) {
-        if (io_testing::slurp(file).find(words) != std::string::npos) return;
-        std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    }
-}
-
 /// Steps long enough to be interrupted.
-Words long_training(const std::string& run, const std::string& dtype) {
-    return with(with(with(training(run, 20), "global-batch", "32"), "dtype", dtype), "checkpoint-every", "10");
+Words long_training(const std::string& run, const std::string& dtype, const Words& mesh) {
+    return with(with(with(training(run, 20), "global-batch", "32"), "dtype", dtype), "checkpoint-every", "10") + mesh;
 }
 
-void interrupted_equals_whole(int ranks, const std::string& dtype) {
+void interrupted_equals_whole(int ranks, const std::string& dtype, const Words& mesh = {}) {
     const Workshop shop;
-    shop.done(long_training("whole", dtype), ranks);
+    shop.done(long_training("whole", dtype, mesh), ranks);
 
-    const Words killed = long_training("killed", dtype);
+    const Words killed = long_training("killed", dtype, mesh);
     {
         Process process(command(ranks, killed), shop.path());
         wait_for(process, shop / "killed/metrics.jsonl", "\"event\":\"checkpoint\"");
@@ -77,6 +32,7 @@ void interrupted_equals_whole(int ranks, const std::string& dtype) {
     if (!was_killed) BOOST_TEST_MESSAGE("the kill came after the end");
     const Outcome resumed = shop.done(killed, ranks);
     if (was_killed) BOOST_TEST(resumed.out.find("resuming from killed/checkpoints/step-00000010.h5 after step 10") != std::string::npos, resumed.out);
+    BOOST_TEST(resumed.out.find("bit for bit") == std::string::npos, resumed.out);
     same_runs(shop / "whole", shop / "killed", 20);
     if (was_killed && before.size() > 10) {
         const auto discarded = steps_of(shop / "killed/metrics.discarded.jsonl"), after = steps_of(shop / "killed/metrics.jsonl");
@@ -84,7 +40,7 @@ void interrupted_equals_whole(int ranks, const std::string& dtype) {
         for (std::size_t i = 0; i < discarded.size(); ++i) BOOST_TEST(discarded[i] == after[10 + i], "discarded and done again: " << discarded[i].dump());
     }
 
-    const Words stopped = long_training("stopped", dtype);
+    const Words stopped = long_training("stopped", dtype, mesh);
     Process process(command(ranks, stopped), shop.path());
     wait_for(process, shop / "stopped/metrics.jsonl", "\"step\":5,");
     process.signal(SIGUSR1);
@@ -102,8 +58,6 @@ void interrupted_equals_whole(int ranks, const std::string& dtype) {
     BOOST_TEST(Json::parse(io_testing::slurp(shop / "stopped/status.json"))["state"] == "done");
 }
 
-std::string checkpoint(const std::string& run, std::int64_t step) { return run + "/checkpoints/" + checkpoint_name(step); }
-
 void spoil(const std::string& path) {
     std::string bytes = io_testing::slurp(path);
     bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
@@ -118,6 +72,7 @@ BOOST_AUTO_TEST_CASE(one_rank_float32) { interrupted_equals_whole(1, "float32");
 BOOST_AUTO_TEST_CASE(one_rank_bfloat16) { interrupted_equals_whole(1, "bfloat16"); }
 BOOST_AUTO_TEST_CASE(two_ranks_float32) { interrupted_equals_whole(2, "float32"); }
 BOOST_AUTO_TEST_CASE(two_ranks_bfloat16) { interrupted_equals_whole(2, "bfloat16"); }
+BOOST_AUTO_TEST_CASE(pipeline_and_sequence_and_zero_3) { interrupted_equals_whole(4, "float32", {"--pipeline", "2", "--sequence", "2", "--zero", "3"}); }
 
 BOOST_AUTO_TEST_CASE(other_number_of_ranks_goes_on) {
     const Workshop shop;
@@ -189,6 +144,7 @@ BOOST_AUTO_TEST_CASE(from_a_file) {
     BOOST_TEST(file_exists(shop / (checkpoint("base", 4) + ".discarded")));
     BOOST_TEST(steps_of(shop / "base/metrics.discarded.jsonl").size() == 2u);
     shop.refused(with(training("x"), "resume", "missing.h5"), {"missing.h5"});
+    shop.refused(with(training("x"), "resume", "base"), {"--resume base", "checkpoints/step-*.h5", "--run base"});
     shop.refused(with(training("x"), "resume", "data.h5"), {"data.h5", "not a longlora checkpoint"});
     shop.refused(with(training("base", 6), "resume", "never"), {"base has checkpoints already"});
 }
@@ -216,7 +172,8 @@ BOOST_AUTO_TEST_CASE(identity_cannot_change) {
     std::string config = io_testing::slurp(shop / "turned/config.json");
     config.replace(config.find("10000.0"), 7, "50000.0");
     io_testing::spill(shop / "turned/config.json", config);
-    shop.refused(with(base, "model", "turned"), {"rope_theta 10000", "50000", "step-00000002.h5"});
+    shop.refused(with(base, "model", "turned"), {"rope_theta 10000.0 (now 50000.0)", "step-00000002.h5"});
+    shop.refused(with(with(base, "model", "turned"), "seed", "5"), {"rope_theta", "seed 0 (now 5)"});   // every difference in one sentence
 }
 
 BOOST_AUTO_TEST_CASE(schedule_changes_when_allowed) {
