@@ -20,11 +20,22 @@ ModelConfig deeper(bool tied, std::int64_t heads, std::int64_t kv_heads) {
     return c;
 }
 
-/// What is varied together, so that every mesh and stage sees all of it.
+/// What is varied together.
 std::vector<Training> variations() {
     return {{.config = deeper(true, 9, 3), .pattern = {AttentionKind::shifted, 6}, .context = 29, .global_batch = 5, .micro_batch = 2, .documents = true, .keep_all = true},
             {.config = deeper(false, 3, 1), .trainables = all_weights(), .pattern = {AttentionKind::dense, 0}, .context = 19, .global_batch = 7, .micro_batch = 1},
             {.config = deeper(true, 4, 2), .trainables = all_weights(), .pattern = {AttentionKind::shifted, 8}, .context = 32, .global_batch = 3, .micro_batch = 1, .keep_halo = false}};
+}
+
+/// Calls each(variation, mesh, ZeRO stage): all of them, but on more than four ranks, where meshes are many, every mesh at every stage with one variation, in turn.
+template <class Each>
+void everywhere(const Each& each) {
+    const std::vector<Training> trainings = variations();
+    const std::vector<dist::MeshShape> shapes = meshes_of_world(kMostStages);
+    for (std::size_t i = 0; i < trainings.size(); ++i)
+        for (std::size_t mesh = 0; mesh < shapes.size(); ++mesh)
+            for (std::size_t zero = 0; zero <= 3; ++zero)
+                if (size_of_world() <= 4 || (mesh + zero) % trainings.size() == i) each(trainings[i], shapes[mesh], static_cast<int>(zero));
 }
 
 void check_close(const Outcome& mesh, const Outcome& one) {
@@ -44,11 +55,11 @@ void check_close(const Outcome& mesh, const Outcome& one) {
 BOOST_AUTO_TEST_SUITE(mesh_training)
 
 BOOST_AUTO_TEST_CASE(as_one_rank) {
-    for (const Training& t : variations()) {
-        const Outcome one = train(t, MPI_COMM_SELF, {}, 0, kSteps);
-        for (const dist::MeshShape shape : meshes_of_world(kMostStages))
-            for (int zero = 0; zero <= 3; ++zero) BOOST_TEST_CONTEXT(text_of(shape, zero) << ", context " << t.context) check_close(train(t, MPI_COMM_WORLD, shape, zero, kSteps), one);
-    }
+    std::map<std::int64_t, Outcome> one;   // by context, which tells variations apart
+    for (const Training& t : variations()) one[t.context] = train(t, MPI_COMM_SELF, {}, 0, kSteps);
+    everywhere([&](const Training& t, dist::MeshShape shape, int zero) {
+        BOOST_TEST_CONTEXT(text_of(shape, zero) << ", context " << t.context) check_close(train(t, MPI_COMM_WORLD, shape, zero, kSteps), one.at(t.context));
+    });
 }
 
 BOOST_AUTO_TEST_CASE(global_batches_that_divide_by_nothing) {
@@ -64,6 +75,7 @@ BOOST_AUTO_TEST_CASE(the_same_mesh_twice_gives_the_same_bits) {
     for (const DType real : {DType::float32, DType::bfloat16})
         for (const dist::MeshShape shape : meshes_of_world(2))
             for (const int zero : {0, 3}) {
+                if (size_of_world() > 4 && (zero == 0) != (real == DType::float32)) continue;
                 const Training t{.real = real};
                 const Outcome a = train(t, MPI_COMM_WORLD, shape, zero, 3), b = train(t, MPI_COMM_WORLD, shape, zero, 3);
                 BOOST_TEST_CONTEXT(text_of(shape, zero) << ", " << name_of(real)) {
@@ -78,27 +90,28 @@ BOOST_AUTO_TEST_CASE(messages_of_any_size) {
     t.max_message = 1000;
     Training whole = variations()[0];
     for (const dist::MeshShape shape : meshes_of_world(2))
-        for (const int zero : {1, 3}) BOOST_TEST_CONTEXT(text_of(shape, zero)) BOOST_CHECK(train(t, MPI_COMM_WORLD, shape, zero, 2).trained == train(whole, MPI_COMM_WORLD, shape, zero, 2).trained);
+        for (const int zero : {1, 3}) {
+            if (size_of_world() > 4 && zero == 1) continue;
+            BOOST_TEST_CONTEXT(text_of(shape, zero)) BOOST_CHECK(train(t, MPI_COMM_WORLD, shape, zero, 2).trained == train(whole, MPI_COMM_WORLD, shape, zero, 2).trained);
+        }
 }
 
 BOOST_AUTO_TEST_CASE(the_plan_is_exact) {
-    for (Training t : variations())
-        for (const dist::MeshShape shape : meshes_of_world(kMostStages))
-            for (int zero = 0; zero <= 3; ++zero) {
-                t.documents = false;
-                const Outcome used = train(t, MPI_COMM_WORLD, shape, zero, 2);
-                const StepPlan plan = plan_step(t.plan_request(shape, zero, rank_of_world()), t.keep());
-                BOOST_TEST_CONTEXT("rank " << rank_of_world() << ", " << text_of(shape, zero) << ", context " << t.context) {
-                    for (const auto& step : used.traffic)
-                        for (const auto& [axis, sent] : step)
-                            BOOST_TEST_CONTEXT(axis) {
-                                BOOST_CHECK_EQUAL(sent.bytes, plan.traffic.at(axis).bytes);
-                                BOOST_CHECK_EQUAL(sent.messages, plan.traffic.at(axis).messages);
-                            }
-                    BOOST_CHECK_EQUAL(used.arena_bytes, plan.arena_bytes);
-                    BOOST_CHECK_EQUAL(used.flops, plan.recorder.flops());
-                }
-            }
+    everywhere([](Training t, dist::MeshShape shape, int zero) {
+        t.documents = false;
+        const Outcome used = train(t, MPI_COMM_WORLD, shape, zero, 2);
+        const StepPlan plan = plan_step(t.plan_request(shape, zero, rank_of_world()), t.keep());
+        BOOST_TEST_CONTEXT("rank " << rank_of_world() << ", " << text_of(shape, zero) << ", context " << t.context) {
+            for (const auto& step : used.traffic)
+                for (const auto& [axis, sent] : step)
+                    BOOST_TEST_CONTEXT(axis) {
+                        BOOST_CHECK_EQUAL(sent.bytes, plan.traffic.at(axis).bytes);
+                        BOOST_CHECK_EQUAL(sent.messages, plan.traffic.at(axis).messages);
+                    }
+            BOOST_CHECK_EQUAL(used.arena_bytes, plan.arena_bytes);
+            BOOST_CHECK_EQUAL(used.flops, plan.recorder.flops());
+        }
+    });
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -251,6 +251,7 @@ BOOST_AUTO_TEST_CASE(kept_halos) {
             BOOST_CHECK_LE(kept.exchange, layers * (tokens * element + (tokens ? 3 * 255 : 0)));   // three classes of heads, each a piece
             if (context == 1024)   // aligned: plain heads send nothing; of three K/V heads two serve shifted heads
                 BOOST_CHECK_EQUAL(kept.exchange, dist::coordinate_of(mesh, rank).sequence ? layers * 2 * (group - group / 2) * element : 0);
+            BOOST_CHECK_EQUAL(per_layer(request, {.halo = false}).exchange, 0);
             request.pattern = {AttentionKind::dense, 0};
             BOOST_CHECK_EQUAL(per_layer(request, {}).exchange, 0);
         }
