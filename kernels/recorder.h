@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string_view>
 
@@ -13,15 +14,20 @@ struct OpRecord {
     double flops = 0, bytes = 0, seconds = 0;
 };
 
+/// What an operation of so many FLOPs and bytes would take on some machine.
+using OperationSeconds = std::function<double(std::string_view name, double flops, double bytes)>;
+
 struct Recorder {
     std::map<std::string_view, OpRecord> by_operation;   ///< names are string literals
     bool time = false;                                   ///< measure seconds too (waits for each operation)
+    OperationSeconds seconds_of;                         ///< for plans: estimates instead of measuring; may be empty
     int unit = -1;                                       ///< of the model, for which work and messages are counted now; -1: for none
     std::map<int, double> flops_by_unit;
 
     void add(std::string_view name, double flops, double bytes) {
         auto& record = by_operation[name];
         ++record.calls, record.flops += flops, record.bytes += bytes;
+        if (seconds_of) record.seconds += seconds_of(name, flops, bytes);
         flops_by_unit[unit] += flops;
     }
     double flops() const {

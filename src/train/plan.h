@@ -21,6 +21,7 @@ struct PlanRequest {
     StepOptions step;
     dist::MeshShape mesh;
     int rank = 0;
+    OperationSeconds seconds_of{};   ///< fills the seconds of the plan's records; may be empty
 };
 
 struct StepPlan {
