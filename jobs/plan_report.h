@@ -1,15 +1,31 @@
-// The planner's and the profiler's tables for people and scripts.
+// The planner's and the profiler's tables for people and scripts. What they show is planned by plan_mesh.h and plan_find.h.
 #pragma once
 
 #include "dist/host_group.h"
+#include "io/json.h"
+#include "jobs/plan_find.h"
 #include "jobs/train_options.h"
 #include "kernels/recorder.h"
 
 namespace longlora {
 
-/// Plans the step of `options` for this job's ranks and prints it from rank 0; exit code 3 when it does not fit --memory.
-/// ranks, rank: what to plan for (0, 0: the job's own size, rank 0). json: also a file for scripts ("" = none).
-int report_plan(const TrainOptions& options, const dist::HostGroup& group, int ranks = 0, int rank = 0, const std::string& json = "");
+/// The mesh in a line, then rank `rank`'s memory, work and messages in full, then the step's time with its assumptions, and whether all fits.
+void print_plan(const TrainOptions& options, const PlanGoal& goal, const MeshPlan& plan, int rank);
+/// One line for each planned rank.
+void print_ranks(const MeshPlan& plan);
+/// "--pipeline 1 --sequence 8 --zero 3 --micro-batch 1"
+std::string options_text(const Spread& spread);
+/// Meshes with memory, time and the options that ask for them.
+void print_found(const TrainOptions& options, const std::vector<Found>& found);
+
+/// {"machine", "mesh", "seconds", "fits", ..., "ranks": [{"rank", "bytes": {use: n}, "bytes_total", "flops", "traffic": {axis: {"bytes", "messages"}}, "seconds", ...}]}; of the given ranks.
+Json plan_json(const PlanGoal& goal, const MeshPlan& plan, const std::vector<int>& ranks);
+Json found_json(const std::vector<Found>& found);
+
+/// `train --device plan`: as `longlora plan` without options of its own. Returns the exit code.
+int report_plan(const TrainOptions& options, const dist::HostGroup& group);
+/// For `train`, whose step (of request.rank's stage) did not fit memory_bytes: the table of what it would take, on stdout.
+void print_misfit(const TrainOptions& options, const PlanRequest& request, std::int64_t memory_bytes);
 
 /// FLOPs, bytes and seconds by operation, dearest first.
 void print_profile(const Recorder& recorder, bool leads);

@@ -41,16 +41,6 @@ void check_adapter(const Adapter& adapter, const TrainableSet& set) {
             "; add --lora-targets ", list_text(a.lora_targets));
 }
 
-/// MemAvailable: what can be had without swapping, page cache that can be dropped included. It is the machine's, so a container's limit goes before.
-std::int64_t available_memory() {
-    std::ifstream in("/proc/meminfo");
-    std::string key;
-    std::int64_t kib = 0;
-    for (std::string rest; in >> key >> kib; std::getline(in, rest))
-        if (key == "MemAvailable:") return std::min(kib << 10, machine_memory_bytes());
-    fail("the free memory cannot be read from /proc/meminfo; say with --memory SIZE how much a rank may use");
-}
-
 /// "FILE.h5" or "FILE.h5:weight".
 DataSource open_source(const std::string& value) {
     std::string path = value;
@@ -109,9 +99,19 @@ PlanRequest plan_request(const TrainOptions& o, const BaseModel& base, const Wei
     return {base.config, base.trainables, how, pattern_of(o), o.context, step_options_of(o), mesh, rank};
 }
 
+/// MemAvailable: what can be had without swapping, page cache that can be dropped included. It is the machine's, so a container's limit goes before.
+std::int64_t free_memory_bytes() {
+    std::ifstream in("/proc/meminfo");
+    std::string key;
+    std::int64_t kib = 0;
+    for (std::string rest; in >> key >> kib; std::getline(in, rest))
+        if (key == "MemAvailable:") return std::min(kib << 10, machine_memory_bytes());
+    fail("the free memory cannot be read from /proc/meminfo; say with --memory SIZE how much a rank may use");
+}
+
 std::int64_t memory_limit(const std::string& memory, int ranks_of_node) {
     if (!memory.empty()) return parse_bytes(memory, "--memory");
-    return available_memory() / 10 * 9 / ranks_of_node;
+    return free_memory_bytes() / 10 * 9 / ranks_of_node;
 }
 
 }  // namespace longlora

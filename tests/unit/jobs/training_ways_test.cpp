@@ -116,24 +116,31 @@ BOOST_AUTO_TEST_CASE(not_finite) {
     shop.done({"inspect", "merged", "--verify"});   // says that all values are finite
 }
 
-/// plan and training must agree on the arena: the same code, on a device that computes nothing.
+/// plan and training must agree on the arena and on what is sent: the same code, on a device that computes nothing.
 BOOST_AUTO_TEST_CASE(plan_says_what_training_takes) {
     const Workshop shop;
-    for (int ranks : {1, 2})
-        for (const Words& more : {Words{}, Words{"--recompute", "all"}, Words{"--recompute", "none", "--micro-batch", "2"}, Words{"--method", "full"}}) {
-            const Words arguments = training("run", 1) + more;
-            shop.done(arguments, ranks);
-            const Json last = lines_of(shop / "run/metrics.jsonl").back();
-            BOOST_REQUIRE_MESSAGE(last.contains("ranks") && last["ranks"].size() == static_cast<std::size_t>(ranks), last.dump());
-            for (int rank = 0; rank < ranks; ++rank) {
-                Words plan = arguments + Words{"--ranks", std::to_string(ranks), "--rank", std::to_string(rank), "--json", "plan.json"};
-                plan[0] = "plan";
-                shop.done(plan);
-                const double planned = Json::parse(io_testing::slurp(shop / "plan.json"))["bytes_total"], used = last["ranks"][static_cast<std::size_t>(rank)]["arena_high_water_bytes"];
-                BOOST_TEST(std::fabs(planned - used) <= 0.02 * used, line_of(plan) << ": planned " << planned << ", used " << used);
-            }
-            std::filesystem::remove_all(shop / "run");
+    const std::vector<std::pair<int, Words>> ways = {
+        {1, {}}, {1, {"--recompute", "none", "--micro-batch", "2"}}, {1, {"--method", "full"}}, {2, {}}, {2, {"--recompute", "all", "--zero", "2"}}, {2, {"--method", "full", "--sequence", "2", "--zero", "3"}},
+        {2, {"--pipeline", "2", "--recompute", "none"}}, {3, {"--sequence", "3", "--attention", "dense", "--recompute", "all"}}, {4, {"--pipeline", "2", "--sequence", "2", "--zero", "1"}},
+        {4, {"--pipeline", "2", "--zero", "3", "--micro-batch", "3"}}};
+    for (const auto& [ranks, more] : ways) {
+        const Words arguments = training("run", 1) + more;
+        shop.done(arguments, ranks);
+        const Json last = lines_of(shop / "run/metrics.jsonl").back();
+        BOOST_REQUIRE_MESSAGE(last.contains("ranks") && last["ranks"].size() == static_cast<std::size_t>(ranks), last.dump());
+        Words words = arguments + Words{"--ranks", std::to_string(ranks), "--rank", "all", "--json", "plan.json"};
+        words[0] = "plan";
+        shop.done(words);
+        const Json plan = Json::parse(io_testing::slurp(shop / "plan.json"));
+        BOOST_REQUIRE(plan["ranks"].size() == static_cast<std::size_t>(ranks));
+        for (int rank = 0; rank < ranks; ++rank) {
+            const Json &planned = plan["ranks"][static_cast<std::size_t>(rank)], &used = last["ranks"][static_cast<std::size_t>(rank)];
+            const double planned_bytes = planned["bytes_total"], used_bytes = used["arena_high_water_bytes"];
+            BOOST_TEST(std::fabs(planned_bytes - used_bytes) <= 0.02 * used_bytes, line_of(words) << ", rank " << rank << ": planned " << planned_bytes << ", used " << used_bytes);
+            BOOST_TEST(planned["traffic"].dump() == used["traffic"].dump(), line_of(words) << ", rank " << rank << ": planned " << planned["traffic"].dump() << ", used " << used["traffic"].dump());
         }
+        std::filesystem::remove_all(shop / "run");
+    }
 }
 
 BOOST_AUTO_TEST_SUITE_END()
