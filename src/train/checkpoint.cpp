@@ -1,6 +1,9 @@
 // Saving checkpoints: rank 0 lays the file out, everybody writes the parts that are its own to answer for, rank 0 puts the finished file in its place.
 #include "train/checkpoint.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <system_error>
@@ -17,6 +20,7 @@ namespace {
 constexpr std::int64_t kElementsOfBlock = kChecksumBlock / 4;   // float32
 constexpr std::int64_t kWriteElements = 16 * kElementsOfBlock;  // one pwrite and its checksums
 constexpr const char* kKinds[] = {"master/", "moment1/", "moment2/"};
+constexpr int kHelperNice = 10;                                 // a tenth of a core where others want it too
 constexpr char kFine = '+', kFailed = '-';                      // first byte of what ranks tell each other
 
 std::int64_t elements_of(const std::vector<CheckpointPart>& parts) {
@@ -191,7 +195,11 @@ void CheckpointSaver::begin_save(std::int64_t step, const Json& attributes) {
     }
     take_snapshot();
     try {
-        save.helper = std::thread([&save, this] { save.write_snapshot(parts_); });
+        save.helper = std::thread([&save, this] {
+            // The computing threads may already fill the cores: training goes first. On Linux a priority is a thread's own; that it cannot be had only costs time.
+            setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kHelperNice);
+            save.write_snapshot(parts_);
+        });
     } catch (const std::system_error&) {  // no thread to be had: write here
         save.write_snapshot(parts_);
     }
