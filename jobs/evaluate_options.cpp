@@ -10,7 +10,7 @@
 namespace longlora {
 namespace {
 
-constexpr std::int64_t kLongestContext = std::int64_t{1} << 30;
+constexpr std::int64_t kLongestContext = std::int64_t{1} << 30, kMostRanks = 1 << 20;   // products of a few of them fit into 64 bits
 
 std::int64_t context_of(const std::string& value) {
     std::int64_t context = 0;
@@ -34,8 +34,8 @@ void validate_group(const EvaluateOptions& o, std::int64_t context) {
 }
 
 void validate_mesh(const EvaluateOptions& o) {
-    require(o.pipeline >= 1, "--pipeline is ", o.pipeline, "; it must be at least 1");
-    require(o.sequence >= 1, "--sequence is ", o.sequence, "; it must be at least 1");
+    for (const auto& [name, degree] : {std::pair{"pipeline", o.pipeline}, {"sequence", o.sequence}})
+        require(degree >= 1 && degree <= kMostRanks, "--", name, " is ", degree, "; it must be at least 1 and at most ", kMostRanks);
     require(o.zero >= 0 && o.zero <= 3, "--zero ", o.zero, " is not a ZeRO stage; take 3 (weights sharded) or less (not)");
 }
 

@@ -71,6 +71,7 @@ BOOST_AUTO_TEST_CASE(meshes_that_cannot_be) {
     shop.refused(evaluate + Words{"--sequence", "65"}, {"--sequence 65", "64 tokens"});
     shop.refused(evaluate + Words{"--sequence", "0"}, {"--sequence is 0"});
     shop.refused(evaluate + Words{"--pipeline", "-1"}, {"--pipeline is -1"});
+    shop.refused(evaluate + Words{"--pipeline", "4611686018427387904", "--sequence", "4"}, {"--pipeline is 4611686018427387904"});   // 2^64 ranks would be none
     shop.refused(evaluate + Words{"--zero", "4"}, {"--zero 4"});
 }
 
