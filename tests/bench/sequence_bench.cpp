@@ -38,7 +38,7 @@ class Layer {
 public:
     Layer(Device& device, const Shapes& shapes, dist::Communicator& communicator)
         : config_(config_of(shapes)), pattern_(shapes.pattern), table_(windows_of(device, shapes)),
-          context_{device, config_, shapes.real, {}, {}, shapes.tokens, dist::tokens_of(shapes.tokens, communicator.rank(), communicator.size()), 1, pattern_, table_, &communicator} {
+          context_{device, config_, shapes.real, {}, {}, shapes.tokens, dist::tokens_of(shapes.tokens, communicator.rank(), communicator.size()), 1, pattern_, table_, table_[0], &communicator} {
         const std::int64_t n = context_.local_length(), wide = shapes.num_heads * shapes.head_dim, narrow = shapes.num_kv_heads * shapes.head_dim;
         const auto tensor = [&](DType dtype, std::int64_t rows, std::int64_t columns) {
             ArenaTensor x = device.memory().tensor(dtype, {rows, columns}, Use::activations);
@@ -52,7 +52,7 @@ public:
     Layer(const Layer&) = delete;
 
     void forward() { sequence_attention_forward(context_, 0, 0, out_, lse_, q_, k_, v_, halo_, true); }
-    void backward() { sequence_attention_backward(context_, 0, 0, d_q_, d_k_, d_v_, d_out_, out_, lse_, q_, k_, v_, halo_, true); }
+    void backward() { sequence_attention_backward(context_, 0, 0, d_q_, d_k_, d_v_, d_out_, out_, lse_, q_, k_, v_, halo_); }
 
 private:
     ModelConfig config_;
@@ -140,7 +140,7 @@ public:
     dist::Request broadcast(Tensor x, int root, Stream stream) override { return inner_.broadcast(x, root, stream); }
     dist::Request exchange(const std::vector<dist::Send>& sends, const std::vector<dist::Receive>& receives, Stream stream) override {
         auto request = std::make_shared<dist::Request>(inner_.exchange(sends, receives, stream));
-        traffic_ = inner_.traffic();
+        traffic_ = inner_.traffic_by_unit();
         if (!request->pending()) return {};
         exchanges_.push_back({sends, receives});
         return dist::Request([this, request, start = now_seconds()](Stream at) {
