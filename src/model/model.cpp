@@ -43,7 +43,7 @@ MicroBatch Model::micro_batch(std::span<const std::int32_t> tokens, std::span<co
 }
 
 StepContext Model::context(std::int64_t num_sequences, const WindowsTable& windows) const {
-    return {device(), config(), weights_.options().real, cos_, sin_, context_length_, local_, num_sequences, pattern_, windows, sequence_};
+    return {device(), config(), weights_.options().real, cos_, sin_, context_length_, local_, num_sequences, pattern_, windows, windows_[0], sequence_};
 }
 
 ArenaTensor Model::stage_input(std::int64_t num_sequences) const { return context(num_sequences, windows_).activation({num_sequences * local_.count, config().hidden}); }
@@ -54,6 +54,7 @@ std::int64_t Model::after(std::int64_t layer) const { return layer < last_layer(
 /// On the first stage the embedded tokens, on others `input`.
 ArenaTensor Model::first_input(const StepContext& context, const MicroBatch& batch, ArenaTensor input) {
     if (!stage().has_embedding) return input;
+    const UnitMark mark(device().recorder(), kEmbedding);
     zero_.open(kEmbedding, unit_of(stage().first_layer));
     ArenaTensor h = context.activation({context.num_tokens(), config().hidden});
     context.ops().embedding_forward(h, weights_.weight(table_of(weights_)), batch.ids);
@@ -137,6 +138,7 @@ ArenaTensor Model::backward(const MicroBatch& batch, StageSaved& saved, ArenaTen
         zero_.close_gradients(unit_of(layer), last);
     }
     if (!stage().has_embedding) return d_out;
+    const UnitMark mark(device().recorder(), kEmbedding);
     zero_.open_gradients(kEmbedding);
     if (const Tensor d_table = weights_.gradient(table_of(weights_))) c.ops().embedding_backward(d_table, d_out, batch.ids);
     d_out.release();

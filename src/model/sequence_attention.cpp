@@ -211,6 +211,13 @@ std::size_t num_transfers(const Call& c) {
     return n;
 }
 
+bool stays(const StepContext& context, std::int64_t layer) {
+    const ModelConfig& config = context.config;
+    const int ranks = context.sequence->size();
+    return dist::stays_until_backward(dist::kv_transfers(context.windows_without_documents(layer), ranks, config.num_heads, config.num_kv_heads), context.context_length, ranks,
+                                      config.num_kv_heads);
+}
+
 bool alone(const StepContext& context) { return !context.sequence || context.sequence->size() == 1; }
 
 }  // namespace
@@ -219,7 +226,7 @@ void sequence_attention_forward(const StepContext& context, std::int64_t s, std:
                                 bool keep_halo) {
     if (alone(context)) return context.ops().attention_forward(out, lse, q, k, v, context.windows(s, layer), place_of(context, 0, context.local.begin), false);
     const Call c = make_call(context, s, layer);
-    const bool here = !halo.empty(), stays = keep_halo && dist::stays_until_backward(c.rounds, context.context_length, context.sequence->size(), context.config.num_kv_heads);
+    const bool here = !halo.empty(), fill = !here && keep_halo && stays(context, layer);
     ensure(!here || halo.size() == num_transfers(c), "a kept halo belongs to the same windows");
     Round next = here ? Round{} : start_keys(c, 0, k, v);
     const std::vector<ArenaTensor> partials = make_partials(c, out);
@@ -230,8 +237,8 @@ void sequence_attention_forward(const StepContext& context, std::int64_t s, std:
         now.finish();
         next = here ? Round{} : start_keys(c, j + 1, k, v);
         for (std::size_t i = 0; i < c.rounds[j].size(); ++i) {
-            if (!here && stays) halo.push_back(std::move(now.received[i]));
-            const Tensor piece = here || stays ? *halo[at + i] : *now.received[i];
+            if (fill) halo.push_back(std::move(now.received[i]));
+            const Tensor piece = here || fill ? *halo[at + i] : *now.received[i];
             if (c.rounds[j][i].to == c.rank()) forward_piece(c, c.rounds[j][i], piece, out, partials, lse, q);
         }
         at += c.rounds[j].size();

@@ -12,7 +12,8 @@ namespace longlora {
 using Halo = std::vector<ArenaTensor>;
 
 /// q (n, H*E), k, v (n, K*E): this rank's rows of sequence `s` of the micro-batch, rotated. Overwrites out (n, H*E) and lse (H, n) with the attention over all
-/// keys that the windows of `layer` show. `halo`: read instead of exchanging if it is there; else filled when asked for, if it is one that stays until backward.
+/// keys that the windows of `layer` show. `halo`: read instead of exchanging if it is there; else filled when asked for, if
+/// one stays until backward with this pattern.
 /// Every rank of context.sequence calls it for the same sequences and layers in the same order.
 void sequence_attention_forward(const StepContext& context, std::int64_t s, std::int64_t layer, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, Halo& halo,
                                 bool keep_halo);

@@ -23,6 +23,8 @@ struct StepContext {
     const AttentionPattern& pattern;
     /// [sequence][variant]; one sequence stands for all when no document mask is used.
     const std::vector<std::vector<DeviceWindows>>& windows_table;
+    /// By variant, without documents: what is kept until backward follows these, so that a plan, which knows no documents, holds for all sequences.
+    const std::vector<DeviceWindows>& pattern_windows;
     dist::Communicator* sequence = nullptr;   ///< the ranks that share a sequence; may be empty when there is only one
 
     std::int64_t local_length() const { return local.count; }
@@ -31,6 +33,7 @@ struct StepContext {
         const auto& variants = windows_table[windows_table.size() == 1 ? 0 : static_cast<std::size_t>(of_sequence)];
         return *variants[static_cast<std::size_t>(window_variant(pattern, layer))];
     }
+    const Windows& windows_without_documents(std::int64_t layer) const { return *pattern_windows[static_cast<std::size_t>(window_variant(pattern, layer))]; }
     Ops ops() const { return device.ops(); }
     ArenaTensor activation(Shape shape) const { return device.memory().tensor(real, shape, Use::activations); }
     ArenaTensor workspace(Shape shape) const { return device.memory().tensor(real, shape, Use::workspace); }

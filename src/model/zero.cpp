@@ -24,6 +24,7 @@ dist::Request Zero::gather(ArenaTensor& whole, Tensor own, std::int64_t count) {
 }
 
 void Zero::gather(std::int64_t unit) {
+    const UnitMark mark(weights_.device().recorder(), static_cast<int>(unit));   // perhaps ahead, while another unit is computed
     auto& b = weights_.buffers(unit);
     unit_of(unit).weight = gather(b.open_weight, b.weight, weights_.layout(unit).trainable_count);
     unit_of(unit).frozen = gather(b.open_frozen, b.frozen, weights_.layout(unit).frozen_count);
@@ -74,6 +75,7 @@ void Zero::start_sum(std::int64_t unit) {
     finish_sum();
     dist::Communicator* data = weights_.options().data;
     if (!data || data->size() == 1) return;
+    const UnitMark mark(weights_.device().recorder(), static_cast<int>(unit));
     auto& b = weights_.buffers(unit);
     const dist::Shard own = weights_.own(unit);
     if (zero() >= 2) {
@@ -102,8 +104,10 @@ void Zero::share_update() {
     ensure(num_whole_ == 0, "no unit is open, nor on its way, while weights change");
     if (zero() != 1 && zero() != 2) return;
     std::vector<dist::Request> gathers;
-    for (std::int64_t unit = 0; unit < weights_.num_units(); ++unit)
+    for (std::int64_t unit = 0; unit < weights_.num_units(); ++unit) {
+        const UnitMark mark(weights_.device().recorder(), static_cast<int>(unit));
         if (const auto& weight = weights_.buffers(unit).weight) gathers.push_back(weights_.options().data->all_gather(weight, Device::compute_stream()));
+    }
     for (dist::Request& gather : gathers) gather.finish();
 }
 

@@ -25,20 +25,37 @@ KeepPlan keep_first(const ModelConfig& config, const Stage& stage, std::int64_t 
     return keep;
 }
 
-/// The ranks of request.rank's stage on one data coordinate: they differ in their tokens and halos. Every data coordinate gets full micro-batches: as many as can be
-/// alive, one that follows them, and one more, since the last of a step leaves other gradients behind. More of them do not raise the peak.
-std::vector<PlanRequest> ranks_that_share_a_sequence(const PlanRequest& request) {
+/// What must fit: steps of the ranks of request.rank's stage on the first data coordinate, which has the largest shards; they differ in their tokens and halos. First with
+/// so few micro-batches that planning is quick: as many as can be alive, one that follows them, and one more, since the last of a step leaves other gradients behind.
+/// Then with all of a step, and with those of a coordinate that has a sequence less: of several micro-batches the blocks lie side by side in the arena in an order
+/// that goes on changing, and with it the gaps between them.
+std::vector<PlanRequest> steps_that_must_fit(const PlanRequest& request) {
+    const std::int64_t data = request.mesh.data, most = (request.step.global_batch + data - 1) / data;
+    std::vector<std::int64_t> batches{data * std::min(most, request.step.micro_batch * (request.mesh.pipeline + 2))};
+    for (const std::int64_t batch : {data * most, request.step.global_batch})
+        if (batch != batches.back()) batches.push_back(batch);
     std::vector<PlanRequest> all;
     auto at = dist::coordinate_of(request.mesh, request.rank);
     at.data = 0;
-    for (at.sequence = 0; at.sequence < request.mesh.sequence; ++at.sequence) {
-        PlanRequest one = request;
-        one.rank = dist::rank_of(request.mesh, at);
-        const std::int64_t most = (request.step.global_batch + request.mesh.data - 1) / request.mesh.data;
-        one.step.global_batch = request.mesh.data * std::min(most, request.step.micro_batch * (request.mesh.pipeline + 2));
-        all.push_back(std::move(one));
-    }
+    for (const std::int64_t batch : batches)
+        for (at.sequence = 0; at.sequence < request.mesh.sequence; ++at.sequence) {
+            all.push_back(request);
+            all.back().rank = dist::rank_of(request.mesh, at);
+            all.back().step.global_batch = batch;
+        }
     return all;
+}
+
+/// The most items, at most `most`, with which fits(items); -1: not even with none.
+template <class Fits>
+std::int64_t most_that_fit(std::int64_t most, Fits&& fits) {
+    if (fits(most)) return most;
+    std::int64_t good = -1, too_many = most;
+    while (too_many - good > 1) {
+        const std::int64_t middle = (good + too_many) / 2;
+        (fits(middle) ? good : too_many) = middle;
+    }
+    return good;
 }
 
 }  // namespace
@@ -76,30 +93,25 @@ KeepPlan choose_keep(const PlanRequest& request, const std::string& mode, std::i
     const Stage stage = stage_of(request, request.rank);
     const std::int64_t num_items = static_cast<std::int64_t>(std::size(kKeepOrder)) * stage.num_layers;
     const auto bytes_of = [&](const PlanRequest& one, std::int64_t items) { return plan_step(one, keep_first(request.config, stage, items)).arena_bytes; };
-    const bool keeps_all = mode == "none";
-    const std::int64_t first = keeps_all ? num_items : 0;
-    const auto ranks = ranks_that_share_a_sequence(request);
-    std::int64_t least = 0;
-    for (const auto& one : ranks) least = std::max(least, bytes_of(one, first));
-    if (least > memory_bytes)
-        fail(text("one step at context ", request.context, keeps_all ? " with --recompute none" : "", " needs at least ", bytes_text(least), " of device memory and ",
-                  bytes_text(memory_bytes), " are allowed; take a shorter --context, a smaller --micro-batch", keeps_all ? ", --recompute auto" : "",
-                  ", more ranks with --sequence, --pipeline or --zero 3, or more --memory"),
-             ExitCode::does_not_fit);
-    if (keeps_all) return keep_first(request.config, stage, first);
-    // Pieces of several micro-batches lie in the arena side by side in an order that goes on changing; the gaps between them have been seen to grow by 3 %.
-    if (request.mesh.pipeline > 1) memory_bytes -= memory_bytes / 25;
-    std::int64_t fits = mode == "auto" ? num_items : stage.num_layers;   // halos are sent again, not recomputed
-    for (const auto& one : ranks) {   // the most that fits the ranks before is where this one's search ends
-        if (bytes_of(one, fits) <= memory_bytes) continue;
-        std::int64_t good = 0, too_many = fits;
-        while (too_many - good > 1) {
-            const std::int64_t middle = (good + too_many) / 2;
-            (bytes_of(one, middle) <= memory_bytes ? good : too_many) = middle;
+    const std::int64_t least_items = mode == "none" ? num_items : 0;
+    // Documents make pieces and halos smaller than planned, so that they lie elsewhere: room for gaps.
+    const std::int64_t limit = request.step.document_mask && request.mesh.sequence > 1 ? memory_bytes - memory_bytes / 25 : memory_bytes;
+    const auto steps = steps_that_must_fit(request);
+    std::int64_t items = mode == "all" ? stage.num_layers : num_items, before = -1;   // halos are sent again, not recomputed
+    while (before != items) {   // again after a change: with other gaps less may need more
+        before = items;
+        for (const auto& one : steps) {
+            items = most_that_fit(items, [&](std::int64_t some) { return bytes_of(one, some) <= limit; });
+            if (items >= least_items) continue;
+            std::int64_t least = 0;
+            for (const auto& each : steps) least = std::max(least, bytes_of(each, least_items));
+            fail(text("one step at context ", request.context, least_items ? " with --recompute none" : "", " needs at least ", bytes_text(least), " of device memory and ",
+                      bytes_text(limit), " are allowed; take a shorter --context, a smaller --micro-batch", least_items ? ", --recompute auto" : "",
+                      ", more ranks with --sequence, --pipeline or --zero 3, or more --memory"),
+                 ExitCode::does_not_fit);
         }
-        fits = good;
     }
-    return keep_first(request.config, stage, fits);
+    return keep_first(request.config, stage, items);
 }
 
 std::string to_text(const KeepPlan& keep, const Stage& stage) {

@@ -33,6 +33,11 @@ inline ModelConfig config_of(const Case& c) {
     return config;
 }
 
+inline Case without_documents(Case c) {
+    c.documents.clear();
+    return c;
+}
+
 inline std::vector<std::vector<DeviceWindows>> windows_table(Device& device, const Case& c) {
     std::vector<std::vector<DeviceWindows>> table;
     for (std::int64_t s = 0; s < (c.documents.empty() ? 1 : c.num_sequences); ++s) {
@@ -48,9 +53,9 @@ inline std::vector<std::vector<DeviceWindows>> windows_table(Device& device, con
 class Problem {
 public:
     Problem(Device& device, const Case& c, dist::Communicator* communicator)
-        : device_(device), case_(c), config_(config_of(c)), table_(windows_table(device, c)),
+        : device_(device), case_(c), config_(config_of(c)), table_(windows_table(device, c)), pattern_table_(windows_table(device, without_documents(c))),
           context_{device, config_, c.real, {}, {}, c.tokens, communicator ? dist::tokens_of(c.tokens, communicator->rank(), communicator->size()) : dist::Shard{0, c.tokens},
-                   c.num_sequences, case_.pattern, table_, communicator} {
+                   c.num_sequences, case_.pattern, table_, pattern_table_[0], communicator} {
         const std::int64_t rows = context_.num_tokens(), wide = c.num_heads * c.head_dim, narrow = c.num_kv_heads * c.head_dim;
         const auto normal = [&](DType dtype, std::int64_t width, std::uint64_t stream) { return tensor(dtype, rows, width, stream); };
         q = normal(c.real, wide, 1), k = normal(c.real, narrow, 2), v = normal(c.real, narrow, 3), d_out = normal(c.real, wide, 4);
@@ -97,7 +102,7 @@ private:
     Device& device_;
     Case case_;
     ModelConfig config_;
-    std::vector<std::vector<DeviceWindows>> table_;
+    std::vector<std::vector<DeviceWindows>> table_, pattern_table_;
     StepContext context_;
 };
 
