@@ -12,6 +12,12 @@ namespace {
 
 constexpr std::int64_t kSteps = 10;
 constexpr int kMostStages = 4;
+// Attention without optimisation adds in another order: one rank's own gradients are then up to 4e-5 from double's, instead of 7e-6.
+#ifdef __OPTIMIZE__
+constexpr double kGradientBudget = 1e-5;
+#else
+constexpr double kGradientBudget = 5e-5;
+#endif
 
 ModelConfig deeper(bool tied, std::int64_t heads, std::int64_t kv_heads) {
     ModelConfig c = tiny_config(tied);
@@ -45,7 +51,7 @@ void check_close(const Outcome& mesh, const Outcome& one) {
     BOOST_CHECK_LE(std::abs(mesh.norms[0] - one.norms[0]), 1e-5 * one.norms[0]);   // later ones follow Adam, which divides by tiny gradients
     BOOST_CHECK_GT(std::abs(one.losses[2] - one.losses[0]), 1e-3 * one.losses[0]);   // something was learnt
     BOOST_CHECK(mesh.initial == one.initial);
-    for (const auto& [name, gradient] : mesh.first_gradients) BOOST_TEST_CONTEXT(name) BOOST_CHECK_LE(relative_l2(gradient, one.first_gradients.at(name)), 1e-5);
+    for (const auto& [name, gradient] : mesh.first_gradients) BOOST_TEST_CONTEXT(name) BOOST_CHECK_LE(relative_l2(gradient, one.first_gradients.at(name)), kGradientBudget);
     for (const auto& [name, values] : mesh.trained)
         BOOST_TEST_CONTEXT(name) BOOST_CHECK_LE(distance(values, one.trained.at(name)), 1e-2 * distance(one.trained.at(name), one.initial.at(name)));
 }
