@@ -6,6 +6,7 @@
 
 #include "core/clock.h"
 #include "dist/agree.h"
+#include "dist/heartbeat.h"
 #include "io/file.h"
 #include "jobs/commands.h"
 #include "jobs/environment.h"
@@ -42,6 +43,7 @@ struct Run {
     Json attributes;
     std::string resume_from;               // a checkpoint; "" to begin
     std::unique_ptr<Watchdog> watchdog;    // while training
+    std::unique_ptr<dist::Heartbeat> heartbeat;
     std::int64_t snapshot_bytes = 0;       // that a checkpoint may take while training goes on
     int threads = 1;
     explicit Run(const dist::HostGroup& g) : group(g) {}
@@ -81,10 +83,14 @@ void open_device(Run& run) {
     run.threads = threads_per_rank(run.group);
     const std::int64_t limit = least_of(run.group, [&] { return memory_limit(run.options.memory, run.group.node_size()); });
     dist::agree(run.group, [&] { run.device = make_cpu_device({.memory_bytes = limit, .num_threads = run.threads, .instruction_set = ""}); });
-    run.mesh = dist::make_mpi_mesh(*run.device, run.group.handle(), dist::mesh_shape_of(run.group.size(), run.options.pipeline, run.options.sequence));
+    // A step may take longer than --timeout, its parts do not; and who waits hears of those who compute.
+    run.heartbeat = std::make_unique<dist::Heartbeat>(run.group, parse_seconds(run.options.timeout, "--timeout") / 8, [&run] { if (run.watchdog) run.watchdog->alive(); });
+    dist::CommunicatorOptions lines;
+    lines.while_waiting = [&run] { run.heartbeat->listen(); };
+    run.mesh = dist::make_mpi_mesh(*run.device, run.group.handle(), dist::mesh_shape_of(run.group.size(), run.options.pipeline, run.options.sequence), lines);
     run.device->set_progress([&run] {
         run.mesh.progress();
-        if (run.watchdog) run.watchdog->alive();   // a step may take longer than --timeout, its parts do not
+        run.heartbeat->beat();
     });
     keep_dtype(run);
     if (run.options.dtype == "auto") run.options.dtype = run.group.all(run.device->good_at_bfloat16()) ? "bfloat16" : "float32";
@@ -281,7 +287,7 @@ int train_command(const Arguments& arguments, const dist::HostGroup& group) {
     introduce(run);
     const std::int64_t first_step = resume(run);
     make_run_folder(run);   // only now: what cannot be trained leaves nothing behind
-    write_run_manifest(run);
+    if (first_step <= run.options.steps) write_run_manifest(run);   // else the record of who did the steps stays
     run.device->recorder().time = run.options.profile.on;
     const TrainOutcome outcome = train_from(run, first_step);
     if (run.options.profile.on) print_profile(run.device->recorder(), run.leads());

@@ -11,7 +11,7 @@ namespace {
 
 class MpiTransport final : public Transport {
 public:
-    MpiTransport(MPI_Comm comm, int rank) : comm_(comm), rank_(rank) {}
+    MpiTransport(MPI_Comm comm, int rank, std::function<void()> while_waiting) : comm_(comm), rank_(rank), while_waiting_(std::move(while_waiting)) {}
     ~MpiTransport() override { release(comm_); }
     MpiTransport(const MpiTransport&) = delete;
     MpiTransport& operator=(const MpiTransport&) = delete;
@@ -36,7 +36,7 @@ public:
         // One by one: Open MPI 4.1's MPI_Waitall never comes back when a message that had already arrived is in error.
         for (std::size_t i = 0; i < messages.requests.size(); ++i) {
             MPI_Status status;
-            check_mpi(MPI_Wait(&messages.requests[i], &status), "MPI_Wait", rank_);
+            wait(messages.requests[i], status);
             if (i >= messages.expected.size()) continue;
             int arrived = 0;
             check_mpi(MPI_Get_count(&status, MPI_BYTE, &arrived), "MPI_Get_count", rank_);
@@ -56,8 +56,18 @@ private:
         std::vector<MPI_Request> requests;   // receives first
         std::vector<int> expected;           // bytes of each receive
     };
+    /// MPI_Test looks at all connections, and yields the core as MPI_Wait does where ranks are more than cores.
+    void wait(MPI_Request& request, MPI_Status& status) {
+        constexpr int kTestsBetweenCalls = 64;
+        for (int done = 0, tests = 1;; ++tests) {
+            check_mpi(MPI_Test(&request, &done, &status), "MPI_Test", rank_);
+            if (done) return;
+            if (while_waiting_ && tests % kTestsBetweenCalls == 0) while_waiting_();
+        }
+    }
     MPI_Comm comm_;
     int rank_;
+    std::function<void()> while_waiting_;
     Ticket last_ticket_ = 0;
     std::map<Ticket, UnderWay> under_way_;
 };
@@ -69,7 +79,7 @@ std::unique_ptr<Communicator> make_mpi_communicator(Device& device, MPI_Comm com
     int rank = 0, size = 1;
     check_mpi(MPI_Comm_rank(own, &rank), "MPI_Comm_rank", 0);
     check_mpi(MPI_Comm_size(own, &size), "MPI_Comm_size", rank);
-    return std::make_unique<OrderedCommunicator>(device, rank, size, options, std::make_unique<MpiTransport>(own, rank));
+    return std::make_unique<OrderedCommunicator>(device, rank, size, options, std::make_unique<MpiTransport>(own, rank, options.while_waiting));
 }
 
 }  // namespace longlora::dist

@@ -38,6 +38,7 @@ public:
             const bool idle = batches_.num_sequences(i) == 0, last = i + 1 == batches_.count;
             if (tasks_[t].pass == Pass::forward) idle ? model_.idle_forward() : forward(i);
             else idle ? idle_backward(last) : backward(last);
+            if (tasks_[t].pass == Pass::backward) model_.zero().finish_gradients();   // else the last unit's would stay under the next forward
         }
         for (auto* parcels : {&sent_forward_, &sent_backward_}) finish_all(*parcels);
     }

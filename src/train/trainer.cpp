@@ -22,6 +22,7 @@ struct Loop {
     double started = now_seconds(), last_checkpoint = started, last_status = started - 1e9;
     std::string checkpoint;
     std::int64_t finished;   // steps
+    bool worked = false;     // any of them in this run of the loop
 
     Loop(const TrainerParts& p, const TrainerOptions& o, const TrainerMessages& m, std::int64_t first_step)
         : parts(p), options(o), messages(m), saver(p.group, p.model.weights(), {.run = o.run, .keep = o.keep, .max_snapshot_bytes = o.max_snapshot_bytes}), checkpoint(o.resumed_from), finished(first_step - 1) {
@@ -115,7 +116,7 @@ void log_totals(Loop& loop, std::int64_t step) {
 TrainOutcome end(Loop& loop, TrainOutcome outcome) {
     loop.report_saves(loop.saver.finish());
     loop.save_now(outcome.step);
-    log_totals(loop, outcome.step);
+    if (loop.worked) log_totals(loop, outcome.step);
     outcome.checkpoint = loop.checkpoint;
     const char* state = outcome.code == ExitCode::done ? "done" : outcome.code == ExitCode::stopped ? "stopped" : "failed";
     loop.status(state, static_cast<int>(outcome.code), outcome.step, outcome.sentence);
@@ -139,6 +140,7 @@ TrainOutcome run_steps(Loop& loop, std::int64_t first_step) {
             return end(loop, {ExitCode::non_finite, step - 1, "", text("step ", step, ": the ", std::isfinite(result.loss) ? "gradient norm" : "loss", " is not finite; nothing was updated and the state "
                                                                       "before it is saved; lower --lr or look at the data of this step")});
         loop.finished = step;
+        loop.worked = true;
         loop.report_step(result, step, first_step, now_seconds() - begin, factor);
         if (parts.step_done) parts.step_done();
         loop.report_saves(loop.saver.poll());

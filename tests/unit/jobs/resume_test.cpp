@@ -123,8 +123,10 @@ BOOST_AUTO_TEST_CASE(finished_run_is_left_alone) {
     const Workshop shop;
     shop.done(training("run", 3));
     const std::string bytes = io_testing::slurp(shop / checkpoint("run", 3));
+    const std::string manifest = io_testing::slurp(shop / "run/manifest.json"), metrics = io_testing::slurp(shop / "run/metrics.jsonl");
     const auto time = std::filesystem::last_write_time(shop / checkpoint("run", 3));
     shop.done(training("run", 3));
+    BOOST_TEST((io_testing::slurp(shop / "run/manifest.json") == manifest && io_testing::slurp(shop / "run/metrics.jsonl") == metrics));   // who did the steps
     BOOST_TEST((io_testing::slurp(shop / checkpoint("run", 3)) == bytes));
     BOOST_TEST((std::filesystem::last_write_time(shop / checkpoint("run", 3)) == time));
     BOOST_TEST(steps_of(shop / "run/metrics.jsonl").size() == 3u);
