@@ -98,7 +98,7 @@ void plan_longest(const PlanOptions& options, const PlanGoal& goal, const PlanRe
         TrainOptions o = options.train;
         o.context = context;
         if (o.group == 0) validate(o);   // follows the context
-        require(o.group <= context, "--group ", o.group, " is larger than the shortest context that is tried (", context, "); leave it to follow the context");
+        o.group = std::min(o.group, context);
         return request_of(o, goal, request.mesh);
     };
     std::vector<Spread> spreads{{request.mesh, request.weights.zero, request.step.micro_batch}};
@@ -146,7 +146,7 @@ int plan_command(const Arguments& arguments, const dist::HostGroup& group) {
         parsed = parse_options("plan", "Runs a training step on devices that compute nothing and says what it takes.", arguments, options);
         if (!parsed.run) return;
         require(options.ranks >= 0 && options.ranks <= 1 << 20, "--ranks ", options.ranks, " is not a number of ranks; take 1 or more");
-        if (options.max_context.on && options.train.context == 0) options.train.context = kContextUnit;
+        if (options.max_context.on) options.train.context = std::max(kContextUnit, options.train.group);
         TrainOptions checked = options.train;   // what follows from others is filled in later, --group from each context that is tried
         validate(checked);
     });

@@ -12,14 +12,7 @@ namespace {
 
 /// Of a mesh and micro-batch, the fastest and the smallest ZeRO stage are planned in full (what is free can be kept for backward, which is faster), of so many
 /// meshes and micro-batches for each one that is asked for.
-constexpr std::size_t kRefinedForEach = 2;
-
-/// Fewer sequences for each rank: `micro_batches` full micro-batches.
-PlanRequest shortened(const PlanRequest& request, std::int64_t micro_batches) {
-    PlanRequest few = request;
-    few.step.global_batch = std::min(request.step.global_batch, request.step.micro_batch * request.mesh.data * micro_batches);
-    return few;
-}
+constexpr double kRefinedForEach = 1.5;
 
 /// First and last stage; ranks with a neighbour on one side and on both: where memory and work are extreme.
 std::vector<int> extreme_ranks(dist::MeshShape mesh) {
@@ -56,19 +49,36 @@ Candidate planned_cheaply(const PlanRequest& request, const PlanGoal& goal, cons
     return candidate;
 }
 
-/// Those that fit, mesh and micro-batch with the fastest first.
+/// Of the candidates of one mesh and micro-batch, the fastest and the smallest.
+std::vector<Candidate> extremes(std::vector<Candidate> candidates) {
+    if (candidates.empty()) return candidates;
+    std::stable_sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) { return a.seconds < b.seconds; });
+    const auto smallest = std::min_element(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) { return a.arena_bytes < b.arena_bytes; });
+    std::vector<Candidate> out{candidates.front()};
+    if (smallest != candidates.begin()) out.push_back(*smallest);
+    return out;
+}
+
+/// Those that fit, mesh and micro-batch with the fastest first. Larger micro-batches are asked for the ZeRO stages that are extremes with the smallest.
 std::vector<std::vector<Candidate>> promising(const PlanRequest& request, const PlanGoal& goal, int ranks) {
-    std::map<std::tuple<int, int, std::int64_t>, std::vector<Candidate>> by_mesh;
-    for (const Spread& spread : spreads_of(request, ranks)) {
-        const Candidate candidate = planned_cheaply(request, goal, spread);
-        if (candidate.arena_bytes <= arena_limit(goal)) by_mesh[{spread.mesh.pipeline, spread.mesh.sequence, spread.micro_batch}].push_back(candidate);
-    }
     std::vector<std::vector<Candidate>> groups;
-    for (auto& [mesh, candidates] : by_mesh) {
-        std::stable_sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) { return a.seconds < b.seconds; });
-        const auto smallest = std::min_element(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) { return a.arena_bytes < b.arena_bytes; });
-        groups.push_back({candidates.front()});
-        if (smallest != candidates.begin()) groups.back().push_back(*smallest);
+    std::map<std::pair<int, int>, std::map<std::int64_t, std::vector<Spread>>> by_mesh;
+    for (const Spread& spread : spreads_of(request, ranks)) by_mesh[{spread.mesh.pipeline, spread.mesh.sequence}][spread.micro_batch].push_back(spread);
+    for (const auto& [mesh, by_micro_batch] : by_mesh) {
+        std::set<int> zeros{0, 1, 2, 3};
+        for (const auto& [micro_batch, spreads] : by_micro_batch) {
+            std::vector<Candidate> fitting;
+            for (const Spread& spread : spreads) {
+                if (!zeros.count(spread.zero)) continue;
+                const Candidate candidate = planned_cheaply(request, goal, spread);
+                if (candidate.arena_bytes <= arena_limit(goal)) fitting.push_back(candidate);
+            }
+            const std::vector<Candidate> chosen = extremes(std::move(fitting));
+            if (chosen.empty()) break;   // larger ones take more memory
+            zeros.clear();
+            for (const Candidate& candidate : chosen) zeros.insert(candidate.spread.zero);
+            groups.push_back(chosen);
+        }
     }
     std::stable_sort(groups.begin(), groups.end(), [](const auto& a, const auto& b) { return a.front().seconds < b.front().seconds; });
     return groups;
@@ -125,7 +135,7 @@ std::vector<Found> find_spreads(const PlanRequest& request, const PlanGoal& goal
     std::vector<Found> found;
     std::size_t planned = 0;
     for (const auto& candidates : promising(request, goal, ranks)) {
-        if (planned++ == kRefinedForEach * count) break;
+        if (static_cast<double>(planned++) >= kRefinedForEach * static_cast<double>(count)) break;
         if (auto best = best_of(request, goal, candidates)) found.push_back(std::move(*best));
     }
     const auto memory = [](const Found& f) { return f.plan.dearest().device.used; };

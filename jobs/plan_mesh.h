@@ -52,6 +52,8 @@ std::vector<int> representative_ranks(const PlanRequest& request);
 /// those left out. What plan_step gives, exactly (FLOPs and seconds within rounding), but for gaps in the arena.
 StepPlan plan_many(const PlanRequest& request, const KeepPlan& keep);
 
+/// Fewer sequences for each rank: `micro_batches` full micro-batches.
+PlanRequest shortened(const PlanRequest& request, std::int64_t micro_batches);
 /// With the least memory: nothing stays, not even halos.
 KeepPlan keep_least(const ModelConfig& config);
 /// What a rank's arena may take on this machine.

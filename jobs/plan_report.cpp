@@ -20,11 +20,11 @@ void balance_row(const char* name, const Balance& balance) {
     row(name, bytes_text(balance.used), balance.limit ? text("of ", bytes_text(balance.limit), balance.fits() ? "" : ": TOO MUCH") : "");
 }
 
-/// "48 ms", "3.21 s", "12 min".
+/// "48 ms", "3.21 s", "226 s", "3 h 05 min".
 std::string step_text(double seconds) {
     char out[32];
-    if (seconds >= 100) return duration_text(seconds);
-    std::snprintf(out, sizeof out, seconds < 1 ? "%.0f ms" : "%.2f s", seconds < 1 ? 1000 * seconds : seconds);
+    if (seconds >= 6000) return duration_text(seconds);
+    std::snprintf(out, sizeof out, seconds < 1 ? "%.0f ms" : seconds < 100 ? "%.2f s" : "%.0f s", seconds < 1 ? 1000 * seconds : seconds);
     return out;
 }
 
@@ -91,7 +91,7 @@ void print_time(const TrainOptions& o, const PlanGoal& goal, const MeshPlan& pla
                 step_text(rank.time.compute).c_str(), step_text(rank.time.exposed).c_str(), step_text(idle).c_str(), 100 * idle / plan.step_seconds);
     std::printf("  that is %s tokens/s, %s for %s steps, if a rank's matrix products reach %.3g TFLOP/s, its attention %.3g TFLOP/s, its memory %.4g GB/s,\n",
                 grouped(static_cast<std::int64_t>(tokens)).c_str(), duration_text(plan.step_seconds * static_cast<double>(o.steps)).c_str(), grouped(o.steps).c_str(),
-                goal.cores_per_rank * m.flops_of(rank.request.weights.real) * m.matmul_fraction.value / 1e12, goal.cores_per_rank * m.flops_of(rank.request.weights.real) * m.attention_fraction.value / 1e12,
+                goal.cores_per_rank * m.flops_of(rank.request.weights.real) * m.matmul_fraction.value / 1e12, goal.cores_per_rank * m.flops_of(rank.request.weights.real) * m.attention_fraction_of(rank.request.weights.real) / 1e12,
                 goal.cores_per_rank * m.memory_bandwidth.value * m.bandwidth_fraction.value / 1e9);
     std::printf("  its links %.4g GB/s inside of a node and %.4g GB/s between nodes; an estimate, not a measurement\n", m.inside_node.bandwidth.value / 1e9, m.between_nodes.bandwidth.value / 1e9);
 }

@@ -1,14 +1,14 @@
 // Shapes: T tokens of the micro-batch on this rank, D hidden, V vocabulary. Units: 0 embedding, layer + 1, L + 1 head.
 #include "model/model.h"
 
-#include <cstring>
+#include <algorithm>
 
 namespace longlora {
 namespace {
 
 ArenaTensor upload_rows(Device& device, const std::vector<float>& values, Shape shape) {
     ArenaTensor on_device = device.memory().tensor(DType::float32, shape, Use::weights), staging = device.pinned().tensor(DType::float32, shape, Use::batch);
-    std::memcpy(staging->bytes, values.data(), values.size() * sizeof(float));
+    std::copy(values.begin(), values.end(), staging->data<float>());
     device.copy_to_device(on_device, staging, Device::compute_stream());
     device.synchronize(Device::compute_stream());
     return on_device;
@@ -25,7 +25,8 @@ KeepPlan keep_everything(const ModelConfig& config) { return KeepPlan(static_cas
 Model::Model(Weights& weights, const AttentionPattern& pattern, std::int64_t context_length, dist::Communicator* sequence)
     : weights_(weights), zero_(weights), pattern_(pattern), context_length_(context_length), sequence_(sequence),
       local_(sequence ? dist::tokens_of(context_length, sequence->rank(), sequence->size()) : dist::Shard{0, context_length}) {
-    const RotaryTables tables = rotary_tables(config(), context_length, local_.begin, local_.count);
+    RotaryTables tables{local_.count, config().head_dim / 2, {}, {}};   // a plan needs their memory alone, and millions of sines would take most of its time
+    if (device().kind() != DeviceKind::plan) tables = rotary_tables(config(), context_length, local_.begin, local_.count);
     cos_ = upload_rows(device(), tables.cos, {tables.positions, tables.half});
     sin_ = upload_rows(device(), tables.sin, {tables.positions, tables.half});
     windows_.push_back(pattern_windows(device(), pattern_, context_length, config().num_heads));

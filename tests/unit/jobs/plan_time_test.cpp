@@ -17,7 +17,7 @@ MachineModel round_machine() {
     m.name = "round";
     m.device_memory.value = 1e9;
     m.bfloat16_flops.value = 1e12, m.float32_flops.value = 1e11, m.memory_bandwidth.value = 1e9;
-    m.matmul_fraction.value = 0.5, m.attention_fraction.value = 0.25, m.bandwidth_fraction.value = 0.5;
+    m.matmul_fraction.value = 0.5, m.bfloat16_attention_fraction.value = 0.25, m.float32_attention_fraction.value = 0.5, m.bandwidth_fraction.value = 0.5;
     m.devices_per_node.value = 2;
     m.node_memory.value = 1e9;
     m.inside_node = {{1e8, ""}, {1e-3, ""}};
@@ -96,6 +96,7 @@ BOOST_AUTO_TEST_CASE(an_operation_takes_what_is_dearer) {
     BOOST_CHECK_CLOSE(float32("matmul", 1e12, 1), 20, 1e-9);
     BOOST_CHECK_CLOSE(four("matmul", 1e12, 1), 0.5, 1e-9);
     BOOST_CHECK_CLOSE(bfloat16("attention_forward", 1e12, 1), 4, 1e-9);
+    BOOST_CHECK_CLOSE(float32("attention_forward", 1e12, 1), 20, 1e-9);
     BOOST_CHECK_CLOSE(bfloat16("attention_backward", 1, 1e9), 2, 1e-9);
     BOOST_CHECK_CLOSE(bfloat16("adamw", 1e30, 1e9), 2, 1e-9);   // others by their bytes alone
 }
