@@ -109,7 +109,7 @@ std::vector<int> representative_ranks(const PlanRequest& request) {
         const bool like_before = p > 1 && p < mesh.pipeline - 1 && std::any_of(stages.begin() + 1, stages.begin() + p, [&](const Stage& s) { return s.num_layers == stage.num_layers; });
         if (like_before) continue;   // the stages in between differ in their layers, and the first of a kind has the most micro-batches alive
         for (int data : {0, least, most})
-            for (int sequence : {0, std::min(1, mesh.sequence - 1), mesh.sequence - 1}) ranks.insert(dist::rank_of(mesh, {p, data, sequence}));
+            for (int sequence : {0, std::min(1, mesh.sequence - 1), std::max(0, mesh.sequence - 2), mesh.sequence - 1}) ranks.insert(dist::rank_of(mesh, {p, data, sequence}));
     }
     return {ranks.begin(), ranks.end()};
 }

@@ -45,7 +45,7 @@ struct MeshPlan {
 };
 
 /// The ranks of a mesh that can differ in memory or work, by rank: of stages with other numbers of layers, of the data coordinates with the most and the fewest
-/// sequences, the first, second and last of a sequence.
+/// sequences, the first two and the last two of a sequence.
 std::vector<int> representative_ranks(const PlanRequest& request);
 
 /// plan_step for any number of micro-batches at the cost of a few: from the one that fills the pipeline on all are alike, so what one more of them adds is added for

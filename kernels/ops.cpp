@@ -200,6 +200,16 @@ void Ops::attention_backward(Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, T
         [&](OpsBackend& backend) { backend.attention_backward(stream_, d_q, d_k, d_v, d_out, out, lse, q, k, v, windows, place, delta); });
 }
 
+void Ops::merge_attention(Tensor out, Tensor lse, Tensor other_out, Tensor other_lse) {
+    const char* op = "merge_attention";
+    for (const Tensor& t : {out, lse, other_out, other_lse}) check(t.dtype == DType::float32 && t.shape.rank == 2, op, "float32 matrices only", out, lse, other_out, other_lse);
+    const std::int64_t heads = lse.shape[0];
+    check(lse.shape[1] == out.shape[0] && heads > 0 && out.width() % heads == 0, op, "out is (queries, heads * head_dim), lse (heads, queries)", out, lse);
+    check(other_out.shape == out.shape && other_lse.shape == lse.shape, op, "both results have one shape", out, lse, other_out, other_lse);
+    check_apart(op, {out, lse}, other_out, other_lse);
+    run(op, 3 * count_of(out), 3 * (bytes_of(out) + bytes_of(lse)), [&](OpsBackend& backend) { backend.merge_attention(stream_, out, lse, other_out, other_lse); });
+}
+
 void Ops::swiglu_forward(Tensor out, Tensor gate, Tensor up) {
     const char* op = "swiglu_forward";
     check(real(out) && out.dtype == gate.dtype && out.dtype == up.dtype && out.shape == gate.shape && out.shape == up.shape, op, "one type and shape", out,

@@ -63,6 +63,10 @@ public:
     /// d_q (T,H*E), d_k, d_v (S,K*E): float32, or the type of q when there is one piece only.
     void attention_backward(Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
                             const Windows& windows, const AttentionPlace& place);
+    /// One result of two, of the same queries over different keys: for every query t and head h with sums a = lse[h,t], b = other_lse[h,t],
+    /// lse = m = log(exp(a) + exp(b)), out[t,h,..] = exp(a - m) * out + exp(b - m) * other_out. Nothing changes where b = -inf (the other saw no key); out and lse
+    /// become the other's where only a = -inf. out, other_out (T,H*E), lse, other_lse (H,T), all float32, rows may be strided; E follows from the shapes.
+    void merge_attention(Tensor out, Tensor lse, Tensor other_out, Tensor other_lse);
 
     /// out = silu(gate) * up, silu(x) = x / (1 + exp(-x)). out may be gate or up.
     void swiglu_forward(Tensor out, Tensor gate, Tensor up);
@@ -109,6 +113,7 @@ public:
     /// delta (H,T) float32 is workspace for sum_e d_out * out.
     virtual void attention_backward(int stream, Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
                                     const Windows& windows, const AttentionPlace& place, Tensor delta) = 0;
+    virtual void merge_attention(int stream, Tensor out, Tensor lse, Tensor other_out, Tensor other_lse) = 0;
     virtual void swiglu_forward(int stream, Tensor out, Tensor gate, Tensor up) = 0;
     virtual void swiglu_backward(int stream, Tensor d_gate, Tensor d_up, Tensor d_out, Tensor gate, Tensor up) = 0;
     virtual void cross_entropy(int stream, Tensor loss_sum, Tensor logits, Tensor labels, float scale, bool gradient) = 0;

@@ -27,6 +27,7 @@ void CpuBackend::attention_backward(int, Tensor d_q, Tensor d_k, Tensor d_v, Ten
                                     const Windows& windows, const AttentionPlace& place, Tensor delta) {
     cpu::attention_backward(d_q, d_k, d_v, d_out, out, lse, q, k, v, windows, place, delta, set_, [this] { device_.progress(); });
 }
+void CpuBackend::merge_attention(int, Tensor out, Tensor lse, Tensor other_out, Tensor other_lse) { cpu::merge_attention(out, lse, other_out, other_lse); }
 void CpuBackend::swiglu_forward(int, Tensor out, Tensor gate, Tensor up) { cpu::swiglu_forward(out, gate, up); }
 void CpuBackend::swiglu_backward(int, Tensor d_gate, Tensor d_up, Tensor d_out, Tensor gate, Tensor up) { cpu::swiglu_backward(d_gate, d_up, d_out, gate, up); }
 void CpuBackend::cross_entropy(int, Tensor loss_sum, Tensor logits, Tensor labels, float scale, bool gradient) {

@@ -22,6 +22,7 @@ public:
                            bool accumulate) override;
     void attention_backward(int, Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, const Windows& windows,
                             const AttentionPlace& place, Tensor delta) override;
+    void merge_attention(int, Tensor out, Tensor lse, Tensor other_out, Tensor other_lse) override;
     void swiglu_forward(int, Tensor out, Tensor gate, Tensor up) override;
     void swiglu_backward(int, Tensor d_gate, Tensor d_up, Tensor d_out, Tensor gate, Tensor up) override;
     void cross_entropy(int, Tensor loss_sum, Tensor logits, Tensor labels, float scale, bool gradient) override;

@@ -1,131 +1,13 @@
-// Shapes: n tokens of this rank, H query heads, K key/value heads, E head_dim. A piece is what one transfer carries: (2 * tokens, heads * E), rows of K, then rows of V.
-// Pieces arrive round by round (round j: from the rank j to the left): while one is computed with, the next is under way, and no more than these two are in memory
-// unless they stay. The order of rounds and transfers is fixed, and so are all sums.
+// Round by round (dist/kv_exchange.h): while one round's pieces are computed with, the next ones are under way there, and the previous ones' results back; no more than
+// these are in memory, unless keys and values stay. The order of rounds and transfers is fixed, and so are all sums.
 #include "model/sequence_attention.h"
 
-#include <cmath>
-
-#include "dist/kv_exchange.h"
+#include "model/sequence_pieces.h"
 
 namespace longlora {
 namespace {
 
-using dist::KvTransfer, dist::Shard;
-
-/// Query heads of some K/V heads, and how many of this rank's first rows see keys of other ranks there.
-struct Part {
-    dist::KvHeadClass heads;
-    std::int64_t num_rows = 0;
-};
-
-/// The attention of one sequence on this rank.
-struct Call {
-    const StepContext& context;
-    const Windows& windows;
-    std::int64_t head_dim, group;   ///< E; H / K
-    std::vector<std::vector<KvTransfer>> rounds;
-    std::vector<Part> parts;
-
-    int rank() const { return context.sequence->rank(); }
-    Shard local() const { return context.local; }
-    Ops ops() const { return context.ops(); }
-};
-
-/// This rank's first rows that see, in any of these heads, keys before token `end`.
-std::int64_t rows_seeing(const Call& c, const dist::KvHeadClass& heads, std::int64_t end) {
-    const auto count = [&](HeadKind kind) {
-        const auto own = c.windows.host[kind == HeadKind::shifted].subspan(static_cast<std::size_t>(c.local().begin), static_cast<std::size_t>(c.local().count));
-        return std::lower_bound(own.begin(), own.end(), end) - own.begin();   // first keys never decrease
-    };
-    return std::max(heads.plain ? count(HeadKind::plain) : 0, heads.shifted ? count(HeadKind::shifted) : 0);
-}
-
-Call make_call(const StepContext& context, std::int64_t s, std::int64_t layer) {
-    const ModelConfig& config = context.config;
-    const Windows& windows = context.windows(s, layer);
-    Call c{context, windows, config.head_dim, config.num_heads / config.num_kv_heads, {}, {}};
-    c.rounds = dist::kv_transfers(windows, context.sequence->size(), config.num_heads, config.num_kv_heads);
-    for (const dist::KvHeadClass& heads : dist::kv_head_classes(windows, config.num_heads, config.num_kv_heads)) {
-        const std::int64_t rows = rows_seeing(c, heads, context.local.begin);
-        if (c.parts.empty() || c.parts.back().num_rows != rows) {
-            c.parts.push_back({heads, rows});
-            continue;
-        }
-        dist::KvHeadClass& wider = c.parts.back().heads;
-        wider = {{wider.heads.begin, wider.heads.count + heads.heads.count}, wider.plain || heads.plain, wider.shifted || heads.shifted};
-    }
-    return c;
-}
-
-AttentionPlace place_of(const StepContext& context, std::int64_t first_row, std::int64_t key_begin) {
-    const std::int64_t head_dim = context.config.head_dim;
-    return {head_dim, context.local.begin + first_row, key_begin, static_cast<float>(1 / std::sqrt(static_cast<double>(head_dim)))};
-}
-
-Shard common(Shard a, Shard b) {
-    const std::int64_t begin = std::max(a.begin, b.begin);
-    return {begin, std::max<std::int64_t>(0, std::min(a.end(), b.end()) - begin)};
-}
-
-// Views of some K/V heads and their query heads. `rows` are of this rank.
-Tensor queries(const Call& c, Tensor x, Shard heads, Shard rows) {
-    return x.rows(rows.begin, rows.count).columns(heads.begin * c.group * c.head_dim, heads.count * c.group * c.head_dim);
-}
-Tensor keys(const Call& c, Tensor x, Shard heads, Shard rows) { return x.rows(rows.begin, rows.count).columns(heads.begin * c.head_dim, heads.count * c.head_dim); }
-Tensor sums(const Call& c, Tensor lse, Shard heads, Shard rows) { return lse.rows(heads.begin * c.group, heads.count * c.group).columns(rows.begin, rows.count); }
-Windows windows_of(const Call& c, Shard heads) {
-    Windows w = c.windows;
-    w.num_plain_heads = std::clamp<std::int64_t>(w.num_plain_heads - heads.begin * c.group, 0, heads.count * c.group);
-    return w;
-}
-
-Tensor k_of(Tensor piece) { return piece.rows(0, piece.shape[0] / 2); }
-Tensor v_of(Tensor piece) { return piece.rows(piece.shape[0] / 2, piece.shape[0] / 2); }
-ArenaTensor make_piece(const Call& c, const KvTransfer& transfer, DType dtype) {
-    return c.context.device.memory().tensor(dtype, {2 * transfer.tokens.count, transfer.heads.count * c.head_dim}, Use::exchange);
-}
-/// The rows and heads of this rank's own x (n, K*E) that the transfer is about.
-Tensor own_part(const Call& c, const KvTransfer& transfer, Tensor x) { return keys(c, x, transfer.heads, {transfer.tokens.begin - c.local().begin, transfer.tokens.count}); }
-
-/// A round's pieces on their way, by transfer; empty where the transfer is between other ranks.
-struct Round {
-    std::vector<ArenaTensor> sent, received;
-    dist::Request request;
-
-    void finish() {
-        request.finish();
-        sent.clear();
-    }
-};
-
-/// Sends `sent` and makes room for what comes. Forward pieces go to the right, their gradients back to the left.
-Round start_round(const Call& c, const std::vector<KvTransfer>& transfers, std::vector<ArenaTensor> sent, bool forward, DType dtype) {
-    Round round{std::move(sent), std::vector<ArenaTensor>(transfers.size()), {}};
-    std::vector<dist::Send> sends;
-    std::vector<dist::Receive> receives;
-    for (std::size_t i = 0; i < transfers.size(); ++i) {
-        const int from = forward ? transfers[i].from : transfers[i].to, to = forward ? transfers[i].to : transfers[i].from;
-        if (from == c.rank()) sends.push_back({to, round.sent[i]});
-        if (to != c.rank()) continue;
-        round.received[i] = make_piece(c, transfers[i], dtype);
-        receives.push_back({from, round.received[i]});
-    }
-    round.request = c.context.sequence->exchange(sends, receives, Device::compute_stream());
-    return round;
-}
-
-Round start_keys(const Call& c, std::size_t j, Tensor k, Tensor v) {
-    if (j >= c.rounds.size()) return {};
-    std::vector<ArenaTensor> sent(c.rounds[j].size());
-    for (std::size_t i = 0; i < sent.size(); ++i) {
-        const KvTransfer& transfer = c.rounds[j][i];
-        if (transfer.from != c.rank()) continue;
-        sent[i] = make_piece(c, transfer, k.dtype);
-        c.ops().copy(k_of(sent[i]), own_part(c, transfer, k));
-        c.ops().copy(v_of(sent[i]), own_part(c, transfer, v));
-    }
-    return start_round(c, c.rounds[j], std::move(sent), true, k.dtype);
-}
+using namespace sequence_pieces;
 
 /// Where partial results of each part are merged while keys arrive: out itself if it is float32, else memory of their own for the rows that wait for keys.
 std::vector<ArenaTensor> make_partials(const Call& c, Tensor out) {
@@ -135,72 +17,122 @@ std::vector<ArenaTensor> make_partials(const Call& c, Tensor out) {
     return partials;
 }
 
+/// What forward writes.
+struct Results {
+    Tensor out, lse;
+    std::vector<ArenaTensor> partials;
+    /// Rows of out while they wait for more keys; heads of part p.
+    Tensor waiting(const Call& c, std::size_t p, Shard heads, Shard rows) const {
+        return partials[p] ? queries(c, partials[p], {heads.begin - c.parts[p].heads.heads.begin, heads.count}, rows) : queries(c, out, heads, rows);
+    }
+};
+
+/// Calls each(part, heads, rows) for this rank's query rows that see keys of the transfer, part by part.
+template <class Each> void for_readers(const Call& c, const KvTransfer& transfer, Each&& each) {
+    for (std::size_t p = 0; p < c.parts.size(); ++p) {
+        const Shard heads = common(c.parts[p].heads.heads, transfer.heads), rows{0, dist::num_seeing(c.windows, c.parts[p].heads, c.local(), transfer.tokens.end())};
+        if (heads.count > 0 && rows.count > 0) each(p, heads, rows);
+    }
+}
+
 /// Over this rank's own keys.
-void forward_own(const Call& c, Tensor out, const std::vector<ArenaTensor>& partials, Tensor lse, Tensor q, Tensor k, Tensor v) {
+void forward_own(const Call& c, const Results& r, const Inputs& x) {
     const auto attend = [&](Tensor to, Shard heads, Shard rows) {
         if (rows.count == 0) return;
-        c.ops().attention_forward(to, sums(c, lse, heads, rows), queries(c, q, heads, rows), keys(c, k, heads, {0, rows.end()}), keys(c, v, heads, {0, rows.end()}), windows_of(c, heads),
-                                  place_of(c.context, rows.begin, c.local().begin), false);
+        c.ops().attention_forward(to, sums(c, r.lse, heads, rows), queries(c, x.q, heads, rows), keys(c, x.k, heads, {0, rows.end()}), keys(c, x.v, heads, {0, rows.end()}),
+                                  windows_of(c, heads), place_of(c.context, c.local().begin + rows.begin, c.local().begin), false);
     };
-    if (std::none_of(partials.begin(), partials.end(), [](const ArenaTensor& x) { return static_cast<bool>(x); }))
-        return attend(out, {0, c.context.config.num_kv_heads}, {0, c.local().count});
+    if (std::none_of(r.partials.begin(), r.partials.end(), [](const ArenaTensor& part) { return static_cast<bool>(part); }))
+        return attend(r.out, {0, c.context.config.num_kv_heads}, {0, c.local().count});
     for (std::size_t p = 0; p < c.parts.size(); ++p) {
         const auto& [of, num_rows] = c.parts[p];
         const Shard late{num_rows, c.local().count - num_rows};
-        if (num_rows) attend(partials[p], of.heads, {0, num_rows});
-        attend(queries(c, out, of.heads, late), of.heads, late);
+        if (num_rows) attend(r.partials[p], of.heads, {0, num_rows});
+        attend(queries(c, r.out, of.heads, late), of.heads, late);
     }
 }
 
-/// Merges an arrived piece into the rows and heads that see it.
-void forward_piece(const Call& c, const KvTransfer& transfer, Tensor piece, Tensor out, const std::vector<ArenaTensor>& partials, Tensor lse, Tensor q) {
-    for (std::size_t p = 0; p < c.parts.size(); ++p) {
-        const Shard part = c.parts[p].heads.heads, heads = common(part, transfer.heads), rows{0, rows_seeing(c, c.parts[p].heads, transfer.tokens.end())};
-        if (heads.count == 0 || rows.count == 0) continue;
-        const Tensor to = partials[p] ? queries(c, partials[p], {heads.begin - part.begin, heads.count}, rows) : queries(c, out, heads, rows);
-        const Shard in_piece{heads.begin - transfer.heads.begin, heads.count}, all{0, transfer.tokens.count};
-        c.ops().attention_forward(to, sums(c, lse, heads, rows), queries(c, q, heads, rows), keys(c, k_of(piece), in_piece, all), keys(c, v_of(piece), in_piece, all), windows_of(c, heads),
-                                  place_of(c.context, 0, transfer.tokens.begin), true);
-    }
+/// Merges arrived keys and values into the rows and heads that see them.
+void forward_keys(const Call& c, const KvTransfer& transfer, Tensor piece, const Results& r, Tensor q) {
+    const std::int64_t n = transfer.tokens.count;
+    for_readers(c, transfer, [&](std::size_t p, Shard heads, Shard rows) {
+        const Shard in_piece{heads.begin - transfer.heads.begin, heads.count};
+        c.ops().attention_forward(r.waiting(c, p, heads, rows), sums(c, r.lse, heads, rows), queries(c, q, heads, rows), keys(c, piece, in_piece, {0, n}), keys(c, piece, in_piece, {n, n}),
+                                  windows_of(c, heads), place_of(c.context, c.local().begin, transfer.tokens.begin), true);
+    });
 }
 
-/// What backward reads and adds to; all of this rank's rows.
+/// Another rank's queries over own keys: its partial result.
+Piece forward_queries(const Call& c, const KvTransfer& transfer, const Piece& piece, const Inputs& x) {
+    Piece result = make_piece(c, transfer, Pass::forward, Way::back);
+    c.ops().attention_forward(result[0], result.lse, piece[0], own_keys(c, transfer, x.k), own_keys(c, transfer, x.v), windows_of(c, transfer.heads),
+                              place_of(c.context, transfer.queries.begin, transfer.tokens.begin), false);
+    return result;
+}
+
+/// Partial results of own queries that came back.
+void merge_returned(const Call& c, const std::vector<KvTransfer>& transfers, Round& round, const Results& r) {
+    round.finish();
+    for (std::size_t i = 0; i < transfers.size(); ++i)
+        if (const Piece& piece = round.received[i]; piece.rows)
+            for_readers(c, transfers[i], [&](std::size_t p, Shard heads, Shard rows) {
+                const Shard in_piece{heads.begin - transfers[i].heads.begin, heads.count};
+                rows.count = std::min(rows.count, transfers[i].queries.count);   // a part may have other heads that see more
+                c.ops().merge_attention(r.waiting(c, p, heads, rows), sums(c, r.lse, heads, rows), queries(c, piece[0], in_piece, rows), sums(c, piece.lse, in_piece, rows));
+            });
+    round.received.clear();
+}
+
+/// What backward adds to; float32.
 struct Gradients {
-    Tensor d_q, d_k, d_v, d_out, out, lse, q;
+    Tensor d_q, d_k, d_v;
 };
 
 /// Over this rank's own keys.
-void backward_own(const Call& c, const Gradients& g, Tensor k, Tensor v, Shard rows) {
+void backward_own(const Call& c, const Gradients& g, const Inputs& x, Shard rows) {
     if (rows.count == 0) return;
-    const auto some = [&](Tensor x) { return x.rows(rows.begin, rows.count); };
-    const auto seen = [&](Tensor x) { return x.rows(0, rows.end()); };
-    c.ops().attention_backward(some(g.d_q), seen(g.d_k), seen(g.d_v), some(g.d_out), some(g.out), g.lse.columns(rows.begin, rows.count), some(g.q), seen(k), seen(v), c.windows,
-                               place_of(c.context, rows.begin, c.local().begin));
+    const auto some = [&](Tensor of) { return of.rows(rows.begin, rows.count); };
+    const auto seen = [&](Tensor of) { return of.rows(0, rows.end()); };
+    c.ops().attention_backward(some(g.d_q), seen(g.d_k), seen(g.d_v), some(x.d_out), some(x.out), x.lse.columns(rows.begin, rows.count), some(x.q), seen(x.k), seen(x.v), c.windows,
+                               place_of(c.context, c.local().begin + rows.begin, c.local().begin));
 }
 
-/// The gradient of an arrived piece, float32.
-ArenaTensor backward_piece(const Call& c, const KvTransfer& transfer, Tensor piece, const Gradients& g) {
-    ArenaTensor d_piece = make_piece(c, transfer, DType::float32);
-    c.ops().fill(d_piece, 0);
-    for (const Part& part : c.parts) {
-        const Shard heads = common(part.heads.heads, transfer.heads), rows{0, rows_seeing(c, part.heads, transfer.tokens.end())};
-        if (heads.count == 0 || rows.count == 0) continue;
-        const Shard in_piece{heads.begin - transfer.heads.begin, heads.count}, all{0, transfer.tokens.count};
-        const auto of_queries = [&](Tensor x) { return queries(c, x, heads, rows); };
-        const auto of_keys = [&](Tensor x) { return keys(c, x, in_piece, all); };
-        c.ops().attention_backward(of_queries(g.d_q), of_keys(k_of(d_piece)), of_keys(v_of(d_piece)), of_queries(g.d_out), of_queries(g.out), sums(c, g.lse, heads, rows), of_queries(g.q),
-                                   of_keys(k_of(piece)), of_keys(v_of(piece)), windows_of(c, heads), place_of(c.context, 0, transfer.tokens.begin));
-    }
+/// The gradient of arrived keys and values.
+Piece backward_keys(const Call& c, const KvTransfer& transfer, Tensor piece, const Gradients& g, const Inputs& x) {
+    const std::int64_t n = transfer.tokens.count;
+    Piece d_piece = make_piece(c, transfer, Pass::backward, Way::back);
+    c.ops().fill(d_piece.rows, 0);
+    for_readers(c, transfer, [&](std::size_t, Shard heads, Shard rows) {
+        const Shard in_piece{heads.begin - transfer.heads.begin, heads.count};
+        const auto of_queries = [&](Tensor of) { return queries(c, of, heads, rows); };
+        const auto of_keys = [&](Tensor of, Shard at) { return keys(c, of, in_piece, at); };
+        c.ops().attention_backward(of_queries(g.d_q), of_keys(d_piece.rows, {0, n}), of_keys(d_piece.rows, {n, n}), of_queries(x.d_out), of_queries(x.out), sums(c, x.lse, heads, rows),
+                                   of_queries(x.q), of_keys(piece, {0, n}), of_keys(piece, {n, n}), windows_of(c, heads), place_of(c.context, c.local().begin, transfer.tokens.begin));
+    });
     return d_piece;
 }
 
-/// Gradients of own keys and values that came back from those who saw them.
-void add_returned(const Call& c, const std::vector<KvTransfer>& transfers, Round& round, Tensor d_k, Tensor d_v) {
+/// The gradient of another rank's queries; that of own keys and values stays.
+Piece backward_queries(const Call& c, const KvTransfer& transfer, const Piece& piece, const Gradients& g, const Inputs& x) {
+    Piece d_piece = make_piece(c, transfer, Pass::backward, Way::back);
+    c.ops().fill(d_piece.rows, 0);
+    c.ops().attention_backward(d_piece[0], own_keys(c, transfer, g.d_k), own_keys(c, transfer, g.d_v), piece[1], piece[2], piece.lse, piece[0], own_keys(c, transfer, x.k),
+                               own_keys(c, transfer, x.v), windows_of(c, transfer.heads), place_of(c.context, transfer.queries.begin, transfer.tokens.begin));
+    return d_piece;
+}
+
+/// Gradients of own keys and values that came back from those who saw them, and of own queries.
+void add_returned(const Call& c, const std::vector<KvTransfer>& transfers, Round& round, const Gradients& g) {
     round.finish();
     for (std::size_t i = 0; i < transfers.size(); ++i) {
-        if (!round.received[i]) continue;
-        c.ops().add(own_part(c, transfers[i], d_k), k_of(round.received[i]));
-        c.ops().add(own_part(c, transfers[i], d_v), v_of(round.received[i]));
+        const Piece& piece = round.received[i];
+        if (!piece.rows) continue;
+        if (transfers[i].at_owner()) {
+            c.ops().add(own_queries(c, transfers[i], g.d_q), piece[0]);
+            continue;
+        }
+        c.ops().add(own_keys(c, transfers[i], g.d_k), piece[0]);
+        c.ops().add(own_keys(c, transfers[i], g.d_v), piece[1]);
     }
     round.received.clear();
 }
@@ -211,11 +143,12 @@ std::size_t num_transfers(const Call& c) {
     return n;
 }
 
+/// Whether a halo does; none where owners compute for others, so that a kept one is all that a call needs.
 bool stays(const StepContext& context, std::int64_t layer) {
     const ModelConfig& config = context.config;
     const int ranks = context.sequence->size();
-    return dist::stays_until_backward(dist::kv_transfers(context.windows_without_documents(layer), ranks, config.num_heads, config.num_kv_heads), context.context_length, ranks,
-                                      config.num_kv_heads);
+    const Windows& pattern = context.windows_without_documents(layer);
+    return dist::stays_until_backward(dist::kv_transfers(pattern, pattern, ranks, config.num_heads, config.num_kv_heads), context.context_length, ranks, config.num_kv_heads);
 }
 
 bool alone(const StepContext& context) { return !context.sequence || context.sequence->size() == 1; }
@@ -224,58 +157,69 @@ bool alone(const StepContext& context) { return !context.sequence || context.seq
 
 void sequence_attention_forward(const StepContext& context, std::int64_t s, std::int64_t layer, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, Halo& halo,
                                 bool keep_halo) {
-    if (alone(context)) return context.ops().attention_forward(out, lse, q, k, v, context.windows(s, layer), place_of(context, 0, context.local.begin), false);
+    if (alone(context)) return context.ops().attention_forward(out, lse, q, k, v, context.windows(s, layer), place_of(context, context.local.begin, context.local.begin), false);
     const Call c = make_call(context, s, layer);
+    const Inputs x{q, k, v};
     const bool here = !halo.empty(), fill = !here && keep_halo && stays(context, layer);
     ensure(!here || halo.size() == num_transfers(c), "a kept halo belongs to the same windows");
-    Round next = here ? Round{} : start_keys(c, 0, k, v);
-    const std::vector<ArenaTensor> partials = make_partials(c, out);
-    forward_own(c, out, partials, lse, q, k, v);
+    Round next = here ? Round{} : start_there(c, 0, x, Pass::forward), returned;
+    const Results r{out, lse, make_partials(c, out)};
+    forward_own(c, r, x);
     std::size_t at = 0;   // of the halo
     for (std::size_t j = 0; j < c.rounds.size(); ++j) {
         Round now = std::move(next);
         now.finish();
-        next = here ? Round{} : start_keys(c, j + 1, k, v);
-        for (std::size_t i = 0; i < c.rounds[j].size(); ++i) {
-            if (fill) halo.push_back(std::move(now.received[i]));
-            const Tensor piece = here || fill ? *halo[at + i] : *now.received[i];
-            if (c.rounds[j][i].to == c.rank()) forward_piece(c, c.rounds[j][i], piece, out, partials, lse, q);
+        next = here ? Round{} : start_there(c, j + 1, x, Pass::forward);
+        if (fill)
+            for (Piece& piece : now.received) halo.push_back(std::move(piece.rows));
+        std::vector<Piece> results(c.rounds[j].size());
+        for (std::size_t i = 0; i < results.size(); ++i, ++at) {
+            const KvTransfer& transfer = c.rounds[j][i];
+            if (!receives(c, transfer, Way::there)) continue;
+            if (transfer.at_owner()) results[i] = forward_queries(c, transfer, now.received[i], x);
+            else forward_keys(c, transfer, here || fill ? halo[at] : now.received[i].rows, r, q);
         }
-        at += c.rounds[j].size();
+        now.received.clear();
+        if (j > 0) merge_returned(c, c.rounds[j - 1], returned, r);
+        returned = start_round(c, c.rounds[j], std::move(results), Pass::forward, Way::back);
     }
-    for (std::size_t p = 0; p < partials.size(); ++p)
-        if (partials[p]) c.ops().copy(queries(c, out, c.parts[p].heads.heads, {0, c.parts[p].num_rows}), partials[p]);
+    if (!c.rounds.empty()) merge_returned(c, c.rounds.back(), returned, r);
+    for (std::size_t p = 0; p < r.partials.size(); ++p)
+        if (r.partials[p]) c.ops().copy(queries(c, out, c.parts[p].heads.heads, {0, c.parts[p].num_rows}), r.partials[p]);
 }
 
 void sequence_attention_backward(const StepContext& context, std::int64_t s, std::int64_t layer, Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor out, Tensor lse,
                                  Tensor q, Tensor k, Tensor v, Halo& halo) {
     if (alone(context))
-        return context.ops().attention_backward(d_q, d_k, d_v, d_out, out, lse, q, k, v, context.windows(s, layer), place_of(context, 0, context.local.begin));
+        return context.ops().attention_backward(d_q, d_k, d_v, d_out, out, lse, q, k, v, context.windows(s, layer), place_of(context, context.local.begin, context.local.begin));
     const Call c = make_call(context, s, layer);
-    const Gradients g{d_q, d_k, d_v, d_out, out, lse, q};
+    const Gradients g{d_q, d_k, d_v};
+    const Inputs x{q, k, v, d_out, out, lse};
     const bool here = !halo.empty();
     ensure(!here || halo.size() == num_transfers(c), "a kept halo belongs to the same windows");
-    // Something to compute while the first keys come, if they must, and while the last gradients go back.
+    // Something to compute while the first pieces come, if they must, and while the last gradients go back.
     const std::int64_t n = c.local().count, before = here || c.rounds.empty() ? 0 : n / 2;
-    Round next = here ? Round{} : start_keys(c, 0, k, v), returned;
-    backward_own(c, g, k, v, {0, before});
+    Round next = here ? Round{} : start_there(c, 0, x, Pass::backward), returned;
+    backward_own(c, g, x, {0, before});
     std::size_t at = 0;   // of the halo
     for (std::size_t j = 0; j < c.rounds.size(); ++j) {
         Round now = std::move(next);
         now.finish();
-        next = here ? Round{} : start_keys(c, j + 1, k, v);
-        std::vector<ArenaTensor> d_pieces(c.rounds[j].size());
+        next = here ? Round{} : start_there(c, j + 1, x, Pass::backward);
+        std::vector<Piece> d_pieces(c.rounds[j].size());
         for (std::size_t i = 0; i < d_pieces.size(); ++i, ++at) {
-            if (c.rounds[j][i].to != c.rank()) continue;
-            ArenaTensor& piece = here ? halo[at] : now.received[i];
-            d_pieces[i] = backward_piece(c, c.rounds[j][i], piece, g);
-            piece.release();
+            const KvTransfer& transfer = c.rounds[j][i];
+            if (!receives(c, transfer, Way::there)) continue;
+            Piece piece;
+            if (here) piece.rows = std::move(halo[at]);
+            else piece = std::move(now.received[i]);
+            d_pieces[i] = transfer.at_owner() ? backward_queries(c, transfer, piece, g, x) : backward_keys(c, transfer, piece.rows, g, x);
         }
-        if (j > 0) add_returned(c, c.rounds[j - 1], returned, d_k, d_v);
-        returned = start_round(c, c.rounds[j], std::move(d_pieces), false, DType::float32);
+        if (j > 0) add_returned(c, c.rounds[j - 1], returned, g);
+        returned = start_round(c, c.rounds[j], std::move(d_pieces), Pass::backward, Way::back);
     }
-    backward_own(c, g, k, v, {before, n - before});
-    if (!c.rounds.empty()) add_returned(c, c.rounds.back(), returned, d_k, d_v);
+    backward_own(c, g, x, {before, n - before});
+    if (!c.rounds.empty()) add_returned(c, c.rounds.back(), returned, g);
     halo.clear();
 }
 

@@ -21,9 +21,10 @@ struct Case {
     DType real = DType::float32;
     std::vector<std::int64_t> documents{};   ///< where they begin; sequence s takes them s tokens later
     std::int64_t num_sequences = 1;
+    std::uint64_t walk = 0;                  ///< not 0: first keys walk at random instead, seldom in plain heads (many reach far), often in shifted ones
 
     std::string name() const {
-        return text(name_of(pattern.kind), " G ", pattern.group, " H ", num_heads, "/", num_kv_heads, " N ", tokens, " ", name_of(real), documents.empty() ? "" : " documents");
+        return text(name_of(pattern.kind), " G ", pattern.group, " H ", num_heads, "/", num_kv_heads, " N ", tokens, " ", name_of(real), documents.empty() ? "" : " documents", walk ? text(" walk ", walk) : "");
     }
 };
 
@@ -38,12 +39,32 @@ inline Case without_documents(Case c) {
     return c;
 }
 
+/// First keys that never fall and are never beyond their own token, nor before their document; anything else may happen.
+inline HostWindows random_walk(const Case& c, const std::vector<std::int64_t>& documents) {
+    HostWindows windows = make_windows(c.pattern, 0, c.tokens, c.num_heads);
+    const HostWindows within = make_windows({AttentionKind::dense, 0}, 0, c.tokens, c.num_heads, documents);
+    for (int kind = 0; kind < 2; ++kind) {
+        std::int64_t at = 0;
+        for (std::int64_t t = 0; t < c.tokens; ++t) {
+            const auto index = static_cast<std::uint64_t>(2 * t + kind);
+            if (random_below(kind ? 8 : 20, c.walk, 1, index) == 0) at += static_cast<std::int64_t>(random_below(static_cast<std::uint64_t>(c.tokens) / 6, c.walk, 2, index));
+            at = std::min(at, t);
+            windows.first_key[kind][static_cast<std::size_t>(t)] = std::max(static_cast<std::int32_t>(at), within.first_key[0][static_cast<std::size_t>(t)]);
+        }
+    }
+    return windows;
+}
+
 inline std::vector<std::vector<DeviceWindows>> windows_table(Device& device, const Case& c) {
     std::vector<std::vector<DeviceWindows>> table;
     for (std::int64_t s = 0; s < (c.documents.empty() ? 1 : c.num_sequences); ++s) {
         std::vector<std::int64_t> documents = c.documents;
         for (std::int64_t& begin : documents) begin += s;
         auto& variants = table.emplace_back();
+        if (c.walk) {
+            variants.emplace_back(device, random_walk(c, documents));
+            continue;
+        }
         for (int variant = 0; variant < num_window_variants(c.pattern); ++variant) variants.emplace_back(device, make_windows(c.pattern, variant, c.tokens, c.num_heads, documents));
     }
     return table;
