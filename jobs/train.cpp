@@ -79,6 +79,31 @@ std::int64_t least_of(const dist::HostGroup& group, const std::function<std::int
     return least;
 }
 
+/// The table of the first rank whose step does not fit, from rank 0. Collective; mine: this rank's does not.
+void show_misfit(const Run& run, std::int64_t limit, bool mine) {
+    const std::vector<std::string> misfits = run.group.all_gather(mine ? "misfit" : "");
+    const auto first = std::find(misfits.begin(), misfits.end(), "misfit");
+    if (run.leads() && first != misfits.end())
+        print_misfit(run.options, plan_request(run.options, run.base, run.how, run.mesh.shape, static_cast<int>(first - misfits.begin())), limit);
+}
+
+void choose_what_to_keep(Run& run, std::int64_t limit) {
+    bool fits = false;
+    try {
+        dist::agree(run.group, [&] {
+            const PlanRequest request = plan_request(run.options, run.base, run.how, run.mesh.shape, run.group.rank());
+            run.stage = stage_of(request, request.rank);
+            run.keep = choose_keep(request, run.options.recompute, limit);
+            fits = true;
+            // A CPU's snapshots take the same memory as its arena: what is left, so that a save never ends the run.
+            run.snapshot_bytes = std::clamp<std::int64_t>(memory_limit("", run.group.node_size()) - plan_step(request, run.keep).arena_bytes, 0, std::int64_t{4} << 30);
+        });
+    } catch (const dist::AgreedError& e) {
+        if (e.code == ExitCode::does_not_fit) show_misfit(run, limit, !fits);
+        throw;
+    }
+}
+
 void open_device(Run& run) {
     run.threads = threads_per_rank(run.group);
     const std::int64_t limit = least_of(run.group, [&] { return memory_limit(run.options.memory, run.group.node_size()); });
@@ -99,13 +124,7 @@ void open_device(Run& run) {
     run.how.frozen = run.base.files ? frozen_dtype_of(run.how.real, list, *run.base.files) : run.how.real;
     run.how.zero = static_cast<int>(run.options.zero);
     run.how.data = run.mesh.data.get();
-    dist::agree(run.group, [&] {
-        const PlanRequest request = plan_request(run.options, run.base, run.how, run.mesh.shape, run.group.rank());
-        run.stage = stage_of(request, request.rank);
-        run.keep = choose_keep(request, run.options.recompute, limit);
-        // A CPU's snapshots take the same memory as its arena: what is left, so that a save never ends the run.
-        run.snapshot_bytes = std::clamp<std::int64_t>(memory_limit("", run.group.node_size()) - plan_step(request, run.keep).arena_bytes, 0, std::int64_t{4} << 30);
-    });
+    choose_what_to_keep(run, limit);
 }
 
 OptionClasses option_classes(const Run& run) {
