@@ -74,7 +74,7 @@ BOOST_AUTO_TEST_CASE(meshes_that_cannot_be) {
     shop.refused(with(training(), "context", "3") + Words{"--sequence", "4"}, {"--sequence 4", "3 tokens"}, kRanks);
     shop.refused(training() + kMesh + Words{"--memory", "1KB"}, {"1000 B", "--sequence"}, kRanks, 3);
     const std::string table = Process(command(kRanks, training() + kMesh + Words{"--memory", "1KB"}), shop.path()).wait().out;
-    BOOST_TEST(table.find("TOO MUCH") != std::string::npos && table.find("fits: no") != std::string::npos, table);
+    BOOST_TEST((table.find("TOO MUCH") != std::string::npos && table.find("fits: no") != std::string::npos), table);
 }
 
 BOOST_AUTO_TEST_CASE(on_one_rank_of_four) {
