@@ -36,7 +36,7 @@ void validate_group(const EvaluateOptions& o, std::int64_t context) {
 void validate_mesh(const EvaluateOptions& o) {
     for (const auto& [name, degree] : {std::pair{"pipeline", o.pipeline}, {"sequence", o.sequence}})
         require(degree >= 1 && degree <= kMostRanks, "--", name, " is ", degree, "; it must be at least 1 and at most ", kMostRanks);
-    require(o.zero >= 0 && o.zero <= 3, "--zero ", o.zero, " is not a ZeRO stage; take 3 (weights sharded) or less (not)");
+    require(o.zero >= 0 && o.zero <= 3, "--zero ", o.zero, " is not a ZeRO stage; take 0 (every rank keeps all weights) or 3 (data and sequence ranks share them)");
 }
 
 }  // namespace
