@@ -9,6 +9,16 @@
 
 namespace longlora {
 
+namespace {
+
+/// Throws the Error for a wrong block.
+void require_block(std::uint32_t expected, std::uint32_t found, std::int64_t block, std::int64_t size, const std::string& what) {
+    const std::int64_t begin = block * kChecksumBlock, end = std::min(size, begin + kChecksumBlock);
+    require(expected == found, what, " is damaged: the checksum of its bytes ", begin, " to ", end - 1, " is wrong; use another copy of the file");
+}
+
+}  // namespace
+
 void append_checksum_pieces(std::vector<ChecksumPiece>& pieces, std::int64_t stream, std::int64_t begin, const void* data, std::int64_t bytes) {
     const auto* p = static_cast<const char*>(data);
     while (bytes > 0) {
@@ -49,11 +59,6 @@ std::vector<ChecksumPiece> unpack_pieces(const std::string& bytes) {
     std::vector<ChecksumPiece> pieces(bytes.size() / sizeof(ChecksumPiece));
     if (!bytes.empty()) std::memcpy(pieces.data(), bytes.data(), bytes.size());
     return pieces;
-}
-
-void require_block(std::uint32_t expected, std::uint32_t found, std::int64_t block, std::int64_t size, const std::string& what) {
-    const std::int64_t begin = block * kChecksumBlock, end = std::min(size, begin + kChecksumBlock);
-    require(expected == found, what, " is damaged: the checksum of its bytes ", begin, " to ", end - 1, " is wrong; use another copy of the file");
 }
 
 void read_verified(const std::function<void(void*, std::int64_t, std::int64_t)>& fetch, const std::vector<std::uint32_t>& checksums, std::int64_t size,

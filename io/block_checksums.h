@@ -37,7 +37,4 @@ std::vector<ChecksumPiece> unpack_pieces(const std::string& bytes);
 void read_verified(const std::function<void(void*, std::int64_t, std::int64_t)>& fetch, const std::vector<std::uint32_t>& checksums, std::int64_t size,
                    std::int64_t begin, std::int64_t bytes, void* out, const std::string& what);
 
-/// Throws the Error for a wrong block.
-void require_block(std::uint32_t expected, std::uint32_t found, std::int64_t block, std::int64_t size, const std::string& what);
-
 }  // namespace longlora

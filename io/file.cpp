@@ -44,6 +44,14 @@ FileHandle FileHandle::open_read(const std::string& path) {
 FileHandle FileHandle::open_folder(const std::string& path) { return FileHandle(path, open_file(path, O_RDONLY | O_DIRECTORY, "open")); }
 FileHandle FileHandle::open_write(const std::string& path) { return FileHandle(path, open_file(path, O_RDWR, "open for writing")); }
 FileHandle FileHandle::create(const std::string& path) { return FileHandle(path, open_file(path, O_RDWR | O_CREAT | O_TRUNC, "create")); }
+FileHandle FileHandle::open_or_create(const std::string& path) { return FileHandle(path, open_file(path, O_RDWR | O_CREAT, "create")); }
+FileHandle FileHandle::create_exclusive(const std::string& path) {
+    int fd;
+    do fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    while (fd < 0 && errno == EINTR);
+    if (fd < 0 && errno != EEXIST) fail_system("create", path, errno);
+    return FileHandle(path, fd);
+}
 
 FileHandle& FileHandle::operator=(FileHandle&& other) noexcept {
     std::swap(path_, other.path_);
@@ -145,17 +153,17 @@ std::string read_text_file(const std::string& path) {
     return content;
 }
 
-void write_text_file(const std::string& path, std::string_view content) {
-    const std::string partial = path + ".partial";
+void write_text_file(const std::string& path, std::string_view content, const std::string& writer) {
+    const std::string partial = path + (writer.empty() ? "" : "." + writer) + ".partial";
     try {
         const FileHandle file = FileHandle::create(partial);
         file.write_at(content.data(), static_cast<std::int64_t>(content.size()), 0);
         file.sync();
+        rename_file(partial, path);
     } catch (const Error&) {
         ::unlink(partial.c_str());
         throw;
     }
-    rename_file(partial, path);
 }
 
 void rename_file(const std::string& from, const std::string& to) {

@@ -21,6 +21,10 @@ public:
     static FileHandle open_folder(const std::string& path);
     /// Creates the file or empties it.
     static FileHandle create(const std::string& path);
+    /// Creates the file; an empty handle if there is one of this name already. Of several that try, on any machines, one succeeds.
+    static FileHandle create_exclusive(const std::string& path);
+    /// For writing, created if missing, its content left as it is.
+    static FileHandle open_or_create(const std::string& path);
     FileHandle(FileHandle&& other) noexcept : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)) {}
     FileHandle& operator=(FileHandle&& other) noexcept;
     ~FileHandle();
@@ -67,8 +71,9 @@ private:
 };
 
 std::string read_text_file(const std::string& path);
-/// Whole or not at all: PATH.partial, fsync, rename, fsync of the folder.
-void write_text_file(const std::string& path, std::string_view content);
+/// Whole or not at all: PATH.partial, fsync, rename, fsync of the folder. Two that may write the same file at once (threads, processes) each give a `writer` of
+/// their own: then it is PATH.WRITER.partial.
+void write_text_file(const std::string& path, std::string_view content, const std::string& writer = "");
 /// Renames and fsyncs the folder of `to`; both are in the same folder.
 void rename_file(const std::string& from, const std::string& to);
 /// No error if it is not there.

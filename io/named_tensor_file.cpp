@@ -196,12 +196,7 @@ void NamedTensorReader::read(const std::string& name, std::int64_t begin, std::i
                   begin * size, count * size, out, text(path(), ", ", name, ","));
 }
 
-void NamedTensorReader::read_unverified(const TensorEntry& entry, std::int64_t begin_byte, std::int64_t bytes, void* out) const {
-    ensure(begin_byte >= 0 && bytes >= 0 && begin_byte + bytes <= entry.size_bytes(), "a read outside of a tensor");
-    file_.read_at(out, bytes, entry.offset + begin_byte);
-}
-
-void NamedTensorReader::verify_all() const {
+void NamedTensorReader::verify_all(const std::function<void()>& progress) const {
     std::vector<char> scratch(static_cast<std::size_t>(kChecksumBlock));
     for (std::size_t i = 0; i < entries_.size(); ++i) {
         const TensorEntry& entry = entries_[i];
@@ -209,6 +204,7 @@ void NamedTensorReader::verify_all() const {
             const std::int64_t bytes = std::min(kChecksumBlock, entry.size_bytes() - begin);
             read_verified([&](void* to, std::int64_t n, std::int64_t offset) { file_.read_at(to, n, entry.offset + offset); }, checksums_[i], entry.size_bytes(), begin,
                           bytes, scratch.data(), text(path(), ", ", entry.name, ","));
+            if (progress) progress();
         }
     }
 }

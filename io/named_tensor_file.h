@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -70,10 +71,8 @@ public:
 
     /// Elements [begin, begin + count) in the stored type; every block touched is verified.
     void read(const std::string& name, std::int64_t begin, std::int64_t count, void* out) const;
-    /// Raw bytes without verification, for callers that remember what they verified.
-    void read_unverified(const TensorEntry& entry, std::int64_t begin_byte, std::int64_t bytes, void* out) const;
-    /// Every block of every tensor.
-    void verify_all() const;
+    /// Every block of every tensor. progress: called after each.
+    void verify_all(const std::function<void()>& progress = {}) const;
 
 private:
     std::int64_t find(const std::string& name) const;

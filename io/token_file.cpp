@@ -54,7 +54,6 @@ TokenFile::TokenFile(const std::string& path) : reader_(path, kTokenFileFormat, 
     hash.add(sizes, sizeof sizes);
     for (const char* name : {"tokens", "document_begin"}) hash.add(reader_.checksums(name).data(), 4 * reader_.checksums(name).size());
     content_hash_ = hash.finish();
-    verified_ = std::make_unique<std::atomic<bool>[]>(reader_.checksums("tokens").size());
 }
 
 std::string TokenFile::document_name(std::int64_t document) const {
@@ -70,31 +69,16 @@ std::int64_t TokenFile::document_of(std::int64_t token) const {
     return std::upper_bound(document_begin_.begin(), document_begin_.end(), static_cast<std::uint64_t>(token)) - document_begin_.begin() - 1;
 }
 
-void TokenFile::verify_blocks(std::int64_t begin_byte, std::int64_t end_byte) const {
-    std::vector<char> scratch;
-    const std::int64_t size = tokens_.size_bytes();
-    for (std::int64_t block = begin_byte / kChecksumBlock; block * kChecksumBlock < end_byte; ++block) {
-        if (verified_[static_cast<std::size_t>(block)].load(std::memory_order_relaxed)) continue;
-        const std::int64_t begin = block * kChecksumBlock, bytes = std::min(kChecksumBlock, size - begin);
-        scratch.resize(static_cast<std::size_t>(bytes));
-        reader_.read_unverified(tokens_, begin, bytes, scratch.data());
-        require_block(reader_.checksums("tokens")[static_cast<std::size_t>(block)], crc32c(scratch.data(), scratch.size()), block, size, path() + ", tokens,");
-        verified_[static_cast<std::size_t>(block)].store(true, std::memory_order_relaxed);
-    }
-}
-
 void TokenFile::read(std::int64_t begin, std::int64_t count, std::int32_t* out) const {
     require(begin >= 0 && count >= 0 && begin <= num_tokens_ && count <= num_tokens_ - begin, path(), ": tokens ", begin, " to ", begin + count,
             " are asked for, it has ", num_tokens_);
     if (count == 0) return;
-    const std::int64_t size = size_of(tokens_.dtype);
-    verify_blocks(begin * size, (begin + count) * size);
     const auto beyond = [&](std::int64_t at, std::uint32_t id) {
         require(false, path(), ": token ", begin + at, " is ", id, ", beyond its vocabulary of ", info_.vocabulary);
     };
     if (tokens_.dtype == DType::uint16) {
         std::vector<std::uint16_t> ids(static_cast<std::size_t>(count));
-        reader_.read_unverified(tokens_, begin * size, count * size, ids.data());
+        reader_.read("tokens", begin, count, ids.data());
         for (std::int64_t i = 0; i < count; ++i) {
             const std::uint16_t id = ids[static_cast<std::size_t>(i)];
             if (id >= info_.vocabulary) beyond(i, id);
@@ -102,7 +86,7 @@ void TokenFile::read(std::int64_t begin, std::int64_t count, std::int32_t* out) 
         }
         return;
     }
-    reader_.read_unverified(tokens_, begin * size, count * size, out);
+    reader_.read("tokens", begin, count, out);
     for (std::int64_t i = 0; i < count; ++i)
         if (static_cast<std::uint32_t>(out[i]) >= info_.vocabulary) beyond(i, static_cast<std::uint32_t>(out[i]));
 }

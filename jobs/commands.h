@@ -15,6 +15,7 @@ int train_command(const Arguments& arguments, const dist::HostGroup& group);
 int evaluate_command(const Arguments& arguments, const dist::HostGroup& group);
 int export_command(const Arguments& arguments, const dist::HostGroup& group);
 int plan_command(const Arguments& arguments, const dist::HostGroup& group);
+int status_command(const Arguments& arguments, const dist::HostGroup& group);
 int inspect_command(const Arguments& arguments, const dist::HostGroup& group);
 
 }  // namespace longlora

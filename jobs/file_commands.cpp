@@ -1,4 +1,4 @@
-// `longlora prepare`, `export` and `inspect`: from arguments to the functions that do the work. Export and inspect run on rank 0 alone.
+// `longlora prepare`, `export`, `status` and `inspect`: from arguments to the functions that do the work. All but prepare run on rank 0 alone.
 #include <cstdio>
 
 #include "dist/agree.h"
@@ -7,6 +7,7 @@
 #include "jobs/inspect.h"
 #include "jobs/option_table.h"
 #include "jobs/prepare.h"
+#include "jobs/status.h"
 
 namespace longlora {
 namespace {
@@ -31,6 +32,13 @@ int export_command(const Arguments& arguments, const dist::HostGroup& group) {
     ExportOptions options;
     if (!parse("export", "Makes a Hugging Face model or an adapter of a checkpoint.", arguments, group, options)) return 0;
     dist::agree(group, [&] { if (group.rank() == 0) run_export(options); });
+    return 0;
+}
+
+int status_command(const Arguments& arguments, const dist::HostGroup& group) {
+    StatusOptions options;
+    if (!parse("status", "Shows what a run did, where it stands and whether it is alive.", arguments, group, options)) return 0;
+    dist::agree(group, [&] { if (group.rank() == 0) std::fputs(status_text(options).c_str(), stdout); });
     return 0;
 }
 

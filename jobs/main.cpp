@@ -7,6 +7,7 @@
 #include "dist/agree.h"
 #include "jobs/commands.h"
 #include "jobs/signals.h"
+#include "jobs/watchdog.h"
 
 namespace longlora {
 namespace {
@@ -24,6 +25,7 @@ constexpr Command kCommands[] = {
     {"evaluate", evaluate_command, "perplexity by context length, with its protocol", true},
     {"export", export_command, "checkpoint -> Hugging Face model, PEFT adapter or LongLoRA files"},
     {"plan", plan_command, "what a training step takes - memory, FLOPs, messages - before it runs"},
+    {"status", status_command, "what a run did, where it stands, whether it is alive"},
     {"inspect", inspect_command, "what is inside a token file, checkpoint, model or adapter"},
 };
 
@@ -51,6 +53,14 @@ int run_command(const Arguments& arguments, const dist::HostGroup& group) {
     return static_cast<int>(ExitCode::bad_input);
 }
 
+constexpr double kAbortSeconds = 10, kFinalizeSeconds = 60;   // until a rank leaves by itself whatever MPI waits for
+
+void end_all(const dist::HostGroup& group, ExitCode code) {
+    if (group.size() == 1) return;
+    leave_within(kAbortSeconds, static_cast<int>(code));
+    MPI_Abort(MPI_COMM_WORLD, static_cast<int>(code));
+}
+
 /// An error that all ranks agreed on is told once and ends MPI in order; any other may have left ranks waiting for each other, so all are ended.
 int run_and_tell(const Arguments& arguments, const dist::HostGroup& group) {
     try {
@@ -60,11 +70,11 @@ int run_and_tell(const Arguments& arguments, const dist::HostGroup& group) {
         return static_cast<int>(e.code);
     } catch (const Error& e) {
         std::fprintf(stderr, group.size() > 1 ? "longlora: %s (on rank %d)\n" : "longlora: %s\n", e.what(), group.rank());
-        if (group.size() > 1) MPI_Abort(MPI_COMM_WORLD, static_cast<int>(e.code));
+        end_all(group, e.code);
         return static_cast<int>(e.code);
     } catch (const std::exception& e) {
         std::fprintf(stderr, "longlora: %s (on rank %d); this is a fault of the program, please report it\n", e.what(), group.rank());
-        if (group.size() > 1) MPI_Abort(MPI_COMM_WORLD, static_cast<int>(ExitCode::internal));
+        end_all(group, ExitCode::internal);
         return static_cast<int>(ExitCode::internal);
     }
 }
@@ -74,6 +84,7 @@ int run_and_tell(const Arguments& arguments, const dist::HostGroup& group) {
 
 int main(int argc, char** argv) {
     longlora::ignore_file_size_signal();
+    longlora::explain_bus_errors();
     for (const auto& command : longlora::kCommands)
         if (argc > 1 && command.stops_in_order && std::string_view(argv[1]) == command.name) longlora::install_stop_signals();
     int provided = 0;
@@ -83,6 +94,7 @@ int main(int argc, char** argv) {
         const longlora::dist::HostGroup group;
         code = longlora::run_and_tell({argv + 1, argv + argc}, group);
     }
+    longlora::leave_within(longlora::kFinalizeSeconds, code);   // all is done and on disk, so a rank that is lost now changes nothing
     MPI_Finalize();
     return code;
 }

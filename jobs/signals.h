@@ -6,6 +6,7 @@ namespace longlora {
 
 void install_stop_signals();
 void ignore_file_size_signal();   ///< a file size limit becomes a failed write with a sentence
+void explain_bus_errors();        ///< a mapped file that cannot be read ends the process with a sentence and exit code 2
 bool stop_signal_came();
 
 }  // namespace longlora

@@ -31,7 +31,7 @@ struct TrainOptions {
     std::string dtype = "auto", device = "auto", recompute = "auto", memory;
     std::int64_t pipeline = 1, sequence = 1, zero = 0;
     // run
-    std::string run, resume = "auto", stop_after, timeout = "600";
+    std::string run, resume = "auto", stop_after, timeout = "600", lock_timeout = "60";
     std::int64_t checkpoint_every = 100, keep = 3;
     double checkpoint_minutes = 30;
     std::vector<std::string> allow_change;
@@ -90,6 +90,7 @@ struct TrainOptions {
         v("allow-change", allow_change, free, "schedule options that may differ from the checkpoint's");
         v("stop-after", stop_after, free, "stop with a checkpoint and exit code 75 after this time, as 3600, 90m, 2h");
         v("timeout", timeout, free, "a rank without progress for this time ends the run with exit code 5");
+        v("lock-timeout", lock_timeout, free, "a job that shows no sign of life in --run for this time is taken for dead");
         v("profile", profile, free, "print FLOPs and seconds by operation at the end");
     }
 };

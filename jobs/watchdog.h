@@ -1,36 +1,66 @@
-// Watchdog: a thread that ends the process with exit code 5 when the main thread makes no progress for too long, so that a lost rank is never a hang.
-// It calls no MPI.
+// Watchdog: threads that end the process with exit code 5 when nobody makes progress for too long, so that a lost or stuck rank is never a hang, and that give signs of
+// life in RUN/ranks. They call no MPI: the main thread may hang inside of it. One thread keeps the time and never touches a disk; another, which a disk may hold up, does.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <string>
 #include <thread>
 
+#include "train/rank_files.h"
+
 namespace longlora {
+
+struct WatchdogOptions {
+    double timeout_seconds = 600;
+    int rank = 0, num_ranks = 1;
+    std::function<bool()> stop_asked;   ///< a signal asked to stop: then a standstill of a minute is enough, as little time may be left
+};
 
 class Watchdog {
 public:
-    /// rank names the process in the message.
-    Watchdog(double timeout_seconds, int rank);
+    explicit Watchdog(const WatchdogOptions& options);
     ~Watchdog();
     Watchdog(const Watchdog&) = delete;
     Watchdog& operator=(const Watchdog&) = delete;
 
-    /// The main thread made progress.
-    void alive() { ++progress_; }
+    // By the main thread, or one that works for it:
+    void works();                             ///< this rank did a part of its own work
+    void hears();                             ///< another did
+    void waits() { waited_ = now(); }         ///< this rank waits for others
+    void finished(std::int64_t step) { step_ = step; }
+
+    /// From now on signs of life go to RUN/ranks, and a standstill to `record` (one sentence and the exit code, in a thread of the watchdog) before the process ends.
+    void watch_run(const std::string& run, std::function<void(const std::string&, int)> record);
 
 private:
-    void watch();
-    const double timeout_;
-    const int rank_;
-    std::atomic<std::int64_t> progress_{0};
+    static double now();
+    double patience() const;
+    void keep_time();
+    void keep_files();
+    [[noreturn]] void end(double still);
+    RankState state(std::int64_t beat) const;
+
+    const WatchdogOptions options_;
+    const std::string host_;
+    std::atomic<std::int64_t> step_{0};
+    std::atomic<double> progress_, worked_, waited_{-1e9};
     std::mutex mutex_;
     std::condition_variable changed_;
+    // guarded by mutex_
     bool stop_ = false;
-    std::thread thread_;
+    std::string run_, sentence_;   // sentence_: to be recorded
+    std::function<void(const std::string&, int)> record_;
+    int looks_wanted_ = 0, looks_done_ = 0;   // of this standstill
+    bool recorded_ = false;
+    std::vector<RankState> looks_[2];   // what RUN/ranks said half-way and at the end
+    std::thread files_thread_, time_thread_;
 };
+
+/// In a thread of its own: ends the process with `code` if it still lives after `seconds`. For the way out, where a library may wait for ranks that are no more.
+void leave_within(double seconds, int code);
 
 }  // namespace longlora

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "core/error.h"
-#include "dist/mpi_check.h"
 
 namespace longlora::dist {
 
@@ -39,8 +38,7 @@ Outcome outcome_of(const std::function<void()>& work) {
 
 void agree(const HostGroup& group, const std::function<void()>& work) {
     const Outcome mine = outcome_of(work);
-    std::vector<int> codes(static_cast<std::size_t>(group.size()));
-    check_mpi(MPI_Allgather(&mine.code, 1, MPI_INT, codes.data(), 1, MPI_INT, group.handle()), "MPI_Allgather", group.rank());
+    const std::vector<int> codes = group.all_gather(mine.code);
     const auto failed = std::find_if(codes.begin(), codes.end(), [](int code) { return code != kFine; });
     if (failed == codes.end()) return;
     const int rank = static_cast<int>(failed - codes.begin());

@@ -5,6 +5,7 @@
 #include <mpi.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -12,8 +13,9 @@ namespace longlora::dist {
 
 class HostGroup {
 public:
-    /// Duplicates the communicator.
-    explicit HostGroup(MPI_Comm parent = MPI_COMM_WORLD);
+    /// Duplicates the communicator. while_waiting is called now and then while this rank waits for others in any of the functions below; it may send and receive
+    /// on communicators of its own.
+    explicit HostGroup(MPI_Comm parent = MPI_COMM_WORLD, std::function<void()> while_waiting = {});
     ~HostGroup();
     HostGroup(const HostGroup&) = delete;
     HostGroup& operator=(const HostGroup&) = delete;
@@ -26,6 +28,8 @@ public:
     MPI_Comm handle() const { return comm_; }
 
     void barrier() const;
+    /// Every rank's number, by rank.
+    std::vector<int> all_gather(int mine) const;
     /// Every rank's bytes, by rank.
     std::vector<std::string> all_gather(const std::string& bytes) const;
     /// root's bytes, on every rank.
@@ -34,7 +38,11 @@ public:
     bool all(bool mine) const { return !any(!mine); }
 
 private:
+    /// Until `started`, the outcome of a non-blocking call that set `request`, is done.
+    void finish(int started, MPI_Request& request, const char* call) const;
+    void broadcast(void* data, std::int64_t bytes, int root) const;
     MPI_Comm comm_ = MPI_COMM_NULL;
+    std::function<void()> while_waiting_;
     int rank_ = 0, size_ = 1, node_rank_ = 0, node_size_ = 1;
 };
 

@@ -20,6 +20,7 @@ void set_each(Weights& weights, const Parameter& p, Value&& value) {
         const std::int64_t begin = kept.begin + at, count = std::min(kPieceElements, kept.count - at);
         for (std::int64_t i = 0; i < count; ++i) values[static_cast<std::size_t>(i)] = static_cast<float>(value(static_cast<std::uint64_t>(begin + i)));
         weights.set_part(p, begin, {DType::float32, {count}, reinterpret_cast<const std::byte*>(values.data())});
+        weights.device().progress();
     }
 }
 
@@ -72,8 +73,11 @@ void load_model(Weights& weights, const SafetensorsFolder& files, std::uint64_t 
     for (const auto& name : files.names())
         require(known.count(name) || is_known_extra(name, weights.config()), "the model in ", files.path(), " has a tensor '", name,
                 "' that a Llama model of its config.json does not have; take a model without biases, adapters or quantisation");
-    for (const auto& p : weights.list().parameters)
-        if (p.group != ParameterGroup::lora) weights.set(p, files.get(p.name), files.file_of(p.name));
+    for (const auto& p : weights.list().parameters) {
+        if (p.group == ParameterGroup::lora) continue;
+        weights.set(p, files.get(p.name), files.file_of(p.name));
+        weights.device().progress();
+    }
     initialise_lora(weights, seed);
 }
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <system_error>
 #include <unordered_map>
 
@@ -20,6 +21,8 @@ namespace {
 constexpr std::int64_t kElementsOfBlock = kChecksumBlock / 4;   // float32
 constexpr std::int64_t kWriteElements = 16 * kElementsOfBlock;  // one pwrite and its checksums
 constexpr const char* kKinds[] = {"master/", "moment1/", "moment2/"};
+constexpr std::int64_t kUnsyncedBytes = std::int64_t{256} << 20;  // at most so much goes to the disk at once: a slow one shows its progress
+constexpr double kLookSeconds = 0.005;                          // between two looks at the helper thread
 constexpr int kHelperNice = 10;                                 // a tenth of a core where others want it too
 constexpr char kFine = '+', kFailed = '-';                      // first byte of what ranks tell each other
 
@@ -69,6 +72,8 @@ struct CheckpointSaver::Save {
     std::vector<ChecksumPiece> pieces;
     std::string failure;
     std::atomic<bool> done = false;
+    std::atomic<std::int64_t> written = 0;   // bytes
+    std::int64_t synced = 0;
     std::thread helper;
 
     /// Runs what may fail on this rank; a failure becomes a sentence.
@@ -81,8 +86,14 @@ struct CheckpointSaver::Save {
     }
     /// Elements [begin, begin + count) of a tensor from host memory.
     void write(const FileHandle& file, std::int64_t tensor, std::int64_t begin, std::int64_t count, const float* data) {
-        for (std::int64_t at = 0; at < count; at += kWriteElements)
-            write_slice(file, layout, tensor, 4 * (begin + at), data + at, 4 * std::min(kWriteElements, count - at), pieces);
+        for (std::int64_t at = 0; at < count; at += kWriteElements) {
+            const std::int64_t bytes = 4 * std::min(kWriteElements, count - at);
+            write_slice(file, layout, tensor, 4 * (begin + at), data + at, bytes, pieces);
+            written += bytes;
+            if (written - synced < kUnsyncedBytes) continue;
+            file.sync();
+            synced = written;
+        }
     }
     void write_snapshot(const std::vector<CheckpointPart>& parts) noexcept {
         attempt([&] {
@@ -122,7 +133,7 @@ bool CheckpointSaver::start(std::int64_t step, const Json& attributes) {
             Json all = attributes;
             all["step"] = step;
             create_folders(checkpoint_folder(options_.run));
-            const std::string partial = checkpoint_folder(options_.run) + "/" + checkpoint_name(step) + ".partial";
+            const std::string partial = checkpoint_folder(options_.run) + "/" + checkpoint_name(step) + (options_.writer.empty() ? "" : "." + options_.writer) + ".partial";
             answer = kFine + pack_layout(create_named_tensor_file(partial, kCheckpointFormat, kCheckpointVersion, tensors_, to_line(all)));
         } catch (const Error& error) {
             answer = kFailed + std::string(error.what());
@@ -177,6 +188,7 @@ void CheckpointSaver::write_in_foreground() {
                 weights_.device().copy_to_host(staging->slice(0, count), part.source.slice(at, count), Device::compute_stream());
                 weights_.device().synchronize(Device::compute_stream());
                 save.write(file, part.tensor, part.begin + at, count, staging->data<float>());
+                if (options_.works) options_.works();
             }
         }
         file.sync();
@@ -247,6 +259,7 @@ SaveReport CheckpointSaver::commit(const std::vector<std::string>& outcomes) {
         const FileHandle file = FileHandle::open_write(save.layout.path);
         write_checksums(file, save.layout, std::move(pieces));
         file.sync();
+        if (options_.before_rename) options_.before_rename();
         rename_file(save.layout.path, report.path);
         report.saved = true;
     } catch (const Error& error) {
@@ -263,11 +276,21 @@ SaveReport CheckpointSaver::commit(const std::vector<std::string>& outcomes) {
     return report;
 }
 
+/// The helper thread's end. While it gets on, this rank works.
+void CheckpointSaver::wait_for_helper() {
+    for (std::int64_t seen = -1; !save_->done; std::this_thread::sleep_for(std::chrono::duration<double>(kLookSeconds)))
+        if (const std::int64_t written = save_->written; written != seen) {
+            seen = written;
+            if (options_.works) options_.works();
+        }
+    save_->helper.join();
+}
+
 void CheckpointSaver::complete() {
     Save& save = *save_;
     const double called = now_seconds();
     const bool foreground = !save.helper.joinable();
-    if (!foreground) save.helper.join();
+    if (!foreground) wait_for_helper();
     save.snapshot.release();
     const std::vector<std::string> outcomes = group_.all_gather(save.failure.empty() ? kFine + pack_pieces(save.pieces) : kFailed + save.failure);
     Json answer;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -43,6 +44,12 @@ struct SaverOptions {
     std::int64_t max_snapshot_bytes = std::int64_t{4} << 30;
     /// Host memory of a save in the foreground.
     std::int64_t staging_bytes = std::int64_t{64} << 20;
+    /// Part of the names of unfinished files, so that what is left of a killed job cannot write into those of the next.
+    std::string writer = {};
+    /// Rank 0, before a finished file gets its name; throws an Error if that must not be.
+    std::function<void()> before_rename = {};
+    /// Now and then while this rank writes, or waits for its own writing that goes on. Main thread.
+    std::function<void()> works = {};
 };
 
 /// All functions but the constructor and destructor are collective: every rank calls them at the same steps.
@@ -73,6 +80,7 @@ private:
     bool reserve_snapshot();
     void take_snapshot();
     void write_in_foreground();
+    void wait_for_helper();
     void complete();
     SaveReport commit(const std::vector<std::string>& outcomes);
     const dist::HostGroup& group_;

@@ -65,7 +65,7 @@ std::string newest_checkpoint(const std::string& run_or_file) {
     return files.back().path;
 }
 
-void verify_checkpoint(const std::string& path) { NamedTensorReader(path, kCheckpointFormat, kCheckpointVersion).verify_all(); }
+void verify_checkpoint(const std::string& path, const std::function<void()>& progress) { NamedTensorReader(path, kCheckpointFormat, kCheckpointVersion).verify_all(progress); }
 
 namespace {
 
@@ -78,14 +78,14 @@ bool has_damaged(const std::string& run) {
 
 }  // namespace
 
-Resumable find_resumable(const std::string& run) {
+Resumable find_resumable(const std::string& run, const std::function<void()>& progress) {
     Resumable found;
     std::vector<CheckpointFile> files = list_checkpoints(run);
     for (; !files.empty(); files.pop_back()) {
         const std::string& path = files.back().path;
         FileHandle::open_read(path);  // one that may not be read is not damaged: that Error is the user's
         try {
-            verify_checkpoint(path);
+            verify_checkpoint(path, progress);
             found.path = path;
             break;
         } catch (const Error& error) {
@@ -102,10 +102,10 @@ Resumable find_resumable(const std::string& run) {
     return found;
 }
 
-Resumable find_resumable(const dist::HostGroup& group, const std::string& run) {
+Resumable find_resumable(const dist::HostGroup& group, const std::string& run, const std::function<void()>& progress) {
     Resumable found;
     dist::agree(group, [&] {
-        if (group.rank() == 0) found = find_resumable(run);
+        if (group.rank() == 0) found = find_resumable(run, progress);
     });
     std::string notes;
     for (const std::string& note : found.notes) notes += note + "\n";
@@ -117,10 +117,11 @@ Resumable find_resumable(const dist::HostGroup& group, const std::string& run) {
 }
 
 void remove_partials(const std::string& run) {
-    const std::string folder = checkpoint_folder(run);
-    if (!is_folder(folder)) return;
-    for (const std::string& name : names_in(folder))
-        if (name.size() > kPartial.size() && name.substr(name.size() - kPartial.size()) == kPartial) remove_file(folder + "/" + name);
+    for (const std::string& folder : {run, checkpoint_folder(run)}) {
+        if (!is_folder(folder)) continue;
+        for (const std::string& name : names_in(folder))
+            if (name.ends_with(kPartial)) remove_file(folder + "/" + name);
+    }
 }
 
 void discard_checkpoints_after(const std::string& run, std::int64_t step) {

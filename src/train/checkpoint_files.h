@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -31,8 +32,8 @@ std::vector<CheckpointFile> list_checkpoints(const std::string& run);
 /// `run_or_file`: a checkpoint itself, or a run folder (its newest checkpoint). An Error says what is missing.
 std::string newest_checkpoint(const std::string& run_or_file);
 
-/// Every block of every tensor against its checksum; the Error names file and place.
-void verify_checkpoint(const std::string& path);
+/// Every block of every tensor against its checksum; the Error names file and place. progress: called after each block.
+void verify_checkpoint(const std::string& path, const std::function<void()>& progress = {});
 
 struct Resumable {
     std::string path;                 ///< empty: nothing to resume from
@@ -40,11 +41,11 @@ struct Resumable {
 };
 
 /// The newest checkpoint that verifies. Damaged ones before it are moved to NAME.damaged; when only damaged ones are left that is an Error.
-Resumable find_resumable(const std::string& run);
+Resumable find_resumable(const std::string& run, const std::function<void()>& progress = {});
 /// The same for all ranks: rank 0 works, everybody gets the answer or the Error.
-Resumable find_resumable(const dist::HostGroup& group, const std::string& run);
+Resumable find_resumable(const dist::HostGroup& group, const std::string& run, const std::function<void()>& progress = {});
 
-/// Removes what killed savers left half-written.
+/// Removes what killed savers left half-written, in the run folder and its checkpoints/.
 void remove_partials(const std::string& run);
 /// Going on from `step`: later checkpoints belong to a course that is given up; they move to NAME.discarded, so that `newest` means this course.
 void discard_checkpoints_after(const std::string& run, std::int64_t step);

@@ -29,11 +29,12 @@ void check_tensors(const NamedTensorReader& reader, const std::vector<NamedTenso
 
 /// Elements [begin, begin + count) of a tensor, a piece after the other in host memory.
 template <class Each>
-void for_pieces(const NamedTensorReader& reader, const std::string& name, dist::Shard part, const ArenaTensor& staging, Each&& each) {
+void for_pieces(const Device& device, const NamedTensorReader& reader, const std::string& name, dist::Shard part, const ArenaTensor& staging, Each&& each) {
     for (std::int64_t at = 0; at < part.count; at += staging->count()) {
         const std::int64_t count = std::min(staging->count(), part.count - at);
         reader.read(name, part.begin + at, count, staging->bytes);
         each(part.begin + at, staging->slice(0, count));
+        device.progress();
     }
 }
 
@@ -41,7 +42,7 @@ void for_pieces(const NamedTensorReader& reader, const std::string& name, dist::
 void load_masters(Weights& weights, const NamedTensorReader& reader, const ArenaTensor& staging) {
     for (const Parameter& p : weights.list().parameters)
         if (p.trainable)
-            for_pieces(reader, "master/" + p.name, weights.kept(p), staging,
+            for_pieces(weights.device(), reader, "master/" + p.name, weights.kept(p), staging,
                        [&](std::int64_t begin, Tensor piece) { weights.set_part(p, begin, {DType::float32, piece.shape, piece.bytes}); });
 }
 
@@ -50,7 +51,7 @@ void load_moments(Weights& weights, const NamedTensorReader& reader, const Arena
     for (const OwnedPart& part : weights.owned_parts())
         for (const int which : {1, 2}) {
             const Tensor own = weights.own_moment(part.parameter->unit, which);
-            for_pieces(reader, text("moment", which, "/", part.parameter->name), part.in_parameter, staging, [&](std::int64_t begin, Tensor piece) {
+            for_pieces(device, reader, text("moment", which, "/", part.parameter->name), part.in_parameter, staging, [&](std::int64_t begin, Tensor piece) {
                 device.copy_to_device(own.slice(part.in_own + begin - part.in_parameter.begin, piece.count()), piece, Device::compute_stream());
                 device.synchronize(Device::compute_stream());
             });

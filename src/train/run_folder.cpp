@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "train/checkpoint_files.h"
+#include "train/rank_files.h"
 
 namespace longlora {
 
@@ -19,6 +20,8 @@ bool ends_with(const std::string& content, const std::string& end) {
     return content.size() >= end.size() && content.compare(content.size() - end.size(), end.size(), end) == 0;
 }
 
+}  // namespace
+
 std::string utc_now() {
     const std::time_t now = std::time(nullptr);
     std::tm parts{};
@@ -28,9 +31,10 @@ std::string utc_now() {
     return out;
 }
 
-}  // namespace
-
-void create_run_folder(const std::string& run) { create_folders(checkpoint_folder(run)); }
+void create_run_folder(const std::string& run) {
+    create_folders(checkpoint_folder(run));
+    create_rank_folder(run);
+}
 
 void write_manifest(const std::string& run, const Json& manifest) {
     write_text_file(run + "/manifest.json", manifest.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
@@ -46,15 +50,24 @@ std::string MetricsLog::append(const Json& line) {
     const bool failed_before = !unwritten_.empty();
     unwritten_ += to_line(line) + "\n";
     try {
-        file_.write_at(unwritten_.data(), static_cast<std::int64_t>(unwritten_.size()), size_);
+        flush();
     } catch (const Error& error) {
         require(unwritten_.size() < kMostUnwritten, error.what(), " for so long that ", unwritten_.size(),
                 " bytes of metrics wait; make room in the --run folder");
         return failed_before ? std::string() : text(error.what(), "; the lines are kept and written when there is room");
     }
+    return {};
+}
+
+void MetricsLog::flush() {
+    file_.write_at(unwritten_.data(), static_cast<std::int64_t>(unwritten_.size()), size_);
     size_ += static_cast<std::int64_t>(unwritten_.size());
     unwritten_.clear();
-    return {};
+}
+
+void MetricsLog::sync() {
+    flush();
+    file_.sync();
 }
 
 std::int64_t discard_metrics_after(const std::string& run, std::int64_t step) {
@@ -80,15 +93,18 @@ std::int64_t discard_metrics_after(const std::string& run, std::int64_t step) {
     return num_moved;
 }
 
-void write_status(const std::string& run, const RunStatus& status) {
-    const Json json = {{"state", status.state},
-                       {"exit_code", status.exit_code < 0 ? Json() : Json(status.exit_code)},
-                       {"step", status.step},
-                       {"steps", status.steps},
-                       {"checkpoint", status.checkpoint},
-                       {"message", status.message},
-                       {"updated", utc_now()}};
-    write_text_file(run + "/status.json", to_line(json) + "\n");
+Json read_status(const std::string& run) {
+    const std::string path = run + "/status.json";
+    if (!file_exists(path)) return Json::object();
+    const Json status = Json::parse(read_text_file(path), nullptr, false);
+    return status.is_object() ? status : Json::object();
+}
+
+void update_status(const std::string& run, const Json& changes, const std::string& writer) {
+    Json status = read_status(run);
+    status.update(changes);
+    status["updated"] = utc_now();
+    write_text_file(run + "/status.json", to_line(status) + "\n", writer);
 }
 
 }  // namespace longlora

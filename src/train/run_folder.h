@@ -1,4 +1,4 @@
-// The text files of a run: manifest.json, metrics.jsonl, status.json. Rank 0 only; no MPI. Checkpoints are checkpoint_files.h.
+// The text files of a run: manifest.json, metrics.jsonl, status.json. Rank 0's but for the last; no MPI. Checkpoints are checkpoint_files.h, who may write run_lock.h.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace longlora {
 
-/// The folder and its checkpoints/ where missing.
+/// The folder, its checkpoints/ and ranks/ where missing.
 void create_run_folder(const std::string& run);
 /// Atomic; indented for people.
 void write_manifest(const std::string& run, const Json& manifest);
@@ -21,8 +21,11 @@ public:
     /// Doubles are written so that they read back to the same bits. A line that cannot be written (full disk) is kept and tried again with the next;
     /// returns the reason the first time it happens, else an empty text.
     std::string append(const Json& line);
+    /// Until all lines are on the disk; an Error if some could not be written.
+    void sync();
 
 private:
+    void flush();
     FileHandle file_;
     std::int64_t size_ = 0;
     std::string unwritten_;
@@ -32,14 +35,13 @@ private:
 /// Atomic, and right again if it is killed on the way. Returns how many lines moved.
 std::int64_t discard_metrics_after(const std::string& run, std::int64_t step);
 
-struct RunStatus {
-    std::string state = "running";   ///< running | done | stopped | failed
-    int exit_code = -1;              ///< null in the file while running (-1)
-    std::int64_t step = 0, steps = 0;
-    std::string checkpoint, message;
-};
-
-/// status.json: {"state", "exit_code", "step", "steps", "checkpoint", "message", "updated"}; atomic; `updated` is UTC, "2024-01-31T12:00:00Z".
-void write_status(const std::string& run, const RunStatus& status);
+/// Changes these fields of status.json, keeps the others, and sets "updated" (UTC, "2024-01-31T12:00:00Z"). Atomic. `writer`: who may write it beside the trainer.
+///   of a start: "starts" (how many so far), "started", "ranks", "host", "job", "restart"
+///   of the loop: "state" (running | done | stopped | failed), "exit_code" (null while running), "step", "steps", "checkpoint", "message", "seconds_left" (null if unknown)
+void update_status(const std::string& run, const Json& changes, const std::string& writer = "");
+/// What status.json says; {} if there is none, or none that can be read.
+Json read_status(const std::string& run);
+/// Now, as status.json writes times.
+std::string utc_now();
 
 }  // namespace longlora

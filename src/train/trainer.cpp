@@ -23,30 +23,52 @@ struct Loop {
     std::string checkpoint;
     std::int64_t finished;   // steps
     bool worked = false;     // any of them in this run of the loop
+    double seconds_left = -1;
 
     Loop(const TrainerParts& p, const TrainerOptions& o, const TrainerMessages& m, std::int64_t first_step)
-        : parts(p), options(o), messages(m), saver(p.group, p.model.weights(), {.run = o.run, .keep = o.keep, .max_snapshot_bytes = o.max_snapshot_bytes}), checkpoint(o.resumed_from), finished(first_step - 1) {
+        : parts(p), options(o), messages(m), saver(p.group, p.model.weights(), saver_options()), checkpoint(o.resumed_from), finished(first_step - 1) {
         dist::agree(parts.group, [&] {
             if (leads()) metrics = std::make_unique<MetricsLog>(options.run);
         });
     }
     bool leads() const { return parts.group.rank() == 0; }
     void say(const std::string& sentence) const { if (leads() && messages.sentence && !sentence.empty()) messages.sentence(sentence); }
-    void log(const Json& line) { if (leads()) say(metrics->append(line)); }
-    void status(const std::string& state, int code, std::int64_t step, const std::string& message) const {
+    void require_ours() const { if (parts.require_ours) parts.require_ours(); }
+    SaverOptions saver_options() {
+        SaverOptions out;
+        out.run = options.run;
+        out.keep = options.keep;
+        out.max_snapshot_bytes = options.max_snapshot_bytes;
+        out.writer = options.writer;
+        // A checkpoint never is ahead of its metrics: a resume from it finds the line of every step before.
+        out.before_rename = [this] {
+            require_ours();
+            if (metrics) metrics->sync();
+        };
+        out.works = parts.works;
+        return out;
+    }
+    void log(const Json& line) {
         if (!leads()) return;
+        require_ours();
+        say(metrics->append(line));
+    }
+    /// A status that cannot be written must not end the training.
+    void status(const Json& changes, const std::string& writer = "") const {
         try {
-            write_status(options.run, {state, code, step, options.schedule.steps, checkpoint, message});
+            require_ours();
+            update_status(options.run, changes, writer);
         } catch (const Error& e) {
-            say(e.what());   // a status that cannot be written must not end the training
+            say(e.what());
         }
     }
 
     /// Now and then: each time is a file written to disk.
     void status_running() {
-        if (now_seconds() - last_status < 5) return;
+        if (!leads() || now_seconds() - last_status < 5) return;
         last_status = now_seconds();
-        status("running", -1, finished, "");
+        status({{"state", "running"}, {"exit_code", Json()}, {"step", finished}, {"steps", options.schedule.steps}, {"checkpoint", checkpoint}, {"message", ""},
+                {"seconds_left", seconds_left < 0 ? Json() : Json(seconds_left)}});
     }
 
     void report_saves(const std::vector<SaveReport>& reports) {
@@ -77,6 +99,7 @@ struct Loop {
         const double rate = (now_seconds() - started) / static_cast<double>(step - first_step + 1);
         const StepReport report{step, options.schedule.steps, tokens, result.loss, options.step.optimizer.lr * factor, result.grad_norm,
                                 tokens_per_step / seconds, seconds, rate * static_cast<double>(options.schedule.steps - step)};
+        seconds_left = report.seconds_left;
         log({{"step", step}, {"loss", report.loss}, {"grad_norm", report.grad_norm}, {"learning_rate", report.learning_rate}, {"tokens", tokens},
              {"tokens_per_second", report.tokens_per_second}, {"seconds", seconds}});
         if (messages.step) messages.step(report);
@@ -119,7 +142,9 @@ TrainOutcome end(Loop& loop, TrainOutcome outcome) {
     if (loop.worked) log_totals(loop, outcome.step);
     outcome.checkpoint = loop.checkpoint;
     const char* state = outcome.code == ExitCode::done ? "done" : outcome.code == ExitCode::stopped ? "stopped" : "failed";
-    loop.status(state, static_cast<int>(outcome.code), outcome.step, outcome.sentence);
+    if (loop.leads())
+        loop.status({{"state", state}, {"exit_code", static_cast<int>(outcome.code)}, {"step", outcome.step}, {"steps", loop.options.schedule.steps}, {"checkpoint", loop.checkpoint},
+                     {"message", outcome.sentence}, {"seconds_left", outcome.code == ExitCode::done ? Json(0) : loop.seconds_left < 0 ? Json() : Json(loop.seconds_left)}});
     return outcome;
 }
 
@@ -133,7 +158,12 @@ TrainOutcome run_steps(Loop& loop, std::int64_t first_step) {
         if (loop.stop_due()) return end(loop, {ExitCode::stopped, step - 1, "", text("stopped after step ", step - 1, " as asked")});
         loop.status_running();
         const double begin = now_seconds();
-        Batch batch = loop.read(reader);
+        Batch batch;
+        try {
+            batch = loop.read(reader);
+        } catch (const dist::AgreedError& e) {   // on all ranks, between two steps: nothing that was trained is lost
+            return end(loop, {e.code, step - 1, "", text("the data of step ", step, " cannot be read: ", e.what())});
+        }
         const double factor = schedule_factor(options.schedule, step);
         const StepResult result = train_step(parts.model, parts.mesh, scalars, {std::move(batch.tokens), std::move(batch.labels), std::move(batch.document_starts)}, options.step, parts.keep, step, factor);
         if (!result.finite)
@@ -142,7 +172,7 @@ TrainOutcome run_steps(Loop& loop, std::int64_t first_step) {
         loop.finished = step;
         loop.worked = true;
         loop.report_step(result, step, first_step, now_seconds() - begin, factor);
-        if (parts.step_done) parts.step_done();
+        if (parts.step_done) parts.step_done(step);
         loop.report_saves(loop.saver.poll());
         if (step < options.schedule.steps && loop.checkpoint_due(step)) {
             loop.last_checkpoint = now_seconds();
@@ -160,7 +190,11 @@ TrainOutcome run_training(const TrainerParts& parts, const TrainerOptions& optio
         return run_steps(loop, first_step);
     } catch (const std::exception& e) {   // perhaps of this rank alone, so only told
         const auto* error = dynamic_cast<const Error*>(&e);
-        loop.status("failed", static_cast<int>(error ? error->code : ExitCode::internal), loop.finished, e.what());
+        const bool agreed = dynamic_cast<const dist::AgreedError*>(&e) != nullptr;
+        if (!agreed || loop.leads())
+            loop.status({{"state", "failed"}, {"exit_code", static_cast<int>(error ? error->code : ExitCode::internal)}, {"step", loop.finished},
+                         {"message", agreed || parts.group.size() == 1 ? std::string(e.what()) : text(e.what(), " (on rank ", parts.group.rank(), ")")}},
+                        text("rank", parts.group.rank()));
         throw;
     }
 }

@@ -23,6 +23,7 @@ struct TrainerOptions {
     std::int64_t max_snapshot_bytes = std::int64_t{4} << 30;   ///< of a rank; a larger save goes on in the foreground
     double stop_after_seconds = 0;           ///< from the start of the loop; 0: no limit
     std::string resumed_from;                ///< the checkpoint that steps go on from; "" at the beginning
+    std::string writer;                      ///< of this start: part of the names of unfinished files
 };
 
 /// What the loop works on; all outlive it.
@@ -33,8 +34,11 @@ struct TrainerParts {
     const DataOrder& order;
     const KeepPlan& keep;
     const Json& attributes;                     ///< of checkpoints
-    std::function<bool()> stop_requested;       ///< a signal came to this rank
-    std::function<void()> step_done;            ///< the rank is alive (watchdog)
+    std::function<bool()> stop_requested;            ///< a signal came to this rank
+    std::function<void()> works;                     ///< this rank did a part of its work
+    std::function<void(std::int64_t)> step_done;     ///< this rank finished a step
+    /// Throws an Error if the run folder is no longer this job's. Before anything in it is written.
+    std::function<void()> require_ours;
 };
 
 /// What the live line shows; rank 0 gets it after every step.
@@ -48,7 +52,7 @@ struct TrainerMessages {
 };
 
 struct TrainOutcome {
-    ExitCode code = ExitCode::done;   ///< done, stopped or non_finite
+    ExitCode code = ExitCode::done;   ///< done, stopped, non_finite, or bad_input when data cannot be read
     std::int64_t step = 0;            ///< finished steps
     std::string checkpoint, sentence;
 };

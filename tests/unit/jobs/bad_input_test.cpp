@@ -78,7 +78,7 @@ BOOST_AUTO_TEST_CASE(values_of_train) {
         {"checkpoint-every", "-1", {"--checkpoint-every"}}, {"rope-factor", "-2", {"--rope-factor", "-2"}}, {"rope", "foo", {"--rope foo"}}, {"dtype", "float16", {"--dtype float16"}},
         {"dtype", "fp32", {"--dtype fp32"}}, {"attention", "foo", {"foo", "shifted"}}, {"method", "foo", {"foo", "longlora"}}, {"schedule", "foo", {"foo", "cosine"}},
         {"order", "foo", {"foo", "shuffle"}}, {"recompute", "foo", {"--recompute foo"}}, {"device", "cuda", {"--device cuda"}}, {"zero", "4", {"--zero 4"}},
-        {"pipeline", "2", {"--pipeline 2"}}, {"sequence", "2", {"--sequence 2"}}, {"memory", "much", {"--memory 'much'"}}, {"timeout", "0", {"--timeout"}},
+        {"pipeline", "2", {"--pipeline 2"}}, {"sequence", "2", {"--sequence 2"}}, {"memory", "much", {"--memory 'much'"}}, {"timeout", "0", {"--timeout"}}, {"lock-timeout", "2", {"--lock-timeout", "at least 5"}},
         {"stop-after", "soon", {"--stop-after 'soon'"}}, {"model", "-", {"--model", "--init"}}, {"init", "model/config.json", {"both --model and --init"}},
         {"data", "-", {"--data"}}, {"run", "-", {"--run"}}, {"data", "missing.h5", {"missing.h5"}}, {"data", "model", {"model"}}, {"data", "data.h5:x", {"data.h5:x", "weight"}},
         {"data", "data.h5:-1", {"data.h5", "-1"}}, {"model", "missing", {"missing"}}, {"adapter", "missing", {"missing"}}, {"adapter", "model", {"model", "adapter_config.json"}},

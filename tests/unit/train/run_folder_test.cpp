@@ -78,20 +78,24 @@ BOOST_AUTO_TEST_CASE(manifest_and_status) {
     BOOST_TEST(is_folder(folder / "run/checkpoints"));
     write_manifest(folder / "run", {{"options", {{"lr", 2e-5}}}});
     BOOST_TEST(read_json_file(folder / "run/manifest.json")["options"]["lr"].get<double>() == 2e-5);
-    write_status(folder / "run", {});
+    BOOST_TEST(read_status(folder / "run").empty());
+    update_status(folder / "run", {{"state", "running"}, {"exit_code", Json()}, {"starts", 2}});
     BOOST_TEST(read_json_file(folder / "run/status.json")["exit_code"].is_null());
-    write_status(folder / "run", {"stopped", 75, 12, 100, "step-00000012.h5", "asked to stop"});
-    const Json status = read_json_file(folder / "run/status.json");
+    update_status(folder / "run", {{"state", "stopped"}, {"exit_code", 75}, {"step", 12}}, "watchdog1");
+    const Json status = read_status(folder / "run");
     BOOST_TEST(status["state"] == "stopped");
     BOOST_TEST(status["exit_code"] == 75);
     BOOST_TEST(status["step"] == 12);
-    BOOST_TEST(status["steps"] == 100);
-    BOOST_TEST(status["checkpoint"] == "step-00000012.h5");
-    BOOST_TEST(status["message"] == "asked to stop");
+    BOOST_TEST(status["starts"] == 2);   // of the earlier write
     const auto updated = status["updated"].get<std::string>();
     BOOST_TEST(updated.size() == 20u);
     BOOST_TEST((updated[10] == 'T' && updated.back() == 'Z'));
     BOOST_TEST(!file_exists(folder / "run/status.json.partial"));
+    BOOST_TEST(!file_exists(folder / "run/status.json.watchdog1.partial"));
+    write_raw(folder / "run/status.json", "{\"state\": \"run");   // not ours to mend: begun anew
+    BOOST_TEST(read_status(folder / "run").empty());
+    update_status(folder / "run", {{"state", "done"}});
+    BOOST_TEST(read_status(folder / "run")["state"] == "done");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

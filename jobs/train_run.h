@@ -1,0 +1,50 @@
+// Everything that lives as long as one start of `longlora train`, in the order in which it comes up. What is done with it: train.cpp; its folder: run_start.cpp.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "dist/heartbeat.h"
+#include "dist/mesh_communicators.h"
+#include "jobs/train_setup.h"
+#include "jobs/watchdog.h"
+#include "model/content_hash.h"
+#include "model/model.h"
+#include "train/run_lock.h"
+
+namespace longlora {
+
+struct Run {
+    TrainOptions options;
+    Watchdog watchdog;
+    dist::Heartbeat heartbeat;
+    const dist::HostGroup group;       // whose waiting is watched
+    std::unique_ptr<RunLock> lock;     // rank 0, once there is a folder
+    std::string token;                 // of the lock, on all ranks
+    BaseModel base;
+    TensorChecksums base_checksums;    // rank 0
+    std::unique_ptr<DataOrder> order;
+    std::unique_ptr<Device> device;
+    dist::MeshCommunicators mesh;
+    Stage stage;
+    std::unique_ptr<Weights> weights;
+    std::unique_ptr<Model> model;
+    WeightsOptions how;
+    KeepPlan keep;
+    Json attributes;
+    std::string resume_from;               // a checkpoint; "" to begin
+    std::int64_t snapshot_bytes = 0;       // that a checkpoint may take while training goes on
+    int threads = 1;
+
+    Run(const TrainOptions& o, const dist::HostGroup& ranks);
+    bool leads() const { return group.rank() == 0; }
+    /// This rank did a part of its work; long work says so again and again.
+    void works() {
+        watchdog.works();
+        heartbeat.beat();
+    }
+    /// From rank 0.
+    void say(const std::string& sentence) const;
+};
+
+}  // namespace longlora
