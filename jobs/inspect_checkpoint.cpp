@@ -10,6 +10,7 @@
 #include "jobs/inspect_kinds.h"
 #include "model/parameters_json.h"
 #include "train/checkpoint_files.h"
+#include "train/run_folder.h"
 
 namespace longlora {
 namespace {
@@ -73,6 +74,26 @@ void verify_finite(const NamedTensorReader& reader) {
     }
 }
 
+/// A run's other checkpoints, and its base model against what its first start recorded.
+std::string verify_rest_of_run(const std::string& run, const std::string& newest, const Json& attributes) {
+    std::string out;
+    std::size_t others = 0;
+    for (const CheckpointFile& file : list_checkpoints(run)) {
+        if (file.path == newest) continue;
+        verify_checkpoint(file.path);
+        ++others;
+    }
+    if (others) out += inspect_line("", text("so have the ", others, " earlier ", others == 1 ? "checkpoint" : "checkpoints"));
+    const TensorChecksums was = recorded_checksums(run);
+    const auto base = attributes.find("base_model");
+    const std::string model = base != attributes.end() && base->is_object() ? base->value("path", std::string()) : "";
+    if (was.empty() || !is_folder(model)) return out;
+    const SafetensorsFolder files(model);
+    const std::string difference = first_difference(files, was, tensor_checksums(files));
+    require(difference.empty(), "the base model of ", run, " has changed: ", difference);
+    return out + inspect_line("", "the base model's tensors are those of the first start");
+}
+
 }  // namespace
 
 std::string inspect_checkpoint(const InspectOptions& options) {
@@ -102,7 +123,8 @@ std::string inspect_checkpoint(const InspectOptions& options) {
     if (!options.verify.on) return out;
     reader.verify_all();
     verify_finite(reader);
-    return out + inspect_line("verified", "every block has its checksum, every value is finite");
+    out += inspect_line("verified", "every block has its checksum, every value is finite");
+    return path == options.path ? out : out + verify_rest_of_run(options.path, path, attributes);
 }
 
 }  // namespace longlora

@@ -33,23 +33,10 @@ OptionClasses with_computation(OptionClasses options, const ModelConfig& config)
     return options;
 }
 
-std::string manifest_path(const Run& run) { return run.options.run + "/manifest.json"; }
-
-/// The checksums of the model's tensors that the run's first start recorded; empty if there are none.
-TensorChecksums recorded_checksums(const Run& run) {
-    TensorChecksums checksums;
-    if (!file_exists(manifest_path(run))) return checksums;
-    const Json manifest = Json::parse(read_text_file(manifest_path(run)), nullptr, false);
-    if (!manifest.is_object() || !manifest.contains("model_tensors") || !manifest["model_tensors"].is_object()) return checksums;
-    for (const auto& [name, checksum] : manifest["model_tensors"].items())
-        if (checksum.is_number_unsigned()) checksums[name] = checksum.get<std::uint32_t>();
-    return checksums;
-}
-
 /// What differs from the first start in the model's files, as an addition to a sentence; rank 0 knows.
 std::string weights_difference(const Run& run) {
     if (!run.leads() || !run.base.files) return "";
-    const TensorChecksums was = recorded_checksums(run);
+    const TensorChecksums was = recorded_checksums(run.options.run);
     const std::string difference = was.empty() ? "" : first_difference(*run.base.files, was, run.base_checksums);
     return difference.empty() ? "" : "; of the model's weights " + difference;
 }
@@ -77,12 +64,6 @@ void set_aside_after(const Run& run, std::int64_t step) {
     if (lines > 0) run.say(text(lines, " lines of metrics after step ", step, " moved to metrics.discarded.jsonl; later checkpoints, if any, are kept as *.discarded"));
 }
 
-Json checksums_json(const TensorChecksums& checksums) {
-    Json out = Json::object();
-    for (const auto& [name, checksum] : checksums) out[name] = checksum;
-    return out;
-}
-
 void write_run_manifest(const Run& run) {
     Json manifest = run.attributes;
     manifest["keep"] = to_text(run.keep, run.stage);
@@ -93,7 +74,7 @@ void write_run_manifest(const Run& run) {
     for (std::int64_t i = 0; i < run.order->num_sources(); ++i)
         data.push_back({{"path", run.order->file(i).path()}, {"hash", run.order->file(i).content_hash()}, {"tokens", run.order->file(i).num_tokens()}});
     manifest["data"] = data;
-    manifest["model_tensors"] = checksums_json(run.base_checksums);   // those of the first start: no other model gets so far
+    manifest["model_tensors"] = run.base_checksums;   // those of the first start: no other model gets so far
     const JobIdentity job = job_of_environment();
     manifest["job"] = {{"cluster", job.cluster}, {"id", job.id}, {"restart", job.restart}};
     dist::agree(run.group, [&] { if (run.leads()) write_manifest(run.options.run, manifest); });

@@ -52,6 +52,8 @@ void Watchdog::watch_run(const std::string& run, std::function<void(const std::s
     const std::lock_guard lock(mutex_);
     run_ = run;
     record_ = std::move(record);
+    begins_ = true;
+    changed_.notify_all();
 }
 
 double Watchdog::patience() const {
@@ -118,6 +120,7 @@ void Watchdog::keep_files() {
         const bool wanted = looks_wanted_ > looks, tell = !sentence_.empty() && !recorded_;
         const std::string run = run_, sentence = sentence_;
         const auto record = record_;
+        begins_ = false;
         std::vector<RankState> states;
         lock.unlock();
         if (!run.empty()) {
@@ -132,7 +135,7 @@ void Watchdog::keep_files() {
         }
         recorded_ = recorded_ || tell;
         changed_.notify_all();
-        changed_.wait_for(lock, in_seconds(interval), [this] { return stop_ || looks_wanted_ > looks_done_ || (!sentence_.empty() && !recorded_); });
+        changed_.wait_for(lock, in_seconds(interval), [this] { return stop_ || begins_ || looks_wanted_ > looks_done_ || (!sentence_.empty() && !recorded_); });
     }
 }
 

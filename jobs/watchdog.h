@@ -51,7 +51,7 @@ private:
     std::mutex mutex_;
     std::condition_variable changed_;
     // guarded by mutex_
-    bool stop_ = false;
+    bool stop_ = false, begins_ = false;      // begins_: a folder was named just now
     std::string run_, sentence_;   // sentence_: to be recorded
     std::function<void(const std::string&, int)> record_;
     int looks_wanted_ = 0, looks_done_ = 0;   // of this standstill

@@ -40,6 +40,16 @@ void write_manifest(const std::string& run, const Json& manifest) {
     write_text_file(run + "/manifest.json", manifest.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
+TensorChecksums recorded_checksums(const std::string& run) {
+    TensorChecksums checksums;
+    if (!file_exists(run + "/manifest.json")) return checksums;
+    const Json manifest = Json::parse(read_text_file(run + "/manifest.json"), nullptr, false);
+    if (!manifest.is_object() || !manifest.contains("model_tensors") || !manifest["model_tensors"].is_object()) return checksums;
+    for (const auto& [name, checksum] : manifest["model_tensors"].items())
+        if (checksum.is_number_unsigned()) checksums[name] = checksum.get<std::uint32_t>();
+    return checksums;
+}
+
 MetricsLog::MetricsLog(const std::string& run) {
     const std::string path = metrics_path(run);
     file_ = file_exists(path) ? FileHandle::open_write(path) : FileHandle::create(path);

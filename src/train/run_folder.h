@@ -6,6 +6,7 @@
 
 #include "io/file.h"
 #include "io/json.h"
+#include "model/content_hash.h"
 
 namespace longlora {
 
@@ -13,6 +14,9 @@ namespace longlora {
 void create_run_folder(const std::string& run);
 /// Atomic; indented for people.
 void write_manifest(const std::string& run, const Json& manifest);
+
+/// The checksums of the base model's tensors that the run's first start recorded in its manifest; empty if there are none, or no manifest that can be read.
+TensorChecksums recorded_checksums(const std::string& run);
 
 /// Appends to metrics.jsonl, one write per line.
 class MetricsLog {

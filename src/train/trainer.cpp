@@ -162,6 +162,7 @@ TrainOutcome run_steps(Loop& loop, std::int64_t first_step) {
         try {
             batch = loop.read(reader);
         } catch (const dist::AgreedError& e) {   // on all ranks, between two steps: nothing that was trained is lost
+            if (!loop.worked) throw;
             return end(loop, {e.code, step - 1, "", text("the data of step ", step, " cannot be read: ", e.what())});
         }
         const double factor = schedule_factor(options.schedule, step);
