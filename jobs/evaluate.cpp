@@ -13,15 +13,17 @@
 #include "jobs/threads.h"
 #include "jobs/tokenizer_note.h"
 #include "jobs/train_setup.h"
+#include "jobs/watched_group.h"
 
 namespace longlora {
 namespace {
 
 /// Everything that lives as long as the command.
 struct Evaluation {
-    EvaluateOptions options;
-    const dist::HostGroup& group;
-    std::vector<Measurement> measurements;
+    const EvaluateOptions options;
+    const std::vector<Measurement> measurements;
+    WatchedGroup watched;
+    const dist::HostGroup& group;   // that of `watched`
     ModelSource source;
     TokenFiles files;
     std::vector<WindowList> lists;   // one per measurement
@@ -31,7 +33,8 @@ struct Evaluation {
     dist::MeshCommunicators mesh;
     std::unique_ptr<Weights> weights;
     int threads = 1;
-    explicit Evaluation(const dist::HostGroup& g) : group(g) {}
+    Evaluation(const EvaluateOptions& o, const std::vector<Measurement>& m, const dist::HostGroup& ranks)
+        : options(o), measurements(m), watched(ranks, o.timeout, "start the evaluation again"), group(watched.group) {}
     bool leads() const { return group.rank() == 0; }
     void say(const std::string& words) const {
         if (leads() && !words.empty()) std::printf("%s\n", words.c_str()), std::fflush(stdout);
@@ -77,7 +80,7 @@ void open_inputs(Evaluation& e, dist::MeshShape shape) {
     require_same_content(e.group, "config.json", e.source.config.raw.dump());
     dist::agree(e.group, [&] {
         if (!e.leads()) return;
-        e.model_hash = base_model_hash(e.source);
+        e.model_hash = base_model_hash(e.source, [&e] { e.watched.works(); });
         e.adapter_hash = longlora::adapter_hash(e.source);
     });
 }
@@ -100,8 +103,13 @@ void open_device(Evaluation& e, dist::MeshShape shape) {
     dist::agree(e.group, [&] {
         e.device = make_cpu_device({.memory_bytes = memory_limit(e.options.memory, e.group.node_size()), .num_threads = e.threads, .instruction_set = ""});
     });
-    e.mesh = dist::make_mpi_mesh(*e.device, e.group.handle(), shape);
-    e.device->set_progress([&e] { e.mesh.progress(); });
+    dist::CommunicatorOptions lines;
+    lines.while_waiting = [&e] { e.watched.listens(); };
+    e.mesh = dist::make_mpi_mesh(*e.device, e.group.handle(), shape, lines);
+    e.device->set_progress([&e] {
+        e.mesh.progress();
+        e.watched.works();
+    });
     e.dtype = e.options.dtype;
     if (e.dtype == "auto") e.dtype = e.group.all(e.device->good_at_bfloat16()) ? "bfloat16" : "float32";
     dist::agree(e.group, [&] {
@@ -150,20 +158,22 @@ void report(Evaluation& e, const std::vector<Result>& results) {
 
 }  // namespace
 
-int evaluate_command(const Arguments& arguments, const dist::HostGroup& group) {
-    Evaluation e(group);
+int evaluate_command(const Arguments& arguments, const dist::HostGroup& ranks) {
+    EvaluateOptions options;
+    std::vector<Measurement> measurements;
     Parsed parsed;
-    dist::agree(group, [&] {
-        parsed = parse_options("evaluate", "Perplexity of a model, an adapter or a checkpoint by context length, with the protocol it was measured by.", arguments, e.options);
-        if (parsed.run) e.measurements = validate(e.options);
+    dist::agree(ranks, [&] {
+        parsed = parse_options("evaluate", "Perplexity of a model, an adapter or a checkpoint by context length, with the protocol it was measured by.", arguments, options);
+        if (parsed.run) measurements = validate(options);
     });
     if (!parsed.run) {
-        e.say(parsed.help);
+        if (ranks.rank() == 0) std::printf("%s\n", parsed.help.c_str());
         return 0;
     }
-    require_same_options(group, classes_of(e.options), {"model", "adapter", "checkpoint", "data", "json", "memory"});
+    require_same_options(ranks, classes_of(options), {"model", "adapter", "checkpoint", "data", "json", "memory"});
     dist::MeshShape shape;
-    dist::agree(group, [&] { shape = dist::mesh_shape_of(group.size(), e.options.pipeline, e.options.sequence); });
+    dist::agree(ranks, [&] { shape = dist::mesh_shape_of(ranks.size(), options.pipeline, options.sequence); });
+    Evaluation e(options, measurements, ranks);
     open_inputs(e, shape);
     open_device(e, shape);
     report(e, measure_all(e));

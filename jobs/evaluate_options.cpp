@@ -60,6 +60,7 @@ std::vector<Measurement> validate(const EvaluateOptions& o) {
         require(std::isfinite(rope) && rope >= 0, "a --rope-... parameter is ", rope, "; it must be positive, or 0 for the model's own");
     validate_mesh(o);
     if (!o.memory.empty()) parse_bytes(o.memory, "--memory");
+    check_timeout(o.timeout);
     no_repeats("context", o.context);
     no_repeats("score", o.score);
     std::vector<Measurement> out;

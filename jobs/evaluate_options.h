@@ -25,7 +25,7 @@ struct EvaluateOptions {
     std::int64_t pipeline = 1, sequence = 1, zero = 0;
     double rope_factor = 0, rope_theta = 0, rope_low_freq_factor = 0, rope_high_freq_factor = 0, rope_beta_fast = 0, rope_beta_slow = 0;
     // result
-    std::string json;
+    std::string json, timeout = "600";
 
     template <class V>
     void visit(V&& v) {
@@ -55,6 +55,7 @@ struct EvaluateOptions {
         v("zero", zero, free, "3: data and sequence ranks share out the weights; 0, 1 and 2: each holds its stage's, as nothing else is kept here");
         v("memory", memory, free, "device memory that a rank may use, as 16GB; default: its share of what is free");
         v("json", json, free, "file for the results and their protocol");
+        v("timeout", timeout, free, "a rank without progress for this time ends the evaluation with exit code 5");
     }
 
     ModelPlaces places() const { return {model, adapter, checkpoint}; }

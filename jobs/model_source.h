@@ -2,6 +2,7 @@
 // Opening checks; the weights come later, on a device. Each function can fail on one rank alone, so callers run it inside agree().
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -30,7 +31,8 @@ struct ModelSource {
 void check_places(const ModelPlaces& places);
 ModelSource open_model_source(const ModelPlaces& places, const RopeRequest& rope);
 /// Reads every byte of the base model: one rank does it for all. Refuses another base model than the checkpoint's. "" without a base model.
-std::string base_model_hash(const ModelSource& source);
+/// progress: called after each tensor.
+std::string base_model_hash(const ModelSource& source, const std::function<void()>& progress = {});
 /// Of an adapter's values; "" without one.
 std::string adapter_hash(const ModelSource& source);
 /// How the weights are kept for computing in `real`; no gradients, no moments.

@@ -167,7 +167,7 @@ void begin_in_folder(Run& run, std::int64_t first_step) {
     if (first_step <= run.options.steps) write_run_manifest(run);   // else the record of who did the steps stays
     write_first_status(run, first_step);
     const std::string folder = run.options.run, token = run.token;
-    run.watchdog.watch_run(folder, [folder, token, rank = run.group.rank()](const std::string& sentence, int code) {
+    run.watched.watchdog.watch_run(folder, [folder, token, rank = run.group.rank()](const std::string& sentence, int code) {
         if (is_lock_of(folder, token)) update_status(folder, {{"state", "failed"}, {"exit_code", code}, {"message", sentence}}, text("watchdog", rank));
     });
 }

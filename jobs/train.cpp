@@ -23,11 +23,6 @@
 namespace longlora {
 namespace {
 
-void listen(Watchdog& watchdog, dist::Heartbeat& heartbeat) {
-    watchdog.waits();
-    heartbeat.listen();
-}
-
 void open_inputs(Run& run) {
     dist::agree(run.group, [&] {
         run.base = open_base_model(run.options, true);
@@ -91,7 +86,7 @@ void open_device(Run& run) {
     const std::int64_t limit = least_of(run.group, [&] { return memory_limit(run.options.memory, run.group.node_size()); });
     dist::agree(run.group, [&] { run.device = make_cpu_device({.memory_bytes = limit, .num_threads = run.threads, .instruction_set = ""}); });
     dist::CommunicatorOptions lines;
-    lines.while_waiting = [&run] { listen(run.watchdog, run.heartbeat); };
+    lines.while_waiting = [&run] { run.watched.listens(); };
     run.mesh = dist::make_mpi_mesh(*run.device, run.group.handle(), dist::mesh_shape_of(run.group.size(), run.options.pipeline, run.options.sequence), lines);
     run.device->set_progress([&run] {
         run.mesh.progress();
@@ -156,7 +151,7 @@ TrainOutcome train_from(Run& run, std::int64_t first_step) {
     parts.works = [&run] { run.works(); };
     parts.step_done = [&run](std::int64_t step) {
         run.works();
-        run.watchdog.finished(step);
+        run.watched.watchdog.finished(step);
     };
     parts.require_ours = [&run] {
         if (run.lock) run.lock->require_held();
@@ -177,12 +172,8 @@ void tell_outcome(const Run& run, const TrainOutcome& outcome) {
 
 }  // namespace
 
-/// Ranks that wait, here or in a communicator, hear of those that work; a beat comes often enough that a standstill of half the time to see it means something.
 Run::Run(const TrainOptions& o, const dist::HostGroup& ranks)
-    : options(o),
-      watchdog({parse_seconds(o.timeout, "--timeout"), ranks.rank(), ranks.size(), stop_signal_came}),
-      heartbeat(ranks, std::min(5.0, parse_seconds(o.timeout, "--timeout") / 8), [this] { watchdog.hears(); }),
-      group(ranks.handle(), [this] { listen(watchdog, heartbeat); }) {}
+    : options(o), watched(ranks, o.timeout, "the same command goes on from the last checkpoint"), group(watched.group) {}
 
 void Run::say(const std::string& sentence) const {
     if (leads() && !sentence.empty()) std::printf("%s\n", sentence.c_str()), std::fflush(stdout);

@@ -89,7 +89,7 @@ void validate(TrainOptions& o) {
     if (!o.stop_after.empty()) parse_seconds(o.stop_after, "--stop-after");
     check_allowed(o.allow_change, classes_of(o));
     require(parse_seconds(o.lock_timeout, "--lock-timeout") >= 5, "--lock-timeout is ", o.lock_timeout, "; it must be at least 5 seconds, as a living job shows itself every second");
-    require(parse_seconds(o.timeout, "--timeout") > 0, "--timeout is ", o.timeout, "; it must be more than 0 seconds");
+    check_timeout(o.timeout);
 }
 
 }  // namespace longlora

@@ -4,10 +4,9 @@
 #include <memory>
 #include <string>
 
-#include "dist/heartbeat.h"
 #include "dist/mesh_communicators.h"
 #include "jobs/train_setup.h"
-#include "jobs/watchdog.h"
+#include "jobs/watched_group.h"
 #include "model/content_hash.h"
 #include "model/model.h"
 #include "train/run_lock.h"
@@ -16,9 +15,8 @@ namespace longlora {
 
 struct Run {
     TrainOptions options;
-    Watchdog watchdog;
-    dist::Heartbeat heartbeat;
-    const dist::HostGroup group;       // whose waiting is watched
+    WatchedGroup watched;
+    const dist::HostGroup& group;      // that of `watched`
     std::unique_ptr<RunLock> lock;     // rank 0, once there is a folder
     std::string token;                 // of the lock, on all ranks
     BaseModel base;
@@ -38,11 +36,7 @@ struct Run {
 
     Run(const TrainOptions& o, const dist::HostGroup& ranks);
     bool leads() const { return group.rank() == 0; }
-    /// This rank did a part of its work; long work says so again and again.
-    void works() {
-        watchdog.works();
-        heartbeat.beat();
-    }
+    void works() { watched.works(); }
     /// From rank 0.
     void say(const std::string& sentence) const;
 };

@@ -47,4 +47,6 @@ double parse_seconds(const std::string& value, const std::string& option) {
     fail(text(option, " '", value, "' is not a time; write for example 600, 90m, 2h or 1:30:00"));
 }
 
+void check_timeout(const std::string& value) { require(parse_seconds(value, "--timeout") > 0, "--timeout is ", value, "; it must be more than 0 seconds"); }
+
 }  // namespace longlora

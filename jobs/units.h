@@ -11,4 +11,7 @@ std::int64_t parse_bytes(const std::string& value, const std::string& option);
 /// Seconds. s, m, h, d; no unit: seconds; also H:MM:SS as Slurm writes it.
 double parse_seconds(const std::string& value, const std::string& option);
 
+/// The value of --timeout: an Error if it is no time or none at all.
+void check_timeout(const std::string& value);
+
 }  // namespace longlora

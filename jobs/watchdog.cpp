@@ -18,9 +18,16 @@ constexpr double kStopPatience = 60;         // seconds without progress once a 
 constexpr double kWaitingSeconds = 2;        // who waits says so all the time
 constexpr double kStoppedSeconds = 3;          // a thread that only sleeps is never so late on a machine that runs it
 constexpr double kFilesPatience = 5;         // for a disk, at the end
+constexpr double kTurnSeconds = 0.3;
 constexpr double kSpeakersTime = 2;          // before the others leave too
 
 std::chrono::duration<double> in_seconds(double s) { return std::chrono::duration<double>(s); }
+
+void wait_unlocked(std::unique_lock<std::mutex>& lock, double seconds) {
+    lock.unlock();
+    std::this_thread::sleep_for(in_seconds(seconds));
+    lock.lock();
+}
 
 std::string name_of_host() {
     char host[256] = {};
@@ -88,16 +95,16 @@ void Watchdog::end(double still) {
     looks_wanted_ = 2;
     changed_.notify_all();
     const bool seen = changed_.wait_for(lock, in_seconds(kFilesPatience), [this] { return looks_done_ == 2; });
-    Standstill who{seen ? "" : text("rank ", options_.rank, " on ", host_, ", whose run folder does not answer"), options_.rank};
+    Standstill who{seen ? "" : text("the disk of the run folder does not answer rank ", options_.rank, " on ", host_), options_.rank};
     if (seen && !run_.empty()) who = who_stands_still(looks_[0], looks_[1], options_.num_ranks, still / 2);
+    else wait_unlocked(lock, std::min(5.0, kTurnSeconds * options_.rank));   // nobody knows who speaks: one after the other, and the launcher ends the rest
     if (who.speaker >= 0 && who.speaker != options_.rank) {
-        lock.unlock();
-        std::this_thread::sleep_for(in_seconds(kSpeakersTime));
+        wait_unlocked(lock, kSpeakersTime);
         _exit(static_cast<int>(ExitCode::communication));
     }
     const bool asked = still < options_.timeout_seconds;
     sentence_ = text(asked ? "asked to stop, but the step cannot be finished: no" : "no", " progress for ", duration_text(still), asked ? "" : " (--timeout)",
-                     who.sentence.empty() ? "" : ": " + who.sentence, "; the same command goes on from the last checkpoint");
+                     who.sentence.empty() ? "" : ": " + who.sentence, options_.way_out.empty() ? "" : "; " + options_.way_out);
     changed_.notify_all();
     changed_.wait_for(lock, in_seconds(kFilesPatience), [this] { return recorded_; });
     std::fprintf(stderr, "longlora: %s\n", sentence_.c_str());

@@ -17,7 +17,8 @@ namespace longlora {
 struct WatchdogOptions {
     double timeout_seconds = 600;
     int rank = 0, num_ranks = 1;
-    std::function<bool()> stop_asked;   ///< a signal asked to stop: then a standstill of a minute is enough, as little time may be left
+    std::function<bool()> stop_asked = {};   ///< a signal asked to stop: then a standstill of a minute is enough, as little time may be left
+    std::string way_out = {};           ///< ends the sentence: what the user can do
 };
 
 class Watchdog {
