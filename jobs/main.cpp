@@ -68,14 +68,12 @@ int run_and_tell(const Arguments& arguments, const dist::HostGroup& group) {
     } catch (const dist::AgreedError& e) {
         if (group.rank() == 0) std::fprintf(stderr, "longlora: %s\n", e.what());
         return static_cast<int>(e.code);
-    } catch (const Error& e) {
-        std::fprintf(stderr, group.size() > 1 ? "longlora: %s (on rank %d)\n" : "longlora: %s\n", e.what(), group.rank());
-        end_all(group, e.code);
-        return static_cast<int>(e.code);
     } catch (const std::exception& e) {
-        std::fprintf(stderr, "longlora: %s (on rank %d); this is a fault of the program, please report it\n", e.what(), group.rank());
-        end_all(group, ExitCode::internal);
-        return static_cast<int>(ExitCode::internal);
+        const ExitCode code = exit_code_of(e);
+        const std::string where = group.size() > 1 ? text(" (on rank ", group.rank(), ")") : "";
+        std::fprintf(stderr, "longlora: %s%s%s\n", sentence_of(e).c_str(), where.c_str(), code == ExitCode::internal ? "; this is a fault of the program, please report it" : "");
+        end_all(group, code);
+        return static_cast<int>(code);
     }
 }
 

@@ -2,6 +2,7 @@
 // with its place. Not here: agreeing on an error over ranks (src/dist/agree.h) and printing it (jobs/main.cpp).
 #pragma once
 
+#include <new>
 #include <source_location>
 #include <sstream>
 #include <stdexcept>
@@ -17,6 +18,16 @@ struct Error : std::runtime_error {
     explicit Error(const std::string& sentence, ExitCode exit_code = ExitCode::bad_input) : std::runtime_error(sentence), code(exit_code) {}
     ExitCode code;
 };
+
+/// The exit code of whatever was thrown, and the sentence for it.
+inline ExitCode exit_code_of(const std::exception& e) {
+    if (const auto* error = dynamic_cast<const Error*>(&e)) return error->code;
+    return dynamic_cast<const std::bad_alloc*>(&e) ? ExitCode::does_not_fit : ExitCode::internal;
+}
+inline std::string sentence_of(const std::exception& e) {
+    if (!dynamic_cast<const std::bad_alloc*>(&e)) return e.what();
+    return "the machine's memory is used up; take a shorter --context, a smaller --global-batch or fewer ranks on a machine";
+}
 
 /// text("step ", 3, " of ", 10): the arguments streamed into one string.
 template <class... Parts>

@@ -2,7 +2,6 @@
 #include "dist/agree.h"
 
 #include <algorithm>
-#include <new>
 #include <string>
 #include <vector>
 
@@ -23,12 +22,8 @@ Outcome outcome_of(const std::function<void()>& work) {
     try {
         work();
         return {};
-    } catch (const Error& error) {
-        return {static_cast<int>(error.code), error.what()};
-    } catch (const std::bad_alloc&) {
-        return {static_cast<int>(ExitCode::does_not_fit), "the machine's memory is used up; take a shorter --context, a smaller --global-batch or fewer ranks on a machine"};
     } catch (const std::exception& error) {
-        return {static_cast<int>(ExitCode::internal), error.what()};
+        return {static_cast<int>(exit_code_of(error)), sentence_of(error)};
     } catch (...) {
         return {static_cast<int>(ExitCode::internal), "internal: an exception of unknown type"};
     }

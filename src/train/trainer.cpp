@@ -190,11 +190,10 @@ TrainOutcome run_training(const TrainerParts& parts, const TrainerOptions& optio
     try {
         return run_steps(loop, first_step);
     } catch (const std::exception& e) {   // perhaps of this rank alone, so only told
-        const auto* error = dynamic_cast<const Error*>(&e);
         const bool agreed = dynamic_cast<const dist::AgreedError*>(&e) != nullptr;
         if (!agreed || loop.leads())
-            loop.status({{"state", "failed"}, {"exit_code", static_cast<int>(error ? error->code : ExitCode::internal)}, {"step", loop.finished},
-                         {"message", agreed || parts.group.size() == 1 ? std::string(e.what()) : text(e.what(), " (on rank ", parts.group.rank(), ")")}},
+            loop.status({{"state", "failed"}, {"exit_code", static_cast<int>(exit_code_of(e))}, {"step", loop.finished},
+                         {"message", agreed || parts.group.size() == 1 ? sentence_of(e) : text(sentence_of(e), " (on rank ", parts.group.rank(), ")")}},
                         text("rank", parts.group.rank()));
         throw;
     }
