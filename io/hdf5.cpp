@@ -27,7 +27,7 @@ private:
     herr_t (*close_)(hid_t);
 };
 
-/// HDF5's innermost message, e.g. "truncated file: eof = 96, ...".
+/// HDF5's innermost message, e.g. "truncated file: eof = 96, ..."; of a failed system call only the system's reason.
 std::string reason() {
     std::string found;
     const auto first = [](unsigned, const H5E_error2_t* entry, void* out) -> herr_t {
@@ -36,6 +36,7 @@ std::string reason() {
         return 0;
     };
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, first, &found);
+    if (const std::size_t at = found.find("error message = '"); at != std::string::npos) return found.substr(at + 17, found.find('\'', at + 17) - at - 17);
     return found.empty() ? "HDF5 gives no reason" : found;
 }
 

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <sstream>
+#include <utility>
 
 #include "core/error.h"
 #include "dist/agree.h"
@@ -76,28 +77,39 @@ bool has_damaged(const std::string& run) {
     return std::any_of(names.begin(), names.end(), [](const std::string& name) { return name.ends_with(".damaged"); });
 }
 
+/// Why a checkpoint does not verify; "" if it does. Read twice, since a disk or network that failed once has damaged nothing.
+std::string damage_of(const std::string& path, const std::function<void()>& progress) {
+    std::string damage;
+    for (int attempt = 0; attempt < 2; ++attempt) {
+        try {
+            verify_checkpoint(path, progress);
+            return {};
+        } catch (const Error& error) {
+            damage = error.what();
+        }
+    }
+    return damage;
+}
+
 }  // namespace
 
 Resumable find_resumable(const std::string& run, const std::function<void()>& progress) {
     Resumable found;
-    std::vector<CheckpointFile> files = list_checkpoints(run);
-    for (; !files.empty(); files.pop_back()) {
+    std::vector<std::pair<std::string, std::string>> damaged;   // paths, why
+    for (std::vector<CheckpointFile> files = list_checkpoints(run); !files.empty() && found.path.empty(); files.pop_back()) {
         const std::string& path = files.back().path;
         FileHandle::open_read(path);  // one that may not be read is not damaged: that Error is the user's
-        try {
-            verify_checkpoint(path, progress);
-            found.path = path;
-            break;
-        } catch (const Error& error) {
-            rename_file(path, path + ".damaged");
-            found.notes.push_back(
-                text("the checkpoint ", path, " is not whole (", error.what(), "); it was moved to ", checkpoint_name(files.back().step), ".damaged"));
-        }
+        if (const std::string damage = damage_of(path, progress); damage.empty()) found.path = path;
+        else damaged.emplace_back(path, damage);
     }
-    // Starting from the beginning would throw away what may still be saved, unseen in a requeued job.
-    if (found.path.empty() && has_damaged(run))
-        fail(text(found.notes.empty() ? "" : found.notes.front() + "; ", "no checkpoint of ", run, " verifies; take another --run to start from the beginning, or delete ",
-                  checkpoint_folder(run), "/*.damaged"));
+    // Starting from the beginning would throw away what may still be saved, unseen in a requeued job. Nothing is moved: perhaps it is the disk that is ill.
+    if (found.path.empty() && (!damaged.empty() || has_damaged(run)))
+        fail(text(damaged.empty() ? "" : text("the checkpoint ", damaged.front().first, " is not whole (", damaged.front().second, "); "), "no checkpoint of ", run,
+                  " verifies; take another --run to start from the beginning, or delete what is in ", checkpoint_folder(run)));
+    for (const auto& [path, damage] : damaged) {
+        rename_file(path, path + ".damaged");
+        found.notes.push_back(text("the checkpoint ", path, " is not whole (", damage, "); it was moved to ", checkpoint_name(step_of_checkpoint(path)), ".damaged"));
+    }
     if (!found.notes.empty()) found.notes.push_back(text("going on from ", found.path));
     return found;
 }

@@ -40,7 +40,7 @@ struct Resumable {
     std::vector<std::string> notes;   ///< sentences for the user: damaged ones, and what was done with them
 };
 
-/// The newest checkpoint that verifies. Damaged ones before it are moved to NAME.damaged; when only damaged ones are left that is an Error.
+/// The newest checkpoint that verifies. Newer, damaged ones are moved to NAME.damaged; when there are only damaged ones that is an Error and nothing is moved.
 Resumable find_resumable(const std::string& run, const std::function<void()>& progress = {});
 /// The same for all ranks: rank 0 works, everybody gets the answer or the Error.
 Resumable find_resumable(const dist::HostGroup& group, const std::string& run, const std::function<void()>& progress = {});
