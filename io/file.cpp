@@ -119,6 +119,8 @@ void FileHandle::sync() const {
     if (::fsync(fd_) != 0) fail_system("write to disk", path_, errno);
 }
 
+void FileHandle::forget_cached() const { ::posix_fadvise(fd_, 0, 0, POSIX_FADV_DONTNEED); }
+
 MappedFile::MappedFile(const std::string& path) : path_(path) {
     const FileHandle file = FileHandle::open_read(path);
     size_ = file.size();

@@ -43,6 +43,8 @@ public:
     void reserve(std::int64_t bytes) const;
     void truncate(std::int64_t bytes) const;
     void sync() const;
+    /// What was read before is read from the disk again.
+    void forget_cached() const;
 
 private:
     FileHandle(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}

@@ -1,6 +1,7 @@
 // longlora: finds the subcommand, starts and ends MPI, turns errors into one sentence and an exit code. The work is in the other files of this folder.
 #include <cstdio>
 #include <exception>
+#include <memory>
 #include <string_view>
 
 #include "core/error.h"
@@ -53,12 +54,13 @@ int run_command(const Arguments& arguments, const dist::HostGroup& group) {
     return static_cast<int>(ExitCode::bad_input);
 }
 
-constexpr double kAbortSeconds = 10, kFinalizeSeconds = 60;   // until a rank leaves by itself whatever MPI waits for
+constexpr double kInitSeconds = 600, kAbortSeconds = 10, kFinalizeSeconds = 60;   // until a rank leaves by itself whatever MPI waits for
 
-void end_all(const dist::HostGroup& group, ExitCode code) {
-    if (group.size() == 1) return;
-    leave_within(kAbortSeconds, static_cast<int>(code));
-    MPI_Abort(MPI_COMM_WORLD, static_cast<int>(code));
+/// Tells what went wrong on this rank and ends all ranks, in bounded time even if the place for words does not take them.
+void tell_and_end_all(const dist::HostGroup& group, ExitCode code, const std::string& sentence) {
+    if (group.size() > 1) leave_within(kAbortSeconds, static_cast<int>(code));
+    std::fprintf(stderr, "longlora: %s\n", sentence.c_str());
+    if (group.size() > 1) MPI_Abort(MPI_COMM_WORLD, static_cast<int>(code));
 }
 
 /// An error that all ranks agreed on is told once and ends MPI in order; any other may have left ranks waiting for each other, so all are ended.
@@ -71,8 +73,7 @@ int run_and_tell(const Arguments& arguments, const dist::HostGroup& group) {
     } catch (const std::exception& e) {
         const ExitCode code = exit_code_of(e);
         const std::string where = group.size() > 1 ? text(" (on rank ", group.rank(), ")") : "";
-        std::fprintf(stderr, "longlora: %s%s%s\n", sentence_of(e).c_str(), where.c_str(), code == ExitCode::internal ? "; this is a fault of the program, please report it" : "");
-        end_all(group, code);
+        tell_and_end_all(group, code, sentence_of(e) + where + (code == ExitCode::internal ? "; this is a fault of the program, please report it" : ""));
         return static_cast<int>(code);
     }
 }
@@ -85,11 +86,12 @@ int main(int argc, char** argv) {
     longlora::explain_bus_errors();
     for (const auto& command : longlora::kCommands)
         if (argc > 1 && command.stops_in_order && std::string_view(argv[1]) == command.name) longlora::install_stop_signals();
-    int provided = 0;
-    MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
-    int code = 0;
+    int provided = 0, code = static_cast<int>(longlora::ExitCode::communication);
     {
+        auto started = std::make_unique<longlora::Deadline>(longlora::kInitSeconds, code);
+        MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
         const longlora::dist::HostGroup group;
+        started.reset();
         code = longlora::run_and_tell({argv + 1, argv + argc}, group);
     }
     longlora::leave_within(longlora::kFinalizeSeconds, code);   // all is done and on disk, so a rank that is lost now changes nothing

@@ -77,7 +77,11 @@ void write_run_manifest(const Run& run) {
     manifest["model_tensors"] = run.base_checksums;   // those of the first start: no other model gets so far
     const JobIdentity job = job_of_environment();
     manifest["job"] = {{"cluster", job.cluster}, {"id", job.id}, {"restart", job.restart}};
-    dist::agree(run.group, [&] { if (run.leads()) write_manifest(run.options.run, manifest); });
+    dist::agree(run.group, [&] {
+        if (!run.leads()) return;
+        run.lock->require_held();
+        write_manifest(run.options.run, manifest);
+    });
 }
 
 void write_first_status(const Run& run, std::int64_t first_step) {
@@ -118,7 +122,7 @@ void find_resume_source(Run& run) {
         });
         return;
     }
-    const Resumable found = find_resumable(run.group, o.run, [&run] { run.works(); });
+    const Resumable found = find_resumable(run.group, o.run, {[&run] { run.works(); }, [&run] { if (run.lock) run.lock->require_held(); }});
     for (const auto& note : found.notes) run.say(note);
     run.resume_from = found.path;
     if (o.resume == "auto") return;

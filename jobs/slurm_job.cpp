@@ -30,7 +30,7 @@ std::string value_of(const std::string& answer, const std::string& key) {
 }
 
 std::string ask_scontrol(const std::string& job) {
-    std::FILE* pipe = ::popen(("timeout 10 scontrol --oneliner show job " + job + " 2>&1").c_str(), "r");
+    std::FILE* pipe = ::popen(("timeout -k 1 10 scontrol --oneliner show job " + job + " 2>&1").c_str(), "r");
     if (!pipe) return "";
     std::string answer;
     std::array<char, 4096> piece;

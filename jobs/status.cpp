@@ -54,7 +54,7 @@ std::string life_text(Life life, const LockHolder& holder, const Json& status, c
     }
     const auto ranks = static_cast<int>(number_of(status, "ranks"));
     double longest = 0;
-    for (const RankState& s : read_rank_states(run, ranks)) longest = std::max(longest, s.waiting ? 0 : s.worked_seconds_ago);
+    for (const RankState& s : read_rank_states(run, holder.token, ranks)) longest = std::max(longest, s.waiting ? 0 : s.worked_seconds_ago);
     std::string out = text("yes: ", who, ", ", ranks, ranks == 1 ? " rank" : " ranks");
     if (longest > 60) out += text("; one has done nothing for ", duration_text(longest));
     return out;
@@ -66,7 +66,7 @@ std::string state_text(const Json& status, Life life) {
     std::string code;
     if (status.contains("exit_code") && status["exit_code"].is_number_integer()) code = text(" (exit code ", number_of(status, "exit_code"), ")");
     const std::string extra = message.empty() ? "" : ": " + message;
-    if (state == "running") return life == Life::lives ? "running" : "interrupted, without having saved at the end";
+    if (state == "running") return life == Life::lives ? "running" : life == Life::silent ? "not known" : "interrupted, without having saved at the end";
     if (state == "stopped") return "stopped" + code + extra + "; the same command goes on";
     if (state.empty()) return "not begun";
     return state + code + extra;

@@ -147,7 +147,11 @@ TrainOutcome train_from(Run& run, std::int64_t first_step) {
     options.writer = run.token;
     LiveLine line;
     const TrainerMessages messages{[&](const StepReport& r) { line.update(live_text(r)); }, [&](const std::string& s) { line.keep(s); }};
-    TrainerParts parts{run.group, run.mesh, *run.model, *run.order, run.keep, run.attributes, stop_signal_came, {}, {}, {}};
+    TrainerParts parts{run.group, run.mesh, *run.model, *run.order, run.keep, run.attributes, {}, {}, {}, {}};
+    parts.stop_requested = [&run] {
+        if (stop_signal_came()) run.watched.watchdog.stopping();
+        return stop_signal_came();
+    };
     parts.works = [&run] { run.works(); };
     parts.step_done = [&run](std::int64_t step) {
         run.works();

@@ -34,34 +34,57 @@ public:
     void waits() { waited_ = now(); }         ///< this rank waits for others
     void finished(std::int64_t step) { step_ = step; }
 
-    /// From now on signs of life go to RUN/ranks, and a standstill to `record` (one sentence and the exit code, in a thread of the watchdog) before the process ends.
-    void watch_run(const std::string& run, std::function<void(const std::string&, int)> record);
+    /// The loop acts on the stop that was asked: what is left is to save, for which there is the whole timeout again.
+    void stopping() { stopping_ = true; }
+
+    /// From now on signs of life go to RUN/ranks, with the `token` of this start, and a standstill to `record` (one sentence and the exit code, in a thread of the
+    /// watchdog) before the process ends.
+    void watch_run(const std::string& run, const std::string& token, std::function<void(const std::string&, int)> record);
 
 private:
     static double now();
     double patience() const;
     void keep_time();
     void keep_files();
-    [[noreturn]] void end(double still);
+    double beat_seconds() const;
+    bool look_twice(std::unique_lock<std::mutex>& lock);
+    void end(std::unique_lock<std::mutex>& lock, double still);
     RankState state(std::int64_t beat) const;
 
     const WatchdogOptions options_;
     const std::string host_;
     std::atomic<std::int64_t> step_{0};
     std::atomic<double> progress_, worked_, waited_{-1e9};
+    std::atomic<bool> stopping_ = false;
     std::mutex mutex_;
     std::condition_variable changed_;
     // guarded by mutex_
-    bool stop_ = false, begins_ = false;      // begins_: a folder was named just now
-    std::string run_, sentence_;   // sentence_: to be recorded
+    bool stop_time_ = false, stop_files_ = false, begins_ = false;   // begins_: a folder was named just now
+    std::string run_, token_, sentence_;                              // sentence_: to be recorded
     std::function<void(const std::string&, int)> record_;
     int looks_wanted_ = 0, looks_done_ = 0;   // of this standstill
+    double looked_ = 0;                       // when the first was done
     bool recorded_ = false;
     std::vector<RankState> looks_[2];   // what RUN/ranks said half-way and at the end
     std::thread files_thread_, time_thread_;
 };
 
-/// In a thread of its own: ends the process with `code` if it still lives after `seconds`. For the way out, where a library may wait for ranks that are no more.
+/// Ends the process with `code` if it is not destroyed within `seconds`.
+class Deadline {
+public:
+    Deadline(double seconds, int code);
+    ~Deadline();
+    Deadline(const Deadline&) = delete;
+    Deadline& operator=(const Deadline&) = delete;
+
+private:
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    bool met_ = false;
+    std::thread thread_;
+};
+
+/// Ends the process with `code` if it still lives after `seconds`. For the way out, where a library may wait for ranks that are no more.
 void leave_within(double seconds, int code);
 
 }  // namespace longlora

@@ -21,7 +21,7 @@ namespace {
 constexpr std::int64_t kElementsOfBlock = kChecksumBlock / 4;   // float32
 constexpr std::int64_t kWriteElements = 16 * kElementsOfBlock;  // one pwrite and its checksums
 constexpr const char* kKinds[] = {"master/", "moment1/", "moment2/"};
-constexpr std::int64_t kUnsyncedBytes = std::int64_t{256} << 20;  // at most so much goes to the disk at once: a slow one shows its progress
+constexpr std::int64_t kUnsyncedBytes = std::int64_t{32} << 20;   // at most so much goes to the disk at once: a slow one shows its progress
 constexpr double kLookSeconds = 0.005;                          // between two looks at the helper thread
 constexpr int kHelperNice = 10;                                 // a tenth of a core where others want it too
 constexpr char kFine = '+', kFailed = '-';                      // first byte of what ranks tell each other
@@ -81,7 +81,7 @@ struct CheckpointSaver::Save {
         try {
             work();
         } catch (const std::exception& error) {
-            failure = error.what();
+            failure = sentence_of(error);
         }
     }
     /// Elements [begin, begin + count) of a tensor from host memory.
@@ -135,8 +135,8 @@ bool CheckpointSaver::start(std::int64_t step, const Json& attributes) {
             create_folders(checkpoint_folder(options_.run));
             const std::string partial = checkpoint_folder(options_.run) + "/" + checkpoint_name(step) + (options_.writer.empty() ? "" : "." + options_.writer) + ".partial";
             answer = kFine + pack_layout(create_named_tensor_file(partial, kCheckpointFormat, kCheckpointVersion, tensors_, to_line(all)));
-        } catch (const Error& error) {
-            answer = kFailed + std::string(error.what());
+        } catch (const std::exception& error) {
+            answer = kFailed + sentence_of(error);
         }
     }
     answer = group_.broadcast(answer);
@@ -238,7 +238,7 @@ SaveReport CheckpointSaver::save_now(std::int64_t step, const Json& attributes) 
     SaveReport report = reports_.back();
     reports_.pop_back();
     if (!report.saved)   // the same report on every rank
-        throw dist::AgreedError(text(report.sentence, "; make room in the --run folder and start the job again",
+        throw dist::AgreedError(text(report.sentence, "; make room in the --run folder or mend what failed, and start the job again",
                                      last_good_.saved ? text(": it goes on from step ", last_good_.step) : std::string()));
     return report;
 }
@@ -262,16 +262,17 @@ SaveReport CheckpointSaver::commit(const std::vector<std::string>& outcomes) {
         if (options_.before_rename) options_.before_rename();
         rename_file(save.layout.path, report.path);
         report.saved = true;
-    } catch (const Error& error) {
-        report.sentence = text("the checkpoint of step ", save.step, " was not saved: ", error.what());
+    } catch (const std::exception& error) {
+        report.sentence = text("the checkpoint of step ", save.step, " was not saved: ", sentence_of(error));
         save_->attempt([&] { remove_file(save.layout.path); });
         return report;
     }
     try {
+        if (options_.before_rename) options_.before_rename();
         set_latest(options_.run, checkpoint_name(save.step));
         remove_old_checkpoints(options_.run, options_.keep, save.step);
-    } catch (const Error& error) {
-        report.sentence = text("the checkpoint of step ", save.step, " is saved, but not all around it: ", error.what());
+    } catch (const std::exception& error) {
+        report.sentence = text("the checkpoint of step ", save.step, " is saved, but not all around it: ", sentence_of(error));
     }
     return report;
 }

@@ -93,13 +93,13 @@ std::string damage_of(const std::string& path, const std::function<void()>& prog
 
 }  // namespace
 
-Resumable find_resumable(const std::string& run, const std::function<void()>& progress) {
+Resumable find_resumable(const std::string& run, const ResumeHooks& hooks) {
     Resumable found;
     std::vector<std::pair<std::string, std::string>> damaged;   // paths, why
     for (std::vector<CheckpointFile> files = list_checkpoints(run); !files.empty() && found.path.empty(); files.pop_back()) {
         const std::string& path = files.back().path;
         FileHandle::open_read(path);  // one that may not be read is not damaged: that Error is the user's
-        if (const std::string damage = damage_of(path, progress); damage.empty()) found.path = path;
+        if (const std::string damage = damage_of(path, hooks.progress); damage.empty()) found.path = path;
         else damaged.emplace_back(path, damage);
     }
     // Starting from the beginning would throw away what may still be saved, unseen in a requeued job. Nothing is moved: perhaps it is the disk that is ill.
@@ -107,6 +107,7 @@ Resumable find_resumable(const std::string& run, const std::function<void()>& pr
         fail(text(damaged.empty() ? "" : text("the checkpoint ", damaged.front().first, " is not whole (", damaged.front().second, "); "), "no checkpoint of ", run,
                   " verifies; take another --run to start from the beginning, or delete what is in ", checkpoint_folder(run)));
     for (const auto& [path, damage] : damaged) {
+        if (hooks.before_rename) hooks.before_rename();
         rename_file(path, path + ".damaged");
         found.notes.push_back(text("the checkpoint ", path, " is not whole (", damage, "); it was moved to ", checkpoint_name(step_of_checkpoint(path)), ".damaged"));
     }
@@ -114,10 +115,10 @@ Resumable find_resumable(const std::string& run, const std::function<void()>& pr
     return found;
 }
 
-Resumable find_resumable(const dist::HostGroup& group, const std::string& run, const std::function<void()>& progress) {
+Resumable find_resumable(const dist::HostGroup& group, const std::string& run, const ResumeHooks& hooks) {
     Resumable found;
     dist::agree(group, [&] {
-        if (group.rank() == 0) found = find_resumable(run, progress);
+        if (group.rank() == 0) found = find_resumable(run, hooks);
     });
     std::string notes;
     for (const std::string& note : found.notes) notes += note + "\n";

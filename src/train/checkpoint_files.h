@@ -41,9 +41,13 @@ struct Resumable {
 };
 
 /// The newest checkpoint that verifies. Newer, damaged ones are moved to NAME.damaged; when there are only damaged ones that is an Error and nothing is moved.
-Resumable find_resumable(const std::string& run, const std::function<void()>& progress = {});
+struct ResumeHooks {
+    std::function<void()> progress = {};        ///< called after each block that was read
+    std::function<void()> before_rename = {};   ///< throws an Error if nothing may be moved
+};
+Resumable find_resumable(const std::string& run, const ResumeHooks& hooks = {});
 /// The same for all ranks: rank 0 works, everybody gets the answer or the Error.
-Resumable find_resumable(const dist::HostGroup& group, const std::string& run, const std::function<void()>& progress = {});
+Resumable find_resumable(const dist::HostGroup& group, const std::string& run, const ResumeHooks& hooks = {});
 
 /// Removes what killed savers left half-written, in the run folder and its checkpoints/.
 void remove_partials(const std::string& run);

@@ -30,19 +30,20 @@ std::string list_of(const std::vector<std::string>& names) {
 void create_rank_folder(const std::string& run) { create_folders(run + "/ranks"); }
 
 void write_rank_state(const std::string& run, const RankState& s) {
-    std::string line = to_line({{"rank", s.rank}, {"host", s.host}, {"process", s.process}, {"beat", s.beat}, {"step", s.step}, {"waiting", s.waiting}, {"worked_seconds_ago", s.worked_seconds_ago}});
+    std::string line = to_line({{"rank", s.rank}, {"token", s.token}, {"host", s.host}, {"process", s.process}, {"beat", s.beat}, {"step", s.step}, {"waiting", s.waiting}, {"worked_seconds_ago", s.worked_seconds_ago}});
     line.resize(kBytes - 1, ' ');
     line += '\n';
     FileHandle::open_or_create(rank_path(run, s.rank)).write_at(line.data(), static_cast<std::int64_t>(line.size()), 0);
 }
 
-std::vector<RankState> read_rank_states(const std::string& run, int num_ranks) {
+std::vector<RankState> read_rank_states(const std::string& run, const std::string& token, int num_ranks) {
     std::vector<RankState> states;
     for (int rank = 0; rank < num_ranks; ++rank) {
         try {
             const std::string path = rank_path(run, rank);
             const Json json = read_json_file(path);
-            states.push_back({rank, get_text(json, "host", path), get_integer(json, "process", path), get_integer(json, "beat", path), get_integer(json, "step", path),
+            if (get_text(json, "token", path) != token) continue;
+            states.push_back({rank, token, get_text(json, "host", path), get_integer(json, "process", path), get_integer(json, "beat", path), get_integer(json, "step", path),
                               json.at("waiting").get<bool>(), json.at("worked_seconds_ago").get<double>()});
         } catch (const std::exception&) {
             // no sign of life

@@ -9,6 +9,7 @@ namespace longlora {
 
 struct RankState {
     int rank = 0;
+    std::string token;               ///< of this start (run_lock.h); files of others are no sign of life
     std::string host;
     std::int64_t process = 0;
     std::int64_t beat = 0;           ///< grows with every write
@@ -20,8 +21,8 @@ struct RankState {
 void create_rank_folder(const std::string& run);
 /// In place, so that no room is needed on a disk that has become full.
 void write_rank_state(const std::string& run, const RankState& state);
-/// Of ranks 0 .. num_ranks - 1; those whose file is missing or cannot be read are left out.
-std::vector<RankState> read_rank_states(const std::string& run, int num_ranks);
+/// Of ranks 0 .. num_ranks - 1; those whose file is missing, is of another start, or cannot be read are left out.
+std::vector<RankState> read_rank_states(const std::string& run, const std::string& token, int num_ranks);
 
 /// What `before` and `now`, read some time apart, say about ranks that stand still: "rank 2 on n1 (process 77) gives no sign of life", ... Ranks whose beat did not change
 /// are dead or stopped; of the others those stand still in their own work that do not wait and did nothing for `still_seconds`.

@@ -43,7 +43,13 @@ void write_manifest(const std::string& run, const Json& manifest) {
 TensorChecksums recorded_checksums(const std::string& run) {
     TensorChecksums checksums;
     if (!file_exists(run + "/manifest.json")) return checksums;
-    const Json manifest = Json::parse(read_text_file(run + "/manifest.json"), nullptr, false);
+    std::string content;
+    try {
+        content = read_text_file(run + "/manifest.json");
+    } catch (const Error&) {
+        return checksums;
+    }
+    const Json manifest = Json::parse(content, nullptr, false);
     if (!manifest.is_object() || !manifest.contains("model_tensors") || !manifest["model_tensors"].is_object()) return checksums;
     for (const auto& [name, checksum] : manifest["model_tensors"].items())
         if (checksum.is_number_unsigned()) checksums[name] = checksum.get<std::uint32_t>();
@@ -108,6 +114,12 @@ Json read_status(const std::string& run) {
     if (!file_exists(path)) return Json::object();
     const Json status = Json::parse(read_text_file(path), nullptr, false);
     return status.is_object() ? status : Json::object();
+}
+
+void record_failure(const std::string& run, ExitCode code, const std::string& message, const std::string& writer) {
+    const Json status = read_status(run);
+    if (code == ExitCode::communication && status.contains("state") && status["state"] == "failed") return;
+    update_status(run, {{"state", "failed"}, {"exit_code", static_cast<int>(code)}, {"message", message}}, writer);
 }
 
 void update_status(const std::string& run, const Json& changes, const std::string& writer) {

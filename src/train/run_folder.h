@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "core/error.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "model/content_hash.h"
@@ -43,6 +44,8 @@ std::int64_t discard_metrics_after(const std::string& run, std::int64_t step);
 ///   of a start: "starts" (how many so far), "started", "ranks", "host", "job", "restart"
 ///   of the loop: "state" (running | done | stopped | failed), "exit_code" (null while running), "step", "steps", "checkpoint", "message", "seconds_left" (null if unknown)
 void update_status(const std::string& run, const Json& changes, const std::string& writer = "");
+/// The end of a start by an Error: "failed", unless the loss of a rank (exit code 5) follows a failure that is recorded already, whose consequence it is.
+void record_failure(const std::string& run, ExitCode code, const std::string& message, const std::string& writer);
 /// What status.json says; {} if there is none, or none that can be read.
 Json read_status(const std::string& run);
 /// Now, as status.json writes times.

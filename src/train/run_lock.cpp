@@ -3,8 +3,10 @@
 #include "train/run_lock.h"
 
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
@@ -12,10 +14,12 @@
 #include <filesystem>
 #include <mutex>
 #include <random>
+#include <string_view>
 #include <thread>
 
 #include "core/clock.h"
 #include "core/error.h"
+#include "core/host.h"
 #include "io/file.h"
 
 namespace longlora {
@@ -25,19 +29,26 @@ constexpr double kPollSeconds = 0.1;
 
 std::string lock_path(const std::string& run) { return run + "/lock"; }
 
-/// Process start in clock ticks since boot; -1 if there is no such process (one that ended and was not yet waited for is none).
-std::int64_t start_of_process(std::int64_t process) {
+/// What /proc says of a process; start is -1 where that cannot be read (there is no such process, or others may not look at it).
+struct ProcessState {
+    std::int64_t start = -1;   // clock ticks since boot
+    char state = '?';          // man 5 proc: R, S, D, T (stopped), Z (ended and not yet waited for) ...
+};
+
+ProcessState state_of_process(std::int64_t process) {
+    ProcessState out;
     try {
         const std::string stat = read_text_file(text("/proc/", process, "/stat"));
         const std::size_t end = stat.rfind(')');   // of the name, which may hold anything
-        if (end == std::string::npos || end + 2 >= stat.size() || stat[end + 2] == 'Z' || stat[end + 2] == 'X') return -1;
+        if (end == std::string::npos || end + 2 >= stat.size()) return out;
+        out.state = stat[end + 2];
         std::istringstream fields(stat.substr(end + 2));
         std::string field;
         for (int i = 3; i <= 22; ++i) fields >> field;   // man 5 proc: (22) starttime
-        return std::strtoll(field.c_str(), nullptr, 10);
+        out.start = std::strtoll(field.c_str(), nullptr, 10);
     } catch (const Error&) {
-        return -1;
     }
+    return out;
 }
 
 std::string machine_of_this_process() {
@@ -52,12 +63,10 @@ std::string machine_of_this_process() {
 }
 
 LockHolder this_process(const JobIdentity& job) {
-    char host[256] = {};
-    gethostname(host, sizeof host - 1);
     std::random_device random;
     char token[40];
     std::snprintf(token, sizeof token, "%08x%08x", random(), random());
-    return {token, job, host, machine_of_this_process(), getpid(), start_of_process(getpid()), 0};
+    return {token, job, host_name(), machine_of_this_process(), getpid(), state_of_process(getpid()).start, 0};
 }
 
 /// As many bytes whatever the counter is, so that it can be written in place.
@@ -87,6 +96,12 @@ bool read_content(const std::string& path, std::string& content) {
     return true;
 }
 
+/// `path` is a name of the open file.
+bool is_same_file(const FileHandle& file, const std::string& path) {
+    struct stat ours {}, named {};
+    return ::fstat(file.fd(), &ours) == 0 && ::stat(path.c_str(), &named) == 0 && ours.st_dev == named.st_dev && ours.st_ino == named.st_ino;
+}
+
 /// What is written in an incomplete lock (its maker was killed) is nobody.
 LockHolder holder_or_nobody(const std::string& content) {
     try {
@@ -104,11 +119,27 @@ std::string holder_text(const LockHolder& h) {
     return text(job, "process ", h.process, " on ", h.host);
 }
 
-bool is_dead_here(const LockHolder& h) { return !h.machine.empty() && h.machine == machine_of_this_process() && start_of_process(h.process) != h.process_start; }
+/// Only what is known counts: a process that may not be looked at is neither dead nor alive.
+bool is_dead_here(const LockHolder& h) {
+    if (h.machine.empty() || h.machine != machine_of_this_process()) return false;
+    if (::kill(static_cast<pid_t>(h.process), 0) != 0 && errno == ESRCH) return true;
+    const ProcessState now = state_of_process(h.process);
+    return now.start >= 0 && h.process_start >= 0 && (now.start != h.process_start || now.state == 'Z' || now.state == 'X');
+}
+
+bool is_awake_here(const LockHolder& h) {
+    if (h.machine.empty() || h.machine != machine_of_this_process()) return false;
+    const ProcessState now = state_of_process(h.process);
+    return now.start >= 0 && now.start == h.process_start && std::string_view("RSD").find(now.state) != std::string_view::npos;
+}
 
 bool read_lock(const std::string& run, LockHolder& holder) {
     std::string content;
-    if (!read_content(lock_path(run), content)) return false;
+    try {
+        if (!read_content(lock_path(run), content)) return false;
+    } catch (const Error&) {
+        return false;
+    }
     holder = holder_or_nobody(content);
     return !holder.token.empty();
 }
@@ -139,7 +170,7 @@ struct RunLock::State {
             made.write_at(content.data(), static_cast<std::int64_t>(content.size()), 0);
             made.sync();
         } catch (const Error&) {
-            remove_file(path);
+            if (is_same_file(made, path)) remove_file(path);
             throw;
         }
         file = std::move(made);
@@ -150,12 +181,13 @@ struct RunLock::State {
     bool is_stale(const std::string& content, const std::string& now, double since) const {
         const LockHolder holder = holder_or_nobody(now);
         require(now == content, "the run folder ", run, " is in use by ", holder_text(holder), "; wait until that ends, stop it, or take another --run");
-        return now_seconds() - since > options.timeout_seconds;
+        // A disk that others write to may hold up a living owner's counter; on this machine we know better.
+        return now_seconds() - since > options.timeout_seconds && !is_awake_here(holder);
     }
 
     /// Renames the lock away if it still is `content`.
     void take_away(const std::string& content) const {
-        const std::string aside = path + "." + mine.token;
+        const std::string aside = path + "." + mine.token + ".partial";   // a name that the next start clears away
         try {
             rename_file(path, aside);
         } catch (const Error&) {
@@ -225,20 +257,21 @@ RunLock::~RunLock() {
 
 const std::string& RunLock::token() const { return state_->mine.token; }
 
+/// Held: the name is that of our file, and nobody wrote another token into it (file numbers are used again). Who may not read the new one's content sees its number.
 void RunLock::require_held() const {
-    LockHolder holder;
-    std::string content;
-    try {
-        if (!read_content(state_->path, content)) {   // somebody removed it by hand
-            const std::lock_guard lock(state_->mutex);
-            if (state_->create()) return;
-            if (!read_content(state_->path, content)) return;
-        }
-    } catch (const Error&) {
-        return;   // a failing disk says nothing about the owner
+    const auto lost = [this](const std::string& who) {
+        fail(text("the run folder ", state_->run, " was taken over by ", who, " while this job stood still; this job ends and writes nothing more"));
+    };
+    struct stat named {};
+    if (::stat(state_->path.c_str(), &named) != 0) {
+        if (errno != ENOENT) return;   // a failing disk says nothing about the owner
+        const std::lock_guard lock(state_->mutex);   // somebody removed it by hand
+        if (state_->create()) return;
     }
-    holder = holder_or_nobody(content);
-    require(holder.token == token(), "the run folder ", state_->run, " was taken over by ", holder_text(holder), " while this job stood still; this job ends and writes nothing more");
+    LockHolder holder;
+    const bool readable = read_lock(state_->run, holder);
+    if (readable && holder.token != token()) lost(holder_text(holder));
+    if (!is_same_file(state_->file, state_->path) && file_exists(state_->path)) lost(readable ? holder_text(holder) : "another job");
 }
 
 }  // namespace longlora

@@ -39,7 +39,8 @@ struct RunLockOptions {
 class RunLock {
 public:
     /// Takes RUN/lock (RUN exists). An Error names the holder if it lives. A lock is taken over at once if its process is no more (on this machine) or its job is
-    /// over, otherwise when its counter stands still for the timeout.
+    /// over, otherwise when its counter stands still for the timeout
+    /// (and it is not known to be awake on this machine).
     RunLock(const std::string& run, const RunLockOptions& options);
     /// Gives it back.
     ~RunLock();
@@ -61,7 +62,8 @@ bool is_lock_of(const std::string& run, const std::string& token);
 bool read_lock(const std::string& run, LockHolder& holder);
 /// "job 12 (restart 1) on n1, process 123".
 std::string holder_text(const LockHolder& holder);
-/// The holder ran on this machine and is no more.
+/// The holder ran on this machine and certainly is no more; certainly is, and is not stopped.
 bool is_dead_here(const LockHolder& holder);
+bool is_awake_here(const LockHolder& holder);
 
 }  // namespace longlora

@@ -53,13 +53,30 @@ struct Loop {
         require_ours();
         say(metrics->append(line));
     }
-    /// A status that cannot be written must not end the training.
-    void status(const Json& changes, const std::string& writer = "") const {
+    bool is_ours() const {
         try {
             require_ours();
-            update_status(options.run, changes, writer);
+        } catch (const Error&) {
+            return false;   // which ends the run at the next line of metrics
+        }
+        return true;
+    }
+    /// A status that cannot be written must not end the training.
+    void status(const Json& changes) const {
+        try {
+            if (is_ours()) update_status(options.run, changes);
         } catch (const Error& e) {
             say(e.what());
+        }
+    }
+    void record(const std::exception& e) const {
+        const bool agreed = dynamic_cast<const dist::AgreedError*>(&e) != nullptr;
+        if (agreed && !leads()) return;
+        const std::string where = agreed || parts.group.size() == 1 ? "" : text(" (on rank ", parts.group.rank(), ")");
+        try {
+            if (is_ours()) record_failure(options.run, exit_code_of(e), sentence_of(e) + where, text("rank", parts.group.rank()));
+        } catch (const Error&) {
+            // it is told on stderr
         }
     }
 
@@ -190,11 +207,7 @@ TrainOutcome run_training(const TrainerParts& parts, const TrainerOptions& optio
     try {
         return run_steps(loop, first_step);
     } catch (const std::exception& e) {   // perhaps of this rank alone, so only told
-        const bool agreed = dynamic_cast<const dist::AgreedError*>(&e) != nullptr;
-        if (!agreed || loop.leads())
-            loop.status({{"state", "failed"}, {"exit_code", static_cast<int>(exit_code_of(e))}, {"step", loop.finished},
-                         {"message", agreed || parts.group.size() == 1 ? sentence_of(e) : text(sentence_of(e), " (on rank ", parts.group.rank(), ")")}},
-                        text("rank", parts.group.rank()));
+        loop.record(e);
         throw;
     }
 }

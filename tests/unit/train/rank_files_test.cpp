@@ -10,7 +10,7 @@ using namespace train_testing;
 
 namespace {
 
-RankState state(int rank, std::int64_t beat, bool waiting, double idle) { return {rank, text("n", rank), 100 + rank, beat, 7, waiting, idle}; }
+RankState state(int rank, std::int64_t beat, bool waiting, double idle) { return {rank, "t", text("n", rank), 100 + rank, beat, 7, waiting, idle}; }
 
 }  // namespace
 
@@ -22,13 +22,14 @@ BOOST_AUTO_TEST_CASE(written_and_read) {
     write_rank_state(folder.path(), state(0, 5, false, 123456.75));
     write_rank_state(folder.path(), state(2, 6, true, 0));
     write_rank_state(folder.path(), state(0, 6, false, 0.5));   // shorter than the one before
-    const std::vector<RankState> states = read_rank_states(folder.path(), 4);
+    const std::vector<RankState> states = read_rank_states(folder.path(), "t", 4);
     BOOST_REQUIRE_EQUAL(states.size(), 2u);
     BOOST_TEST((states[0].rank == 0 && states[0].beat == 6 && states[0].step == 7 && !states[0].waiting && states[0].worked_seconds_ago == 0.5));
     BOOST_TEST((states[1].rank == 2 && states[1].host == "n2" && states[1].process == 102 && states[1].waiting));
     const FileHandle file = FileHandle::create(folder / "ranks/2");   // half a file is no sign of life
     file.write_at("{\"rank\"", 7, 0);
-    BOOST_TEST(read_rank_states(folder.path(), 4).size() == 1u);
+    BOOST_TEST(read_rank_states(folder.path(), "t", 4).size() == 1u);
+    BOOST_TEST(read_rank_states(folder.path(), "another start", 4).empty());
 }
 
 BOOST_AUTO_TEST_CASE(who) {

@@ -1,0 +1,16 @@
+// The name of this computer. Nothing else about it.
+#pragma once
+
+#include <unistd.h>
+
+#include <string>
+
+namespace longlora {
+
+inline std::string host_name() {
+    char name[256] = {};
+    gethostname(name, sizeof name - 1);
+    return name;
+}
+
+}  // namespace longlora
