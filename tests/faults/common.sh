@@ -55,15 +55,23 @@ leave() {
     cd / && rm -rf "$work"
 }
 
-# train_words RUN STEPS: the words of the training that is disturbed, in words; it takes about a second
-train_words() { words=(train --model model --data data.h5 --run "$1" --steps "$2" --context 64 --global-batch 4 --lr 1e-3 --warmup 2 --dtype float32 --checkpoint-every 3 --timeout 15); }
+# train_words RUN STEPS [EVERY [BATCH]]: the words of the training that is disturbed, in words; twelve steps take about a second
+# shellcheck disable=SC2034  # for the caller
+train_words() {
+    words=(train --model model --data data.h5 --run "$1" --steps "$2" --context 64 --global-batch "${4:-4}" --lr 1e-3 --warmup 2 --dtype float32 --checkpoint-every "${3:-3}" --timeout 10)
+}
 
 limit=60
-# launch RANKS WORDS...: output in out and err, exit code in code; 124 when it took longer than $limit seconds.
+# launch RANKS WORDS...: output in out and err, exit code in code; 124 when it took longer than $limit seconds. The launcher `alone` is none, for one rank.
 launch() {
     local ranks=$1
     shift
-    timeout --kill-after=5 "$limit" "${launcher[@]}" -n "$ranks" "$program" "$@" > out 2> err < /dev/null
+    if [ "${launcher[0]}" = alone ]; then
+        OMPI_MCA_ess_singleton_isolated=1 OMPI_MCA_btl=self timeout --kill-after=5 "$limit" "$program" "$@" > out 2> err < /dev/null
+    else
+        timeout --kill-after=5 "$limit" "${launcher[@]}" -n "$ranks" "$program" "$@" > out 2> err < /dev/null
+    fi
+    # shellcheck disable=SC2034  # for the caller
     code=$?
 }
 

@@ -3,7 +3,7 @@
  *
  *   FAULT="call=NAME,do=ACTION[,rank=R][,path=GLOB][,when=FILE][,bytes=N][,nth=N][,times=N]"      FAULT_LOG=FILE: a line is added for each fault that struck
  *
- *   call   open create read write reserve truncate sync rename unlink mkdir link | map | memory allocate | compute | send receive test gather broadcast reduce barrier
+ *   call   open create read write reserve truncate sync rename unlink mkdir link | map | memory allocate | compute | send receive test gather broadcast reduce
  *          create: an open with O_CREAT. map: mmap of a file. memory, allocate: mmap without a file, malloc, of at least bytes=N (1 MiB).
  *          compute: a matrix product of oneDNN. send and so on: the MPI call.
  *   do     the name of an errno (EIO, ENOSPC, EDQUOT, EROFS, EACCES, ENOMEM ...): the call fails with it and does nothing; MPI returns MPI_ERR_OTHER, oneDNN an error
@@ -282,8 +282,7 @@ int dnnl_primitive_execute(const void* primitive, void* stream, int count, const
 MPI("send", MPI_Isend, (const void* data, int n, MPI_Datatype type, int to, int tag, MPI_Comm comm, MPI_Request* request), (data, n, type, to, tag, comm, request))
 MPI("receive", MPI_Irecv, (void* out, int n, MPI_Datatype type, int from, int tag, MPI_Comm comm, MPI_Request* request), (out, n, type, from, tag, comm, request))
 MPI("test", MPI_Test, (MPI_Request* request, int* done, MPI_Status* status), (request, done, status))
-MPI("gather", MPI_Allgather, (const void* in, int n, MPI_Datatype type, void* out, int m, MPI_Datatype to, MPI_Comm comm), (in, n, type, out, m, to, comm))
-MPI("gather", MPI_Allgatherv, (const void* in, int n, MPI_Datatype type, void* out, const int* counts, const int* at, MPI_Datatype to, MPI_Comm comm), (in, n, type, out, counts, at, to, comm))
-MPI("broadcast", MPI_Bcast, (void* data, int n, MPI_Datatype type, int root, MPI_Comm comm), (data, n, type, root, comm))
-MPI("reduce", MPI_Allreduce, (const void* in, void* out, int n, MPI_Datatype type, MPI_Op op, MPI_Comm comm), (in, out, n, type, op, comm))
-MPI("barrier", MPI_Barrier, (MPI_Comm comm), (comm))
+MPI("gather", MPI_Iallgather, (const void* in, int n, MPI_Datatype type, void* out, int m, MPI_Datatype to, MPI_Comm comm, MPI_Request* request), (in, n, type, out, m, to, comm, request))
+MPI("gather", MPI_Iallgatherv, (const void* in, int n, MPI_Datatype type, void* out, const int* counts, const int* at, MPI_Datatype to, MPI_Comm comm, MPI_Request* request), (in, n, type, out, counts, at, to, comm, request))
+MPI("broadcast", MPI_Ibcast, (void* data, int n, MPI_Datatype type, int root, MPI_Comm comm, MPI_Request* request), (data, n, type, root, comm, request))
+MPI("reduce", MPI_Iallreduce, (const void* in, void* out, int n, MPI_Datatype type, MPI_Op op, MPI_Comm comm, MPI_Request* request), (in, out, n, type, op, comm, request))
