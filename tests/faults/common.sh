@@ -61,7 +61,7 @@ train_words() {
     words=(train --model model --data data.h5 --run "$1" --steps "$2" --context 64 --global-batch "${4:-4}" --lr 1e-3 --warmup 2 --dtype float32 --checkpoint-every "${3:-3}" --timeout 10)
 }
 
-limit=60
+limit=240   # seconds; generous, since ranks that share cores with others exchange slowly
 # launch RANKS WORDS...: output in out and err, exit code in code; 124 when it took longer than $limit seconds. The launcher `alone` is none, for one rank.
 launch() {
     local ranks=$1

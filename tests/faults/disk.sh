@@ -51,20 +51,20 @@ start_long() {
     "${launcher[@]}" -n 2 "$program" "${words[@]}" > out 2> err < /dev/null &
     started=$!
 }
-# wait_until WORDS: in what it says; at most 60 s
+# wait_until WORDS: in what it says; at most four minutes
 wait_until() {
     local i
-    for ((i = 0; i < 3000; i++)); do
+    for ((i = 0; i < 12000; i++)); do
         grep -qE -- "$1" out && return
         kill -0 $started 2> /dev/null || break
         sleep 0.02
     done
     problems+="; never said '$1'"
 }
-# ends_by_itself: within 60 s
+# ends_by_itself: within four minutes
 ends_by_itself() {
     local i
-    for ((i = 0; i < 1200; i++)); do
+    for ((i = 0; i < 4800; i++)); do
         kill -0 $started 2> /dev/null || break
         sleep 0.05
     done
@@ -237,7 +237,7 @@ launch_second() {
 
 train_words whole $steps
 launch 2 "${words[@]}"
-[ $code = 0 ] || fail "the undisturbed run ended with code $code: $(cat err)"
+[ $code = 0 ] || fail "the undisturbed run ended with code $code: $(tail -n 1 out) $(cat err)"
 cp -r whole half
 rm half/checkpoints/step-00000012.h5
 echo step-00000009.h5 > half/checkpoints/latest

@@ -23,7 +23,7 @@ prepare_runs() {
     for ranks in 2 4; do
         words_for $ranks
         launch $ranks "${words[@]}"
-        [ $code = 0 ] || fail "the undisturbed run ended with code $code: $(cat err)"
+        [ $code = 0 ] || fail "the undisturbed run ended with code $code: $(tail -n 1 out) $(cat err)"
         mv run whole.$ranks
         cp -r whole.$ranks half.$ranks
         rm half.$ranks/checkpoints/step-00000012.h5

@@ -52,7 +52,7 @@ kill_a_rank() {
 # wait_for_step PID: until the training says its first step, or ends
 wait_for_step() {
     local i
-    for ((i = 0; i < 3000; i++)); do
+    for ((i = 0; i < 12000; i++)); do
         grep -q '^step ' out && return
         kill -0 "$1" 2> /dev/null || return
         sleep 0.01
@@ -106,7 +106,7 @@ for ((done_kills = 0, round = 0; done_kills < num_kills; done_kills += count, ro
     rm -rf whole
     words_for whole "$mesh_now"
     launch "$ranks" "${words[@]}"
-    [ $code = 0 ] || fail "the undisturbed run of '$mesh_now' ended with code $code: $(cat err)"
+    [ $code = 0 ] || fail "the undisturbed run of '$mesh_now' ended with code $code: $(tail -n 1 out) $(cat err)"
     disturbed_run "$mesh_now" $count
 done
 echo "kills hit: start ${hits[start]}, load ${hits[load]}, step ${hits[step]}, save ${hits[save]}, rename ${hits[rename]}; after the end ${hits[end]}"
