@@ -1,8 +1,9 @@
 // Wrong input is found before the folder is touched: what cannot be trained leaves nothing behind.
 #include "jobs/run_start.h"
 
-#include <unistd.h>
+#include <functional>
 
+#include "core/host.h"
 #include "dist/agree.h"
 #include "jobs/resume_check.h"
 #include "jobs/slurm_job.h"
@@ -48,16 +49,25 @@ PermittedChanges check_checkpoint(const Run& run, const Json& attributes) {
         return check_options(with_computation(option_classes_of(member(attributes, "options", path), path), config), with_computation(option_classes(run), run.base.config),
                              run.options.allow_change, path);
     } catch (const Error& e) {
-        fail(e.what() + weights_difference(run));
+        fail(e.what() + weights_difference(run), e.code);
     }
+}
+
+/// Rank 0 changes the run folder, which still is this job's; all ranks hear of its Error.
+void change_folder(const Run& run, const std::function<void()>& change) {
+    dist::agree(run.group, [&] {
+        if (!run.leads()) return;
+        run.lock->require_held();
+        change();
+    });
 }
 
 /// Later checkpoints and metrics of a course that is given up are set aside.
 void set_aside_after(const Run& run, std::int64_t step) {
     std::int64_t lines = 0;
-    dist::agree(run.group, [&] {
-        if (!run.leads()) return;
-        run.lock->require_held();
+    change_folder(run, [&] {
+        for (const auto& note : set_damaged_aside(run.found)) run.say(note);
+        if (!run.found.damaged.empty()) run.say("going on from " + run.resume_from);
         discard_checkpoints_after(run.options.run, step);
         lines = discard_metrics_after(run.options.run, step);
     });
@@ -77,24 +87,17 @@ void write_run_manifest(const Run& run) {
     manifest["model_tensors"] = run.base_checksums;   // those of the first start: no other model gets so far
     const JobIdentity job = job_of_environment();
     manifest["job"] = {{"cluster", job.cluster}, {"id", job.id}, {"restart", job.restart}};
-    dist::agree(run.group, [&] {
-        if (!run.leads()) return;
-        run.lock->require_held();
-        write_manifest(run.options.run, manifest);
-    });
+    change_folder(run, [&] { write_manifest(run.options.run, manifest); });
 }
 
 void write_first_status(const Run& run, std::int64_t first_step) {
-    dist::agree(run.group, [&] {
-        if (!run.leads()) return;
-        char host[256] = {};
-        gethostname(host, sizeof host - 1);
+    change_folder(run, [&] {
         const JobIdentity job = job_of_environment();
         const Json before = read_status(run.options.run);
         const Json starts = before.contains("starts") ? before["starts"] : Json();
         update_status(run.options.run, {{"state", "running"}, {"exit_code", Json()}, {"step", first_step - 1}, {"steps", run.options.steps}, {"checkpoint", run.resume_from},
                                         {"message", ""}, {"seconds_left", Json()}, {"starts", 1 + (starts.is_number_integer() ? starts.get<std::int64_t>() : 0)},
-                                        {"started", utc_now()}, {"ranks", run.group.size()}, {"host", host}, {"job", job.id}, {"restart", job.restart}});
+                                        {"started", utc_now()}, {"ranks", run.group.size()}, {"host", host_name()}, {"job", job.id}, {"restart", job.restart}});
     });
 }
 
@@ -115,24 +118,21 @@ void lock_existing_folder(Run& run) {
 
 void find_resume_source(Run& run) {
     const auto& o = run.options;
-    if (o.resume == "never") {
-        dist::agree(run.group, [&] {
-            if (run.leads())
-                require(list_checkpoints(o.run).empty(), "the run folder ", o.run, " has checkpoints already; take --resume auto to go on from them, or another --run");
-        });
-        return;
-    }
-    const Resumable found = find_resumable(run.group, o.run, {[&run] { run.works(); }, [&run] { if (run.lock) run.lock->require_held(); }});
-    for (const auto& note : found.notes) run.say(note);
-    run.resume_from = found.path;
-    if (o.resume == "auto") return;
-    // A requeued job gives the same command: once it has saved a checkpoint of its own, it goes on from that one, not from FILE again.
-    std::string began_from;
+    std::string path;
     dist::agree(run.group, [&] {
+        if (!run.leads()) return;
+        if (o.resume == "never") {
+            require(list_checkpoints(o.run).empty(), "the run folder ", o.run, " has checkpoints already; take --resume auto to go on from them, or another --run");
+            return;
+        }
+        run.found = find_resumable(o.run, [&run] { run.works(); });
+        path = run.found.path;
+        if (o.resume == "auto") return require_some_whole(o.run, run.found);
+        // A requeued job gives the same command: once it has saved a checkpoint of its own, it goes on from that one, not from FILE again.
         require(!is_folder(o.resume), "--resume ", o.resume, " is a folder; name one of its files checkpoints/step-*.h5, or go on in it with --run ", o.resume);
-        if (!found.path.empty()) began_from = read_checkpoint_attributes(found.path)["options"]["free"].value("resume", "");
+        if (path.empty() || read_checkpoint_attributes(path)["options"]["free"].value("resume", "") != o.resume) path = o.resume;
     });
-    if (began_from != o.resume) run.resume_from = o.resume;
+    run.resume_from = run.group.broadcast(path);
 }
 
 std::int64_t load_resume_source(Run& run) {
@@ -161,8 +161,7 @@ void begin_in_folder(Run& run, std::int64_t first_step) {
             if (run.leads()) require(list_checkpoints(run.options.run).empty(), "another job has trained in ", run.options.run, " since this one looked; start this one again, or take another --run");
         });
     }
-    dist::agree(run.group, [&] {
-        if (!run.leads()) return;
+    change_folder(run, [&] {
         create_run_folder(run.options.run);
         remove_partials(run.options.run);
         if (run.resume_from.empty() && file_exists(run.options.run + "/metrics.jsonl")) run.say(text(run.options.run, " has no checkpoint to go on from; starting at step 1"));
@@ -171,8 +170,8 @@ void begin_in_folder(Run& run, std::int64_t first_step) {
     if (first_step <= run.options.steps) write_run_manifest(run);   // else the record of who did the steps stays
     write_first_status(run, first_step);
     const std::string folder = run.options.run, token = run.token;
-    run.watched.watchdog.watch_run(folder, [folder, token, rank = run.group.rank()](const std::string& sentence, int code) {
-        if (is_lock_of(folder, token)) update_status(folder, {{"state", "failed"}, {"exit_code", code}, {"message", sentence}}, text("watchdog", rank));
+    run.watched.watchdog.watch_run(folder, token, [folder, token, rank = run.group.rank()](const std::string& sentence) {
+        if (is_lock_of(folder, token)) record_failure(folder, ExitCode::communication, sentence, text("watchdog", rank));
     });
 }
 

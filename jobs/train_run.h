@@ -9,6 +9,7 @@
 #include "jobs/watched_group.h"
 #include "model/content_hash.h"
 #include "model/model.h"
+#include "train/checkpoint_files.h"
 #include "train/run_lock.h"
 
 namespace longlora {
@@ -30,6 +31,7 @@ struct Run {
     WeightsOptions how;
     KeepPlan keep;
     Json attributes;
+    Resumable found;                       // rank 0: what the run folder has
     std::string resume_from;               // a checkpoint; "" to begin
     std::int64_t snapshot_bytes = 0;       // that a checkpoint may take while training goes on
     int threads = 1;

@@ -54,7 +54,7 @@ Watchdog::~Watchdog() {
 void Watchdog::works() { progress_ = worked_ = now(); }
 void Watchdog::hears() { progress_ = now(); }
 
-void Watchdog::watch_run(const std::string& run, const std::string& token, std::function<void(const std::string&, int)> record) {
+void Watchdog::watch_run(const std::string& run, const std::string& token, std::function<void(const std::string&)> record) {
     const std::lock_guard lock(mutex_);
     run_ = run;
     token_ = token;
@@ -145,7 +145,7 @@ void Watchdog::keep_files() {
         if (!run.empty()) {
             attempt([&] { write_rank_state(run, mine); });
             if (wanted) attempt([&] { states = read_rank_states(run, token, options_.num_ranks); });
-            if (tell && record) attempt([&] { record(sentence, static_cast<int>(ExitCode::communication)); });
+            if (tell && record) attempt([&] { record(sentence); });
         }
         lock.lock();
         if (wanted && looks_wanted_ > looks) {   // else the standstill is over

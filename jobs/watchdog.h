@@ -37,9 +37,8 @@ public:
     /// The loop acts on the stop that was asked: what is left is to save, for which there is the whole timeout again.
     void stopping() { stopping_ = true; }
 
-    /// From now on signs of life go to RUN/ranks, with the `token` of this start, and a standstill to `record` (one sentence and the exit code, in a thread of the
-    /// watchdog) before the process ends.
-    void watch_run(const std::string& run, const std::string& token, std::function<void(const std::string&, int)> record);
+    /// From now on signs of life go to RUN/ranks, with the `token` of this start, and a standstill to `record` (in a thread of the watchdog) before the process ends.
+    void watch_run(const std::string& run, const std::string& token, std::function<void(const std::string&)> record);
 
 private:
     static double now();
@@ -61,7 +60,7 @@ private:
     // guarded by mutex_
     bool stop_time_ = false, stop_files_ = false, begins_ = false;   // begins_: a folder was named just now
     std::string run_, token_, sentence_;                              // sentence_: to be recorded
-    std::function<void(const std::string&, int)> record_;
+    std::function<void(const std::string&)> record_;
     int looks_wanted_ = 0, looks_done_ = 0;   // of this standstill
     double looked_ = 0;                       // when the first was done
     bool recorded_ = false;

@@ -5,11 +5,9 @@
 #include <charconv>
 #include <cstdio>
 #include <filesystem>
-#include <sstream>
 #include <utility>
 
 #include "core/error.h"
-#include "dist/agree.h"
 #include "io/file.h"
 #include "io/named_tensor_file.h"
 
@@ -77,11 +75,13 @@ bool has_damaged(const std::string& run) {
     return std::any_of(names.begin(), names.end(), [](const std::string& name) { return name.ends_with(".damaged"); });
 }
 
-/// Why a checkpoint does not verify; "" if it does. Read twice, since a disk or network that failed once has damaged nothing.
+/// Why a checkpoint does not verify; "" if it does. Read twice, the second time from the disk, since a disk or network that failed once has damaged nothing.
 std::string damage_of(const std::string& path, const std::function<void()>& progress) {
     std::string damage;
     for (int attempt = 0; attempt < 2; ++attempt) {
+        const FileHandle file = FileHandle::open_read(path);   // one that may not be read is not damaged: that Error is the user's
         try {
+            if (attempt > 0) file.forget_cached();
             verify_checkpoint(path, progress);
             return {};
         } catch (const Error& error) {
@@ -93,40 +93,29 @@ std::string damage_of(const std::string& path, const std::function<void()>& prog
 
 }  // namespace
 
-Resumable find_resumable(const std::string& run, const ResumeHooks& hooks) {
+Resumable find_resumable(const std::string& run, const std::function<void()>& progress) {
     Resumable found;
-    std::vector<std::pair<std::string, std::string>> damaged;   // paths, why
     for (std::vector<CheckpointFile> files = list_checkpoints(run); !files.empty() && found.path.empty(); files.pop_back()) {
         const std::string& path = files.back().path;
-        FileHandle::open_read(path);  // one that may not be read is not damaged: that Error is the user's
-        if (const std::string damage = damage_of(path, hooks.progress); damage.empty()) found.path = path;
-        else damaged.emplace_back(path, damage);
+        if (const std::string damage = damage_of(path, progress); damage.empty()) found.path = path;
+        else found.damaged.push_back({path, damage});
     }
-    // Starting from the beginning would throw away what may still be saved, unseen in a requeued job. Nothing is moved: perhaps it is the disk that is ill.
-    if (found.path.empty() && (!damaged.empty() || has_damaged(run)))
-        fail(text(damaged.empty() ? "" : text("the checkpoint ", damaged.front().first, " is not whole (", damaged.front().second, "); "), "no checkpoint of ", run,
-                  " verifies; take another --run to start from the beginning, or delete what is in ", checkpoint_folder(run)));
-    for (const auto& [path, damage] : damaged) {
-        if (hooks.before_rename) hooks.before_rename();
-        rename_file(path, path + ".damaged");
-        found.notes.push_back(text("the checkpoint ", path, " is not whole (", damage, "); it was moved to ", checkpoint_name(step_of_checkpoint(path)), ".damaged"));
-    }
-    if (!found.notes.empty()) found.notes.push_back(text("going on from ", found.path));
     return found;
 }
 
-Resumable find_resumable(const dist::HostGroup& group, const std::string& run, const ResumeHooks& hooks) {
-    Resumable found;
-    dist::agree(group, [&] {
-        if (group.rank() == 0) found = find_resumable(run, hooks);
-    });
-    std::string notes;
-    for (const std::string& note : found.notes) notes += note + "\n";
-    found.path = group.broadcast(found.path);
-    std::istringstream lines(group.broadcast(notes));
-    found.notes.clear();
-    for (std::string note; std::getline(lines, note);) found.notes.push_back(note);
-    return found;
+void require_some_whole(const std::string& run, const Resumable& found) {
+    if (!found.path.empty() || (found.damaged.empty() && !has_damaged(run))) return;
+    fail(text(found.damaged.empty() ? "" : text("the checkpoint ", found.damaged.front().path, " is not whole (", found.damaged.front().why, "); "), "no checkpoint of ", run,
+              " verifies; take another --run to start from the beginning, or delete what is in ", checkpoint_folder(run)));
+}
+
+std::vector<std::string> set_damaged_aside(const Resumable& found) {
+    std::vector<std::string> notes;
+    for (const auto& [path, why] : found.damaged) {
+        rename_file(path, path + ".damaged");
+        notes.push_back(text("the checkpoint ", path, " is not whole (", why, "); it was moved to ", checkpoint_name(step_of_checkpoint(path)), ".damaged"));
+    }
+    return notes;
 }
 
 void remove_partials(const std::string& run) {

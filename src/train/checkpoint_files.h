@@ -1,14 +1,12 @@
 // The files of a run's checkpoints: names, `latest`, which is the newest good one, which may go. It does not know what is inside (checkpoint.h).
 //   RUN/checkpoints/step-00000120.h5   .../latest (the newest one's file name, for scripts)   .../*.partial (being written)   .../*.damaged, *.discarded (set aside)
-// All of it is rank 0's work unless said otherwise.
+// All of it is rank 0's work.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
-
-#include "dist/host_group.h"
 
 namespace longlora {
 
@@ -35,19 +33,20 @@ std::string newest_checkpoint(const std::string& run_or_file);
 /// Every block of every tensor against its checksum; the Error names file and place. progress: called after each block.
 void verify_checkpoint(const std::string& path, const std::function<void()>& progress = {});
 
+struct DamagedCheckpoint {
+    std::string path, why;
+};
 struct Resumable {
-    std::string path;                 ///< empty: nothing to resume from
-    std::vector<std::string> notes;   ///< sentences for the user: damaged ones, and what was done with them
+    std::string path;                         ///< the newest that verifies; empty: nothing to resume from
+    std::vector<DamagedCheckpoint> damaged;   ///< newer ones, newest first
 };
 
-/// The newest checkpoint that verifies. Newer, damaged ones are moved to NAME.damaged; when there are only damaged ones that is an Error and nothing is moved.
-struct ResumeHooks {
-    std::function<void()> progress = {};        ///< called after each block that was read
-    std::function<void()> before_rename = {};   ///< throws an Error if nothing may be moved
-};
-Resumable find_resumable(const std::string& run, const ResumeHooks& hooks = {});
-/// The same for all ranks: rank 0 works, everybody gets the answer or the Error.
-Resumable find_resumable(const dist::HostGroup& group, const std::string& run, const ResumeHooks& hooks = {});
+/// Looks, and changes nothing. progress: called after each block that was read.
+Resumable find_resumable(const std::string& run, const std::function<void()>& progress = {});
+/// Refuses to begin anew where only damaged checkpoints are, now or set aside earlier: that would throw away, unseen in a requeued job, what may still be saved.
+void require_some_whole(const std::string& run, const Resumable& found);
+/// Moves the damaged ones to NAME.damaged; returns sentences for the user.
+std::vector<std::string> set_damaged_aside(const Resumable& found);
 
 /// Removes what killed savers left half-written, in the run folder and its checkpoints/.
 void remove_partials(const std::string& run);

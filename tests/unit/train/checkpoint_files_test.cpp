@@ -58,7 +58,7 @@ BOOST_AUTO_TEST_CASE(the_newest) {
     BOOST_TEST(newest_checkpoint(run) == ten);
     BOOST_TEST(newest_checkpoint(five) == five);
     BOOST_TEST(find_resumable(run).path == ten);
-    BOOST_TEST(find_resumable(run).notes.empty());
+    BOOST_TEST(find_resumable(run).damaged.empty());
     BOOST_TEST(read_checkpoint_attributes(ten)["step"] == 10);
 }
 
@@ -71,15 +71,19 @@ BOOST_AUTO_TEST_CASE(damaged_ones_are_set_aside) {
     FileHandle::open_write(fifteen).truncate(3000);   // as after a power cut
     const Resumable found = find_resumable(run);
     BOOST_TEST(found.path == checkpoint_folder(run) + "/" + checkpoint_name(10));
-    BOOST_TEST(found.notes.size() == 3u);
-    BOOST_TEST(says(found.notes[0], {checkpoint_name(20), "damaged", "master/a"}));
-    BOOST_TEST(says(found.notes[1], {checkpoint_name(15)}));
-    BOOST_TEST(says(found.notes[2], {checkpoint_name(10)}));
+    require_some_whole(run, found);
+    BOOST_TEST(steps_of(run).size() == 4u);   // so far it was only looked at
+    const std::vector<std::string> notes = set_damaged_aside(found);
+    BOOST_REQUIRE_EQUAL(notes.size(), 2u);
+    BOOST_TEST(says(notes[0], {checkpoint_name(20), "damaged", "master/a"}));
+    BOOST_TEST(says(notes[1], {checkpoint_name(15)}));
     BOOST_TEST(steps_of(run) == (std::vector<std::int64_t>{5, 10}), boost::test_tools::per_element());
     BOOST_TEST(file_exists(fifteen + ".damaged"));
     for (const std::int64_t step : {5, 10}) damage(checkpoint_folder(run) + "/" + checkpoint_name(step));
     for (int again = 0; again < 2; ++again)   // a requeued job must not start over either
-        BOOST_TEST(says(sentence_of([&] { find_resumable(run); }), {"no checkpoint of", "start from the beginning"}));
+        BOOST_TEST(says(sentence_of([&] { require_some_whole(run, find_resumable(run)); }), {"no checkpoint of", "start from the beginning"}));
+    for (const std::int64_t step : {5, 10}) remove_file(checkpoint_folder(run) + "/" + checkpoint_name(step));
+    BOOST_TEST(says(sentence_of([&] { require_some_whole(run, find_resumable(run)); }), {"no checkpoint of"}));   // those set aside earlier count
 }
 
 BOOST_AUTO_TEST_CASE(a_flip_of_any_byte_is_seen) {
