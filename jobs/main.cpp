@@ -84,8 +84,9 @@ int run_and_tell(const Arguments& arguments, const dist::HostGroup& group) {
 int main(int argc, char** argv) {
     longlora::ignore_file_size_signal();
     longlora::explain_bus_errors();
+    longlora::leave_crashes_to_the_system();
     for (const auto& command : longlora::kCommands)
-        if (argc > 1 && command.stops_in_order && std::string_view(argv[1]) == command.name) longlora::install_stop_signals();
+        if (argc > 1 && command.stops_in_order && std::string_view(argv[1]) == command.name) longlora::take_stop_signals();
     int provided = 0, code = static_cast<int>(longlora::ExitCode::communication);
     {
         auto started = std::make_unique<longlora::Deadline>(longlora::kInitSeconds, code);

@@ -1,28 +1,32 @@
-// A signal handler can only reach a variable of static storage; this file is its one owner.
+// Signals that ask to stop are taken by a thread that waits for them, and blocked in all others: no handler ever runs on the stack of a thread that computes.
+// oneDNN 2.6.3 does not survive a signal frame on its stack: 20,000 products of 100 x 100 floats under a timer with an empty handler end in a destroyed heap.
 #include "jobs/signals.h"
 
 #include <unistd.h>
 
 #include <atomic>
 #include <csignal>
-#include <initializer_list>
+#include <cstdlib>
+#include <thread>
 
 #include "core/error.h"
 
 namespace longlora {
 namespace {
 
-std::atomic<bool> stop_came = false;   // lock-free, so a handler may set it and any thread read it
-static_assert(std::atomic<bool>::is_always_lock_free);
-void on_signal(int) { stop_came = true; }
+std::atomic<bool> stop_came = false;
 
 }  // namespace
 
-void install_stop_signals() {
-    struct sigaction action = {};
-    action.sa_handler = on_signal;
-    action.sa_flags = SA_RESTART;
-    for (int signal : {SIGUSR1, SIGTERM}) sigaction(signal, &action, nullptr);
+void take_stop_signals() {
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGUSR1);
+    sigaddset(&signals, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+    std::thread([signals] {
+        for (int signal = 0; sigwait(&signals, &signal) == 0;) stop_came = true;
+    }).detach();   // lives as long as the process
 }
 
 void ignore_file_size_signal() { std::signal(SIGXFSZ, SIG_IGN); }
@@ -38,6 +42,8 @@ void explain_bus_errors() {
     };
     sigaction(SIGBUS, &action, nullptr);
 }
+
+void leave_crashes_to_the_system() { setenv("OMPI_MCA_opal_signal", "", 0); }
 
 bool stop_signal_came() { return stop_came; }
 
