@@ -12,10 +12,8 @@ give_up() { say "$1"; exit "$2"; }
 
 # Open MPI 4.1 over TCP may fall into looking at its sockets every 10 ms only; Slurm's default PMIx fence makes one in a hundred starts on several nodes crash.
 export OMPI_MCA_mpi_event_tick_rate=1 SLURM_PMIX_FENCE=tree
-# mpirun kills its ranks this long after the SIGTERM that Slurm also sends to itself, and does the same after the loss of a rank. Open MPI's default is 1 s.
+# When a rank leaves early or mpirun gets SIGTERM, which Slurm sends to all processes of a job, it kills the ranks one to two times this later; Open MPI's default of 1 s is too short to save.
 export OMPI_MCA_odls_base_sigkill_timeout=${MPIRUN_GRACE:-10}
-# ... and would kill them as well, and wait that long, because one leaves with exit code 75 a moment before the others.
-export OMPI_MCA_orte_abort_on_non_zero_status=0
 # The cores of a rank are not guessed, so that a requeued run computes the same bits wherever it goes on.
 export OMP_NUM_THREADS=${THREADS:?}
 [ -z "${NETWORK:-}" ] || export OMPI_MCA_btl_tcp_if_include=$NETWORK OMPI_MCA_oob_tcp_if_include=$NETWORK
@@ -32,8 +30,8 @@ launch() {
     # shellcheck disable=SC2206  # CONTAINER is a command line
     local line=("$job/one_gpu.sh" ${CONTAINER:-} "$PROGRAM" "$@")
     if [ "$LAUNCHER" = mpirun ]; then
-        # Its default binding would put the threads of a rank, or the ranks of a small node, on one core.
-        mpirun -n "$ranks" --bind-to none "${line[@]}" &
+        # Its default binding would put the threads of a rank, or the ranks of a small node, on one core. The variable is what it takes a node's slots from; an elastic job counts no tasks.
+        SLURM_TASKS_PER_NODE="$RANKS_PER_NODE(x$SLURM_JOB_NUM_NODES)" mpirun -n "$ranks" --bind-to none "${line[@]}" &
     else
         srun --mpi=pmix -K1 --ntasks="$ranks" --ntasks-per-node="$RANKS_PER_NODE" --cpus-per-task="$THREADS" --cpu-bind=cores "${line[@]}" &
     fi

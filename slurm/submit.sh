@@ -147,7 +147,12 @@ write_job() {
 write_again() {
     local log=$job/slurm-%j.log line
     [ -z "$2" ] || log=$job/slurm-%A_%a.log
-    line=(sbatch --parsable --job-name="longlora-$(basename "$folder")" --output="$log" --chdir="$PWD" --nodes="${elastic:+$elastic-}$NODES" --ntasks-per-node="$RANKS_PER_NODE" --cpus-per-task="$THREADS" --time="$TIME")
+    line=(sbatch --parsable --job-name="longlora-$(basename "$folder")" --output="$log" --chdir="$PWD" --nodes="${elastic:+$elastic-}$NODES" --time="$TIME")
+    if [ -z "$elastic" ]; then
+        line+=(--ntasks-per-node="$RANKS_PER_NODE" --cpus-per-task="$THREADS")
+    else
+        line+=(--mincpus=$((RANKS_PER_NODE * THREADS)))  # with tasks Slurm would want as many again as the first start had
+    fi
     [ "$GPUS_PER_NODE" = 0 ] || line+=(--gres=gpu:"$GPUS_PER_NODE")
     [ -z "$PARTITION" ] || line+=(--partition="$PARTITION")
     [ -z "$ACCOUNT" ] || line+=(--account="$ACCOUNT")

@@ -112,8 +112,8 @@ training() {
     submit train small.toml "$run" "${settings[@]}" -- --model model --data data.h5 "${@:2}"
 }
 status() { sed -n "s/.*\"$2\":\\(\"\\([^\"]*\\)\"\\|\\([^,}]*\\)\\).*/\\2\\3/p" "$1/status.json" 2> /dev/null; }
-steps_of() { grep -c '"loss"' "$1/metrics.jsonl" 2> /dev/null; }
-has_steps() { [ "$(steps_of "$1")" -ge "$2" ]; }
+steps_of() { grep -c '"loss"' "$1/metrics.jsonl"; }
+has_steps() { [ -e "$1/metrics.jsonl" ] && [ "$(steps_of "$1")" -ge "$2" ]; }
 reaches() { wait_for 60 has_steps "$1" "$2"; }
 losses() { sed -n 's/.*"grad_norm":\([^,]*\).*"loss":\([^,]*\).*"step":\([0-9]*\).*/\3 \2 \1/p' "$1/metrics.jsonl"; }
 
