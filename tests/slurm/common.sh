@@ -1,4 +1,4 @@
-# common.sh: what the tests beside it share: a sandbox of five nodes, a small training and its undisturbed result, cases; to be sourced with the program as first argument.
+# common.sh: what the tests beside it share: a sandbox of six nodes, a small training and its undisturbed result, cases; to be sourced with the program as first argument.
 # shellcheck shell=bash
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -19,33 +19,48 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 1' INT TERM
 cd "$work" || exit
-sandbox=$("$root/tests/slurm/sandbox.sh" start -n 5 -c 4) || exit 1
+sandbox=$("$root/tests/slurm/sandbox.sh" start -n 6 -c 4) || exit 1
 node() { "$root/tests/slurm/sandbox.sh" "$1" "$sandbox" "$2"; }
 x() { "$root/tests/slurm/sandbox.sh" exec "$sandbox" "$@"; }
 
 # ---- cases ----
 
 passed=0 failed=0
-# check NAME FUNCTION: runs it in a subshell, where any command that fails ends it; shows its trace then
+# check NAME FUNCTION [NAME FUNCTION ...]: runs them at the same time, as they mostly wait for Slurm, each in a subshell where any command that fails ends it; shows its trace then
 check() {
-    local began=$EPOCHREALTIME code
-    (set -ex; "$2") > "$work/trace" 2>&1
-    code=$?
+    local names=("$@") cases=() i
+    touch begun
+    for ((i = 1; i < $#; i += 2)); do
+        (run_case "${names[i]}") &
+        cases[i]=$!
+    done
+    for ((i = 1; i < $#; i += 2)); do judge "${names[i - 1]}" "${names[i]}" "${cases[i]}"; done
     tidy
-    printf '%-7s %5.1f s  %s\n' "$([ $code = 0 ] && echo ok || echo FAILED)" "$(awk "BEGIN { print $EPOCHREALTIME - $began }")" "$1"
-    if [ $code = 0 ]; then passed=$((passed + 1)); return; fi
+}
+run_case() {
+    local began=$EPOCHREALTIME code
+    trap - EXIT
+    exec 8>> "$work/$1.trace"
+    (BASH_XTRACEFD=8; set -ex; "$1") >> "$work/$1.trace" 2>&1
+    code=$?
+    awk "BEGIN { printf \"%5.1f s\", $EPOCHREALTIME - $began }" > "$work/$1.time"
+    return $code
+}
+judge() {
+    if wait "$3"; then passed=$((passed + 1)); echo "ok      $(cat "$2.time")  $1"; return; fi
     failed=$((failed + 1))
+    echo "FAILED  $(cat "$2.time")  $1"
     echo "error: $1"
-    grep -v '^+* sleep\|^+* x ' "$work/trace" | tail -30 | sed 's/^/    /'
-    find "$work" -name 'slurm-*.log' -newer "$work/case" -exec tail -v -n 15 {} + | cut -c -300 | sed 's/^/        /'
+    tail -30 "$2.trace" | sed 's/^/    /'
+    find "$work" -name 'slurm-*.log' -newer begun -exec tail -v -n 15 {} + | cut -c -300 | sed 's/^/        /'
 }
 # Ends what a case left in the queue, but not $background, and mends the nodes.
 tidy() {
     local n
     other_jobs | while read -r n; do x scancel "$n"; done
     wait_for 30 no_other_jobs
-    for n in n1 n2 n3 n4 n5; do node start-node $n > /dev/null 2>&1; done
-    x scontrol update NodeName=n[1-5] State=RESUME 2> /dev/null
+    for n in n1 n2 n3 n4 n5 n6; do node start-node $n > /dev/null 2>&1; done
+    x scontrol update NodeName='n[1-6]' State=RESUME 2> /dev/null
 }
 background=none
 other_jobs() { x squeue -h -o %A | sort -u | grep -vx $background; }
@@ -68,16 +83,18 @@ wait_for() {
 
 # submit KIND WORDS: by submit.sh; $id is the job
 submit() {
-    touch "$work/case"
     x "$root/slurm/submit.sh" "$@"
     id=$(tail -1 "$(realpath -m "$3")/job/jobs")
 }
 field() { x scontrol show job --oneliner "$1" | tr ' ' '\n' | sed -n "s/^$2=//p" | head -1; }
 is() { [ "$(field "$1" JobState)" = "$2" ]; }
+last_node() { x scontrol show hostnames "$(field "$1" NodeList)" | tail -1; }
 restarted() { [ "$(field "$1" Restarts)" -ge "${2:-1}" ]; }
 ends() { wait_for 90 is "$id" "$1"; }  # ends COMPLETED
-log() { cat "$1"/job/slurm-*.log; }
-says() { log "$1" 2> /dev/null | grep -q -- "$2"; }
+says() { grep -qs -- "$2" "$1"/job/slurm-*.log; }
+# Settings of a job that is to have nodes of its own beside another
+# shellcheck disable=SC2034
+apart=(--sbatch-options '--nodelist=n[3-4]')
 
 # ---- the training ----
 

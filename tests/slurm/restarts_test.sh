@@ -46,15 +46,16 @@ signal_20() {
 }
 
 other_node() {
+    local node
     training moved
     reaches moved 20
-    [ "$(field "$id" NodeList)" = 'n[1-2]' ]
-    x scontrol update NodeName=n2 State=DRAIN Reason=test
+    node=$(last_node "$id")
+    x scontrol update NodeName="$node" State=DRAIN Reason=test
     x scancel --batch --signal=USR1 "$id"
     wait_for 60 restarted "$id"
     ends COMPLETED
     same moved
-    says moved 'start 1 on n\[1,3\]'
+    [ "$(last_node "$id")" != "$node" ]
 }
 
 # preempted RUN SETTINGS: a job of a higher partition wants the nodes
@@ -62,7 +63,7 @@ preempted() {
     local urgent
     training "$@"
     reaches "$1" 20
-    urgent=$(x sbatch --parsable -p urgent -w 'n[1-2]' --exclusive -o /dev/null --wrap true)
+    urgent=$(x sbatch --parsable -p urgent -w "$(field "$id" NodeList)" --exclusive -o /dev/null --wrap true)
     wait_for 60 is "$urgent" COMPLETED
     wait_for 60 restarted "$id"
     ends COMPLETED
@@ -72,7 +73,7 @@ preempted() {
     [ ! -e "$1/metrics.discarded.jsonl" ]
 }
 preempted_srun() { preempted preempted; }
-preempted_mpirun() { preempted preempted_mpirun --launcher mpirun; }
+preempted_mpirun() { preempted preempted_mpirun --launcher mpirun "${apart[@]}"; }
 
 # cancelled RUN SETTINGS: scancel ends the job for good, with a checkpoint of the last step; it goes on when it is submitted again
 cancelled() {
@@ -80,7 +81,8 @@ cancelled() {
     reaches "$1" 20
     x scancel "$id"
     wait_for 60 is "$id" CANCELLED
-    wait_for 60 no_other_jobs
+    wait_for 60 says "$1" 'TERM: Slurm'
+    wait_for 60 says "$1" 'stopped after step .*[0-9]$'
     [ "$(status "$1" state)" = stopped ]
     says "$1" 'stopped after step'
     [ "$(field "$id" Restarts)" = 0 ]
@@ -106,7 +108,7 @@ stopped_by_hand() {
 
 chain() {
     local ids
-    training chain --chain 3
+    training chain --chain 3 "${apart[@]}"
     mapfile -t ids < chain/job/jobs
     [ ${#ids[@]} = 3 ]
     id=${ids[0]}
@@ -122,7 +124,7 @@ chain() {
 
 # A real time limit, of a minute. The signal comes within 30 s; the ranks are frozen until then, so that the other cases have the cores.
 begin_time_limit() {
-    training limit --time 1 --lead 1 --sbatch-options '--nodelist=n[4-5]'
+    training limit --time 1 --lead 1 --sbatch-options '--nodelist=n[5-6]'
     reaches limit 20
     signal_ranks STOP limit
 }
@@ -136,18 +138,18 @@ time_limit() {
 }
 
 check "undisturbed, srun" undisturbed
-check "undisturbed, mpirun: the same bits" mpirun_alone
 (set -e; begin_time_limit) > limit.txt 2>&1 || cat limit.txt
 background=$(cat limit/job/jobs)
-check "signal ahead of the limit, srun: requeued, goes on" signalled_srun
-check "signal ahead of the limit, mpirun" signalled_mpirun
-check "requeued on another node" other_node
-check "preempted, srun" preempted_srun
-check "preempted, mpirun" preempted_mpirun
-check "time limit of a minute, Slurm's own signal" time_limit
-check "scancel ends for good, with a checkpoint; srun" cancelled_srun
-check "scancel ends for good, with a checkpoint; mpirun" cancelled_mpirun
-check "stopped by hand, not requeued" stopped_by_hand
-check "requeued by exit code 75" requeue_by_exit_code
-check "a chain of jobs ends when the steps are done" chain
+check "undisturbed, mpirun: the same bits" mpirun_alone \
+    "signal ahead of the limit, srun: requeued, goes on" signalled_srun \
+    "signal ahead of the limit, mpirun" signalled_mpirun
+check "preempted, srun" preempted_srun \
+    "preempted, mpirun" preempted_mpirun
+check "time limit of a minute, Slurm's own signal" time_limit \
+    "scancel ends for good, with a checkpoint; srun" cancelled_srun \
+    "scancel ends for good, with a checkpoint; mpirun" cancelled_mpirun
+check "requeued on another node" other_node \
+    "a chain of jobs ends when the steps are done" chain \
+    "stopped by hand, not requeued" stopped_by_hand \
+    "requeued by exit code 75" requeue_by_exit_code
 finish
