@@ -3,7 +3,7 @@
 set -euo pipefail
 job=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck disable=SC2034
-arguments=() groups=''  # of submit.sh, which site.env has too
+arguments=() groups='' MESH=1  # of submit.sh, which site.env has too
 # shellcheck source=slurm/site.env.example
 source "$job/site.env"
 
@@ -38,15 +38,25 @@ launch() {
     launcher=$!
 }
 
-# option NAME: a number in train.toml, 1 without it
-option() { { sed -n "s/^$1 *= *\"\\{0,1\\}\\([0-9]*\\).*/\\1/p" "$job/train.toml"; echo 1; } | head -1; }
+# try RANKS ARGUMENTS: a run of the program that has no state to go on from, to its end. A crash is tried again: a few of a thousand starts on several nodes die in MPI_Init whatever the fence.
+try() {
+    local attempt code
+    for attempt in 1 2 3; do
+        launch "$@"
+        code=0
+        wait "$launcher" || code=$?
+        case $code in 0 | 2 | 3 | 4) break ;; esac
+        say "attempt $attempt of 3 ended with exit code $code"
+    done
+    return $code
+}
 
 # Ranks that the nodes of this allocation give, rounded down to whole meshes.
 count_ranks() {
-    local all=$((SLURM_JOB_NUM_NODES * RANKS_PER_NODE)) mesh=$(($(option pipeline) * $(option sequence)))
-    ranks=$((all / mesh * mesh))
-    [ "$ranks" -gt 0 ] || give_up "$SLURM_JOB_NUM_NODES node(s) of $RANKS_PER_NODE rank(s) are fewer than the $mesh ranks of pipeline x sequence" 2
-    say "start ${SLURM_RESTART_COUNT:-0} on $SLURM_JOB_NODELIST: $ranks ranks by $LAUNCHER$([ "$ranks" = "$all" ] || echo ", not $all, a multiple of pipeline x sequence = $mesh")"
+    local all=$((SLURM_JOB_NUM_NODES * RANKS_PER_NODE))
+    ranks=$((all / MESH * MESH))
+    [ "$ranks" -gt 0 ] || give_up "$SLURM_JOB_NUM_NODES node(s) of $RANKS_PER_NODE rank(s) are fewer than the $MESH ranks of pipeline x sequence" 2
+    say "start ${SLURM_RESTART_COUNT:-0} on $SLURM_JOB_NODELIST: $ranks ranks by $LAUNCHER$([ "$ranks" = "$all" ] || echo ", not $all, a multiple of pipeline x sequence = $MESH")"
 }
 
 # status NAME: that value of the run's status.json
@@ -87,7 +97,7 @@ requeue() {
     wait $!  # for Slurm to end this start
 }
 
-# How the run ended, as an exit code of the program's: by status.json if this start wrote it, else by the launcher's word.
+# How the run ended, as an exit code of the program's: by status.json if this start wrote it, else by the launcher's word; "none" if the program never came so far.
 outcome() {
     local launched=$1
     if [ "$(status job)" = "$SLURM_JOB_ID" ] && [ "$(status restart)" = "${SLURM_RESTART_COUNT:-0}" ]; then
@@ -98,7 +108,7 @@ outcome() {
             *) echo 5 ;;  # still "running": killed
         esac
     else
-        case $launched in 2 | 3 | 4) echo "$launched" ;; *) echo 5 ;; esac
+        case $launched in 2 | 3 | 4) echo "$launched" ;; *) echo none ;; esac
     fi
 }
 
@@ -115,16 +125,8 @@ on_term() {
     if [ "$LAUNCHER" = mpirun ] && [ -n "$launcher" ]; then kill -USR1 "$launcher" 2> /dev/null || true; fi
 }
 
-# train RUN OPTIONS: one allocation's part of a run, with options beside those in train.toml. Ends the script.
-train() {
-    run=$1 launcher='' timer='' ended_by_slurm=''
-    shift
-    local launched=0 code how
-    trap on_usr1 USR1
-    trap on_term TERM
-    begin_allocation
-    count_ranks
-    launch "$ranks" train --config "$job/train.toml" --run "$run" "$@"
+# watch: until the launcher has ended; $launched is its exit code
+watch() {
     while kill -0 "$launcher" 2> /dev/null; do
         wait -n "$launcher" ${timer:+"$timer"} 2> /dev/null || true  # also returns for a signal
         if [ -n "$timer" ] && ! kill -0 "$timer" 2> /dev/null; then
@@ -132,15 +134,34 @@ train() {
             if [ -z "$ended_by_slurm" ] && kill -0 "$launcher" 2> /dev/null; then requeue "the ranks did not stop in time"; fi
         fi
     done
+    launched=0
     wait "$launcher" || launched=$?
+}
+
+# train RUN OPTIONS: one allocation's part of a run, with options beside those in train.toml. Ends the script.
+train() {
+    run=$1 launcher='' timer='' ended_by_slurm=''
+    shift
+    local code=none how
+    trap on_usr1 USR1
+    trap on_term TERM
+    begin_allocation
+    count_ranks
+    for _ in 1 2 3; do  # a few of a thousand starts on several nodes die in MPI_Init, whatever the fence
+        launch "$ranks" train --config "$job/train.toml" --run "$run" "$@"
+        watch
+        code=$(outcome "$launched")
+        [ "$code" = none ] && [ -z "$timer$ended_by_slurm" ] || break
+        say "the program did not start (the launcher's exit code: $launched)"
+    done
     [ -z "$timer" ] || kill "$timer" 2> /dev/null || true
-    code=$(outcome "$launched")
+    how="a rank or its node is lost (the launcher's exit code: $launched)"
     case $code in
         0) give_up "done: $(status steps) steps" 0 ;;
-        2 | 3 | 4) give_up "ended with exit code $code, which another start would not change: $(status message)" "$code" ;;
+        2 | 3 | 4) give_up "ended with exit code $code, which another start would not change" "$code" ;;
+        5) how+=": $(status message)" ;;
+        75) how="stopped after step $(status step)" ;;
     esac
-    how="a rank or its node is lost (the launcher's exit code: $launched; $(status message))"
-    [ "$code" != 75 ] || how="stopped after step $(status step)"
     [ -z "$ended_by_slurm" ] || give_up "$how" 143
     requeue "$how"
 }

@@ -18,7 +18,7 @@ fail() { echo "submit.sh: $1" >&2; exit "${2:-2}"; }
 # parse_settings WORDS: fills $positional, $arguments (what follows --), and the settings
 parse_settings() {
     local name
-    positional=() arguments=() elastic='' chain='' groups='' dry_run=''
+    positional=() arguments=() elastic='' chain='' groups='' dry_run='' MESH=1
     while [ $# -gt 0 ]; do
         case $1 in
             --) shift; arguments=("$@"); return ;;
@@ -95,6 +95,7 @@ resolve_toml() {
         printf '%s = "%s"\n' "$name" "$value" >> "$scratch/train.toml"
         shift
     done
+    MESH=$(($(degree pipeline) * $(degree sequence)))
     grep -q '^data *=' "$scratch/train.toml" || fail "no --data; make a token file with 'submit.sh prepare' or 'longlora prepare'"
 }
 
@@ -110,12 +111,17 @@ absolute() {
     (IFS=, && echo "${paths[*]}")
 }
 
+# degree NAME: of the mesh, 1 if train.toml does not say
+degree() { { sed -n "s/^$1 *= *\"\{0,1\}\([0-9]*\).*/\1/p" "$scratch/train.toml"; echo 1; } | head -1; }
+
 # plan OPTIONS: the real step on devices that compute nothing, for the most nodes and for the fewest
 plan() {
-    local nodes code
+    local nodes code ranks
     for nodes in $NODES ${elastic:+$elastic}; do
         code=0
-        "$PROGRAM" plan --config "$scratch/train.toml" --ranks $((nodes * RANKS_PER_NODE)) --machine "$MACHINE" "$@" > "$scratch/plan.txt" 2>&1 || code=$?
+        ranks=$((nodes * RANKS_PER_NODE / MESH * MESH))
+        [ $ranks -gt 0 ] || fail "$nodes node(s) of $RANKS_PER_NODE rank(s) are fewer than the $MESH ranks of pipeline x sequence"
+        "$PROGRAM" plan --config "$scratch/train.toml" --ranks $ranks --machine "$MACHINE" "$@" > "$scratch/plan.txt" 2>&1 || code=$?
         [ $code != 0 ] || continue
         sed "s|$scratch/train.toml|$preset with the options behind --|" "$scratch/plan.txt" >&2
         [ $code = 3 ] || exit $code  # the program's sentence says it
@@ -139,7 +145,7 @@ write_job() {
     mkdir -p "$job"
     cp "$root/slurm/common.sh" "$root/slurm/one_gpu.sh" "$root/slurm/collect.sh" "$root/slurm/$1" "$job"
     find "$scratch" -type f -exec cp {} "$job" \;
-    { echo "# site.env as it was when submit.sh ran, its options included"; for name in $settings; do printf '%s=%q\n' "$name" "${!name}"; done; declare -p groups arguments; } > "$job/site.env"
+    { echo "# site.env as it was when submit.sh ran, its options included"; for name in $settings; do printf '%s=%q\n' "$name" "${!name}"; done; declare -p groups arguments MESH; } > "$job/site.env"
     rm -f "$job"/progress-*
 }
 

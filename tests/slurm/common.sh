@@ -114,7 +114,7 @@ global-batch = 4
 lr = 1e-3
 warmup = 2
 dtype = "float32"
-steps = 120
+steps = 160
 checkpoint-every = 10
 END
 cp -r "$root/tests/golden/mha" model
@@ -134,14 +134,8 @@ has_steps() { [ -e "$1/metrics.jsonl" ] && [ "$(steps_of "$1")" -ge "$2" ]; }
 reaches() { wait_for 60 has_steps "$1" "$2"; }
 losses() { sed -n 's/.*"grad_norm":\([^,]*\).*"loss":\([^,]*\).*"step":\([0-9]*\).*/\3 \2 \1/p' "$1/metrics.jsonl"; }
 
-# ranks_of RUN: their process ids, as this machine sees them; the first is not rank 0
-ranks_of() {
-    local process
-    for process in /proc/[0-9]*; do
-        if [ "$(readlink "$process/exe")" = "$program" ] && tr '\0' ' ' < "$process/cmdline" | grep -q -- "--run $(realpath "$1") "; then echo "${process#/proc/}"; fi
-    done 2> /dev/null
-}
-no_ranks() { [ -z "$(ranks_of "$1")" ]; }
+# ranks_of RUN: their process ids, as this machine sees them
+ranks_of() { pgrep -f "^$program train .*--run $(realpath "$1")( |\$)"; }
 signal_ranks() { ranks_of "$2" | xargs kill "-$1"; }
 
 # same RUN: it ended as the undisturbed run on this mesh did: the same bits in every tensor, the same digits in every metric
@@ -154,6 +148,6 @@ undisturbed() {
     training undisturbed
     ends COMPLETED
     [ "$(status undisturbed state)" = "done" ]
-    [ "$(losses undisturbed | wc -l)" = 120 ]
+    [ "$(losses undisturbed | wc -l)" = 160 ]
     says undisturbed ': 4 ranks by srun$'
 }

@@ -57,7 +57,7 @@ prepared() {
 sweep() {
     local tasks
     submit sweep small.toml sweep --groups 8,16 -- "${small[@]}"
-    reaches sweep/group-16 20
+    reaches sweep/group-16 10
     tasks=$(field "${id}_1" JobId)
     x scancel --batch --signal=USR1 "$tasks"
     wait_for 60 restarted "$tasks"
@@ -65,7 +65,7 @@ sweep() {
     ends COMPLETED
     wait_for 60 is_done sweep/group-8
     same sweep/group-16
-    [ "$(losses sweep/group-8 | wc -l)" = 120 ]
+    [ "$(losses sweep/group-8 | wc -l)" = 160 ]
     ! diff -q <(losses sweep/group-8) <(losses sweep/group-16)
 }
 is_done() { [ "$(status "$1" state)" = "done" ]; }

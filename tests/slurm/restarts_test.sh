@@ -14,7 +14,7 @@ mpirun_alone() {
 # signalled RUN SETTINGS: asked to stop as Slurm does ahead of the time limit
 signalled() {
     training "$@"
-    reaches "$1" 20
+    reaches "$1" 10
     x scancel --batch --signal=USR1 "$id"
     wait_for 60 restarted "$id"
     ends COMPLETED
@@ -41,14 +41,14 @@ requeue_by_exit_code() {
     same by_exit_code
 }
 signal_20() {
-    reaches "$1" 20
+    reaches "$1" 10
     x scancel --batch --signal=USR1 "$id"
 }
 
 other_node() {
     local node
     training moved
-    reaches moved 20
+    reaches moved 10
     node=$(last_node "$id")
     x scontrol update NodeName="$node" State=DRAIN Reason=test
     x scancel --batch --signal=USR1 "$id"
@@ -62,7 +62,7 @@ other_node() {
 preempted() {
     local urgent
     training "$@"
-    reaches "$1" 20
+    reaches "$1" 10
     urgent=$(x sbatch --parsable -p urgent -w "$(field "$id" NodeList)" --exclusive -o /dev/null --wrap true)
     wait_for 60 is "$urgent" COMPLETED
     wait_for 60 restarted "$id"
@@ -78,7 +78,7 @@ preempted_mpirun() { preempted preempted_mpirun --launcher mpirun "${apart[@]}";
 # cancelled RUN SETTINGS: scancel ends the job for good, with a checkpoint of the last step; it goes on when it is submitted again
 cancelled() {
     training "$@"
-    reaches "$1" 20
+    reaches "$1" 10
     x scancel "$id"
     wait_for 60 is "$id" CANCELLED
     wait_for 60 says "$1" 'TERM: Slurm'
@@ -98,7 +98,7 @@ cancelled_mpirun() { cancelled cancelled_mpirun --launcher mpirun; }
 # The two commands that submit.sh shows for it
 stopped_by_hand() {
     training stopped
-    reaches stopped 20
+    reaches stopped 10
     x scontrol update JobId="$id" Requeue=0
     x scancel --batch --signal=USR1 "$id"
     ends FAILED
@@ -125,7 +125,7 @@ chain() {
 # A real time limit, of a minute. The signal comes within 30 s; the ranks are frozen until then, so that the other cases have the cores.
 begin_time_limit() {
     training limit --time 1 --lead 1 --sbatch-options '--nodelist=n[5-6]'
-    reaches limit 20
+    reaches limit 10
     signal_ranks STOP limit
 }
 time_limit() {
