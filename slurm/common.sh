@@ -89,7 +89,7 @@ begin_allocation() {
 # requeue WHY: by scontrol, or where a site forbids that, by the exit code that it has for it (RequeueExit=75 in slurm.conf). What was started with Requeue=0 ends.
 requeue() {
     count_vain "$1; "
-    if scontrol show job --oneliner "$SLURM_JOB_ID" 2> /dev/null | grep -q ' Requeue=0 '; then give_up "$1; not requeued, as the job says Requeue=0; $job/again.sh goes on" 1; fi
+    if [[ $(scontrol show job --oneliner "$SLURM_JOB_ID" 2> /dev/null) == *" Requeue=0 "* ]]; then give_up "$1; not requeued, as the job says Requeue=0; $job/again.sh goes on" 1; fi
     say "$1; requeued"
     trap 'exit 0' TERM
     scontrol requeue "$SLURM_JOB_ID" || exit 75

@@ -112,7 +112,11 @@ absolute() {
 }
 
 # degree NAME: of the mesh, 1 if train.toml does not say
-degree() { { sed -n "s/^$1 *= *\"\{0,1\}\([0-9]*\).*/\1/p" "$scratch/train.toml"; echo 1; } | head -1; }
+degree() {
+    local value
+    value=$(sed -n "s/^$1 *= *\"\{0,1\}\([0-9]*\).*/\1/p" "$scratch/train.toml")
+    echo "${value:-1}"
+}
 
 # plan OPTIONS: the real step on devices that compute nothing, for the most nodes and for the fewest
 plan() {
@@ -187,7 +191,7 @@ submit() {
     echo "job $id"
     case $1 in
         train.sbatch)
-            echo "log      $job/slurm-${id##* }.log"
+            echo "log      $job/slurm-${id%% *}.log"
             echo "status   $PROGRAM status $folder"
             [ -n "$chain" ] || echo "stop     scontrol update JobId=$id Requeue=0 && scancel --batch --signal=USR1 $id     # finishes the step, saves"
             ;;
