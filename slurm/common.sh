@@ -10,8 +10,8 @@ source "$job/site.env"
 say() { echo "[$(date -u +%FT%TZ) job ${SLURM_JOB_ID:-none}] $1"; }
 give_up() { say "$1"; exit "$2"; }
 
-# Open MPI 4.1 over TCP may fall into looking at its sockets every 10 ms only; Slurm's default PMIx fence makes one in a hundred starts on several nodes crash.
-export OMPI_MCA_mpi_event_tick_rate=1 SLURM_PMIX_FENCE=tree
+# Open MPI 4.1 over TCP may fall into looking at its sockets every 10 ms only; Slurm's default PMIx fence makes one in a hundred starts on several nodes crash, and so does "tree" on a busy machine.
+export OMPI_MCA_mpi_event_tick_rate=1 SLURM_PMIX_FENCE=ring
 # When a rank leaves early or mpirun gets SIGTERM, which Slurm sends to all processes of a job, it kills the ranks one to two times this later; Open MPI's default of 1 s is too short to save.
 export OMPI_MCA_odls_base_sigkill_timeout=${MPIRUN_GRACE:-10}
 # The cores of a rank are not guessed, so that a requeued run computes the same bits wherever it goes on.
@@ -142,25 +142,26 @@ watch() {
 train() {
     run=$1 launcher='' timer='' ended_by_slurm=''
     shift
-    local code=none how
+    local code=none launched=0 how
     trap on_usr1 USR1
     trap on_term TERM
     begin_allocation
     count_ranks
     for _ in 1 2 3; do  # a few of a thousand starts on several nodes die in MPI_Init, whatever the fence
+        [ -z "$timer$ended_by_slurm" ] || break
         launch "$ranks" train --config "$job/train.toml" --run "$run" "$@"
         watch
         code=$(outcome "$launched")
-        [ "$code" = none ] && [ -z "$timer$ended_by_slurm" ] || break
+        [ "$code" = none ] || break
         say "the program did not start (the launcher's exit code: $launched)"
     done
     [ -z "$timer" ] || kill "$timer" 2> /dev/null || true
-    how="a rank or its node is lost (the launcher's exit code: $launched)"
     case $code in
         0) give_up "done: $(status steps) steps" 0 ;;
         2 | 3 | 4) give_up "ended with exit code $code, which another start would not change" "$code" ;;
-        5) how+=": $(status message)" ;;
         75) how="stopped after step $(status step)" ;;
+        none) how="the program did not start" ;;
+        *) how="a rank or its node is lost (the launcher's exit code: $launched): $(status message)" ;;
     esac
     [ -z "$ended_by_slurm" ] || give_up "$how" 143
     requeue "$how"

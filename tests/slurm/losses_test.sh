@@ -81,20 +81,17 @@ elastic() {
     paste <(losses undisturbed) <(losses elastic) | awk '{ d = $2 / $5 - 1; if (d < 0) d = -d; if ($1 != $4 || d > worst) worst = $1 == $4 ? d : 1 } END { print worst; exit !(worst < 1e-5) }'
 }
 
-# Ranks that are killed before the first checkpoint, each time anew
+# A node set up badly, say: nothing starts there
 given_up() {
-    training nowhere -- --checkpoint-every 0
-    for start in 0 1 2; do
-        wait_for 60 says nowhere "start $start on"
-        wait_for 60 has_ranks nowhere
-        signal_ranks KILL nowhere
-    done
+    printf '#!/bin/sh\nexit 9\n' > broken.sh
+    chmod +x broken.sh
+    training nowhere --container ./broken.sh
     ends FAILED
+    [ "$(grep -c 'the program did not start' nowhere/job/slurm-*.log)" = 12 ]   # three times in each of three allocations, and once a requeue or the end
     says nowhere 'in 3 allocations: given up'
     [ "$(field "$id" Restarts)" = 2 ]
     [ "$(field "$id" ExitCode)" = 5:0 ]
 }
-has_ranks() { [ "$(ranks_of "$1" | wc -l)" = 4 ]; }
 
 # Two jobs, one of them submitted past submit.sh, which refuses it
 second_job() {
