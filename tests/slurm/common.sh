@@ -12,7 +12,10 @@ unshare --mount --pid --fork true 2> /dev/null || skip "no namespaces here"
 
 work=$(mktemp -d /tmp/slurm-test.XXXXXX)
 sandbox=''
+cases=()
 clean_up() {
+    local group
+    for group in "${cases[@]}"; do kill -KILL -- "-$group" 2> /dev/null; done  # what still runs when a test is interrupted
     [ -z "$sandbox" ] || "$root/tests/slurm/sandbox.sh" stop "$sandbox"
     rm -rf "$work"
 }
@@ -28,13 +31,17 @@ x() { "$root/tests/slurm/sandbox.sh" exec "$sandbox" "$@"; }
 passed=0 failed=0
 # check NAME FUNCTION [NAME FUNCTION ...]: runs them at the same time, as they mostly wait for Slurm, each in a subshell where any command that fails ends it; shows its trace then
 check() {
-    local names=("$@") cases=() i
+    local names=("$@") i
+    cases=()
     touch begun
+    set -m  # a process group each
     for ((i = 1; i < $#; i += 2)); do
         (run_case "${names[i]}") &
         cases[i]=$!
     done
+    set +m
     for ((i = 1; i < $#; i += 2)); do judge "${names[i - 1]}" "${names[i]}" "${cases[i]}"; done
+    cases=()
     tidy
 }
 run_case() {
