@@ -32,7 +32,7 @@ refusals() {
     refused 2 "no program '/nix'" train small.toml run --program /nix -- "${small[@]}"
     refused 2 "every rank needs one" train small.toml run --gpus-per-node 1 -- "${small[@]}"
     refused 2 "--elastic 3 is more than --nodes 2" train small.toml run --elastic 3 -- "${small[@]}"
-    refused 2 "ranks" train small.toml run -- "${small[@]}" --sequence 3
+    refused 2 "fewer than the 5 ranks of pipeline x sequence" train small.toml run -- "${small[@]}" --sequence 5
     refused 2 "the run folder and the preset are named before" train small.toml run -- "${small[@]}" --run other
     refused 3 "does not fit 2 node(s) of 2 rank(s); nothing was submitted" train small.toml run -- "${small[@]}" --memory 1MB
     refused 2 "not group sizes" sweep small.toml run --groups 16,x -- "${small[@]}"
