@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# install.sh [--quiet | --check]: installs from Debian 12 what building, testing and the demo need, and says what and why. Nothing but apt is used;
-# when all is there it changes nothing and asks for no rights. --check only says what is missing (exit code 1 if anything is).
+# install.sh [--tests] [--quiet | --check]: installs from Debian 12 what building and the demo need, and says what and why. Nothing but apt is used;
+# when all is there it changes nothing and asks for no rights. --tests: also the Slurm that tests start. --check only says what is missing (exit code 1 if anything is).
 set -euo pipefail
 
 packages="\
@@ -22,11 +22,22 @@ zlib1g-dev              reads .jsonl.gz
 libzstd-dev             reads .jsonl.zst
 libboost-test-dev       unit tests
 gnuplot-nox             plots of runs and of the demo"
+packages_for_tests="\
+slurmctld               Slurm's controller, for tests of slurm/ on virtual nodes
+slurmd                  a node of it
+slurm-client            sbatch, srun, scancel, scontrol
+munge                   Slurm's credentials
+libpmix2                how srun starts MPI ranks
+iproute2                finds free ports (ss)"
 
 fail() { echo "install.sh: $1" >&2; exit 2; }
 
+if [ "${1:-}" = --tests ]; then
+    packages+=$'\n'$packages_for_tests
+    shift
+fi
 mode=${1:-}
-case $mode in '' | --quiet | --check) ;; *) fail "unknown option '$mode'; use --quiet, --check or nothing" ;; esac
+case $mode in '' | --quiet | --check) ;; *) fail "unknown option '$mode'; use --tests, --quiet, --check or nothing" ;; esac
 say() { [ "$mode" = --quiet ] || echo "$@"; }
 
 command -v dpkg-query > /dev/null || fail "this is not Debian; install these by your own means: $(awk '{printf "%s ", $1}' <<< "$packages")"

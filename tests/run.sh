@@ -8,7 +8,7 @@ if [ "${1:-}" = --no-install ]; then install=no; shift; fi
 pattern=${1:-.}
 
 nothing_ran() { printf '%s\n0 passed, 1 failed\n' "$1"; exit 1; }
-[ $install = no ] || jobs/install.sh || nothing_ran "the installation failed"
+[ $install = no ] || jobs/install.sh --tests || nothing_ran "the installation failed"
 jobs/build.sh release || nothing_ran "the build failed"
 
 build=build/release logs=build/release/test-logs

@@ -24,6 +24,9 @@ expect 0 "everything is installed"
 [ ! -e "$scratch/apt.log" ] || { echo "error: apt-get was called with nothing missing"; failures=$((failures + 1)); }
 expect 2 "unknown option '--what'" --what
 
+program dpkg-query 'case $4 in slurmd) ;; *) echo installed ;; esac'
+expect 0 "everything is installed" --check
+expect 1 "missing: slurmd" --tests --check
 program dpkg-query 'case $4 in cmake | libdnnl-dev) ;; zlib1g-dev) echo config-files ;; *) echo installed ;; esac'
 expect 1 "missing: libdnnl-dev" --check
 program id 'echo 1000'

@@ -1,0 +1,168 @@
+# common.sh: what the job scripts beside it share; to be sourced by them inside a Slurm job, from the folder of copies that submit.sh made. Not a program, and nothing that a login node needs.
+# shellcheck shell=bash
+set -euo pipefail
+job=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck disable=SC2034
+arguments=() groups='' MESH=1  # of submit.sh, which site.env has too
+# shellcheck source=slurm/site.env.example
+source "$job/site.env"
+
+say() { echo "[$(date -u +%FT%TZ) job ${SLURM_JOB_ID:-none}] $1"; }
+give_up() { say "$1"; exit "$2"; }
+
+# Open MPI 4.1 over TCP may fall into looking at its sockets every 10 ms only; Slurm's default PMIx fence makes one in a hundred starts on several nodes crash, and so does "tree" on a busy machine.
+export OMPI_MCA_mpi_event_tick_rate=1 SLURM_PMIX_FENCE=ring
+# When a rank leaves early or mpirun gets SIGTERM, which Slurm sends to all processes of a job, it kills the ranks one to two times this later; Open MPI's default of 1 s is too short to save.
+export OMPI_MCA_odls_base_sigkill_timeout=${MPIRUN_GRACE:-10}
+# The cores of a rank are not guessed, so that a requeued run computes the same bits wherever it goes on.
+export OMP_NUM_THREADS=${THREADS:?}
+[ -z "${NETWORK:-}" ] || export OMPI_MCA_btl_tcp_if_include=$NETWORK OMPI_MCA_oob_tcp_if_include=$NETWORK
+if [ -n "${MODULES:-}" ]; then
+    module purge
+    # shellcheck disable=SC2086  # names, one word each
+    module load $MODULES
+fi
+
+# launch RANKS ARGUMENTS: the program, in the background as process $launcher. srun ends all ranks when one is lost (-K1); without it the others would wait for ever.
+launch() {
+    local ranks=$1
+    shift
+    # shellcheck disable=SC2206  # CONTAINER is a command line
+    local line=("$job/one_gpu.sh" ${CONTAINER:-} "$PROGRAM" "$@")
+    if [ "$LAUNCHER" = mpirun ]; then
+        # Its default binding would put the threads of a rank, or the ranks of a small node, on one core. The variable is what it takes a node's slots from; an elastic job counts no tasks.
+        SLURM_TASKS_PER_NODE="$RANKS_PER_NODE(x$SLURM_JOB_NUM_NODES)" mpirun -n "$ranks" --bind-to none "${line[@]}" &
+    else
+        srun --mpi=pmix -K1 --ntasks="$ranks" --ntasks-per-node="$RANKS_PER_NODE" --cpus-per-task="$THREADS" --cpu-bind=cores "${line[@]}" &
+    fi
+    launcher=$!
+}
+
+# try RANKS ARGUMENTS: a run of the program that has no state to go on from, to its end. A crash is tried again: a few of a thousand starts on several nodes die in MPI_Init whatever the fence.
+try() {
+    local attempt code
+    for attempt in 1 2 3; do
+        launch "$@"
+        code=0
+        wait "$launcher" || code=$?
+        case $code in 0 | 2 | 3 | 4) break ;; esac
+        say "attempt $attempt of 3 ended with exit code $code"
+    done
+    return $code
+}
+
+# Ranks that the nodes of this allocation give, rounded down to whole meshes.
+count_ranks() {
+    local all=$((SLURM_JOB_NUM_NODES * RANKS_PER_NODE))
+    ranks=$((all / MESH * MESH))
+    [ "$ranks" -gt 0 ] || give_up "$SLURM_JOB_NUM_NODES node(s) of $RANKS_PER_NODE rank(s) are fewer than the $MESH ranks of pipeline x sequence" 2
+    say "start ${SLURM_RESTART_COUNT:-0} on $SLURM_JOB_NODELIST: $ranks ranks by $LAUNCHER$([ "$ranks" = "$all" ] || echo ", not $all, a multiple of pipeline x sequence = $MESH")"
+}
+
+# status NAME: that value of the run's status.json
+status() { sed -n "s/.*\"$1\":\\(\"\\([^\"]*\\)\"\\|\\([^,}]*\\)\\).*/\\2\\3/p" "$run/status.json" 2> /dev/null || true; }
+
+# The furthest step of the newest checkpoint and of the last start.
+furthest_step() {
+    local newest reached
+    newest=$(sed -n 's/.*step-\([0-9]*\).*/\1/p' "$run/checkpoints/latest" 2> /dev/null || true)
+    reached=$(status step)
+    newest=$((10#0$newest)) reached=$((10#0${reached//[^0-9]/}))
+    echo $((newest > reached ? newest : reached))
+}
+
+# A run that gets no further in three allocations in a row is given up. A file has the furthest step of all starts, and how many allocations began there.
+# count_vain: $best and $vain, allocations without progress up to now
+count_vain() {
+    local now
+    now=$(furthest_step)
+    read -r best vain 2> /dev/null < "$progress" || { best=-1 vain=0; }
+    [ "$now" -le "$best" ] || { best=$now vain=0; }
+    [ "$vain" -lt 3 ] || give_up "${1:-}no step beyond $best in $vain allocations: given up; the log above says why; $job/again.sh tries again" 5
+}
+begin_allocation() {
+    progress=$job/progress-$(basename "$run")
+    count_vain
+    echo "$best $((vain + 1))" > "$progress"
+}
+
+# requeue WHY: by scontrol, or where a site forbids that, by the exit code that it has for it (RequeueExit=75 in slurm.conf). What was started with Requeue=0 ends.
+requeue() {
+    count_vain "$1; "
+    if [[ $(scontrol show job --oneliner "$SLURM_JOB_ID" 2> /dev/null) == *" Requeue=0 "* ]]; then give_up "$1; not requeued, as the job says Requeue=0; $job/again.sh goes on" 1; fi
+    say "$1; requeued"
+    trap 'exit 0' TERM
+    scontrol requeue "$SLURM_JOB_ID" || exit 75
+    sleep 600 &
+    wait $!  # for Slurm to end this start
+}
+
+# How the run ended, as an exit code of the program's: by status.json if this start wrote it, else by the launcher's word; "none" if the program never came so far.
+outcome() {
+    local launched=$1
+    if [ "$(status job)" = "$SLURM_JOB_ID" ] && [ "$(status restart)" = "${SLURM_RESTART_COUNT:-0}" ]; then
+        case $(status state) in
+            done) echo 0 ;;
+            stopped) echo 75 ;;
+            failed) status exit_code ;;
+            *) echo 5 ;;  # still "running": killed
+        esac
+    else
+        case $launched in 2 | 3 | 4) echo "$launched" ;; *) echo none ;; esac
+    fi
+}
+
+# Signals of the batch shell. USR1, ahead of the time limit: the ranks save and leave. If they cannot before LEAD is over, the job is requeued all the same, else it would be lost.
+# TERM, from scancel, preemption or the limit itself: Slurm ends this start, and whether there is another is its affair. The ranks have got theirs; mpirun passes USR1 on if it has not.
+on_usr1() {
+    say "USR1: the ranks are asked to save and stop"
+    [ -z "$launcher" ] || kill -USR1 "$launcher" 2> /dev/null || true
+    [ -n "$timer" ] || { sleep $((LEAD > 40 ? LEAD - 20 : LEAD / 2)) & timer=$!; }
+}
+on_term() {
+    ended_by_slurm=yes
+    say "TERM: Slurm ends this start"
+    if [ "$LAUNCHER" = mpirun ] && [ -n "$launcher" ]; then kill -USR1 "$launcher" 2> /dev/null || true; fi
+}
+
+# watch: until the launcher has ended; $launched is its exit code
+watch() {
+    while kill -0 "$launcher" 2> /dev/null; do
+        wait -n "$launcher" ${timer:+"$timer"} 2> /dev/null || true  # also returns for a signal
+        if [ -n "$timer" ] && ! kill -0 "$timer" 2> /dev/null; then
+            timer=''
+            if [ -z "$ended_by_slurm" ] && kill -0 "$launcher" 2> /dev/null; then requeue "the ranks did not stop in time"; fi
+        fi
+    done
+    launched=0
+    wait "$launcher" || launched=$?
+}
+
+# train RUN OPTIONS: one allocation's part of a run, with options beside those in train.toml. Ends the script.
+train() {
+    run=$1 launcher='' timer='' ended_by_slurm=''
+    shift
+    local code=none launched=0 how
+    trap on_usr1 USR1
+    trap on_term TERM
+    begin_allocation
+    count_ranks
+    for _ in 1 2 3; do  # a few of a thousand starts on several nodes die in MPI_Init, whatever the fence
+        [ -z "$timer$ended_by_slurm" ] || break
+        launch "$ranks" train --config "$job/train.toml" --run "$run" "$@"
+        watch
+        code=$(outcome "$launched")
+        [ "$code" = none ] || break
+        say "the program did not start (the launcher's exit code: $launched)"
+    done
+    [ -z "$timer" ] || kill "$timer" 2> /dev/null || true
+    case $code in
+        0) give_up "done: $(status steps) steps" 0 ;;
+        2 | 3 | 4) give_up "ended with exit code $code, which another start would not change" "$code" ;;
+        75) how="stopped after step $(status step)" ;;
+        none) how="the program did not start" ;;
+        *) how="a rank or its node is lost (the launcher's exit code: $launched): $(status message)" ;;
+    esac
+    [ -z "$ended_by_slurm" ] || give_up "$how" 143
+    requeue "$how"
+}

@@ -1,0 +1,140 @@
+#!/usr/bin/env bash
+# jobs_test.sh PROGRAM: what submit.sh refuses, and its other kinds of jobs on a real Slurm: prepare, sweep, evaluate, ranks and GPUs. Training is in restarts_test.sh and losses_test.sh.
+# shellcheck source=tests/slurm/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+# refused CODE WORDS ARGUMENTS: one sentence that has the words (what does not fit also shows the plan), nothing created, nothing submitted
+refused() {
+    local code=0 before said
+    before=$(ls -R)
+    said=$(x "$root/slurm/submit.sh" "${@:3}" 2>&1) || code=$?
+    [ "$code" = "$1" ]
+    grep -- "$2" <<< "$said"
+    [ "$code" = 3 ] || [ "$(wc -l <<< "$said")" = 1 ]
+    [ "$(ls -R)" = "$before" ]
+}
+small=(--model model --data data.h5)
+refusals() {
+    mkdir refusals
+    cd refusals
+    cp -r ../model ../data.h5 ../small.toml .
+    refused 2 "say train, sweep, evaluate or prepare"
+    refused 2 "takes 2 words" train small.toml
+    refused 2 "no preset 'nix'; there are llama2" train nix run -- "${small[@]}"
+    refused 2 "no --data" train small.toml run -- --model model
+    refused 2 "data nix.h5: there is no such file" train small.toml run -- --model model --data nix.h5
+    refused 2 "model nix: there is no such file or folder" train small.toml run -- --model nix --data data.h5
+    refused 2 "there is no option 'contxt'" train small.toml run -- "${small[@]}" --contxt 3
+    refused 2 "'--lrr' is not\|no option 'lrr'" train small.toml run -- "${small[@]}" --lrr 1
+    refused 2 "unknown setting '--lr'" train small.toml run --lr 1 -- "${small[@]}"
+    refused 2 "--nodes is 'two'" train small.toml run --nodes two -- "${small[@]}"
+    refused 2 "--launcher is 'ssh'" train small.toml run --launcher ssh -- "${small[@]}"
+    refused 2 "no program '/nix'" train small.toml run --program /nix -- "${small[@]}"
+    refused 2 "every rank needs one" train small.toml run --gpus-per-node 1 -- "${small[@]}"
+    refused 2 "--elastic 3 is more than --nodes 2" train small.toml run --elastic 3 -- "${small[@]}"
+    refused 2 "fewer than the 5 ranks of pipeline x sequence" train small.toml run -- "${small[@]}" --sequence 5
+    refused 2 "the run folder and the preset are named before" train small.toml run -- "${small[@]}" --run other
+    refused 3 "does not fit 2 node(s) of 2 rank(s); nothing was submitted" train small.toml run -- "${small[@]}" --memory 1MB
+    refused 2 "not group sizes" sweep small.toml run --groups 16,x -- "${small[@]}"
+    refused 2 "group 100 is larger than the context" sweep small.toml run --groups 16,100 -- "${small[@]}"
+    refused 2 "no inputs" prepare out.h5
+    refused 2 "no table" evaluate nix.txt out
+    echo "modell base --model model" > table.txt
+    refused 2 "table.txt, line 1: 'modell base --model model' is none of" evaluate table.txt out
+    printf 'model base --model model\ndata one nix.h5\ncontext 32\n' > table.txt
+    refused 2 "there is no file 'nix.h5'" evaluate table.txt out
+    [ -z "$(other_jobs)" ]
+}
+
+prepared() {
+    x "$root/slurm/submit.sh" prepare out.h5 -- documents.jsonl --vocabulary 256
+    id=$(cat out.h5.job/jobs)
+    ends COMPLETED
+    cmp out.h5 data.h5
+}
+
+# Two group sizes, each a run of its own; one of them is asked to stop on the way and goes on
+sweep() {
+    local tasks
+    submit sweep small.toml sweep --groups 8,16 -- "${small[@]}"
+    reaches sweep/group-16 10
+    tasks=$(field "${id}_1" JobId)
+    x scancel --batch --signal=USR1 "$tasks"
+    wait_for 60 restarted "$tasks"
+    id=$tasks
+    ends COMPLETED
+    wait_for 60 is_done sweep/group-8
+    same sweep/group-16
+    [ "$(losses sweep/group-8 | wc -l)" = 160 ]
+    ! diff -q <(losses sweep/group-8) <(losses sweep/group-16)
+}
+is_done() { [ "$(status "$1" state)" = "done" ]; }
+
+# 2 models x 2 data sets x 2 contexts; what is there is not computed again
+evaluation() {
+    cat > table.txt <<'END'
+# models, data sets and contexts
+model base    --model model
+model adapted --model model --adapter model/trained-adapter
+data  one     data.h5
+data  two     other.h5
+context 32 64
+END
+    cp data.h5 other.h5
+    x "$root/slurm/submit.sh" evaluate table.txt results --nodes 1 -- --score all --windows 8
+    id=$(cat results/job/jobs)
+    wait_for 60 no_jobs_of "$id"
+    ls results/*.json
+    [ "$(find results -name '*.json' | wc -l)" = 8 ]
+    [ -z "$(find results -name '*.partial')" ]
+    results/job/collect.sh results > collected.txt
+    cat collected.txt
+    [ "$(grep -cE '^(base|adapted) +[0-9.]+ +[0-9.]+$' collected.txt)" = 4 ]
+    [ "$(awk '$1 == "base"' collected.txt | sort -u | wc -l)" = 1 ]   # two copies of the same data
+    rm results/base-two-64.json
+    touch before_again
+    x results/job/again.sh
+    id=$(tail -1 results/job/jobs)
+    wait_for 60 no_jobs_of "$id"
+    [ "$(find results -name '*.json' -newer before_again)" = results/base-two-64.json ]
+}
+no_jobs_of() { [ -z "$(x squeue -h -j "$1")" ]; }
+
+# One GPU each, by place on the node, under both launchers; what else the line before the program may be
+gpus() {
+    local launcher
+    cat > device.sh <<'END'
+#!/bin/sh
+echo "$(hostname) has $CUDA_VISIBLE_DEVICES of $THING" >> devices.txt
+exec "$@"
+END
+    chmod +x device.sh
+    for launcher in srun mpirun; do
+        rm -f devices.txt
+        CUDA_VISIBLE_DEVICES=4,7 THING=$launcher training "gpus_$launcher" --sbatch-options '--nodelist=n[1-2]' --launcher "$launcher" --container "./device.sh" -- --steps 1
+        ends COMPLETED
+        diff <(sort devices.txt) - <<END
+n1 has 4 of $launcher
+n1 has 7 of $launcher
+n2 has 4 of $launcher
+n2 has 7 of $launcher
+END
+    done
+    [ "$(CUDA_VISIBLE_DEVICES=5 SLURM_LOCALID=3 "$root/slurm/one_gpu.sh" printenv CUDA_VISIBLE_DEVICES)" = 5 ]
+    CUDA_VISIBLE_DEVICES=5,6 SLURM_LOCALID=2 "$root/slurm/one_gpu.sh" true 2>&1 | grep 'rank 2 of node .* has no GPU of its own' || [ "${PIPESTATUS[1]}" = 0 ]
+}
+
+# Three ranks share a sequence: of four, one is not used
+whole_meshes() {
+    training meshes "${apart[@]}" -- --sequence 3 --steps 3
+    ends COMPLETED
+    says meshes ': 3 ranks by srun, not 4, a multiple of pipeline x sequence = 3'
+}
+
+check "wrong input and what does not fit are refused" refusals
+check "undisturbed" undisturbed "prepare" prepared
+check "sweep over group sizes, one of them signalled" sweep \
+    "evaluation over models x data x contexts" evaluation
+check "a GPU for every rank, srun and mpirun" gpus \
+    "whole meshes of the ranks that there are" whole_meshes
+finish
