@@ -26,7 +26,7 @@ inline ExitCode exit_code_of(const std::exception& e) {
 }
 inline std::string sentence_of(const std::exception& e) {
     if (!dynamic_cast<const std::bad_alloc*>(&e)) return e.what();
-    return "the machine's memory is used up; take a shorter --context, a smaller --global-batch or fewer ranks on a machine";
+    return "the machine's memory is used up; run fewer ranks on a machine, or a smaller job (as with a shorter --context)";
 }
 
 /// text("step ", 3, " of ", 10): the arguments streamed into one string.

@@ -24,7 +24,7 @@ workplace() {
     # Every process started from here carries this in its environment, so that none can be left unseen.
     export LONGLORA_FAULTS=$work OMP_NUM_THREADS=1
     # One machine: no networks to look for, and survivors of a killed rank are ended at once instead of after a second.
-    export OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader OMPI_MCA_odls_base_sigkill_timeout=0
+    export OMPI_MCA_pml=ob1 OMPI_MCA_btl=${OMPI_MCA_btl:-self,vader} OMPI_MCA_odls_base_sigkill_timeout=0
     cd "$work" || exit
     mkdir model
     cp "$root"/tests/golden/mha/{config.json,model.safetensors} model/

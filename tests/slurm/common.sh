@@ -137,7 +137,7 @@ training() {
 }
 status() { sed -n "s/.*\"$2\":\\(\"\\([^\"]*\\)\"\\|\\([^,}]*\\)\\).*/\\2\\3/p" "$1/status.json" 2> /dev/null; }
 steps_of() { grep -c '"loss"' "$1/metrics.jsonl"; }
-has_steps() { [ -e "$1/metrics.jsonl" ] && [ "$(steps_of "$1")" -ge "$2" ]; }
+has_steps() { [ -e "$1/checkpoints/latest" ] && [ "$(steps_of "$1")" -ge "$2" ]; }  # and something to go on from
 reaches() { wait_for 60 has_steps "$1" "$2"; }
 losses() { sed -n 's/.*"grad_norm":\([^,]*\).*"loss":\([^,]*\).*"step":\([0-9]*\).*/\3 \2 \1/p' "$1/metrics.jsonl"; }
 

@@ -48,6 +48,19 @@ killed_rank() {
 killed_rank_srun() { killed_rank killed; }
 killed_rank_mpirun() { killed_rank killed_mpirun --launcher mpirun; }
 
+# The job's environment makes rank 0 die at the rename of a finished checkpoint (tests/faults/inject.c), as long as the file `armed` is there
+killed_before_rename() {
+    touch armed
+    FAULT="rank=0,call=rename,path=*step-00000050.h5,when=$work/armed,do=kill" FAULT_LOG=$work/struck LD_PRELOAD=$(dirname "$program")/tests/libinject.so training renaming
+    wait_for 60 test -s struck
+    rm armed
+    compgen -G "renaming/checkpoints/*.partial"
+    [ ! -e renaming/checkpoints/step-00000050.h5 ]
+    goes_on renaming
+    says renaming 'after step 40$'
+    [ -z "$(compgen -G "renaming/checkpoints/*.partial")" ]
+}
+
 stopped_rank() {
     training "$@" -- --timeout 10
     reaches "$1" 10
@@ -119,7 +132,8 @@ check "a killed rank, srun" killed_rank_srun \
     "no progress in three allocations: given up" given_up
 check "a stopped rank, srun" stopped_rank_srun \
     "a stopped rank, mpirun" stopped_rank_mpirun \
-    "ranks that do not stop in time" late
+    "ranks that do not stop in time" late \
+    "killed between .partial and the rename" killed_before_rename
 check "elastic: goes on with the node that is left" elastic \
     "second job on the same run folder" second_job
 finish
