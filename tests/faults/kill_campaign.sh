@@ -46,7 +46,8 @@ kill_a_rank() {
     sleep "$(printf '0.%03d' $delay)"
     mapfile -t pids < <(strays)
     [ ${#pids[@]} -gt 0 ] && kill -9 "${pids[RANDOM % ${#pids[@]}]}" 2> /dev/null
-    end_of_launcher $pid
+    await_launcher $pid
+    [ $code != 124 ] || problems+="; hangs after the kill"
 }
 
 # wait_for_step PID: until the training says its first step, or ends
@@ -57,21 +58,6 @@ wait_for_step() {
         kill -0 "$1" 2> /dev/null || return
         sleep 0.01
     done
-}
-
-# end_of_launcher PID: its exit code in code; what takes longer than $limit seconds hangs
-end_of_launcher() {
-    local i
-    for ((i = 0; i < limit * 20; i++)); do
-        kill -0 "$1" 2> /dev/null || break
-        sleep 0.05
-    done
-    if kill -0 "$1" 2> /dev/null; then
-        problems+="; hangs after the kill"
-        kill -9 "$1"
-    fi
-    wait "$1"
-    code=$?
 }
 
 # disturbed_run MESH KILLS: counts its kills as passed or failed
