@@ -125,10 +125,26 @@ on_term() {
     if [ "$LAUNCHER" = mpirun ] && [ -n "$launcher" ]; then kill -USR1 "$launcher" 2> /dev/null || true; fi
 }
 
+# begun_and_still: this start wrote its status, and since the last look no rank 0 advanced the lock: the ranks have ended or are dead
+begun_and_still() {
+    local before=$seen_lock
+    [ "$(status job)" = "$SLURM_JOB_ID" ] && [ "$(status restart)" = "${SLURM_RESTART_COUNT:-0}" ] || return 1
+    seen_lock=$(cat "$run/lock" 2> /dev/null || true)
+    [ "$seen_lock" = "$before" ]
+}
+# Open MPI 4.1's mpirun may hang in its own end when a rank was killed. Looks are further apart than --timeout, within which ranks that only stand still leave by themselves.
+look_later() { sleep "${LOOK_SECONDS:-900}" & looker=$!; }
+
 # watch: until the launcher has ended; $launched is its exit code
 watch() {
+    local looker='' seen_lock=none
+    [ "$LAUNCHER" != mpirun ] || look_later
     while kill -0 "$launcher" 2> /dev/null; do
-        wait -n "$launcher" ${timer:+"$timer"} 2> /dev/null || true  # also returns for a signal
+        wait -n "$launcher" ${timer:+"$timer"} ${looker:+"$looker"} 2> /dev/null || true  # also returns for a signal
+        if [ -n "$looker" ] && ! kill -0 "$looker" 2> /dev/null; then
+            look_later
+            if begun_and_still; then say "mpirun hangs though no rank lives: it is ended"; kill -KILL "$launcher"; fi
+        fi
         if [ -n "$timer" ] && ! kill -0 "$timer" 2> /dev/null; then
             timer=''
             if [ -z "$ended_by_slurm" ] && kill -0 "$launcher" 2> /dev/null; then requeue "the ranks did not stop in time"; fi
@@ -136,6 +152,7 @@ watch() {
     done
     launched=0
     wait "$launcher" || launched=$?
+    [ -z "$looker" ] || kill "$looker" 2> /dev/null || true
 }
 
 # train RUN OPTIONS: one allocation's part of a run, with options beside those in train.toml. Ends the script.

@@ -48,6 +48,18 @@ killed_rank() {
 killed_rank_srun() { killed_rank killed; }
 killed_rank_mpirun() { killed_rank killed_mpirun --launcher mpirun; }
 
+# An mpirun that does not end when its ranks are gone, in both allocations
+hanging_mpirun() {
+    mkdir bin
+    printf '#!/bin/sh\n%s "$@"\nsleep 1000\n' "$(command -v mpirun)" > bin/mpirun
+    chmod +x bin/mpirun
+    PATH=$work/bin:$PATH LOOK_SECONDS=8 training hanging --launcher mpirun --sbatch-options '--nodelist=n[5-6]'
+    reaches hanging 10
+    kill -KILL "$(ranks_of hanging | tail -1)"
+    goes_on hanging
+    [ "$(grep -c 'mpirun hangs though no rank lives' hanging/job/slurm-*.log)" = 2 ]
+}
+
 # The job's environment makes rank 0 die at the rename of a finished checkpoint (tests/faults/inject.c), as long as the file `armed` is there
 killed_before_rename() {
     touch armed
@@ -134,6 +146,7 @@ check "a stopped rank, srun" stopped_rank_srun \
     "a stopped rank, mpirun" stopped_rank_mpirun \
     "ranks that do not stop in time" late \
     "killed between .partial and the rename" killed_before_rename
-check "elastic: goes on with the node that is left" elastic \
+check "an mpirun that hangs at its end" hanging_mpirun \
+    "elastic: goes on with the node that is left" elastic \
     "second job on the same run folder" second_job
 finish
