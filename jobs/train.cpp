@@ -1,5 +1,4 @@
 // `longlora train`: brings up model, data, device and run folder, all ranks agreeing on each, resumes if there is something to resume, then trains.
-#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <functional>

@@ -105,7 +105,7 @@ bool Watchdog::look_twice(std::unique_lock<std::mutex>& lock) {
 }
 
 void Watchdog::end(std::unique_lock<std::mutex>& lock, double still) {
-    leave_within(kLongestEnd, static_cast<int>(ExitCode::communication));
+    const Deadline whatever_holds_it_up(kLongestEnd, static_cast<int>(ExitCode::communication));   // given up if the run goes on after all
     const bool asked = still < options_.timeout_seconds;
     if (options_.rank >= kLookers) wait_unlocked(lock, kSpeakersTime);
     const bool seen = look_twice(lock);
