@@ -1,11 +1,12 @@
-// Device: THE contract of what runs work (with ops.h): memory, streams, events, copies, operations. cpu/ and plan_device.cpp
-// implement it, CUDA will. Host code reaches a device's bytes only through copy_to_device and copy_to_host.
+// Device: THE contract of what runs work (with ops.h): memory, streams, events, copies, operations. cpu/, cuda/ and plan_device.cpp
+// implement it. Host code reaches a device's bytes only through copy_to_device and copy_to_host.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "kernels/arena.h"
 #include "kernels/ops.h"
@@ -76,15 +77,38 @@ private:
     std::function<void()> progress_;
 };
 
-/// memory_bytes: what the arena may use at most; 0 = the machine's (or container's) memory.
+/// memory_bytes: what the arena may use at most; 0 = the machine's (or container's) memory (cuda: must be given, it is allocated at once).
 struct DeviceOptions {
     std::int64_t memory_bytes = 0;
-    int num_threads = 0;        ///< 0 = OpenMP's own choice
-    std::string instruction_set{};   ///< "" = the best that this processor has; "avx2" or "avx512" to ask for less (tests)
+    int num_threads = 0;        ///< cpu: 0 = OpenMP's own choice
+    std::string instruction_set{};   ///< cpu: "" = the best that this processor has; "avx2" or "avx512" to ask for less (tests)
+    std::int64_t own_bytes = 0;      ///< plan: what the planned device takes of its arena for itself (cuda_own_bytes()); 0 for a CPU
+    int gpu = 0;                     ///< cuda: number of the GPU among those that this process sees
+    std::int64_t pinned_bytes = std::int64_t{256} << 20;   ///< cuda: pinned host memory, allocated at once
 };
 
 std::unique_ptr<Device> make_cpu_device(const DeviceOptions& options = {});
 /// Computes nothing: memory is reserved, inaccessible address space, so any touch by host code ends the process (SIGSEGV).
 std::unique_ptr<Device> make_plan_device(const DeviceOptions& options = {});
+
+/// A GPU that this process sees.
+struct Gpu {
+    std::string name;                               ///< "NVIDIA H100 80GB HBM3"
+    int major = 0, minor = 0;                       ///< compute capability
+    std::int64_t free_bytes = 0, total_bytes = 0;
+};
+
+/// What there is to compute on with CUDA. Where GPUs cannot be used, `gpus` is empty and `problem` says why in one sentence and what to do
+/// ("this build has no CUDA: ...", "no GPU is visible ...", "the driver is older than ...").
+struct Gpus {
+    std::string problem;
+    std::vector<Gpu> gpus;
+};
+Gpus find_gpus();
+
+/// What a CUDA device takes of its arena for itself when it is made (workspaces of cuBLAS and of our kernels).
+std::int64_t cuda_own_bytes();
+/// Throws Error(bad_input) with one sentence when the GPU is not there, too old (compute capability below 8.0), or memory_bytes are not free on it.
+std::unique_ptr<Device> make_cuda_device(const DeviceOptions& options);
 
 }  // namespace longlora

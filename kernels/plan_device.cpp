@@ -16,7 +16,9 @@ class PlanDevice : private PlanRanges, public Device {
 public:
     explicit PlanDevice(const DeviceOptions& options)
         : PlanRanges{{options.memory_bytes > 0 ? options.memory_bytes : kReserved, Access::none}, {kPinned, Access::read_write}},
-          Device(memory_range.begin(), memory_range.size_bytes(), pinned_range.begin(), pinned_range.size_bytes()) {}
+          Device(memory_range.begin(), memory_range.size_bytes(), pinned_range.begin(), pinned_range.size_bytes()) {
+        if (options.own_bytes > 0) own_ = memory().tensor(DType::uint8, {options.own_bytes}, Use::workspace);
+    }
 
     DeviceKind kind() const override { return DeviceKind::plan; }
     std::string description() const override { return "plan (computes nothing)"; }
@@ -45,6 +47,7 @@ protected:
 
 private:
     static constexpr std::int64_t kReserved = std::int64_t{1} << 46, kPinned = std::int64_t{1} << 40;
+    ArenaTensor own_;
     int num_streams_ = 0;
     std::uint64_t num_events_ = 0;
 };

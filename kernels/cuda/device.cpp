@@ -1,0 +1,2 @@
+// CudaDevice: a GPU as a device.
+#include "kernels/device.h"

@@ -1,0 +1,14 @@
+// Stands for kernels/cuda in builds without the CUDA toolkit: says so, and what to do. Nothing else.
+#include "kernels/device.h"
+
+namespace longlora {
+
+namespace {
+constexpr const char* kProblem = "this build has no CUDA backend, since no nvcc was found when it was configured; install the CUDA toolkit and build again, or take --device cpu";
+}
+
+Gpus find_gpus() { return {kProblem, {}}; }
+std::int64_t cuda_own_bytes() { return 0; }
+std::unique_ptr<Device> make_cuda_device(const DeviceOptions&) { fail(kProblem); }
+
+}  // namespace longlora

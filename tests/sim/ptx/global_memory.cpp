@@ -1,0 +1,2 @@
+// Memory shadow.
+#include "sim/ptx/launch.h"

@@ -1,0 +1,2 @@
+// Tests of the interpreter.
+#include <boost/test/unit_test.hpp>
