@@ -13,6 +13,7 @@
 #include "core/random.h"
 #include "dist/host_group.h"
 #include "model/weights.h"
+#include "tests/support/test_device.h"
 
 namespace checkpoint_testing {
 
@@ -54,7 +55,7 @@ inline ModelConfig small_config() {
 
 /// Weights as this rank of `ranks` keeps them. Nothing is sent: who this is comes from a plan's communicator.
 struct Fixture {
-    std::unique_ptr<Device> device = make_cpu_device({.memory_bytes = std::int64_t{256} << 20, .num_threads = 1});
+    std::unique_ptr<Device> device = make_test_device(256 << 20);
     std::unique_ptr<dist::Communicator> data;
     std::unique_ptr<Weights> weights;
     explicit Fixture(DType real = DType::float32, const TrainableSet& trainables = {}, bool training = true, MPI_Comm ranks = MPI_COMM_WORLD)

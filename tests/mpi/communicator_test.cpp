@@ -7,6 +7,7 @@
 
 #include "core/random.h"
 #include "dist/host_group.h"
+#include "tests/support/test_device.h"
 
 using namespace longlora;
 using namespace longlora::dist;
@@ -42,7 +43,7 @@ template <class T> bool same_bits(const std::vector<T>& a, const std::vector<T>&
 /// A communicator on CPU and its plan; `each` runs the same calls on both.
 struct Ranks {
     HostGroup group;
-    std::unique_ptr<Device> device = make_cpu_device({.memory_bytes = 256 << 20, .num_threads = 1}), plan_device = make_plan_device({.memory_bytes = 256 << 20});
+    std::unique_ptr<Device> device = make_test_device(256 << 20), plan_device = make_plan_device({.memory_bytes = 256 << 20});
     std::unique_ptr<Communicator> communicator, plan;
     explicit Ranks(const CommunicatorOptions& options = {})
         : communicator(make_mpi_communicator(*device, MPI_COMM_WORLD, options)), plan(make_plan_communicator(*plan_device, group.rank(), group.size(), options)) {}

@@ -3,6 +3,7 @@
 #include "tests/mpi/sequence_testing.h"
 
 #include "dist/host_group.h"
+#include "tests/support/test_device.h"
 
 using namespace longlora;
 using namespace longlora::sequence_testing;
@@ -11,7 +12,7 @@ namespace {
 
 struct Ranks {
     dist::HostGroup group;
-    std::unique_ptr<Device> device = make_cpu_device({.memory_bytes = 256 << 20, .num_threads = 1});
+    std::unique_ptr<Device> device = make_test_device(256 << 20);
     std::unique_ptr<dist::Communicator> communicator = dist::make_mpi_communicator(*device, MPI_COMM_WORLD);
     Ranks() {
         device->set_progress([this] { communicator->progress(); });
@@ -173,7 +174,7 @@ BOOST_AUTO_TEST_CASE(the_plan_says_the_same_of_traffic_memory_and_work) {
     Ranks ranks;
     for_patterns([&](Case c, std::int64_t layer) {
         c.real = c.pattern.group == 7 ? DType::bfloat16 : DType::float32;
-        const auto device = make_plan_device({.memory_bytes = 256 << 20}), real_device = make_cpu_device({.memory_bytes = 256 << 20, .num_threads = 1});
+        const auto device = make_plan_device({.memory_bytes = 256 << 20}), real_device = make_test_device(256 << 20);
         const auto plan = dist::make_plan_communicator(*device, ranks.group.rank(), ranks.group.size()), real = dist::make_mpi_communicator(*real_device, MPI_COMM_WORLD);
         for (const auto& [on, over] : {std::pair<Device*, dist::Communicator*>{device.get(), plan.get()}, {real_device.get(), real.get()}}) {
             Problem p(*on, c, over);

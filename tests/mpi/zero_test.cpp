@@ -11,6 +11,7 @@
 #include "core/random.h"
 #include "dist/host_group.h"
 #include "train/optimizer.h"
+#include "tests/support/test_device.h"
 
 using namespace longlora;
 
@@ -57,7 +58,7 @@ struct Ranks {
     std::unique_ptr<dist::Communicator> data;
     std::unique_ptr<Weights> weights;
     std::unique_ptr<Zero> zero;
-    explicit Ranks(const Kind& kind, bool plan = false) : device(plan ? make_plan_device({.memory_bytes = 64 << 20}) : make_cpu_device({.memory_bytes = 64 << 20, .num_threads = 1})) {
+    explicit Ranks(const Kind& kind, bool plan = false) : device(plan ? make_plan_device({.memory_bytes = 64 << 20}) : make_test_device(64 << 20)) {
         data = plan ? dist::make_plan_communicator(*device, group.rank(), group.size(), kind.communicator()) : dist::make_mpi_communicator(*device, MPI_COMM_WORLD, kind.communicator());
         weights = std::make_unique<Weights>(*device, config_of(kind.tied), kind.trainables(), WeightsOptions{kind.real, kind.real, true, kind.zero, data.get()});
         zero = std::make_unique<Zero>(*weights);
@@ -68,7 +69,7 @@ struct Ranks {
 
 /// Weights of the same model that are whole, on this rank alone.
 struct Alone {
-    std::unique_ptr<Device> device = make_cpu_device({.memory_bytes = 64 << 20, .num_threads = 1});
+    std::unique_ptr<Device> device = make_test_device(64 << 20);
     Weights weights;
     explicit Alone(const Kind& kind) : weights(*device, config_of(kind.tied), kind.trainables(), {kind.real, kind.real, true}) { initialise_model(weights, 3); }
 };

@@ -68,7 +68,7 @@ struct MeshFixture {
     std::unique_ptr<Model> model;
 
     MeshFixture(const Training& t, MPI_Comm comm, dist::MeshShape shape, int zero) {
-        device = make_cpu_device({.memory_bytes = std::int64_t{1} << 30, .num_threads = 1, .instruction_set = ""});
+        device = make_test_device();
         mesh = dist::make_mpi_mesh(*device, comm, shape, {.max_message = t.max_message});
         device->set_progress([this] { mesh.progress(); });
         WeightsOptions how;

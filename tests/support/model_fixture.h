@@ -9,9 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cpu/instruction_set.h"
-#include "kernels/device.h"
 #include "model/model.h"
+#include "tests/support/test_device.h"
 #include "train/step.h"
 
 namespace longlora::model_testing {
@@ -32,17 +31,10 @@ struct Fixture {
     std::unique_ptr<Model> model;
 
     Fixture(const ModelConfig& config, const TrainableSet& trainables, const AttentionPattern& pattern, std::int64_t context, const FixtureOptions& options = {})
-        : device(make_cpu_device({.memory_bytes = std::int64_t{1} << 30, .num_threads = options.num_threads, .instruction_set = options.instruction_set})),
+        : device(make_test_device(options.instruction_set, std::int64_t{1} << 30, options.num_threads)),
           weights(std::make_unique<Weights>(*device, config, trainables, WeightsOptions{options.real, options.frozen, true})),
           model(std::make_unique<Model>(*weights, pattern, context)) {}
 };
-
-/// The instruction sets that this machine has; says what is skipped.
-inline std::vector<const char*> instruction_sets() {
-    if (cpu::detect_instruction_set() == cpu::InstructionSet::avx512) return {"avx2", "avx512"};
-    BOOST_TEST_MESSAGE("skipped: this machine has no avx512");
-    return {"avx2"};
-}
 
 inline std::vector<float> read(Device& device, Tensor tensor) {
     const Tensor flat = tensor.reshaped({tensor.count()});

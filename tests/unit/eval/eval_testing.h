@@ -14,6 +14,7 @@
 #include "core/random.h"
 #include "eval/perplexity.h"
 #include "eval/windows.h"
+#include "tests/support/test_device.h"
 
 namespace eval_testing {
 
@@ -62,7 +63,7 @@ inline ModelConfig tiny_config(const nlohmann::ordered_json& changes = nlohmann:
     return parse_config(json, "tiny");
 }
 
-inline std::unique_ptr<Device> small_device() { return make_cpu_device({.memory_bytes = 64 << 20, .num_threads = 1}); }
+inline std::unique_ptr<Device> small_device() { return make_test_device(64 << 20); }
 
 /// A device with a model of seed 3 on it, nothing trained: all of it, or a rank's part on a mesh.
 struct TinyModel {

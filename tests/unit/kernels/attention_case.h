@@ -1,15 +1,14 @@
-// A random attention problem, its strided tensors, and comparison with the reference. Shared by the tests of the CPU's attention.
+// A random attention problem, its strided tensors on the host, their journey to a device and back, and comparison with the reference. Shared by the tests of attention.
 #pragma once
 
 #include <boost/test/unit_test.hpp>
-#include <cstring>
-#include <functional>
+#include <algorithm>
 #include <string>
 #include <vector>
 
 #include "core/random.h"
-#include "kernels/cpu/attention.h"
 #include "tests/reference/attention.h"
+#include "tests/support/test_device.h"
 
 namespace longlora::attention_testing {
 
@@ -114,22 +113,54 @@ inline Case make_case(const CaseOptions& o, std::uint64_t seed) {
     return c;
 }
 
+/// The rows of some tensors on a device, gaps too; what a call wrote comes back with download().
+class OnDevice {
+public:
+    OnDevice(Device& device, const std::vector<Rows*>& all) : device_(device) {
+        for (Rows* rows : all) {
+            const Shape bytes{static_cast<std::int64_t>(rows->memory.size())};
+            images_.push_back({rows, device.memory().tensor(DType::uint8, bytes, Use::workspace), device.pinned().tensor(DType::uint8, bytes, Use::workspace)});
+            std::copy(rows->memory.begin(), rows->memory.end(), images_.back().host->bytes);
+            device.copy_to_device(images_.back().storage, images_.back().host, Device::compute_stream());
+        }
+    }
+    Tensor operator()(const Rows& rows) const {
+        const auto image = std::find_if(images_.begin(), images_.end(), [&](const Image& i) { return i.rows == &rows; });
+        BOOST_REQUIRE(image != images_.end());
+        Tensor view = rows.view;
+        view.bytes = image->storage->bytes;
+        return view;
+    }
+    void download() {
+        for (const Image& image : images_) device_.copy_to_host(image.host, image.storage, Device::compute_stream());
+        device_.synchronize(Device::compute_stream());
+        for (const Image& image : images_) std::copy_n(image.host->bytes, image.rows->memory.size(), image.rows->memory.begin());
+    }
+
+private:
+    struct Image {
+        Rows* rows;
+        ArenaTensor storage, host;
+    };
+    Device& device_;
+    std::vector<Image> images_;
+};
+
 /// The tensors of a case as the kernels see them.
 struct Operands {
-    Rows q, k, v, d_out, out, lse, d_q, d_k, d_v, delta;
+    Rows q, k, v, d_out, out, lse, d_q, d_k, d_v;
     std::vector<std::int32_t> first_key;
-    Windows windows;
+    Windows windows;   ///< first_key is on no device: see on()
     AttentionPlace place;
 
     explicit Operands(const Case& c)
         : q(c.dtype, c.problem.num_queries, c.problem.num_heads * c.problem.head_dim, c.gap, c.q), k(c.dtype, c.problem.num_keys, c.problem.num_kv_heads * c.problem.head_dim, c.gap, c.k),
           v(c.dtype, c.problem.num_keys, c.problem.num_kv_heads * c.problem.head_dim, c.gap, c.v), d_out(c.dtype, c.problem.num_queries, q.view.width(), c.gap, c.d_out),
           out(c.dtype, c.problem.num_queries, q.view.width(), c.gap), lse(DType::float32, c.problem.num_heads, c.problem.num_queries, c.gap),
-          d_q(c.gradient, c.problem.num_queries, q.view.width(), c.gap), d_k(c.gradient, c.problem.num_keys, k.view.width(), c.gap), d_v(d_k), delta(lse) {
+          d_q(c.gradient, c.problem.num_queries, q.view.width(), c.gap), d_k(c.gradient, c.problem.num_keys, k.view.width(), c.gap), d_v(d_k) {
         const auto& first = c.problem.first_key;
         for (const auto& row : first) first_key.insert(first_key.end(), row.begin(), row.end());
         const std::size_t n = first[0].size();
-        windows.first_key = Tensor(first_key.data(), DType::int32, {2, static_cast<std::int64_t>(n)});
         windows.host[0] = {first_key.data(), n};
         windows.host[1] = {first_key.data() + n, n};
         windows.num_plain_heads = c.problem.num_plain_heads;
@@ -137,12 +168,31 @@ struct Operands {
     }
     Operands(const Operands&) = delete;
 
-    void forward(cpu::InstructionSet isa, const std::function<void()>& progress = {}) { cpu::attention_forward(out.view, lse.view, q.view, k.view, v.view, windows, place, false, isa, progress); }
-    void backward(cpu::InstructionSet isa, const std::function<void()>& progress = {}) {
-        cpu::attention_backward(d_q.view, d_k.view, d_v.view, d_out.view, out.view, lse.view, q.view, k.view, v.view, windows, place, delta.view, isa, progress);
+    /// call(ops, at, windows): at(rows) is the tensor on the device. `more`: rows beside the case's own.
+    template <class Call>
+    void on(Device& device, Call&& call, const std::vector<Rows*>& more = {}) {
+        std::vector<Rows*> all{&q, &k, &v, &d_out, &out, &lse, &d_q, &d_k, &d_v};
+        all.insert(all.end(), more.begin(), more.end());
+        OnDevice at(device, all);
+        const Shape shape{2, static_cast<std::int64_t>(windows.host[0].size())};
+        const ArenaTensor keys = device.memory().tensor(DType::int32, shape, Use::batch), staging = device.pinned().tensor(DType::int32, shape, Use::batch);
+        std::copy(first_key.begin(), first_key.end(), staging->data<std::int32_t>());
+        device.copy_to_device(keys, staging, Device::compute_stream());
+        Windows there = windows;
+        there.first_key = keys;
+        call(device.ops(), at, there);
+        at.download();
+    }
+    void forward(Device& device, bool accumulate = false) {
+        on(device, [&](Ops ops, const OnDevice& at, const Windows& there) { ops.attention_forward(at(out), at(lse), at(q), at(k), at(v), there, place, accumulate); });
+    }
+    void backward(Device& device) {
+        on(device, [&](Ops ops, const OnDevice& at, const Windows& there) {
+            ops.attention_backward(at(d_q), at(d_k), at(d_v), at(d_out), at(out), at(lse), at(q), at(k), at(v), there, place);
+        });
     }
     bool gaps_untouched() const {
-        for (const Rows* r : {&q, &k, &v, &d_out, &out, &lse, &d_q, &d_k, &d_v, &delta}) {
+        for (const Rows* r : {&q, &k, &v, &d_out, &out, &lse, &d_q, &d_k, &d_v}) {
             if (!r->gaps_untouched()) return false;
         }
         return true;
@@ -181,14 +231,6 @@ inline Values stored(const std::vector<float>& values, DType dtype) {
         for (double& x : out) x = float(bf16(static_cast<float>(x)));
     }
     return out;
-}
-
-/// The instruction sets of this machine; says which are skipped.
-inline std::vector<cpu::InstructionSet> instruction_sets() {
-    if (cpu::detect_instruction_set() == cpu::InstructionSet::avx512) return {cpu::InstructionSet::avx2, cpu::InstructionSet::avx512};
-    BOOST_TEST_MESSAGE("skipped: avx512");
-    std::printf("skipped: avx512\n");
-    return {cpu::InstructionSet::avx2};
 }
 
 }  // namespace longlora::attention_testing

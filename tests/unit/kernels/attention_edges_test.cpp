@@ -1,4 +1,4 @@
-// What the CPU's attention promises beyond its numbers: causality, rows that see nothing, repeatable bits, huge scores, NaN that stays visible, progress.
+// What attention promises beyond its numbers: causality, rows that see nothing, repeatable bits, huge scores, NaN that stays visible, progress.
 #include <omp.h>
 
 #include <thread>
@@ -27,7 +27,7 @@ BOOST_AUTO_TEST_SUITE(attention_edges)
 
 /// Later inputs do not change earlier outputs by a bit; a loss on tokens <= t has gradients of exactly 0 behind t.
 BOOST_AUTO_TEST_CASE(causality_is_exact) {
-    for (const auto isa : instruction_sets()) {
+    for_devices([&](Device& device) {
         for (std::uint64_t seed = 0; seed < 8; ++seed) {
             CaseOptions options;
             options.tokens = 130;
@@ -41,7 +41,7 @@ BOOST_AUTO_TEST_CASE(causality_is_exact) {
             behind(changed.q, wide, -3, 1), behind(changed.k, narrow_width, 50, -2), behind(changed.v, narrow_width, -7, 3);
             behind(changed.d_out, wide, 0, 0);
             Operands a(c), b(changed);
-            a.forward(isa), b.forward(isa), b.backward(isa);
+            a.forward(device), b.forward(device), b.backward(device);
             for (std::int64_t r = 0; r <= t; ++r) {
                 for (std::int64_t i = 0; i < wide; ++i) BOOST_REQUIRE_EQUAL(a.out.at(r, i), b.out.at(r, i));
             }
@@ -50,12 +50,12 @@ BOOST_AUTO_TEST_CASE(causality_is_exact) {
                 for (std::int64_t i = 0; i < narrow_width; ++i) BOOST_REQUIRE(b.d_k.at(r, i) == 0.0 && b.d_v.at(r, i) == 0.0);
             }
         }
-    }
+    });
 }
 
 /// Queries whose windows miss all given keys: out 0, lse -inf, or what they had; their gradients are 0.
 BOOST_AUTO_TEST_CASE(queries_without_visible_keys) {
-    for (const auto isa : instruction_sets()) {
+    for_devices([&](Device& device) {
         Case c = dense_case(150, 16);
         for (auto& row : c.problem.first_key) {
             for (std::size_t i = 60; i < row.size(); ++i) row[i] = 60;
@@ -63,13 +63,13 @@ BOOST_AUTO_TEST_CASE(queries_without_visible_keys) {
         c.problem.key_begin = 20, c.problem.num_keys = 40;  // tokens 20 .. 59: seen by queries 20 .. 59 only
         c.k.resize(40 * 16), c.v.resize(40 * 16);
         Operands o(c);
-        o.forward(isa);
+        o.forward(device);
         const auto sees = [](std::int64_t t) { return t >= 20 && t < 60; };
         for (std::int64_t t = 0; t < 150; ++t) {
             for (std::int64_t h = 0; h < 3; ++h) BOOST_REQUIRE_EQUAL(o.lse.at(h, t) == -std::numeric_limits<double>::infinity(), !sees(t));
             for (std::int64_t i = 0; i < 48; ++i) BOOST_REQUIRE(sees(t) ? o.out.at(t, i) != 0.0 : o.out.at(t, i) == 0.0);
         }
-        o.backward(isa);
+        o.backward(device);
         BOOST_TEST((all_finite(o.d_q.values()) && all_finite(o.d_k.values()) && all_finite(o.d_v.values())));
         for (std::int64_t t = 0; t < 150; ++t) {
             for (std::int64_t i = 0; i < 48; ++i) BOOST_REQUIRE(sees(t) || o.d_q.at(t, i) == 0.0);
@@ -78,17 +78,17 @@ BOOST_AUTO_TEST_CASE(queries_without_visible_keys) {
             for (std::int64_t h = 0; h < 3; ++h) o.lse.view.data<float>()[h * o.lse.view.row_stride + t] = 1.5f;
             for (std::int64_t i = 0; i < 48; ++i) o.out.view.data<float>()[t * o.out.view.row_stride + i] = 2.5f;
         }
-        cpu::attention_forward(o.out.view, o.lse.view, o.q.view, o.k.view, o.v.view, o.windows, o.place, true, isa, {});
+        o.forward(device, true);
         for (std::int64_t t = 0; t < 150; ++t) {
             for (std::int64_t i = 0; i < 48; ++i) BOOST_REQUIRE((o.out.at(t, i) == 2.5) == !sees(t));
             for (std::int64_t h = 0; h < 3; ++h) BOOST_REQUIRE((o.lse.at(h, t) == 1.5) == !sees(t));
         }
-    }
+    });
 }
 
 /// Where the softmax is over one key, out is v and the scores have no gradient: not even rounding noise.
 BOOST_AUTO_TEST_CASE(one_visible_key) {
-    for (const auto isa : instruction_sets()) {
+    for_devices([&](Device& device) {
         for (const DType dtype : {DType::float32, DType::bfloat16}) {
             CaseOptions options;
             options.tokens = 110, options.head_dim = 40, options.dtype = options.gradient = dtype;
@@ -97,46 +97,46 @@ BOOST_AUTO_TEST_CASE(one_visible_key) {
                 for (std::size_t t = 0; t < row.size(); ++t) row[t] = static_cast<std::int32_t>(t);
             }
             Operands o(c);
-            o.forward(isa), o.backward(isa);
+            o.forward(device), o.backward(device);
             for (std::int64_t t = 0; t < 110; ++t) {
                 for (std::int64_t i = 0; i < 360; ++i) BOOST_REQUIRE_EQUAL(o.out.at(t, i), o.v.at(t, i / 40 / 3 * 40 + i % 40));
             }
             BOOST_TEST((max_abs(o.d_q.values()) == 0 && max_abs(o.d_k.values()) == 0));
         }
-    }
+    });
 }
 
 BOOST_AUTO_TEST_CASE(same_bits_for_every_run_and_number_of_threads) {
     const int before = omp_get_max_threads();
-    for (const auto isa : instruction_sets()) {
+    for_devices([&](Device& device) {
         for (const DType gradient : {DType::float32, DType::bfloat16}) {
             CaseOptions options;
-            options.tokens = 700, options.head_dim = 24, options.gradient = gradient;
+            options.tokens = kSimulated ? 200 : 700, options.head_dim = 24, options.gradient = options.dtype = gradient;
             const Case c = make_case(options, 3);
             omp_set_num_threads(1);
             Operands first(c);
-            first.forward(isa), first.backward(isa);
-            for (const int threads : {2, 5, 2, 3, 1}) {
+            first.forward(device), first.backward(device);
+            for (const int threads : sizes({2, 5, 2, 3, 1}, {1})) {
                 omp_set_num_threads(threads);
                 Operands again(c);
-                again.forward(isa, [] {});
-                again.backward(isa, [] {});
+                again.forward(device);
+                again.backward(device);
                 BOOST_TEST((again.out.same_bits(first.out) && again.lse.same_bits(first.lse)), threads << " threads");
                 BOOST_TEST((again.d_q.same_bits(first.d_q) && again.d_k.same_bits(first.d_k) && again.d_v.same_bits(first.d_v)), threads << " threads");
             }
         }
-    }
+    });
     omp_set_num_threads(before);
 }
 
 BOOST_AUTO_TEST_CASE(huge_scores_do_not_overflow) {
-    for (const auto isa : instruction_sets()) {
+    for_devices([&](Device& device) {
         Case c = dense_case(100, 8);
         c.problem.scale = 1;
         for (std::size_t i = 0; i < c.q.size(); ++i) c.q[i] = i % 8 == 0 ? 100 : 0;
         for (std::size_t i = 0; i < c.k.size(); ++i) c.k[i] = i % 8 == 0 ? (i / 8 % 3 == 0 ? 100.0 : i / 8 % 3 == 1 ? -100.0 : 0.0) : 1;  // scores 1e4, -1e4, 0
         Operands o(c);
-        o.forward(isa), o.backward(isa);
+        o.forward(device), o.backward(device);
         Values out, lse, d_q(c.q.size()), d_k(c.k.size()), d_v(c.v.size());
         reference::attention_forward(out, lse, c.q, c.k, c.v, c.problem);
         reference::attention_backward(d_q, d_k, d_v, c.d_out, out, lse, c.q, c.k, c.v, c.problem);
@@ -144,18 +144,18 @@ BOOST_AUTO_TEST_CASE(huge_scores_do_not_overflow) {
         BOOST_TEST(max_difference(o.lse.values(), lse) < 2e-3);                                  // 1e4 has a spacing of 1e-3 in float
         BOOST_TEST(max_difference(o.d_v.values(), d_v) < 4e-3 * max_abs(d_v));                   // which is the relative error of exp(score - lse)
         BOOST_TEST((all_finite(o.d_q.values()) && all_finite(o.d_k.values())));
-    }
+    });
 }
 
 /// exp(0 - lse) overflows here: what the padding of a tile computes must not leak.
 BOOST_AUTO_TEST_CASE(very_negative_scores) {
-    for (const auto isa : instruction_sets()) {
+    for_devices([&](Device& device) {
         Case c = dense_case(101, 8);
         c.problem.scale = 1;
         for (std::size_t i = 0; i < c.q.size(); ++i) c.q[i] = i % 8 == 0 ? 40 : 0.25;
         for (std::size_t i = 0; i < c.k.size(); i += 8) c.k[i] = -40;
         Operands o(c);
-        o.forward(isa), o.backward(isa);
+        o.forward(device), o.backward(device);
         Values out, lse, d_q(c.q.size()), d_k(c.k.size()), d_v(c.v.size());
         reference::attention_forward(out, lse, c.q, c.k, c.v, c.problem);
         reference::attention_backward(d_q, d_k, d_v, c.d_out, out, lse, c.q, c.k, c.v, c.problem);
@@ -167,37 +167,39 @@ BOOST_AUTO_TEST_CASE(very_negative_scores) {
         for (std::int64_t h = 0; h < 3; ++h) o.lse.view.data<float>()[h * o.lse.view.row_stride + 40] = -std::numeric_limits<float>::infinity();
         Operands again(c);
         std::copy(o.lse.memory.begin(), o.lse.memory.end(), again.lse.memory.begin());
-        again.backward(isa);  // a row of which it is said that it saw nothing has no gradient
+        again.backward(device);  // a row of which it is said that it saw nothing has no gradient
         for (std::int64_t i = 0; i < 24; ++i) BOOST_TEST(again.d_q.at(40, i) == 0.0);
-    }
+    });
 }
 
 /// A NaN must reach the loss, which is where a run is stopped.
 BOOST_AUTO_TEST_CASE(nan_stays_visible) {
-    for (const auto isa : instruction_sets()) {
+    for_devices([&](Device& device) {
         for (int where = 0; where < 3; ++where) {
             Case c = dense_case(100, 8);
             Values& values = where == 0 ? c.q : where == 1 ? c.k : c.v;
             values[static_cast<std::size_t>(50 * (where == 0 ? 24 : 8) + 3)] = std::numeric_limits<double>::quiet_NaN();
             Operands o(c);
-            o.forward(isa), o.backward(isa);
+            o.forward(device), o.backward(device);
             BOOST_TEST(std::isnan(o.out.at(50, 3)), where);
             BOOST_TEST(!all_finite(o.d_k.values()), where);
         }
-    }
+    });
 }
 
 BOOST_AUTO_TEST_CASE(progress_is_called_by_the_calling_thread) {
-    for (const auto isa : instruction_sets()) {
+    for_devices([&](Device& device) {
         Operands o(dense_case(400, 16));
         const auto caller = std::this_thread::get_id();
         int calls = 0, elsewhere = 0;
         const auto progress = [&] { (std::this_thread::get_id() == caller ? calls : elsewhere) += 1; };
-        o.forward(isa, progress);
-        o.backward(isa, progress);
+        device.set_progress(progress);
+        o.forward(device);
+        o.backward(device);
+        device.set_progress({});
         BOOST_TEST(elsewhere == 0);
-        if (omp_get_max_threads() == 1) BOOST_TEST(calls > 10);
-    }
+        if (!kSimulated && omp_get_max_threads() == 1) BOOST_TEST(calls > 10);
+    });
 }
 
 BOOST_AUTO_TEST_CASE(pairs_are_counted) {

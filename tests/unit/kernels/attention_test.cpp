@@ -1,13 +1,15 @@
-// The CPU's attention against plain loops in double: random windows, sizes, offsets, strides, types; keys in pieces; the reference against finite differences.
+// Attention against plain loops in double: random windows, sizes, offsets, strides, types; keys in pieces; the reference against finite differences.
+#include <numeric>
+
 #include "tests/unit/kernels/attention_case.h"
 
 namespace longlora::attention_testing {
 
 namespace {
 
-void check_forward(const Case& c, cpu::InstructionSet isa, const std::string& what) {
+void check_forward(const Case& c, Device& device, const std::string& what) {
     Operands o(c);
-    o.forward(isa);
+    o.forward(device);
     Values out, lse;
     std::vector<float> plain_out, plain_lse;
     reference::attention_forward(out, lse, c.q, c.k, c.v, c.problem);
@@ -18,7 +20,7 @@ void check_forward(const Case& c, cpu::InstructionSet isa, const std::string& wh
 }
 
 /// Starts from the forward results of the reference, as they would be stored. The gradients are added to random numbers.
-void check_backward(const Case& c, cpu::InstructionSet isa, const std::string& what) {
+void check_backward(const Case& c, Device& device, const std::string& what) {
     Values out, lse;
     reference::attention_forward(out, lse, c.q, c.k, c.v, c.problem);
     Operands o(c);
@@ -34,7 +36,7 @@ void check_backward(const Case& c, cpu::InstructionSet isa, const std::string& w
         const Rows start(c.gradient, kernel[i]->view.num_rows(), kernel[i]->view.width(), c.gap, ref[i]);
         std::copy(start.memory.begin(), start.memory.end(), kernel[i]->memory.begin());
     }
-    o.backward(isa);
+    o.backward(device);
     reference::attention_backward(ref[0], ref[1], ref[2], c.d_out, out, lse, c.q, c.k, c.v, c.problem);
     reference::attention_backward(plain[0], plain[1], plain[2], narrow(c.d_out), narrow(stored_out.values()), narrow(lse), narrow(c.q), narrow(c.k), narrow(c.v), c.problem);
     const char* const names[] = {" d_q", " d_k", " d_v"};
@@ -42,19 +44,21 @@ void check_backward(const Case& c, cpu::InstructionSet isa, const std::string& w
     BOOST_TEST(o.gaps_untouched(), what);
 }
 
-void check_tokens(std::int64_t tokens, cpu::InstructionSet isa, std::uint64_t seed) {
-    constexpr std::int64_t kHeads[][2] = {{9, 3}, {1, 1}, {4, 1}, {6, 2}, {3, 3}, {2, 1}}, kHeadDims[] = {8, 16, 64, 32, 80, 128, 40, 24, 4, 13};
+void check_tokens(std::int64_t tokens, Device& device, std::uint64_t seed) {
+    constexpr std::int64_t kHeads[][2] = {{9, 3}, {1, 1}, {4, 1}, {6, 2}, {3, 3}, {2, 1}};
+    const auto head_dims = sizes<std::int64_t>({8, 16, 64, 32, 80, 128, 40, 24, 4, 13}, {8, 16, 64, 32, 80, 128, 40, 24, 96, 120});   // a GPU takes multiples of 8
     CaseOptions options;
     options.tokens = tokens;
     options.num_heads = kHeads[seed % 6][0], options.num_kv_heads = kHeads[seed % 6][1];
-    options.head_dim = kHeadDims[seed % 10];
-    options.dtype = seed % 4 == 3 ? DType::bfloat16 : DType::float32;
+    options.head_dim = head_dims[seed % 10];
+    const bool narrow_type = kSimulated ? seed % 4 != 1 : seed % 4 == 3;   // a GPU is for bfloat16
+    options.dtype = narrow_type ? DType::bfloat16 : DType::float32;
     options.gradient = seed % 8 == 3 ? DType::bfloat16 : DType::float32;
     options.offsets = seed % 3 == 1;
     const Case c = make_case(options, seed);
-    const std::string what = text(cpu::name_of(isa), " T ", tokens, " H ", options.num_heads, "/", options.num_kv_heads, " E ", options.head_dim, " ", name_of(c.dtype), " seed ", seed);
-    check_forward(c, isa, what);
-    check_backward(c, isa, what);
+    const std::string what = text("T ", tokens, " H ", options.num_heads, "/", options.num_kv_heads, " E ", options.head_dim, " ", name_of(c.dtype), " seed ", seed);
+    check_forward(c, device, what);
+    check_backward(c, device, what);
 }
 
 Rows part(const Rows& rows, std::int64_t begin, std::int64_t n) {
@@ -70,41 +74,45 @@ Rows part(const Rows& rows, std::int64_t begin, std::int64_t n) {
 BOOST_AUTO_TEST_SUITE(attention)
 
 BOOST_AUTO_TEST_CASE(every_small_size_and_the_edges_of_blocks) {
-    for (const auto isa : instruction_sets()) {
+    for_devices([](Device& device) {
         std::uint64_t seed = 0;
-        for (std::int64_t tokens = 1; tokens <= 72; ++tokens) check_tokens(tokens, isa, seed++);
-        for (const std::int64_t tokens : {95, 96, 97, 127, 128, 129, 143, 144, 145, 191, 192, 193, 200}) {
-            for (int i = 0; i < 4; ++i) check_tokens(tokens, isa, seed++);
+        std::vector<std::int64_t> small(72);
+        std::iota(small.begin(), small.end(), 1);
+        if (kSimulated) small = {1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65};
+        for (const std::int64_t tokens : small) check_tokens(tokens, device, seed++);
+        for (const std::int64_t tokens : sizes<std::int64_t>({95, 96, 97, 127, 128, 129, 143, 144, 145, 191, 192, 193, 200}, {96, 127, 128, 129, 191, 193, 260})) {
+            for (int i = 0; i < (kSimulated ? 2 : 4); ++i) check_tokens(tokens, device, seed++);
         }
-        check_tokens(901, isa, 6);  // enough for the large query blocks
-    }
+        if (!kSimulated) check_tokens(901, device, 6);  // enough for the CPU's large query blocks
+    });
 }
 
 BOOST_AUTO_TEST_CASE(large_query_blocks) {
-    for (const auto isa : instruction_sets()) {
+    if (kSimulated) return;   // the CPU's
+    for_devices([](Device& device) {
         CaseOptions options;
         options.tokens = 700, options.head_dim = 8, options.num_heads = 24, options.num_kv_heads = 4;
-        check_forward(make_case(options, 1), isa, text(cpu::name_of(isa), " many blocks"));
-        check_backward(make_case(options, 2), isa, text(cpu::name_of(isa), " many blocks"));
-    }
+        check_forward(make_case(options, 1), device, "many blocks");
+        check_backward(make_case(options, 2), device, "many blocks");
+    });
 }
 
 BOOST_AUTO_TEST_CASE(bfloat16_in_all_combinations_of_types) {
-    for (const auto isa : instruction_sets()) {
+    for_devices([](Device& device) {
         for (std::uint64_t seed = 0; seed < 8; ++seed) {
             CaseOptions options;
-            options.tokens = 150, options.head_dim = seed % 2 ? 64 : 24, options.dtype = DType::bfloat16, options.gradient = seed % 4 < 2 ? DType::bfloat16 : DType::float32;
+            options.tokens = kSimulated ? 100 : 150, options.head_dim = seed % 2 ? 64 : 24, options.dtype = DType::bfloat16, options.gradient = seed % 4 < 2 ? DType::bfloat16 : DType::float32;
             const Case c = make_case(options, seed);
-            check_forward(c, isa, text(cpu::name_of(isa), " bfloat16 ", seed));
-            check_backward(c, isa, text(cpu::name_of(isa), " bfloat16 ", seed));
+            check_forward(c, device, text("bfloat16 ", seed));
+            check_backward(c, device, text("bfloat16 ", seed));
         }
-    }
+    });
 }
 
 /// Keys in random pieces, in random order, merged through lse: out, lse and gradients are those of the whole.
 BOOST_AUTO_TEST_CASE(pieces_of_keys_equal_the_whole) {
-    for (const auto isa : instruction_sets()) {
-        for (std::uint64_t seed = 0; seed < 12; ++seed) {
+    for_devices([](Device& device) {
+        for (std::uint64_t seed = 0; seed < (kSimulated ? 4 : 12); ++seed) {
             CaseOptions options;
             options.tokens = 40 + 15 * static_cast<std::int64_t>(seed), options.head_dim = 32;
             const Case c = make_case(options, seed);
@@ -118,27 +126,28 @@ BOOST_AUTO_TEST_CASE(pieces_of_keys_equal_the_whole) {
             AttentionPlace place = o.place;
             bool accumulate = false;
             for (const std::size_t i : order) {
-                const Rows k = part(o.k, cuts[i], cuts[i + 1] - cuts[i]), v = part(o.v, cuts[i], cuts[i + 1] - cuts[i]);
+                Rows k = part(o.k, cuts[i], cuts[i + 1] - cuts[i]), v = part(o.v, cuts[i], cuts[i + 1] - cuts[i]);
                 place.key_begin = cuts[i];
-                cpu::attention_forward(o.out.view, o.lse.view, o.q.view, k.view, v.view, o.windows, place, accumulate, isa, {});
+                o.on(device, [&](Ops ops, const OnDevice& at, const Windows& windows) { ops.attention_forward(at(o.out), at(o.lse), at(o.q), at(k), at(v), windows, place, accumulate); }, {&k, &v});
                 accumulate = true;
             }
             for (const std::size_t i : order) {
                 const std::int64_t n = cuts[i + 1] - cuts[i];
-                const Rows k = part(o.k, cuts[i], n), v = part(o.v, cuts[i], n);
+                Rows k = part(o.k, cuts[i], n), v = part(o.v, cuts[i], n);
                 place.key_begin = cuts[i];
-                cpu::attention_backward(o.d_q.view, o.d_k.view.rows(cuts[i], n), o.d_v.view.rows(cuts[i], n), o.d_out.view, o.out.view, o.lse.view, o.q.view, k.view, v.view, o.windows,
-                                        place, o.delta.view, isa, {});
+                o.on(device, [&](Ops ops, const OnDevice& at, const Windows& windows) {
+                    ops.attention_backward(at(o.d_q), at(o.d_k).rows(cuts[i], n), at(o.d_v).rows(cuts[i], n), at(o.d_out), at(o.out), at(o.lse), at(o.q), at(k), at(v), windows, place);
+                }, {&k, &v});
             }
             Values out, lse, d_q(c.q.size()), d_k(c.k.size()), d_v(c.v.size());
             reference::attention_forward(out, lse, c.q, c.k, c.v, c.problem);
             reference::attention_backward(d_q, d_k, d_v, c.d_out, out, lse, c.q, c.k, c.v, c.problem);
             const double budget = 64 * 0x1p-24;  // each merge costs a few roundings of weights, which grow with |lse| of about 5
             for (const auto& [kernel, ref] : {std::pair{o.out.values(), out}, {o.lse.values(), lse}, {o.d_q.values(), d_q}, {o.d_k.values(), d_k}, {o.d_v.values(), d_v}}) {
-                BOOST_TEST(max_difference(kernel, ref) <= budget * max_abs(ref), cpu::name_of(isa) << " seed " << seed);
+                BOOST_TEST(max_difference(kernel, ref) <= budget * max_abs(ref), "seed " << seed);
             }
         }
-    }
+    });
 }
 
 BOOST_AUTO_TEST_CASE(the_reference_agrees_with_finite_differences) {

@@ -4,14 +4,12 @@
 
 #include <boost/test/unit_test.hpp>
 #include <functional>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "core/random.h"
-#include "kernels/cpu/instruction_set.h"
-#include "kernels/device.h"
 #include "tests/reference/ops.h"
+#include "tests/support/test_device.h"
 
 namespace longlora::kernel_testing {
 
@@ -19,18 +17,6 @@ using reference::Ids;
 using Values = reference::Matrix<double>;
 using PlainValues = reference::Matrix<float>;
 constexpr DType kFloat = DType::float32, kBfloat = DType::bfloat16;
-
-/// Calls test(device) once for each instruction set that this machine has.
-inline void for_devices(const std::function<void(Device&)>& test) {
-    for (const char* set : {"avx2", "avx512"}) {
-        if (std::string(set) == "avx512" && cpu::detect_instruction_set() != cpu::InstructionSet::avx512) {
-            BOOST_TEST_MESSAGE("skipped: this machine has no avx512");
-            continue;
-        }
-        const auto device = make_cpu_device({.memory_bytes = std::int64_t{1} << 30, .num_threads = 2, .instruction_set = set});
-        BOOST_TEST_CONTEXT("instruction set " << set) test(*device);
-    }
-}
 
 inline double rounded(double x, DType dtype) {
     return dtype == kBfloat ? float(bf16(static_cast<float>(x))) : dtype == kFloat ? double(static_cast<float>(x)) : x;
@@ -104,8 +90,15 @@ public:
         const ArenaTensor host = device.pinned().tensor(DType::int32, {static_cast<std::int64_t>(ids.size())}, Use::batch);
         std::copy(ids.begin(), ids.end(), host->data<std::int32_t>());
         device.copy_to_device(storage_, host, Device::compute_stream());
+        device.synchronize(Device::compute_stream());   // the staging memory goes now
     }
     operator Tensor() const { return storage_; }
+    Ids read(Device& device) const {
+        const ArenaTensor host = device.pinned().tensor(DType::int32, storage_->shape, Use::batch);
+        device.copy_to_host(host, storage_, Device::compute_stream());
+        device.synchronize(Device::compute_stream());
+        return {host->data<std::int32_t>(), host->data<std::int32_t>() + host->count()};
+    }
 
 private:
     ArenaTensor storage_;

@@ -11,6 +11,7 @@
 #include "io/file.h"
 #include "model/adapter.h"
 #include "model/weights.h"
+#include "tests/support/test_device.h"
 
 using namespace longlora;
 
@@ -34,7 +35,7 @@ TrainableSet trainables_of(Method method) {
 
 /// Weights as rank `rank` of `size` keeps them.
 struct Kept {
-    std::unique_ptr<Device> device = make_cpu_device({.memory_bytes = 64 << 20, .num_threads = 1});
+    std::unique_ptr<Device> device = make_test_device(64 << 20);
     std::unique_ptr<dist::Communicator> data;
     std::unique_ptr<Weights> weights;
     Kept(const ModelConfig& config, const TrainableSet& trainables, WeightsOptions options, int rank, int size, const Stage& stage) : data(dist::make_plan_communicator(*device, rank, size)) {
@@ -69,7 +70,7 @@ template <class Fill>
 void check_filling(const ModelConfig& config, const Fill& fill) {
     for (const Method method : {Method::longlora, Method::full})
         for (const DType real : {DType::float32, DType::bfloat16}) {
-            const auto device = make_cpu_device({.memory_bytes = 64 << 20, .num_threads = 1});
+            const auto device = make_test_device(64 << 20);
             Weights whole(*device, config, trainables_of(method), {real, real, true});
             fill(whole);
             Weights exact(*device, config, trainables_of(method), {DType::float32, DType::float32, true});

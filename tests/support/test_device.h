@@ -1,0 +1,55 @@
+// What tests compute on: in the usual programs every instruction set of this CPU, in those linked with the simulated CUDA runtime (LONGLORA_SIMULATED, tests/sim) a
+// simulated GPU. The same tests run in both; sizes come from one list, of which the simulation takes the edges. No tests here.
+#pragma once
+
+#include <boost/test/unit_test.hpp>
+#include <cstdio>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <vector>
+
+#include "kernels/cpu/instruction_set.h"
+#include "kernels/device.h"
+
+namespace longlora {
+
+#ifdef LONGLORA_SIMULATED
+constexpr bool kSimulated = true;
+#else
+constexpr bool kSimulated = false;
+#endif
+
+/// The device of a test that does not care for instruction sets.
+inline std::unique_ptr<Device> make_test_device(std::int64_t memory_bytes = std::int64_t{1} << 30, int num_threads = 1) {
+    if (!kSimulated) return make_cpu_device({.memory_bytes = memory_bytes, .num_threads = num_threads, .instruction_set = ""});
+    return make_cuda_device({.memory_bytes = memory_bytes + cuda_own_bytes(), .pinned_bytes = std::int64_t{1} << 30});
+}
+
+/// The instruction sets of this machine; says which are skipped. In the simulation: one, whose name nobody looks at.
+inline std::vector<const char*> instruction_sets() {
+    if (kSimulated) return {"gpu"};
+    if (cpu::detect_instruction_set() == cpu::InstructionSet::avx512) return {"avx2", "avx512"};
+    BOOST_TEST_MESSAGE("skipped: this machine has no avx512");
+    std::printf("skipped: avx512\n");
+    return {"avx2"};
+}
+
+inline std::unique_ptr<Device> make_test_device(const char* instruction_set, std::int64_t memory_bytes, int num_threads) {
+    if (kSimulated) return make_test_device(memory_bytes);
+    return make_cpu_device({.memory_bytes = memory_bytes, .num_threads = num_threads, .instruction_set = instruction_set});
+}
+
+/// Calls test(device) once for each device.
+inline void for_devices(const std::function<void(Device&)>& test) {
+    for (const char* set : instruction_sets()) {
+        const auto device = make_test_device(set, std::int64_t{1} << 30, 2);
+        BOOST_TEST_CONTEXT(set) test(*device);
+    }
+}
+
+/// All of them, or in the simulation, which is slow, only the edges.
+template <class T>
+std::vector<T> sizes(std::initializer_list<T> all, std::initializer_list<T> edges) { return kSimulated ? edges : all; }
+
+}  // namespace longlora
