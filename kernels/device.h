@@ -95,7 +95,7 @@ std::unique_ptr<Device> make_plan_device(const DeviceOptions& options = {});
 struct Gpu {
     std::string name;                               ///< "NVIDIA H100 80GB HBM3"
     int major = 0, minor = 0;                       ///< compute capability
-    std::int64_t free_bytes = 0, total_bytes = 0;
+    std::int64_t total_bytes = 0;
 };
 
 /// What there is to compute on with CUDA. Where GPUs cannot be used, `gpus` is empty and `problem` says why in one sentence and what to do
@@ -105,6 +105,8 @@ struct Gpus {
     std::vector<Gpu> gpus;
 };
 Gpus find_gpus();
+/// What may be asked of GPU `gpu` now. Makes this process's context on it (some hundred MB), so it is asked of the GPU that will be used and of no other.
+std::int64_t free_gpu_bytes(int gpu);
 
 /// What a CUDA device takes of its arena for itself when it is made (workspaces of cuBLAS and of our kernels).
 std::int64_t cuda_own_bytes();
