@@ -1,4 +1,4 @@
-// Communicator: bulk device data among the ranks of one mesh axis. Implementations: mpi, plan; NCCL will be the third.
+// Communicator: bulk device data among the ranks of one mesh axis. Implementations: mpi, nccl, plan.
 // Floating-point sums are ours: the transport only moves data, sums are made in rank order, so same mesh = same bits (design 5).
 #pragma once
 
@@ -25,8 +25,8 @@ struct Traffic {
 /// By unit of the model for which it was sent (Recorder::unit when the call was made).
 using TrafficByUnit = std::map<int, Traffic>;
 
-/// A communication under way. Its tensors may be read, reused or released only after finish().
-/// finish() makes `stream` wait for it (on the CPU: completes it). A Request must be finished; dropping one unfinished is a bug (ensure).
+/// A communication under way. Its tensors may be read, reused or released only after finish(), and released only if `stream` is the compute stream (ArenaTensor).
+/// finish() makes `stream` wait for it (mpi: completes it). A Request must be finished; dropping one unfinished is a bug (ensure).
 class Request {
 public:
     Request() = default;

@@ -11,12 +11,13 @@ namespace {
 
 class MpiTransport final : public Transport {
 public:
-    MpiTransport(MPI_Comm comm, int rank, std::function<void()> while_waiting) : comm_(comm), rank_(rank), while_waiting_(std::move(while_waiting)) {}
+    MpiTransport(Device& device, MPI_Comm comm, int rank, std::function<void()> while_waiting) : device_(device), comm_(comm), rank_(rank), while_waiting_(std::move(while_waiting)) {}
     ~MpiTransport() override { release(comm_); }
     MpiTransport(const MpiTransport&) = delete;
     MpiTransport& operator=(const MpiTransport&) = delete;
 
-    Ticket start(const std::vector<Piece>& sends, const std::vector<Piece>& receives, int tag) override {
+    Ticket start(const std::vector<Piece>& sends, const std::vector<Piece>& receives, int tag, Stream after) override {
+        device_.synchronize(after);   // what is sent must be there
         UnderWay messages{std::vector<MPI_Request>(receives.size() + sends.size(), MPI_REQUEST_NULL), {}};
         auto request = messages.requests.begin();
         for (const Piece& piece : receives) {   // before the sends, so that early arrivals find their place
@@ -28,7 +29,7 @@ public:
         return last_ticket_;
     }
 
-    void finish(Ticket ticket) override {
+    void finish(Ticket ticket, Stream) override {
         const auto found = under_way_.find(ticket);
         ensure(found != under_way_.end(), "a communication is finished once");
         UnderWay messages = std::move(found->second);
@@ -65,6 +66,7 @@ private:
             if (while_waiting_ && tests % kTestsBetweenCalls == 0) while_waiting_();
         }
     }
+    Device& device_;
     MPI_Comm comm_;
     int rank_;
     std::function<void()> while_waiting_;
@@ -79,7 +81,7 @@ std::unique_ptr<Communicator> make_mpi_communicator(Device& device, MPI_Comm com
     int rank = 0, size = 1;
     check_mpi(MPI_Comm_rank(own, &rank), "MPI_Comm_rank", 0);
     check_mpi(MPI_Comm_size(own, &size), "MPI_Comm_size", rank);
-    return std::make_unique<OrderedCommunicator>(device, rank, size, options, std::make_unique<MpiTransport>(own, rank, options.while_waiting));
+    return std::make_unique<OrderedCommunicator>(device, rank, size, options, std::make_unique<MpiTransport>(device, own, rank, options.while_waiting));
 }
 
 }  // namespace longlora::dist

@@ -29,17 +29,17 @@ void add(Ops ops, Tensor y, Tensor x) {
 
 }  // namespace
 
-/// A reduce_scatter under way. This rank's part is cut into pieces; the others' pieces k arrive in slot k % depth of the workspace.
+/// A reduce_scatter under way, in rounds: in round k every rank sends each peer piece k of the peer's part, and the others' pieces k of its own part arrive in slot k % 2 of the workspace.
+/// All ranks have the same rounds, so that they start their messages in one order; of a shorter part the last rounds bring nothing.
 struct OrderedCommunicator::Reduction {
-    Tensor shard, own;                             // result and this rank's own summand; may be the same
-    std::int64_t piece = 0, num_pieces = 0;        // elements of a piece; pieces of this rank's part
-    std::int64_t depth = 0;                        // slots
-    ArenaTensor workspace;                         // (depth * (size - 1), piece)
-    int tag = 0;
-    Transport::Ticket sends = 0;
-    std::array<Transport::Ticket, 2> arrivals{};   // by slot
+    Tensor shard, own, whole;                      // result and this rank's own summand, which may be the same; all ranks' summands
+    std::int64_t piece = 0, num_pieces = 0, num_rounds = 0;   // elements of a piece; pieces of this rank's part, and of the longest
+    ArenaTensor workspace;                         // (slots * (size - 1), piece)
+    int tag = 0, unit = -1;
+    std::array<Transport::Ticket, 2> under_way{};  // by round % 2
 
     std::int64_t piece_size(std::int64_t k) const { return std::min(piece, shard.count() - k * piece); }
+    Transport::Ticket& ticket(std::int64_t round) { return under_way[static_cast<std::size_t>(round % 2)]; }
 };
 
 OrderedCommunicator::OrderedCommunicator(Device& device, int rank, int size, const CommunicatorOptions& options, std::unique_ptr<Transport> transport)
@@ -80,8 +80,7 @@ Transport::Ticket OrderedCommunicator::start(const std::vector<Send>& sends, con
             traffic_[device_.recorder().unit] += {piece.size, 1};
         }
     }
-    device_.synchronize(stream);   // what is sent must be there
-    return transport_->start(out, in, tag);
+    return transport_->start(out, in, tag, stream);
 }
 
 /// Everyone's own part of `whole` to everyone but `without`. Peers in turns, so that not all ranks send to the same one at once.
@@ -99,7 +98,7 @@ Transport::Ticket OrderedCommunicator::start_gather(Tensor whole, int without, i
 Request OrderedCommunicator::all_gather(Tensor whole, Stream stream) {
     ensure(whole.contiguous(), "all_gather takes a contiguous tensor");
     if (size() == 1) return {};
-    return Request([this, ticket = start_gather(whole, kNobody, next_tag(), stream)](Stream) { transport_->finish(ticket); });
+    return Request([this, ticket = start_gather(whole, kNobody, next_tag(), stream)](Stream at) { transport_->finish(ticket, at); });
 }
 
 /// sum = parts added in rank order; `own` is this rank's, `others` (size - 1, n) the rest by rank (the first row is used up).
@@ -117,46 +116,49 @@ void OrderedCommunicator::add_in_rank_order(Tensor sum, Tensor own, Tensor other
 std::shared_ptr<OrderedCommunicator::Reduction> OrderedCommunicator::start_reduction(Tensor shard, Tensor whole, int tag, Stream stream) {
     auto reduction = std::make_shared<Reduction>();
     Reduction& r = *reduction;
-    r.shard = shard.reshaped({shard.count()}), r.own = own_part(whole, rank()), r.tag = tag;
+    r.shard = shard.reshaped({shard.count()}), r.own = own_part(whole, rank()), r.whole = whole, r.tag = tag, r.unit = device_.recorder().unit;
     // The piece follows from what all ranks know: whole's size and theirs.
     const std::int64_t chunk = shard_of(whole.count(), 0, size()).count, others = size() - 1, element = size_of(whole.dtype);
     const bool fits = chunk * others * element <= options_.max_workspace;
     r.piece = fits ? chunk : std::clamp<std::int64_t>(options_.max_workspace / (2 * others * element), 1, chunk);
     r.num_pieces = r.piece ? (shard.count() + r.piece - 1) / r.piece : 0;
-    r.depth = std::min<std::int64_t>(r.num_pieces, 2);
-    if (r.depth) r.workspace = device_.memory().tensor(whole.dtype, {r.depth * others, std::min(r.piece, shard.count())}, Use::exchange);
-    for (std::int64_t k = 0; k < r.depth; ++k) start_arrivals(r, k, stream);
-    std::vector<Send> sends;
-    for (int turn = 1; turn < size(); ++turn) {
-        const int to = (rank() + turn) % size();
-        const Tensor part = own_part(whole, to);
-        for (std::int64_t begin = 0; begin < part.count(); begin += r.piece) sends.push_back({to, part.slice(begin, std::min(r.piece, part.count() - begin))});
-    }
-    r.sends = start(sends, {}, tag, stream);
+    r.num_rounds = r.piece ? (chunk + r.piece - 1) / r.piece : 0;
+    const std::int64_t slots = std::min<std::int64_t>(r.num_pieces, 2);
+    if (slots) r.workspace = device_.memory().tensor(whole.dtype, {slots * others, std::min(r.piece, shard.count())}, Use::exchange);
+    for (std::int64_t k = 0; k < std::min<std::int64_t>(r.num_rounds, 2); ++k) start_round(r, k, stream);
     if (!overlap(shard, whole)) poison(r.shard, stream);
     return reduction;
 }
 
-void OrderedCommunicator::start_arrivals(Reduction& r, std::int64_t piece, Stream stream) {
-    const std::int64_t slot = piece % r.depth, others = size() - 1;
+/// Behind the work on `stream`, of which the additions of round k - 2 are the last to read the slot.
+void OrderedCommunicator::start_round(Reduction& r, std::int64_t k, Stream stream) {
+    std::vector<Send> sends;
     std::vector<Receive> receives;
-    for (int peer = 0, row = 0; peer < size(); ++peer) {
-        if (peer == rank()) continue;
-        receives.push_back({peer, r.workspace->rows(slot * others + row++, 1).slice(0, r.piece_size(piece))});
+    for (int turn = 1; turn < size(); ++turn) {
+        const int to = (rank() + turn) % size();
+        const Tensor part = own_part(r.whole, to);
+        if (const std::int64_t begin = k * r.piece; begin < part.count()) sends.push_back({to, part.slice(begin, std::min(r.piece, part.count() - begin))});
     }
-    r.arrivals[static_cast<std::size_t>(slot)] = start({}, receives, r.tag, stream);
+    const std::int64_t slot = k % 2, others = size() - 1;
+    for (int peer = 0, row = 0; peer < size() && k < r.num_pieces; ++peer) {
+        if (peer == rank()) continue;
+        receives.push_back({peer, r.workspace->rows(slot * others + row++, 1).slice(0, r.piece_size(k))});
+    }
+    r.ticket(k) = start(sends, receives, r.tag, stream);
 }
 
 void OrderedCommunicator::finish_reduction(Reduction& r, Stream stream) {
-    for (std::int64_t k = 0; k < r.num_pieces; ++k) {
-        const std::int64_t slot = k % r.depth, others = size() - 1, n = r.piece_size(k);
-        transport_->finish(r.arrivals[static_cast<std::size_t>(slot)]);
-        add_in_rank_order(r.shard.slice(k * r.piece, n), r.own.slice(k * r.piece, n), r.workspace->rows(slot * others, others), stream);
-        if (k + r.depth < r.num_pieces) start_arrivals(r, k + r.depth, stream);   // waits for the additions first
+    const UnitMark mark(device_.recorder(), r.unit);
+    for (std::int64_t k = 0; k < r.num_rounds; ++k) {
+        const std::int64_t slot = k % 2, others = size() - 1;
+        transport_->finish(r.ticket(k), stream);
+        if (k < r.num_pieces) {
+            const std::int64_t n = r.piece_size(k);
+            add_in_rank_order(r.shard.slice(k * r.piece, n), r.own.slice(k * r.piece, n), r.workspace->rows(slot * others, others), stream);
+        }
+        if (k + 2 < r.num_rounds) start_round(r, k + 2, stream);
     }
-    transport_->finish(r.sends);
-    device_.synchronize(stream);   // the workspace may be anyone's now
-    r.workspace.release();
+    r.workspace.release();   // whoever has it next queues behind the additions
 }
 
 Request OrderedCommunicator::reduce_scatter(Tensor shard, Tensor whole, Stream stream) {
@@ -183,9 +185,8 @@ Request OrderedCommunicator::all_reduce_small(Tensor x, Stream stream) {
         receives.push_back({peer, (*others)->rows(row++, 1)});
     }
     return Request([this, x, n, others, ticket = start(sends, receives, next_tag(), stream)](Stream at) {
-        transport_->finish(ticket);
+        transport_->finish(ticket, at);
         add_in_rank_order(x.reshaped({n}), x.reshaped({n}), **others, at);
-        device_.synchronize(at);
     });
 }
 
@@ -197,7 +198,7 @@ Request OrderedCommunicator::all_reduce(Tensor x, Stream stream) {
     return Request([this, x, gather_tag, unit = device_.recorder().unit, reduction = start_reduction(own_part(x, rank()), x, reduce_tag, stream)](Stream at) {
         const UnitMark mark(device_.recorder(), unit);
         finish_reduction(*reduction, at);
-        transport_->finish(start_gather(x, kNobody, gather_tag, at));
+        transport_->finish(start_gather(x, kNobody, gather_tag, at), at);
     });
 }
 
@@ -219,8 +220,8 @@ Request OrderedCommunicator::broadcast(Tensor x, int root, Stream stream) {
     }
     return Request([this, x, root, small, gather_tag, unit = device_.recorder().unit, ticket = start(sends, receives, deal_tag, stream)](Stream at) {
         const UnitMark mark(device_.recorder(), unit);
-        transport_->finish(ticket);
-        if (!small) transport_->finish(start_gather(x, root, gather_tag, at));
+        transport_->finish(ticket, at);
+        if (!small) transport_->finish(start_gather(x, root, gather_tag, at), at);
     });
 }
 
@@ -228,7 +229,7 @@ Request OrderedCommunicator::exchange(const std::vector<Send>& sends, const std:
     for (const Send& send : sends) ensure(send.peer >= 0 && send.peer < size() && send.peer != rank(), "exchange sends to another rank");
     for (const Receive& receive : receives) ensure(receive.peer >= 0 && receive.peer < size() && receive.peer != rank(), "exchange receives from another rank");
     if (sends.empty() && receives.empty()) return {};
-    return Request([this, ticket = start(sends, receives, kExchangeTag, stream)](Stream) { transport_->finish(ticket); });
+    return Request([this, ticket = start(sends, receives, kExchangeTag, stream)](Stream at) { transport_->finish(ticket, at); });
 }
 
 }  // namespace longlora::dist

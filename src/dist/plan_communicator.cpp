@@ -7,8 +7,8 @@ namespace {
 
 class PlanTransport final : public Transport {
 public:
-    Ticket start(const std::vector<Piece>&, const std::vector<Piece>&, int) override { return 0; }
-    void finish(Ticket) override {}
+    Ticket start(const std::vector<Piece>&, const std::vector<Piece>&, int, Stream) override { return 0; }
+    void finish(Ticket, Stream) override {}
     void progress() override {}
 };
 
