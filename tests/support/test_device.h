@@ -1,5 +1,5 @@
-// What tests compute on: in the usual programs every instruction set of this CPU, in those linked with the simulated CUDA runtime (LONGLORA_SIMULATED, tests/sim) a
-// simulated GPU. The same tests run in both; sizes come from one list, of which the simulation takes the edges. No tests here.
+// What tests compute on: in the usual programs every instruction set of this CPU; in those compiled with LONGLORA_TEST_ON_GPU a GPU, which is simulated (test_*_sim, linked with
+// tests/sim) or real (test_*_gpu, for tests/gpu/run.sh). The same tests run in all; sizes come from one list, of which the slow simulation takes the edges. No tests here.
 #pragma once
 
 #include <boost/test/unit_test.hpp>
@@ -14,21 +14,21 @@
 
 namespace longlora {
 
-#ifdef LONGLORA_SIMULATED
-constexpr bool kSimulated = true;
+#ifdef LONGLORA_TEST_ON_GPU
+constexpr bool kOnGpu = true;
 #else
-constexpr bool kSimulated = false;
+constexpr bool kOnGpu = false;
 #endif
 
 /// The device of a test that does not care for instruction sets.
 inline std::unique_ptr<Device> make_test_device(std::int64_t memory_bytes = std::int64_t{1} << 30, int num_threads = 1) {
-    if (!kSimulated) return make_cpu_device({.memory_bytes = memory_bytes, .num_threads = num_threads, .instruction_set = ""});
+    if (!kOnGpu) return make_cpu_device({.memory_bytes = memory_bytes, .num_threads = num_threads, .instruction_set = ""});
     return make_cuda_device({.memory_bytes = memory_bytes + cuda_own_bytes(), .pinned_bytes = std::int64_t{1} << 30});
 }
 
-/// The instruction sets of this machine; says which are skipped. In the simulation: one, whose name nobody looks at.
+/// The instruction sets of this machine; says which are skipped. On a GPU: one, whose name nobody looks at.
 inline std::vector<const char*> instruction_sets() {
-    if (kSimulated) return {"gpu"};
+    if (kOnGpu) return {"gpu"};
     if (cpu::detect_instruction_set() == cpu::InstructionSet::avx512) return {"avx2", "avx512"};
     BOOST_TEST_MESSAGE("skipped: this machine has no avx512");
     std::printf("skipped: avx512\n");
@@ -36,7 +36,7 @@ inline std::vector<const char*> instruction_sets() {
 }
 
 inline std::unique_ptr<Device> make_test_device(const char* instruction_set, std::int64_t memory_bytes, int num_threads) {
-    if (kSimulated) return make_test_device(memory_bytes);
+    if (kOnGpu) return make_test_device(memory_bytes);
     return make_cpu_device({.memory_bytes = memory_bytes, .num_threads = num_threads, .instruction_set = instruction_set});
 }
 
@@ -48,8 +48,8 @@ inline void for_devices(const std::function<void(Device&)>& test) {
     }
 }
 
-/// All of them, or in the simulation, which is slow, only the edges.
+/// All of them, or on a GPU, which may be simulated and slow, only the edges.
 template <class T>
-std::vector<T> sizes(std::initializer_list<T> all, std::initializer_list<T> edges) { return kSimulated ? edges : all; }
+std::vector<T> sizes(std::initializer_list<T> all, std::initializer_list<T> edges) { return kOnGpu ? edges : all; }
 
 }  // namespace longlora

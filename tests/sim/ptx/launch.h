@@ -73,6 +73,7 @@ struct Launch {
 /// Sums over all launches of one kernel; what tests/bench/cuda_roofline prints.
 struct Counts {
     std::uint64_t launches = 0, warp_instructions = 0;
+    std::uint64_t block_threads = 0, dynamic_shared_bytes = 0;                                ///< the most of any launch; run() sets them
     std::uint64_t shared_requests = 0, shared_wavefronts = 0, shared_ideal_wavefronts = 0;   ///< ideal: without bank conflicts
     std::uint64_t global_requests = 0, global_sectors = 0, global_ideal_sectors = 0;         ///< 32-byte sectors; ideal: bytes / 32 rounded up
     std::uint64_t global_read_bytes = 0, global_written_bytes = 0;

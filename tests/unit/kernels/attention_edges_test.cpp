@@ -111,7 +111,7 @@ BOOST_AUTO_TEST_CASE(same_bits_for_every_run_and_number_of_threads) {
     for_devices([&](Device& device) {
         for (const DType gradient : {DType::float32, DType::bfloat16}) {
             CaseOptions options;
-            options.tokens = kSimulated ? 200 : 700, options.head_dim = 24, options.gradient = options.dtype = gradient;
+            options.tokens = kOnGpu ? 200 : 700, options.head_dim = 24, options.gradient = options.dtype = gradient;
             const Case c = make_case(options, 3);
             omp_set_num_threads(1);
             Operands first(c);
@@ -198,7 +198,7 @@ BOOST_AUTO_TEST_CASE(progress_is_called_by_the_calling_thread) {
         o.backward(device);
         device.set_progress({});
         BOOST_TEST(elsewhere == 0);
-        if (!kSimulated && omp_get_max_threads() == 1) BOOST_TEST(calls > 10);
+        if (!kOnGpu && omp_get_max_threads() == 1) BOOST_TEST(calls > 10);
     });
 }
 

@@ -51,7 +51,7 @@ void check_tokens(std::int64_t tokens, Device& device, std::uint64_t seed) {
     options.tokens = tokens;
     options.num_heads = kHeads[seed % 6][0], options.num_kv_heads = kHeads[seed % 6][1];
     options.head_dim = head_dims[seed % 10];
-    const bool narrow_type = kSimulated ? seed % 4 != 1 : seed % 4 == 3;   // a GPU is for bfloat16
+    const bool narrow_type = kOnGpu ? seed % 4 != 1 : seed % 4 == 3;   // a GPU is for bfloat16
     options.dtype = narrow_type ? DType::bfloat16 : DType::float32;
     options.gradient = seed % 8 == 3 ? DType::bfloat16 : DType::float32;
     options.offsets = seed % 3 == 1;
@@ -78,17 +78,17 @@ BOOST_AUTO_TEST_CASE(every_small_size_and_the_edges_of_blocks) {
         std::uint64_t seed = 0;
         std::vector<std::int64_t> small(72);
         std::iota(small.begin(), small.end(), 1);
-        if (kSimulated) small = {1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65};
+        if (kOnGpu) small = {1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65};
         for (const std::int64_t tokens : small) check_tokens(tokens, device, seed++);
         for (const std::int64_t tokens : sizes<std::int64_t>({95, 96, 97, 127, 128, 129, 143, 144, 145, 191, 192, 193, 200}, {96, 127, 128, 129, 191, 193, 260})) {
-            for (int i = 0; i < (kSimulated ? 2 : 4); ++i) check_tokens(tokens, device, seed++);
+            for (int i = 0; i < (kOnGpu ? 2 : 4); ++i) check_tokens(tokens, device, seed++);
         }
-        if (!kSimulated) check_tokens(901, device, 6);  // enough for the CPU's large query blocks
+        if (!kOnGpu) check_tokens(901, device, 6);  // enough for the CPU's large query blocks
     });
 }
 
 BOOST_AUTO_TEST_CASE(large_query_blocks) {
-    if (kSimulated) return;   // the CPU's
+    if (kOnGpu) return;   // the CPU's
     for_devices([](Device& device) {
         CaseOptions options;
         options.tokens = 700, options.head_dim = 8, options.num_heads = 24, options.num_kv_heads = 4;
@@ -101,7 +101,7 @@ BOOST_AUTO_TEST_CASE(bfloat16_in_all_combinations_of_types) {
     for_devices([](Device& device) {
         for (std::uint64_t seed = 0; seed < 8; ++seed) {
             CaseOptions options;
-            options.tokens = kSimulated ? 100 : 150, options.head_dim = seed % 2 ? 64 : 24, options.dtype = DType::bfloat16, options.gradient = seed % 4 < 2 ? DType::bfloat16 : DType::float32;
+            options.tokens = kOnGpu ? 100 : 150, options.head_dim = seed % 2 ? 64 : 24, options.dtype = DType::bfloat16, options.gradient = seed % 4 < 2 ? DType::bfloat16 : DType::float32;
             const Case c = make_case(options, seed);
             check_forward(c, device, text("bfloat16 ", seed));
             check_backward(c, device, text("bfloat16 ", seed));
@@ -112,7 +112,7 @@ BOOST_AUTO_TEST_CASE(bfloat16_in_all_combinations_of_types) {
 /// Keys in random pieces, in random order, merged through lse: out, lse and gradients are those of the whole.
 BOOST_AUTO_TEST_CASE(pieces_of_keys_equal_the_whole) {
     for_devices([](Device& device) {
-        for (std::uint64_t seed = 0; seed < (kSimulated ? 4 : 12); ++seed) {
+        for (std::uint64_t seed = 0; seed < (kOnGpu ? 4 : 12); ++seed) {
             CaseOptions options;
             options.tokens = 40 + 15 * static_cast<std::int64_t>(seed), options.head_dim = 32;
             const Case c = make_case(options, seed);

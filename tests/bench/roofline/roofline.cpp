@@ -1,0 +1,116 @@
+// cuda_roofline: speed of the CUDA kernels as far as it can be known without a GPU. Runs each operation once on the simulated device at sizes of a training step, reads the machine code
+// (sm_80) inside of this very program, and prints per kernel what it needs of a multiprocessor, what it moves against the least, and for tensor-core loops what bounds them. The targets
+// are those of the README of this folder; the last line is 'N passed, N failed'. It measures no time.
+#include <cxxabi.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <set>
+
+#include "sim/runtime/probe.h"
+#include "tests/bench/operations.h"
+#include "tests/bench/roofline/sass.h"
+
+using namespace longlora;
+using namespace longlora::roofline;
+
+namespace {
+
+constexpr double kMostBytes = 1.1, kMostConflict = 2.0, kMostSectors = 1.25, kLeastTensorShare = 0.6;
+
+std::string short_name(const std::string& mangled) {
+    int status = 0;
+    char* text = abi::__cxa_demangle(mangled.c_str(), nullptr, nullptr, &status);
+    std::string name = text ? text : mangled;
+    std::free(text);
+    if (const auto arguments = name.rfind('('); arguments != std::string::npos) name.resize(arguments);
+    for (const char* prefix : {"void ", "longlora::cuda::", "(anonymous namespace)::", "longlora::"})
+        for (auto at = name.find(prefix); at != std::string::npos; at = name.find(prefix)) name.erase(at, std::string(prefix).size());
+    return name;
+}
+
+template <class Map> double worst(const Map& by_line) {
+    double most = 1;
+    for (const auto& [line, ratio] : by_line) most = std::max(most, ratio);
+    return most;
+}
+
+class Report {
+public:
+    explicit Report(const std::string& program) : kernels_(read_kernels(program, 80)) {}
+
+    void check(bool ok, const std::string& what) {
+        ++(ok ? passed_ : failed_);
+        if (!ok) std::printf("    misses its target: %s\n", what.c_str());
+    }
+    /// One operation's kernels, after it has run alone. least_bytes: what ops.h says it must move; 0: not judged.
+    void operation(const std::string& title, double least_bytes) {
+        double moved = 0;
+        for (const auto& [name, counts] : sim::runtime::totals().by_kernel) moved += static_cast<double>(counts.global_read_bytes + counts.global_written_bytes);
+        std::printf("%s: %.2f MB moved, %.2f of the least\n", title.c_str(), moved * 1e-6, least_bytes > 0 ? moved / least_bytes : 0.0);
+        if (least_bytes > 0) check(moved <= kMostBytes * least_bytes, text(title, " moves more than ", kMostBytes, " times its bytes"));
+        for (const auto& [name, counts] : sim::runtime::totals().by_kernel) kernel(name, counts);
+    }
+    void end() const { std::printf("%d passed, %d failed\n", passed_, failed_); }
+    bool good() const { return failed_ == 0; }
+
+private:
+    void kernel(const std::string& name, const sim::ptx::Counts& counts) {
+        const auto found = std::find_if(kernels_.begin(), kernels_.end(), [&](const CompiledKernel& k) { return k.name == name; });
+        if (found == kernels_.end()) return check(false, text(name, " is not in the program's machine code"));
+        const Block block = main_block(*found), all = whole(*found);
+        const int threads = static_cast<int>(counts.block_threads), blocks = blocks_per_multiprocessor(*found, threads, static_cast<std::int64_t>(counts.dynamic_shared_bytes));
+        const double conflict = worst(counts.worst_bank_conflict), sectors = static_cast<double>(counts.global_sectors) / static_cast<double>(std::max<std::uint64_t>(1, counts.global_ideal_sectors));
+        std::printf("    %-58s %3d regs %3d thr %6lld B shared  occupancy %3.0f %%  conflicts %.1f  sectors %.2f", short_name(name).substr(0, 58).c_str(), found->registers, threads,
+                    static_cast<long long>(found->static_shared_bytes) + static_cast<long long>(counts.dynamic_shared_bytes), 100.0 * blocks * threads / 2048, conflict, sectors);
+        if (block.hmma) std::printf("  mma %.0f issue %.0f mufu %.0f shared %.0f: %.0f %%", block.t_mma(), block.t_issue(), block.t_mufu(), block.t_shared() * conflict, 100 * block.tensor_core_share());
+        std::printf("\n");
+        if (!seen_.insert(name).second) return;
+        check(all.local == 0 && found->local_bytes == 0, text(short_name(name), " spills registers"));
+        check(conflict <= kMostConflict, text(short_name(name), " has bank conflicts beyond ", kMostConflict, "-way"));
+        check(sectors <= kMostSectors, text(short_name(name), " moves ", sectors, " times the sectors of coalesced accesses"));
+        if (block.hmma) check(block.tensor_core_share() >= kLeastTensorShare, text(short_name(name), ": the tensor cores are busy less than ", 100 * kLeastTensorShare, " %"));
+    }
+    std::vector<CompiledKernel> kernels_;
+    std::set<std::string> seen_;
+    int passed_ = 0, failed_ = 0;
+};
+
+/// Attention moves more than its inputs once (keys for every block of queries), scattered rows what they hit, small results nothing: their bytes are not judged.
+bool moves_its_bytes_once(const std::string& operation) {
+    static const std::set<std::string> once{"embedding_forward", "rmsnorm_forward", "rmsnorm_backward", "rotary", "swiglu_forward", "swiglu_backward", "cross_entropy", "sum_squares", "adamw",
+                                            "fill", "add", "copy", "merge_attention"};
+    return once.contains(operation);
+}
+
+void look_at(Device& device, Report& report, const bench::Sizes& sizes, DType real, bool attention_only) {
+    const bench::Operations operations(device, sizes, real);
+    device.synchronize(Device::compute_stream());
+    for (const bench::Call& call : operations.calls()) {
+        if (call.name == "matmul" || (attention_only && !call.name.starts_with("attention"))) continue;
+        device.recorder().clear();
+        sim::runtime::totals().by_kernel.clear();
+        call.run();
+        device.synchronize(Device::compute_stream());
+        const double bytes = device.recorder().by_operation.at(call.name).bytes;
+        report.operation(text(call.name, " ", name_of(real), call.name.starts_with("attention") ? text(" head_dim ", sizes.head_dim) : ""), moves_its_bytes_once(call.name) ? bytes : 0);
+    }
+}
+
+}  // namespace
+
+int main() try {
+    const auto device = make_cuda_device({.memory_bytes = (std::int64_t{256} << 20) + cuda_own_bytes()});
+    Report report("/proc/self/exe");
+    const bench::Sizes sizes{256, 512, 1024, 2048, 4, 2, 64, 128, 64};
+    bench::Sizes wide = sizes;
+    wide.head_dim = 128;
+    for (const DType real : {DType::bfloat16, DType::float32}) look_at(*device, report, sizes, real, false);
+    look_at(*device, report, wide, DType::bfloat16, true);
+    report.end();
+    return report.good() ? 0 : 1;
+} catch (const std::exception& e) {
+    std::fprintf(stderr, "cuda_roofline: %s\n", e.what());
+    return 2;
+}

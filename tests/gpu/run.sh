@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# run.sh [--simulated] [--no-build] [--work FOLDER] [--machine NAME]: the checks that only a GPU can make, for the first person who has one: every operation test on the device, the same under
+# compute-sanitizer's four tools, a benchmark table with the range that the machine model expects, and training on two ranks over NCCL against the CPU's losses. The last line is
+# 'N passed, N failed', the exit code 0 when none failed. What cannot be checked here is named as skipped. Everything goes to FOLDER (build/gpu-check), the table to FOLDER/bench.txt.
+#   --simulated   the same on the simulated device (tests/sim): tests this script, not a GPU
+source "$(dirname "${BASH_SOURCE[0]}")/../../jobs/common.sh"
+cd "$root" || exit
+kind=gpu build=yes work=build/gpu-check machine=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        --simulated) kind=sim ;;
+        --no-build) build='' ;;
+        --work | --machine) [ $# -ge 2 ] || fail "$1 needs a value"; declare "${1#--}=$2"; shift ;;
+        *) fail "unknown option '$1'; see the first lines of tests/gpu/run.sh" ;;
+    esac
+    shift
+done
+release=build/release passed=0 failed=0
+mkdir -p "$work"
+result() { # result NAME CODE SECONDS
+    if [ "$2" = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+    printf '%-7s %-34s %5d s\n' "$([ "$2" = 0 ] && echo ok || echo FAILED)" "$1" "$3"
+}
+# check NAME COMMAND...: one check, its output in FOLDER/NAME.log
+check() {
+    local name=$1 began=$SECONDS code=0
+    shift
+    "$@" > "$work/$name.log" 2>&1 || code=$?
+    result "$name" "$code" $((SECONDS - began))
+    [ "$code" = 0 ] || { tail -5 "$work/$name.log" | sed 's/^/        /'; echo "        all of it: $work/$name.log"; }
+}
+skip() { printf 'skipped %-34s %s\n' "$1" "$2"; }
+launch() { mpirun -n "$1" "${@:2}"; }
+
+program=$release/longlora gpus=0
+if [ $kind = gpu ]; then
+    command -v nvidia-smi > /dev/null || fail "there is no nvidia-smi, so no NVIDIA driver; run this on a node with a GPU, or with --simulated"
+    gpus=$(nvidia-smi --query-gpu=name --format=csv,noheader | wc -l)
+    [ "$gpus" -gt 0 ] || fail "nvidia-smi shows no GPU; ask Slurm for one (slurm/gpu-check.sbatch does)"
+    nvidia-smi --query-gpu=name,compute_cap,driver_version,memory.total --format=csv,noheader | tee "$work/gpus.txt"
+    [ -n "$machine" ] || case $(head -1 "$work/gpus.txt") in *A100*) machine=a100-80g ;; *) machine=h100 ;; esac
+else
+    program=$release/longlora-sim gpus=2
+    [ -n "$machine" ] || machine=h100
+fi
+if [ -n "$build" ]; then
+    if [ $kind = gpu ]; then targets=(longlora test_kernels_gpu test_model_gpu test_mpi_gpu gpu_bench); else targets=(longlora-sim test_kernels_sim test_model_sim test_mpi_sim gpu_bench_sim); fi
+    jobs/build.sh release "${targets[@]}" > "$work/build.log" 2>&1 || fail "the build failed; its output is in $work/build.log"
+fi
+
+tests=$release/tests
+check operations "$tests/test_kernels_$kind"
+check model "$tests/test_model_$kind"
+export OMP_NUM_THREADS=1
+if [ "$gpus" -ge 2 ]; then check ranks_2 launch 2 "$tests/test_mpi_$kind"; else skip ranks_2 "one GPU only"; fi
+
+# The sanitizer's tools are slow: one type of every operation, small sizes.
+for tool in memcheck racecheck initcheck synccheck; do
+    if [ $kind = sim ]; then skip "$tool" "the simulation checks every access itself"
+    elif command -v compute-sanitizer > /dev/null; then check "$tool" compute-sanitizer --tool "$tool" --error-exitcode 1 "$tests/gpu_bench" "$machine" small
+    else skip "$tool" "no compute-sanitizer on PATH; it comes with the CUDA toolkit"; fi
+done
+
+size=()
+[ $kind = gpu ] || size=(small)
+bench=$tests/gpu_bench
+[ $kind = gpu ] || bench=$tests/gpu_bench_sim
+check bench "$bench" "$machine" "${size[@]}"
+cp "$work/bench.log" "$work/bench.txt"
+
+# Training from the demo model: the CPU's losses against the GPU's, float32, on one rank and on two over NCCL. Same sums in another order: five digits agree (budget of tests/golden).
+steps=3 context=1024
+rm -rf "$work"/run-* "$work/data.h5"
+losses() { number_of loss < "$1/metrics.jsonl" | head -$steps; }
+train() { # train NAME RANKS PROGRAM DEVICE
+    launch "$2" "$3" train --model jobs/demo/model --data "$work/data.h5" --run "$work/run-$1" --context $context --group 256 --global-batch 2 --steps $steps --dtype float32 --device "$4"
+}
+same_losses() { # same_losses A B
+    [ "$(losses "$work/run-$1" | wc -l)" = $steps ] || { echo "the run $1 has other than $steps losses"; return 1; }
+    paste <(losses "$work/run-$1") <(losses "$work/run-$2") | awk '{ print; d = $1 / $2 - 1; if (!($2 > 0) || d > 1e-4 || d < -1e-4) bad = 1 } END { exit bad || NR == 0 }'
+}
+if launch 1 "$program" prepare "$work/data.h5" jobs/demo/books/train --tokenizer jobs/demo/model/tokenizer.model > "$work/prepare.log" 2>&1; then
+    check train_cpu train cpu 1 "$program" cpu
+    for ranks in 1 2; do
+        if [ "$ranks" -gt "$gpus" ]; then skip "train_$ranks" "one GPU only"; continue; fi
+        check "train_$ranks" train "cuda-$ranks" "$ranks" "$program" cuda
+        check "losses_$ranks" same_losses "cuda-$ranks" cpu
+    done
+else
+    result prepare 1 0
+fi
+cat "$work/bench.txt"
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]
