@@ -1,2 +1,97 @@
-// CudaDevice: a GPU as a device.
+// A GPU as a device: one piece of device memory and one of pinned host memory, allocated when it is made and never again; streams of CUDA, copies that are
+// queued on them, operations by backend.h. Which GPU can be used is find_gpus.cpp.
 #include "kernels/device.h"
+
+#include <cmath>
+
+#include "kernels/address_range.h"
+#include "kernels/cuda/backend.h"
+#include "kernels/cuda/find_gpus.h"
+#include "kernels/cuda/memory.h"
+#include "kernels/cuda/native.h"
+
+namespace longlora {
+namespace {
+
+/// Made in this order: the GPU is looked at before it is asked for memory.
+struct CudaRanges {
+    Gpu gpu;
+    cuda::DeviceMemory device_memory;
+    cuda::PinnedMemory pinned_memory;
+
+    explicit CudaRanges(const DeviceOptions& options)
+        : gpu(cuda::usable_gpu(options.gpu, rounded(options.memory_bytes))), device_memory(rounded(options.memory_bytes)), pinned_memory(rounded(options.pinned_bytes)) {}
+    static std::int64_t rounded(std::int64_t bytes) { return (bytes + 255) / 256 * 256; }
+};
+
+class CudaDevice final : private CudaRanges, public Device {
+public:
+    explicit CudaDevice(const DeviceOptions& options)
+        : CudaRanges(options),
+          Device(device_memory.begin(), device_memory.size_bytes(), pinned_memory.begin(), pinned_memory.size_bytes()),
+          own_(memory().tensor(DType::uint8, {cuda_own_bytes()}, Use::workspace)),
+          backend_(streams_, *own_, options.gpu) {}
+    ~CudaDevice() override {
+        for (int i = 0; i < streams_.count(); ++i) cudaStreamSynchronize(streams_[i]);
+    }
+
+    DeviceKind kind() const override { return DeviceKind::cuda; }
+    std::string description() const override {
+        return text(gpu.name, " (sm_", gpu.major, gpu.minor, "), ", std::llround(static_cast<double>(gpu.total_bytes) / 0x1p30), " GB");
+    }
+    bool good_at_bfloat16() const override { return true; }
+
+    Stream make_stream() override { return {streams_.make()}; }
+    Event record(Stream stream) override { return {events_.record(streams_[stream.index])}; }
+    void wait(Stream stream, Event event) override { events_.wait(streams_[stream.index], event.ticket); }
+    void synchronize(Stream stream) override { cuda::check(cudaStreamSynchronize(streams_[stream.index]), "cudaStreamSynchronize"); }
+
+    void copy_to_device(Tensor device, Tensor host, Stream stream) override {
+        check_copy(device, host, "copy_to_device");
+        recorder().add("copy_to_device", 0, static_cast<double>(device.size_bytes()));
+        copy_between(device, host, cudaMemcpyHostToDevice, stream);
+    }
+    void copy_to_host(Tensor host, Tensor device, Stream stream) override {
+        check_copy(host, device, "copy_to_host");
+        recorder().add("copy_to_host", 0, static_cast<double>(device.size_bytes()));
+        copy_between(host, device, cudaMemcpyDeviceToHost, stream);
+    }
+
+    cudaStream_t native(Stream stream) const { return streams_[stream.index]; }
+
+protected:
+    OpsBackend* backend() override { return &backend_; }
+
+private:
+    void copy_between(const Tensor& to, const Tensor& from, cudaMemcpyKind kind, Stream stream) {
+        const cudaStream_t queue = streams_[stream.index];
+        if (to.count() == 0) return;
+        if (to.contiguous() && from.contiguous())
+            return cuda::check(cudaMemcpyAsync(to.bytes, from.bytes, static_cast<std::size_t>(to.size_bytes()), kind, queue), "cudaMemcpyAsync");
+        const auto bytes = [size = size_of(to.dtype)](std::int64_t elements) { return static_cast<std::size_t>(elements * size); };
+        cuda::check(cudaMemcpy2DAsync(to.bytes, bytes(to.row_stride), from.bytes, bytes(from.row_stride), bytes(to.width()), static_cast<std::size_t>(to.num_rows()), kind, queue),
+                    "cudaMemcpy2DAsync");
+    }
+
+    cuda::Streams streams_;
+    cuda::Events events_;
+    ArenaTensor own_;
+    cuda::CudaBackend backend_;
+};
+
+}  // namespace
+
+std::int64_t cuda_own_bytes() { return cuda::own_bytes(); }
+
+std::unique_ptr<Device> make_cuda_device(const DeviceOptions& options) { return std::make_unique<CudaDevice>(options); }
+
+namespace cuda {
+
+cudaStream_t native_stream(const Device& device, Stream stream) {
+    const auto* found = dynamic_cast<const CudaDevice*>(&device);
+    ensure(found, "a CUDA stream is asked of a device of another kind");
+    return found->native(stream);
+}
+
+}  // namespace cuda
+}  // namespace longlora

@@ -1,0 +1,65 @@
+// elementwise: one kernel for all that goes pack by pack over the rows of matrices. An operation is a struct of pointers with
+//     static constexpr int kElements;                                                       elements of a pack
+//     __device__ void operator()(std::int64_t row, unsigned column, int count) const;       the pack of `count` elements at a row and column
+#pragma once
+
+#include <algorithm>
+#include <type_traits>
+
+#include "kernels/cuda/cuda_check.h"
+#include "kernels/cuda/elements.cuh"
+
+namespace longlora::cuda {
+
+constexpr unsigned kThreads = 256, kPacksPerThread = 4;
+
+/// A matrix cut into blocks of threads; threadIdx.x goes along a row, threadIdx.y over rows.
+struct Sheet {
+    std::int64_t num_rows;
+    unsigned width, num_packs;    ///< of a row: elements, packs
+    unsigned blocks_per_row;
+};
+
+template <class Operation> __global__ void __launch_bounds__(kThreads) elementwise_kernel(const Operation operation, const Sheet sheet) {
+    constexpr unsigned n = Operation::kElements;
+    const unsigned row_block = blockIdx.x / sheet.blocks_per_row, column_block = blockIdx.x - row_block * sheet.blocks_per_row;
+    const std::int64_t row = std::int64_t{row_block} * blockDim.y + threadIdx.y;
+    if (row >= sheet.num_rows) return;
+    unsigned pack = column_block * kPacksPerThread * blockDim.x + threadIdx.x;
+    for (unsigned k = 0; k < kPacksPerThread && pack < sheet.num_packs; ++k, pack += blockDim.x)
+        operation(row, pack * n, static_cast<int>(min(n, sheet.width - pack * n)));
+}
+
+/// The threads of a block along a row: a power of two, so that narrow rows share a block.
+inline unsigned threads_along(std::int64_t num_packs) {
+    unsigned threads = 1;
+    while (threads < kThreads && threads < num_packs) threads *= 2;
+    return threads;
+}
+
+/// Queues the operation for all packs of num_rows rows of `width` elements. name: for messages.
+template <class Operation> void elementwise(cudaStream_t stream, const char* name, const Operation& operation, std::int64_t num_rows, std::int64_t width) {
+    static_assert(std::is_trivially_copyable_v<Operation>);
+    if (num_rows == 0 || width == 0) return;
+    ensure(width <= (std::int64_t{1} << 31) - 16, "a row has too many elements for a kernel");
+    const std::int64_t num_packs = (width + Operation::kElements - 1) / Operation::kElements;
+    const unsigned along = threads_along(num_packs), rows_per_block = kThreads / along;
+    const std::int64_t blocks_per_row = (num_packs + along * kPacksPerThread - 1) / (along * kPacksPerThread);
+    const std::int64_t num_blocks = blocks_per_row * ((num_rows + rows_per_block - 1) / rows_per_block);
+    ensure(num_blocks < (std::int64_t{1} << 31), "a matrix has too many elements for a kernel");
+    const Sheet sheet{num_rows, static_cast<unsigned>(width), static_cast<unsigned>(num_packs), static_cast<unsigned>(blocks_per_row)};
+    elementwise_kernel<<<static_cast<unsigned>(num_blocks), dim3(along, rows_per_block), 0, stream>>>(operation, sheet);
+    check(cudaGetLastError(), name);
+}
+
+/// Calls f(views ...) of tensors of one shape, as rows: all contiguous ones as one row, cut where it would be too long for 32 bits.
+template <class F, class... Tensors> void for_sheets(F&& f, const Tensor& first, const Tensors&... others) {
+    constexpr std::int64_t kLongest = std::int64_t{1} << 30;
+    if (!(first.contiguous() && ... && others.contiguous())) return f(first, others...);
+    for (std::int64_t begin = 0; begin < first.count(); begin += kLongest) {
+        const std::int64_t n = std::min(kLongest, first.count() - begin);
+        f(first.slice(begin, n), others.slice(begin, n)...);
+    }
+}
+
+}  // namespace longlora::cuda

@@ -1,0 +1,69 @@
+// Which GPUs there are, and whether one can be used for a device of some size. No device is made here.
+#include "kernels/cuda/find_gpus.h"
+
+#include <cuda_runtime.h>
+
+#include "core/clock.h"
+#include "kernels/cuda/cuda_check.h"
+
+namespace longlora {
+namespace {
+
+std::string version_text(int version) { return text(version / 1000, ".", version % 1000 / 10); }
+
+/// Why there is no GPU to use; "" when there are `count`.
+std::string problem_of(cudaError_t status, int count) {
+    if (status == cudaSuccess && count > 0) return "";
+    int driver = 0, runtime = 0;
+    cudaDriverGetVersion(&driver), cudaRuntimeGetVersion(&runtime);
+    cudaGetLastError();   // what failed is told by the sentence
+    if (status == cudaSuccess || status == cudaErrorNoDevice)
+        return "no GPU is visible to this process; ask Slurm for one (--gpus-per-node), look at CUDA_VISIBLE_DEVICES, or take --device cpu";
+    if (status == cudaErrorInsufficientDriver && driver == 0) return "this machine has no NVIDIA driver; run on a node with GPUs, or take --device cpu";
+    if (status == cudaErrorInsufficientDriver)
+        return text("the NVIDIA driver of this machine is older than this program: it is made for CUDA ", version_text(driver), ", the program was built with CUDA ",
+                    version_text(runtime), "; build with a toolkit of CUDA ", version_text(driver), " or older, or take --device cpu");
+    return text("the GPUs of this machine cannot be used: ", cudaGetErrorString(status), "; look at nvidia-smi, or take --device cpu");
+}
+
+}  // namespace
+
+Gpus find_gpus() {
+    int count = 0;
+    const cudaError_t status = cudaGetDeviceCount(&count);
+    Gpus found{problem_of(status, count), {}};
+    if (!found.problem.empty()) return found;
+    for (int i = 0; i < count; ++i) {
+        cudaDeviceProp properties{};
+        cuda::check(cudaGetDeviceProperties(&properties, i), "cudaGetDeviceProperties");
+        found.gpus.push_back({properties.name, properties.major, properties.minor, static_cast<std::int64_t>(properties.totalGlobalMem)});
+    }
+    return found;
+}
+
+std::int64_t free_gpu_bytes(int gpu) {
+    std::size_t free = 0, total = 0;
+    cuda::check(cudaSetDevice(gpu), "cudaSetDevice");
+    cuda::check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+    return static_cast<std::int64_t>(free);
+}
+
+namespace cuda {
+
+Gpu usable_gpu(int index, std::int64_t memory_bytes) {
+    const auto [problem, gpus] = find_gpus();
+    require(problem.empty(), problem);
+    require(index >= 0 && index < static_cast<int>(gpus.size()), "this rank needs GPU ", index, ", but its process sees only ", gpus.size(),
+            "; start fewer ranks per node, ask for more GPUs per node, or look at CUDA_VISIBLE_DEVICES");
+    const Gpu& gpu = gpus[static_cast<std::size_t>(index)];
+    require(gpu.major >= kLeastMajor, "GPU ", index, " (", gpu.name, ") has compute capability ", gpu.major, ".", gpu.minor, ", but ", kLeastMajor,
+            ".0 is the least that can be used; take a newer GPU, or --device cpu");
+    const std::int64_t free = free_gpu_bytes(index);
+    require(memory_bytes > 0, "the memory of a CUDA device must be given, since it is allocated at once");
+    require(memory_bytes <= free, "GPU ", index, " (", gpu.name, ") has ", bytes_text(free), " free of ", bytes_text(gpu.total_bytes), ", but ", bytes_text(memory_bytes),
+            " are asked for; end what else runs on it, or give less with --memory");
+    return gpu;
+}
+
+}  // namespace cuda
+}  // namespace longlora
