@@ -1,0 +1,150 @@
+// CUDA runtime: streams and events.
+#include <algorithm>
+#include <chrono>
+
+#include "sim/runtime/device.h"
+#include "sim/runtime/process.h"
+#include "sim/runtime/queue.h"
+
+using namespace sim::runtime;
+
+/// An event; CUDA's header leaves the type to us.
+struct CUevent_st {
+    struct Recording {
+        std::chrono::steady_clock::time_point when;
+    };
+    unsigned flags = 0;
+    int device = 0;
+    Point point;                            ///< behind the last recording; without a stream: never recorded
+    std::shared_ptr<Recording> recording;   ///< time of the last recording, once it has run
+};
+
+namespace {
+
+cudaError_t create_event(cudaEvent_t* event, unsigned flags) {
+    if (!event || flags & ~unsigned{cudaEventBlockingSync | cudaEventDisableTiming}) return cudaErrorInvalidValue;
+    *event = new CUevent_st{.flags = flags, .device = current_device(), .point = {}, .recording = {}};
+    return cudaSuccess;
+}
+
+cudaError_t create_stream(cudaStream_t* stream, unsigned flags, int priority) {
+    if (!stream || flags & ~unsigned{cudaStreamNonBlocking}) return cudaErrorInvalidValue;
+    *stream = make_stream(current_device(), flags, std::min(0, std::max(kGreatestPriority, priority))).get();
+    return cudaSuccess;
+}
+
+cudaError_t record(cudaEvent_t event, cudaStream_t handle, const char* who) {
+    if (!event) return cudaErrorInvalidResourceHandle;
+    const auto stream = stream_of(handle, who);
+    if (stream->device != event->device) return cudaErrorInvalidResourceHandle;
+    auto recording = std::make_shared<CUevent_st::Recording>();
+    event->recording = recording;
+    event->point = enqueue(stream, [recording] { recording->when = std::chrono::steady_clock::now(); });
+    return cudaSuccess;
+}
+
+/// Asked without waiting, the device gets on by one operation: who asks until it is ready comes to an end, who asks once finds nothing done.
+cudaError_t query(const Point& point) {
+    std::uint64_t operations = 1;
+    if (attempt(point, operations)) return cudaSuccess;
+    if (operations) advance_communication();   // nothing could run: it waits for other ranks, and they perhaps for us
+    return cudaErrorNotReady;
+}
+
+}  // namespace
+
+extern "C" {
+
+cudaError_t cudaStreamCreate(cudaStream_t* stream) {
+    return call([&] { return create_stream(stream, cudaStreamDefault, 0); });
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
+    return call([&] { return create_stream(stream, flags, 0); });
+}
+
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, int priority) {
+    return call([&] { return create_stream(stream, flags, priority); });
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+    return call([&] { return destroy_stream(stream), cudaSuccess; });
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+    return call([&] { return force({end_of(stream_of(stream, "cudaStreamSynchronize"))}), cudaSuccess; });
+}
+
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+    return call([&] { return query(end_of(stream_of(stream, "cudaStreamQuery"))); });
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags) {
+    return call([&] {
+        if (!event) return cudaErrorInvalidResourceHandle;
+        if (flags) return cudaErrorInvalidValue;
+        enqueue(stream_of(stream, "cudaStreamWaitEvent"), Operation{.run = {}, .after = {event->point}});
+        return cudaSuccess;
+    });
+}
+
+cudaError_t cudaStreamGetFlags(cudaStream_t stream, unsigned* flags) {
+    return call([&] { return flags ? (*flags = stream_of(stream, "cudaStreamGetFlags")->flags, cudaSuccess) : cudaErrorInvalidValue; });
+}
+
+cudaError_t cudaStreamGetPriority(cudaStream_t stream, int* priority) {
+    return call([&] { return priority ? (*priority = stream_of(stream, "cudaStreamGetPriority")->priority, cudaSuccess) : cudaErrorInvalidValue; });
+}
+
+cudaError_t cudaStreamGetDevice(cudaStream_t stream, int* device) {
+    return call([&] { return device ? (*device = stream_of(stream, "cudaStreamGetDevice")->device, cudaSuccess) : cudaErrorInvalidValue; });
+}
+
+cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void* data) {
+    return call([&] {
+        if (!function) return cudaErrorInvalidValue;
+        enqueue(stream_of(stream, "cudaLaunchHostFunc"), [function, data] { function(data); });
+        return cudaSuccess;
+    });
+}
+
+cudaError_t cudaEventCreate(cudaEvent_t* event) {
+    return call([&] { return create_event(event, cudaEventDefault); });
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
+    return call([&] { return create_event(event, flags); });
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+    return call([&] { return event ? (delete event, cudaSuccess) : cudaErrorInvalidResourceHandle; });
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+    return call([&] { return record(event, stream, "cudaEventRecord"); });
+}
+
+cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned flags) {
+    return call([&] { return flags ? cudaErrorInvalidValue : record(event, stream, "cudaEventRecordWithFlags"); });
+}
+
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+    return call([&] { return event ? query(event->point) : cudaErrorInvalidResourceHandle; });
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+    return call([&] { return event ? (force({event->point}), cudaSuccess) : cudaErrorInvalidResourceHandle; });
+}
+
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
+    return call([&] {
+        if (!milliseconds) return cudaErrorInvalidValue;
+        for (const cudaEvent_t event : {start, end})
+            if (!event || event->flags & cudaEventDisableTiming || !event->recording) return cudaErrorInvalidResourceHandle;
+        if (!start->point.reached() || !end->point.reached()) return cudaErrorNotReady;
+        *milliseconds = std::chrono::duration<float, std::milli>(end->recording->when - start->recording->when).count();
+        return cudaSuccess;
+    });
+}
+
+}  // extern "C"

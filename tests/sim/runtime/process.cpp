@@ -1,0 +1,107 @@
+// Process: reading of the environment, the lock, the end on an error.
+#include "sim/runtime/process.h"
+
+#include <charconv>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <string_view>
+#include <thread>
+
+namespace sim::runtime {
+
+bool errors_are_thrown = false;
+
+namespace {
+
+std::string variable(const char* name, const char* otherwise) {
+    const char* value = std::getenv(name);
+    return value && *value ? value : otherwise;
+}
+
+[[noreturn]] void refuse_variable(std::string_view name, std::string_view value) {
+    std::fprintf(stderr, "simulated device: the environment's %.*s=%.*s is not understood (tests/sim/README.md)\n", static_cast<int>(name.size()), name.data(),
+                 static_cast<int>(value.size()), value.data());
+    std::_Exit(70);
+}
+
+long long number(const char* name, const char* otherwise) {
+    const std::string value = variable(name, otherwise);
+    long long parsed = 0;
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), parsed);
+    const std::string_view unit(end, static_cast<std::size_t>(value.data() + value.size() - end));
+    const int shift = unit.empty() ? 0 : unit == "K" ? 10 : unit == "M" ? 20 : unit == "G" ? 30 : -1;
+    if (error != std::errc() || shift < 0 || parsed < 0) refuse_variable(name, value);
+    return parsed << shift;
+}
+
+/// Numbers before the first one that is not a device, as the real driver reads them.
+std::vector<int> visible_devices(int present) {
+    std::vector<int> visible;
+    const char* list = std::getenv("CUDA_VISIBLE_DEVICES");
+    if (!list) {
+        for (int device = 0; device < present; ++device) visible.push_back(device);
+        return visible;
+    }
+    std::istringstream parts(list);
+    for (std::string part; std::getline(parts, part, ',');) {
+        int device = -1;
+        const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), device);
+        if (error != std::errc() || end != part.data() + part.size() || device < 0 || device >= present) break;
+        visible.push_back(device);
+    }
+    return visible;
+}
+
+Settings read_environment() {
+    Settings read;
+    read.devices = visible_devices(static_cast<int>(number("SIM_DEVICES", "8")));
+    read.device_memory_bytes = static_cast<std::size_t>(number("SIM_DEVICE_MEMORY", "8G"));
+    const std::string capability = variable("SIM_COMPUTE_CAPABILITY", "8.0");
+    if (std::sscanf(capability.c_str(), "%d.%d", &read.major, &read.minor) != 2) refuse_variable("SIM_COMPUTE_CAPABILITY", capability);
+    read.driver_version = static_cast<int>(number("SIM_DRIVER_VERSION", "13000"));
+    const std::string streams = variable("SIM_STREAMS", "lazy");
+    if (streams != "lazy" && streams != "eager") refuse_variable("SIM_STREAMS", streams);
+    read.eager = streams == "eager";
+    read.nccl_timeout = static_cast<double>(number("SIM_NCCL_TIMEOUT", "120"));
+    read.ptx_file = variable("SIM_PTX", "");
+    read.ptx_folder = variable("SIM_DUMP_PTX", "");
+    read.counts_file = variable("SIM_COUNTS", "");
+    return read;
+}
+
+}  // namespace
+
+Settings& settings() {
+    static Settings* const read = new Settings(read_environment());   // never destroyed: used while the process ends
+    return *read;
+}
+
+std::recursive_mutex& api_lock() {
+    static std::recursive_mutex* const lock = new std::recursive_mutex;
+    return *lock;
+}
+
+void idle_moment() {
+    api_lock().unlock();
+    std::this_thread::yield();
+    api_lock().lock();
+}
+
+void end_with(const std::exception& error) {
+    if (errors_are_thrown) throw;
+    std::fprintf(stderr, "simulated device: %s\n", error.what());
+    std::_Exit(70);
+}
+
+cudaError_t& last_error() {
+    thread_local cudaError_t error = cudaSuccess;
+    return error;
+}
+
+cudaError_t usable() {
+    if (settings().driver_version < CUDART_VERSION / 1000 * 1000) return cudaErrorInsufficientDriver;
+    return settings().devices.empty() ? cudaErrorNoDevice : cudaSuccess;
+}
+
+}  // namespace sim::runtime

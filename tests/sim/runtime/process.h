@@ -1,0 +1,73 @@
+// Process: what one process of the simulated runtime has in common: its settings (environment), its lock, and how an error of the program ends it.
+// No device, no memory, no stream.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <mutex>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace sim::runtime {
+
+/// A program error that the runtime's own checks found. Like ptx::Fault it ends the process, or is thrown (probe.h).
+struct Misuse : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+/// Throws Misuse with the parts streamed into one sentence.
+template <class... Parts>
+[[noreturn]] void misuse(const Parts&... parts) {
+    std::ostringstream out;
+    (out << ... << parts);
+    throw Misuse(out.str());
+}
+
+/// The environment, read when the first function of the API is called.
+struct Settings {
+    std::vector<int> devices;               ///< physical numbers of the visible devices: SIM_DEVICES (8), thinned out by CUDA_VISIBLE_DEVICES
+    std::size_t device_memory_bytes = 0;    ///< SIM_DEVICE_MEMORY (8 GiB), a number with K, M or G or none
+    int major = 8, minor = 0;               ///< SIM_COMPUTE_CAPABILITY
+    int driver_version = 13000;             ///< SIM_DRIVER_VERSION
+    bool eager = false;                     ///< SIM_STREAMS=eager
+    double nccl_timeout = 120;              ///< SIM_NCCL_TIMEOUT, seconds
+    std::string ptx_file, ptx_folder;       ///< SIM_PTX, SIM_DUMP_PTX
+    std::string counts_file;                ///< SIM_COUNTS
+};
+/// Changed only by tests, through probe.h.
+Settings& settings();
+
+/// Held by every function of the API; released while one waits (idle_moment).
+std::recursive_mutex& api_lock();
+/// Lets other threads and processes run for a moment. The caller holds api_lock() once.
+void idle_moment();
+
+/// Whether errors are thrown to the caller rather than end the process (probe.h).
+extern bool errors_are_thrown;
+/// For use inside of a catch block: rethrows, or prints "simulated device: SENTENCE" and ends the process with code 70.
+[[noreturn]] void end_with(const std::exception& error);
+
+/// The last error of the calling thread, for cudaGetLastError.
+cudaError_t& last_error();
+
+/// What has to hold before a function of the runtime runs: cudaSuccess, or that the driver is too old or no device is there.
+cudaError_t usable();
+
+/// Body of every runtime function that needs a device: takes the lock, checks the driver, remembers an error code, ends the process on Misuse and Fault.
+template <class Body>
+cudaError_t call(Body&& body) {
+    const std::lock_guard<std::recursive_mutex> hold(api_lock());
+    cudaError_t result = usable();
+    try {
+        if (result == cudaSuccess) result = body();
+    } catch (const std::exception& error) {
+        end_with(error);
+    }
+    if (result != cudaSuccess && result != cudaErrorNotReady) last_error() = result;
+    return result;
+}
+
+}  // namespace sim::runtime

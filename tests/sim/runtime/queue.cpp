@@ -1,0 +1,159 @@
+// Queue: streams, and running of what somebody waits for.
+#include "sim/runtime/queue.h"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <map>
+
+#include "sim/runtime/process.h"
+
+namespace sim::runtime {
+namespace {
+
+constexpr std::uint64_t kUnlimited = std::numeric_limits<std::uint64_t>::max();
+
+struct State {
+    std::vector<std::shared_ptr<CUstream_st>> streams;   // by age, with those destroyed that have work left
+    std::map<int, std::shared_ptr<CUstream_st>> null_streams;
+};
+State& state() {
+    static State* const all = new State;   // never destroyed: streams may still run while the process ends
+    return *all;
+}
+
+void forget_finished_streams() {
+    std::erase_if(state().streams, [](const auto& stream) { return stream->destroyed && stream->queue.empty(); });
+}
+
+bool advance(const Point& point, std::uint64_t& operations);
+
+/// Runs the first operation of the queue. false: it, or what it comes after, has to wait, or `operations` is used up.
+bool advance_first(CUstream_st& stream, std::uint64_t& operations) {
+    bool ready = true;
+    for (const Point& before : std::vector<Point>(stream.queue.front().after)) ready = advance(before, operations) && ready;
+    if (!ready || !operations) return false;
+    bool complete = true;
+    const auto leave = [&stream] {
+        stream.queue.pop_front();
+        stream.finished += 1;
+    };
+    try {
+        if (stream.queue.front().run) complete = stream.queue.front().run();
+    } catch (...) {
+        leave();   // the error is the caller's; the queue stays usable
+        throw;
+    }
+    if (!complete) return false;
+    leave();
+    operations -= 1;
+    return true;
+}
+
+bool advance(const Point& point, std::uint64_t& operations) {
+    while (!point.reached())
+        if (!advance_first(*point.stream, operations)) return false;
+    return true;
+}
+
+std::int64_t now_ns() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
+
+/// The legacy rules: the NULL stream and streams made without cudaStreamNonBlocking wait for each other.
+void add_legacy_order(CUstream_st& stream, Operation& operation) {
+    const auto null = state().null_streams.find(stream.device);
+    if (null == state().null_streams.end() || stream.flags & cudaStreamNonBlocking) return;
+    if (&stream != null->second.get()) {
+        operation.after.push_back(end_of(null->second));
+        return;
+    }
+    for (const auto& other : state().streams)
+        if (other->device == stream.device && !(other->flags & cudaStreamNonBlocking)) operation.after.push_back(end_of(other));
+}
+
+}  // namespace
+
+std::shared_ptr<CUstream_st> make_stream(int device, unsigned flags, int priority) {
+    forget_finished_streams();
+    auto stream = std::make_shared<CUstream_st>();
+    stream->device = device;
+    stream->flags = flags;
+    stream->priority = priority;
+    state().streams.push_back(stream);
+    return stream;
+}
+
+void destroy_stream(cudaStream_t handle) {
+    stream_of(handle, "cudaStreamDestroy")->destroyed = true;
+    forget_finished_streams();
+}
+
+std::shared_ptr<CUstream_st> stream_of(cudaStream_t handle, std::string_view who) {
+    if (!handle || handle == cudaStreamLegacy || handle == cudaStreamPerThread)
+        misuse(who, ": on the NULL stream, which waits for other streams and so hides missing events; make a stream with cudaStreamNonBlocking");
+    for (const auto& stream : state().streams)
+        if (stream.get() == handle && !stream->destroyed) return stream;
+    misuse(who, ": ", static_cast<const void*>(handle), " is no stream (or a destroyed one)");
+}
+
+std::shared_ptr<CUstream_st> null_stream(int device) {
+    auto& stream = state().null_streams[device];
+    if (!stream) stream = std::make_shared<CUstream_st>(CUstream_st{.device = device});
+    return stream;
+}
+
+const std::vector<std::shared_ptr<CUstream_st>>& all_streams() { return state().streams; }
+
+Point end_of(const std::shared_ptr<CUstream_st>& stream) { return {stream, stream->issued()}; }
+
+Point enqueue(const std::shared_ptr<CUstream_st>& stream, Operation operation) {
+    std::erase_if(operation.after, [](const Point& before) { return before.reached(); });
+    add_legacy_order(*stream, operation);
+    stream->queue.push_back(std::move(operation));
+    if (stream->queue.back().communicates) stream->last_communication = stream->issued();
+    const Point end = end_of(stream);
+    std::uint64_t operations = kUnlimited;
+    if (settings().eager)
+        for (const Point& point : ends_of_device(-1)) advance(point, operations);
+    return end;
+}
+
+Point enqueue(const std::shared_ptr<CUstream_st>& stream, std::function<void()> run) {
+    return enqueue(stream, Operation{.run = [run = std::move(run)] { return run(), true; }});
+}
+
+void force(const std::vector<Point>& points) {
+    Patience patience;
+    for (;;) {
+        bool reached = true;
+        std::uint64_t operations = kUnlimited;
+        for (const Point& point : points) reached = advance(point, operations) && reached;
+        if (reached) return;
+        patience.wait_a_moment();
+    }
+}
+
+bool attempt(const Point& point, std::uint64_t& operations) { return advance(point, operations); }
+
+std::vector<Point> ends_of_device(int device) {
+    std::vector<Point> ends;
+    for (const auto& [of, stream] : state().null_streams)
+        if (device < 0 || of == device) ends.push_back(end_of(stream));
+    for (const auto& stream : state().streams)
+        if (device < 0 || stream->device == device) ends.push_back(end_of(stream));
+    return ends;
+}
+
+void advance_communication() {
+    std::uint64_t operations = kUnlimited;
+    const auto streams = state().streams;
+    for (const auto& stream : streams) advance({stream, stream->last_communication}, operations);
+}
+
+Patience::Patience() : since_(now_ns()) {}
+
+void Patience::wait_a_moment() {
+    if (now_ns() - since_ > 1'000'000) advance_communication();
+    idle_moment();
+}
+
+}  // namespace sim::runtime
