@@ -1,0 +1,121 @@
+// AttentionProblem: what the attention kernels get, by value: matrices, sizes, windows; and which tiles see each other. No arithmetic on values.
+//
+// Rows are local: query row t of q, key row j of k and v. The windows of kernels/windows.h speak of tokens; with diagonal = query_begin - key_begin, query t sees
+//   first_key[query_begin + t] - key_begin <= j <= t + diagonal,   0 <= j < num_keys.
+// first_key never decreases, so the keys that a tile of queries sees are a range, and the queries that see a tile of keys are one as well.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "kernels/cuda/cuda_check.h"
+
+namespace longlora::cuda {
+
+/// Rows of float32 or bfloat16 in device memory.
+struct Matrix {
+    std::byte* bytes;
+    int row_bytes;       ///< from one row to the next
+    bool wide;           ///< float32, else bfloat16
+    bool aligned;        ///< the rows of every head start at multiples of 16 bytes
+
+    /// Columns of head `head`.
+    __host__ __device__ Matrix of_head(int head, int head_dim) const { return {bytes + static_cast<std::int64_t>(head) * head_dim * (wide ? 4 : 2), row_bytes, wide, aligned}; }
+    template <class T> __device__ T* row(int r) const { return reinterpret_cast<T*>(bytes + static_cast<std::int64_t>(r) * row_bytes); }
+};
+
+/// float32 (H,T).
+struct HeadRows {
+    float* values;
+    std::int64_t stride;
+    __device__ float* of_head(int head) const { return values + head * stride; }
+};
+
+struct AttentionProblem {
+    Matrix q, k, v, out, d_out, d_q, d_k, d_v;      ///< forward leaves the gradients empty
+    HeadRows lse, delta;
+    const std::int32_t* first_key;                  ///< plain heads; those of shifted heads lie num_tokens behind
+    int num_tokens, num_plain_heads;
+    int num_heads, group, head_dim;                 ///< group: query heads of one key/value head
+    int num_queries, num_keys, query_begin, key_begin;
+    float scale, scale_log2;                        ///< scale_log2 = scale * log2(e): exp(scale * s) = exp2(scale_log2 * s)
+    bool accumulate;
+};
+
+/// Numbers [begin, end) of tiles or rows.
+struct Range {
+    int begin, end;
+    __device__ bool contains(int i) const { return i >= begin && i < end; }
+    __device__ bool empty() const { return begin >= end; }
+};
+
+/// The tiles that see at least something, and those of them where every query sees every key.
+struct TileRanges {
+    Range seen, full;
+};
+
+/// The windows of one head in local rows.
+struct HeadWindow {
+    const std::int32_t* first_key;    ///< of query row 0
+    int key_begin, diagonal, num_queries, num_keys;
+
+    __device__ HeadWindow(const AttentionProblem& p, int head)
+        : first_key(p.first_key + (head < p.num_plain_heads ? 0 : p.num_tokens) + p.query_begin), key_begin(p.key_begin), diagonal(p.query_begin - p.key_begin),
+          num_queries(p.num_queries), num_keys(p.num_keys) {}
+
+    /// First key row that query t sees. May be negative, or beyond the last key.
+    __device__ int first(int t) const { return first_key[t] - key_begin; }
+    /// Number of keys that query t sees, counted from first(t), as far as they are here. Queries beyond the last see none.
+    __device__ unsigned count(int t) const {
+        if (t >= num_queries) return 0;
+        return static_cast<unsigned>(max(min(t + diagonal + 1, num_keys) - first(t), 0));
+    }
+};
+
+/// Tiles of `tile` keys seen by the queries [begin, begin + n).
+__device__ inline TileRanges tiles_of_keys(const HeadWindow& w, int begin, int n, int tile) {
+    const int last = min(begin + n, w.num_queries) - 1;
+    const int first = max(w.first(begin), 0), end = min(last + w.diagonal + 1, w.num_keys);
+    if (first >= end) return {{0, 0}, {0, 0}};
+    return {{first / tile, (end + tile - 1) / tile}, {(max(w.first(last), 0) + tile - 1) / tile, max(min(begin + w.diagonal + 1, w.num_keys), 0) / tile}};
+}
+
+/// How many queries have first(t) <= key; called by whole warps. 32 places of the rest are looked at in each step.
+__device__ inline int queries_beginning_by(const HeadWindow& w, int key) {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    int begin = 0, end = w.num_queries;    // queries before begin do, those from end on do not
+    while (begin < end) {
+        const int step = (end - begin + 31) / 32, t = begin + (lane + 1) * step - 1;
+        const int passed = __popc(__ballot_sync(0xffffffffu, t < end && w.first(t) <= key));
+        const int next = begin + passed * step;
+        end = min(next + step - 1, end);
+        begin = next;
+    }
+    return begin;
+}
+
+/// Tiles of `tile` queries that see the keys [begin, begin + n); called by whole warps.
+__device__ inline TileRanges tiles_of_queries(const HeadWindow& w, int begin, int n, int tile) {
+    const int last = min(begin + n, w.num_keys) - 1;
+    const int first = max(begin - w.diagonal, 0), end = queries_beginning_by(w, last);
+    if (first >= end) return {{0, 0}, {0, 0}};
+    return {{first / tile, (end + tile - 1) / tile}, {(max(last - w.diagonal, 0) + tile - 1) / tile, queries_beginning_by(w, begin) / tile}};
+}
+
+/// Starts a kernel that takes an AttentionProblem and dynamic shared memory.
+inline void launch(cudaStream_t stream, void (*kernel)(AttentionProblem), dim3 grid, int threads, int shared_bytes, const AttentionProblem& p) {
+    if (shared_bytes > 48 * 1024) check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes), "cudaFuncSetAttribute");
+    kernel<<<grid, threads, static_cast<std::size_t>(shared_bytes), stream>>>(p);
+    check(cudaGetLastError(), "the launch of attention");
+}
+
+// What each of the other files offers to attention.cu.
+void forward_bf16(cudaStream_t stream, const AttentionProblem& p);
+void delta_bf16(cudaStream_t stream, const AttentionProblem& p);
+void backward_keys_bf16(cudaStream_t stream, const AttentionProblem& p);
+void backward_queries_bf16(cudaStream_t stream, const AttentionProblem& p);
+void forward_float(cudaStream_t stream, const AttentionProblem& p);
+void backward_float(cudaStream_t stream, const AttentionProblem& p);
+
+}  // namespace longlora::cuda
