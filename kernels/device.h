@@ -64,17 +64,22 @@ public:
     /// Called by the main thread between the tiles of long operations, so that messages move meanwhile (design 3). Empty = not called.
     void set_progress(std::function<void()> progress) { progress_ = std::move(progress); }
     void progress() const { if (progress_) progress_(); }
+    /// A device that works without the host (cuda): called by the main thread now and then while it waits in synchronize(); may throw what it finds wrong. Empty = not called.
+    void set_waiting(std::function<void()> waiting) { waiting_ = std::move(waiting); }
+    /// There: the work queued on the compute stream so far ends a part of something long. progress() is called when the device has done it while the host waits.
+    virtual void mark_progress() {}
 
 protected:
     Device(std::byte* memory, std::int64_t memory_bytes, std::byte* pinned, std::int64_t pinned_bytes)
         : memory_(memory, memory_bytes, "device memory"), pinned_(pinned, pinned_bytes, "pinned host memory") {}
     /// nullptr: operations are checked and recorded but not run (plan).
     virtual OpsBackend* backend() = 0;
+    void waiting() const { if (waiting_) waiting_(); }
 
 private:
     Arena memory_, pinned_;
     Recorder recorder_;
-    std::function<void()> progress_;
+    std::function<void()> progress_, waiting_;
 };
 
 /// memory_bytes: what the arena may use at most; 0 = the machine's (or container's) memory (cuda: must be given, it is allocated at once).
@@ -96,6 +101,7 @@ struct Gpu {
     std::string name;                               ///< "NVIDIA H100 80GB HBM3"
     int major = 0, minor = 0;                       ///< compute capability
     std::int64_t total_bytes = 0;
+    std::string id{};                               ///< of the device itself: equal where two processes see the same one, on whatever number
 };
 
 /// What there is to compute on with CUDA. Where GPUs cannot be used, `gpus` is empty and `problem` says why in one sentence and what to do
@@ -108,8 +114,8 @@ Gpus find_gpus();
 /// What may be asked of GPU `gpu` now. Makes this process's context on it (some hundred MB), so it is asked of the GPU that will be used and of no other.
 std::int64_t free_gpu_bytes(int gpu);
 
-/// What a CUDA device takes of its arena for itself when it is made (workspaces of cuBLAS and of our kernels).
-std::int64_t cuda_own_bytes();
+/// What a CUDA device takes of its arena for itself when it is made (workspaces of cuBLAS and of our kernels, 32 MiB each; kernels/cuda/backend.h). Known to every build: plans need it.
+constexpr std::int64_t cuda_own_bytes() { return std::int64_t{64} << 20; }
 /// Throws Error(bad_input) with one sentence when the GPU is not there, too old (compute capability below 8.0), or memory_bytes are not free on it.
 std::unique_ptr<Device> make_cuda_device(const DeviceOptions& options);
 

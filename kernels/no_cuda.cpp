@@ -9,7 +9,6 @@ constexpr const char* kProblem = "this build has no CUDA backend, since no nvcc 
 
 Gpus find_gpus() { return {kProblem, {}}; }
 std::int64_t free_gpu_bytes(int) { fail(kProblem); }
-std::int64_t cuda_own_bytes() { return 0; }
 std::unique_ptr<Device> make_cuda_device(const DeviceOptions&) { fail(kProblem); }
 
 }  // namespace longlora

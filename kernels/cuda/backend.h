@@ -7,6 +7,7 @@
 
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/memory.h"
+#include "kernels/device.h"
 #include "kernels/ops.h"
 
 namespace longlora::cuda {
@@ -16,6 +17,7 @@ constexpr std::int64_t kBlasWorkspaceBytes = std::int64_t{32} << 20;
 /// Operations that would want more go piece by piece.
 constexpr std::int64_t kScratchBytes = std::int64_t{32} << 20;
 constexpr std::int64_t own_bytes() { return kBlasWorkspaceBytes + kScratchBytes; }
+static_assert(own_bytes() == cuda_own_bytes(), "what kernels/device.h tells plans");
 
 class CudaBackend final : public OpsBackend {
 public:

@@ -2,7 +2,10 @@
 // queued on them, operations by backend.h. Which GPU can be used is find_gpus.cpp.
 #include "kernels/device.h"
 
+#include <chrono>
 #include <cmath>
+#include <deque>
+#include <thread>
 
 #include "kernels/address_range.h"
 #include "kernels/cuda/backend.h"
@@ -44,7 +47,20 @@ public:
     Stream make_stream() override { return {streams_.make()}; }
     Event record(Stream stream) override { return {events_.record(streams_[stream.index])}; }
     void wait(Stream stream, Event event) override { events_.wait(streams_[stream.index], event.ticket); }
-    void synchronize(Stream stream) override { cuda::check(cudaStreamSynchronize(streams_[stream.index]), "cudaStreamSynchronize"); }
+    /// Asked again and again: what waits with us, as communicators and watchdogs, is told meanwhile.
+    void synchronize(Stream stream) override {
+        constexpr int kPatience = 200;   // questions without sleep
+        for (int asked = 0; !empty(streams_[stream.index]); ++asked) {
+            waiting();
+            for (bool first = true; !marks_.empty() && events_.reached(marks_.front()); marks_.pop_front(), first = false)
+                if (first) progress();
+            if (asked > kPatience) std::this_thread::sleep_for(std::chrono::microseconds(20));
+        }
+        if (stream.index == compute_stream().index) marks_.clear();
+    }
+    void mark_progress() override {
+        if (marks_.size() < kMostMarks) marks_.push_back(events_.record(streams_[0]));
+    }
 
     void copy_to_device(Tensor device, Tensor host, Stream stream) override {
         check_copy(device, host, "copy_to_device");
@@ -63,6 +79,14 @@ protected:
     OpsBackend* backend() override { return &backend_; }
 
 private:
+    static constexpr std::size_t kMostMarks = 1024;
+    static bool empty(cudaStream_t stream) {
+        const cudaError_t status = cudaStreamQuery(stream);
+        if (status == cudaSuccess) return true;
+        if (status != cudaErrorNotReady) cuda::check(status, "cudaStreamQuery");
+        cudaGetLastError();   // "not ready" is no error
+        return false;
+    }
     void copy_between(const Tensor& to, const Tensor& from, cudaMemcpyKind kind, Stream stream) {
         const cudaStream_t queue = streams_[stream.index];
         if (to.count() == 0) return;
@@ -75,13 +99,12 @@ private:
 
     cuda::Streams streams_;
     cuda::Events events_;
+    std::deque<std::uint64_t> marks_;   // of progress, by the order of the compute stream
     ArenaTensor own_;
     cuda::CudaBackend backend_;
 };
 
 }  // namespace
-
-std::int64_t cuda_own_bytes() { return cuda::own_bytes(); }
 
 std::unique_ptr<Device> make_cuda_device(const DeviceOptions& options) { return std::make_unique<CudaDevice>(options); }
 

@@ -3,6 +3,9 @@
 
 #include <cuda_runtime.h>
 
+#include <iomanip>
+#include <sstream>
+
 #include "core/clock.h"
 #include "kernels/cuda/cuda_check.h"
 
@@ -26,6 +29,15 @@ std::string problem_of(cudaError_t status, int count) {
     return text("the GPUs of this machine cannot be used: ", cudaGetErrorString(status), "; look at nvidia-smi, or take --device cpu");
 }
 
+/// Its UUID (of a part of a GPU its own), and where it sits.
+std::string id_of(const cudaDeviceProp& properties) {
+    std::ostringstream out;
+    out << std::hex;
+    for (const char byte : properties.uuid.bytes) out << std::setw(2) << std::setfill('0') << static_cast<int>(static_cast<unsigned char>(byte));
+    out << "@" << properties.pciDomainID << ":" << properties.pciBusID << ":" << properties.pciDeviceID;
+    return out.str();
+}
+
 }  // namespace
 
 Gpus find_gpus() {
@@ -36,7 +48,7 @@ Gpus find_gpus() {
     for (int i = 0; i < count; ++i) {
         cudaDeviceProp properties{};
         cuda::check(cudaGetDeviceProperties(&properties, i), "cudaGetDeviceProperties");
-        found.gpus.push_back({properties.name, properties.major, properties.minor, static_cast<std::int64_t>(properties.totalGlobalMem)});
+        found.gpus.push_back({properties.name, properties.major, properties.minor, static_cast<std::int64_t>(properties.totalGlobalMem), id_of(properties)});
     }
     return found;
 }

@@ -94,19 +94,23 @@ public:
         if (ticket >= first_ticket_) check(cudaStreamWaitEvent(stream, pending_[ticket - first_ticket_], 0), "cudaStreamWaitEvent");
     }
 
+    bool reached(std::uint64_t ticket) const { return ticket < first_ticket_ || was_reached(pending_[ticket - first_ticket_]); }
+
 private:
+    static bool was_reached(cudaEvent_t event) {
+        const cudaError_t status = cudaEventQuery(event);
+        if (status == cudaSuccess) return true;
+        if (status != cudaErrorNotReady) check(status, "cudaEventQuery");
+        cudaGetLastError();   // "not ready" is no error
+        return false;
+    }
     /// The oldest event if it was reached, else a new one.
     cudaEvent_t unused() {
         cudaEvent_t event = nullptr;
-        if (!pending_.empty()) {
-            const cudaError_t status = cudaEventQuery(pending_.front());
-            if (status == cudaSuccess) {
-                event = pending_.front();
-                pending_.pop_front(), ++first_ticket_;
-                return event;
-            }
-            if (status != cudaErrorNotReady) check(status, "cudaEventQuery");
-            cudaGetLastError();   // "not ready" is no error
+        if (!pending_.empty() && was_reached(pending_.front())) {
+            event = pending_.front();
+            pending_.pop_front(), ++first_ticket_;
+            return event;
         }
         check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
         return event;

@@ -85,10 +85,21 @@ struct CommunicatorOptions {
     std::int64_t max_message = 2147483647;            ///< bytes that a single message may carry; longer ones are split
     std::int64_t max_workspace = std::int64_t{64} << 20;   ///< bytes of device memory (Use::exchange) that a reduce_scatter's arriving parts may take
     std::function<void()> while_waiting{};                 ///< called now and then while a message is waited for; may be empty
+    /// Ranks are a chain of stages that exchange with their neighbours, not in one order on all: nccl has two communicators of its own then, so that what comes from the one
+    /// side and what goes to the other do not wait for each other.
+    bool chain = false;
 };
 
 /// Over MPI with CPU tensors. `comm` is duplicated. Collective over comm. The device must outlive the communicator.
 std::unique_ptr<Communicator> make_mpi_communicator(Device& device, MPI_Comm comm, const CommunicatorOptions& options = {});
+/// Over NCCL with CUDA tensors and the sums of the others: same bits. NCCL's id travels over `comm`. Collective over comm. The device must outlive the communicator.
+std::unique_ptr<Communicator> make_nccl_communicator(Device& device, MPI_Comm comm, const CommunicatorOptions& options = {});
+/// Throws one sentence where NCCL cannot be loaded; ranks that agree on it before they make communicators leave together.
+void require_nccl();
+/// As the device wants it. Inline, since whether there is NCCL is decided where the program is linked.
+inline std::unique_ptr<Communicator> make_communicator(Device& device, MPI_Comm comm, const CommunicatorOptions& options = {}) {
+    return device.kind() == DeviceKind::cuda ? make_nccl_communicator(device, comm, options) : make_mpi_communicator(device, comm, options);
+}
 /// Moves nothing; allocates, computes and counts the same as mpi would on rank `rank` of `size`.
 std::unique_ptr<Communicator> make_plan_communicator(Device& device, int rank, int size, const CommunicatorOptions& options = {});
 

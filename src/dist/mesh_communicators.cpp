@@ -6,19 +6,19 @@
 namespace longlora::dist {
 namespace {
 
-/// Makes each line with line(colour, rank along it, how many): ranks of one colour are one line.
+/// Makes each line with line(colour, rank along it, how many, whether it is a chain of stages): ranks of one colour are one line.
 template <class Line>
-MeshCommunicators make_mesh(MeshShape shape, int rank, Line&& line) {
+MeshCommunicators make_lines(MeshShape shape, int rank, Line&& line) {
     MeshCommunicators mesh;
     mesh.shape = shape;
     mesh.at = coordinate_of(shape, rank);
     const MeshCoordinate at = mesh.at;
     const int of_stage = shape.data * shape.sequence, in_stage = at.data * shape.sequence + at.sequence;
-    mesh.sequence = line(rank / shape.sequence, at.sequence, shape.sequence);
-    mesh.data = line(at.pipeline, in_stage, of_stage);
+    mesh.sequence = line(rank / shape.sequence, at.sequence, shape.sequence, false);
+    mesh.data = line(at.pipeline, in_stage, of_stage, false);
     if (shape.pipeline == 1) return mesh;
-    mesh.forward = line(in_stage, at.pipeline, shape.pipeline);
-    mesh.backward = line(in_stage, at.pipeline, shape.pipeline);
+    mesh.forward = line(in_stage, at.pipeline, shape.pipeline, true);
+    mesh.backward = line(in_stage, at.pipeline, shape.pipeline, true);
     return mesh;
 }
 
@@ -52,15 +52,17 @@ std::map<std::string, Traffic> MeshCommunicators::traffic() const {
     return out;
 }
 
-MeshCommunicators make_mpi_mesh(Device& device, MPI_Comm ranks, MeshShape shape, const CommunicatorOptions& options) {
+MeshCommunicators make_mesh(const MakeLine& make_line, Device& device, MPI_Comm ranks, MeshShape shape, const CommunicatorOptions& options) {
     int rank = 0, size = 0;
     check_mpi(MPI_Comm_rank(ranks, &rank), "MPI_Comm_rank", 0);
     check_mpi(MPI_Comm_size(ranks, &size), "MPI_Comm_size", rank);
     ensure(size == shape.num_ranks(), "a mesh has as many places as there are ranks");
-    return make_mesh(shape, rank, [&](int colour, int key, int) {
+    return make_lines(shape, rank, [&](int colour, int key, int, bool chain) {
         MPI_Comm part = MPI_COMM_NULL;
         check_mpi(MPI_Comm_split(ranks, colour, key, &part), "MPI_Comm_split", rank);
-        auto line = make_mpi_communicator(device, part, options);
+        CommunicatorOptions of_line = options;
+        of_line.chain = chain;
+        auto line = make_line(device, part, of_line);
         release(part);
         return line;
     });
@@ -68,7 +70,7 @@ MeshCommunicators make_mpi_mesh(Device& device, MPI_Comm ranks, MeshShape shape,
 
 MeshCommunicators make_plan_mesh(Device& device, MeshShape shape, int rank, const CommunicatorOptions& options) {
     ensure(rank >= 0 && rank < shape.num_ranks(), "a rank of the mesh is planned");
-    return make_mesh(shape, rank, [&](int, int along, int size) { return make_plan_communicator(device, along, size, options); });
+    return make_lines(shape, rank, [&](int, int along, int size, bool) { return make_plan_communicator(device, along, size, options); });
 }
 
 }  // namespace longlora::dist

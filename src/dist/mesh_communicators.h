@@ -25,8 +25,18 @@ struct MeshCommunicators {
     std::map<std::string, Traffic> traffic() const;
 };
 
-/// Over MPI; collective over `ranks`, which has shape.num_ranks() ranks.
-MeshCommunicators make_mpi_mesh(Device& device, MPI_Comm ranks, MeshShape shape, const CommunicatorOptions& options = {});
+/// Makes a line over the ranks of a communicator; collective over them.
+using MakeLine = std::function<std::unique_ptr<Communicator>(Device& device, MPI_Comm line, const CommunicatorOptions& options)>;
+/// Collective over `ranks`, which has shape.num_ranks() ranks; all make their lines in one order.
+MeshCommunicators make_mesh(const MakeLine& make_line, Device& device, MPI_Comm ranks, MeshShape shape, const CommunicatorOptions& options);
+/// Over NCCL for a CUDA device, else over MPI.
+inline MeshCommunicators make_mesh(Device& device, MPI_Comm ranks, MeshShape shape, const CommunicatorOptions& options = {}) {
+    return make_mesh(make_communicator, device, ranks, shape, options);
+}
+/// Over MPI.
+inline MeshCommunicators make_mpi_mesh(Device& device, MPI_Comm ranks, MeshShape shape, const CommunicatorOptions& options = {}) {
+    return make_mesh(make_mpi_communicator, device, ranks, shape, options);
+}
 /// Of rank `rank`, moving nothing.
 MeshCommunicators make_plan_mesh(Device& device, MeshShape shape, int rank, const CommunicatorOptions& options = {});
 
