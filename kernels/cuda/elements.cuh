@@ -74,15 +74,19 @@ inline __device__ void store_at_once(float* to, const float (&from)[4]) { *reint
 inline __device__ void store_at_once(bfloat16* to, const float (&from)[4]) {
     *reinterpret_cast<uint2*>(to) = make_uint2(pair_of(from[0], from[1]), pair_of(from[2], from[3]));
 }
+inline __device__ void store_at_once(float* to, const float (&from)[8]) {
+    *reinterpret_cast<float4*>(to) = make_float4(from[0], from[1], from[2], from[3]);
+    *reinterpret_cast<float4*>(to + 4) = make_float4(from[4], from[5], from[6], from[7]);
+}
 inline __device__ void store_at_once(bfloat16* to, const float (&from)[8]) {
     *reinterpret_cast<uint4*>(to) = make_uint4(pair_of(from[0], from[1]), pair_of(from[2], from[3]), pair_of(from[4], from[5]), pair_of(from[6], from[7]));
 }
 
-/// The first `count` elements of a pack as floats, 0 for the others. aligned: from is a multiple of the pack.
-template <class T, int n> __device__ void load(float (&to)[n], const T* from, int count, bool aligned) {
+/// The first `count` elements of a pack as floats, `beyond` for the others. aligned: from is a multiple of the pack.
+template <class T, int n> __device__ void load(float (&to)[n], const T* from, int count, bool aligned, float beyond = 0) {
     if (aligned && count == n) return load_at_once(to, from);
 #pragma unroll
-    for (int i = 0; i < n; ++i) to[i] = i < count ? to_float(from[i]) : 0.0f;
+    for (int i = 0; i < n; ++i) to[i] = i < count ? to_float(from[i]) : beyond;
 }
 /// The first `count` elements of a pack, rounded to T.
 template <class T, int n> __device__ void store(T* to, const float (&from)[n], int count, bool aligned) {

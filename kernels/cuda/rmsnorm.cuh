@@ -1,0 +1,44 @@
+// What both directions of RMS normalisation share: how a block takes rows. A thread keeps its first packs of a row in registers, so that rows are read once; packs beyond
+// those are read again. The order of sums follows from width and types.
+#pragma once
+
+#include "kernels/cuda/elementwise.cuh"
+#include "kernels/cuda/reduce.cuh"
+
+namespace longlora::cuda {
+
+constexpr unsigned kMostRowThreads = 512;
+constexpr int kHeldElements = 16;   // of each row that is kept: up to 8192 elements in a block
+
+/// Rows [rows_per_block * block, + rows_per_block) are a block's; thread i takes packs i, i + threads ... of each.
+struct RowShape {
+    unsigned num_rows, width, num_packs, rows_per_block;
+    template <int n> __device__ int count_at(unsigned pack) const { return static_cast<int>(min(static_cast<unsigned>(n), width - pack * n)); }
+};
+
+inline RowShape row_shape(const Tensor& x, int n, std::int64_t rows_per_block) {
+    ensure(x.shape[0] < (std::int64_t{1} << 31) && x.width() < (std::int64_t{1} << 31) - 16, "a matrix has too many rows or columns for a kernel");
+    return {static_cast<unsigned>(x.shape[0]), static_cast<unsigned>(x.width()), static_cast<unsigned>((x.width() + n - 1) / n), static_cast<unsigned>(rows_per_block)};
+}
+inline unsigned num_blocks_of(const RowShape& shape) { return (shape.num_rows + shape.rows_per_block - 1) / shape.rows_per_block; }
+
+/// Whole warps, as few as keep a row in registers with num_held packs a thread.
+inline unsigned row_threads(const RowShape& shape, unsigned num_held) {
+    const unsigned threads = (shape.num_packs + num_held - 1) / num_held;
+    return std::clamp((threads + kWarp - 1) / kWarp * kWarp, kWarp, kMostRowThreads);
+}
+
+/// The weight in either type.
+struct NormWeight {
+    const void* data;
+    bool narrow, aligned;
+    template <int n> __device__ void load(float (&to)[n], unsigned column, int count) const {
+        if (narrow)
+            cuda::load(to, static_cast<const bfloat16*>(data) + column, count, aligned);
+        else
+            cuda::load(to, static_cast<const float*>(data) + column, count, aligned);
+    }
+};
+inline NormWeight norm_weight(const Tensor& weight, int n) { return {weight.bytes, weight.dtype == DType::bfloat16, packs_aligned(n, weight)}; }
+
+}  // namespace longlora::cuda

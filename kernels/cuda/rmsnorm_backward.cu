@@ -1,0 +1,128 @@
+// RMS normalisation, backward. The weight's gradient is summed over chunks of rows that follow from the shape, a chunk per block, then over the chunks in their order.
+#include "kernels/cuda/operations.h"
+#include "kernels/cuda/rmsnorm.cuh"
+#include "kernels/cuda/types.h"
+
+namespace longlora::cuda {
+namespace {
+
+constexpr std::int64_t kLeastChunkRows = 16, kMostChunks = 512;
+
+template <class DX, class DY, class X> struct Arguments {
+    Rows<DX> d_x;
+    Rows<const DY> d_y;
+    Rows<const X> x;
+    NormWeight weight;
+    const float* rrms;
+    float* parts;   ///< (chunks, width): the weight's gradient of each chunk; nullptr: not wanted
+    bool aligned, parts_aligned;
+};
+
+/// d_x += r (w d_y - x r^2 mean(w d_y x)); part += d_y x r.
+template <class DX, class DY, class X> __global__ void __launch_bounds__(kMostRowThreads) backward_kernel(const Arguments<DX, DY, X> a, const RowShape shape) {
+    constexpr int n = kPack<DX, DY, X>, kHeld = kHeldElements / n;
+    __shared__ float room[2][kMostRowThreads / kWarp];
+    const unsigned begin = blockIdx.x * shape.rows_per_block, end = min(begin + shape.rows_per_block, shape.num_rows);
+    float* part = a.parts ? a.parts + std::int64_t{blockIdx.x} * shape.width : nullptr;
+    float w[kHeld][n], d_w[kHeld][n] = {};
+#pragma unroll
+    for (int k = 0; k < kHeld; ++k)
+        if (const unsigned pack = threadIdx.x + k * blockDim.x; pack < shape.num_packs) a.weight.load(w[k], pack * n, shape.count_at<n>(pack));
+    for (unsigned row = begin; row < end; ++row) {
+        const float r = a.rrms[row];
+        float d_y[kHeld][n], x[kHeld][n], dot = 0;
+        const auto take = [&](unsigned pack, float(&gradient)[n], float(&values)[n]) {
+            load(gradient, a.d_y.at(row, pack * n), shape.count_at<n>(pack), a.aligned);
+            load(values, a.x.at(row, pack * n), shape.count_at<n>(pack), a.aligned);
+        };
+        const auto add_products = [&](const float(&gradient)[n], const float(&values)[n], const float(&weights)[n]) {
+#pragma unroll
+            for (int i = 0; i < n; ++i) dot += gradient[i] * weights[i] * values[i];
+        };
+#pragma unroll
+        for (int k = 0; k < kHeld; ++k)
+            if (const unsigned pack = threadIdx.x + k * blockDim.x; pack < shape.num_packs) {
+                take(pack, d_y[k], x[k]);
+                add_products(d_y[k], x[k], w[k]);
+            }
+        for (unsigned pack = threadIdx.x + kHeld * blockDim.x; pack < shape.num_packs; pack += blockDim.x) {
+            float gradient[n], values[n], weights[n];
+            take(pack, gradient, values);
+            a.weight.load(weights, pack * n, shape.count_at<n>(pack));
+            add_products(gradient, values, weights);
+        }
+        const float factor = over_block(dot, room[row % 2], Add{}) / static_cast<float>(shape.width) * r * r;
+        const auto put_gradients = [&](unsigned pack, const float(&gradient)[n], const float(&values)[n], const float(&weights)[n], float(&sum)[n]) {
+            float out[n];
+            DX* to = a.d_x.at(row, pack * n);
+            load(out, to, shape.count_at<n>(pack), a.aligned);
+#pragma unroll
+            for (int i = 0; i < n; ++i) {
+                out[i] += r * (gradient[i] * weights[i] - values[i] * factor);
+                sum[i] += gradient[i] * values[i] * r;
+            }
+            store(to, out, shape.count_at<n>(pack), a.aligned);
+        };
+#pragma unroll
+        for (int k = 0; k < kHeld; ++k)
+            if (const unsigned pack = threadIdx.x + k * blockDim.x; pack < shape.num_packs) put_gradients(pack, d_y[k], x[k], w[k], d_w[k]);
+        for (unsigned pack = threadIdx.x + kHeld * blockDim.x; pack < shape.num_packs; pack += blockDim.x) {
+            float gradient[n], values[n], weights[n], sum[n] = {};   // the sums of these packs live in memory
+            take(pack, gradient, values);
+            a.weight.load(weights, pack * n, shape.count_at<n>(pack));
+            if (part && row > begin) load(sum, part + pack * n, shape.count_at<n>(pack), a.parts_aligned);
+            put_gradients(pack, gradient, values, weights, sum);
+            if (part) store(part + pack * n, sum, shape.count_at<n>(pack), a.parts_aligned);
+        }
+    }
+    if (!part) return;
+#pragma unroll
+    for (int k = 0; k < kHeld; ++k)
+        if (const unsigned pack = threadIdx.x + k * blockDim.x; pack < shape.num_packs) store(part + pack * n, d_w[k], shape.count_at<n>(pack), a.parts_aligned);
+}
+
+/// d_weight += parts summed over chunks: threadIdx.y takes every eighth chunk, then their sums are added in order.
+__global__ void __launch_bounds__(kThreads) add_chunks_kernel(float* d_weight, const float* parts, unsigned num_chunks, unsigned width) {
+    constexpr unsigned kShares = kThreads / kWarp;
+    __shared__ float room[kShares][kWarp];
+    const unsigned column = blockIdx.x * kWarp + threadIdx.x;
+    float sum = 0;
+    if (column < width)
+        for (unsigned chunk = threadIdx.y; chunk < num_chunks; chunk += kShares) sum += parts[std::int64_t{chunk} * width + column];
+    room[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.y > 0 || column >= width) return;
+    for (unsigned share = 1; share < kShares; ++share) sum += room[share][threadIdx.x];
+    d_weight[column] += sum;
+}
+
+std::int64_t chunk_rows_of(const Tensor& x, std::int64_t scratch_bytes) {
+    const std::int64_t most_chunks = std::min(kMostChunks, scratch_bytes / (x.width() * std::int64_t{sizeof(float)}));
+    ensure(most_chunks > 0, "a row is longer than the scratch memory");
+    return std::max(kLeastChunkRows, (x.shape[0] + most_chunks - 1) / most_chunks);
+}
+
+}  // namespace
+
+void rmsnorm_backward(cudaStream_t stream, Tensor scratch, Tensor d_x, Tensor d_weight, Tensor d_y, Tensor x, Tensor weight, Tensor rrms) {
+    if (x.count() == 0) return;
+    with_types(d_x.dtype, d_y.dtype, [&](auto dx_type, auto dy_type) {
+        with_type(x.dtype, [&](auto x_type) {
+            using DX = typename decltype(dx_type)::type;
+            using DY = typename decltype(dy_type)::type;
+            using X = typename decltype(x_type)::type;
+            constexpr int n = kPack<DX, DY, X>;
+            const RowShape shape = row_shape(x, n, chunk_rows_of(x, scratch.size_bytes()));
+            const unsigned num_chunks = num_blocks_of(shape);
+            const Arguments<DX, DY, X> arguments{rows_of<DX>(d_x),       rows_of<const DY>(d_y), rows_of<const X>(x), norm_weight(weight, n), pointer_to<const float>(rrms),
+                                                 d_weight ? pointer_to<float>(scratch) : nullptr, packs_aligned(n, d_x, d_y, x), shape.width % n == 0};
+            backward_kernel<DX, DY, X><<<num_chunks, row_threads(shape, kHeldElements / n), 0, stream>>>(arguments, shape);
+            check(cudaGetLastError(), "rmsnorm_backward");
+            if (!d_weight) return;
+            add_chunks_kernel<<<(shape.width + kWarp - 1) / kWarp, dim3(kWarp, kThreads / kWarp), 0, stream>>>(pointer_to<float>(d_weight), arguments.parts, num_chunks, shape.width);
+            check(cudaGetLastError(), "rmsnorm_backward");
+        });
+    });
+}
+
+}  // namespace longlora::cuda

@@ -1,0 +1,73 @@
+// RMS normalisation, forward: y = x * rrms * weight.
+#include "kernels/cuda/operations.h"
+#include "kernels/cuda/rmsnorm.cuh"
+#include "kernels/cuda/types.h"
+
+namespace longlora::cuda {
+namespace {
+
+constexpr std::int64_t kRowsPerBlock = 8;   // so often a weight in registers is used
+
+template <class Y, class X>
+__global__ void __launch_bounds__(kMostRowThreads, 1) forward_kernel(Rows<Y> y, float* rrms, Rows<const X> x, NormWeight weight, RowShape shape, float eps, bool aligned) {
+    constexpr int n = kPack<Y, X>, kHeld = kHeldElements / n;
+    __shared__ float room[2][kMostRowThreads / kWarp];
+    float w[kHeld][n];
+#pragma unroll
+    for (int k = 0; k < kHeld; ++k)
+        if (const unsigned pack = threadIdx.x + k * blockDim.x; pack < shape.num_packs) weight.load(w[k], pack * n, shape.count_at<n>(pack));
+    const unsigned begin = blockIdx.x * shape.rows_per_block, end = min(begin + shape.rows_per_block, shape.num_rows);
+    for (unsigned row = begin; row < end; ++row) {
+        const X* from = x.at(row, 0);
+        Y* to = y.at(row, 0);
+        float held[kHeld][n], sum = 0;
+        const auto add_squares = [&](const float(&values)[n]) {
+#pragma unroll
+            for (const float value : values) sum += value * value;
+        };
+#pragma unroll
+        for (int k = 0; k < kHeld; ++k)
+            if (const unsigned pack = threadIdx.x + k * blockDim.x; pack < shape.num_packs) {
+                load(held[k], from + pack * n, shape.count_at<n>(pack), aligned);
+                add_squares(held[k]);
+            }
+        for (unsigned pack = threadIdx.x + kHeld * blockDim.x; pack < shape.num_packs; pack += blockDim.x) {
+            float values[n];
+            load(values, from + pack * n, shape.count_at<n>(pack), aligned);
+            add_squares(values);
+        }
+        const float scale = 1.0f / sqrtf(over_block(sum, room[row % 2], Add{}) / static_cast<float>(shape.width) + eps);
+        if (threadIdx.x == 0) rrms[row] = scale;
+        const auto put_scaled = [&](unsigned pack, float(&values)[n], const float(&weights)[n]) {
+#pragma unroll
+            for (int i = 0; i < n; ++i) values[i] = values[i] * scale * weights[i];
+            store(to + pack * n, values, shape.count_at<n>(pack), aligned);
+        };
+#pragma unroll
+        for (int k = 0; k < kHeld; ++k)
+            if (const unsigned pack = threadIdx.x + k * blockDim.x; pack < shape.num_packs) put_scaled(pack, held[k], w[k]);
+        for (unsigned pack = threadIdx.x + kHeld * blockDim.x; pack < shape.num_packs; pack += blockDim.x) {
+            float values[n], weights[n];
+            load(values, from + pack * n, shape.count_at<n>(pack), aligned);
+            weight.load(weights, pack * n, shape.count_at<n>(pack));
+            put_scaled(pack, values, weights);
+        }
+    }
+}
+
+}  // namespace
+
+void rmsnorm_forward(cudaStream_t stream, Tensor y, Tensor rrms, Tensor x, Tensor weight, float eps) {
+    if (x.count() == 0) return;
+    with_types(y.dtype, x.dtype, [&](auto y_type, auto x_type) {
+        using Y = typename decltype(y_type)::type;
+        using X = typename decltype(x_type)::type;
+        constexpr int n = kPack<Y, X>;
+        const RowShape shape = row_shape(x, n, kRowsPerBlock);
+        forward_kernel<Y, X><<<num_blocks_of(shape), row_threads(shape, kHeldElements / n), 0, stream>>>(rows_of<Y>(y), pointer_to<float>(rrms), rows_of<const X>(x),
+                                                                                                        norm_weight(weight, n), shape, eps, packs_aligned(n, y, x));
+        check(cudaGetLastError(), "rmsnorm_forward");
+    });
+}
+
+}  // namespace longlora::cuda

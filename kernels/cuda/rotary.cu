@@ -1,0 +1,65 @@
+// Rotary positions in place; the angles come from tables. A thread turns the same pairs of several heads of one token, so that a cosine is read once for all of them.
+#include "kernels/cuda/elementwise.cuh"
+#include "kernels/cuda/operations.h"
+#include "kernels/cuda/types.h"
+
+namespace longlora::cuda {
+namespace {
+
+constexpr unsigned kHeadsPerThread = 8;
+
+/// Sheet of (token, share of the heads) by half a head; the pack at a column is turned with the one half a head further.
+template <class T> struct Turn {
+    static constexpr int kElements = kPack<T, float>;
+    Rows<T> x;
+    Rows<const float> cos, sin;   ///< from the first token's position on
+    unsigned num_heads, half, shares;
+    float sign;
+    bool aligned, tables_aligned;
+    __device__ void operator()(std::int64_t row, unsigned column, int count) const {
+        const unsigned token = static_cast<unsigned>(row) / shares, first_head = (static_cast<unsigned>(row) - token * shares) * kHeadsPerThread;
+        float c[kElements], s[kElements];
+        load(c, cos.at(token, column), count, tables_aligned);
+        load(s, sin.at(token, column), count, tables_aligned);
+        const unsigned end_head = min(first_head + kHeadsPerThread, num_heads);
+        for (unsigned head = first_head; head < end_head; ++head) {
+            T *first = x.at(token, head * 2 * half + column), *second = first + half;
+            float a[kElements], b[kElements];
+            load(a, first, count, aligned);
+            load(b, second, count, aligned);
+#pragma unroll
+            for (int i = 0; i < kElements; ++i) {
+                const float turn = sign * s[i], was = a[i];
+                a[i] = was * c[i] - b[i] * turn;
+                b[i] = b[i] * c[i] + was * turn;
+            }
+            store(first, a, count, aligned);
+            store(second, b, count, aligned);
+        }
+    }
+};
+
+}  // namespace
+
+void rotary(cudaStream_t stream, Tensor x, Tensor cos, Tensor sin, std::int64_t head_dim, std::int64_t position_begin, bool inverse) {
+    const std::int64_t num_tokens = x.shape[0], num_heads = x.width() / head_dim, half = head_dim / 2, shares = (num_heads + kHeadsPerThread - 1) / kHeadsPerThread;
+    if (x.count() == 0) return;
+    ensure(num_tokens * shares < (std::int64_t{1} << 32), "too many tokens for a kernel");
+    const Tensor c = cos.rows(position_begin, num_tokens), s = sin.rows(position_begin, num_tokens);
+    with_type(x.dtype, [&](auto type) {
+        using T = typename decltype(type)::type;
+        constexpr int n = Turn<T>::kElements;
+        const Turn<T> turn{rows_of<T>(x),
+                           {pointer_to<const float>(c), half},
+                           {pointer_to<const float>(s), half},
+                           static_cast<unsigned>(num_heads),
+                           static_cast<unsigned>(half),
+                           static_cast<unsigned>(shares),
+                           inverse ? -1.0f : 1.0f,
+                           packs_aligned(n, x) && half % n == 0,
+                           packs_aligned(n, c, s) && half % n == 0};
+        elementwise(stream, "rotary", turn, num_tokens * shares, half);
+    });
+}
+
+}  // namespace longlora::cuda

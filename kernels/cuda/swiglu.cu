@@ -1,0 +1,75 @@
+// The gated activation, pack by pack; outputs may be inputs, since a thread reads its pack of all before it writes.
+#include "kernels/cuda/elementwise.cuh"
+#include "kernels/cuda/operations.h"
+#include "kernels/cuda/types.h"
+
+namespace longlora::cuda {
+namespace {
+
+/// 1 / (1 + exp(-x)); 0 where exp(-x) overflows. The division is within 2 units of the last place.
+__device__ float sigmoid(float x) { return __fdividef(1.0f, 1.0f + expf(-x)); }
+
+template <class T> struct Forward {
+    static constexpr int kElements = kPack<T>;
+    Rows<T> out;
+    Rows<const T> gate, up;
+    bool aligned;
+    __device__ void operator()(std::int64_t row, unsigned column, int count) const {
+        float x[kElements], u[kElements];
+        load(x, gate.at(row, column), count, aligned);
+        load(u, up.at(row, column), count, aligned);
+#pragma unroll
+        for (int i = 0; i < kElements; ++i) x[i] = x[i] * sigmoid(x[i]) * u[i];
+        store(out.at(row, column), x, count, aligned);
+    }
+};
+
+/// silu'(x) = s (1 + x (1 - s)), s = sigmoid(x).
+template <class T> struct Backward {
+    static constexpr int kElements = kPack<T>;
+    Rows<T> d_gate, d_up;
+    Rows<const T> d_out, gate, up;
+    bool aligned;
+    __device__ void operator()(std::int64_t row, unsigned column, int count) const {
+        float g[kElements], x[kElements], u[kElements];
+        load(g, d_out.at(row, column), count, aligned);
+        load(x, gate.at(row, column), count, aligned);
+        load(u, up.at(row, column), count, aligned);
+#pragma unroll
+        for (int i = 0; i < kElements; ++i) {
+            const float s = sigmoid(x[i]);
+            u[i] = g[i] * u[i] * s * (1.0f + x[i] * (1.0f - s));
+            g[i] = g[i] * x[i] * s;
+        }
+        store(d_gate.at(row, column), u, count, aligned);
+        store(d_up.at(row, column), g, count, aligned);
+    }
+};
+
+}  // namespace
+
+void swiglu_forward(cudaStream_t stream, Tensor out, Tensor gate, Tensor up) {
+    with_type(out.dtype, [&](auto type) {
+        using T = typename decltype(type)::type;
+        for_sheets(
+            [&](const Tensor& y, const Tensor& g, const Tensor& u) {
+                elementwise(stream, "swiglu_forward", Forward<T>{rows_of<T>(y), rows_of<const T>(g), rows_of<const T>(u), packs_aligned(kPack<T>, y, g, u)}, y.num_rows(),
+                            y.width());
+            },
+            out, gate, up);
+    });
+}
+
+void swiglu_backward(cudaStream_t stream, Tensor d_gate, Tensor d_up, Tensor d_out, Tensor gate, Tensor up) {
+    with_type(gate.dtype, [&](auto type) {
+        using T = typename decltype(type)::type;
+        for_sheets(
+            [&](const Tensor& dg, const Tensor& du, const Tensor& dy, const Tensor& g, const Tensor& u) {
+                const Backward<T> operation{rows_of<T>(dg), rows_of<T>(du), rows_of<const T>(dy), rows_of<const T>(g), rows_of<const T>(u), packs_aligned(kPack<T>, dg, du, dy, g, u)};
+                elementwise(stream, "swiglu_backward", operation, g.num_rows(), g.width());
+            },
+            d_gate, d_up, d_out, gate, up);
+    });
+}
+
+}  // namespace longlora::cuda
