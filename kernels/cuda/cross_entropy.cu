@@ -23,15 +23,15 @@ template <class T> struct Arguments {
 /// The largest number so far and the sum of exp(x - largest). A NaN is not lost in the maximum but stays in the sum.
 struct Running {
     float most = -INFINITY, sum = 0;
-    template <int n> __device__ void add(const float (&x)[n], int count) {
+    /// An element of -inf adds nothing.
+    template <int n> __device__ void add(const float (&x)[n]) {
         float larger = most;
 #pragma unroll
         for (const float value : x) larger = fmaxf(larger, value);
         const float base = larger == -INFINITY ? 0.0f : larger;   // only -inf so far: exp(-inf - 0) is 0, exp(-inf + inf) would be NaN
         sum *= expf(most - base);
 #pragma unroll
-        for (int i = 0; i < n; ++i)
-            if (i < count) sum += expf(x[i] - base);
+        for (const float value : x) sum += expf(value - base);
         most = larger;
     }
 };
@@ -62,7 +62,7 @@ template <class T> __global__ void __launch_bounds__(kMostThreads) cross_entropy
         float values[n];
         load(values, x + pack * n, count_at(pack), a.aligned, -INFINITY);
         if (a.cached) store_at_once(kept + pack * n, values);
-        running.add(values, count_at(pack));
+        running.add(values);
     }
     const float most = over_block(running.most, most_room, Larger{});
     const double sum = over_block(static_cast<double>(running.sum) * static_cast<double>(expf(running.most - most)), sum_room, Add{});
@@ -88,7 +88,7 @@ template <class T> void launch(cudaStream_t stream, std::int64_t shared_bytes, c
     const std::int64_t row_bytes = std::int64_t{a.num_packs} * 16;
     a.cached = a.gradient && row_bytes + kOwnSharedBytes <= shared_bytes;
     const std::size_t bytes = a.cached ? static_cast<std::size_t>(row_bytes) : 0;
-    check(cudaFuncSetAttribute(cross_entropy_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)), "cudaFuncSetAttribute");
+    if (a.cached) check(cudaFuncSetAttribute(cross_entropy_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)), "cudaFuncSetAttribute");
     const unsigned threads = std::clamp((a.num_packs + kWarp - 1) / kWarp * kWarp, kWarp, kMostThreads);
     cross_entropy_kernel<T><<<static_cast<unsigned>(num_rows), threads, bytes, stream>>>(a);
     check(cudaGetLastError(), "cross_entropy");

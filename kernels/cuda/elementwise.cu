@@ -99,6 +99,18 @@ template <class Unit> void fill_with(cudaStream_t stream, const Tensor& x, Unit 
     for_sheets([&](const Tensor& t) { elementwise(stream, "fill", Fill<Unit>{rows_of<Unit>(t), value, aligned_to(t, 16)}, t.num_rows(), t.width()); }, x);
 }
 
+void add_scaled(cudaStream_t stream, const Tensor& y, const Tensor& x, float alpha, float beta) {
+    with_types(y.dtype, x.dtype, [&](auto y_type, auto x_type) {
+        using Y = typename decltype(y_type)::type;
+        using X = typename decltype(x_type)::type;
+        for_sheets(
+            [&](const Tensor& to, const Tensor& from) {
+                elementwise(stream, "add", Combine<Y, X>{rows_of<Y>(to), rows_of<const X>(from), alpha, beta, packs_aligned(kPack<Y, X>, to, from)}, to.num_rows(), to.width());
+            },
+            y, x);
+    });
+}
+
 }  // namespace
 
 void fill(cudaStream_t stream, Tensor x, float value) {
@@ -107,22 +119,13 @@ void fill(cudaStream_t stream, Tensor x, float value) {
     fill_with(stream, x, x.dtype == DType::int32 ? static_cast<unsigned>(static_cast<std::int32_t>(value)) : std::bit_cast<unsigned>(value));
 }
 
-void combine(cudaStream_t stream, Tensor y, Tensor x, float alpha, float beta) {
-    if (alpha == 1 && beta == 0) return copy(stream, y, x);
-    with_types(y.dtype, x.dtype, [&](auto y_type, auto x_type) {
-        using Operation = Combine<typename decltype(y_type)::type, typename decltype(x_type)::type>;
-        for_sheets(
-            [&](const Tensor& to, const Tensor& from) {
-                const bool aligned = packs_aligned(Operation::kElements, to, from);
-                elementwise(stream, "add", Operation{{pointer_to<typename decltype(y_type)::type>(to), to.row_stride}, {pointer_to<typename decltype(x_type)::type>(from), from.row_stride}, alpha, beta, aligned},
-                            to.num_rows(), to.width());
-            },
-            y, x);
-    });
+void combine(cudaStream_t stream, Tensor y, Tensor x, float beta) {
+    if (beta == 0) return copy(stream, y, x);
+    add_scaled(stream, y, x, 1, beta);
 }
 
 void add(cudaStream_t stream, Tensor y, Tensor x, float alpha) {
-    if (y.dtype != DType::float64) return combine(stream, y, x, alpha, 1);
+    if (y.dtype != DType::float64) return add_scaled(stream, y, x, alpha, 1);
     add_doubles_kernel<<<1, 1, 0, stream>>>(pointer_to<double>(y), pointer_to<const double>(x), static_cast<double>(alpha));
     check(cudaGetLastError(), "add");
 }
@@ -130,12 +133,8 @@ void add(cudaStream_t stream, Tensor y, Tensor x, float alpha) {
 void scale(cudaStream_t stream, Tensor y, float beta) {
     if (beta == 0) return fill(stream, y, 0);
     with_type(y.dtype, [&](auto type) {
-        using Operation = Scale<typename decltype(type)::type>;
-        for_sheets(
-            [&](const Tensor& t) {
-                elementwise(stream, "scale", Operation{{pointer_to<typename decltype(type)::type>(t), t.row_stride}, beta, packs_aligned(Operation::kElements, t)}, t.num_rows(), t.width());
-            },
-            y);
+        using T = typename decltype(type)::type;
+        for_sheets([&](const Tensor& t) { elementwise(stream, "scale", Scale<T>{rows_of<T>(t), beta, packs_aligned(kPack<T>, t)}, t.num_rows(), t.width()); }, y);
     });
 }
 

@@ -107,11 +107,9 @@ const Key* sorted_keys(cudaStream_t stream, const Tensor& scratch, const Tensor&
 
 void embedding_forward(cudaStream_t stream, Tensor out, Tensor table, Tensor ids) {
     with_types(out.dtype, table.dtype, [&](auto out_type, auto table_type) {
-        using Operation = Gather<typename decltype(out_type)::type, typename decltype(table_type)::type>;
-        const Operation gather{{pointer_to<typename decltype(out_type)::type>(out), out.row_stride},
-                               {pointer_to<const typename decltype(table_type)::type>(table), table.row_stride},
-                               pointer_to<const int>(ids),
-                               packs_aligned(Operation::kElements, out, table)};
+        using Out = typename decltype(out_type)::type;
+        using Table = typename decltype(table_type)::type;
+        const Gather<Out, Table> gather{rows_of<Out>(out), rows_of<const Table>(table), pointer_to<const int>(ids), packs_aligned(kPack<Out, Table>, out, table)};
         elementwise(stream, "embedding_forward", gather, out.num_rows(), out.width());
     });
 }

@@ -71,7 +71,7 @@ void matmul(cudaStream_t stream, Blas& blas, Tensor scratch, Tensor out, Tensor 
                 blas.gemm(sum, widen_a ? panels.widen(left) : left, widen_b ? panels.widen(right) : right, transpose_a, transpose_b, alpha,
                           at > 0 ? 1.0f : narrow_out ? 0.0f : beta);
             }
-            if (narrow_out) combine(stream, to, sum, 1, beta);
+            if (narrow_out) combine(stream, to, sum, beta);
         }
 }
 

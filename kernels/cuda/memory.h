@@ -8,14 +8,21 @@
 #include <deque>
 #include <vector>
 
+#include "core/clock.h"
 #include "kernels/cuda/cuda_check.h"
 
 namespace longlora::cuda {
 
+/// As check, but memory that is not there is the user's matter, who asked for so much: Error(bad_input).
+inline void check_memory(cudaError_t status, const char* what, std::int64_t bytes) {
+    require(status != cudaErrorMemoryAllocation, bytes_text(bytes), " of ", what, " are not to be had; end what else uses it, or give less (--memory for the GPU's)");
+    check(status, what);
+}
+
 /// One cudaMalloc.
 class DeviceMemory {
 public:
-    explicit DeviceMemory(std::int64_t bytes) : bytes_(bytes) { check(cudaMalloc(&begin_, static_cast<std::size_t>(bytes)), "cudaMalloc"); }
+    explicit DeviceMemory(std::int64_t bytes) : bytes_(bytes) { check_memory(cudaMalloc(&begin_, static_cast<std::size_t>(bytes)), "GPU memory", bytes); }
     ~DeviceMemory() { cudaFree(begin_); }
     DeviceMemory(const DeviceMemory&) = delete;
     DeviceMemory& operator=(const DeviceMemory&) = delete;
@@ -31,7 +38,7 @@ private:
 class PinnedMemory {
 public:
     explicit PinnedMemory(std::int64_t bytes) : bytes_(bytes) {
-        if (bytes > 0) check(cudaHostAlloc(&begin_, static_cast<std::size_t>(bytes), cudaHostAllocDefault), "cudaHostAlloc");
+        if (bytes > 0) check_memory(cudaHostAlloc(&begin_, static_cast<std::size_t>(bytes), cudaHostAllocDefault), "pinned host memory", bytes);
     }
     ~PinnedMemory() {
         if (begin_) cudaFreeHost(begin_);

@@ -25,8 +25,8 @@ void fill(cudaStream_t stream, Tensor x, float value);
 void add(cudaStream_t stream, Tensor y, Tensor x, float alpha);
 void copy(cudaStream_t stream, Tensor y, Tensor x);
 
-/// y = beta * y + alpha * x, and y = beta * y (0 where beta is 0); real types. For the products that cuBLAS cannot do in one piece.
-void combine(cudaStream_t stream, Tensor y, Tensor x, float alpha, float beta);
+/// For products, beside cuBLAS: y = beta * y + x and y = beta * y, real types; with beta = 0 what y was is not read.
+void combine(cudaStream_t stream, Tensor y, Tensor x, float beta);
 void scale(cudaStream_t stream, Tensor y, float beta);
 
 }  // namespace longlora::cuda
