@@ -15,7 +15,7 @@ namespace {
 constexpr int kA = 2;    // blocks of 16 queries of a warp
 
 template <int kWidth> struct Shape {
-    static constexpr int kQueries = kWarps * 16 * kA, kKeys = kWidth > 64 ? 32 : 64, kB = kKeys / 16;
+    static constexpr int kQueries = kWarps * 16 * kA, kKeys = 32, kB = kKeys / 16;
     static constexpr int kQueryBytes = kQueries * kRowBytes<kWidth>, kKeyBytes = kKeys * kRowBytes<kWidth>;
     // Q; K and V of two tiles; in the end the same memory holds o as float32, and behind it what is kept of each row of an earlier result.
     static constexpr int kKeepOffset = kQueryBytes + 4 * kKeyBytes, kSharedBytes = kKeepOffset + 4 * kQueries;
@@ -138,17 +138,16 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_f
     const HeadWindow window(p, head);
     const TileRanges keys = tiles_of_keys(window, begin, S::kQueries, S::kKeys);
     if (keys.seen.empty() && p.accumulate) return;
-    const Matrix q = p.q.of_head(head, p.head_dim), k = p.k.of_head(head / p.group, p.head_dim), v = p.v.of_head(head / p.group, p.head_dim);
-    const TileCopy<kWidth, S::kKeys> copy(p.head_dim);
+    const TileCopy<kWidth, S::kKeys> copy_k(p.k.of_head(head / p.group, p.head_dim), p.num_keys, p.head_dim), copy_v(p.v.of_head(head / p.group, p.head_dim), p.num_keys, p.head_dim);
     const auto copy_keys = [&](int tile, unsigned to) {
-        copy(to, k, tile * S::kKeys, p.num_keys);
-        copy(to + S::kKeyBytes, v, tile * S::kKeys, p.num_keys);
+        copy_k(to, tile * S::kKeys);
+        copy_v(to + S::kKeyBytes, tile * S::kKeys);
     };
     const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32, row_in_tile = warp * 16 * kA + lane / 4;
 
     Running<kWidth> running;
     if (!keys.seen.empty()) {
-        TileCopy<kWidth, S::kQueries>(p.head_dim)(q_tile, q, begin, p.num_queries);
+        TileCopy<kWidth, S::kQueries>(p.q.of_head(head, p.head_dim), p.num_queries, p.head_dim)(q_tile, begin);
         copy_keys(keys.seen.begin, k_tiles);
     }
     const auto q_rows = TileAddress<kWidth>::by_rows(q_tile + warp * 16 * kA * kRowBytes<kWidth>);
@@ -157,7 +156,7 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_f
         wait_for_copies();
         __syncthreads();    // this tile has come for all; nobody reads the one before any more
         if (tile + 1 < keys.seen.end) copy_keys(tile + 1, k_tiles + other);
-        const auto k_rows = TileAddress<kWidth>::by_chunks(k_tiles + current), v_rows = TileAddress<kWidth>::by_rows(k_tiles + S::kKeyBytes + current);
+        const auto k_rows = TileAddress<kWidth>::by_chunks(k_tiles + current), v_rows = TileAddress<kWidth>::by_rows(k_tiles + current).below(S::kKeys);
         const int key = tile * S::kKeys + lane % 4 * 2;
         if (keys.full.contains(tile)) step<kWidth, false>(running, q_rows, k_rows, v_rows, p.scale_log2, window, begin + row_in_tile, key);
         else step<kWidth, true>(running, q_rows, k_rows, v_rows, p.scale_log2, window, begin + row_in_tile, key);
@@ -174,12 +173,13 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_f
     for_rows<kWidth, kA>(q_tile + first * 4 * kWidth, running.o, p.head_dim, [&](int row, int chunk, Eight e) {
         const int t = begin + first + row;
         if (t >= p.num_queries) return;
+        std::byte* const at = out.at(t, 8 * chunk);
         if (const float kept = keep[first + row]; kept != 0) {
-            const Eight old = load_eight(out, t, chunk);
+            const Eight old = load_eight(out, at);
 #pragma unroll
             for (int i = 0; i < 8; ++i) e.x[i] = fmaf(kept, old.x[i], e.x[i]);
         }
-        store_eight(out, t, chunk, e);
+        store_eight(out, at, e);
     });
 }
 

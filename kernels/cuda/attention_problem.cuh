@@ -20,9 +20,11 @@ struct Matrix {
     bool wide;           ///< float32, else bfloat16
     bool aligned;        ///< the rows of every head start at multiples of 16 bytes
 
+    __host__ __device__ int element_bytes() const { return wide ? 4 : 2; }
     /// Columns of head `head`.
-    __host__ __device__ Matrix of_head(int head, int head_dim) const { return {bytes + static_cast<std::int64_t>(head) * head_dim * (wide ? 4 : 2), row_bytes, wide, aligned}; }
-    template <class T> __device__ T* row(int r) const { return reinterpret_cast<T*>(bytes + static_cast<std::int64_t>(r) * row_bytes); }
+    __host__ __device__ Matrix of_head(int head, int head_dim) const { return {bytes + static_cast<std::int64_t>(head) * head_dim * element_bytes(), row_bytes, wide, aligned}; }
+    /// Element `column` of row `row`.
+    __device__ std::byte* at(int row, int column) const { return bytes + column * element_bytes() + static_cast<std::int64_t>(row) * row_bytes; }
 };
 
 /// float32 (H,T).

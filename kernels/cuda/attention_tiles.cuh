@@ -31,20 +31,22 @@ template <int kWidth> __device__ inline unsigned chunk_offset(int row, int chunk
 ///   by_chunks   (rows 0-7, chunk 0) (rows 0-7, chunk 1) (rows 8-15, chunk 0) (rows 8-15, chunk 1): operand b whose n are 16 rows, whose k are 16 columns
 template <int kWidth> struct TileAddress {
     unsigned address;
+    int rows = 0;    ///< rows further down that are meant, a multiple of 16 known to the compiler: tiles that follow each other share one address
 
     static __device__ TileAddress by_rows(unsigned tile) {
         const int lane = static_cast<int>(threadIdx.x) % 32;
-        return {tile + chunk_offset<kWidth>(lane % 16, lane / 16)};
+        return {tile + chunk_offset<kWidth>(lane % 16, lane / 16), 0};
     }
     static __device__ TileAddress by_chunks(unsigned tile) {
         const int lane = static_cast<int>(threadIdx.x) % 32;
-        return {tile + chunk_offset<kWidth>(lane % 8 + lane / 16 * 8, lane / 8 % 2)};
+        return {tile + chunk_offset<kWidth>(lane % 8 + lane / 16 * 8, lane / 8 % 2), 0};
     }
+    __device__ TileAddress below(int more) const { return {address, rows + more}; }
     /// Rows 16i .., columns 16j ..
     __device__ unsigned at(int i, int j) const {
         constexpr unsigned kMask = 16 * kSwizzleBits<kWidth>;
         const auto columns = static_cast<unsigned>(32 * j);
-        return (address ^ (columns & kMask)) + (columns & ~kMask) + static_cast<unsigned>(16 * i * kRowBytes<kWidth>);
+        return (address ^ (columns & kMask)) + (columns & ~kMask) + static_cast<unsigned>((16 * i + rows) * kRowBytes<kWidth>);
     }
 };
 
@@ -68,102 +70,105 @@ __device__ inline uint4 narrow(const Eight& e) {
     return {pack_bf16(e.x[0], e.x[1]), pack_bf16(e.x[2], e.x[3]), pack_bf16(e.x[4], e.x[5]), pack_bf16(e.x[6], e.x[7])};
 }
 
-/// Elements 8 * chunk .. of a row of any type and alignment.
-__device__ inline Eight load_eight(const Matrix& m, int row, int chunk) {
+/// Eight elements of m that start at `from`, of any type and alignment.
+__device__ inline Eight load_eight(const Matrix& m, const std::byte* from) {
     Eight e;
     if (m.wide && m.aligned) {
-        const float4* from = m.row<const float4>(row) + 2 * chunk;
-        const float4 a = from[0], b = from[1];
+        const float4 a = reinterpret_cast<const float4*>(from)[0], b = reinterpret_cast<const float4*>(from)[1];
         e = {{a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w}};
     } else if (m.wide) {
-        const float* from = m.row<const float>(row) + 8 * chunk;
 #pragma unroll
-        for (int i = 0; i < 8; ++i) e.x[i] = from[i];
+        for (int i = 0; i < 8; ++i) e.x[i] = reinterpret_cast<const float*>(from)[i];
     } else if (m.aligned) {
-        e = widen(m.row<const uint4>(row)[chunk]);
+        e = widen(*reinterpret_cast<const uint4*>(from));
     } else {
-        const std::uint16_t* from = m.row<const std::uint16_t>(row) + 8 * chunk;
 #pragma unroll
-        for (int i = 0; i < 8; ++i) e.x[i] = __uint_as_float(static_cast<std::uint32_t>(from[i]) << 16);
+        for (int i = 0; i < 8; ++i) e.x[i] = __uint_as_float(static_cast<std::uint32_t>(reinterpret_cast<const std::uint16_t*>(from)[i]) << 16);
     }
     return e;
 }
 
-__device__ inline void store_eight(const Matrix& m, int row, int chunk, const Eight& e) {
+__device__ inline void store_eight(const Matrix& m, std::byte* to, const Eight& e) {
     if (m.wide && m.aligned) {
-        float4* to = m.row<float4>(row) + 2 * chunk;
-        to[0] = {e.x[0], e.x[1], e.x[2], e.x[3]};
-        to[1] = {e.x[4], e.x[5], e.x[6], e.x[7]};
+        reinterpret_cast<float4*>(to)[0] = {e.x[0], e.x[1], e.x[2], e.x[3]};
+        reinterpret_cast<float4*>(to)[1] = {e.x[4], e.x[5], e.x[6], e.x[7]};
     } else if (m.wide) {
-        float* to = m.row<float>(row) + 8 * chunk;
 #pragma unroll
-        for (int i = 0; i < 8; ++i) to[i] = e.x[i];
+        for (int i = 0; i < 8; ++i) reinterpret_cast<float*>(to)[i] = e.x[i];
     } else if (m.aligned) {
-        m.row<uint4>(row)[chunk] = narrow(e);
+        *reinterpret_cast<uint4*>(to) = narrow(e);
     } else {
-        std::uint16_t* to = m.row<std::uint16_t>(row) + 8 * chunk;
         const uint4 packed = narrow(e);
         const std::uint32_t words[4] = {packed.x, packed.y, packed.z, packed.w};
 #pragma unroll
-        for (int i = 0; i < 8; ++i) to[i] = static_cast<std::uint16_t>(words[i / 2] >> (i % 2 * 16));
+        for (int i = 0; i < 8; ++i) reinterpret_cast<std::uint16_t*>(to)[i] = static_cast<std::uint16_t>(words[i / 2] >> (i % 2 * 16));
     }
 }
 
-/// A thread's part of copying tiles of kRows rows: the same chunk of every (kThreads / kChunks)-th row, so 8 or more neighbouring threads read whole lines.
+/// A thread's part of copying tiles of kRows rows of one matrix: the same chunk of every (kThreads / kChunks)-th row, so neighbouring threads read whole lines.
 template <int kWidth, int kRows> struct TileCopy {
     static constexpr int kRowStep = kThreads / kChunks<kWidth>, kSteps = kRows / kRowStep;
     static_assert(kRows % kRowStep == 0 && kRowStep % 8 == 0, "all rows of a thread have one swizzle");
-    int row, chunk;
+    Matrix matrix;    ///< from this thread's chunk on
+    int row, end;     ///< in a tile; the last row of the matrix that has this chunk, plus one
     unsigned offset;
-    bool inside;    ///< the chunk lies within head_dim
 
-    __device__ explicit TileCopy(int head_dim)
-        : row(static_cast<int>(threadIdx.x) / kChunks<kWidth>), chunk(static_cast<int>(threadIdx.x) % kChunks<kWidth>), offset(chunk_offset<kWidth>(row, chunk)),
-          inside(8 * chunk < head_dim) {}
+    __device__ TileCopy(const Matrix& of_head, int num_rows, int head_dim) : matrix(of_head) {
+        const int chunk = static_cast<int>(threadIdx.x) % kChunks<kWidth>;
+        row = static_cast<int>(threadIdx.x) / kChunks<kWidth>;
+        end = 8 * chunk < head_dim ? num_rows : 0;
+        offset = chunk_offset<kWidth>(row, chunk);
+        matrix.bytes = of_head.at(0, 8 * chunk);
+    }
 
-    /// Rows [begin, begin + kRows) of m, those from num_rows on as 0. Asynchronous where it can be: wait_for_copies, then a barrier.
-    __device__ void operator()(unsigned tile, const Matrix& m, int begin, int num_rows) const {
-        const int first = begin + row, end = inside ? num_rows : 0;
-        if (m.aligned && !m.wide) {
+    /// Rows [begin, begin + kRows) become a tile; those beyond the last, and columns beyond head_dim, are 0. Asynchronous where it can be: wait_for_copies, then a barrier.
+    __device__ void operator()(unsigned tile, int begin) const {
+        if (matrix.aligned && !matrix.wide) {
 #pragma unroll
             for (int i = 0; i < kSteps; ++i) {
-                const int r = first + i * kRowStep;
-                copy_async(tile + offset + i * kRowStep * kRowBytes<kWidth>, m.row<const uint4>(r) + chunk, r < end ? 16 : 0);
+                const int r = begin + row + i * kRowStep;
+                copy_async(tile + offset + i * kRowStep * kRowBytes<kWidth>, matrix.at(r, 0), r < end ? 16 : 0);
             }
         } else {
 #pragma unroll 1
             for (int i = 0; i < kSteps; ++i) {
-                const int r = first + i * kRowStep;
-                store_shared(tile + offset + i * kRowStep * kRowBytes<kWidth>, r < end ? narrow(load_eight(m, r, chunk)) : uint4{0, 0, 0, 0});
+                const int r = begin + row + i * kRowStep;
+                store_shared(tile + offset + i * kRowStep * kRowBytes<kWidth>, r < end ? narrow(load_eight(matrix, matrix.at(r, 0))) : uint4{0, 0, 0, 0});
             }
         }
     }
 };
 
-/// sums (16 kA rows x 16 kB columns) += a (16 kA rows of a tile) b^T (16 kB rows of another), over all columns of the tiles.
+/// sums (16 kA rows x 16 kB columns) += a (16 kA rows of a tile) b^T (16 kB rows of another), over columns 16j .. 16j + 15 of both.
 template <int kWidth, int kA, int kB>
-__device__ inline void multiply_rows(float (&sums)[kA][2 * kB][4], TileAddress<kWidth> a, TileAddress<kWidth> b) {
+__device__ __forceinline__ void multiply_rows(float (&sums)[kA][2 * kB][4], const std::uint32_t (&a)[kA][4], TileAddress<kWidth> b, int j) {
+#pragma unroll
+    for (int n = 0; n < kB; ++n) {
+        std::uint32_t columns[4];
+        load_matrices(columns, b.at(n, j));
+#pragma unroll
+        for (int i = 0; i < kA; ++i) {
+            multiply_add(sums[i][2 * n], a[i], columns[0], columns[1]);
+            multiply_add(sums[i][2 * n + 1], a[i], columns[2], columns[3]);
+        }
+    }
+}
+
+/// The same over all columns.
+template <int kWidth, int kA, int kB>
+__device__ __forceinline__ void multiply_rows(float (&sums)[kA][2 * kB][4], TileAddress<kWidth> a, TileAddress<kWidth> b) {
 #pragma unroll
     for (int j = 0; j < kWidth / 16; ++j) {
         std::uint32_t rows[kA][4];
 #pragma unroll
         for (int i = 0; i < kA; ++i) load_matrices(rows[i], a.at(i, j));
-#pragma unroll
-        for (int n = 0; n < kB; ++n) {
-            std::uint32_t columns[4];
-            load_matrices(columns, b.at(n, j));
-#pragma unroll
-            for (int i = 0; i < kA; ++i) {
-                multiply_add(sums[i][2 * n], rows[i], columns[0], columns[1]);
-                multiply_add(sums[i][2 * n + 1], rows[i], columns[2], columns[3]);
-            }
-        }
+        multiply_rows<kWidth, kA, kB>(sums, rows, b, j);
     }
 }
 
 /// sums (16 kA rows x kWidth) += p (16 kA rows x 16 kB) b (16 kB rows of a tile). p are operands a, in registers.
 template <int kWidth, int kA, int kB>
-__device__ inline void multiply_columns(float (&sums)[kA][kWidth / 8][4], const std::uint32_t (&p)[kA][kB][4], TileAddress<kWidth> b) {
+__device__ __forceinline__ void multiply_columns(float (&sums)[kA][kWidth / 8][4], const std::uint32_t (&p)[kA][kB][4], TileAddress<kWidth> b) {
 #pragma unroll
     for (int k = 0; k < kB; ++k) {
 #pragma unroll
@@ -224,10 +229,11 @@ template <int kWidth, int kA>
 __device__ inline void add_rows(const Matrix& m, int begin, int num_rows, float factor, unsigned staging, const float (&sums)[kA][kWidth / 8][4], int head_dim) {
     for_rows<kWidth, kA>(staging, sums, head_dim, [&](int row, int chunk, Eight e) {
         if (begin + row >= num_rows) return;
-        const Eight old = load_eight(m, begin + row, chunk);
+        std::byte* const at = m.at(begin + row, 8 * chunk);
+        const Eight old = load_eight(m, at);
 #pragma unroll
         for (int i = 0; i < 8; ++i) e.x[i] = fmaf(factor, e.x[i], old.x[i]);
-        store_eight(m, begin + row, chunk, e);
+        store_eight(m, at, e);
     });
     __syncwarp();
 }
