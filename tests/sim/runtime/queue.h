@@ -71,6 +71,9 @@ std::vector<Point> ends_of_device(int device);
 /// Lets those queued operations run for which other ranks may wait, and what they depend on. Called while this rank waits for others in any way.
 void advance_communication();
 
+/// Forgets all that is queued on any stream. What MPI may still hold of it is never freed.
+void discard_queues();
+
 /// Between attempts of somebody who waits: after a millisecond without success other ranks may be waiting for us.
 class Patience {
 public:
