@@ -39,7 +39,7 @@ void validate_mesh(const TrainOptions& o) {
     at_least("sequence", o.sequence, 1, 1 << 20);
     require(o.sequence <= o.context, "--sequence ", o.sequence, " is more ranks than the ", o.context, " tokens of a sequence; take fewer");
     require(o.zero >= 0 && o.zero <= 3, "--zero ", o.zero, " is not a ZeRO stage; take 0 (nothing sharded), 1 (optimizer), 2 (and gradients) or 3 (and weights)");
-    require(o.device == "auto" || o.device == "cpu" || o.device == "plan", "--device ", o.device, " is not one of auto, cpu and plan of this build");
+    require(o.device == "auto" || o.device == "cpu" || o.device == "cuda" || o.device == "plan", "--device ", o.device, " is not one of auto, cpu, cuda and plan");
 }
 
 void check_rope_numbers(const TrainOptions& o) {
@@ -84,6 +84,7 @@ void validate(TrainOptions& o) {
     in_range("clip", o.clip, 0, 1e30);
     check_rope_numbers(o);
     require(o.dtype == "auto" || o.dtype == "bfloat16" || o.dtype == "float32", "--dtype ", o.dtype, " is not one of auto, bfloat16 and float32");
+    require(o.offload == "none" || o.offload == "activations", "--offload ", o.offload, " is not one of none and activations");
     require(o.recompute == "auto" || o.recompute == "all" || o.recompute == "none", "--recompute ", o.recompute, " is not one of auto, all and none");
     if (!o.memory.empty()) parse_bytes(o.memory, "--memory");
     if (!o.stop_after.empty()) parse_seconds(o.stop_after, "--stop-after");

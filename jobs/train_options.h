@@ -28,7 +28,7 @@ struct TrainOptions {
     double lr = 2e-5, lr_embed = 0, lr_norm = 0, weight_decay = 0, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, clip = 1;
     std::string schedule = "constant";
     // machine
-    std::string dtype = "auto", device = "auto", recompute = "auto", memory;
+    std::string dtype = "auto", device = "auto", recompute = "auto", offload = "none", memory;
     std::int64_t pipeline = 1, sequence = 1, zero = 0;
     // run
     std::string run, resume = "auto", stop_after, timeout = "600", lock_timeout = "60";
@@ -77,11 +77,12 @@ struct TrainOptions {
         v("document-mask", document_mask, identity, "tokens do not see other documents packed into their sequence");
         v("seed", seed, identity, "of data order and initialisation");
         v("dtype", dtype, identity, "computing type: auto (bfloat16 where every rank is good at it) | bfloat16 | float32");
-        v("device", device, free, "auto | cpu | plan (compute nothing, show what it would take)");
+        v("device", device, free, "auto (GPUs if every rank gets one, else CPUs) | cpu | cuda | plan (compute nothing, show what it would take)");
         v("pipeline", pipeline, free, "pipeline stages: ranks that hold consecutive layers");
         v("sequence", sequence, free, "ranks that share a sequence, each with its part of the tokens");
         v("zero", zero, free, "what data and sequence ranks share out: 0 nothing | 1 optimizer state | 2 and gradients | 3 and weights");
         v("recompute", recompute, free, "auto (keep what --memory allows) | all | none");
+        v("offload", offload, free, "none | activations (layers' inputs wait for backward in pinned host memory; saves a GPU's)");
         v("memory", memory, free, "device memory that a rank may use, as 16GB; default: its share of what is free");
         v("checkpoint-every", checkpoint_every, free, "steps between checkpoints; 0 = not by steps");
         v("checkpoint-minutes", checkpoint_minutes, free, "minutes between checkpoints; 0 = not by time");

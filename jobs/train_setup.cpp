@@ -96,7 +96,7 @@ std::unique_ptr<Weights> make_weights(Device& device, const BaseModel& base, con
 }
 
 PlanRequest plan_request(const TrainOptions& o, const BaseModel& base, const WeightsOptions& how, dist::MeshShape mesh, int rank) {
-    return {base.config, base.trainables, how, pattern_of(o), o.context, step_options_of(o), mesh, rank};
+    return {base.config, base.trainables, how, pattern_of(o), o.context, step_options_of(o), mesh, rank, o.offload == "activations"};
 }
 
 /// MemAvailable: what can be had without swapping, page cache that can be dropped included. It is the machine's, so a container's limit goes before.

@@ -22,7 +22,7 @@ constexpr std::int64_t unit_of(std::int64_t layer) { return layer + 1; }
 KeepPlan keep_nothing(const ModelConfig& config) { return KeepPlan(static_cast<std::size_t>(config.num_layers)); }
 KeepPlan keep_everything(const ModelConfig& config) { return KeepPlan(static_cast<std::size_t>(config.num_layers), LayerKeep{true, true, true, true}); }
 
-Model::Model(Weights& weights, const AttentionPattern& pattern, std::int64_t context_length, dist::Communicator* sequence)
+Model::Model(Weights& weights, const AttentionPattern& pattern, std::int64_t context_length, dist::Communicator* sequence, bool offload)
     : weights_(weights), zero_(weights), pattern_(pattern), context_length_(context_length), sequence_(sequence),
       local_(sequence ? dist::tokens_of(context_length, sequence->rank(), sequence->size()) : dist::Shard{0, context_length}) {
     RotaryTables tables{local_.count, config().head_dim / 2, {}, {}};   // a plan needs their memory alone, and millions of sines would take most of its time
@@ -30,6 +30,7 @@ Model::Model(Weights& weights, const AttentionPattern& pattern, std::int64_t con
     cos_ = upload_rows(device(), tables.cos, {tables.positions, tables.half});
     sin_ = upload_rows(device(), tables.sin, {tables.positions, tables.half});
     windows_.push_back(pattern_windows(device(), pattern_, context_length, config().num_heads));
+    if (offload) offload_.emplace(device());
 }
 
 MicroBatch Model::micro_batch(std::span<const std::int32_t> tokens, std::span<const std::int32_t> labels, const std::vector<std::vector<std::int64_t>>& document_starts) const {
@@ -74,6 +75,7 @@ LayerSaved Model::layer_forward(const StepContext& context, std::int64_t layer, 
     saved.h = std::move(h);
     h = std::move(out);
     zero_.close(unit_of(layer));
+    device().mark_progress();
     return saved;
 }
 
@@ -86,6 +88,7 @@ void Model::layer_backward(const StepContext& context, std::int64_t layer, Tenso
     attention_backward(context, attention, layer, d_h, saved.h, saved.attention);
     saved.h.release();
     zero_.close(unit_of(layer));
+    device().mark_progress();
 }
 
 /// A tied head reads the embedding's unit too.
@@ -107,11 +110,23 @@ void Model::close_head_gradients(bool last) {
     if (shares_table()) zero_.close_gradients(kEmbedding, last && !stage().has_embedding);
 }
 
+/// Backward begins with the last layer of the last stage, whose input would come back at once.
+bool Model::goes_away(std::int64_t layer) const { return offload_ && (layer < last_layer() || !stage().has_head); }
+
+void Model::fetch_input(StageSaved& saved, std::int64_t layer) {
+    if (layer >= stage().first_layer && goes_away(layer)) offload_->fetch(saved.layers[static_cast<std::size_t>(layer - stage().first_layer)].stored_h);
+}
+
 StageSaved Model::forward(const MicroBatch& batch, ArenaTensor input, const KeepPlan& keep) {
     const StepContext c = context(batch.num_sequences, batch.windows());
     StageSaved saved;
     ArenaTensor h = first_input(c, batch, std::move(input));
-    for (std::int64_t layer = stage().first_layer; layer <= last_layer(); ++layer) saved.layers.push_back(layer_forward(c, layer, h, keep[static_cast<std::size_t>(layer)]));
+    for (std::int64_t layer = stage().first_layer; layer <= last_layer(); ++layer) {
+        saved.layers.push_back(layer_forward(c, layer, h, keep[static_cast<std::size_t>(layer)]));
+        LayerSaved& last = saved.layers.back();
+        if (goes_away(layer)) last.stored_h = offload_->store(std::move(last.h));
+    }
+    if (offload_) offload_->settle();
     saved.out = std::move(h);
     return saved;
 }
@@ -132,8 +147,11 @@ ArenaTensor Model::loss_gradient(const MicroBatch& batch, StageSaved& saved, Ten
 ArenaTensor Model::backward(const MicroBatch& batch, StageSaved& saved, ArenaTensor d_out, bool last) {
     const StepContext c = context(batch.num_sequences, batch.windows());
     saved.out.release();
+    fetch_input(saved, last_layer());
     for (std::int64_t layer = last_layer(); layer >= stage().first_layer; --layer) {
         const UnitMark mark(device().recorder(), static_cast<int>(unit_of(layer)));
+        if (goes_away(layer)) saved.layers.back().h = offload_->take(saved.layers.back().stored_h);
+        fetch_input(saved, layer - 1);
         layer_backward(c, layer, d_out, saved.layers.back());
         saved.layers.pop_back();
         zero_.close_gradients(unit_of(layer), last);

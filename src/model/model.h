@@ -2,9 +2,11 @@
 // KeepPlan. Not here: the order of micro-batches and stages, updates, schedules (src/train).
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "dist/kv_exchange.h"
+#include "model/activation_offload.h"
 #include "model/attention_block.h"
 #include "model/head.h"
 #include "model/micro_batch.h"
@@ -21,7 +23,8 @@ KeepPlan keep_everything(const ModelConfig& config);
 
 /// What a layer leaves for its backward pass.
 struct LayerSaved {
-    ArenaTensor h;   ///< the layer's input (T,D)
+    ArenaTensor h;   ///< the layer's input (T,D); or it waits in
+    ActivationOffload::Stored stored_h;
     AttentionSaved attention;
     MlpSaved mlp;
 };
@@ -35,8 +38,9 @@ struct StageSaved {
 /// sequence; a data rank without a sequence calls the idle function of the same name instead.
 class Model {
 public:
-    /// `weights` must outlive the model. `context_length`: tokens per sequence, N, over all ranks of `sequence` (empty: this rank alone).
-    Model(Weights& weights, const AttentionPattern& pattern, std::int64_t context_length, dist::Communicator* sequence = nullptr);
+    /// `weights` must outlive the model. `context_length`: tokens per sequence, N, over all ranks of `sequence` (empty: this rank alone). offload: layers' inputs wait for backward
+    /// in pinned host memory; they come back a layer ahead, so that no bit changes.
+    Model(Weights& weights, const AttentionPattern& pattern, std::int64_t context_length, dist::Communicator* sequence = nullptr, bool offload = false);
 
     Weights& weights() { return weights_; }
     Zero& zero() { return zero_; }
@@ -75,6 +79,8 @@ public:
 private:
     StepContext context(std::int64_t num_sequences, const WindowsTable& windows) const;
     ArenaTensor first_input(const StepContext& context, const MicroBatch& batch, ArenaTensor input);
+    bool goes_away(std::int64_t layer) const;
+    void fetch_input(StageSaved& saved, std::int64_t layer);
     LayerSaved layer_forward(const StepContext& context, std::int64_t layer, ArenaTensor& h, const LayerKeep& keep);
     void layer_backward(const StepContext& context, std::int64_t layer, Tensor d_h, LayerSaved& saved);
     std::int64_t last_layer() const { return stage().first_layer + stage().num_layers - 1; }
@@ -93,6 +99,7 @@ private:
     dist::Shard local_;
     ArenaTensor cos_, sin_;
     WindowsTable windows_;
+    std::optional<ActivationOffload> offload_;
 };
 
 }  // namespace longlora

@@ -66,12 +66,12 @@ Stage stage_of(const PlanRequest& request, int rank) {
 }
 
 StepPlan plan_step(const PlanRequest& request, const KeepPlan& keep) {
-    const auto device = make_plan_device();
+    const auto device = make_plan_device({.own_bytes = request.own_bytes});
     auto mesh = dist::make_plan_mesh(*device, request.mesh, request.rank);
     WeightsOptions how = request.weights;
     how.data = mesh.data.get();
     Weights weights(*device, request.config, request.trainables, how, stage_of(request, request.rank));
-    Model model(weights, request.pattern, request.context, mesh.sequence.get());
+    Model model(weights, request.pattern, request.context, mesh.sequence.get(), request.offload_activations);
     const StepScalars scalars(*device);
     device->recorder().clear();
     device->recorder().seconds_of = request.seconds_of;

@@ -21,6 +21,8 @@ struct PlanRequest {
     StepOptions step;
     dist::MeshShape mesh;
     int rank = 0;
+    bool offload_activations = false;
+    std::int64_t own_bytes = 0;      ///< what the device takes of its arena for itself (cuda_own_bytes()); 0 for a CPU
     OperationSeconds seconds_of{};   ///< fills the seconds of the plan's records; may be empty
 };
 

@@ -77,7 +77,7 @@ BOOST_AUTO_TEST_CASE(values_of_train) {
         {"clip", "-1", {"--clip"}}, {"beta1", "1", {"--beta1"}}, {"eps", "0", {"--eps"}}, {"warmup", "-1", {"--warmup"}}, {"keep", "0", {"--keep"}}, {"seed", "-1", {"--seed"}},
         {"checkpoint-every", "-1", {"--checkpoint-every"}}, {"rope-factor", "-2", {"--rope-factor", "-2"}}, {"rope", "foo", {"--rope foo"}}, {"dtype", "float16", {"--dtype float16"}},
         {"dtype", "fp32", {"--dtype fp32"}}, {"attention", "foo", {"foo", "shifted"}}, {"method", "foo", {"foo", "longlora"}}, {"schedule", "foo", {"foo", "cosine"}},
-        {"order", "foo", {"foo", "shuffle"}}, {"recompute", "foo", {"--recompute foo"}}, {"device", "cuda", {"--device cuda"}}, {"zero", "4", {"--zero 4"}},
+        {"order", "foo", {"foo", "shuffle"}}, {"recompute", "foo", {"--recompute foo"}}, {"offload", "foo", {"--offload foo"}}, {"device", "cuda", {"--device cuda"}}, {"zero", "4", {"--zero 4"}},
         {"pipeline", "2", {"--pipeline 2"}}, {"sequence", "2", {"--sequence 2"}}, {"memory", "much", {"--memory 'much'"}}, {"timeout", "0", {"--timeout"}}, {"lock-timeout", "2", {"--lock-timeout", "at least 5"}},
         {"stop-after", "soon", {"--stop-after 'soon'"}}, {"model", "-", {"--model", "--init"}}, {"init", "model/config.json", {"both --model and --init"}},
         {"data", "-", {"--data"}}, {"run", "-", {"--run"}}, {"data", "missing.h5", {"missing.h5"}}, {"data", "model", {"model"}}, {"data", "data.h5:x", {"data.h5:x", "weight"}},

@@ -65,7 +65,7 @@ BOOST_AUTO_TEST_CASE(promised_options_exist) {
         {"prepare", "tokenizer vocabulary bos eos bin-type"},
         {"train",
          "model init data run context group attention method adapter lora-rank lora-alpha lora-targets train rope rope-factor rope-theta steps global-batch micro-batch lr lr-embed "
-         "lr-norm warmup schedule weight-decay beta1 beta2 eps clip order document-mask seed dtype device pipeline sequence zero recompute memory checkpoint-every "
+         "lr-norm warmup schedule weight-decay beta1 beta2 eps clip order document-mask seed dtype device pipeline sequence zero recompute offload memory checkpoint-every "
          "checkpoint-minutes keep resume stop-after timeout lock-timeout allow-change config"},
         {"evaluate", "model adapter checkpoint data context stride score per-document attention windows dtype rope rope-factor json config"},
         {"export", "format dtype config"},
@@ -89,7 +89,7 @@ BOOST_AUTO_TEST_CASE(every_option_is_recorded) {
         {"train", "embed"}, {"lora-rank", "2"}, {"lora-alpha", "4"}, {"lora-targets", "q"}, {"rope", "keep"}, {"rope-factor", "2"}, {"rope-theta", "777"}, {"rope-low-freq-factor", "2"},
         {"rope-high-freq-factor", "5"}, {"rope-beta-fast", "31"}, {"rope-beta-slow", "2"}, {"steps", "2"}, {"global-batch", "2"}, {"micro-batch", "2"}, {"lr", "0.5"}, {"lr-embed", "0.5"},
         {"lr-norm", "0.5"}, {"warmup", "5"}, {"schedule", "cosine"}, {"weight-decay", "0.5"}, {"beta1", "0.5"}, {"beta2", "0.5"}, {"eps", "0.5"}, {"clip", "0.5"}, {"order", "sequential"},
-        {"seed", "5"}, {"dtype", "bfloat16"}, {"device", "cpu"}, {"recompute", "all"}, {"memory", "1GB"}, {"checkpoint-every", "5"}, {"checkpoint-minutes", "5"}, {"keep", "5"},
+        {"seed", "5"}, {"dtype", "bfloat16"}, {"device", "cpu"}, {"recompute", "all"}, {"offload", "activations"}, {"memory", "1GB"}, {"checkpoint-every", "5"}, {"checkpoint-minutes", "5"}, {"keep", "5"},
         {"resume", "never"}, {"allow-change", "lr"}, {"stop-after", "5h"}, {"timeout", "55"}, {"lock-timeout", "66"}, {"document-mask", ""}, {"profile", ""}, {"pipeline", "1"}, {"sequence", "1"}, {"zero", "0"},
         {"init", "model/config.json"}};
     const Json classes = to_json(classes_of(TrainOptions()));

@@ -1,0 +1,89 @@
+// Layer inputs that wait for backward in pinned host memory: no bit of a step changes, device memory goes down, and the plan knows both memories to the byte.
+#include <boost/test/unit_test.hpp>
+
+#include "tests/support/tiny_model.h"
+#include "train/plan.h"
+
+using namespace longlora;
+using namespace longlora::model_testing;
+
+namespace {
+
+ModelConfig deep_config(std::int64_t layers) {
+    ModelConfig config = tiny_config();
+    config.num_layers = layers;
+    return config;
+}
+
+struct Used {
+    Values gradients, trained;
+    double loss = 0;
+    std::int64_t arena_bytes = 0, pinned_bytes = 0;
+};
+
+PlanRequest request_of(std::int64_t layers, std::int64_t micro_batch, bool offload) {
+    PlanRequest request;
+    request.config = deep_config(layers);
+    request.trainables = all_adapters();
+    request.weights.real = request.weights.frozen = DType::float32;
+    request.pattern = {AttentionKind::shifted, 16};
+    request.context = 200;
+    request.step.global_batch = 3;
+    request.step.micro_batch = micro_batch;
+    request.offload_activations = offload;
+    return request;
+}
+
+/// Two steps, the second after an update.
+Used run(const PlanRequest& request, const KeepPlan& keep) {
+    const auto device = make_test_device(256 << 20);
+    Weights weights(*device, request.config, request.trainables, {DType::float32, DType::float32, true});
+    fill_lively(weights);
+    Model model(weights, request.pattern, request.context, nullptr, request.offload_activations);
+    auto alone = dist::make_mpi_mesh(*device, MPI_COMM_SELF, {});
+    const StepScalars scalars(*device);
+    const LocalSequences local = local_sequences(random_tokens(3 * request.context, 9), request.context, {0, request.context}, std::vector<std::vector<std::int64_t>>(3, {0}));
+    Used used;
+    for (std::int64_t step = 1; step <= 2; ++step) used.loss = train_step(model, alone, scalars, local, request.step, keep, step, 1).loss;
+    used.arena_bytes = device->memory().high_water_bytes(), used.pinned_bytes = device->pinned().high_water_bytes();
+    used.gradients = gradients_of(weights), used.trained = parameters_of(weights);
+    return used;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(activation_offload)
+
+BOOST_AUTO_TEST_CASE(no_bit_changes_and_the_plan_is_what_is_used) {
+    for (const std::int64_t layers : {1, 2, 5})
+        for (const std::int64_t micro_batch : {1, 2})
+            for (const bool everything : {false, true}) BOOST_TEST_CONTEXT(layers << " layers, micro-batch " << micro_batch << (everything ? ", everything kept" : "")) {
+                const PlanRequest here = request_of(layers, micro_batch, false), there = request_of(layers, micro_batch, true);
+                const KeepPlan keep = everything ? keep_everything(here.config) : keep_nothing(here.config);
+                const Used on_device = run(here, keep), away = run(there, keep);
+                BOOST_CHECK_EQUAL(on_device.loss, away.loss);
+                BOOST_CHECK(on_device.gradients == away.gradients && on_device.trained == away.trained);
+                const StepPlan plan_here = plan_step(here, keep), plan_away = plan_step(there, keep);
+                const std::int64_t input = micro_batch * 200 * here.config.hidden * 4;
+                if (layers > 2) BOOST_CHECK_LE(plan_away.arena_bytes, plan_here.arena_bytes - (layers - 3) * input);   // at most the last, one that comes and one in use stay
+                if (layers > 1) BOOST_CHECK_GE(plan_away.pinned_bytes, (layers - 1) * input);
+                if (kOnGpu) continue;   // what a GPU's device takes for itself comes on top
+                BOOST_CHECK_EQUAL(away.arena_bytes, plan_away.arena_bytes);
+                BOOST_CHECK_EQUAL(on_device.arena_bytes, plan_here.arena_bytes);
+                BOOST_CHECK_GE(away.pinned_bytes, (layers - 1) * input);
+            }
+}
+
+/// With less for activations on the device more of the others may stay there.
+BOOST_AUTO_TEST_CASE(auto_keeps_more) {
+    const PlanRequest here = request_of(5, 1, false), there = request_of(5, 1, true);
+    const auto kept = [](const KeepPlan& keep) {
+        std::int64_t items = 0;
+        for (const LayerKeep& layer : keep) items += layer.attention + layer.mid + layer.qkv + layer.gate_up;
+        return items;
+    };
+    const std::int64_t limit = plan_step(here, keep_nothing(here.config)).arena_bytes;
+    BOOST_CHECK_GT(kept(choose_keep(there, "auto", limit)), kept(choose_keep(here, "auto", limit)));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
