@@ -1,5 +1,5 @@
-// What tests compute on: in the usual programs every instruction set of this CPU; in those compiled with LONGLORA_TEST_ON_GPU a GPU, which is simulated (test_*_sim, linked with
-// tests/sim) or real (test_*_gpu, for tests/gpu/run.sh). The same tests run in all; sizes come from one list, of which the slow simulation takes the edges. No tests here.
+// What tests compute on: in the usual programs every instruction set of this CPU; in test_*_sim and test_*_gpu a GPU, which is simulated (linked with tests/sim) or real (for
+// tests/gpu/run.sh). The same objects are in all of them; sizes come from one list, of which the slow simulation takes the edges. No tests here.
 #pragma once
 
 #include <boost/test/unit_test.hpp>
@@ -14,11 +14,7 @@
 
 namespace longlora {
 
-#ifdef LONGLORA_TEST_ON_GPU
-constexpr bool kOnGpu = true;
-#else
-constexpr bool kOnGpu = false;
-#endif
+extern const bool kOnGpu;   ///< on_cpu.cpp or on_gpu.cpp, whichever is linked
 
 /// The device of a test that does not care for instruction sets.
 inline std::unique_ptr<Device> make_test_device(std::int64_t memory_bytes = std::int64_t{1} << 30, int num_threads = 1) {

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# run.sh [--ci | --list | KERNEL RULE NUMBER] [--tests FOLDER] [--work FOLDER]: are tests that pass worth anything? Changes one instruction of one kernel at a time (mutate.cpp has the rules) and runs the
+# tests of that kernel's operation on the simulated device with the changed PTX: they must fail. Without a choice: the first and the last place of every rule in every kernel, which takes
+# an hour or two; --ci: those of ci.txt; --list shows what there is. What survives must stand in survivors.txt with the reason why it changes no meaning. The last line is
+# 'N passed, N failed', a mutation counting as passed when it is caught or its survival is explained.
+source "$(dirname "${BASH_SOURCE[0]}")/../../../jobs/common.sh"
+here=$root/tests/sim/mutations
+cd "$root" || exit
+choice=all tests=build/release/tests work=build/mutations one=()
+while [ $# -gt 0 ]; do
+    case $1 in
+        --ci | --list) choice=${1#--} ;;
+        --tests | --work) [ $# -ge 2 ] || fail "$1 needs a value"; declare "${1#--}=$2"; shift ;;
+        -*) fail "unknown option '$1'; see the first lines of run.sh" ;;
+        *) choice=one one+=("$1") ;;
+    esac
+    shift
+done
+program=$tests/test_kernels_sim mutate=$tests/mutate
+if [ ! -x "$program" ] || [ ! -x "$mutate" ]; then echo "skipped: $program and $mutate are not built (no nvcc?)"; exit 77; fi
+rm -rf "$work" && mkdir -p "$work/ptx"
+
+# Tests that run a kernel, by a part of its name; all of them for others.
+cases_of() {
+    case $1 in
+        *attention*float*) echo 'attention/every_small*:attention_edges' ;;
+        *merge_attention*) echo 'merge_attention' ;;
+        *attention*) echo 'attention/bfloat16*:attention/every_small*:attention/pieces*:attention_edges' ;;
+        *embedding* | *rms* | *rotary* | *swiglu*) echo 'layer_ops' ;;
+        *cross_entropy* | *sum_squares* | *clip* | *adamw* | *losses* | *fill*) echo 'loss_and_optimizer' ;;
+        *) echo 'loss_and_optimizer:matmul:layer_ops' ;;
+    esac
+}
+
+# run_tests CASES PTX LOG: 0 when all pass. A mutated loop may never end.
+run_tests() {
+    local selected=() code=0
+    IFS=: read -ra names <<< "$1"
+    for name in "${names[@]}"; do selected+=("--run_test=$name"); done
+    SIM_PTX=$2 timeout 300 "$program" "${selected[@]}" > "$3" 2>&1 || code=$?
+    return $code
+}
+
+SIM_DUMP_PTX=$work/ptx "$program" --run_test='layer_ops:loss_and_optimizer:merge_attention:matmul:attention/bfloat16*:attention/every_small*' > "$work/unchanged.log" 2>&1 ||
+    { tail -5 "$work/unchanged.log"; fail "the tests fail before anything is changed; see $work/unchanged.log"; }
+for file in "$work"/ptx/*.ptx; do "$mutate" list "$file" | sed "s#^#$(basename "$file") #"; done > "$work/all.txt"
+[ "$choice" != list ] || { cat "$work/all.txt"; exit; }
+
+case $choice in
+    ci) grep -vE '^ *(#|$)' "$here/ci.txt" > "$work/chosen.txt" ;;
+    one) [ ${#one[@]} = 3 ] || fail "a mutation is KERNEL RULE NUMBER"; echo "${one[*]}" > "$work/chosen.txt" ;;
+    all) awk '{ key = $2 " " $3; if (!(key in last)) print $2, $3, $4; else if ($4 > first[key]) first[key] = $4; last[key] = $4 } END { for (key in last) if (last[key] > 0) print key, last[key] }' \
+        "$work/all.txt" | sort > "$work/chosen.txt" ;;
+esac
+
+passed=0 failed=0 caught=0
+while read -r kernel rule number _; do
+    place=$(awk -v k="$kernel" -v r="$rule" -v n="$number" 'index($2, k) && $3 == r && $4 == n { print $1; exit }' "$work/all.txt")
+    began=$SECONDS verdict=''
+    if [ -z "$place" ]; then
+        verdict='FAILED: there is no such place'
+    elif ! what=$("$mutate" apply "$work/ptx/$place" "$kernel" "$rule" "$number" 2>&1 > "$work/mutant.ptx"); then
+        verdict="FAILED: $what"
+    elif run_tests "$(cases_of "$kernel")" "$work/mutant.ptx" "$work/mutant.log"; then
+        reason=$(awk -F ' # ' -v k="$kernel" -v r="$rule" -v n="$number" '{ split($1, part, " "); if (index(k, part[1]) && r == part[2] && (part[3] == n || part[3] == "*")) { print $2; exit } }' "$here/survivors.txt")
+        if [ -n "$reason" ]; then verdict="ok, survives: $reason"; else verdict="FAILED: survives ($what)"; cp "$work/mutant.ptx" "$work/survivor-$((++failed_files)).ptx"; fi
+    else
+        verdict="ok, caught: $(grep -hE 'simulated device|error:|Timeout' "$work/mutant.log" | head -1 | cut -c1-200)"
+        caught=$((caught + 1))
+    fi
+    case $verdict in ok*) passed=$((passed + 1)) ;; *) failed=$((failed + 1)) ;; esac
+    printf '%s %s %s: %s [%d s]\n' "$(c++filt "$kernel" | sed -E 's/\(anonymous namespace\)::|longlora::cuda:://g; s/^void //; s/\(.*//')" "$rule" "$number" "$verdict" $((SECONDS - began))
+done < "$work/chosen.txt"
+echo "$caught caught"
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]
