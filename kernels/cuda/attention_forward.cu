@@ -4,8 +4,7 @@
 // A warp owns 32 queries as two blocks of 16, so each fragment of K and V serves four products. With s the unscaled scores of a tile, c = scale * log2(e):
 //   m' = max(m, max_j s_j)    a = 2^(c m - c m')    p_j = 2^(c s_j - c m')    sum = a sum + sum_j p_j    o = a o + sum_j p_j v_j
 // and in the end out = o / sum, lse = (c m + log2 sum) / log2(e). m is over the 4 lanes that share a row; sum stays a lane's own part until the end.
-#include <cmath>
-
+#include "kernels/cuda/attention_result.cuh"
 #include "kernels/cuda/attention_tiles.cuh"
 
 namespace longlora::cuda {
@@ -108,23 +107,16 @@ template <int kWidth> __device__ void finish(Running<kWidth>& r, float* keep, co
             const int t = first_row + 16 * i + 8 * half;
             const bool exists = t < window.num_queries;
             const float own = sum == 0 ? -INFINITY : (r.max[i][half] * c + log2f(sum)) * kLn2;
-            const float before = accumulate && exists ? lse[t] : -INFINITY;
-            float merged = own, kept = 0, factor = sum == 0 ? 0 : 1 / sum;
-            if (before != -INFINITY) {
-                const float larger = fmaxf(own, before);
-                merged = larger + logf(expf(own - larger) + expf(before - larger));
-                kept = expf(before - merged);
-                factor = sum == 0 ? 0 : expf(own - merged) / sum;
-            }
+            const MergedResult merged = merge_result(own, sum, accumulate && exists ? lse[t] : -INFINITY);
 #pragma unroll
             for (int n = 0; n < kWidth / 8; ++n) {
-                r.o[i][n][2 * half] *= factor;
-                r.o[i][n][2 * half + 1] *= factor;
+                r.o[i][n][2 * half] *= merged.own_factor;
+                r.o[i][n][2 * half + 1] *= merged.own_factor;
             }
             __syncwarp();    // all 4 lanes have read lse
             if (mine == 2 * i + half) {
-                keep[row_in_tile + 16 * i + 8 * half] = kept;
-                if (exists) lse[t] = merged;
+                keep[row_in_tile + 16 * i + 8 * half] = merged.kept;
+                if (exists) lse[t] = merged.lse;
             }
         }
     }

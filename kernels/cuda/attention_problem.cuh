@@ -73,6 +73,7 @@ struct HeadWindow {
         if (t >= num_queries) return 0;
         return static_cast<unsigned>(max(min(t + diagonal + 1, num_keys) - first(t), 0));
     }
+    __device__ bool sees(int t, int key) const { return t < num_queries && static_cast<unsigned>(key - first(t)) < count(t); }
 };
 
 /// Tiles of `tile` keys seen by the queries [begin, begin + n).
