@@ -6,6 +6,7 @@
 #include "eval/window_rounds.h"
 #include "io/file.h"
 #include "jobs/commands.h"
+#include "jobs/device_choice.h"
 #include "jobs/evaluate_report.h"
 #include "jobs/progress.h"
 #include "jobs/same_options.h"
@@ -29,6 +30,8 @@ struct Evaluation {
     std::vector<WindowList> lists;   // one per measurement
     std::string model_hash, adapter_hash, dtype;
     Stage stage;
+    dist::MeshShape shape;
+    DeviceChoice choice;
     std::unique_ptr<Device> device;
     dist::MeshCommunicators mesh;
     std::unique_ptr<Weights> weights;
@@ -59,19 +62,19 @@ void open_files(Evaluation& e) {
 }
 
 /// This rank's layers; those of all contexts, so dealt by the costs of the longest.
-Stage stage_of(const Evaluation& e, dist::MeshShape shape) {
+Stage stage_of(const Evaluation& e) {
     const auto longest = std::max_element(e.measurements.begin(), e.measurements.end(), [](const Measurement& a, const Measurement& b) { return a.rules.context < b.rules.context; });
-    const auto stages = stages_of(e.source.config, shape.pipeline, longest->pattern, longest->rules.context);
-    return stages[static_cast<std::size_t>(dist::coordinate_of(shape, e.group.rank()).pipeline)];
+    const auto stages = stages_of(e.source.config, e.shape.pipeline, longest->pattern, longest->rules.context);
+    return stages[static_cast<std::size_t>(dist::coordinate_of(e.shape, e.group.rank()).pipeline)];
 }
 
-void open_inputs(Evaluation& e, dist::MeshShape shape) {
+void open_inputs(Evaluation& e) {
     dist::agree(e.group, [&] {
         if (e.leads() && !e.options.json.empty()) check_writable(e.options.json);
     });
     dist::agree(e.group, [&] {
         e.source = open_model_source(e.options.places(), e.options.rope_request());
-        e.stage = stage_of(e, shape);
+        e.stage = stage_of(e);
         open_files(e);
     });
     std::string contents;
@@ -85,10 +88,17 @@ void open_inputs(Evaluation& e, dist::MeshShape shape) {
     });
 }
 
-/// Windows of each kind through this rank's part of the mesh on a device that only counts memory: what does not fit is said before anything is computed.
-void check_fits(const Evaluation& e, WeightsOptions how) {
-    const auto plan = make_plan_device({.memory_bytes = e.device->memory().capacity(), .num_threads = 1, .instruction_set = ""});
-    auto mesh = dist::make_plan_mesh(*plan, e.mesh.shape, e.group.rank());
+struct Needed {
+    std::int64_t arena_bytes = 0, pinned_bytes = 0;
+};
+
+/// Windows of each kind through this rank's part of the mesh on a device that only counts memory: what does not fit in `limit` is said before anything is computed.
+Needed plan_memory(const Evaluation& e, WeightsOptions how, std::int64_t limit) {
+    DeviceOptions options;
+    options.memory_bytes = limit;
+    if (e.choice.kind == DeviceKind::cuda) options.own_bytes = cuda_own_bytes();
+    const auto plan = make_plan_device(options);
+    auto mesh = dist::make_plan_mesh(*plan, e.shape, e.group.rank());
     how.data = mesh.data.get();
     Weights weights(*plan, e.source.config, e.source.trainables, how, e.stage);
     for (const Measurement& m : e.measurements) {
@@ -96,27 +106,40 @@ void check_fits(const Evaluation& e, WeightsOptions how) {
         const std::vector<std::int32_t> any(static_cast<std::size_t>(m.rules.context));
         window_losses(model, mesh, {2, 2}, [&](std::int64_t i) { return i < 0 ? WindowTokens{} : window_tokens(any, 1, model.local()); });
     }
+    return {plan->memory().high_water_bytes(), plan->pinned().high_water_bytes()};
 }
 
-void open_device(Evaluation& e, dist::MeshShape shape) {
-    e.threads = threads_per_rank(e.group);
+/// The device that plan_memory found large enough; a GPU's memory is allocated at once, so there it is as large and not larger.
+void make_device_and_mesh(Evaluation& e, const WeightsOptions& how) {
+    constexpr std::int64_t kLoading = std::int64_t{64} << 20;   // pinned memory for weights on their way
     dist::agree(e.group, [&] {
-        e.device = make_cpu_device({.memory_bytes = memory_limit(e.options.memory, e.group.node_size()), .num_threads = e.threads, .instruction_set = ""});
+        const std::int64_t limit = device_memory_limit(e.choice, e.options.memory, e.group.node_size(), e.shape);
+        const Needed needed = plan_memory(e, how, limit);
+        e.device = make_device(e.choice, e.threads, e.choice.kind == DeviceKind::cuda ? needed.arena_bytes : limit, needed.pinned_bytes + kLoading);
+        if (e.choice.kind == DeviceKind::cuda && e.group.size() > 1) dist::require_nccl();
     });
     dist::CommunicatorOptions lines;
     lines.while_waiting = [&e] { e.watched.listens(); };
-    e.mesh = dist::make_mpi_mesh(*e.device, e.group.handle(), shape, lines);
+    e.mesh = dist::make_mesh(*e.device, e.group.handle(), e.shape, lines);
     e.device->set_progress([&e] {
         e.mesh.progress();
         e.watched.works();
     });
+    e.device->set_waiting([&e] {
+        e.mesh.progress();
+        e.watched.listens();
+    });
+}
+
+void open_device(Evaluation& e) {
+    e.threads = threads_per_rank(e.group);
     e.dtype = e.options.dtype;
-    if (e.dtype == "auto") e.dtype = e.group.all(e.device->good_at_bfloat16()) ? "bfloat16" : "float32";
+    if (e.dtype == "auto") e.dtype = e.group.all(good_at_bfloat16(e.choice)) ? "bfloat16" : "float32";
+    WeightsOptions how = weights_options(e.source, e.dtype == "bfloat16" ? DType::bfloat16 : DType::float32);
+    how.zero = static_cast<int>(e.options.zero);
+    make_device_and_mesh(e, how);
+    how.data = e.mesh.data.get();
     dist::agree(e.group, [&] {
-        WeightsOptions how = weights_options(e.source, e.dtype == "bfloat16" ? DType::bfloat16 : DType::float32);
-        how.zero = static_cast<int>(e.options.zero);
-        how.data = e.mesh.data.get();
-        check_fits(e, how);
         e.weights = load_weights(*e.device, e.source, how, e.stage);
         e.source.files.reset();   // mapped files whose values are copied
     });
@@ -174,8 +197,11 @@ int evaluate_command(const Arguments& arguments, const dist::HostGroup& ranks) {
     dist::MeshShape shape;
     dist::agree(ranks, [&] { shape = dist::mesh_shape_of(ranks.size(), options.pipeline, options.sequence); });
     Evaluation e(options, measurements, ranks);
-    open_inputs(e, shape);
-    open_device(e, shape);
+    e.shape = shape;
+    e.choice = choose_device(e.group, options.device);
+    e.say(e.choice.note);
+    open_inputs(e);
+    open_device(e);
     report(e, measure_all(e));
     return 0;
 }

@@ -55,7 +55,7 @@ std::vector<Measurement> validate(const EvaluateOptions& o) {
     require(o.windows >= 0, "--windows is ", o.windows, "; it must be at least 1, or 0 for all");
     require(!o.score.empty(), "--score is empty; take all, last or all,last");
     require(o.dtype == "auto" || o.dtype == "bfloat16" || o.dtype == "float32", "--dtype ", o.dtype, " is not one of auto, bfloat16 and float32");
-    require(o.device == "auto" || o.device == "cpu", "--device ", o.device, " is not one of auto and cpu of this build");
+    require(o.device == "auto" || o.device == "cpu" || o.device == "cuda", "--device ", o.device, " is not one of auto, cpu and cuda");
     for (double rope : {o.rope_factor, o.rope_theta, o.rope_low_freq_factor, o.rope_high_freq_factor, o.rope_beta_fast, o.rope_beta_slow})
         require(std::isfinite(rope) && rope >= 0, "a --rope-... parameter is ", rope, "; it must be positive, or 0 for the model's own");
     validate_mesh(o);

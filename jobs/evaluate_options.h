@@ -49,7 +49,7 @@ struct EvaluateOptions {
         v("rope-beta-fast", rope_beta_fast, free, "yarn scaling; 0 = the model's or 32");
         v("rope-beta-slow", rope_beta_slow, free, "yarn scaling; 0 = the model's or 1");
         v("dtype", dtype, free, "computing type: auto (bfloat16 where every rank is good at it) | bfloat16 | float32");
-        v("device", device, free, "auto | cpu");
+        v("device", device, free, "auto (GPUs if every rank gets one, else CPUs) | cpu | cuda");
         v("pipeline", pipeline, free, "pipeline stages: ranks that hold consecutive layers");
         v("sequence", sequence, free, "ranks that share a window, each with its part of the tokens");
         v("zero", zero, free, "3: data and sequence ranks share out the weights; 0, 1 and 2: each holds its stage's, as nothing else is kept here");

@@ -39,7 +39,9 @@ PlanRequest request_of(const TrainOptions& o, const PlanGoal& goal, dist::MeshSh
     how.real = real_dtype(o.dtype, goal.machine);
     how.frozen = frozen_dtype(how.real, base.config);
     how.zero = static_cast<int>(o.zero);
-    return plan_request(o, base, how, mesh, 0);
+    PlanRequest request = plan_request(o, base, how, mesh, 0);
+    if (!goal.machine.device_is_host()) request.own_bytes = cuda_own_bytes();
+    return request;
 }
 
 PlanGoal goal_of(const PlanOptions& options, const dist::HostGroup& group, int ranks, int threads) {

@@ -182,9 +182,14 @@ Json found_json(const std::vector<Found>& found) {
     return {{"found", list}};
 }
 
-void print_misfit(const TrainOptions& options, const PlanRequest& request, std::int64_t memory_bytes) {
+void print_misfit(const TrainOptions& options, const PlanRequest& request, std::int64_t memory_bytes, const std::string& gpu) {
     PlanGoal goal;
-    goal.machine = read_machine("cpu");
+    goal.machine = read_machine(gpu.empty() ? "cpu" : gpu.find("H100") != std::string::npos ? "h100" : "a100-80g");
+    if (!gpu.empty()) {   // memory is what this one has left
+        goal.machine.name = gpu;
+        goal.machine.device_memory = {static_cast<double>(memory_bytes), "measured"};
+        goal.machine.outside_device.clear();
+    }
     goal.recompute = options.recompute;
     goal.memory_bytes = memory_bytes;
     print_plan(options, goal, plan_mesh(request, goal, {request.rank}), request.rank);

@@ -25,7 +25,7 @@ Json found_json(const std::vector<Found>& found);
 /// `train --device plan`: as `longlora plan` without options of its own. Returns the exit code.
 int report_plan(const TrainOptions& options, const dist::HostGroup& group);
 /// For `train`, whose step (of request.rank's stage) did not fit memory_bytes: the table of what it would take, on stdout.
-void print_misfit(const TrainOptions& options, const PlanRequest& request, std::int64_t memory_bytes);
+void print_misfit(const TrainOptions& options, const PlanRequest& request, std::int64_t memory_bytes, const std::string& gpu);
 
 /// FLOPs, bytes and seconds by operation, dearest first.
 void print_profile(const Recorder& recorder, bool leads);

@@ -1,7 +1,6 @@
 // `longlora train`: brings up model, data, device and run folder, all ranks agreeing on each, resumes if there is something to resume, then trains.
 #include <cstdio>
 #include <filesystem>
-#include <functional>
 
 #include "core/clock.h"
 #include "dist/agree.h"
@@ -13,8 +12,8 @@
 #include "jobs/run_start.h"
 #include "jobs/same_options.h"
 #include "jobs/signals.h"
-#include "jobs/threads.h"
 #include "jobs/tokenizer_note.h"
+#include "jobs/train_device.h"
 #include "jobs/units.h"
 #include "model/parameters_json.h"
 #include "train/trainer.h"
@@ -38,69 +37,6 @@ void open_inputs(Run& run) {
     run.base.hash = run.group.broadcast(run.base.hash);
 }
 
-/// `auto` is decided once, when a run begins, whatever machine it goes on on.
-void keep_dtype(Run& run) {
-    if (run.options.dtype != "auto" || run.resume_from.empty()) return;
-    dist::agree(run.group, [&] {
-        const Json attributes = read_checkpoint_attributes(run.resume_from);
-        run.options.dtype = get_text(option_classes_of(member(attributes, "options", run.resume_from), run.resume_from).identity, "dtype", run.resume_from);
-    });
-}
-
-/// Ranks that share a sequence must decide alike what they keep, so the rank with the least memory decides for all.
-std::int64_t least_of(const dist::HostGroup& group, const std::function<std::int64_t()>& mine) {
-    std::int64_t least = 0;
-    dist::agree(group, [&] { least = mine(); });
-    for (const std::string& other : group.all_gather(std::to_string(least))) least = std::min<std::int64_t>(least, std::stoll(other));
-    return least;
-}
-
-/// The table of the first rank whose step does not fit, from rank 0. Collective; mine: this rank's does not.
-void show_misfit(const Run& run, std::int64_t limit, bool mine) {
-    const std::vector<std::string> misfits = run.group.all_gather(mine ? "misfit" : "");
-    const auto first = std::find(misfits.begin(), misfits.end(), "misfit");
-    if (run.leads() && first != misfits.end())
-        print_misfit(run.options, plan_request(run.options, run.base, run.how, run.mesh.shape, static_cast<int>(first - misfits.begin())), limit);
-}
-
-void choose_what_to_keep(Run& run, std::int64_t limit) {
-    bool fits = false;
-    try {
-        dist::agree(run.group, [&] {
-            const PlanRequest request = plan_request(run.options, run.base, run.how, run.mesh.shape, run.group.rank());
-            run.stage = stage_of(request, request.rank);
-            run.keep = choose_keep(request, run.options.recompute, limit);
-            fits = true;
-            // A CPU's snapshots take the same memory as its arena: what is left, so that a save never ends the run.
-            run.snapshot_bytes = std::clamp<std::int64_t>(memory_limit("", run.group.node_size()) - plan_step(request, run.keep).arena_bytes, 0, std::int64_t{4} << 30);
-        });
-    } catch (const dist::AgreedError& e) {
-        if (e.code == ExitCode::does_not_fit) show_misfit(run, limit, !fits);
-        throw;
-    }
-}
-
-void open_device(Run& run) {
-    run.threads = threads_per_rank(run.group);
-    const std::int64_t limit = least_of(run.group, [&] { return memory_limit(run.options.memory, run.group.node_size()); });
-    dist::agree(run.group, [&] { run.device = make_cpu_device({.memory_bytes = limit, .num_threads = run.threads, .instruction_set = ""}); });
-    dist::CommunicatorOptions lines;
-    lines.while_waiting = [&run] { run.watched.listens(); };
-    run.mesh = dist::make_mpi_mesh(*run.device, run.group.handle(), dist::mesh_shape_of(run.group.size(), run.options.pipeline, run.options.sequence), lines);
-    run.device->set_progress([&run] {
-        run.mesh.progress();
-        run.works();
-    });
-    keep_dtype(run);
-    if (run.options.dtype == "auto") run.options.dtype = run.group.all(run.device->good_at_bfloat16()) ? "bfloat16" : "float32";
-    run.how.real = run.options.dtype == "bfloat16" ? DType::bfloat16 : DType::float32;
-    const ParameterList list = list_parameters(run.base.config, run.base.trainables);
-    run.how.frozen = run.base.files ? frozen_dtype_of(run.how.real, list, *run.base.files) : run.how.real;
-    run.how.zero = static_cast<int>(run.options.zero);
-    run.how.data = run.mesh.data.get();
-    choose_what_to_keep(run, limit);
-}
-
 Json checkpoint_attributes(const Run& run, const Json& environment) {
     const auto& o = run.options;
     return {{"model_config", Json::parse(run.base.config.raw.dump())},
@@ -121,6 +57,7 @@ void introduce(const Run& run) {
     run.say(text("machine: ", run.group.size(), " rank(s) x ", run.threads, " thread(s), ", run.device->description(), ", computing in ", run.options.dtype));
     const auto& m = run.mesh.shape;
     if (run.group.size() > 1) run.say(text("mesh: pipeline ", m.pipeline, " x data ", m.data, " x sequence ", m.sequence, ", ZeRO ", run.options.zero));
+    run.say(run.choice.note);
     run.say(text("memory: kept for backward", m.pipeline > 1 ? " on the first stage: " : ": ", to_text(run.keep, run.stage)));
 }
 
@@ -141,6 +78,7 @@ TrainOutcome train_from(Run& run, std::int64_t first_step) {
     options.checkpoint_minutes = o.checkpoint_minutes;
     options.keep = o.keep;
     options.max_snapshot_bytes = run.snapshot_bytes;
+    options.planned_arena_bytes = run.planned.arena_bytes;
     options.stop_after_seconds = o.stop_after.empty() ? 0 : parse_seconds(o.stop_after, "--stop-after");
     options.resumed_from = run.resume_from;
     options.writer = run.token;
@@ -195,8 +133,11 @@ int train_command(const Arguments& arguments, const dist::HostGroup& ranks) {
     }
     require_same_options(ranks, classes_of(options), {"model", "init", "adapter", "data", "run", "resume", "memory"});
     if (options.device == "plan") return report_plan(options, ranks);
-    dist::agree(ranks, [&] { dist::mesh_shape_of(ranks.size(), options.pipeline, options.sequence); });
+    dist::MeshShape shape;
+    dist::agree(ranks, [&] { shape = dist::mesh_shape_of(ranks.size(), options.pipeline, options.sequence); });
     Run run(options, ranks);
+    run.shape = shape;
+    run.choice = choose_device(run.group, options.device);
     lock_existing_folder(run);
     open_inputs(run);
     find_resume_source(run);
@@ -204,7 +145,7 @@ int train_command(const Arguments& arguments, const dist::HostGroup& ranks) {
     run.attributes = checkpoint_attributes(run, environment_of(run.group, *run.device, run.threads, arguments));
     dist::agree(run.group, [&] {
         run.weights = make_weights(*run.device, run.base, run.how, run.stage, run.options.seed);
-        run.model = std::make_unique<Model>(*run.weights, pattern_of(run.options), run.options.context, run.mesh.sequence.get());
+        run.model = std::make_unique<Model>(*run.weights, pattern_of(run.options), run.options.context, run.mesh.sequence.get(), run.options.offload == "activations");
     });
     introduce(run);
     const std::int64_t first_step = load_resume_source(run);
@@ -214,6 +155,7 @@ int train_command(const Arguments& arguments, const dist::HostGroup& ranks) {
     run.device->recorder().time = run.options.profile.on;
     const TrainOutcome outcome = train_from(run, first_step);
     if (run.options.profile.on) print_profile(run.device->recorder(), run.leads());
+    if (outcome.step >= first_step) run.say(memory_note(run));
     tell_outcome(run, outcome);
     return static_cast<int>(outcome.code);
 }

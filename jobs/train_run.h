@@ -5,6 +5,7 @@
 #include <string>
 
 #include "dist/mesh_communicators.h"
+#include "jobs/device_choice.h"
 #include "jobs/train_setup.h"
 #include "jobs/watched_group.h"
 #include "model/content_hash.h"
@@ -23,6 +24,9 @@ struct Run {
     BaseModel base;
     TensorChecksums base_checksums;    // rank 0
     std::unique_ptr<DataOrder> order;
+    DeviceChoice choice;
+    dist::MeshShape shape;
+    StepPlan planned;                  // this rank's
     std::unique_ptr<Device> device;
     dist::MeshCommunicators mesh;
     Stage stage;

@@ -147,7 +147,7 @@ void log_totals(Loop& loop, std::int64_t step) {
     const auto& memory = loop.parts.model.device().memory();
     Json traffic = Json::object();
     for (const auto& [axis, sent] : loop.parts.mesh.traffic()) traffic[axis] = {{"bytes", sent.bytes}, {"messages", sent.messages}};
-    const Json mine{{"arena_high_water_bytes", memory.high_water_bytes()}, {"process_peak_bytes", peak_process_bytes()}, {"traffic", traffic}};
+    const Json mine{{"arena_high_water_bytes", memory.high_water_bytes()}, {"arena_planned_bytes", loop.options.planned_arena_bytes}, {"process_peak_bytes", peak_process_bytes()}, {"traffic", traffic}};
     Json ranks = Json::array();
     for (const auto& rank : loop.parts.group.all_gather(mine.dump())) ranks.push_back(Json::parse(rank));
     loop.log({{"event", "end"}, {"step", step}, {"ranks", ranks}});

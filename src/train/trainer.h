@@ -22,6 +22,7 @@ struct TrainerOptions {
     std::int64_t keep = 3;
     std::int64_t max_snapshot_bytes = std::int64_t{4} << 30;   ///< of a rank; a larger save goes on in the foreground
     double stop_after_seconds = 0;           ///< from the start of the loop; 0: no limit
+    std::int64_t planned_arena_bytes = 0;    ///< for the record at the end
     std::string resumed_from;                ///< the checkpoint that steps go on from; "" at the beginning
     std::string writer;                      ///< of this start: part of the names of unfinished files
 };
