@@ -53,7 +53,9 @@ std::vector<int> visible_devices(int present) {
     return visible;
 }
 
-Settings read_environment() {
+}  // namespace
+
+Settings settings_of_environment() {
     Settings read;
     read.devices = visible_devices(static_cast<int>(number("SIM_DEVICES", "8")));
     read.device_memory_bytes = static_cast<std::size_t>(number("SIM_DEVICE_MEMORY", "8G"));
@@ -70,10 +72,8 @@ Settings read_environment() {
     return read;
 }
 
-}  // namespace
-
 Settings& settings() {
-    static Settings* const read = new Settings(read_environment());   // never destroyed: used while the process ends
+    static Settings* const read = new Settings(settings_of_environment());   // never destroyed: used while the process ends
     return *read;
 }
 

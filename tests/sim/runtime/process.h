@@ -37,7 +37,8 @@ struct Settings {
     std::string ptx_file, ptx_folder;       ///< SIM_PTX, SIM_DUMP_PTX
     std::string counts_file;                ///< SIM_COUNTS
 };
-/// Changed only by tests, through probe.h.
+Settings settings_of_environment();
+/// Read once; changed only by tests, through probe.h.
 Settings& settings();
 
 /// Held by every function of the API; released while one waits (idle_moment).

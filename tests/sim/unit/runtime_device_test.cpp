@@ -1,0 +1,158 @@
+// Devices of the simulated runtime: how many, of which kind, what is said when there is none or the driver is too old; how a process ends on an error.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+
+#include "runtime_testing.h"
+
+using namespace sim::testing;
+using sim::probe::ChangedSettings;
+using sim::runtime::Settings;
+
+namespace {
+
+/// The environment's variable as long as it lives.
+class Variable {
+public:
+    Variable(const char* name, const char* value) : name_(name) {
+        if (const char* before = std::getenv(name)) before_ = before;
+        setenv(name, value, 1);
+    }
+    ~Variable() { before_ ? setenv(name_, before_->c_str(), 1) : unsetenv(name_); }
+    Variable(const Variable&) = delete;
+    Variable& operator=(const Variable&) = delete;
+
+private:
+    const char* name_;
+    std::optional<std::string> before_;
+};
+
+/// Exit code and standard error of a copy of this process that makes the call.
+template <class Call>
+std::pair<int, std::string> in_another_process(Call&& call) {
+    int ends[2];
+    BOOST_REQUIRE(pipe(ends) == 0);
+    std::fflush(nullptr);
+    const pid_t child = fork();
+    if (!child) {
+        dup2(ends[1], STDERR_FILENO);
+        call();
+        std::_Exit(0);
+    }
+    close(ends[1]);
+    std::string said;
+    char part[512];
+    for (ssize_t bytes; (bytes = read(ends[0], part, sizeof part)) > 0;) said.append(part, static_cast<std::size_t>(bytes));
+    close(ends[0]);
+    int status = 0;
+    waitpid(child, &status, 0);
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, said};
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(runtime_device)
+
+BOOST_AUTO_TEST_CASE(the_environment_decides) {
+    const Variable devices("SIM_DEVICES", "4"), memory("SIM_DEVICE_MEMORY", "3G"), capability("SIM_COMPUTE_CAPABILITY", "9.0"), driver("SIM_DRIVER_VERSION", "12040"),
+        streams("SIM_STREAMS", "eager"), timeout("SIM_NCCL_TIMEOUT", "7"), visible("CUDA_VISIBLE_DEVICES", "3,1");
+    const Settings read = sim::runtime::settings_of_environment();
+    BOOST_TEST(read.devices == (std::vector<int>{3, 1}));
+    BOOST_TEST(read.device_memory_bytes == std::size_t{3} << 30);
+    BOOST_TEST(read.major == 9);
+    BOOST_TEST(read.minor == 0);
+    BOOST_TEST(read.driver_version == 12040);
+    BOOST_TEST(read.eager);
+    BOOST_TEST(read.nccl_timeout == 7);
+}
+
+BOOST_AUTO_TEST_CASE(visible_devices_end_at_the_first_that_is_none) {
+    const Variable devices("SIM_DEVICES", "2");
+    const auto visible = [](const char* list) {
+        const Variable variable("CUDA_VISIBLE_DEVICES", list);
+        return sim::runtime::settings_of_environment().devices;
+    };
+    BOOST_TEST(visible("1") == std::vector<int>{1});
+    BOOST_TEST(visible("1,0") == (std::vector<int>{1, 0}));
+    BOOST_TEST(visible("0,2,1") == std::vector<int>{0});
+    BOOST_TEST(visible("-1") == std::vector<int>{});
+    BOOST_TEST(visible("") == std::vector<int>{});
+}
+
+BOOST_AUTO_TEST_CASE(properties) {
+    cudaDeviceProp properties{};
+    ok(cudaGetDeviceProperties(&properties, 0));
+    BOOST_TEST(std::string(properties.name) == "simulated GPU (sm_80)");
+    BOOST_TEST(properties.major == 8);
+    BOOST_TEST(properties.multiProcessorCount == 108);
+    BOOST_TEST(properties.sharedMemPerBlock == std::size_t{48} << 10);
+    BOOST_TEST(properties.sharedMemPerBlockOptin == std::size_t{163} << 10);
+    int value = 0;
+    ok(cudaDeviceGetAttribute(&value, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0));
+    BOOST_TEST(value == 163 << 10);
+    char bus[16], next[16];
+    ok(cudaDeviceGetPCIBusId(bus, sizeof bus, 0));
+    ok(cudaDeviceGetPCIBusId(next, sizeof next, 1));
+    BOOST_TEST(std::string(bus) != next);
+    throws<sim::probe::Misuse>([&] { return cudaDeviceGetAttribute(&value, cudaDevAttrMaxTexture1DWidth, 0); }, "not simulated");
+}
+
+BOOST_AUTO_TEST_CASE(devices_that_are_not_there) {
+    int count = -1;
+    ok(cudaGetDeviceCount(&count));
+    BOOST_TEST(cudaSetDevice(count) == cudaErrorInvalidDevice);
+    BOOST_TEST(cudaPeekAtLastError() == cudaErrorInvalidDevice);
+    BOOST_TEST(cudaGetLastError() == cudaErrorInvalidDevice);
+    BOOST_TEST(cudaGetLastError() == cudaSuccess);
+    const ChangedSettings none([](Settings& settings) { settings.devices.clear(); });
+    BOOST_TEST(cudaGetDeviceCount(&count) == cudaErrorNoDevice);
+    BOOST_TEST(count == 0);
+    void* pointer = nullptr;
+    BOOST_TEST(cudaMalloc(&pointer, 1) == cudaErrorNoDevice);
+    cudaGetLastError();
+}
+
+BOOST_AUTO_TEST_CASE(a_driver_older_than_the_runtime) {
+    int version = 0, count = 0;
+    ok(cudaRuntimeGetVersion(&version));
+    BOOST_TEST(version == CUDART_VERSION);
+    const ChangedSettings old([](Settings& settings) { settings.driver_version = 12090; });
+    ok(cudaDriverGetVersion(&version));
+    BOOST_TEST(version == 12090);
+    BOOST_TEST(cudaGetDeviceCount(&count) == cudaErrorInsufficientDriver);
+    BOOST_TEST(std::string(cudaGetErrorString(cudaErrorInsufficientDriver)) == "CUDA driver version is insufficient for CUDA runtime version");
+    cudaGetLastError();
+}
+
+BOOST_AUTO_TEST_CASE(a_misuse_ends_the_process_with_one_sentence) {
+    const auto [code, said] = in_another_process([] { cudaMemsetAsync(nullptr, 0, 1, nullptr); });
+    BOOST_TEST(code == 70);
+    BOOST_TEST(said.starts_with("simulated device: cudaMemsetAsync: on the NULL stream"));
+    BOOST_TEST(std::count(said.begin(), said.end(), '\n') == 1);
+}
+
+BOOST_AUTO_TEST_CASE(a_fault_ends_the_process_with_one_sentence) {
+    const auto [code, said] = in_another_process([] {
+        const DeviceBuffer<std::byte> never_written(1);
+        never_written.values();
+    });
+    BOOST_TEST(code == 70);
+    BOOST_TEST(said.starts_with("simulated device: "));
+}
+
+BOOST_AUTO_TEST_CASE(what_is_queued_runs_when_the_process_ends) {
+    const auto [code, said] = in_another_process([] {
+        const TestStream stream;
+        cudaLaunchHostFunc(stream, [](void*) { std::fputs("ran", stderr); }, nullptr);
+        std::fputs("ends ", stderr);
+        std::exit(0);
+    });
+    BOOST_TEST(said == "ends ran");
+    BOOST_TEST(code == 0);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
