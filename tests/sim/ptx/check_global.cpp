@@ -1,0 +1,93 @@
+// Accesses to global memory: bounds, alignment, bytes never written, and races between warps of a block and between blocks of a launch.
+// Time is a tick that moves at every barrier and every block and never goes back. An access of another block of this launch is never ordered before this one; one of
+// the same block is, if it came before a barrier that this warp has passed (warp.seen). Lanes of one warp are not told apart here (they are in shared memory).
+#include <bit>
+
+#include "sim/ptx/global_shadow.h"
+#include "sim/ptx/global_cells.h"
+#include "sim/ptx/statistics.h"
+
+namespace sim::ptx {
+
+namespace {
+
+std::string offset_text(const GlobalRange& range, std::uintptr_t address) { return "byte " + std::to_string(address - range.begin) + " of an allocation of " + std::to_string(range.end - range.begin) + " bytes"; }
+
+/// Bounds and alignment of one lane.
+GlobalRange& range_of(Warp& warp, const Access& access, unsigned l, Use use) {
+    const char* verb = use == Use::read ? "reads " : use == Use::write ? "writes " : "changes ";
+    const std::uint64_t at = access.at[l];
+    GlobalRange* range = warp.block->global->find(at, access.bytes);
+    char text[32];
+    std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(at));
+    if (!range) {
+        std::string what = verb + std::to_string(access.bytes) + " bytes at " + text + ", which is no device memory";
+        for (const GlobalRange& near : warp.block->global->ranges) {
+            if (at >= near.begin && at < near.end + 4096) what += " (" + offset_text(near, at) + ")";
+            if (at < near.begin && at + 4096 >= near.begin) what += " (" + std::to_string(near.begin - at) + " bytes before an allocation)";
+        }
+        fault(warp, 1u << l, what + ": out of bounds");
+    }
+    if (at % access.bytes != 0) fault(warp, 1u << l, verb + std::to_string(access.bytes) + " bytes at " + text + ": misaligned");
+    return *range;
+}
+
+void require_lane_written(Warp& warp, const GlobalRange& range, const Access& access, unsigned l) {
+    const auto* bits = range.written.as<const std::uint8_t>();
+    if (!all_set(bits, access.at[l] - range.base, access.bytes)) fault(warp, 1u << l, "reads " + offset_text(range, access.at[l]) + ", which was never written (uninitialised)");
+}
+
+/// All lanes side by side inside of one range: bounds, alignment and bits at once.
+bool check_side_by_side(Warp& warp, Access& access, Use use) {
+    const std::uintptr_t first = access.at[0];
+    const std::size_t total = std::size_t{kLanes} * access.bytes;
+    GlobalRange* range = warp.block->global->find(first, total);
+    if (!range || first % access.bytes != 0 || use == Use::atomic) return false;
+    auto* bits = range->written.as<std::uint8_t>();
+    if (use == Use::read && !all_set(bits, first - range->base, total)) return false;
+    if (first % 4 != 0 || access.bytes < 4) {
+        if (use == Use::write) set_bits(bits, first - range->base, total);
+        touch_partial(warp, *range, first, total, use);
+        return true;
+    }
+    if (use == Use::write) set_bits(bits, first - range->base, total);
+    touch_words(warp, *range, range->word(first), total / 4, use);
+    return true;
+}
+
+}  // namespace
+
+void check_partial_source(Warp& warp, const Instruction& i, Access& access, const std::uint32_t* bytes) {
+    const Access whole = access;
+    bool all = true;
+    for (Lanes left = access.lanes; left; left &= left - 1) all &= bytes[std::countr_zero(left)] == access.bytes;
+    if (all) return check_global(warp, i, access, Use::read);
+    count_global(warp, access, Use::read);
+    for (Lanes left = access.lanes; left; left &= left - 1) {
+        const unsigned l = static_cast<unsigned>(std::countr_zero(left));
+        if (whole.at[l] % whole.bytes != 0) range_of(warp, whole, l, Use::read);
+        access.bytes = bytes[l];
+        GlobalRange* range = warp.block->global->find(access.at[l], access.bytes);
+        if (!range) range_of(warp, access, l, Use::read);
+        require_lane_written(warp, *range, access, l);
+        touch_partial(warp, *range, access.at[l], access.bytes, Use::read);
+    }
+    access.bytes = whole.bytes;
+}
+
+void check_global(Warp& warp, const Instruction&, Access& access, Use use) {
+    count_global(warp, access, use);
+    if (access.contiguous && check_side_by_side(warp, access, use)) return;
+    for (Lanes left = access.lanes; left; left &= left - 1) {
+        const unsigned l = static_cast<unsigned>(std::countr_zero(left));
+        GlobalRange& range = range_of(warp, access, l, use);
+        if (use != Use::write) require_lane_written(warp, range, access, l);
+        if (use != Use::read) set_bits(range.written.as<std::uint8_t>(), access.at[l] - range.base, access.bytes);
+        if (access.bytes >= 4)
+            touch_words(warp, range, range.word(access.at[l]), access.bytes / 4, use);
+        else
+            touch_partial(warp, range, access.at[l], access.bytes, use);
+    }
+}
+
+}  // namespace sim::ptx

@@ -1,0 +1,51 @@
+// Sums over launches: instructions by opcode, the worst requests by line.
+#include <algorithm>
+
+#include "sim/ptx/statistics.h"
+
+namespace sim::ptx {
+
+namespace {
+
+/// "ld.shared" of "ld.shared.v4.f32".
+std::string short_opcode(std::string_view opcode) {
+    const std::size_t dot = opcode.find('.');
+    if (dot == std::string_view::npos) return std::string(opcode);
+    const std::string_view name = opcode.substr(0, dot), rest = opcode.substr(dot + 1), second = rest.substr(0, rest.find('.'));
+    for (const std::string_view kept : {"global", "shared", "local", "const", "param", "sync", "async", "warp", "wide", "lo", "hi", "approx"})
+        if (second == kept) return std::string(name) + "." + std::string(second);
+    return std::string(name);
+}
+
+void add(Counts& to, const Counts& from) {
+    to.launches += from.launches, to.warp_instructions += from.warp_instructions;
+    to.shared_requests += from.shared_requests, to.shared_wavefronts += from.shared_wavefronts, to.shared_ideal_wavefronts += from.shared_ideal_wavefronts;
+    to.global_requests += from.global_requests, to.global_sectors += from.global_sectors, to.global_ideal_sectors += from.global_ideal_sectors;
+    to.global_read_bytes += from.global_read_bytes, to.global_written_bytes += from.global_written_bytes;
+    for (const auto& [opcode, number] : from.by_opcode) to.by_opcode[opcode] += number;
+    for (const auto& [line, ratio] : from.worst_bank_conflict) to.worst_bank_conflict[line] = std::max(to.worst_bank_conflict[line], ratio);
+    for (const auto& [line, ratio] : from.worst_sector_ratio) to.worst_sector_ratio[line] = std::max(to.worst_sector_ratio[line], ratio);
+}
+
+}  // namespace
+
+void add_counts(const Block& block, Counts now, Counts& total) {
+    const Kernel& kernel = *block.kernel;
+    ++now.launches;
+    std::map<std::string_view, std::uint64_t> by_opcode;
+    for (std::size_t pc = 0; pc < kernel.code.size(); ++pc) {
+        const std::uint64_t number = (*block.executed)[pc];
+        if (number == 0) continue;
+        now.warp_instructions += number;
+        by_opcode[kernel.origins[pc].opcode] += number;
+        const auto keep_worst = [&](std::map<int, double>& worst, double value) {
+            if (value > 0) worst[kernel.origins[pc].line] = std::max(worst[kernel.origins[pc].line], value);
+        };
+        keep_worst(now.worst_bank_conflict, block.worst_bank_conflict[pc]);
+        keep_worst(now.worst_sector_ratio, block.worst_sectors[pc]);
+    }
+    for (const auto& [opcode, number] : by_opcode) now.by_opcode[short_opcode(opcode)] += number;
+    add(total, now);
+}
+
+}  // namespace sim::ptx

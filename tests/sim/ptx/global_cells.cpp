@@ -1,0 +1,161 @@
+// Races in global memory. A cell holds a tick and a word "who": pc << 11 | bytes << 7 | kind << 5 | warp. Of a write, kind 1 is an atomic; of reads, kind 1 says
+// several warps of one block, kind 2 several blocks. Bytes: which of the word's four (parts of words are kept apart in Shadow::split once two accesses differ in them).
+#include "sim/ptx/global_cells.h"
+
+namespace sim::ptx {
+
+namespace {
+
+constexpr std::uint32_t kSplit = 0xffffffffu, kWholeWord = 15u << 7;
+enum Kind : std::uint32_t { kOne = 0, kSeveralWarps = 1, kSeveralBlocks = 2, kAtomic = 1 };
+
+std::uint32_t kind_of(std::uint32_t who) { return who >> 5 & 3; }
+unsigned warp_of(std::uint32_t who) { return who & 31; }
+
+[[noreturn]] void race(Warp& warp, const GlobalRange& range, std::uintptr_t address, Use use, std::uint32_t tick, std::uint32_t who, bool other_writes) {
+    const Block& block = *warp.block;
+    const bool same_block = tick >= block.first_tick;
+    std::string what = use == Use::read ? "reads" : use == Use::write ? "writes" : "atomically changes";
+    what += " byte " + std::to_string(address - range.begin) + " of an allocation of " + std::to_string(range.end - range.begin) + " bytes, which ";
+    what += same_block ? (!other_writes && kind_of(who) == kSeveralWarps ? "several warps" : "warp " + std::to_string(warp_of(who)) + " of the same block") : std::string("another block of this launch");
+    what += other_writes ? (kind_of(who) == kAtomic ? " atomically changed" : " wrote") : " read";
+    what += " at " + instruction_text(*block.kernel, who >> 11);
+    fault(warp, 0, what + (same_block ? " without a barrier between them: race in global memory" : ": race in global memory between blocks"));
+}
+
+/// Whether what `warp_index` did at `tick` is ordered before what `warp` does now.
+bool is_ordered(const Warp& warp, std::uint32_t tick, unsigned other) {
+    if (tick < warp.block->launch_tick) return true;
+    if (tick < warp.block->first_tick) return false;
+    return other == warp.index || tick < warp.seen[other];
+}
+
+/// Checks one cell and records the access in it.
+void touch(Warp& warp, const GlobalRange& range, std::uintptr_t address, GlobalCell& cell, std::uint32_t bytes, Use use) {
+    const Block& block = *warp.block;
+    const bool atomic = use == Use::atomic;
+    if (!is_ordered(warp, cell.write_tick, warp_of(cell.writer)) && !(atomic && kind_of(cell.writer) == kAtomic)) race(warp, range, address, use, cell.write_tick, cell.writer, true);
+    const std::uint32_t who = warp.pc << 11 | bytes << 7 | warp.index;
+    if (use == Use::read) {
+        const bool fresh = cell.read_tick < block.launch_tick, other_block = !fresh && cell.read_tick < block.first_tick;
+        std::uint32_t kind = kOne;
+        if (!fresh && (other_block || kind_of(cell.reader) == kSeveralBlocks))
+            kind = kSeveralBlocks;
+        else if (!fresh && cell.read_tick >= warp.ordered && (kind_of(cell.reader) == kSeveralWarps || warp_of(cell.reader) != warp.index))
+            kind = kSeveralWarps;
+        cell.read_tick = *block.tick;
+        cell.reader = who | kind << 5;
+        return;
+    }
+    if (cell.read_tick >= block.launch_tick) {
+        const std::uint32_t kind = kind_of(cell.reader);
+        const bool fine = kind == kSeveralBlocks ? false : kind == kSeveralWarps ? cell.read_tick >= block.first_tick && cell.read_tick < warp.ordered : is_ordered(warp, cell.read_tick, warp_of(cell.reader));
+        if (!fine) race(warp, range, address, use, cell.read_tick, cell.reader, false);
+    }
+    cell.write_tick = *block.tick;
+    cell.writer = who | (atomic ? kAtomic << 5 : 0);
+}
+
+struct Cells {
+    std::uint32_t *write_tick, *writer, *read_tick, *reader;
+    explicit Cells(const GlobalRange& range)
+        : write_tick(range.write_tick.as<std::uint32_t>()), writer(range.writer.as<std::uint32_t>()), read_tick(range.read_tick.as<std::uint32_t>()), reader(range.reader.as<std::uint32_t>()) {}
+    GlobalCell get(std::size_t word) const { return {write_tick[word], writer[word], read_tick[word], reader[word]}; }
+    void put(std::size_t word, const GlobalCell& cell) const {
+        write_tick[word] = cell.write_tick, writer[word] = cell.writer, read_tick[word] = cell.read_tick, reader[word] = cell.reader;
+    }
+};
+
+/// From one cell of a word to four of its bytes; bytes that an access did not touch do not remember it.
+SplitWord& split(Warp& warp, GlobalRange& range, std::size_t word) {
+    const Cells cells(range);
+    auto& words = warp.block->global->split;
+    const auto [entry, is_new] = words.try_emplace(range.base + 4 * word);
+    if (!is_new && cells.write_tick[word] == kSplit) return entry->second;
+    entry->second = {};
+    if (cells.write_tick[word] != kSplit)
+        for (unsigned b = 0; b < 4; ++b) {
+            GlobalCell& cell = entry->second.bytes[b];
+            cell = cells.get(word);
+            if (!(cell.writer >> 7 >> b & 1)) cell.write_tick = 0;
+            if (!(cell.reader >> 7 >> b & 1)) cell.read_tick = 0;
+        }
+    cells.write_tick[word] = kSplit;
+    return entry->second;
+}
+
+/// One word, of which `bytes` (a mask) are touched.
+void touch_word(Warp& warp, GlobalRange& range, std::size_t word, std::uint32_t bytes, Use use) {
+    const Cells cells(range);
+    const std::uint32_t launch = warp.block->launch_tick;
+    GlobalCell cell = cells.get(word);
+    const auto is_part = [&](std::uint32_t tick, std::uint32_t who) { return tick >= launch && (who >> 7 & 15) != bytes; };
+    if (cell.write_tick == kSplit || is_part(cell.write_tick, cell.writer) || is_part(cell.read_tick, cell.reader)) {
+        SplitWord& parts = split(warp, range, word);
+        for (unsigned b = 0; b < 4; ++b)
+            if (bytes >> b & 1) touch(warp, range, range.base + 4 * word + b, parts.bytes[b], 1u << b, use);
+        return;
+    }
+    touch(warp, range, range.base + 4 * word, cell, bytes, use);
+    cells.put(word, cell);
+}
+
+}  // namespace
+
+void touch_words(Warp& warp, GlobalRange& range, std::size_t first, std::size_t number, Use use) {
+    const Cells cells(range);
+    const std::uint32_t launch = warp.block->launch_tick, now = *warp.block->tick, who = warp.pc << 11 | kWholeWord | warp.index;
+    std::uint32_t *const write_tick = cells.write_tick + first, *const writer = cells.writer + first, *const read_tick = cells.read_tick + first, *const reader = cells.reader + first;
+    std::uint32_t touched = 0, read = 0;
+#pragma omp simd reduction(| : touched, read)
+    for (std::size_t k = 0; k < number; ++k) touched |= write_tick[k] >= launch, read |= read_tick[k] >= launch;
+    if (touched || use == Use::atomic || (use == Use::write && read)) {
+        for (std::size_t k = 0; k < number; ++k) touch_word(warp, range, first + k, 15, use);
+        return;
+    }
+    if (use == Use::write) {
+#pragma omp simd
+        for (std::size_t k = 0; k < number; ++k) write_tick[k] = now, writer[k] = who;
+        return;
+    }
+    if (!read) {
+#pragma omp simd
+        for (std::size_t k = 0; k < number; ++k) read_tick[k] = now, reader[k] = who;
+        return;
+    }
+    const std::uint32_t first_tick = warp.block->first_tick, ordered = warp.ordered, me = warp.index;
+    std::uint32_t parts = 0;
+#pragma omp simd reduction(| : parts)
+    for (std::size_t k = 0; k < number; ++k) parts |= read_tick[k] >= launch && (reader[k] & kWholeWord) != kWholeWord;
+    if (parts) {
+        for (std::size_t k = 0; k < number; ++k) touch_word(warp, range, first + k, 15, use);
+        return;
+    }
+#pragma omp simd
+    for (std::size_t k = 0; k < number; ++k) {   // as in touch, without branches
+        const std::uint32_t tick = read_tick[k], old = reader[k], kind = old >> 5 & 3;
+        const std::uint32_t several = (tick >= ordered) & ((kind == kSeveralWarps) | ((old & 31) != me));
+        const std::uint32_t blocks = (tick < first_tick) | (kind == kSeveralBlocks);
+        const std::uint32_t next = tick < launch ? 0u : blocks ? 2u : several ? 1u : 0u;
+        read_tick[k] = now;
+        reader[k] = who | next << 5;
+    }
+}
+
+void touch_partial(Warp& warp, GlobalRange& range, std::uintptr_t begin, std::size_t bytes, Use use) {
+    const std::uintptr_t end = begin + bytes;
+    while (begin < end) {
+        const unsigned at = static_cast<unsigned>((begin - range.base) % 4);
+        const std::size_t here = std::min<std::size_t>(4 - at, end - begin);
+        if (here == 4) {
+            const std::size_t words = (end - begin) / 4;
+            touch_words(warp, range, range.word(begin), words, use);
+            begin += 4 * words;
+            continue;
+        }
+        touch_word(warp, range, range.word(begin), ((1u << here) - 1) << at, use);
+        begin += here;
+    }
+}
+
+}  // namespace sim::ptx

@@ -1,0 +1,57 @@
+// ldmatrix: 1, 2 or 4 matrices of 8 x 8 16-bit elements from shared memory. Lane 8 m + r gives the address of row r of matrix m; lane l gets elements 2 (l % 4) and the next
+// of row l / 4, or with .trans of column l / 4. A row belongs to all lanes that get parts of it, so what they read must be ordered before for the whole warp.
+#include <cstring>
+
+#include "sim/ptx/addresses.h"
+#include "sim/ptx/lanes.h"
+#include "sim/ptx/matrix.h"
+#include "sim/ptx/shared_memory.h"
+#include "sim/ptx/statistics.h"
+
+namespace sim::ptx {
+
+namespace {
+
+void load_matrices(Warp& warp, const Instruction& i, Lanes) {
+    Access access;
+    access.lanes = i.count == 4 ? kAll : (1u << 8 * i.count) - 1;
+    access.bytes = 16;
+    find_addresses(warp, i, access);
+    check_matrix_rows(warp, access);
+    const Row* rows = &warp.block->kernel->lists[i.list];
+    for (unsigned m = 0; m < i.count; ++m) {
+        std::uint16_t matrix[8][8];
+        for (unsigned r = 0; r < 8; ++r) std::memcpy(matrix[r], reinterpret_cast<const void*>(access.at[8 * m + r]), 16);
+        auto* d = row<std::uint32_t>(warp, rows[m]);
+        if (i.target) {
+            for (unsigned l = 0; l < kLanes; ++l) d[l] = std::uint32_t{matrix[2 * (l % 4)][l / 4]} | std::uint32_t{matrix[2 * (l % 4) + 1][l / 4]} << 16;
+        } else {
+            std::memcpy(d, matrix, sizeof matrix);
+        }
+        mark(d, kAll, kAll);
+    }
+}
+
+void decode_ldmatrix(Decoder& d) {
+    if (!d.take("sync") || !d.take("aligned")) d.fail("ldmatrix needs .sync.aligned");
+    if (!d.take("m8n8")) d.fail("ldmatrix is known as .m8n8 only");
+    const std::string_view number = d.take_any({"x1", "x2", "x4"});
+    d.out.target = d.take("trans");
+    if (!d.take("shared") && !d.take("shared::cta")) d.fail("ldmatrix reads shared memory by addresses of its own window only (.shared)");
+    const Type type = d.need_type();
+    if (number.empty() || type != Type::b16) d.fail_type(type);
+    d.expect_operands(2);
+    d.address(1);
+    const std::vector<Row> rows = d.rows(d.operands[0], Type::b32, true);
+    if (rows.size() != static_cast<std::size_t>(number[1] - '0')) d.fail("too few or too many registers");
+    d.out.count = static_cast<std::uint8_t>(rows.size());
+    d.out.list = d.list(rows);
+    d.out.control = Control::collective;
+    d.out.run = &load_matrices;
+}
+
+}  // namespace
+
+void add_ldmatrix_operations(Operations& operations) { operations["ldmatrix"] = &decode_ldmatrix; }
+
+}  // namespace sim::ptx

@@ -1,0 +1,10 @@
+// Operands as text.
+#pragma once
+
+#include "sim/ptx/decoder.h"
+
+namespace sim::ptx {
+
+Operand operand_of(std::string_view text, const Decoder& decoder, Builder& builder);
+
+}  // namespace sim::ptx
