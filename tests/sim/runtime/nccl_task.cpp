@@ -79,7 +79,9 @@ struct Running {
     Clock::time_point waiting_since{};
 };
 
-void wrote(const ncclComm& comm, std::byte* to, std::size_t bytes) { global_memory(comm.device).wrote(to, bytes); }
+void wrote(const ncclComm& comm, std::byte* to, std::size_t bytes) {
+    if (bytes) global_memory(comm.device).wrote(to, bytes);
+}
 
 /// Every rank's part to every rank, or the root's whole to the others, as messages; what arrives by rank. This rank's own entry stays empty.
 std::vector<Bytes> post_collective(Running& running, const Task& task) {
@@ -126,7 +128,7 @@ void post_message(Running& running, const Task& task) {
 
 void start(Running& running) {
     for (const Task& task : running.tasks) {
-        global_memory(running.comm->device).require_written(task.from, sizes_of(*running.comm, task).from, task.call);
+        if (const std::size_t read = sizes_of(*running.comm, task).from) global_memory(running.comm->device).require_written(task.from, read, task.call);
         if (task.kind == Kind::send_receive) post_message(running, task);
         else
             running.finish.push_back([comm = running.comm, task, arriving = post_collective(running, task)] { finish_collective(*comm, task, arriving); });

@@ -1,0 +1,60 @@
+// What tests of the simulated NCCL share: a communicator over ranks of the world, on a stream of its own. No tests.
+#pragma once
+
+#include <mpi.h>
+#include <nccl.h>
+
+#include <functional>
+#include <vector>
+
+#include "sim/unit/runtime_testing.h"
+
+namespace sim::testing {
+
+inline int world_rank() {
+    int rank = 0;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    return rank;
+}
+inline int world_size() {
+    int size = 0;
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    return size;
+}
+
+inline void ok(ncclResult_t result) { BOOST_REQUIRE_EQUAL(ncclGetErrorString(result), ncclGetErrorString(ncclSuccess)); }
+
+/// A rank's own device, as NCCL wants it.
+inline void use_own_device() { ok(cudaSetDevice(world_rank())); }
+
+/// A communicator of `comm`'s ranks. Collective over comm. Destroyed by all of them.
+class TestCommunicator {
+public:
+    explicit TestCommunicator(MPI_Comm comm = MPI_COMM_WORLD) {
+        use_own_device();
+        ncclUniqueId id{};
+        MPI_Comm_rank(comm, &rank);
+        MPI_Comm_size(comm, &size);
+        if (!rank) ok(ncclGetUniqueId(&id));
+        MPI_Bcast(&id, sizeof id, MPI_BYTE, 0, comm);
+        ok(ncclCommInitRank(&nccl_, size, id, rank));
+    }
+    ~TestCommunicator() { ncclCommDestroy(nccl_); }
+    TestCommunicator(const TestCommunicator&) = delete;
+    TestCommunicator& operator=(const TestCommunicator&) = delete;
+    operator ncclComm_t() const { return nccl_; }
+
+    int rank = 0, size = 1;
+
+private:
+    ncclComm_t nccl_ = nullptr;
+};
+
+/// Calls of one group.
+inline void grouped(const std::function<void()>& calls) {
+    ok(ncclGroupStart());
+    calls();
+    ok(ncclGroupEnd());
+}
+
+}  // namespace sim::testing
