@@ -58,6 +58,7 @@ public:
         for (std::int64_t i = 0; i < values.rows; ++i)
             for (std::int64_t j = 0; j < values.columns + padding; ++j) set_element(host_, i, j, j < values.columns ? values(i, j) : kMark);
         device.copy_to_device(storage_, host_, Device::compute_stream());
+        device.synchronize(Device::compute_stream());   // host_ may be gone before anything else waits
     }
     Tensor tensor() const { return padding_ ? storage_->columns(0, storage_->width() - padding_) : *storage_; }
     Tensor vector() const { return Tensor(storage_->bytes, storage_->dtype, {storage_->count()}); }  // without padding only
