@@ -41,9 +41,15 @@ void add_scaled(std::vector<Real>& y, std::size_t at_y, Real factor, const std::
     for (std::int64_t i = 0; i < n; ++i) y[at_y + static_cast<std::size_t>(i)] += factor * x[at_x + static_cast<std::size_t>(i)];
 }
 
-/// out = softmax over visible keys of scale * q.k, times v; lse = log sum exp. Without visible keys 0 and -inf.
-template <class Real>
-void attention_forward(std::vector<Real>& out, std::vector<Real>& lse, const std::vector<Real>& q, const std::vector<Real>& k, const std::vector<Real>& v, const AttentionProblem& p) {
+/// What a product of matrices takes as it is; plain arithmetic of a type whose products round their operands has another function in its place.
+struct AsItIs {
+    template <class Real> Real operator()(Real x) const { return x; }
+};
+
+/// out = softmax over visible keys of scale * q.k, times v; lse = log sum exp. Without visible keys 0 and -inf. operand: what becomes of probabilities before they meet v.
+template <class Real, class Operand = AsItIs>
+void attention_forward(std::vector<Real>& out, std::vector<Real>& lse, const std::vector<Real>& q, const std::vector<Real>& k, const std::vector<Real>& v, const AttentionProblem& p,
+                       Operand operand = {}) {
     constexpr Real kInfinity = std::numeric_limits<Real>::infinity();
     out.assign(q.size(), 0);
     lse.assign(static_cast<std::size_t>(p.num_heads * p.num_queries), -kInfinity);
@@ -59,17 +65,17 @@ void attention_forward(std::vector<Real>& out, std::vector<Real>& lse, const std
             if (largest == -kInfinity) continue;
             for (Real s : score) sum += std::exp(s - largest);
             for (std::int64_t j = 0; j < p.num_keys; ++j) {
-                if (p.visible(t, j, h)) add_scaled(out, p.q_at(t, h), std::exp(score[static_cast<std::size_t>(j)] - largest) / sum, v, p.k_at(j, h), p.head_dim);
+                if (p.visible(t, j, h)) add_scaled(out, p.q_at(t, h), operand(std::exp(score[static_cast<std::size_t>(j)] - largest)) / sum, v, p.k_at(j, h), p.head_dim);
             }
             lse[p.lse_at(t, h)] = largest + std::log(sum);
         }
     }
 }
 
-/// d_q, d_k, d_v += gradients of sum(d_out * out), from the out and lse of all keys.
-template <class Real>
+/// d_q, d_k, d_v += gradients of sum(d_out * out), from the out and lse of all keys. operand: what becomes of probabilities and gradients of scores before they meet rows.
+template <class Real, class Operand = AsItIs>
 void attention_backward(std::vector<Real>& d_q, std::vector<Real>& d_k, std::vector<Real>& d_v, const std::vector<Real>& d_out, const std::vector<Real>& out, const std::vector<Real>& lse,
-                        const std::vector<Real>& q, const std::vector<Real>& k, const std::vector<Real>& v, const AttentionProblem& p) {
+                        const std::vector<Real>& q, const std::vector<Real>& k, const std::vector<Real>& v, const AttentionProblem& p, Operand operand = {}) {
     const Real scale = static_cast<Real>(p.scale);
     for (std::int64_t h = 0; h < p.num_heads; ++h) {
         for (std::int64_t t = 0; t < p.num_queries; ++t) {
@@ -80,9 +86,9 @@ void attention_backward(std::vector<Real>& d_q, std::vector<Real>& d_k, std::vec
                 const std::size_t at_k = p.k_at(j, h);
                 const Real probability = std::exp(scale * dot(q, at_q, k, at_k, p.head_dim) - lse[p.lse_at(t, h)]);
                 const Real d_score = probability * (dot(d_out, at_q, v, at_k, p.head_dim) - delta);
-                add_scaled(d_v, at_k, probability, d_out, at_q, p.head_dim);
-                add_scaled(d_q, at_q, scale * d_score, k, at_k, p.head_dim);
-                add_scaled(d_k, at_k, scale * d_score, q, at_q, p.head_dim);
+                add_scaled(d_v, at_k, operand(probability), d_out, at_q, p.head_dim);
+                add_scaled(d_q, at_q, scale * operand(d_score), k, at_k, p.head_dim);
+                add_scaled(d_k, at_k, scale * operand(d_score), q, at_q, p.head_dim);
             }
         }
     }

@@ -22,6 +22,9 @@ inline std::unique_ptr<Device> make_test_device(std::int64_t memory_bytes = std:
     return make_cuda_device({.memory_bytes = memory_bytes + cuda_own_bytes(), .pinned_bytes = std::int64_t{1} << 30});
 }
 
+/// The plan of such a device.
+inline std::unique_ptr<Device> make_test_plan() { return make_plan_device({.own_bytes = kOnGpu ? cuda_own_bytes() : 0}); }
+
 /// The instruction sets of this machine; says which are skipped. On a GPU: one, whose name nobody looks at.
 inline std::vector<const char*> instruction_sets() {
     if (kOnGpu) return {"gpu"};

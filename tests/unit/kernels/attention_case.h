@@ -224,6 +224,12 @@ inline void check_budget(const Values& kernel, const Values& plain, const Values
     BOOST_TEST(found <= budget, what << ": difference " << found << " exceeds " << budget);
 }
 
+/// Tensor cores take bfloat16 operands, so plain bfloat16 arithmetic on a GPU rounds probabilities and gradients of scores; the CPU's keeps them in float.
+struct PlainOperand {
+    DType dtype;
+    float operator()(float x) const { return kOnGpu && dtype == DType::bfloat16 ? float(bf16(x)) : x; }
+};
+
 inline std::vector<float> narrow(const Values& values) { return {values.begin(), values.end()}; }
 inline Values stored(const std::vector<float>& values, DType dtype) {
     Values out(values.begin(), values.end());

@@ -13,7 +13,7 @@ void check_forward(const Case& c, Device& device, const std::string& what) {
     Values out, lse;
     std::vector<float> plain_out, plain_lse;
     reference::attention_forward(out, lse, c.q, c.k, c.v, c.problem);
-    reference::attention_forward(plain_out, plain_lse, narrow(c.q), narrow(c.k), narrow(c.v), c.problem);
+    reference::attention_forward(plain_out, plain_lse, narrow(c.q), narrow(c.k), narrow(c.v), c.problem, PlainOperand{c.dtype});
     check_budget(o.out.values(), stored(plain_out, c.dtype), out, c.dtype, what + " out");
     check_budget(o.lse.values(), stored(plain_lse, DType::float32), lse, DType::float32, what + " lse");
     BOOST_TEST(o.gaps_untouched(), what);
@@ -38,7 +38,7 @@ void check_backward(const Case& c, Device& device, const std::string& what) {
     }
     o.backward(device);
     reference::attention_backward(ref[0], ref[1], ref[2], c.d_out, out, lse, c.q, c.k, c.v, c.problem);
-    reference::attention_backward(plain[0], plain[1], plain[2], narrow(c.d_out), narrow(stored_out.values()), narrow(lse), narrow(c.q), narrow(c.k), narrow(c.v), c.problem);
+    reference::attention_backward(plain[0], plain[1], plain[2], narrow(c.d_out), narrow(stored_out.values()), narrow(lse), narrow(c.q), narrow(c.k), narrow(c.v), c.problem, PlainOperand{c.dtype});
     const char* const names[] = {" d_q", " d_k", " d_v"};
     for (int i = 0; i < 3; ++i) check_budget(kernel[i]->values(), stored(plain[i], c.gradient), ref[i], c.gradient, what + names[i]);
     BOOST_TEST(o.gaps_untouched(), what);

@@ -56,24 +56,24 @@ static void call_all(World& w) {
     ops.copy(w.table.rows(0, 10), w.a);
 }
 
-BOOST_AUTO_TEST_CASE(plan_records_what_the_cpu_records) {
-    const auto plan = make_plan_device();
+BOOST_AUTO_TEST_CASE(plan_records_what_a_device_records) {
+    const auto plan = make_test_plan();
     World planned(*plan);
     call_all(planned);
     BOOST_TEST(plan->recorder().by_operation.size() == 17);
-    for_devices([&](Device& cpu) {
-        World world(cpu);
+    for_devices([&](Device& device) {
+        World world(device);
         call_all(world);
-        BOOST_REQUIRE(cpu.recorder().by_operation.size() == plan->recorder().by_operation.size());
+        BOOST_REQUIRE(device.recorder().by_operation.size() == plan->recorder().by_operation.size());
         for (const auto& [name, record] : plan->recorder().by_operation) {
-            const OpRecord& same = cpu.recorder().by_operation.at(name);
+            const OpRecord& same = device.recorder().by_operation.at(name);
             BOOST_TEST((record.calls == same.calls && record.flops == same.flops && record.bytes == same.bytes), name << " differs");
             BOOST_TEST(same.seconds == 0);
         }
-        BOOST_TEST(cpu.memory().high_water_bytes() == plan->memory().high_water_bytes());
-        cpu.recorder().time = true;
+        BOOST_TEST(device.memory().high_water_bytes() == plan->memory().high_water_bytes());
+        device.recorder().time = true;
         call_all(world);
-        BOOST_TEST(cpu.recorder().by_operation.at("matmul").seconds > 0);
+        BOOST_TEST(device.recorder().by_operation.at("matmul").seconds > 0);
     });
     const auto& records = plan->recorder().by_operation;
     BOOST_TEST(records.at("matmul").flops == 2 * 10 * 16 * 16);
