@@ -35,6 +35,22 @@ BOOST_AUTO_TEST_CASE(a_group_goes_round) {
     }
 }
 
+BOOST_AUTO_TEST_CASE(long_messages_are_split) {
+    const sim::probe::ChangedSettings small([](auto& settings) { settings.nccl_piece_bytes = 1000; });
+    const TestCommunicator comm;
+    const TestStream stream;
+    const int next = (comm.rank + 1) % comm.size, previous = (comm.rank + comm.size - 1) % comm.size;
+    for (const std::size_t count : {std::size_t{249}, std::size_t{250}, std::size_t{251}, std::size_t{12345}}) {
+        const DeviceBuffer<int> from(numbers(comm.rank, count)), to(count);
+        grouped([&] {
+            ok(ncclSend(from.get(), count, ncclInt32, next, comm, stream));
+            ok(ncclRecv(to.get(), count, ncclInt32, previous, comm, stream));
+        });
+        stream.synchronize();
+        BOOST_TEST(to.values() == numbers(previous, count));
+    }
+}
+
 BOOST_AUTO_TEST_CASE(everybody_with_everybody_in_one_group_in_order) {
     const TestCommunicator comm;
     const TestStream stream;

@@ -46,7 +46,7 @@ cudaError_t cudaFree(void* pointer) {
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
     return call([&] {
         if (total) *total = settings().device_memory_bytes;
-        if (free) *free = settings().device_memory_bytes - device_bytes_in_use(current_device());
+        if (free) *free = device_bytes_free(current_device());
         return cudaSuccess;
     });
 }

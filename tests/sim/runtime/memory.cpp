@@ -3,6 +3,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 
@@ -58,7 +59,7 @@ ptx::GlobalMemory& global_memory(int device) {
 
 void* allocate_device(int device, std::size_t bytes) {
     const std::size_t charged = round_up(bytes, kGranularity);
-    if (charged < bytes || charged > settings().device_memory_bytes - state().in_use[device]) return nullptr;
+    if (charged < bytes || charged > device_bytes_free(device)) return nullptr;
     const std::size_t usable = round_up(bytes, kPage), whole = usable + 2 * kGuard;
     void* reserved = mmap(reinterpret_cast<void*>(state().next_address), whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (reserved == MAP_FAILED) return nullptr;
@@ -88,7 +89,10 @@ bool free_device(void* begin) {
     return true;
 }
 
-std::size_t device_bytes_in_use(int device) { return state().in_use[device]; }
+std::size_t device_bytes_free(int device) {
+    const std::size_t all = settings().device_memory_bytes, used = state().in_use[device];
+    return all - std::min(all, used);
+}
 
 void* allocate_pinned(std::size_t bytes, unsigned flags, bool mapped, int device) {
     void* begin = mmap(nullptr, round_up(bytes, kPage), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -26,7 +26,7 @@ struct Block {
 void* allocate_device(int device, std::size_t bytes);
 /// false: not the beginning of device memory.
 bool free_device(void* begin);
-std::size_t device_bytes_in_use(int device);
+std::size_t device_bytes_free(int device);
 
 /// nullptr: the machine has no such memory.
 void* allocate_pinned(std::size_t bytes, unsigned flags, bool mapped, int device);

@@ -1,8 +1,5 @@
 // MPI hooks: on a real device queued NCCL operations go on while the host waits in MPI. Here the host has to run them, so the calls of MPI in which the program
 // waits are wrapped (through MPI's profiling interface) and let them advance. Where a program ends, all ranks are together: orders of operations are compared.
-#include <chrono>
-#include <cstdlib>
-
 #include "sim/runtime/mpi_world.h"
 #include "sim/runtime/nccl_order.h"
 #include "sim/runtime/process.h"
@@ -25,12 +22,12 @@ int initialised(int code) {
     return code;
 }
 
-/// Called again and again while the program waits in MPI.
+/// Called again and again while the program waits in MPI, or looks whether something has come.
 void advance_while_waiting() {
     const std::lock_guard<std::recursive_mutex> hold(api_lock());
     if (!mpi_is_usable()) return;
     try {
-        advance_communication();
+        advance_communication_if_idle();
     } catch (const std::exception& error) {
         end_with(error);
     }
@@ -95,6 +92,12 @@ int MPI_Finalize() {
 int MPI_Test(MPI_Request* request, int* done, MPI_Status* status) {
     const int code = PMPI_Test(request, done, status);
     if (code == MPI_SUCCESS && !*done) advance_while_waiting();
+    return code;
+}
+
+int MPI_Iprobe(int from, int tag, MPI_Comm comm, int* there, MPI_Status* status) {
+    const int code = PMPI_Iprobe(from, tag, comm, there, status);
+    if (code == MPI_SUCCESS && !*there) advance_while_waiting();
     return code;
 }
 

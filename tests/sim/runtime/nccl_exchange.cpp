@@ -1,6 +1,8 @@
 // NcclExchange: announcements under tag 0, contents under a tag of the message's number, in pieces that MPI's int counts allow.
 #include "sim/runtime/nccl_exchange.h"
 
+#include <algorithm>
+
 #include "sim/runtime/nccl_task.h"
 #include "sim/runtime/nccl_types.h"
 #include "sim/runtime/process.h"
@@ -8,7 +10,6 @@
 namespace sim::runtime {
 namespace {
 
-constexpr std::size_t kPiece = std::size_t{1} << 30;
 constexpr int kAnnouncement = 0, kNumTags = 30000;
 
 int tag_of(std::uint64_t number) { return 1 + static_cast<int>(number % kNumTags); }
@@ -42,8 +43,9 @@ void Exchange::receive(int peer, std::byte* data, std::size_t bytes, Announcemen
 }
 
 void Exchange::post_pieces(Message& message) {
-    for (std::size_t begin = 0; begin == 0 || begin < message.bytes; begin += kPiece) {
-        const int bytes = static_cast<int>(std::min(kPiece, message.bytes - begin));
+    const std::size_t piece = settings().nccl_piece_bytes;
+    for (std::size_t begin = 0; begin == 0 || begin < message.bytes; begin += piece) {
+        const int bytes = static_cast<int>(std::min(piece, message.bytes - begin));
         message.pieces.push_back(MPI_REQUEST_NULL);
         if (message.outgoing) PMPI_Issend(message.data + begin, bytes, MPI_BYTE, message.peer, message.tag, comm_, &message.pieces.back());
         else PMPI_Irecv(message.data + begin, bytes, MPI_BYTE, message.peer, message.tag, comm_, &message.pieces.back());

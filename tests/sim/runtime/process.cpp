@@ -20,7 +20,7 @@ std::string variable(const char* name, const char* otherwise) {
 }
 
 [[noreturn]] void refuse_variable(std::string_view name, std::string_view value) {
-    std::fprintf(stderr, "simulated device: the environment's %.*s=%.*s is not understood (tests/sim/README.md)\n", static_cast<int>(name.size()), name.data(),
+    std::fprintf(stderr, "simulated device: the environment's %.*s=%.*s is not understood (tests/sim/runtime/README.md)\n", static_cast<int>(name.size()), name.data(),
                  static_cast<int>(value.size()), value.data());
     std::_Exit(70);
 }

@@ -11,11 +11,13 @@
 namespace sim::runtime {
 namespace {
 
+constexpr std::int64_t kPatience = 1'000'000;   // nanoseconds
 constexpr std::uint64_t kUnlimited = std::numeric_limits<std::uint64_t>::max();
 
 struct State {
     std::vector<std::shared_ptr<CUstream_st>> streams;   // by age, with those destroyed that have work left
     std::map<int, std::shared_ptr<CUstream_st>> null_streams;
+    std::int64_t last_enqueued = 0;
 };
 State& state() {
     static State* const all = new State;   // never destroyed: streams may still run while the process ends
@@ -109,6 +111,7 @@ Point enqueue(const std::shared_ptr<CUstream_st>& stream, Operation operation) {
     std::erase_if(operation.after, [](const Point& before) { return before.reached(); });
     add_legacy_order(*stream, operation);
     stream->queue.push_back(std::move(operation));
+    state().last_enqueued = now_ns();
     if (stream->queue.back().communicates) stream->last_communication = stream->issued();
     const Point end = end_of(stream);
     std::uint64_t operations = kUnlimited;
@@ -149,6 +152,10 @@ void advance_communication() {
     for (const auto& stream : streams) advance({stream, stream->last_communication}, operations);
 }
 
+void advance_communication_if_idle() {
+    if (now_ns() - state().last_enqueued > kPatience) advance_communication();
+}
+
 void discard_queues() {
     static auto* const kept = new std::vector<std::deque<Operation>>;
     for (const Point& end : ends_of_device(-1)) {
@@ -161,7 +168,7 @@ void discard_queues() {
 Patience::Patience() : since_(now_ns()) {}
 
 void Patience::wait_a_moment() {
-    if (now_ns() - since_ > 1'000'000) advance_communication();
+    if (now_ns() - since_ > kPatience) advance_communication();
     idle_moment();
 }
 

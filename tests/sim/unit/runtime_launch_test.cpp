@@ -93,7 +93,6 @@ BOOST_AUTO_TEST_CASE(sizes_that_cannot_be_are_refused) {
     ok(launch_bounded(x.get(), 64, stream));
     stream.synchronize();
     BOOST_TEST(x.values()[63] == 1);
-    BOOST_TEST(cudaGetLastError() == cudaErrorLaunchOutOfResources);
 }
 
 BOOST_AUTO_TEST_CASE(occupancy_by_threads_and_shared_memory) {
@@ -128,7 +127,7 @@ BOOST_AUTO_TEST_CASE(host_memory_is_out_of_a_kernels_reach_unless_mapped) {
     const TestStream stream;
     for (const float* x : {pageable.data(), static_cast<const float*>(plain.get())}) {
         ok(launch_axpy(1, x, y.get(), 4, stream));
-        throws<sim::ptx::Fault>([&] { return cudaStreamSynchronize(stream); }, "axpy");
+        throws<sim::ptx::Fault>([&] { return cudaStreamSynchronize(stream); }, "no device memory");
     }
     ok(launch_axpy(1, mapped.get(), y.get(), 4, stream));
     stream.synchronize();
@@ -141,7 +140,7 @@ BOOST_AUTO_TEST_CASE(memory_that_was_freed_is_out_of_reach) {
     const float* gone = nullptr;
     { const DeviceBuffer<float> x(ramp(4)); gone = x.get(); }
     ok(launch_axpy(1, gone, y.get(), 4, stream));
-    throws<sim::ptx::Fault>([&] { return cudaStreamSynchronize(stream); }, "axpy");
+    throws<sim::ptx::Fault>([&] { return cudaStreamSynchronize(stream); }, "no device memory");
 }
 
 BOOST_AUTO_TEST_CASE(ptx_is_written_and_replaced) {
