@@ -9,6 +9,8 @@ namespace longlora::cuda {
 
 namespace {
 
+constexpr int kWarps = 4, kThreads = 32 * kWarps;
+
 template <int kWidth> struct Shape {
     static constexpr int kA = kWidth > 64 ? 1 : 2;      // blocks of 16 keys of a warp: dK and dV fill 128 registers
     static constexpr int kKeys = kWarps * 16 * kA, kQueries = kWidth > 64 ? 32 : 64;
@@ -37,11 +39,10 @@ template <int kA, int kN> __device__ std::uint32_t visible_pairs(const HeadWindo
     std::uint32_t visible = 0;
 #pragma unroll
     for (int q = 0; q < 2 * kN; ++q) {
-        const int t = query + q / 2 * 8 + q % 2, from = first_key - window.first(min(t, window.num_queries - 1));
-        const unsigned count = window.count(t);
+        const KeyRun seen = window.keys_of(query + q / 2 * 8 + q % 2);
 #pragma unroll
         for (int k = 0; k < 2 * kA; ++k) {
-            if (static_cast<unsigned>(from + 8 * k) < count) visible |= 1u << (q * 2 * kA + k);
+            if (seen.contains(first_key + 8 * k)) visible |= 1u << (q * 2 * kA + k);
         }
     }
     return visible;
@@ -107,7 +108,7 @@ template <int kWidth> __device__ __forceinline__ void add_head(Sums<kWidth>& sum
     const TileRanges steps = tiles_of_queries(window, begin, S::kKeys, S::kStep);
     if (steps.seen.empty()) return;
     const Range tiles_seen{steps.seen.begin / S::kSteps, (steps.seen.end + S::kSteps - 1) / S::kSteps};
-    const TileCopy<kWidth, S::kQueries> copy_q(p.q.of_head(head, p.head_dim), p.num_queries, p.head_dim), copy_d_out(p.d_out.of_head(head, p.head_dim), p.num_queries, p.head_dim);
+    const TileCopy<kWidth, S::kQueries, kThreads> copy_q(p.q.of_head(head, p.head_dim), p.num_queries, p.head_dim), copy_d_out(p.d_out.of_head(head, p.head_dim), p.num_queries, p.head_dim);
     const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
     const unsigned query_tiles = tiles + 2 * S::kKeyBytes, warp_rows = tiles + warp * 16 * S::kA * kRowBytes<kWidth>;
 
@@ -149,8 +150,8 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_b
     const unsigned tiles = shared_address(shared);
     float* const statistics = reinterpret_cast<float*>(shared + S::kStatisticsOffset);
     const int kv_head = static_cast<int>(blockIdx.y), begin = static_cast<int>(blockIdx.x) * S::kKeys;     // early keys, which most queries see, first
-    TileCopy<kWidth, S::kKeys>(p.k.of_head(kv_head, p.head_dim), p.num_keys, p.head_dim)(tiles, begin);
-    TileCopy<kWidth, S::kKeys>(p.v.of_head(kv_head, p.head_dim), p.num_keys, p.head_dim)(tiles + S::kKeyBytes, begin);
+    TileCopy<kWidth, S::kKeys, kThreads>(p.k.of_head(kv_head, p.head_dim), p.num_keys, p.head_dim)(tiles, begin);
+    TileCopy<kWidth, S::kKeys, kThreads>(p.v.of_head(kv_head, p.head_dim), p.num_keys, p.head_dim)(tiles + S::kKeyBytes, begin);
 
     Sums<kWidth> sums;
     for (int head = kv_head * p.group; head < (kv_head + 1) * p.group; ++head) add_head<kWidth>(sums, p, head, begin, tiles, statistics);
@@ -158,8 +159,9 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_b
     wait_for_copies();
     __syncthreads();    // the tiles are free
     const int first = static_cast<int>(threadIdx.x) / 32 * 16 * S::kA;
-    add_rows<kWidth, S::kA>(p.d_k.of_head(kv_head, p.head_dim), begin + first, p.num_keys, p.scale, tiles + first * 4 * kWidth, sums.d_k, p.head_dim);
-    add_rows<kWidth, S::kA>(p.d_v.of_head(kv_head, p.head_dim), begin + first, p.num_keys, 1, tiles + first * 4 * kWidth, sums.d_v, p.head_dim);
+    const unsigned staging = tiles + first * 4 * kWidth;
+    add_rows<kWidth, S::kA>(p.d_k.of_head(kv_head, p.head_dim), begin + first, p.num_keys, p.head_dim, p.scale, staging, sums.d_k);
+    add_rows<kWidth, S::kA>(p.d_v.of_head(kv_head, p.head_dim), begin + first, p.num_keys, p.head_dim, 1, staging, sums.d_v);
 }
 
 }  // namespace

@@ -8,6 +8,8 @@ namespace longlora::cuda {
 
 namespace {
 
+constexpr int kWarps = 4, kThreads = 32 * kWarps;
+
 template <int kWidth> struct Shape {
     static constexpr int kQueries = kWarps * 16, kKeys = kWidth > 64 ? 32 : 64, kB = kKeys / 16;
     static constexpr int kQueryBytes = kQueries * kRowBytes<kWidth>, kKeyBytes = kKeys * kRowBytes<kWidth>;
@@ -26,13 +28,12 @@ template <int kWidth> struct Rows {
 template <int kN> __device__ void mask(float (&p)[1][kN][4], const HeadWindow& window, int first_row, int key) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-        const int t = first_row + 8 * half, from = key - window.first(min(t, window.num_queries - 1));
-        const unsigned count = window.count(t);
+        const KeyRun seen = window.keys_of(first_row + 8 * half);
 #pragma unroll
         for (int n = 0; n < kN; ++n) {
 #pragma unroll
             for (int b = 0; b < 2; ++b) {
-                if (static_cast<unsigned>(from + 8 * n + b) >= count) p[0][n][2 * half + b] = 0;
+                if (!seen.contains(key + 8 * n + b)) p[0][n][2 * half + b] = 0;
             }
         }
     }
@@ -67,8 +68,8 @@ __device__ __forceinline__ void step(float (&d_q)[1][kWidth / 8][4], const Rows<
 /// Brings the block's queries [begin, ...) through shared memory to registers.
 template <int kWidth> __device__ void load_rows(Rows<kWidth>& rows, const AttentionProblem& p, int head, int begin, unsigned tiles) {
     using S = Shape<kWidth>;
-    TileCopy<kWidth, S::kQueries>(p.q.of_head(head, p.head_dim), p.num_queries, p.head_dim)(tiles, begin);
-    TileCopy<kWidth, S::kQueries>(p.d_out.of_head(head, p.head_dim), p.num_queries, p.head_dim)(tiles + S::kQueryBytes, begin);
+    TileCopy<kWidth, S::kQueries, kThreads>(p.q.of_head(head, p.head_dim), p.num_queries, p.head_dim)(tiles, begin);
+    TileCopy<kWidth, S::kQueries, kThreads>(p.d_out.of_head(head, p.head_dim), p.num_queries, p.head_dim)(tiles + S::kQueryBytes, begin);
     const int first = static_cast<int>(threadIdx.x) / 32 * 16;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -98,7 +99,7 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_b
     Rows<kWidth> rows;
     load_rows<kWidth>(rows, p, head, begin, tiles);
 
-    const TileCopy<kWidth, S::kKeys> copy_k(p.k.of_head(head / p.group, p.head_dim), p.num_keys, p.head_dim), copy_v(p.v.of_head(head / p.group, p.head_dim), p.num_keys, p.head_dim);
+    const TileCopy<kWidth, S::kKeys, kThreads> copy_k(p.k.of_head(head / p.group, p.head_dim), p.num_keys, p.head_dim), copy_v(p.v.of_head(head / p.group, p.head_dim), p.num_keys, p.head_dim);
     const auto copy_keys = [&](int tile, unsigned to) {
         copy_k(to, tile * S::kKeys);
         copy_v(to + S::kKeyBytes, tile * S::kKeys);
@@ -119,7 +120,7 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_b
         else step<kWidth, true>(d_q, rows, k_rows, k_columns, p.scale_log2, window, first_row, key);
     }
     __syncthreads();    // the tiles are free
-    add_rows<kWidth, 1>(p.d_q.of_head(head, p.head_dim), begin + first, p.num_queries, p.scale, tiles + first * 4 * kWidth, d_q, p.head_dim);
+    add_rows<kWidth, 1>(p.d_q.of_head(head, p.head_dim), begin + first, p.num_queries, p.head_dim, p.scale, tiles + first * 4 * kWidth, d_q);
 }
 
 }  // namespace

@@ -8,15 +8,15 @@ namespace longlora::cuda {
 
 namespace {
 
-constexpr int kQueries = kWarps * 16;
+constexpr int kWarps = 4, kThreads = 32 * kWarps, kQueries = 16 * kWarps;
 
 template <int kWidth> __global__ void __launch_bounds__(kThreads) attention_delta_kernel(const AttentionProblem p) {
     constexpr int kBytes = kQueries * kRowBytes<kWidth>;
     extern __shared__ __align__(128) unsigned char shared[];
     const unsigned tiles = shared_address(shared);
     const int head = static_cast<int>(blockIdx.y), begin = static_cast<int>(blockIdx.x) * kQueries;
-    TileCopy<kWidth, kQueries>(p.d_out.of_head(head, p.head_dim), p.num_queries, p.head_dim)(tiles, begin);
-    TileCopy<kWidth, kQueries>(p.out.of_head(head, p.head_dim), p.num_queries, p.head_dim)(tiles + kBytes, begin);
+    TileCopy<kWidth, kQueries, kThreads>(p.d_out.of_head(head, p.head_dim), p.num_queries, p.head_dim)(tiles, begin);
+    TileCopy<kWidth, kQueries, kThreads>(p.out.of_head(head, p.head_dim), p.num_queries, p.head_dim)(tiles + kBytes, begin);
     wait_for_copies();
     __syncthreads();
 

@@ -57,7 +57,7 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_b
             for (int i = 0; i < 2; ++i) {
                 for (int j = 0; j < 2; ++j) {
                     const int t = tile * kTile + thread_x() + 16 * j;
-                    const bool visible = queries.full.contains(tile) || window.sees(t, begin + thread_y() + 16 * i);
+                    const bool visible = queries.full.contains(tile) || window.keys_of(t).contains(begin + thread_y() + 16 * i);
                     const Probability x = probability(p, p.lse.of_head(head), p.delta.of_head(head), t, visible, s[i][j], d_p[i][j]);
                     s[i][j] = x.p, d_p[i][j] = x.ds;
                 }
@@ -92,7 +92,7 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_b
         for (int i = 0; i < 2; ++i) {
             for (int j = 0; j < 2; ++j) {
                 const int t = begin + thread_y() + 16 * i;
-                const bool visible = keys.full.contains(tile) || window.sees(t, tile * kTile + thread_x() + 16 * j);
+                const bool visible = keys.full.contains(tile) || window.keys_of(t).contains(tile * kTile + thread_x() + 16 * j);
                 d_p[i][j] = probability(p, p.lse.of_head(head), p.delta.of_head(head), t, visible, s[i][j], d_p[i][j]).ds;
             }
         }

@@ -73,7 +73,7 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_f
         for (int i = 0; i < 2 && !keys.full.contains(tile); ++i) {
 #pragma unroll
             for (int j = 0; j < 2; ++j) {
-                if (!window.sees(begin + thread_y() + 16 * i, tile * kTile + thread_x() + 16 * j)) s[i][j] = -INFINITY;
+                if (!window.keys_of(begin + thread_y() + 16 * i).contains(tile * kTile + thread_x() + 16 * j)) s[i][j] = -INFINITY;
             }
         }
         softmax_step<kWidth>(running, s, p.scale);

@@ -57,6 +57,13 @@ struct TileRanges {
     Range seen, full;
 };
 
+/// Keys [first, first + count); one comparison says whether a key is among them.
+struct KeyRun {
+    int first;
+    unsigned count;
+    __device__ bool contains(int key) const { return static_cast<unsigned>(key - first) < count; }
+};
+
 /// The windows of one head in local rows.
 struct HeadWindow {
     const std::int32_t* first_key;    ///< of query row 0
@@ -68,12 +75,11 @@ struct HeadWindow {
 
     /// First key row that query t sees. May be negative, or beyond the last key.
     __device__ int first(int t) const { return first_key[t] - key_begin; }
-    /// Number of keys that query t sees, counted from first(t), as far as they are here. Queries beyond the last see none.
-    __device__ unsigned count(int t) const {
-        if (t >= num_queries) return 0;
-        return static_cast<unsigned>(max(min(t + diagonal + 1, num_keys) - first(t), 0));
+    /// The keys that query t sees, as far as they are here. Queries beyond the last see none.
+    __device__ KeyRun keys_of(int t) const {
+        const int from = first(min(t, num_queries - 1));
+        return {from, t < num_queries ? static_cast<unsigned>(max(min(t + diagonal + 1, num_keys) - from, 0)) : 0u};
     }
-    __device__ bool sees(int t, int key) const { return t < num_queries && static_cast<unsigned>(key - first(t)) < count(t); }
 };
 
 /// Tiles of `tile` keys seen by the queries [begin, begin + n).

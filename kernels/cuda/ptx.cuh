@@ -6,12 +6,16 @@
 //   d[0] (g, 2t)   d[1] (g, 2t+1)   d[2] (g+8, 2t)   d[3] (g+8, 2t+1)         d is float32
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace longlora::cuda {
 
 /// What the PTX instructions below take as an address: bytes from the start of the block's shared memory.
 __device__ inline unsigned shared_address(const void* shared) { return static_cast<unsigned>(__cvta_generic_to_shared(shared)); }
+
+/// No instruction: the compiler takes the pointer as a value of its own instead of carrying the parts that it was made of through a loop, two registers each.
+__device__ inline void settle(std::byte*& pointer) { asm("" : "+l"(pointer)); }
 
 /// Starts copying 16 bytes; the first `bytes` of them (0 or 16) are read, the others become 0. Both addresses are multiples of 16.
 __device__ inline void copy_async(unsigned to, const void* from, int bytes) {
