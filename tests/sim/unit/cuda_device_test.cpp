@@ -1,0 +1,132 @@
+// The CUDA device (kernels/cuda) on the simulated runtime: what it refuses and how it says so, what it allocates and when, its streams and events. Operations are tested by
+// tests/unit/kernels and cuda_paths_test.cpp.
+#include <boost/test/unit_test.hpp>
+
+#include "kernels/device.h"
+#include "kernels/cuda/native.h"
+#include "sim/runtime/probe.h"
+
+namespace longlora {
+namespace {
+
+constexpr std::int64_t kMebibyte = std::int64_t{1} << 20;
+
+/// The sentence with which a device is refused; checks that it is the user's matter.
+std::string refusal(const DeviceOptions& options) {
+    try {
+        make_cuda_device(options);
+    } catch (const Error& error) {
+        BOOST_CHECK(error.code == ExitCode::bad_input);
+        return error.what();
+    }
+    return "not refused";
+}
+
+void check_has(const std::string& sentence, std::initializer_list<const char*> parts) {
+    for (const char* part : parts) BOOST_CHECK_MESSAGE(sentence.find(part) != std::string::npos, "'" << part << "' is not in: " << sentence);
+}
+
+const DeviceOptions kSmall{.memory_bytes = 80 * kMebibyte, .pinned_bytes = kMebibyte};
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(cuda_device)
+
+BOOST_AUTO_TEST_CASE(refusals) {
+    using sim::probe::ChangedSettings;
+    {
+        const ChangedSettings none([](auto& s) { s.devices.clear(); });
+        check_has(find_gpus().problem, {"no GPU is visible", "--device cpu"});
+        check_has(refusal(kSmall), {"no GPU is visible"});
+    }
+    {
+        const ChangedSettings old_driver([](auto& s) { s.driver_version = 12040; });
+        check_has(find_gpus().problem, {"driver", "12.4", "13.0"});
+        BOOST_TEST(find_gpus().gpus.empty());
+        check_has(refusal(kSmall), {"driver"});
+    }
+    {
+        const ChangedSettings no_driver([](auto& s) { s.driver_version = 0; });
+        check_has(find_gpus().problem, {"no NVIDIA driver"});
+    }
+    {
+        const ChangedSettings old_gpu([](auto& s) { s.major = 7, s.minor = 5; });
+        check_has(refusal(kSmall), {"7.5", "8.0"});
+    }
+    const ChangedSettings two([](auto& s) { s.devices = {0, 1}, s.device_memory_bytes = std::size_t{1} << 30; });
+    DeviceOptions options = kSmall;
+    options.gpu = 3;
+    check_has(refusal(options), {"needs GPU 3", "sees only 2", "fewer ranks per node"});
+    options = kSmall, options.memory_bytes = 2048 * kMebibyte;
+    check_has(refusal(options), {"2.0 GiB", "1.0 GiB", "--memory"});
+    options.memory_bytes = 0;
+    check_has(refusal(options), {"must be given"});
+}
+
+BOOST_AUTO_TEST_CASE(memory_is_allocated_once_and_given_back) {
+    const auto& totals = sim::probe::totals();
+    const auto allocations = totals.allocations, pinned = totals.pinned_allocations, bytes = totals.allocated_bytes;
+    {
+        DeviceOptions options = kSmall;
+        options.memory_bytes += 1;
+        const auto device = make_cuda_device(options);
+        BOOST_TEST(device->memory().capacity() == 80 * kMebibyte + 256);
+        BOOST_TEST(device->pinned().capacity() == kMebibyte);
+        BOOST_TEST(device->memory().in_use_bytes() == cuda_own_bytes());
+        BOOST_TEST(totals.allocations == allocations + 1);
+        BOOST_TEST(totals.pinned_allocations == pinned + 1);
+        BOOST_TEST((device->kind() == DeviceKind::cuda && device->good_at_bfloat16()));
+        check_has(device->description(), {"sm_80", " GB"});
+
+        // What a plan takes of its arena is what the device takes.
+        const auto plan = make_plan_device({.memory_bytes = options.memory_bytes, .own_bytes = cuda_own_bytes()});
+        BOOST_TEST(plan->memory().in_use_bytes() == device->memory().in_use_bytes());
+        BOOST_TEST(plan->memory().high_water_bytes() == device->memory().high_water_bytes());
+    }
+    BOOST_TEST(totals.allocated_bytes == bytes);
+    DeviceOptions too_small = kSmall;
+    too_small.memory_bytes = kMebibyte;
+    BOOST_CHECK_EXCEPTION(make_cuda_device(too_small), Error, [](const Error& error) { return error.code == ExitCode::does_not_fit; });
+    BOOST_TEST(totals.allocated_bytes == bytes);
+}
+
+BOOST_AUTO_TEST_CASE(work_on_another_stream_waits_for_events_only) {
+    const auto device = make_cuda_device(kSmall);
+    const Stream other = device->make_stream();
+    BOOST_TEST((cuda::native_stream(*device, other) != cuda::native_stream(*device, Device::compute_stream())));
+    const ArenaTensor x = device->memory().tensor(DType::float32, {1000}, Use::workspace), y = device->memory().tensor(DType::float32, {1000}, Use::workspace);
+    const ArenaTensor host = device->pinned().tensor(DType::float32, {1000}, Use::workspace);
+    for (int round = 0; round < 20; ++round) {
+        device->ops().fill(x, static_cast<float>(round));
+        const Event filled = device->record(Device::compute_stream());
+        device->wait(other, filled);
+        device->ops(other).copy(y, x);
+        device->copy_to_host(host, y, other);
+        device->wait(Device::compute_stream(), device->record(other));
+        device->wait(other, filled);   // an event that was reached may be waited for again
+        device->synchronize(other);
+        BOOST_TEST(host->data<float>()[999] == static_cast<float>(round));
+    }
+    BOOST_CHECK_THROW(device->wait(other, Event{1000}), std::logic_error);
+    BOOST_CHECK_THROW(device->wait(other, Event{0}), std::logic_error);
+    BOOST_CHECK_THROW(device->synchronize(Stream{7}), std::logic_error);
+}
+
+/// Scratch memory and cuBLAS's workspace belong to the compute stream.
+BOOST_AUTO_TEST_CASE(operations_with_scratch_run_on_the_compute_stream_only) {
+    const auto device = make_cuda_device(kSmall);
+    const Stream other = device->make_stream();
+    const ArenaTensor x = device->memory().tensor(DType::float32, {4, 4}, Use::workspace), y = device->memory().tensor(DType::float32, {4, 4}, Use::workspace);
+    const ArenaTensor out = device->memory().tensor(DType::float32, {4, 4}, Use::workspace), sum = device->memory().tensor(DType::float64, {}, Use::workspace);
+    for (const Tensor& t : {*x, *y, *sum}) device->ops().fill(t, 0.5f);
+    BOOST_CHECK_THROW(device->ops(other).matmul(out, x, y, Transpose::no, Transpose::no), std::logic_error);
+    BOOST_CHECK_THROW(device->ops(other).sum_squares(sum, x), std::logic_error);
+    const auto allocations = sim::probe::totals().allocations;
+    device->ops().matmul(out, x, y, Transpose::no, Transpose::no);
+    device->ops().sum_squares(sum, out);
+    device->synchronize(Device::compute_stream());
+    BOOST_TEST(sim::probe::totals().allocations == allocations);   // no operation allocates
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+}  // namespace longlora
