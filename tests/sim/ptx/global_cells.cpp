@@ -14,7 +14,7 @@ unsigned warp_of(std::uint32_t who) { return who & 31; }
 
 [[noreturn]] void race(Warp& warp, const GlobalRange& range, std::uintptr_t address, Use use, std::uint32_t tick, std::uint32_t who, bool other_writes) {
     const Block& block = *warp.block;
-    const bool same_block = tick >= block.first_tick;
+    const bool same_block = tick >= block.first_tick && (other_writes || kind_of(who) != kSeveralBlocks);
     std::string what = use == Use::read ? "reads" : use == Use::write ? "writes" : "atomically changes";
     what += " byte " + std::to_string(address - range.begin) + " of an allocation of " + std::to_string(range.end - range.begin) + " bytes, which ";
     what += same_block ? (!other_writes && kind_of(who) == kSeveralWarps ? "several warps" : "warp " + std::to_string(warp_of(who)) + " of the same block") : std::string("another block of this launch");

@@ -60,6 +60,16 @@ void load(Warp& warp, const Instruction& i, Lanes lanes) {
     }
 }
 
+/// Lanes of one store that meet at one place must bring one value.
+template <class M, class R>
+void check_landed(Warp& warp, const Access& access, const R* value, unsigned element) {
+    for (Lanes left = access.lanes; left; left &= left - 1) {
+        const unsigned l = static_cast<unsigned>(__builtin_ctz(left));
+        const M cut = static_cast<M>(value[l]);
+        if (std::memcmp(reinterpret_cast<const char*>(access.at[l]) + element * sizeof(M), &cut, sizeof cut) != 0) fault(warp, 1u << l, "lanes of one store write different values to one place: race");
+    }
+}
+
 template <class M, class R, Space space>
 void store(Warp& warp, const Instruction& i, Lanes lanes) {
     Access access;
@@ -81,6 +91,8 @@ void store(Warp& warp, const Instruction& i, Lanes lanes) {
             std::memcpy(reinterpret_cast<char*>(access.at[l]) + e * sizeof(M), &cut, sizeof cut);
         }
     }
+    if (access.contiguous || space == Space::local) return;
+    for (unsigned e = 0; e < i.count; ++e) check_landed<M, R>(warp, access, row<R>(warp, rows[e]), e);
 }
 
 template <class M, class R>
