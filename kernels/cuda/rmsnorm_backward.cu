@@ -14,42 +14,61 @@ template <class DX, class DY, class X> struct Arguments {
     Rows<const X> x;
     NormWeight weight;
     const float* rrms;
-    float* parts;   ///< (chunks, width): the weight's gradient of each chunk; nullptr: not wanted
-    bool aligned, parts_aligned;
+    float* parts;   ///< (chunks, elements of all packs): the weight's gradient of each chunk as put_part lays it; nullptr: not wanted
+    bool aligned;
 };
+
+/// A chunk's sums lie in fours of neighbouring elements: first the fours that begin packs, then those that end packs of eight. So a warp writes whole sectors.
+inline __device__ float* part_at(float* part, const RowShape& shape, unsigned pack, int four) { return part + (four * shape.num_packs + pack) * 4; }
+template <int n> __device__ void put_part(float* part, const RowShape& shape, unsigned pack, const float (&sum)[n]) {
+#pragma unroll
+    for (int four = 0; four < n / 4; ++four)
+        *reinterpret_cast<float4*>(part_at(part, shape, pack, four)) = make_float4(sum[4 * four], sum[4 * four + 1], sum[4 * four + 2], sum[4 * four + 3]);
+}
+template <int n> __device__ void get_part(float (&sum)[n], float* part, const RowShape& shape, unsigned pack) {
+#pragma unroll
+    for (int i = 0; i < n; ++i) sum[i] = part_at(part, shape, pack, i / 4)[i % 4];
+}
+/// The column of an element of a part.
+inline __device__ unsigned column_of(unsigned place, unsigned num_packs, unsigned n) {
+    const unsigned four = place / 4, group = four / num_packs;
+    return (four - group * num_packs) * n + group * 4 + place % 4;
+}
+
+template <int n> __device__ float add_products(float sum, const float (&a)[n], const float (&b)[n], const float (&c)[n]) {
+#pragma unroll
+    for (int i = 0; i < n; ++i) sum += a[i] * b[i] * c[i];
+    return sum;
+}
 
 /// d_x += r (w d_y - x r^2 mean(w d_y x)); part += d_y x r.
 template <class DX, class DY, class X> __global__ void __launch_bounds__(kMostRowThreads) backward_kernel(const Arguments<DX, DY, X> a, const RowShape shape) {
     constexpr int n = kPack<DX, DY, X>, kHeld = kHeldElements / n;
     __shared__ float room[2][kMostRowThreads / kWarp];
     const unsigned begin = blockIdx.x * shape.rows_per_block, end = min(begin + shape.rows_per_block, shape.num_rows);
-    float* part = a.parts ? a.parts + std::int64_t{blockIdx.x} * shape.width : nullptr;
+    float* part = a.parts ? a.parts + std::int64_t{blockIdx.x} * (shape.num_packs * n) : nullptr;
     float w[kHeld][n], d_w[kHeld][n] = {};
 #pragma unroll
     for (int k = 0; k < kHeld; ++k)
         if (const unsigned pack = threadIdx.x + k * blockDim.x; pack < shape.num_packs) a.weight.load(w[k], pack * n, shape.count_at<n>(pack));
     for (unsigned row = begin; row < end; ++row) {
         const float r = a.rrms[row];
-        float d_y[kHeld][n], x[kHeld][n], dot = 0;
+        float d_y[kHeld][n], x[kHeld][n], dot = 0;   // dot: sum of w d_y x
         const auto take = [&](unsigned pack, float(&gradient)[n], float(&values)[n]) {
             load(gradient, a.d_y.at(row, pack * n), shape.count_at<n>(pack), a.aligned);
             load(values, a.x.at(row, pack * n), shape.count_at<n>(pack), a.aligned);
-        };
-        const auto add_products = [&](const float(&gradient)[n], const float(&values)[n], const float(&weights)[n]) {
-#pragma unroll
-            for (int i = 0; i < n; ++i) dot += gradient[i] * weights[i] * values[i];
         };
 #pragma unroll
         for (int k = 0; k < kHeld; ++k)
             if (const unsigned pack = threadIdx.x + k * blockDim.x; pack < shape.num_packs) {
                 take(pack, d_y[k], x[k]);
-                add_products(d_y[k], x[k], w[k]);
+                dot = add_products(dot, d_y[k], x[k], w[k]);
             }
         for (unsigned pack = threadIdx.x + kHeld * blockDim.x; pack < shape.num_packs; pack += blockDim.x) {
             float gradient[n], values[n], weights[n];
             take(pack, gradient, values);
             a.weight.load(weights, pack * n, shape.count_at<n>(pack));
-            add_products(gradient, values, weights);
+            dot = add_products(dot, gradient, values, weights);
         }
         const float factor = over_block(dot, room[row % 2], Add{}) / static_cast<float>(shape.width) * r * r;
         const auto put_gradients = [&](unsigned pack, const float(&gradient)[n], const float(&values)[n], const float(&weights)[n], float(&sum)[n]) {
@@ -70,34 +89,35 @@ template <class DX, class DY, class X> __global__ void __launch_bounds__(kMostRo
             float gradient[n], values[n], weights[n], sum[n] = {};   // the sums of these packs live in memory
             take(pack, gradient, values);
             a.weight.load(weights, pack * n, shape.count_at<n>(pack));
-            if (part && row > begin) load(sum, part + pack * n, shape.count_at<n>(pack), a.parts_aligned);
+            if (part && row > begin) get_part(sum, part, shape, pack);
             put_gradients(pack, gradient, values, weights, sum);
-            if (part) store(part + pack * n, sum, shape.count_at<n>(pack), a.parts_aligned);
+            if (part) put_part(part, shape, pack, sum);
         }
     }
     if (!part) return;
 #pragma unroll
     for (int k = 0; k < kHeld; ++k)
-        if (const unsigned pack = threadIdx.x + k * blockDim.x; pack < shape.num_packs) store(part + pack * n, d_w[k], shape.count_at<n>(pack), a.parts_aligned);
+        if (const unsigned pack = threadIdx.x + k * blockDim.x; pack < shape.num_packs) put_part(part, shape, pack, d_w[k]);
 }
 
 /// d_weight += parts summed over chunks: threadIdx.y takes every eighth chunk, then their sums are added in order.
-__global__ void __launch_bounds__(kThreads) add_chunks_kernel(float* d_weight, const float* parts, unsigned num_chunks, unsigned width) {
+__global__ void __launch_bounds__(kThreads) add_chunks_kernel(float* d_weight, const float* parts, unsigned num_chunks, RowShape shape, unsigned n) {
     constexpr unsigned kShares = kThreads / kWarp;
     __shared__ float room[kShares][kWarp];
-    const unsigned column = blockIdx.x * kWarp + threadIdx.x;
+    const unsigned place = blockIdx.x * kWarp + threadIdx.x, num_places = shape.num_packs * n;
     float sum = 0;
-    if (column < width)
-        for (unsigned chunk = threadIdx.y; chunk < num_chunks; chunk += kShares) sum += parts[std::int64_t{chunk} * width + column];
+    if (place < num_places)
+        for (unsigned chunk = threadIdx.y; chunk < num_chunks; chunk += kShares) sum += parts[std::int64_t{chunk} * num_places + place];
     room[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();
-    if (threadIdx.y > 0 || column >= width) return;
+    const unsigned column = column_of(place, shape.num_packs, n);
+    if (threadIdx.y > 0 || place >= num_places || column >= shape.width) return;
     for (unsigned share = 1; share < kShares; ++share) sum += room[share][threadIdx.x];
     d_weight[column] += sum;
 }
 
-std::int64_t chunk_rows_of(const Tensor& x, std::int64_t scratch_bytes) {
-    const std::int64_t most_chunks = std::min(kMostChunks, scratch_bytes / (x.width() * std::int64_t{sizeof(float)}));
+std::int64_t chunk_rows_of(const Tensor& x, int n, std::int64_t scratch_bytes) {
+    const std::int64_t places = (x.width() + n - 1) / n * n, most_chunks = std::min(kMostChunks, scratch_bytes / (places * std::int64_t{sizeof(float)}));
     ensure(most_chunks > 0, "a row is longer than the scratch memory");
     return std::max(kLeastChunkRows, (x.shape[0] + most_chunks - 1) / most_chunks);
 }
@@ -112,14 +132,14 @@ void rmsnorm_backward(cudaStream_t stream, Tensor scratch, Tensor d_x, Tensor d_
             using DY = typename decltype(dy_type)::type;
             using X = typename decltype(x_type)::type;
             constexpr int n = kPack<DX, DY, X>;
-            const RowShape shape = row_shape(x, n, chunk_rows_of(x, scratch.size_bytes()));
+            const RowShape shape = row_shape(x, n, chunk_rows_of(x, n, scratch.size_bytes()));
             const unsigned num_chunks = num_blocks_of(shape);
             const Arguments<DX, DY, X> arguments{rows_of<DX>(d_x),       rows_of<const DY>(d_y), rows_of<const X>(x), norm_weight(weight, n), pointer_to<const float>(rrms),
-                                                 d_weight ? pointer_to<float>(scratch) : nullptr, packs_aligned(n, d_x, d_y, x), shape.width % n == 0};
+                                                 d_weight ? pointer_to<float>(scratch) : nullptr, packs_aligned(n, d_x, d_y, x)};
             backward_kernel<DX, DY, X><<<num_chunks, row_threads(shape, kHeldElements / n), 0, stream>>>(arguments, shape);
             check(cudaGetLastError(), "rmsnorm_backward");
             if (!d_weight) return;
-            add_chunks_kernel<<<(shape.width + kWarp - 1) / kWarp, dim3(kWarp, kThreads / kWarp), 0, stream>>>(pointer_to<float>(d_weight), arguments.parts, num_chunks, shape.width);
+            add_chunks_kernel<<<(shape.num_packs * n + kWarp - 1) / kWarp, dim3(kWarp, kThreads / kWarp), 0, stream>>>(pointer_to<float>(d_weight), arguments.parts, num_chunks, shape, n);
             check(cudaGetLastError(), "rmsnorm_backward");
         });
     });
