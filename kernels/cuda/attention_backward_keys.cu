@@ -4,6 +4,7 @@
 // Scores are made transposed, S^T = K Q^T, so that keys are the rows of every product: P^T and dS^T leave the first products in the very registers in which the second ones
 // (dV += P^T dO, dK += dS^T Q) take their operand a, and a warp keeps dK and dV of its keys to itself.
 #include "kernels/cuda/attention_backward.cuh"
+#include "kernels/cuda/attention_rows.cuh"
 
 namespace longlora::cuda {
 

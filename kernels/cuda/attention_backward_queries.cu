@@ -3,6 +3,7 @@
 //
 // A warp owns 16 queries and keeps their Q and dO as operands a in registers: shared memory is read for K and V only.
 #include "kernels/cuda/attention_backward.cuh"
+#include "kernels/cuda/attention_rows.cuh"
 
 namespace longlora::cuda {
 

@@ -13,7 +13,8 @@ constexpr int kThreads = 256, kTile = 32;
 /// Row stride of a tile in floats: the 8 lanes that read 16 bytes of 8 rows at once read 8 different groups of 4 banks.
 template <int kWidth> constexpr int kStride = kWidth + 4;
 template <int kWidth> constexpr int kTileFloats = kTile * kStride<kWidth>;
-constexpr int kScoreStride = kTile + 4, kScoreFloats = kTile * kScoreStride;
+/// Of the scores of a tile: the two rows that a warp writes at once lie 16 banks apart.
+constexpr int kScoreStride = kTile + 16, kScoreFloats = kTile * kScoreStride;
 
 __device__ inline int thread_y() { return static_cast<int>(threadIdx.x) / 16; }
 __device__ inline int thread_x() { return static_cast<int>(threadIdx.x) % 16; }

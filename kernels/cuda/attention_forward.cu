@@ -5,6 +5,7 @@
 //   m' = max(m, max_j s_j)    a = 2^(c m - c m')    p_j = 2^(c s_j - c m')    sum = a sum + sum_j p_j    o = a o + sum_j p_j v_j
 // and in the end out = o / sum, lse = (c m + log2 sum) / log2(e). m is over the 4 lanes that share a row; sum stays a lane's own part until the end.
 #include "kernels/cuda/attention_result.cuh"
+#include "kernels/cuda/attention_rows.cuh"
 #include "kernels/cuda/attention_tiles.cuh"
 
 namespace longlora::cuda {

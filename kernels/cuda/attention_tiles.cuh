@@ -9,8 +9,9 @@
 // which lies in the instruction; rows 16 further down have the same swizzle, another constant.
 #pragma once
 
-#include "kernels/cuda/attention_problem.cuh"
-#include "kernels/cuda/ptx.cuh"
+#include <type_traits>
+
+#include "kernels/cuda/attention_pieces.cuh"
 
 namespace longlora::cuda {
 
@@ -47,74 +48,6 @@ template <int kWidth> struct TileAddress {
         return (address ^ (columns & kMask)) + (columns & ~kMask) + static_cast<unsigned>((16 * i + rows) * kRowBytes<kWidth>);
     }
 };
-
-/// 16 bytes of a matrix as floats: 4 float32 or 8 bfloat16 that are neighbours in a row. Lanes of a warp that take neighbouring pieces read and write whole sectors.
-template <bool kWide> struct Piece {
-    static constexpr int kCount = kWide ? 4 : 8;
-    float x[kCount];
-};
-
-/// Rows that are not aligned go by elements.
-__device__ inline void load_piece(Piece<true>& piece, const std::byte* from, bool aligned) {
-    if (aligned) {
-        const float4 x = *reinterpret_cast<const float4*>(from);
-        piece = {{x.x, x.y, x.z, x.w}};
-    } else {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) piece.x[i] = reinterpret_cast<const float*>(from)[i];
-    }
-}
-
-__device__ inline void load_piece(Piece<false>& piece, const std::byte* from, bool aligned) {
-    if (aligned) {
-        const uint4 packed = *reinterpret_cast<const uint4*>(from);
-        const std::uint32_t words[4] = {packed.x, packed.y, packed.z, packed.w};
-#pragma unroll
-        for (int i = 0; i < 8; ++i) piece.x[i] = __uint_as_float(i % 2 ? words[i / 2] & 0xffff0000u : words[i / 2] << 16);
-    } else {
-#pragma unroll
-        for (int i = 0; i < 8; ++i) piece.x[i] = __uint_as_float(static_cast<std::uint32_t>(reinterpret_cast<const std::uint16_t*>(from)[i]) << 16);
-    }
-}
-
-__device__ inline uint4 pack(const float (&x)[8]) { return {pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]), pack_bf16(x[4], x[5]), pack_bf16(x[6], x[7])}; }
-
-__device__ inline void store_piece(std::byte* to, const Piece<true>& piece, bool aligned) {
-    if (aligned) {
-        *reinterpret_cast<float4*>(to) = {piece.x[0], piece.x[1], piece.x[2], piece.x[3]};
-    } else {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) reinterpret_cast<float*>(to)[i] = piece.x[i];
-    }
-}
-
-__device__ inline void store_piece(std::byte* to, const Piece<false>& piece, bool aligned) {
-    const uint4 packed = pack(piece.x);
-    if (aligned) {
-        *reinterpret_cast<uint4*>(to) = packed;
-    } else {
-        const std::uint32_t words[4] = {packed.x, packed.y, packed.z, packed.w};
-#pragma unroll
-        for (int i = 0; i < 8; ++i) reinterpret_cast<std::uint16_t*>(to)[i] = static_cast<std::uint16_t>(words[i / 2] >> (i % 2 * 16));
-    }
-}
-
-/// Eight elements of a matrix of any type and alignment as bfloat16.
-__device__ inline uint4 load_chunk(const Matrix& m, const std::byte* from) {
-    Piece<false> chunk;
-    if (m.wide) {
-        Piece<true> half;
-        load_piece(half, from, m.aligned);
-#pragma unroll
-        for (int i = 0; i < 4; ++i) chunk.x[i] = half.x[i];
-        load_piece(half, from + 16, m.aligned);
-#pragma unroll
-        for (int i = 0; i < 4; ++i) chunk.x[4 + i] = half.x[i];
-    } else {
-        load_piece(chunk, from, m.aligned);
-    }
-    return pack(chunk.x);
-}
 
 /// A thread's part of copying tiles of kRows rows of one matrix by kThreads threads: the same chunk of every (kThreads / kChunks)-th row, so neighbouring threads read whole lines.
 template <int kWidth, int kRows, int kThreads> struct TileCopy {
@@ -208,65 +141,6 @@ template <int kA, int kB> __device__ inline void as_operand(std::uint32_t (&p)[k
             p[i][k][3] = pack_bf16(d[i][2 * k + 1][2], d[i][2 * k + 1][3]);
         }
     }
-}
-
-/// What a row of a matrix becomes: own * result + kept * (what it was), which is not read when kept is 0.
-struct Weights {
-    float own, kept;
-};
-
-/// The second half of write_rows: 16 kA rows of kWidth floats at `staging` go to rows [begin, ...) of a matrix, neighbouring lanes taking neighbouring pieces.
-template <int kWidth, int kA, bool kWide, class WeightsOfRow>
-__device__ inline void write_staged(const Matrix& m, int begin, int num_rows, int head_dim, unsigned staging, WeightsOfRow&& weights_of_row) {
-    constexpr int kPieces = kWidth / Piece<kWide>::kCount;
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-#pragma unroll 1
-    for (int i = lane; i < 16 * kA * kPieces; i += 32) {
-        const int row = i / kPieces, column = i % kPieces * Piece<kWide>::kCount;
-        if (begin + row >= num_rows || column >= head_dim) continue;
-        const unsigned from = staging + static_cast<unsigned>(row * 4 * kWidth + (column / 4 ^ 2 * (row % 4)) * 16);
-        std::byte* const to = m.at(begin + row, column);
-        const Weights weights = weights_of_row(row);
-        Piece<kWide> piece;
-#pragma unroll
-        for (int c = 0; c < Piece<kWide>::kCount / 4; ++c) {
-            const float4 x = load_shared(from + 16 * c);
-            piece.x[4 * c] = weights.own * x.x, piece.x[4 * c + 1] = weights.own * x.y, piece.x[4 * c + 2] = weights.own * x.z, piece.x[4 * c + 3] = weights.own * x.w;
-        }
-        if (weights.kept != 0) {
-            Piece<kWide> old;
-            load_piece(old, to, m.aligned);
-#pragma unroll
-            for (int c = 0; c < Piece<kWide>::kCount; ++c) piece.x[c] = fmaf(weights.kept, old.x[c], piece.x[c]);
-        }
-        store_piece(to, piece, m.aligned);
-    }
-}
-
-/// Writes a warp's results to rows [begin, ...) of a matrix that has num_rows of them, weights_of_row(row) saying how. They go through shared memory of the warp's own,
-/// 16 kA rows of 4 * kWidth bytes at `staging`, whose chunks of 16 bytes are swizzled by 2 * (row % 4): neither the writes of 8 bytes nor the reads meet more than twice in a bank.
-template <int kWidth, int kA, class WeightsOfRow>
-__device__ inline void write_rows(const Matrix& m, int begin, int num_rows, int head_dim, unsigned staging, const float (&results)[kA][kWidth / 8][4], WeightsOfRow&& weights_of_row) {
-    const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
-#pragma unroll
-    for (int i = 0; i < kA; ++i) {
-#pragma unroll
-        for (int n = 0; n < kWidth / 8; ++n) {
-            const unsigned to = staging + static_cast<unsigned>((16 * i + g) * 4 * kWidth + (2 * n + t / 2 ^ 2 * (g % 4)) * 16 + t % 2 * 8);
-            store_shared(to, results[i][n][0], results[i][n][1]);
-            store_shared(to + 8 * 4 * kWidth, results[i][n][2], results[i][n][3]);
-        }
-    }
-    __syncwarp();
-    if (m.wide) write_staged<kWidth, kA, true>(m, begin, num_rows, head_dim, staging, weights_of_row);
-    else write_staged<kWidth, kA, false>(m, begin, num_rows, head_dim, staging, weights_of_row);
-    __syncwarp();
-}
-
-/// Rows [begin, ...) of m += factor * results.
-template <int kWidth, int kA>
-__device__ inline void add_rows(const Matrix& m, int begin, int num_rows, int head_dim, float factor, unsigned staging, const float (&results)[kA][kWidth / 8][4]) {
-    write_rows<kWidth, kA>(m, begin, num_rows, head_dim, staging, results, [&](int) { return Weights{factor, 1}; });
 }
 
 /// Calls with_width(std::integral_constant<int, W>) with the smallest W of 32, 64, 128 that is not below head_dim.
