@@ -17,7 +17,20 @@ struct InverseRoot {
     static double f(double x) { return 1 / std::sqrt(x); }
     static float f(float x) { return static_cast<float>(1 / std::sqrt(double(x))); }
 };
-struct Exp2 { static float f(float x) { return static_cast<float>(std::exp2(double(x))); } };
+/// 2^x in double for any float: the nearest integer goes into the exponent, Taylor's polynomial of the rest (at most 1/2) is within 2^-51. Without branches, for vector code.
+struct Exp2 {
+    static float f(float x) {
+        constexpr double kRound = 0x1.8p52;   // after adding it the integer is in the low bits
+        constexpr double kTaylor[] = {1.0, 0.6931471805599453, 0.24022650695910072, 0.05550410866482158, 0.009618129107628477, 0.0013333558146428443, 0.00015403530393381608,
+                                      1.5252733804059841e-05, 1.321548679014431e-06, 1.0178086009239699e-07, 7.054911620801123e-09, 4.4455382718708116e-10, 2.567843599348821e-11, 1.3691488853904128e-12};
+        const double wide = x, inside = wide < -200.0 ? -200.0 : wide > 200.0 ? 200.0 : wide;   // a NaN stays
+        const double shifted = inside + kRound, rest = inside - (shifted - kRound);
+        double sum = kTaylor[13];
+        for (int k = 12; k >= 0; --k) sum = sum * rest + kTaylor[k];
+        const double power = std::bit_cast<double>((std::bit_cast<std::uint64_t>(shifted) + 1023) << 52);
+        return static_cast<float>(sum * power);
+    }
+};
 struct Log2 { static float f(float x) { return static_cast<float>(std::log2(double(x))); } };
 struct Sine { static float f(float x) { return static_cast<float>(std::sin(double(x))); } };
 struct Cosine { static float f(float x) { return static_cast<float>(std::cos(double(x))); } };

@@ -11,6 +11,16 @@
 
 namespace sim::ptx {
 
+void AsyncCopies::commit() {
+    groups.push_back(static_cast<std::uint32_t>(num_open()));
+    committed += groups.back();
+}
+
+void AsyncCopies::forget() {
+    copies.clear(), groups.clear();
+    first = committed = first_group = 0;
+}
+
 namespace {
 
 /// a: address in shared memory, offset, flag; b, e... The source: `c` is its row, `list` its offset (32 bits, signed); count: bytes; e: src-size or kNoRow; d: predicate
@@ -46,24 +56,26 @@ void copy_async(Warp& warp, const Instruction& i, Lanes lanes) {
         copy.bytes = i.count;
         if (from.lanes >> l & 1) std::memcpy(copy.data.data(), reinterpret_cast<const void*>(from.at[l]), size ? size[l] : i.count);
         std::memset(warp.block->shared->data() + copy.to, 0xff, copy.bytes);
-        warp.copies[l].open.push_back(copy);
+        warp.copies[l].copies.push_back(copy);
     }
 }
 
 void commit(Warp& warp, const Instruction&, Lanes lanes) {
     if (warp.copies.empty()) warp.copies.resize(kLanes);
-    for (Lanes left = lanes; left; left &= left - 1) {
-        AsyncCopies& copies = warp.copies[static_cast<std::size_t>(std::countr_zero(left))];
-        copies.groups.push_back(std::move(copies.open));
-        copies.open.clear();
-    }
+    for (Lanes left = lanes; left; left &= left - 1) warp.copies[static_cast<std::size_t>(std::countr_zero(left))].commit();
 }
 
-void land(Warp& warp, unsigned lane, const std::vector<AsyncCopy>& group) {
-    for (const AsyncCopy& copy : group) {
+/// The oldest group of a lane.
+void land(Warp& warp, AsyncCopies& copies) {
+    const std::size_t number = copies.groups[copies.first_group];
+    for (std::size_t k = copies.first; k < copies.first + number; ++k) {
+        const AsyncCopy& copy = copies.copies[k];
         std::memcpy(warp.block->shared->data() + copy.to, copy.data.data(), copy.bytes);
-        end_flight(warp, copy.to / 4, copy.bytes / 4u, lane);
+        end_flight(warp, copy.to / 4, copy.bytes / 4u);
     }
+    copies.first += number, copies.committed -= number;
+    ++copies.first_group;
+    if (copies.num_groups() == 0 && copies.idle()) copies.forget();
 }
 
 /// target: groups that may stay in flight. flag: wait_all, which commits first.
@@ -73,8 +85,8 @@ void wait(Warp& warp, const Instruction& i, Lanes lanes) {
     for (Lanes left = lanes; left; left &= left - 1) {
         const unsigned l = static_cast<unsigned>(std::countr_zero(left));
         AsyncCopies& copies = warp.copies[l];
-        if (!copies.open.empty() && i.target == 0) fault(warp, 1u << l, "waits for all groups while copies of this thread are not committed (cp.async.commit_group is missing)");
-        for (; copies.groups.size() > i.target; copies.groups.pop_front()) land(warp, l, copies.groups.front());
+        if (copies.num_open() > 0 && i.target == 0) fault(warp, 1u << l, "waits for all groups while copies of this thread are not committed (cp.async.commit_group is missing)");
+        while (copies.num_groups() > i.target) land(warp, copies);
     }
 }
 
@@ -136,9 +148,7 @@ void check_no_copies(Warp& warp, Lanes lanes) {
     if (warp.copies.empty()) return;
     for (; lanes; lanes &= lanes - 1) {
         const unsigned l = static_cast<unsigned>(std::countr_zero(lanes));
-        const AsyncCopies& copies = warp.copies[l];
-        bool pending = !copies.open.empty();
-        for (const auto& group : copies.groups) pending |= !group.empty();
+        const bool pending = !warp.copies[l].idle();
         if (pending) fault(warp, 1u << l, "leaves while cp.async is in flight: nobody waited for it");
     }
 }

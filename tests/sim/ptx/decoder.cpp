@@ -114,6 +114,7 @@ Row Decoder::source(const Operand& operand, Type type) {
             Row& special = builder.special_rows.try_emplace(operand.special * 16u + bytes_of(type), kNoRow).first->second;
             if (special == kNoRow) {
                 special = builder.new_row(type);
+                builder.kernel.rows.pop_back();   // what it holds stays when a block begins
                 builder.kernel.specials.push_back({static_cast<std::uint8_t>(operand.special | (bytes_of(type) == 8 ? 0x80 : 0)), special});
             }
             return special;

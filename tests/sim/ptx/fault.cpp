@@ -13,6 +13,8 @@ std::string demangled(const std::string& name) {
     char* text = abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status);
     std::string result = status == 0 && text ? text : name;
     std::free(text);
+    constexpr std::string_view kAnonymous = "(anonymous namespace)::";
+    for (auto at = result.find(kAnonymous); at != std::string::npos; at = result.find(kAnonymous)) result.erase(at, kAnonymous.size());
     if (const auto end = result.find('('); end != std::string::npos && end > 0) result.resize(end);
     return result.starts_with("void ") ? result.substr(5) : result;
 }

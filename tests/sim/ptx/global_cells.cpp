@@ -102,44 +102,58 @@ void touch_word(Warp& warp, GlobalRange& range, std::size_t word, std::uint32_t 
 
 }  // namespace
 
-void touch_words(Warp& warp, GlobalRange& range, std::size_t first, std::size_t number, Use use) {
-    const Cells cells(range);
-    const std::uint32_t launch = warp.block->launch_tick, now = *warp.block->tick, who = warp.pc << 11 | kWholeWord | warp.index;
-    std::uint32_t *const write_tick = cells.write_tick + first, *const writer = cells.writer + first, *const read_tick = cells.read_tick + first, *const reader = cells.reader + first;
-    std::uint32_t touched = 0, read = 0;
-#pragma omp simd reduction(| : touched, read)
-    for (std::size_t k = 0; k < number; ++k) touched |= write_tick[k] >= launch, read |= read_tick[k] >= launch;
-    if (touched || use == Use::atomic || (use == Use::write && read)) {
-        for (std::size_t k = 0; k < number; ++k) touch_word(warp, range, first + k, 15, use);
-        return;
+namespace {
+
+/// The cases that need no look at single words: nobody else of this launch but this warp, or before a barrier; whole words only. Otherwise false, and nothing is recorded.
+/// As in touch, without branches. `count` words; a constant where it can be.
+template <Use use>
+bool touch_quickly(const Warp& warp, std::uint32_t* __restrict write_tick, std::uint32_t* __restrict writer, std::uint32_t* __restrict read_tick, std::uint32_t* __restrict reader, std::size_t count) {
+    const Block& block = *warp.block;
+    const std::uint32_t launch = block.launch_tick, first = block.first_tick, ordered = warp.ordered, me = warp.index, now = *block.tick, who = warp.pc << 11 | kWholeWord | me;
+    std::uint32_t bad = 0;
+#pragma omp simd reduction(| : bad)
+    for (std::size_t k = 0; k < count; ++k) {
+        const std::uint32_t tick = write_tick[k], by = writer[k], mine = ((by & 31) == me) | (tick < ordered), whole = (by & kWholeWord) == kWholeWord;
+        const std::uint32_t fine = (tick >= first) & (tick != kSplit) & mine & whole;
+        bad |= (tick >= launch) & ~fine;
     }
-    if (use == Use::write) {
+#pragma omp simd reduction(| : bad)
+    for (std::size_t k = 0; k < count; ++k) {
+        const std::uint32_t tick = read_tick[k], by = reader[k], kind = by >> 5 & 3, whole = (by & kWholeWord) == kWholeWord;
+        const std::uint32_t alone = (kind == kOne) & ((by & 31) == me), before = (kind <= kSeveralWarps) & (tick < ordered);
+        const std::uint32_t fine = use == Use::read ? whole : (tick >= first) & (alone | before) & whole;
+        bad |= (tick >= launch) & ~fine;
+    }
+    if (bad & 1) return false;
+    if constexpr (use == Use::write) {
 #pragma omp simd
-        for (std::size_t k = 0; k < number; ++k) write_tick[k] = now, writer[k] = who;
-        return;
-    }
-    if (!read) {
-#pragma omp simd
-        for (std::size_t k = 0; k < number; ++k) read_tick[k] = now, reader[k] = who;
-        return;
-    }
-    const std::uint32_t first_tick = warp.block->first_tick, ordered = warp.ordered, me = warp.index;
-    std::uint32_t parts = 0;
-#pragma omp simd reduction(| : parts)
-    for (std::size_t k = 0; k < number; ++k) parts |= read_tick[k] >= launch && (reader[k] & kWholeWord) != kWholeWord;
-    if (parts) {
-        for (std::size_t k = 0; k < number; ++k) touch_word(warp, range, first + k, 15, use);
-        return;
+        for (std::size_t k = 0; k < count; ++k) write_tick[k] = now, writer[k] = who;
+        return true;
     }
 #pragma omp simd
-    for (std::size_t k = 0; k < number; ++k) {   // as in touch, without branches
+    for (std::size_t k = 0; k < count; ++k) {
         const std::uint32_t tick = read_tick[k], old = reader[k], kind = old >> 5 & 3;
         const std::uint32_t several = (tick >= ordered) & ((kind == kSeveralWarps) | ((old & 31) != me));
-        const std::uint32_t blocks = (tick < first_tick) | (kind == kSeveralBlocks);
+        const std::uint32_t blocks = (tick < first) | (kind == kSeveralBlocks);
         const std::uint32_t next = tick < launch ? 0u : blocks ? 2u : several ? 1u : 0u;
         read_tick[k] = now;
         reader[k] = who | next << 5;
     }
+    return true;
+}
+
+}  // namespace
+
+void touch_words(Warp& warp, GlobalRange& range, std::size_t first, std::size_t number, Use use) {
+    const Cells cells(range);
+    std::uint32_t *const write_tick = cells.write_tick + first, *const writer = cells.writer + first, *const read_tick = cells.read_tick + first, *const reader = cells.reader + first;
+    const auto quickly = [&](std::size_t count) {
+        if (use == Use::read) return touch_quickly<Use::read>(warp, write_tick, writer, read_tick, reader, count);
+        return use == Use::write && touch_quickly<Use::write>(warp, write_tick, writer, read_tick, reader, count);
+    };
+    const bool done = number == 1 ? quickly(1) : number == 4 ? quickly(4) : number == 32 ? quickly(32) : quickly(number);   // constants make better code
+    if (done) return;
+    for (std::size_t k = 0; k < number; ++k) touch_word(warp, range, first + k, 15, use);
 }
 
 void touch_partial(Warp& warp, GlobalRange& range, std::uintptr_t begin, std::size_t bytes, Use use) {

@@ -18,6 +18,25 @@ void check_parameter(Warp& warp, Access& access) {
     }
 }
 
+/// ld.param of a fixed place, which is nearly every one: all lanes get the same.
+template <class M, class R>
+void load_parameter(Warp& warp, const Instruction& i, Lanes lanes) {
+    const auto& bytes = warp.block->launch->parameters;
+    std::uint64_t at = 0;
+    std::memcpy(&at, warp.base[1] + (i.a & ~kConstant), sizeof at);
+    at += static_cast<std::uint64_t>(i.offset);
+    if (at + sizeof(M) * i.count > bytes.size() || at % (sizeof(M) * i.count) != 0)
+        fault(warp, lanes, "reads byte " + std::to_string(at) + " of " + std::to_string(bytes.size()) + " bytes of parameters");
+    const Row* rows = i.count == 1 ? &i.d : &warp.block->kernel->lists[i.list];
+    for (unsigned e = 0; e < i.count; ++e) {
+        M value;
+        std::memcpy(&value, bytes.data() + at + e * sizeof(M), sizeof value);
+        R* d = row<R>(warp, rows[e]);
+        for (unsigned l = 0; l < kLanes; ++l) d[l] = lanes >> l & 1 ? static_cast<R>(value) : d[l];
+        mark(d, lanes, kAll);
+    }
+}
+
 /// Stores need values that were written.
 template <class Register>
 const Register* value_row(Warp& warp, Row at, Lanes lanes) {
@@ -97,6 +116,7 @@ void store(Warp& warp, const Instruction& i, Lanes lanes) {
 
 template <class M, class R>
 Handler by_space(const Decoder& d, Space space, bool stores) {
+    if (space == Space::parameter && !stores && (d.out.a & kConstant)) return &load_parameter<M, R>;
     switch (space) {
         case Space::generic: return stores ? &store<M, R, Space::generic> : &load<M, R, Space::generic>;
         case Space::global: return stores ? &store<M, R, Space::global> : &load<M, R, Space::global>;

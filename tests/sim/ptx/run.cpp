@@ -44,9 +44,13 @@ std::uint32_t special_value(const Block& block, unsigned which, unsigned thread)
     }
 }
 
-void fill_specials(Warp& warp) {
+/// %ctaid changes with the block, the others with the launch.
+bool changes_with_block(const SpecialRow& special) { return (special.which & 0x7f) >= 6 && (special.which & 0x7f) <= 8; }
+
+void fill_specials(Warp& warp, bool of_block) {
     const Block& block = *warp.block;
     for (const SpecialRow& special : block.kernel->specials) {
+        if (changes_with_block(special) != of_block) continue;
         char* to = warp.base[0] + special.row;
         for (unsigned l = 0; l < kLanes; ++l) {
             const std::uint64_t value = special_value(block, special.which & 0x7f, warp.index * kLanes + l);
@@ -81,8 +85,8 @@ void begin_block(Block& block, Stores& stores) {
         warp.barrier = -1;
         warp.ordered = block.first_tick;
         std::fill(warp.seen.begin(), warp.seen.end(), block.first_tick);
-        warp.copies.clear();
-        fill_specials(warp);
+        for (AsyncCopies& copies : warp.copies) copies.forget();
+        fill_specials(warp, true);
     }
 }
 
@@ -103,6 +107,7 @@ void make_warps(Block& block, Stores& stores) {
         warp.seen.assign(number, 0);
         warp.local = stores.local.data() + w * kLanes * kernel.local_bytes + (16 - reinterpret_cast<std::uintptr_t>(stores.local.data()) % 16) % 16;
         warp.local_written = stores.local_written.data() + w * kLanes * kernel.local_bytes;
+        fill_specials(warp, false);
     }
 }
 
@@ -127,15 +132,11 @@ void register_variables(const Module& module, GlobalMemory& memory) {
 }  // namespace
 
 void run_block(Block& block) {
-    static const bool reversed = [] {
-        const char* order = std::getenv("SIM_ORDER");
-        return order && std::strcmp(order, "reverse") == 0;
-    }();
     for (;;) {
         bool ran = false, waits = false;
         const std::size_t number = block.warps.size();
         for (std::size_t k = 0; k < number; ++k) {
-            Warp& warp = block.warps[reversed ? number - 1 - k : k];
+            Warp& warp = block.warps[block.reversed ? number - 1 - k : k];
             if (warp.live && warp.barrier < 0) {
                 run_warp(warp);
                 ran = true;
@@ -174,9 +175,9 @@ void run(const Launch& launch, GlobalMemory& memory, Counts& counts) {
     Stores stores;
     make_warps(block, stores);
     const char* order = std::getenv("SIM_ORDER");
-    const bool reversed = order && std::strcmp(order, "reverse") == 0;
+    block.reversed = order && std::strcmp(order, "reverse") == 0;
     for (std::uint64_t k = 0; k < launch.grid.count(); ++k) {
-        const std::uint64_t at = reversed ? launch.grid.count() - 1 - k : k;
+        const std::uint64_t at = block.reversed ? launch.grid.count() - 1 - k : k;
         block.index = {static_cast<unsigned>(at % launch.grid.x), static_cast<unsigned>(at / launch.grid.x % launch.grid.y), static_cast<unsigned>(at / launch.grid.x / launch.grid.y)};
         begin_block(block, stores);
         run_block(block);

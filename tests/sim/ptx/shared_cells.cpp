@@ -130,57 +130,73 @@ void SharedMemory::resize(std::size_t bytes) {
     parts.assign(4 * words, {});
 }
 
-void touch_shared_words(Warp& warp, std::size_t first, std::size_t number, unsigned lane, std::size_t words_per_lane, Use use) {
-    const Toucher toucher(warp, use);
-    SharedMemory& shared = toucher.shared;
-    const std::uint32_t oldest = toucher.block.first_tick, ordered = warp.ordered, now = *toucher.block.tick;
-    std::uint32_t *const write_tick = &shared.write_tick[first], *const read_tick = &shared.read_tick[first];
-    std::uint32_t slow = use == Use::atomic;
-    if (use == Use::read) {
+namespace {
+
+/// The case that needs no look at single words: all that was done before is ordered before (or it was read), and everything was written. Otherwise false, and nothing is
+/// recorded. As Toucher::touch, without branches. `lanes`: of each word.
+template <Use use>
+bool touch_quickly(const Warp& warp, SharedMemory& shared, std::size_t first, std::size_t count, const std::uint32_t* __restrict lanes) {
+    const std::uint32_t oldest = warp.block->first_tick, ordered = warp.ordered, now = *warp.block->tick;
+    std::uint32_t *__restrict const write_tick = &shared.write_tick[first], *__restrict const read_tick = &shared.read_tick[first];
+    std::uint32_t slow = 0;
+    if constexpr (use == Use::read) {
 #pragma omp simd reduction(| : slow)
-        for (std::size_t k = 0; k < number; ++k) slow |= (write_tick[k] < oldest) | (write_tick[k] >= ordered);
+        for (std::size_t k = 0; k < count; ++k) slow |= (write_tick[k] < oldest) | (write_tick[k] >= ordered);
     } else {
 #pragma omp simd reduction(| : slow)
-        for (std::size_t k = 0; k < number; ++k) slow |= (write_tick[k] >= ordered) | (read_tick[k] >= ordered);
+        for (std::size_t k = 0; k < count; ++k) slow |= (write_tick[k] >= ordered) | (read_tick[k] >= ordered);
     }
-    if (slow) {
-        for (std::size_t k = 0; k < number; ++k) toucher.word(first + k, lane == kSeveralLanes ? lane : lane + static_cast<unsigned>(k / words_per_lane));
-        return;
-    }
-    std::uint32_t lanes[4 * kLanes];
-    for (std::size_t k = 0; k < number; ++k) lanes[k] = lane == kSeveralLanes ? lane : lane + static_cast<unsigned>(k / words_per_lane);
-    if (use == Use::write) {
-        std::uint32_t* const writer = &shared.writer[first];
+    if (slow) return false;
+    if constexpr (use == Use::write) {
+        std::uint32_t* __restrict const writer = &shared.writer[first];
         const std::uint32_t who = warp.pc << 11 | warp.index << 5;
 #pragma omp simd
-        for (std::size_t k = 0; k < number; ++k) write_tick[k] = now, writer[k] = who | lanes[k];
-        return;
+        for (std::size_t k = 0; k < count; ++k) write_tick[k] = now, writer[k] = who | lanes[k];
+        return true;
     }
-    std::uint32_t* const reader = &shared.reader[first];
-    Lanes* const warps = &shared.reading_warps[first];
+    std::uint32_t* __restrict const reader = &shared.reader[first];
+    Lanes* __restrict const warps = &shared.reading_warps[first];
     const Lanes me = 1u << warp.index;
     const std::uint32_t pc = warp.pc << 6, own = warp.seen[warp.index];
 #pragma omp simd
-    for (std::size_t k = 0; k < number; ++k) {   // as record_read, without branches
+    for (std::size_t k = 0; k < count; ++k) {
         const Lanes before = read_tick[k] >= ordered ? warps[k] : 0;
         const std::uint32_t other_lane = ((before & me) != 0) & (read_tick[k] >= own) & ((reader[k] & 63) != lanes[k]);
         warps[k] = before | me;
         reader[k] = pc | (other_lane ? kSeveralLanes : lanes[k]);
         read_tick[k] = now;
     }
+    return true;
+}
+
+}  // namespace
+
+void touch_shared_words(Warp& warp, std::size_t first, std::size_t number, unsigned lane, std::size_t words_per_lane, Use use) {
+    SharedMemory& shared = *warp.block->shared;
+    alignas(32) std::uint32_t lanes[4 * kLanes];
+    const bool one_owner = number == words_per_lane;
+    if (one_owner)
+        for (std::size_t k = 0; k < 4; ++k) lanes[k] = lane;
+    else
+        for (std::size_t k = 0; k < number; ++k) lanes[k] = lane + static_cast<unsigned>(k / words_per_lane);
+    const auto quickly = [&](std::size_t count) {
+        if (use == Use::read) return touch_quickly<Use::read>(warp, shared, first, count, lanes);
+        return use == Use::write && touch_quickly<Use::write>(warp, shared, first, count, lanes);
+    };
+    const bool done = number == 1 ? quickly(1) : number == 4 ? quickly(4) : number == 32 ? quickly(32) : quickly(number);   // constants make better code
+    if (done) return;
+    const Toucher toucher(warp, use);
+    for (std::size_t k = 0; k < number; ++k) toucher.word(first + k, lanes[k]);
 }
 
 void touch_shared_bytes(Warp& warp, std::size_t first, std::size_t number, unsigned lane, Use use) { Toucher(warp, use).bytes(first, number, lane); }
 
 void begin_flight(Warp& warp, std::size_t first, std::size_t number, unsigned lane) {
-    const Toucher toucher(warp, Use::write);
-    for (std::size_t k = first; k < first + number; ++k) {
-        toucher.word(k, lane);
-        toucher.shared.write_tick[k] = kInFlight;
-    }
+    touch_shared_words(warp, first, number, lane, number, Use::write);
+    for (std::size_t k = first; k < first + number; ++k) warp.block->shared->write_tick[k] = kInFlight;
 }
 
-void end_flight(Warp& warp, std::size_t first, std::size_t number, unsigned) {
+void end_flight(Warp& warp, std::size_t first, std::size_t number) {
     SharedMemory& shared = *warp.block->shared;
     for (std::size_t k = first; k < first + number; ++k) shared.write_tick[k] = *warp.block->tick;
 }

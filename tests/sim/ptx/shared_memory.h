@@ -41,6 +41,6 @@ void touch_shared_words(Warp& warp, std::size_t first, std::size_t number, unsig
 void touch_shared_bytes(Warp& warp, std::size_t first, std::size_t number, unsigned lane, Use use);
 /// Words that a cp.async will write: nobody may touch them. And their landing.
 void begin_flight(Warp& warp, std::size_t first, std::size_t number, unsigned lane);
-void end_flight(Warp& warp, std::size_t first, std::size_t number, unsigned lane);
+void end_flight(Warp& warp, std::size_t first, std::size_t number);
 
 }  // namespace sim::ptx

@@ -31,6 +31,21 @@ void note_worst(double& worst, std::uint64_t number, std::uint64_t ideal) {
 
 }  // namespace
 
+namespace {
+
+/// 16 bytes per lane: 8 groups of 4 banks. True: no two lanes of a quarter warp want different rows of one group.
+bool no_conflict(const std::uint64_t* offsets, Lanes lanes, unsigned first) {
+    unsigned groups = 0, wanted = 0;
+    for (unsigned l = first; l < first + 8; ++l) {
+        if (!(lanes >> l & 1)) continue;
+        groups |= 1u << (offsets[l] / 16 % 8);
+        ++wanted;
+    }
+    return static_cast<unsigned>(std::popcount(groups)) == wanted;
+}
+
+}  // namespace
+
 Wavefronts wavefronts_of(const std::uint64_t* offsets, Lanes lanes, unsigned bytes) {
     const unsigned words = std::max(1u, bytes / 4), lanes_at_once = kLanes / words;
     Wavefronts result;
@@ -38,7 +53,7 @@ Wavefronts wavefronts_of(const std::uint64_t* offsets, Lanes lanes, unsigned byt
         const Lanes part = lanes & (lanes_at_once == kLanes ? kAll : ((1u << lanes_at_once) - 1) << first);
         if (!part) continue;
         ++result.ideal;
-        result.number += conflicts(offsets, part, words);
+        result.number += words == 4 && no_conflict(offsets, part, first) ? 1 : conflicts(offsets, part, words);
     }
     return result;
 }
@@ -64,16 +79,19 @@ void count_global(Warp& warp, const Access& access, Use use) {
         sectors = last / 32 - first / 32 + 1;
         distinct = std::uint64_t{kLanes} * access.bytes;
     } else {
-        std::uint64_t touched[kLanes], places[kLanes];
+        std::uint64_t places[kLanes];
         unsigned n = 0;
+        bool in_order = true;
         for (Lanes left = access.lanes; left; left &= left - 1) {
-            const std::uint64_t at = access.at[std::countr_zero(left)];
-            touched[n] = at / 32, places[n++] = at;
+            places[n] = access.at[std::countr_zero(left)];
+            in_order &= n == 0 || places[n - 1] <= places[n];
+            ++n;
         }
-        std::sort(touched, touched + n);
-        sectors = static_cast<std::uint64_t>(std::unique(touched, touched + n) - touched);
-        std::sort(places, places + n);
-        distinct = static_cast<std::uint64_t>(std::unique(places, places + n) - places) * access.bytes;
+        if (!in_order) std::sort(places, places + n);
+        for (unsigned k = 0; k < n; ++k) {
+            sectors += k == 0 || places[k - 1] / 32 != places[k] / 32;
+            distinct += k == 0 || places[k - 1] != places[k] ? access.bytes : 0;
+        }
     }
     const std::uint64_t ideal = (distinct + 31) / 32;
     ++counts.global_requests;

@@ -67,6 +67,7 @@ struct Block {
     std::vector<Warp> warps;
     std::array<Barrier, 16> barriers{};
     unsigned threads = 0;
+    bool reversed = false;                            ///< warps run the other way round
 };
 
 /// Throws Fault: kernel, block, lanes, line, text, source line, then `what`.
