@@ -34,7 +34,7 @@ Rates rates_of(const AdamwOptions& options) {
             static_cast<float>(1 / std::sqrt(1 - std::pow(options.beta2, step)))};
 }
 
-template <class W> struct Update {
+template <class W> struct AdamwUpdate {
     static constexpr int kElements = kPack<float>;
     float *master, *m, *v;
     W* weight;   // nullptr: none
@@ -76,7 +76,7 @@ void adamw(cudaStream_t stream, Tensor master, Tensor m, Tensor v, Tensor weight
         using W = typename decltype(type)::type;
         for_sheets(
             [&](const Tensor& p, const Tensor& first, const Tensor& second, const Tensor& g, const Tensor& w) {
-                const Update<W> update{pointer_to<float>(p), pointer_to<float>(first), pointer_to<float>(second), weight ? pointer_to<W>(w) : nullptr, pointer_to<const float>(g),
+                const AdamwUpdate<W> update{pointer_to<float>(p), pointer_to<float>(first), pointer_to<float>(second), weight ? pointer_to<W>(w) : nullptr, pointer_to<const float>(g),
                                        pointer_to<const float>(scale), rates, packs_aligned(kPack<float>, p, first, second, g, w)};
                 elementwise(stream, "adamw", update, 1, p.count());
             },

@@ -7,7 +7,7 @@
 namespace longlora::cuda {
 namespace {
 
-template <class Out, class Table> struct Gather {
+template <class Out, class Table> struct EmbeddingGather {
     static constexpr int kElements = kPack<Out, Table>;
     Rows<Out> out;
     Rows<const Table> table;
@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(kThreads) merge_runs_kernel(Key* to, const Key
 }
 
 /// Row i of the sheet stands for key i, which works if it is the first of its row of the table.
-template <class T> struct AddTokens {
+template <class T> struct EmbeddingAddTokens {
     static constexpr int kElements = kPack<float>, kAhead = 4;   // tokens that are on their way at once
     Rows<float> table;
     Rows<const T> d_out;
@@ -109,7 +109,7 @@ void embedding_forward(cudaStream_t stream, Tensor out, Tensor table, Tensor ids
     with_types(out.dtype, table.dtype, [&](auto out_type, auto table_type) {
         using Out = typename decltype(out_type)::type;
         using Table = typename decltype(table_type)::type;
-        const Gather<Out, Table> gather{rows_of<Out>(out), rows_of<const Table>(table), pointer_to<const int>(ids), packs_aligned(kPack<Out, Table>, out, table)};
+        const EmbeddingGather<Out, Table> gather{rows_of<Out>(out), rows_of<const Table>(table), pointer_to<const int>(ids), packs_aligned(kPack<Out, Table>, out, table)};
         elementwise(stream, "embedding_forward", gather, out.num_rows(), out.width());
     });
 }
@@ -123,7 +123,7 @@ void embedding_backward(cudaStream_t stream, Tensor scratch, Tensor d_table, Ten
         const Key* keys = sorted_keys(stream, scratch, ids.slice(begin, n));
         with_type(d_out.dtype, [&](auto type) {
             using T = typename decltype(type)::type;
-            const AddTokens<T> add{rows_of<float>(d_table), rows_of<const T>(rows), keys, static_cast<unsigned>(n), packs_aligned(kPack<float>, d_table, rows)};
+            const EmbeddingAddTokens<T> add{rows_of<float>(d_table), rows_of<const T>(rows), keys, static_cast<unsigned>(n), packs_aligned(kPack<float>, d_table, rows)};
             elementwise(stream, "embedding_backward", add, n, rows.width());
         });
     }

@@ -55,8 +55,9 @@ Gpus find_gpus() {
 
 std::int64_t free_gpu_bytes(int gpu) {
     std::size_t free = 0, total = 0;
-    cuda::check(cudaSetDevice(gpu), "cudaSetDevice");
-    cuda::check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+    cudaError_t status = cudaSetDevice(gpu);
+    if (status == cudaSuccess) status = cudaMemGetInfo(&free, &total);
+    require(status == cudaSuccess, "GPU ", gpu, " cannot be used: ", cudaGetErrorString(status), "; look at nvidia-smi, or take --device cpu");
     return static_cast<std::int64_t>(free);
 }
 

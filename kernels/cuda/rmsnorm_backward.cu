@@ -42,7 +42,7 @@ template <int n> __device__ float add_products(float sum, const float (&a)[n], c
 }
 
 /// d_x += r (w d_y - x r^2 mean(w d_y x)); part += d_y x r.
-template <class DX, class DY, class X> __global__ void __launch_bounds__(kMostRowThreads) backward_kernel(const Arguments<DX, DY, X> a, const RowShape shape) {
+template <class DX, class DY, class X> __global__ void __launch_bounds__(kMostRowThreads) rmsnorm_backward_kernel(const Arguments<DX, DY, X> a, const RowShape shape) {
     constexpr int n = kPack<DX, DY, X>, kHeld = kHeldElements / n;
     __shared__ float room[2][kMostRowThreads / kWarp];
     const unsigned begin = blockIdx.x * shape.rows_per_block, end = min(begin + shape.rows_per_block, shape.num_rows);
@@ -101,7 +101,7 @@ template <class DX, class DY, class X> __global__ void __launch_bounds__(kMostRo
 }
 
 /// d_weight += parts summed over chunks: threadIdx.y takes every eighth chunk, then their sums are added in order.
-__global__ void __launch_bounds__(kThreads) add_chunks_kernel(float* d_weight, const float* parts, unsigned num_chunks, RowShape shape, unsigned n) {
+__global__ void __launch_bounds__(kThreads) rmsnorm_add_chunks_kernel(float* d_weight, const float* parts, unsigned num_chunks, RowShape shape, unsigned n) {
     constexpr unsigned kShares = kThreads / kWarp;
     __shared__ float room[kShares][kWarp];
     const unsigned place = blockIdx.x * kWarp + threadIdx.x, num_places = shape.num_packs * n;
@@ -136,10 +136,10 @@ void rmsnorm_backward(cudaStream_t stream, Tensor scratch, Tensor d_x, Tensor d_
             const unsigned num_chunks = num_blocks_of(shape);
             const Arguments<DX, DY, X> arguments{rows_of<DX>(d_x),       rows_of<const DY>(d_y), rows_of<const X>(x), norm_weight(weight, n), pointer_to<const float>(rrms),
                                                  d_weight ? pointer_to<float>(scratch) : nullptr, packs_aligned(n, d_x, d_y, x)};
-            backward_kernel<DX, DY, X><<<num_chunks, row_threads(shape, kHeldElements / n), 0, stream>>>(arguments, shape);
+            rmsnorm_backward_kernel<DX, DY, X><<<num_chunks, row_threads(shape, kHeldElements / n), 0, stream>>>(arguments, shape);
             check(cudaGetLastError(), "rmsnorm_backward");
             if (!d_weight) return;
-            add_chunks_kernel<<<(shape.num_packs * n + kWarp - 1) / kWarp, dim3(kWarp, kThreads / kWarp), 0, stream>>>(pointer_to<float>(d_weight), arguments.parts, num_chunks, shape, n);
+            rmsnorm_add_chunks_kernel<<<(shape.num_packs * n + kWarp - 1) / kWarp, dim3(kWarp, kThreads / kWarp), 0, stream>>>(pointer_to<float>(d_weight), arguments.parts, num_chunks, shape, n);
             check(cudaGetLastError(), "rmsnorm_backward");
         });
     });

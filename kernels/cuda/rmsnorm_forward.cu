@@ -9,7 +9,7 @@ namespace {
 constexpr std::int64_t kRowsPerBlock = 8;   // so often a weight in registers is used
 
 template <class Y, class X>
-__global__ void __launch_bounds__(kMostRowThreads, 1) forward_kernel(Rows<Y> y, float* rrms, Rows<const X> x, NormWeight weight, RowShape shape, float eps, bool aligned) {
+__global__ void __launch_bounds__(kMostRowThreads, 1) rmsnorm_forward_kernel(Rows<Y> y, float* rrms, Rows<const X> x, NormWeight weight, RowShape shape, float eps, bool aligned) {
     constexpr int n = kPack<Y, X>, kHeld = kHeldElements / n;
     __shared__ float room[2][kMostRowThreads / kWarp];
     float w[kHeld][n];
@@ -64,7 +64,7 @@ void rmsnorm_forward(cudaStream_t stream, Tensor y, Tensor rrms, Tensor x, Tenso
         using X = typename decltype(x_type)::type;
         constexpr int n = kPack<Y, X>;
         const RowShape shape = row_shape(x, n, kRowsPerBlock);
-        forward_kernel<Y, X><<<num_blocks_of(shape), row_threads(shape, kHeldElements / n), 0, stream>>>(rows_of<Y>(y), pointer_to<float>(rrms), rows_of<const X>(x),
+        rmsnorm_forward_kernel<Y, X><<<num_blocks_of(shape), row_threads(shape, kHeldElements / n), 0, stream>>>(rows_of<Y>(y), pointer_to<float>(rrms), rows_of<const X>(x),
                                                                                                         norm_weight(weight, n), shape, eps, packs_aligned(n, y, x));
         check(cudaGetLastError(), "rmsnorm_forward");
     });

@@ -9,7 +9,7 @@ namespace {
 constexpr unsigned kHeadsPerThread = 8;
 
 /// Sheet of (token, share of the heads) by half a head; the pack at a column is turned with the one half a head further.
-template <class T> struct Turn {
+template <class T> struct RotaryTurn {
     static constexpr int kElements = kPack<T, float>;
     Rows<T> x;
     Rows<const float> cos, sin;   ///< from the first token's position on
@@ -48,8 +48,8 @@ void rotary(cudaStream_t stream, Tensor x, Tensor cos, Tensor sin, std::int64_t 
     const Tensor c = cos.rows(position_begin, num_tokens), s = sin.rows(position_begin, num_tokens);
     with_type(x.dtype, [&](auto type) {
         using T = typename decltype(type)::type;
-        constexpr int n = Turn<T>::kElements;
-        const Turn<T> turn{rows_of<T>(x),
+        constexpr int n = RotaryTurn<T>::kElements;
+        const RotaryTurn<T> turn{rows_of<T>(x),
                            {pointer_to<const float>(c), half},
                            {pointer_to<const float>(s), half},
                            static_cast<unsigned>(num_heads),

@@ -9,7 +9,7 @@ namespace {
 /// 1 / (1 + exp(-x)); 0 where exp(-x) overflows. The division is within 2 units of the last place.
 __device__ float sigmoid(float x) { return __fdividef(1.0f, 1.0f + expf(-x)); }
 
-template <class T> struct Forward {
+template <class T> struct SwigluForward {
     static constexpr int kElements = kPack<T>;
     Rows<T> out;
     Rows<const T> gate, up;
@@ -25,7 +25,7 @@ template <class T> struct Forward {
 };
 
 /// silu'(x) = s (1 + x (1 - s)), s = sigmoid(x).
-template <class T> struct Backward {
+template <class T> struct SwigluBackward {
     static constexpr int kElements = kPack<T>;
     Rows<T> d_gate, d_up;
     Rows<const T> d_out, gate, up;
@@ -53,7 +53,7 @@ void swiglu_forward(cudaStream_t stream, Tensor out, Tensor gate, Tensor up) {
         using T = typename decltype(type)::type;
         for_sheets(
             [&](const Tensor& y, const Tensor& g, const Tensor& u) {
-                elementwise(stream, "swiglu_forward", Forward<T>{rows_of<T>(y), rows_of<const T>(g), rows_of<const T>(u), packs_aligned(kPack<T>, y, g, u)}, y.num_rows(),
+                elementwise(stream, "swiglu_forward", SwigluForward<T>{rows_of<T>(y), rows_of<const T>(g), rows_of<const T>(u), packs_aligned(kPack<T>, y, g, u)}, y.num_rows(),
                             y.width());
             },
             out, gate, up);
@@ -65,7 +65,7 @@ void swiglu_backward(cudaStream_t stream, Tensor d_gate, Tensor d_up, Tensor d_o
         using T = typename decltype(type)::type;
         for_sheets(
             [&](const Tensor& dg, const Tensor& du, const Tensor& dy, const Tensor& g, const Tensor& u) {
-                const Backward<T> operation{rows_of<T>(dg), rows_of<T>(du), rows_of<const T>(dy), rows_of<const T>(g), rows_of<const T>(u), packs_aligned(kPack<T>, dg, du, dy, g, u)};
+                const SwigluBackward<T> operation{rows_of<T>(dg), rows_of<T>(du), rows_of<const T>(dy), rows_of<const T>(g), rows_of<const T>(u), packs_aligned(kPack<T>, dg, du, dy, g, u)};
                 elementwise(stream, "swiglu_backward", operation, g.num_rows(), g.width());
             },
             d_gate, d_up, d_out, gate, up);
