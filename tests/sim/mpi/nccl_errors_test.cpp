@@ -178,7 +178,8 @@ BOOST_AUTO_TEST_SUITE_END()
 BOOST_AUTO_TEST_SUITE(nccl_errors)
 
 BOOST_AUTO_TEST_CASE(a_receive_that_nobody_sends_is_a_deadlock) {
-    check_scenario("nobody_sends", "simulated device: NCCL: deadlock? communicator 0.0 (rank 0 of 2) has waited 1 s (SIM_NCCL_TIMEOUT) in its operation 0, ncclRecv: nothing has come from rank 1");
+    check_scenario("nobody_sends",
+                   "simulated device: NCCL: deadlock? communicator 0.0 (rank 0 of 2) has waited 1 s (SIM_NCCL_TIMEOUT) in its operation 0, ncclRecv: nothing has come from rank 1");
 }
 
 BOOST_AUTO_TEST_CASE(two_sends_before_two_receives_are_a_deadlock) { check_scenario("both_send_first", "in its operation 0, ncclSend: rank "); }

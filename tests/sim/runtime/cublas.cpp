@@ -109,9 +109,13 @@ bool supported(cudaDataType a, cudaDataType b, cudaDataType c) {
     return a == b && ((a == CUDA_R_16BF && (c == CUDA_R_16BF || c == CUDA_R_32F)) || (a == CUDA_R_32F && c == CUDA_R_32F));
 }
 
-void require_ready(const cublasContext& handle, cublasComputeType_t compute) {
-    if (compute == CUBLAS_COMPUTE_32F_FAST_TF32 || (handle.math & CUBLAS_TF32_TENSOR_OP_MATH)) misuse("cublasGemmEx: TF32 rounds fp32 factors to 10 bits; this project never wants it");
-    if (compute != CUBLAS_COMPUTE_32F && compute != CUBLAS_COMPUTE_32F_PEDANTIC) misuse("cublasGemmEx: compute type ", static_cast<int>(compute), " is not simulated, CUBLAS_COMPUTE_32F is");
+void require_ready(const cublasContext& handle, cublasComputeType_t compute, bool narrow) {
+    if (compute == CUBLAS_COMPUTE_32F_FAST_TF32 || (handle.math & 0xF) == CUBLAS_TF32_TENSOR_OP_MATH)
+        misuse("cublasGemmEx: TF32 rounds fp32 factors to 10 bits; this project never wants it");
+    if (compute != CUBLAS_COMPUTE_32F && compute != CUBLAS_COMPUTE_32F_PEDANTIC)
+        misuse("cublasGemmEx: compute type ", static_cast<int>(compute), " is not simulated, CUBLAS_COMPUTE_32F is");
+    if (narrow && !(handle.math & CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION))
+        misuse("cublasGemmEx: partial sums may be added in bf16 unless the math mode has CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION; this project sums in fp32");
     if (!handle.workspace_set)
         misuse("cublasGemmEx: cuBLAS would allocate memory by itself: no workspace was given by cublasSetWorkspace since cublasSetStream, which takes an earlier one back");
 }
@@ -157,7 +161,7 @@ cublasStatus_t cublasSetWorkspace_v2(cublasHandle_t handle, void* workspace, std
         if (reinterpret_cast<std::uintptr_t>(workspace) % 256 != 0) return CUBLAS_STATUS_INVALID_VALUE;
         auto* begin = static_cast<std::byte*>(workspace);
         for (const cublasContext* other : handles())
-            if (other != handle && other->workspace_set && other->stream != handle->stream && begin < other->workspace + other->workspace_bytes && other->workspace < begin + bytes)
+            if (other->workspace_set && other->stream != handle->stream && begin < other->workspace + other->workspace_bytes && other->workspace < begin + bytes)
                 misuse("cublasSetWorkspace: the workspace overlaps that of a handle on another stream");
         handle->workspace = begin;
         handle->workspace_bytes = bytes;
@@ -191,15 +195,16 @@ cublasStatus_t cublasGetPointerMode_v2(cublasHandle_t handle, cublasPointerMode_
 
 cublasStatus_t cublasGetVersion_v2(cublasHandle_t, int* version) { return version ? (*version = CUBLAS_VERSION, CUBLAS_STATUS_SUCCESS) : CUBLAS_STATUS_INVALID_VALUE; }
 
-cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb, int m, int n, int k, const void* alpha, const void* a, cudaDataType a_type,
-                            int lda, const void* b, cudaDataType b_type, int ldb, const void* beta, void* c, cudaDataType c_type, int ldc, cublasComputeType_t compute, cublasGemmAlgo_t) {
+cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb, int m, int n, int k, const void* alpha, const void* a,
+                            cudaDataType a_type, int lda, const void* b, cudaDataType b_type, int ldb, const void* beta, void* c, cudaDataType c_type, int ldc,
+                            cublasComputeType_t compute, cublasGemmAlgo_t) {
     return with(handle, [&] {
         const auto known = [](cublasOperation_t operation) { return operation == CUBLAS_OP_N || operation == CUBLAS_OP_T || operation == CUBLAS_OP_C; };
         if (m < 0 || n < 0 || k < 0 || !known(transa) || !known(transb) || !alpha || !beta) return CUBLAS_STATUS_INVALID_VALUE;
         const bool ta = transa != CUBLAS_OP_N, tb = transb != CUBLAS_OP_N;
         if (lda < std::max(1, ta ? k : m) || ldb < std::max(1, tb ? n : k) || ldc < std::max(1, m)) return CUBLAS_STATUS_INVALID_VALUE;
         if (!supported(a_type, b_type, c_type)) return CUBLAS_STATUS_NOT_SUPPORTED;
-        require_ready(*handle, compute);
+        require_ready(*handle, compute, a_type == CUDA_R_16BF);
         if (!m || !n) return CUBLAS_STATUS_SUCCESS;
         Product p{m, n, k, *static_cast<const float*>(alpha), *static_cast<const float*>(beta), {const_cast<void*>(a), *element_of(a_type), lda, ta},
                   {const_cast<void*>(b), *element_of(b_type), ldb, tb}, {c, *element_of(c_type), ldc, false}};

@@ -115,8 +115,11 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
     return call([&] { return queue_copy(stream_of(stream, "cudaMemcpyAsync"), make_copy("cudaMemcpyAsync", to, bytes, from, bytes, bytes, 1), kind, false); });
 }
 
-cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch, std::size_t width, std::size_t height, cudaMemcpyKind kind, cudaStream_t stream) {
-    return call([&] { return queue_copy(stream_of(stream, "cudaMemcpy2DAsync"), make_copy("cudaMemcpy2DAsync", to, to_pitch, from, from_pitch, width, height), kind, false); });
+cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch, std::size_t width, std::size_t height, cudaMemcpyKind kind,
+                              cudaStream_t stream) {
+    return call([&] {
+        return queue_copy(stream_of(stream, "cudaMemcpy2DAsync"), make_copy("cudaMemcpy2DAsync", to, to_pitch, from, from_pitch, width, height), kind, false);
+    });
 }
 
 cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {

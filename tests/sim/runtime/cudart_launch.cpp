@@ -1,6 +1,8 @@
 // CUDA runtime: kernels are registered by nvcc's host code, checked and queued when they are launched, and run by ptx::run.
+#include <algorithm>
 #include <cstring>
 #include <string>
+#include <vector>
 
 #include "sim/runtime/device.h"
 #include "sim/runtime/memory.h"
@@ -25,8 +27,8 @@ std::vector<Configuration>& pushed() {
 }
 
 std::size_t allowed_dynamic_shared(const Function& function, int device) {
-    const auto set = function.max_dynamic_shared.find(device);
-    return set != function.max_dynamic_shared.end() ? set->second : kDefaultSharedBytes - std::min<std::size_t>(kDefaultSharedBytes, ptx::static_shared_bytes_of(*function.kernel));
+    if (const auto set = function.max_dynamic_shared.find(device); set != function.max_dynamic_shared.end()) return set->second;
+    return kDefaultSharedBytes - std::min<std::size_t>(kDefaultSharedBytes, ptx::static_shared_bytes_of(*function.kernel));
 }
 
 bool within(const dim3& size, unsigned x, unsigned y, unsigned z) {

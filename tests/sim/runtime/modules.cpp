@@ -137,7 +137,7 @@ void dump_module(const Module& module) {
     if (settings().ptx_folder.empty()) return;
     std::string problem;
     const std::string_view text = find_ptx(module.fat_binary, settings().major, settings().minor, problem);
-    if (!problem.empty()) return;
+    if (!problem.empty() || text.find(".entry") == std::string_view::npos) return;   // a source without kernels
     const std::filesystem::path folder(settings().ptx_folder);
     std::filesystem::create_directories(folder);
     std::string name = source_stem(text);

@@ -78,10 +78,12 @@ ncclResult_t add(ncclComm_t comm, Task task, cudaStream_t stream) {
     return guarded([&] {
         if (!is_communicator(comm)) return refuse(std::string(task.call) + ": no communicator");
         if (!bytes_of(task.type)) return refuse(std::string(task.call) + ": unknown type");
-        if ((task.kind == Kind::send_receive || task.kind == Kind::broadcast) && (task.peer < 0 || task.peer >= comm->size)) return refuse(std::string(task.call) + ": no such rank");
+        const bool has_peer = task.kind == Kind::send_receive || task.kind == Kind::broadcast;
+        if (has_peer && (task.peer < 0 || task.peer >= comm->size)) return refuse(std::string(task.call) + ": no such rank");
         const bool reduces = task.kind == Kind::all_reduce || task.kind == Kind::reduce_scatter;
         if (reduces && !can_reduce(task.type, task.reduction)) misuse(task.call, ": ", name_of(task.reduction), " of ", name_of(task.type), " is not simulated");
-        if (comm->in_progress) misuse(task.call, ": ", describe(*comm), " is not blocking and an earlier call may be in progress; ask ncclCommGetAsyncError until it is not");
+        if (comm->in_progress)
+            misuse(task.call, ": ", describe(*comm), " is not blocking and an earlier call may be in progress; ask ncclCommGetAsyncError until it is not");
         task.stream = stream_of(stream, task.call);
         check_task(*comm, task);
         if (!task.count && task.kind != Kind::send_receive) return ncclSuccess;   // as the real one: empty collectives are dropped
@@ -108,7 +110,8 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int size, ncclUniqueId id,
     return guarded([&] {
         if (usable() != cudaSuccess) return ncclUnhandledCudaError;
         if (group().depth) misuse("ncclCommInitRank: in a group (several devices of one process) is not simulated");
-        if (config && (config->size != sizeof *config || config->magic != 0xcafebeef)) return refuse("ncclCommInitRankConfig: the configuration was not initialised with NCCL_CONFIG_INITIALIZER");
+        if (config && (config->size != sizeof *config || config->magic != 0xcafebeef))
+            return refuse("ncclCommInitRankConfig: the configuration was not initialised with NCCL_CONFIG_INITIALIZER");
         const ncclResult_t result = join(comm, size, id, rank, current_device());
         if (result != ncclSuccess) return result;
         communicators().push_back(*comm);
@@ -131,7 +134,8 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm) {
     return guarded([&] {
         if (!comm) return ncclSuccess;
         if (!is_communicator(comm)) return ncclInvalidArgument;
-        if (!comm->last.reached() && !mpi_is_usable()) misuse("ncclCommDestroy: ", describe(*comm), " has operations left, and MPI is finalised or this is not the main thread");
+        if (!comm->last.reached() && !mpi_is_usable())
+            misuse("ncclCommDestroy: ", describe(*comm), " has operations left, and MPI is finalised or this is not the main thread");
         force({comm->last});
         std::erase(communicators(), comm);
         leave(comm);
@@ -195,11 +199,13 @@ ncclResult_t ncclAllGather(const void* from, void* to, std::size_t count, ncclDa
 }
 
 ncclResult_t ncclReduceScatter(const void* from, void* to, std::size_t count, ncclDataType_t type, ncclRedOp_t reduction, ncclComm_t comm, cudaStream_t stream) {
-    return add(comm, {.call = "ncclReduceScatter", .kind = Kind::reduce_scatter, .from = bytes(from), .to = bytes(to), .count = count, .type = type, .reduction = reduction}, stream);
+    return add(comm, {.call = "ncclReduceScatter", .kind = Kind::reduce_scatter, .from = bytes(from), .to = bytes(to), .count = count, .type = type, .reduction = reduction},
+               stream);
 }
 
 ncclResult_t ncclAllReduce(const void* from, void* to, std::size_t count, ncclDataType_t type, ncclRedOp_t reduction, ncclComm_t comm, cudaStream_t stream) {
-    return add(comm, {.call = "ncclAllReduce", .kind = Kind::all_reduce, .from = bytes(from), .to = bytes(to), .count = count, .type = type, .reduction = reduction}, stream);
+    return add(comm, {.call = "ncclAllReduce", .kind = Kind::all_reduce, .from = bytes(from), .to = bytes(to), .count = count, .type = type, .reduction = reduction},
+               stream);
 }
 
 ncclResult_t ncclBroadcast(const void* from, void* to, std::size_t count, ncclDataType_t type, int root, ncclComm_t comm, cudaStream_t stream) {

@@ -59,7 +59,8 @@ bool Exchange::advance(Message& message) {
         if (!done) return false;
         message.announced = true;
         if (!message.outgoing && message.theirs != message.own)
-            misuse("NCCL: ranks of a communicator do different things: rank ", message.peer, " is at ", describe(message.theirs), "; this rank is at ", describe(message.own));
+            misuse("NCCL: ranks of a communicator do different things: rank ", message.peer, " is at ", describe(message.theirs),
+                   "; this rank is at ", describe(message.own));
         if (!message.outgoing) post_pieces(message);
     }
     PMPI_Testall(static_cast<int>(message.pieces.size()), message.pieces.data(), &done, MPI_STATUSES_IGNORE);

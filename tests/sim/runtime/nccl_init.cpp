@@ -62,7 +62,8 @@ std::vector<Member> gather(MPI_Comm world, int tag, const Member& own) {
         PMPI_Irecv(&arrived, sizeof arrived, MPI_BYTE, MPI_ANY_SOURCE, tag, world, &request);
         complete(&request, "the other ranks of the communicator");
         if (arrived.size != own.size) misuse("ncclCommInitRank: one rank says that there are ", own.size, " ranks, another ", arrived.size);
-        if (arrived.rank < 0 || arrived.rank >= own.size || members[static_cast<std::size_t>(arrived.rank)].rank >= 0) misuse("ncclCommInitRank: rank ", arrived.rank, " is there twice");
+        if (arrived.rank < 0 || arrived.rank >= own.size || members[static_cast<std::size_t>(arrived.rank)].rank >= 0)
+            misuse("ncclCommInitRank: rank ", arrived.rank, " is there twice");
         members[static_cast<std::size_t>(arrived.rank)] = arrived;
     }
     for (const Member& member : members) {
@@ -90,7 +91,8 @@ bool on_different_gpus(const std::vector<Member>& members) {
     for (std::size_t i = 0; i < members.size(); ++i)
         for (std::size_t j = 0; j < i; ++j)
             if (members[i].gpu == members[j].gpu && !std::strcmp(members[i].host, members[j].host)) {
-                nccl_last_error() = "Duplicate GPU detected : rank " + std::to_string(j) + " and rank " + std::to_string(i) + " both on CUDA device " + std::to_string(members[i].gpu);
+                nccl_last_error() = "Duplicate GPU detected : rank " + std::to_string(j) + " and rank " + std::to_string(i) + " both on CUDA device " +
+                                    std::to_string(members[i].gpu);
                 return false;
             }
     return true;

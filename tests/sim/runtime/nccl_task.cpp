@@ -59,7 +59,8 @@ bool in_place(const ncclComm& comm, const Task& task) {
 void check_overlaps(const ncclComm& comm, const std::vector<Task>& tasks) {
     for (std::size_t i = 0; i < tasks.size(); ++i) {
         const Sizes own = sizes_of(comm, tasks[i]);
-        if (overlap(tasks[i].from, own.from, tasks[i].to, own.to) && !in_place(comm, tasks[i])) misuse(tasks[i].call, ": the buffers overlap, but are not in place as NCCL wants it");
+        if (overlap(tasks[i].from, own.from, tasks[i].to, own.to) && !in_place(comm, tasks[i]))
+            misuse(tasks[i].call, ": the buffers overlap, but are not in place as NCCL wants it");
         for (std::size_t j = 0; j < tasks.size(); ++j) {
             const Sizes other = sizes_of(comm, tasks[j]);
             if (i != j && (overlap(tasks[i].to, own.to, tasks[j].from, other.from) || overlap(tasks[i].to, own.to, tasks[j].to, other.to)))
@@ -141,8 +142,8 @@ void check_patience(Running& running) {
     if (!running.waited) running.waiting_since = Clock::now();
     running.waited = true;
     if (Clock::now() - running.waiting_since < std::chrono::duration<double>(settings().nccl_timeout)) return;
-    misuse("NCCL: deadlock? ", describe(*running.comm), " has waited ", settings().nccl_timeout, " s (SIM_NCCL_TIMEOUT) in its operation ", running.number, ", ", running.tasks.front().call,
-           running.tasks.size() > 1 ? " in a group of " + std::to_string(running.tasks.size()) : "", ": ", running.exchange.waits_for());
+    misuse("NCCL: deadlock? ", describe(*running.comm), " has waited ", settings().nccl_timeout, " s (SIM_NCCL_TIMEOUT) in its operation ",
+           running.number, ", ", running.tasks.front().call, running.tasks.size() > 1 ? " in a group of " + std::to_string(running.tasks.size()) : "", ": ", running.exchange.waits_for());
 }
 
 bool run(Running& running) {
@@ -182,7 +183,8 @@ void issue(ncclComm& comm, std::vector<Task> tasks) {
     for (const Task& task : tasks)
         if (task.stream != stream) misuse(task.call, ": several streams in one group on one communicator are not simulated");
     note_order(comm, tasks);
-    auto running = std::make_shared<Running>(Running{.comm = &comm, .tasks = std::move(tasks), .number = comm.issued++, .exchange = Exchange(comm.messages, comm.counts), .finish = {}});
+    auto running = std::make_shared<Running>(
+        Running{.comm = &comm, .tasks = std::move(tasks), .number = comm.issued++, .exchange = Exchange(comm.messages, comm.counts), .finish = {}});
     comm.last = enqueue(stream, Operation{.run = [running] { return run(*running); }, .after = {comm.last}, .communicates = true});
 }
 

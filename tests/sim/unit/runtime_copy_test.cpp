@@ -70,7 +70,8 @@ BOOST_AUTO_TEST_CASE(rows_with_pitches) {
         for (std::size_t i = 0; i < 4; ++i) BOOST_TEST(back[4 * row + i] == (i < 3 ? host[5 * row + i] : -1));
     BOOST_TEST(cudaMemcpy2DAsync(device.get(), kWidth - 1, host.data(), 5 * sizeof(int), kWidth, 7, cudaMemcpyHostToDevice, stream) == cudaErrorInvalidPitchValue);
     cudaGetLastError();
-    throws<sim::ptx::Fault>([&] { return cudaMemcpy2D(host.data(), 4 * sizeof(int), device.get(), 6 * sizeof(int), 4 * sizeof(int), 7, cudaMemcpyDeviceToHost); }, "cudaMemcpy2D");
+    throws<sim::ptx::Fault>([&] { return cudaMemcpy2D(host.data(), 4 * sizeof(int), device.get(), 6 * sizeof(int), 4 * sizeof(int), 7, cudaMemcpyDeviceToHost); },
+                            "cudaMemcpy2D");
 }
 
 BOOST_AUTO_TEST_CASE(last_rows_end_within_the_allocation) {

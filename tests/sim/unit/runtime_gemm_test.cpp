@@ -26,7 +26,8 @@ struct TestMatrix {
     DeviceBuffer<std::byte> device;
 
     TestMatrix(int num_rows, int num_columns, int extra, bool narrow, std::mt19937& random)
-        : rows(num_rows), columns(num_columns), leading(std::max(1, num_rows + extra)), bfloat16(narrow), host(std::size_t(leading) * columns, NAN), device(size() * std::size_t(leading) * columns + 4) {
+        : rows(num_rows), columns(num_columns), leading(std::max(1, num_rows + extra)), bfloat16(narrow),
+          host(std::size_t(leading) * columns, NAN), device(size() * std::size_t(leading) * columns + 4) {
         std::normal_distribution<float> normal;
         for (int j = 0; j < columns; ++j)
             for (int i = 0; i < rows; ++i) at(i, j) = narrow ? rounded(normal(random)) : normal(random);
@@ -60,14 +61,15 @@ struct Blas {
     cublasHandle_t handle = nullptr;
     Blas() {
         BOOST_REQUIRE(cublasCreate(&handle) == CUBLAS_STATUS_SUCCESS);
+        BOOST_REQUIRE(cublasSetMathMode(handle, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION) == CUBLAS_STATUS_SUCCESS);
         BOOST_REQUIRE(cublasSetStream(handle, stream) == CUBLAS_STATUS_SUCCESS);
         BOOST_REQUIRE(cublasSetWorkspace(handle, workspace.get(), workspace.bytes()) == CUBLAS_STATUS_SUCCESS);
     }
     ~Blas() { cublasDestroy(handle); }
     cublasStatus_t multiply(bool ta, bool tb, int m, int n, int k, float alpha, const TestMatrix& a, const TestMatrix& b, float beta, const TestMatrix& c,
                             cublasComputeType_t compute = CUBLAS_COMPUTE_32F) const {
-        return cublasGemmEx(handle, ta ? CUBLAS_OP_T : CUBLAS_OP_N, tb ? CUBLAS_OP_T : CUBLAS_OP_N, m, n, k, &alpha, a.device.get(), a.type(), a.leading, b.device.get(), b.type(), b.leading,
-                            &beta, c.device.get(), c.type(), c.leading, compute, CUBLAS_GEMM_DEFAULT);
+        return cublasGemmEx(handle, ta ? CUBLAS_OP_T : CUBLAS_OP_N, tb ? CUBLAS_OP_T : CUBLAS_OP_N, m, n, k, &alpha, a.device.get(), a.type(), a.leading,
+                            b.device.get(), b.type(), b.leading, &beta, c.device.get(), c.type(), c.leading, compute, CUBLAS_GEMM_DEFAULT);
     }
 };
 
@@ -90,7 +92,8 @@ void check_product(const Blas& blas, bool ta, bool tb, int m, int n, int k, floa
             }
             const double bound = size * (k + 3) * 0x1p-24 + (narrow_out ? std::abs(exact) * 0x1.01p-8 : 0);
             const double error = std::abs(c.downloaded(i, j) - exact);
-            if (!(error <= bound)) BOOST_ERROR("entry " << i << ',' << j << " of " << m << 'x' << n << 'x' << k << " is wrong by " << error << ", " << bound << " is allowed");
+            if (!(error <= bound))
+                BOOST_ERROR("entry " << i << ',' << j << " of " << m << 'x' << n << 'x' << k << " is wrong by " << error << ", " << bound << " is allowed");
         }
 }
 
@@ -157,6 +160,19 @@ BOOST_AUTO_TEST_CASE(tf32_is_an_error) {
     throws<Misuse>([&] { return blas.multiply(false, false, 4, 4, 4, 1, a, a, 0, a, CUBLAS_COMPUTE_32F_FAST_TF32); }, "TF32");
     BOOST_TEST(cublasSetMathMode(blas.handle, CUBLAS_TF32_TENSOR_OP_MATH) == CUBLAS_STATUS_SUCCESS);
     throws<Misuse>([&] { return blas.multiply(false, false, 4, 4, 4, 1, a, a, 0, a); }, "TF32");
+    for (const int mode : {int{CUBLAS_PEDANTIC_MATH}, int{CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION}}) {
+        BOOST_TEST(cublasSetMathMode(blas.handle, static_cast<cublasMath_t>(mode)) == CUBLAS_STATUS_SUCCESS);
+        BOOST_TEST(blas.multiply(false, false, 4, 4, 4, 0, a, a, 0, a) == CUBLAS_STATUS_SUCCESS);
+    }
+    blas.stream.synchronize();
+}
+
+BOOST_AUTO_TEST_CASE(sums_in_bf16_are_an_error) {
+    const Blas blas;
+    std::mt19937 random(1);
+    const TestMatrix a(4, 4, 0, true, random);
+    BOOST_TEST(cublasSetMathMode(blas.handle, CUBLAS_DEFAULT_MATH) == CUBLAS_STATUS_SUCCESS);
+    throws<Misuse>([&] { return blas.multiply(false, false, 4, 4, 4, 1, a, a, 0, a); }, "DISALLOW_REDUCED_PRECISION_REDUCTION");
 }
 
 BOOST_AUTO_TEST_CASE(the_workspace_is_the_callers) {

@@ -87,8 +87,10 @@ BOOST_AUTO_TEST_CASE(shared_memory_beyond_48_KiB_has_to_be_asked_for) {
 BOOST_AUTO_TEST_CASE(sizes_that_cannot_be_are_refused) {
     const DeviceBuffer<float> x(ramp(1024));
     const TestStream stream;
-    for (const dim3 block : {dim3(1025), dim3(0), dim3(1, 1, 65), dim3(64, 32)}) BOOST_TEST(launch_reverse(x.get(), dim3(1), block, 4096, stream) == cudaErrorInvalidConfiguration);
-    for (const dim3 grid : {dim3(0), dim3(1, 65536), dim3(1, 1, 65536), dim3(0x80000000u)}) BOOST_TEST(launch_reverse(x.get(), grid, dim3(32), 4096, stream) == cudaErrorInvalidConfiguration);
+    for (const dim3 block : {dim3(1025), dim3(0), dim3(1, 1, 65), dim3(64, 32)})
+        BOOST_TEST(launch_reverse(x.get(), dim3(1), block, 4096, stream) == cudaErrorInvalidConfiguration);
+    for (const dim3 grid : {dim3(0), dim3(1, 65536), dim3(1, 1, 65536), dim3(0x80000000u)})
+        BOOST_TEST(launch_reverse(x.get(), grid, dim3(32), 4096, stream) == cudaErrorInvalidConfiguration);
     BOOST_TEST(launch_bounded(x.get(), 65, stream) == cudaErrorLaunchOutOfResources);
     ok(launch_bounded(x.get(), 64, stream));
     stream.synchronize();
