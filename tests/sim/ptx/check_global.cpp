@@ -18,6 +18,7 @@ GlobalRange& range_of(Warp& warp, const Access& access, unsigned l, Use use) {
     const char* verb = use == Use::read ? "reads " : use == Use::write ? "writes " : "changes ";
     const std::uint64_t at = access.at[l];
     GlobalRange* range = warp.block->global->find(at, access.bytes);
+    if (range && at % access.bytes == 0) return *range;
     char text[32];
     std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(at));
     if (!range) {
@@ -28,8 +29,7 @@ GlobalRange& range_of(Warp& warp, const Access& access, unsigned l, Use use) {
         }
         fault(warp, 1u << l, what + ": out of bounds");
     }
-    if (at % access.bytes != 0) fault(warp, 1u << l, verb + std::to_string(access.bytes) + " bytes at " + text + ": misaligned");
-    return *range;
+    fault(warp, 1u << l, verb + std::to_string(access.bytes) + " bytes at " + text + ": misaligned");
 }
 
 void require_lane_written(Warp& warp, const GlobalRange& range, const Access& access, unsigned l) {

@@ -3,7 +3,7 @@
 //   m16n8k8, 16 bits   A: a0 (g, 2t..), a1 (g+8, 2t..); B: b0 (k = 2t.., g)          m16n8k8, tf32   A: (g, t), (g+8, t), (g, t+4), (g+8, t+4); B: (t, g), (t+4, g)
 //   m16n8k4, tf32      A: a0 (g, t), a1 (g+8, t); B: b0 (t, g)
 // A sum is made in f32, one product after another, fused; the GPU's own order and rounding are not known and differ in the last bits.
-#include <cstring>
+#include <immintrin.h>
 
 #include "sim/ptx/float_bits.h"
 #include "sim/ptx/lanes.h"
@@ -12,6 +12,30 @@
 namespace sim::ptx {
 
 namespace {
+
+/// Columns 0, 2, 4, 6 and 1, 3, 5, 7 of a row of 8 lie in two registers.
+__m256 interleaved(const float* even, const float* odd) {
+    const __m128 e = _mm_loadu_ps(even), o = _mm_loadu_ps(odd);
+    return _mm256_set_m128(_mm_unpackhi_ps(e, o), _mm_unpacklo_ps(e, o));
+}
+void put_apart(__m256 x, float* even, float* odd) {
+    x = _mm256_blendv_ps(x, _mm256_set1_ps(kNan32), _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+    const __m128 low = _mm256_castps256_ps128(x), high = _mm256_extractf128_ps(x, 1);
+    _mm_storeu_ps(even, _mm_shuffle_ps(low, high, 0x88));
+    _mm_storeu_ps(odd, _mm_shuffle_ps(low, high, 0xdd));
+}
+
+/// 8 halves, widened.
+struct WidenBf16 { static __m256 f(__m128i x) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16)); } };
+struct WidenF16 { static __m256 f(__m128i x) { return _mm256_cvtph_ps(x); } };
+
+/// 8 x 8 halves, rows and columns exchanged.
+void transpose(__m128i (&m)[8]) {
+    __m128i s[8], t[8];
+    for (unsigned k = 0; k < 4; ++k) s[2 * k] = _mm_unpacklo_epi16(m[k], m[k + 4]), s[2 * k + 1] = _mm_unpackhi_epi16(m[k], m[k + 4]);
+    for (unsigned k = 0; k < 4; ++k) t[2 * k] = _mm_unpacklo_epi16(s[k], s[k + 4]), t[2 * k + 1] = _mm_unpackhi_epi16(s[k], s[k + 4]);
+    for (unsigned k = 0; k < 4; ++k) m[2 * k] = _mm_unpacklo_epi16(t[k], t[k + 4]), m[2 * k + 1] = _mm_unpackhi_epi16(t[k], t[k + 4]);
+}
 
 /// Rows of A, B, C and D follow one another in Kernel::lists.
 struct Fragments {
@@ -23,29 +47,21 @@ void require_written(Warp& warp, const Row* rows, unsigned number) {
         if (const Lanes unknown = ~written(row<std::uint32_t>(warp, rows[k]))) fault(warp, unknown, "a fragment was never written");
 }
 
-template <class F>
-float low_half(std::uint32_t x) { return F::widen(static_cast<std::uint16_t>(x)); }
-template <class F>
-float high_half(std::uint32_t x) { return F::widen(static_cast<std::uint16_t>(x >> 16)); }
-
 float tf32(std::uint32_t x) { return std::bit_cast<float>(x & 0xffffe000u); }
 
-/// Fragments of 16-bit elements into matrices: a[row][k], b[k][n].
-template <class F, unsigned depth>
+/// Fragments of 16-bit elements into matrices: a[row][k], b[k][n]. In memory the 32 words of a fragment of A are the rows of 8 x 8 halves, those of B its columns.
+template <class Widen, unsigned depth>
 void gather_halves(Warp& warp, const Fragments& f, float (&a)[16][depth], float (&b)[depth][8]) {
     for (unsigned e = 0; e < depth / 4; ++e) {
-        const std::uint32_t* fragment = row<std::uint32_t>(warp, f.a[e]);
-        for (unsigned l = 0; l < kLanes; ++l) {
-            float* to = &a[l / 4 + (e % 2) * 8][2 * (l % 4) + (e / 2) * 8];
-            to[0] = low_half<F>(fragment[l]), to[1] = high_half<F>(fragment[l]);
-        }
+        const auto* fragment = row<__m128i>(warp, f.a[e]);
+        for (unsigned r = 0; r < 8; ++r) _mm256_store_ps(&a[r + (e % 2) * 8][(e / 2) * 8], Widen::f(_mm_loadu_si128(fragment + r)));
     }
     for (unsigned e = 0; e < depth / 8; ++e) {
-        const std::uint32_t* fragment = row<std::uint32_t>(warp, f.b[e]);
-        for (unsigned l = 0; l < kLanes; ++l) {
-            const unsigned k = 2 * (l % 4) + e * 8;
-            b[k][l / 4] = low_half<F>(fragment[l]), b[k + 1][l / 4] = high_half<F>(fragment[l]);
-        }
+        const auto* fragment = row<__m128i>(warp, f.b[e]);
+        __m128i columns[8];
+        for (unsigned n = 0; n < 8; ++n) columns[n] = _mm_loadu_si128(fragment + n);
+        transpose(columns);
+        for (unsigned k = 0; k < 8; ++k) _mm256_store_ps(b[8 * e + k], Widen::f(columns[k]));
     }
 }
 
@@ -61,27 +77,21 @@ void gather_tf32(Warp& warp, const Fragments& f, float (&a)[16][depth], float (&
     }
 }
 
+/// d = a b + c, where a is 16 x depth and b is depth x 8.
 template <unsigned depth>
 void multiply(Warp& warp, const Fragments& f, const float (&a)[16][depth], const float (&b)[depth][8]) {
-    const float* c[4];
-    for (unsigned e = 0; e < 4; ++e) c[e] = row<float>(warp, f.c[e]);
-    float sum[16][8];
-    for (unsigned l = 0; l < kLanes; ++l)
-        for (unsigned e = 0; e < 4; ++e) sum[l / 4 + (e / 2) * 8][2 * (l % 4) + e % 2] = c[e][l];
-    for (unsigned r = 0; r < 16; ++r) {
-        float line[8];
-        for (unsigned n = 0; n < 8; ++n) line[n] = sum[r][n];
+    for (unsigned half = 0; half < 2; ++half) {   // rows 0 to 7 and 8 to 15: registers 0, 1 and 2, 3 of C and D
+        const float *even = row<float>(warp, f.c[2 * half]), *odd = row<float>(warp, f.c[2 * half + 1]);
+        __m256 sum[8];
+        for (unsigned r = 0; r < 8; ++r) sum[r] = interleaved(even + 4 * r, odd + 4 * r);
         for (unsigned k = 0; k < depth; ++k) {
-            const float factor = a[r][k];
-#pragma omp simd
-            for (unsigned n = 0; n < 8; ++n) line[n] = std::fma(factor, b[k][n], line[n]);
+            const __m256 line = _mm256_load_ps(b[k]);
+            for (unsigned r = 0; r < 8; ++r) sum[r] = _mm256_fmadd_ps(_mm256_broadcast_ss(&a[8 * half + r][k]), line, sum[r]);
         }
-        for (unsigned n = 0; n < 8; ++n) sum[r][n] = line[n];
-    }
-    for (unsigned e = 0; e < 4; ++e) {
-        float* d = row<float>(warp, f.d[e]);
-        for (unsigned l = 0; l < kLanes; ++l) d[l] = canonical(sum[l / 4 + (e / 2) * 8][2 * (l % 4) + e % 2]);
-        mark(d, kAll, kAll);
+        float *to_even = row<float>(warp, f.d[2 * half]), *to_odd = row<float>(warp, f.d[2 * half + 1]);
+        for (unsigned r = 0; r < 8; ++r) put_apart(sum[r], to_even + 4 * r, to_odd + 4 * r);
+        mark(to_even, kAll, kAll);
+        mark(to_odd, kAll, kAll);
     }
 }
 
@@ -97,9 +107,9 @@ void mma(Warp& warp, const Instruction& i, Lanes) {
     if constexpr (element == Element::tf32)
         gather_tf32<depth>(warp, f, a, b);
     else if constexpr (element == Element::bf16)
-        gather_halves<Bf16, depth>(warp, f, a, b);
+        gather_halves<WidenBf16, depth>(warp, f, a, b);
     else
-        gather_halves<F16, depth>(warp, f, a, b);
+        gather_halves<WidenF16, depth>(warp, f, a, b);
     multiply<depth>(warp, f, a, b);
 }
 
