@@ -23,7 +23,8 @@ Matrix matrix_of(const Tensor& t, std::int64_t head_dim) {
 
 HeadRows head_rows_of(const Tensor& t) { return {t.data<float>(), t.row_stride}; }
 
-AttentionProblem problem_of(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k, const Tensor& v, const Windows& windows, const AttentionPlace& place, bool accumulate) {
+AttentionProblem problem_of(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k, const Tensor& v, const Windows& windows, const AttentionPlace& place,
+                            bool accumulate) {
     const std::int64_t e = place.head_dim;
     require(e % 8 == 0 && e <= 128, "head_dim ", e, " is not supported on a GPU: its kernels take multiples of 8 up to 128; take --device cpu for this model");
     ensure(place.scale > 0 && std::isfinite(place.scale), "the scale of attention is positive");
@@ -41,15 +42,16 @@ AttentionProblem problem_of(const Tensor& out, const Tensor& lse, const Tensor& 
 
 }  // namespace
 
-void attention_forward(cudaStream_t stream, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, const Windows& windows, const AttentionPlace& place, bool accumulate) {
+void attention_forward(cudaStream_t stream, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, const Windows& windows, const AttentionPlace& place,
+                       bool accumulate) {
     const AttentionProblem p = problem_of(out, lse, q, k, v, windows, place, accumulate);
     if (p.num_queries == 0 || (accumulate && p.num_keys == 0)) return;
     if (q.dtype == DType::float32) forward_float(stream, p);
     else forward_bf16(stream, p);
 }
 
-void attention_backward(cudaStream_t stream, Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, const Windows& windows,
-                        const AttentionPlace& place, Tensor delta) {
+void attention_backward(cudaStream_t stream, Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
+                        const Windows& windows, const AttentionPlace& place, Tensor delta) {
     AttentionProblem p = problem_of(out, lse, q, k, v, windows, place, false);
     if (p.num_queries == 0 || p.num_keys == 0) return;
     const std::int64_t e = place.head_dim;

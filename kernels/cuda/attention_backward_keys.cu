@@ -1,8 +1,8 @@
-// dK and dV in bfloat16: one block per tile of keys and key/value head. It goes over the query heads of its group, and for each over the tiles of queries that see its keys,
-// in order, so the sums need no atomics. Formulas and the reason for two backward kernels: attention_backward.cuh.
+// dK and dV in bfloat16: one block per tile of keys and key/value head. It goes over the query heads of its group, and for each over the tiles of queries that see
+// its keys, in order, so the sums need no atomics. Formulas and the reason for two backward kernels: attention_backward.cuh.
 //
-// Scores are made transposed, S^T = K Q^T, so that keys are the rows of every product: P^T and dS^T leave the first products in the very registers in which the second ones
-// (dV += P^T dO, dK += dS^T Q) take their operand a, and a warp keeps dK and dV of its keys to itself.
+// Scores are made transposed, S^T = K Q^T, so that keys are the rows of every product: P^T and dS^T leave the first products in the very registers in which the
+// second ones (dV += P^T dO, dK += dS^T Q) take their operand a, and a warp keeps dK and dV of its keys to itself.
 #include "kernels/cuda/attention_backward.cuh"
 #include "kernels/cuda/attention_rows.cuh"
 
@@ -33,8 +33,8 @@ template <int kWidth> struct Places {
     const float* statistics;     ///< L of the tile's queries, then delta
 };
 
-/// Which of a lane's pairs are visible: bit (n * 2 + b) * 2 kA + i * 2 + half is query + 8 n + b and key first_key + 16 i + 8 half. One register instead of the windows of
-/// all queries.
+/// Which of a lane's pairs are visible: bit (n * 2 + b) * 2 kA + i * 2 + half is query + 8 n + b and key first_key + 16 i + 8 half.
+/// One register instead of the windows of all queries.
 template <int kA, int kN> __device__ std::uint32_t visible_pairs(const HeadWindow& window, int first_key, int query) {
     static_assert(kN * 2 * 2 * kA <= 32);
     std::uint32_t visible = 0;
@@ -91,7 +91,8 @@ template <int kQueries> struct Statistics {
     const float* from;
     int row, num_queries;
     bool is_lse;
-    __device__ Statistics(const AttentionProblem& p, int head) : row(static_cast<int>(threadIdx.x) % kQueries), num_queries(p.num_queries), is_lse(threadIdx.x < kQueries) {
+    __device__ Statistics(const AttentionProblem& p, int head)
+        : row(static_cast<int>(threadIdx.x) % kQueries), num_queries(p.num_queries), is_lse(threadIdx.x < kQueries) {
         from = is_lse ? p.lse.of_head(head) : p.delta.of_head(head);
     }
     static __device__ bool mine() { return threadIdx.x < 2 * kQueries; }
@@ -102,14 +103,16 @@ template <int kQueries> struct Statistics {
     }
 };
 
-/// All tiles of queries of one head that see the block's keys [begin, ...).
-template <int kWidth> __device__ __forceinline__ void add_head(Sums<kWidth>& sums, const AttentionProblem& p, int head, int begin, unsigned tiles, float* statistics) {
+/// All tiles of queries of one head that see the block's keys [begin, ...). Returns whether there are any.
+template <int kWidth>
+__device__ __forceinline__ bool add_head(Sums<kWidth>& sums, const AttentionProblem& p, int head, int begin, unsigned tiles, float* statistics) {
     using S = Shape<kWidth>;
     const HeadWindow window(p, head);
     const TileRanges steps = tiles_of_queries(window, begin, S::kKeys, S::kStep);
-    if (steps.seen.empty()) return;
+    if (steps.seen.empty()) return false;
     const Range tiles_seen{steps.seen.begin / S::kSteps, (steps.seen.end + S::kSteps - 1) / S::kSteps};
-    const TileCopy<kWidth, S::kQueries, kThreads> copy_q(p.q.of_head(head, p.head_dim), p.num_queries, p.head_dim), copy_d_out(p.d_out.of_head(head, p.head_dim), p.num_queries, p.head_dim);
+    using QueryCopy = TileCopy<kWidth, S::kQueries, kThreads>;
+    const QueryCopy copy_q(p.q.of_head(head, p.head_dim), p.num_queries, p.head_dim), copy_d_out(p.d_out.of_head(head, p.head_dim), p.num_queries, p.head_dim);
     const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
     const unsigned query_tiles = tiles + 2 * S::kKeyBytes, warp_rows = tiles + warp * 16 * S::kA * kRowBytes<kWidth>;
 
@@ -143,6 +146,7 @@ template <int kWidth> __device__ __forceinline__ void add_head(Sums<kWidth>& sum
         current ^= 1;
         if (statistic.mine()) statistics[current * 2 * S::kQueries + thread] = next;    // read after the next barrier
     }
+    return true;
 }
 
 template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_backward_keys_kernel(const AttentionProblem p) {
@@ -155,9 +159,11 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_b
     TileCopy<kWidth, S::kKeys, kThreads>(p.v.of_head(kv_head, p.head_dim), p.num_keys, p.head_dim)(tiles + S::kKeyBytes, begin);
 
     Sums<kWidth> sums;
-    for (int head = kv_head * p.group; head < (kv_head + 1) * p.group; ++head) add_head<kWidth>(sums, p, head, begin, tiles, statistics);
+    bool seen = false;
+    for (int head = kv_head * p.group; head < (kv_head + 1) * p.group; ++head) seen |= add_head<kWidth>(sums, p, head, begin, tiles, statistics);
 
     wait_for_copies();
+    if (!seen) return;
     __syncthreads();    // the tiles are free
     const int first = static_cast<int>(threadIdx.x) / 32 * 16 * S::kA;
     const unsigned staging = tiles + first * 4 * kWidth;

@@ -80,7 +80,7 @@ template <int kWidth> __device__ void load_rows(Rows<kWidth>& rows, const Attent
     }
     wait_for_copies();
     __syncthreads();
-    const auto q = TileAddress<kWidth>::by_rows(tiles + first * kRowBytes<kWidth>), d_out = TileAddress<kWidth>::by_rows(tiles + S::kQueryBytes + first * kRowBytes<kWidth>);
+    const auto q = TileAddress<kWidth>::by_rows(tiles + first * kRowBytes<kWidth>), d_out = q.below(S::kQueries);
 #pragma unroll
     for (int j = 0; j < kWidth / 16; ++j) {
         load_matrices(rows.q[j][0], q.at(0, j));
@@ -100,7 +100,8 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_b
     Rows<kWidth> rows;
     load_rows<kWidth>(rows, p, head, begin, tiles);
 
-    const TileCopy<kWidth, S::kKeys, kThreads> copy_k(p.k.of_head(head / p.group, p.head_dim), p.num_keys, p.head_dim), copy_v(p.v.of_head(head / p.group, p.head_dim), p.num_keys, p.head_dim);
+    using KeyCopy = TileCopy<kWidth, S::kKeys, kThreads>;
+    const KeyCopy copy_k(p.k.of_head(head / p.group, p.head_dim), p.num_keys, p.head_dim), copy_v(p.v.of_head(head / p.group, p.head_dim), p.num_keys, p.head_dim);
     const auto copy_keys = [&](int tile, unsigned to) {
         copy_k(to, tile * S::kKeys);
         copy_v(to + S::kKeyBytes, tile * S::kKeys);

@@ -1,7 +1,7 @@
 // delta[h, t] = sum_e d_out * out, which backward subtracts from every d_out . v of the query (sum_j p_j (d_out . v_j)); bfloat16. Read once, written once.
 //
-// It is the diagonal of dO O^T, and made by the same instructions in the same order as dP = dO V^T: a query that sees one key has out = v, so its ds is 0 to the last bit.
-// 15/16 of the products are thrown away, which costs nothing beside reading d_out and out.
+// It is the diagonal of dO O^T, and made by the same instructions in the same order as dP = dO V^T: a query that sees one key has out = v, so its ds is 0 to the
+// last bit. 15/16 of the products are thrown away, which costs nothing beside reading d_out and out.
 #include "kernels/cuda/attention_tiles.cuh"
 
 namespace longlora::cuda {
@@ -22,7 +22,8 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads) attention_delt
 
     const int first = static_cast<int>(threadIdx.x) / 32 * 16, lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4;
     float products[1][2][4] = {};
-    multiply_rows<kWidth, 1, 1>(products, TileAddress<kWidth>::by_rows(tiles + first * kRowBytes<kWidth>), TileAddress<kWidth>::by_chunks(tiles + kBytes + first * kRowBytes<kWidth>));
+    const unsigned rows = tiles + first * kRowBytes<kWidth>;
+    multiply_rows<kWidth, 1, 1>(products, TileAddress<kWidth>::by_rows(rows), TileAddress<kWidth>::by_chunks(rows).below(kQueries));
     if (lane % 4 != g / 2) return;     // the lane whose columns 2(l%4), 2(l%4)+1 hold row g: (g, g) in the first block, (g+8, g+8) in the second
     float* const delta = p.delta.of_head(head);
     const int t = begin + first + g;

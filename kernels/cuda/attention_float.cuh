@@ -1,7 +1,9 @@
-// Tiles of the float32 attention kernels: 32 queries by 32 keys, 256 threads, plain fused multiply-adds. What tensor cores do for bfloat16 (attention_tiles.cuh) is done here by
-// each thread for 2 x 2 scores and for 2 rows x kWidth / 16 columns of a result. Loads are single elements, neighbouring lanes neighbouring columns: any stride and alignment.
+// Tiles of the float32 attention kernels: 32 queries by 32 keys, 256 threads, plain fused multiply-adds. What tensor cores do for bfloat16 (attention_tiles.cuh)
+// is done here by each thread for 2 x 2 scores and for 2 rows x kWidth / 16 columns of a result. Loads are single elements, neighbouring lanes neighbouring
+// columns: any stride and alignment.
 //
-// Thread (y, x) = (thread / 16, thread % 16) owns rows y, y + 16. The 16 threads of a row are in one warp, so what a row needs of its own scores needs no barrier of the block.
+// Thread (y, x) = (thread / 16, thread % 16) owns rows y, y + 16. The 16 threads of a row are in one warp, so what a row needs of its own scores needs no barrier
+// of the block.
 #pragma once
 
 #include "kernels/cuda/attention_problem.cuh"

@@ -38,7 +38,8 @@ __device__ Probability probability(const AttentionProblem& p, const float* lse, 
 /// Keys are the rows of every product.
 template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_backward_keys_float_kernel(const AttentionProblem p) {
     extern __shared__ __align__(16) float memory[];
-    float *const k = memory, *const v = k + kTileFloats<kWidth>, *const q = v + kTileFloats<kWidth>, *const d_out = q + kTileFloats<kWidth>, *const scores = d_out + kTileFloats<kWidth>;
+    float *const k = memory, *const v = k + kTileFloats<kWidth>, *const q = v + kTileFloats<kWidth>, *const d_out = q + kTileFloats<kWidth>;
+    float* const scores = d_out + kTileFloats<kWidth>;
     const int kv_head = static_cast<int>(blockIdx.y), begin = static_cast<int>(blockIdx.x) * kTile;
     load<kWidth>(k, p.k.of_head(kv_head, p.head_dim), begin, p.num_keys, p.head_dim);
     load<kWidth>(v, p.v.of_head(kv_head, p.head_dim), begin, p.num_keys, p.head_dim);
@@ -73,7 +74,8 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_b
 
 template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_backward_queries_float_kernel(const AttentionProblem p) {
     extern __shared__ __align__(16) float memory[];
-    float *const q = memory, *const d_out = q + kTileFloats<kWidth>, *const k = d_out + kTileFloats<kWidth>, *const v = k + kTileFloats<kWidth>, *const scores = v + kTileFloats<kWidth>;
+    float *const q = memory, *const d_out = q + kTileFloats<kWidth>, *const k = d_out + kTileFloats<kWidth>, *const v = k + kTileFloats<kWidth>;
+    float* const scores = v + kTileFloats<kWidth>;
     const int head = static_cast<int>(blockIdx.y), begin = static_cast<int>(gridDim.x - 1 - blockIdx.x) * kTile;
     const HeadWindow window(p, head);
     const TileRanges keys = tiles_of_keys(window, begin, kTile, kTile);

@@ -1,5 +1,5 @@
-// Forward attention in float32: one block per 32 queries and head, over the tiles of keys that its windows touch. The recurrence is that of attention_forward.cu; differences to a
-// maximum are made before they are scaled, so that a query that sees one key gets p = 1 and out = v to the last bit.
+// Forward attention in float32: one block per 32 queries and head, over the tiles of keys that its windows touch. The recurrence is that of attention_forward.cu;
+// differences to a maximum are made before they are scaled, so that a query that sees one key gets p = 1 and out = v to the last bit.
 #include "kernels/cuda/attention_float.cuh"
 #include "kernels/cuda/attention_result.cuh"
 
@@ -55,7 +55,8 @@ template <int kWidth> __device__ void finish(Running<kWidth>& r, float* keep, fl
 
 template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_forward_float_kernel(const AttentionProblem p) {
     extern __shared__ __align__(16) float memory[];
-    float *const q = memory, *const k = q + kTileFloats<kWidth>, *const v = k + kTileFloats<kWidth>, *const scores = v + kTileFloats<kWidth>, *const keep = scores + kScoreFloats;
+    float *const q = memory, *const k = q + kTileFloats<kWidth>, *const v = k + kTileFloats<kWidth>;
+    float *const scores = v + kTileFloats<kWidth>, *const keep = scores + kScoreFloats;
     const int head = static_cast<int>(blockIdx.y), begin = static_cast<int>(gridDim.x - 1 - blockIdx.x) * kTile;
     const HeadWindow window(p, head);
     const TileRanges keys = tiles_of_keys(window, begin, kTile, kTile);

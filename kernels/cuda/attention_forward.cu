@@ -1,5 +1,5 @@
-// Forward attention in bfloat16 (FlashAttention-2, Dao 2023, algorithm 1): one block per 128 queries and head. It goes over the tiles of keys that its windows touch; the next
-// tile is copied while this one is used. Float32 is attention_float_forward.cu.
+// Forward attention in bfloat16 (FlashAttention-2, Dao 2023, algorithm 1): one block per 128 queries and head. It goes over the tiles of keys that its windows
+// touch; the next tile is copied while this one is used. Float32 is attention_float_forward.cu.
 //
 // A warp keeps its queries as operands a in registers, and o in others. With s the unscaled scores of a tile, c = scale * log2(e):
 //   m' = max(m, max_j s_j)    a = 2^(c m - c m')    p_j = 2^(c s_j - c m')    sum = a sum + sum_j p_j    o = a o + sum_j p_j v_j
@@ -12,12 +12,14 @@ namespace longlora::cuda {
 
 namespace {
 
-/// A warp owns kA blocks of 16 queries: two where registers allow it, so that each fragment of K and V serves twice as many products. A tile's scores fill 32 registers.
+/// A warp owns kA blocks of 16 queries: two where registers allow it, so that each fragment of K and V serves twice as many products. A tile's scores fill 32
+/// registers.
 template <int kWidth> struct Shape {
-    static constexpr int kA = kWidth > 64 ? 1 : 2, kQueries = 128, kWarps = kQueries / (16 * kA), kThreads = 32 * kWarps, kBlocksPerProcessor = kWidth > 64 ? 1 : 2;
-    static constexpr int kB = 4 / kA, kKeys = 16 * kB;
+    static constexpr int kA = kWidth > 64 ? 1 : 2, kB = 4 / kA, kKeys = 16 * kB;
+    static constexpr int kQueries = 128, kThreads = 32 * kQueries / (16 * kA), kBlocksPerProcessor = kWidth > 64 ? 1 : 2;
     static constexpr int kQueryBytes = kQueries * kRowBytes<kWidth>, kKeyBytes = kKeys * kRowBytes<kWidth>;
-    // K and V of two tiles. Q is at the end until it is in registers; when all is done the same memory holds o as float32, and behind it what is kept of each row of an earlier result.
+    // K and V of two tiles. Q is at the end until it is in registers; when all is done the same memory holds o as float32, and behind it what is kept of each row
+    // of an earlier result.
     static constexpr int kTileBytes = 4 * kWidth * kQueries, kQueryOffset = kTileBytes - kQueryBytes, kSharedBytes = kTileBytes + 4 * kQueries;
     static_assert(4 * kKeyBytes <= kTileBytes && 2 * kKeyBytes <= kQueryOffset);
 };
@@ -111,7 +113,8 @@ __device__ __forceinline__ void step(Running<kWidth>& r, TileAddress<kWidth> k, 
 }
 
 /// o becomes the lane's part of out, except for the earlier result times the row's number in keep; lse is written.
-template <int kWidth> __device__ void finish(Running<kWidth>& r, float* keep, const HeadWindow& window, float* lse, int first_row, int row_in_tile, float c, bool accumulate) {
+template <int kWidth>
+__device__ void finish(Running<kWidth>& r, float* keep, const HeadWindow& window, float* lse, int first_row, int row_in_tile, float c, bool accumulate) {
     constexpr float kLn2 = 0.6931471805599453f;
     constexpr int kA = Shape<kWidth>::kA;
     const int mine = static_cast<int>(threadIdx.x) % 4;     // each of the 4 lanes that share rows writes what belongs to one row
@@ -140,7 +143,8 @@ template <int kWidth> __device__ void finish(Running<kWidth>& r, float* keep, co
     }
 }
 
-template <int kWidth> __global__ void __launch_bounds__(Shape<kWidth>::kThreads, Shape<kWidth>::kBlocksPerProcessor) attention_forward_kernel(const AttentionProblem p) {
+template <int kWidth>
+__global__ void __launch_bounds__(Shape<kWidth>::kThreads, Shape<kWidth>::kBlocksPerProcessor) attention_forward_kernel(const AttentionProblem p) {
     using S = Shape<kWidth>;
     constexpr int kA = S::kA;
     extern __shared__ __align__(128) unsigned char shared[];

@@ -20,9 +20,9 @@ struct Matrix {
     bool wide;           ///< float32, else bfloat16
     bool aligned;        ///< the rows of every head start at multiples of 16 bytes
 
-    __host__ __device__ int element_bytes() const { return wide ? 4 : 2; }
+    __device__ int element_bytes() const { return wide ? 4 : 2; }
     /// Columns of head `head`.
-    __host__ __device__ Matrix of_head(int head, int head_dim) const { return {bytes + static_cast<std::int64_t>(head) * head_dim * element_bytes(), row_bytes, wide, aligned}; }
+    __device__ Matrix of_head(int head, int head_dim) const { return {bytes + static_cast<std::int64_t>(head) * head_dim * element_bytes(), row_bytes, wide, aligned}; }
     /// Element `column` of row `row`.
     __device__ std::byte* at(int row, int column) const { return bytes + column * element_bytes() + static_cast<std::int64_t>(row) * row_bytes; }
 };
@@ -114,7 +114,8 @@ __device__ inline TileRanges tiles_of_queries(const HeadWindow& w, int begin, in
 
 /// Starts a kernel that takes an AttentionProblem and dynamic shared memory.
 inline void launch(cudaStream_t stream, void (*kernel)(AttentionProblem), dim3 grid, int threads, int shared_bytes, const AttentionProblem& p) {
-    if (shared_bytes > 48 * 1024) check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes), "cudaFuncSetAttribute");
+    const auto* function = reinterpret_cast<const void*>(kernel);
+    if (shared_bytes > 48 * 1024) check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes), "cudaFuncSetAttribute");
     kernel<<<grid, threads, static_cast<std::size_t>(shared_bytes), stream>>>(p);
     check(cudaGetLastError(), "the launch of attention");
 }

@@ -1,4 +1,5 @@
-// How a warp's results, which lie in registers as tensor cores leave them, become rows of a matrix: through shared memory, so that global memory is written in whole sectors.
+// How a warp's results, which lie in registers as tensor cores leave them, become rows of a matrix: through shared memory, so that global memory is written in
+// whole sectors.
 #pragma once
 
 #include "kernels/cuda/attention_pieces.cuh"
@@ -10,9 +11,9 @@ struct Weights {
     float own, kept;
 };
 
-/// Where chunk c of 16 bytes of a row of kWidth floats lies in the memory through which results leave. Within its 128 bytes the chunk goes to place (c / 2) % 4 ^ row % 4, plus 4 if c, the
-/// number of these 128 bytes in the row, and the number of rows of 128 bytes before are odd together. So all of these meet no bank twice: the writes of 8 bytes by 4 rows x 4 lanes,
-/// reads of neighbouring chunks, and reads of every second chunk.
+/// Where chunk c of 16 bytes of a row of kWidth floats lies in the memory through which results leave. Within its line of 128 bytes the chunk goes to place
+/// (c / 2) % 4 ^ row % 4, and to the upper half of the line where c plus the number of the line is odd. So none of these meet a bank twice: writes of 8 bytes by
+/// 4 rows x 4 lanes, reads of neighbouring chunks, and reads of every second chunk.
 template <int kWidth> __device__ inline unsigned staged_offset(int row, int c) {
     const int place = (c >> 1 ^ row) & 3, upper = (c ^ c >> 3 ^ row * (kWidth / 32)) & 1;
     return static_cast<unsigned>(row * 4 * kWidth + (c >> 3) * 128 + place * 16 + upper * 64);
@@ -46,10 +47,11 @@ __device__ inline void write_staged(const Matrix& m, int begin, int num_rows, in
     }
 }
 
-/// Writes a warp's results to rows [begin, ...) of a matrix that has num_rows of them, weights_of_row(row) saying how. They go through shared memory of the warp's own,
-/// 16 kA rows of 4 * kWidth bytes at `staging`.
+/// Writes a warp's results to rows [begin, ...) of a matrix that has num_rows of them, weights_of_row(row) saying how. They go through shared memory of the
+/// warp's own, 16 kA rows of 4 * kWidth bytes at `staging`.
 template <int kWidth, int kA, class WeightsOfRow>
-__device__ inline void write_rows(const Matrix& m, int begin, int num_rows, int head_dim, unsigned staging, const float (&results)[kA][kWidth / 8][4], WeightsOfRow&& weights_of_row) {
+__device__ inline void write_rows(const Matrix& m, int begin, int num_rows, int head_dim, unsigned staging, const float (&results)[kA][kWidth / 8][4],
+                                  WeightsOfRow&& weights_of_row) {
     const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
 #pragma unroll
     for (int i = 0; i < kA; ++i) {

@@ -49,7 +49,8 @@ template <int kWidth> struct TileAddress {
     }
 };
 
-/// A thread's part of copying tiles of kRows rows of one matrix by kThreads threads: the same chunk of every (kThreads / kChunks)-th row, so neighbouring threads read whole lines.
+/// A thread's part of copying tiles of kRows rows of one matrix by kThreads threads: the same chunk of every (kThreads / kChunks)-th row, so neighbouring threads
+/// read whole lines.
 template <int kWidth, int kRows, int kThreads> struct TileCopy {
     static constexpr int kRowStep = kThreads / kChunks<kWidth>, kSteps = kRows / kRowStep;
     static_assert(kRows % kRowStep == 0 && kRowStep % 8 == 0, "all rows of a thread have one swizzle");
@@ -66,7 +67,8 @@ template <int kWidth, int kRows, int kThreads> struct TileCopy {
         settle(matrix.bytes);
     }
 
-    /// Rows [begin, begin + kRows) become a tile; those beyond the last, and columns beyond head_dim, are 0. Asynchronous where it can be: wait_for_copies, then a barrier.
+    /// Rows [begin, begin + kRows) become a tile; those beyond the last, and columns beyond head_dim, are 0. Asynchronous where it can be: wait_for_copies, then a
+    /// barrier.
     __device__ void operator()(unsigned tile, int begin) const {
         if (matrix.aligned && !matrix.wide) {
 #pragma unroll
