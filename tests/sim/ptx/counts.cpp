@@ -18,6 +18,7 @@ std::string short_opcode(std::string_view opcode) {
 }
 
 void add(Counts& to, const Counts& from) {
+    to.block_threads = std::max(to.block_threads, from.block_threads), to.dynamic_shared_bytes = std::max(to.dynamic_shared_bytes, from.dynamic_shared_bytes);
     to.launches += from.launches, to.warp_instructions += from.warp_instructions;
     to.shared_requests += from.shared_requests, to.shared_wavefronts += from.shared_wavefronts, to.shared_ideal_wavefronts += from.shared_ideal_wavefronts;
     to.global_requests += from.global_requests, to.global_sectors += from.global_sectors, to.global_ideal_sectors += from.global_ideal_sectors;
@@ -32,6 +33,7 @@ void add(Counts& to, const Counts& from) {
 void add_counts(const Block& block, Counts now, Counts& total) {
     const Kernel& kernel = *block.kernel;
     ++now.launches;
+    now.block_threads = block.launch->block.count(), now.dynamic_shared_bytes = block.launch->dynamic_shared_bytes;
     std::map<std::string_view, std::uint64_t> by_opcode;
     for (std::size_t pc = 0; pc < kernel.code.size(); ++pc) {
         const std::uint64_t number = (*block.executed)[pc];
