@@ -1,4 +1,4 @@
-// Addresses: the windows of shared and local memory in the generic space, and the 32 addresses of one access.
+// Addresses: the windows of shared memory, local memory and parameters in the generic space, and the 32 addresses of one access.
 #pragma once
 
 #include "sim/ptx/decoder.h"
@@ -7,12 +7,13 @@
 namespace sim::ptx {
 
 /// Beyond anything that a process of Linux maps.
-constexpr std::uint64_t kSharedWindow = std::uint64_t{1} << 60, kLocalWindow = std::uint64_t{2} << 60, kWindowMask = std::uint64_t{15} << 60;
+constexpr std::uint64_t kSharedWindow = std::uint64_t{1} << 60, kLocalWindow = std::uint64_t{2} << 60, kParameterWindow = std::uint64_t{3} << 60,
+                        kWindowMask = std::uint64_t{15} << 60;
 
 /// Of a generic address.
 constexpr Space space_of(std::uint64_t address) {
     const std::uint64_t window = address & kWindowMask;
-    return window == kSharedWindow ? Space::shared : window == kLocalWindow ? Space::local : Space::global;
+    return window == kSharedWindow ? Space::shared : window == kLocalWindow ? Space::local : window == kParameterWindow ? Space::parameter : Space::global;
 }
 
 /// The state space modifier of an instruction; generic: there is none.
@@ -34,6 +35,8 @@ void find_addresses(Warp& warp, const Instruction& instruction, Access& access);
 void check_shared(Warp& warp, const Instruction& instruction, Access& access, Use use);
 void check_global(Warp& warp, const Instruction& instruction, Access& access, Use use);
 void check_local(Warp& warp, const Instruction& instruction, Access& access, Use use);
+/// Parameters of the entry: read only, the same for all lanes.
+void check_parameter(Warp& warp, Access& access, Use use);
 /// By its space; generic ones by each lane's window, where lanes may differ.
 void check_access(Warp& warp, const Instruction& instruction, Access& access, Space space, Use use);
 

@@ -93,6 +93,7 @@ std::uint32_t Builder::function(std::string_view name, const Decoder& decoder) {
     const auto body = functions.find(key);
     if (body == functions.end()) decoder.fail("function `" + key + "` has no body here");
     const auto [entry, is_new] = function_index.try_emplace(key, static_cast<std::uint32_t>(kernel.functions.size()));
+    calls.emplace_back(current_function, static_cast<int>(entry->second));
     if (!is_new) return entry->second;
     kernel.functions.push_back({key, 0, new_row(Type::b32)});
     pending.push_back(key);

@@ -45,31 +45,44 @@ void check_local(Warp& warp, const Instruction&, Access& access, Use use) {
     access.contiguous = false;
 }
 
+void check_parameter(Warp& warp, Access& access, Use use) {
+    const auto& bytes = warp.block->launch->parameters;
+    if (use != Use::read) fault(warp, access.lanes, "writes parameters, which are read only");
+    for (Lanes left = access.lanes; left; left &= left - 1) {
+        const unsigned l = static_cast<unsigned>(std::countr_zero(left));
+        const std::uint64_t at = access.at[l];
+        if (at + access.bytes > bytes.size() || at % access.bytes != 0)
+            fault(warp, 1u << l, "reads " + std::to_string(access.bytes) + " bytes at byte " + std::to_string(at) + " of " + std::to_string(bytes.size()) + " bytes of parameters");
+        access.at[l] += reinterpret_cast<std::uintptr_t>(bytes.data());
+    }
+    access.contiguous = false;
+}
+
 namespace {
 
 void check_generic(Warp& warp, const Instruction& i, Access& access, Use use) {
     const Lanes all = access.lanes;
-    Lanes in[3] = {};   // global, shared, local
+    Lanes in[4] = {};   // global, shared, local, parameters
     for (Lanes left = all; left; left &= left - 1) {
         const unsigned l = static_cast<unsigned>(std::countr_zero(left));
         const Space space = space_of(access.at[l]);
-        in[space == Space::shared ? 1 : space == Space::local ? 2 : 0] |= 1u << l;
+        in[space == Space::shared ? 1 : space == Space::local ? 2 : space == Space::parameter ? 3 : 0] |= 1u << l;
     }
     if (in[0] == all) return check_global(warp, i, access, use);
     const bool contiguous = access.contiguous;
-    for (unsigned k = 0; k < 3; ++k) {
+    for (unsigned k = 0; k < 4; ++k) {
         if (!in[k]) continue;
         access.lanes = in[k];
         access.contiguous = contiguous && in[k] == all;
         if (k > 0)
             for (Lanes left = in[k]; left; left &= left - 1) access.at[std::countr_zero(left)] &= ~kWindowMask;
         Access part = access;
-        k == 0 ? check_global(warp, i, part, use) : k == 1 ? check_shared(warp, i, part, use) : check_local(warp, i, part, use);
+        k == 0 ? check_global(warp, i, part, use) : k == 1 ? check_shared(warp, i, part, use) : k == 2 ? check_local(warp, i, part, use) : check_parameter(warp, part, use);
         for (Lanes left = in[k]; left; left &= left - 1) access.at[std::countr_zero(left)] = part.at[std::countr_zero(left)];
         access.contiguous = part.contiguous;
     }
     access.lanes = all;
-    access.contiguous = access.contiguous && (in[1] == all || in[2] == all);
+    access.contiguous = access.contiguous && in[1] == all;
 }
 
 }  // namespace
@@ -79,6 +92,7 @@ void check_access(Warp& warp, const Instruction& i, Access& access, Space space,
         case Space::generic: return check_generic(warp, i, access, use);
         case Space::shared: return check_shared(warp, i, access, use);
         case Space::local: return check_local(warp, i, access, use);
+        case Space::parameter: return check_parameter(warp, access, use);
         default: return check_global(warp, i, access, use);
     }
 }

@@ -162,8 +162,11 @@ float to_single(double x) { return canonical(static_cast<float>(x)); }
 std::uint32_t pack_bf16(float high, float low) { return std::uint32_t{to_bf16(high)} << 16 | to_bf16(low); }
 std::uint32_t pack_f16(float high, float low) { return std::uint32_t{to_f16(high)} << 16 | to_f16(low); }
 
+float clamped_to_one(float x) { return saturated(x); }
+
 /// The conversions that kernels are full of.
 Handler fast(const Conversion& c) {
+    if (c.saturates && !c.flushes && c.to == Type::f32 && c.from == Type::f32 && c.rounding == Rounding::none) return &unary<float, &clamped_to_one, float>;
     if (c.flushes || c.saturates || c.relu) return nullptr;
     const auto is = [&](Type to, Type from, Rounding rounding) { return c.to == to && c.from == from && c.rounding == rounding; };
     if (is(Type::f32, Type::f16, Rounding::none)) return &unary<float, &widen, std::uint16_t>;

@@ -137,6 +137,7 @@ struct Builder {
     std::vector<Jump> jumps{};
     std::unordered_map<std::string, std::uint32_t> function_index{};
     std::vector<std::string> pending{};      ///< functions called, not yet decoded
+    std::vector<std::pair<int, int>> calls{};   ///< from function (-1: the entry) to function
     std::vector<std::pair<std::vector<Symbol>, std::vector<Symbol>>> formals{};         ///< by function: parameters, results
     std::unordered_map<std::uint64_t, Row> constants[9]{};                              ///< by bytes per lane, then value
     std::unordered_map<unsigned, Row> special_rows{};

@@ -44,32 +44,35 @@ int rounding_of(Decoder& d) {
     return mode == "rz" ? FE_TOWARDZERO : mode == "rm" ? FE_DOWNWARD : mode == "rp" ? FE_UPWARD : FE_TONEAREST;
 }
 
-/// Lanes one by one, in another rounding: target is the mode, count is 1 with .ftz, 2 with .sat, 3 with both.
+/// In another rounding: target is the mode, count is 1 with .ftz, 2 with .sat, 3 with both. What is read from memory behind a call of fesetround and written before the next
+/// one is computed between them.
 template <class T, class f>
 void rounded(Warp& warp, const Instruction& i, Lanes lanes) {
     T* d = row<T>(warp, i.d);
     const T *a = row<T>(warp, i.a), *b = row<T>(warp, i.b), *c = i.c == kNoRow ? a : row<T>(warp, i.c);
     const Lanes known = written(a) & written(b) & written(c);
-    std::fesetround(static_cast<int>(i.target));
-    for (unsigned l = 0; l < kLanes; ++l) {
-        if (!(lanes >> l & 1)) continue;
-        T x = a[l], y = b[l], z = c[l];
-        if constexpr (std::is_same_v<T, float>)
-            if (i.count & 1) x = flushed(x), y = flushed(y), z = flushed(z);
-        T result = f::f(x, y, z);
-        if constexpr (std::is_same_v<T, float>)
-            if (i.count & 1) result = flushed(result);
-        d[l] = i.count & 2 ? saturated(result) : canonical(result);
+    alignas(32) T t[kLanes];
+    const auto each = [&](auto function) {
+        std::fesetround(static_cast<int>(i.target));
+#pragma omp simd
+        for (unsigned l = 0; l < kLanes; ++l) t[l] = function(a[l], b[l], c[l]);
+        std::fesetround(FE_TONEAREST);
+    };
+    if constexpr (std::is_same_v<T, float>) {
+        const bool flushes = i.count & 1;
+        flushes ? each([](T x, T y, T z) { return flushed(f::f(flushed(x), flushed(y), flushed(z))); }) : each([](T x, T y, T z) { return f::f(x, y, z); });
+        for (unsigned l = 0; l < kLanes; ++l) t[l] = i.count & 2 ? saturated(t[l]) : canonical(t[l]);
+    } else {
+        each([](T x, T y, T z) { return f::f(x, y, z); });
     }
-    std::fesetround(FE_TONEAREST);
+    merge(d, t, lanes);
     mark(d, lanes, known);
 }
 
-/// volatile: the compiler takes rounding to nearest for granted.
-struct RoundedAdd { template <class T> static T f(T a, T b, T) { volatile T x = a, y = b, r = x + y; return r; } };
-struct RoundedSubtract { template <class T> static T f(T a, T b, T) { volatile T x = a, y = b, r = x - y; return r; } };
-struct RoundedMultiply { template <class T> static T f(T a, T b, T) { volatile T x = a, y = b, r = x * y; return r; } };
-struct RoundedFma { template <class T> static T f(T a, T b, T c) { volatile T x = a, y = b, z = c, r = std::fma(x, y, z); return r; } };
+struct RoundedAdd { template <class T> static T f(T a, T b, T) { return a + b; } };
+struct RoundedSubtract { template <class T> static T f(T a, T b, T) { return a - b; } };
+struct RoundedMultiply { template <class T> static T f(T a, T b, T) { return a * b; } };
+struct RoundedFma { template <class T> static T f(T a, T b, T c) { return std::fma(a, b, c); } };
 
 template <class Op>
 Handler choose(Decoder& d, Type type, bool flushes, bool saturates) {

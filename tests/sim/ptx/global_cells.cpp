@@ -151,8 +151,19 @@ void touch_words(Warp& warp, GlobalRange& range, std::size_t first, std::size_t 
         if (use == Use::read) return touch_quickly<Use::read>(warp, write_tick, writer, read_tick, reader, count);
         return use == Use::write && touch_quickly<Use::write>(warp, write_tick, writer, read_tick, reader, count);
     };
-    const bool done = number == 1 ? quickly(1) : number == 4 ? quickly(4) : number == 32 ? quickly(32) : quickly(number);   // constants make better code
-    if (done) return;
+    const auto by_number = [&] {   // constants make better code
+        switch (number) {
+            case 1: return quickly(1);
+            case 2: return quickly(2);
+            case 4: return quickly(4);
+            case 16: return quickly(16);
+            case 32: return quickly(32);
+            case 64: return quickly(64);
+            case 128: return quickly(128);
+            default: return quickly(number);
+        }
+    };
+    if (by_number()) return;
     for (std::size_t k = 0; k < number; ++k) touch_word(warp, range, first + k, 15, use);
 }
 

@@ -112,6 +112,25 @@ void place_dynamic(Builder& builder) {
     }
 }
 
+/// A function keeps one return address per lane, so it cannot call itself, through others neither.
+void refuse_recursion(const Builder& builder) {
+    std::vector<std::vector<int>> callees(builder.kernel.functions.size());
+    for (const auto& [caller, callee] : builder.calls)
+        if (caller >= 0) callees[static_cast<std::size_t>(caller)].push_back(callee);
+    for (std::size_t f = 0; f < callees.size(); ++f) {
+        std::vector<bool> reached(callees.size());
+        std::vector<int> next = callees[f];
+        while (!next.empty()) {
+            const auto at = static_cast<std::size_t>(next.back());
+            next.pop_back();
+            if (at == f) throw Fault(builder.module.name + ": function `" + builder.kernel.functions[f].name + "` calls itself, which is not known here");
+            if (reached[at]) continue;
+            reached[at] = true;
+            next.insert(next.end(), callees[at].begin(), callees[at].end());
+        }
+    }
+}
+
 void finish(Builder& builder) {
     Decoder end(builder);   // running off the end is a ret
     end.statement.text = "ret";
@@ -153,6 +172,7 @@ void decode_kernel(Module& module, Kernel& kernel, const Body& body, const std::
         finish(builder);
         close_scope(builder);
     }
+    refuse_recursion(builder);
     resolve_jumps(builder);
     place_dynamic(builder);
 }

@@ -1,4 +1,4 @@
-// ldmatrix: 1, 2 or 4 matrices of 8 x 8 16-bit elements from shared memory. Lane 8 m + r gives the address of row r of matrix m; lane l gets elements 2 (l % 4) and the next
+// ldmatrix and movmatrix. ldmatrix: 1, 2 or 4 matrices of 8 x 8 16-bit elements from shared memory. Lane 8 m + r gives the address of row r of matrix m; lane l gets elements 2 (l % 4) and the next
 // of row l / 4, or with .trans of column l / 4. A row belongs to all lanes that get parts of it, so what they read must be ordered before for the whole warp.
 #include <cstring>
 
@@ -50,8 +50,31 @@ void decode_ldmatrix(Decoder& d) {
     d.out.run = &load_matrices;
 }
 
+/// movmatrix: the fragment of 8 x 8 halves that the lanes hold, transposed.
+void transpose(Warp& warp, const Instruction& i, Lanes) {
+    const auto* a = row<std::uint32_t>(warp, i.a);
+    if (~written(a)) fault(warp, ~written(a), "a fragment was never written");
+    std::uint16_t matrix[8][8];
+    std::memcpy(matrix, a, sizeof matrix);
+    auto* d = row<std::uint32_t>(warp, i.d);
+    for (unsigned l = 0; l < kLanes; ++l) d[l] = std::uint32_t{matrix[2 * (l % 4)][l / 4]} | std::uint32_t{matrix[2 * (l % 4) + 1][l / 4]} << 16;
+    mark(d, kAll, kAll);
+}
+
+void decode_movmatrix(Decoder& d) {
+    if (!d.take("sync") || !d.take("aligned") || !d.take("m8n8") || !d.take("trans")) d.fail("movmatrix needs .sync.aligned.m8n8.trans");
+    if (d.need_type() != Type::b16) d.fail("movmatrix is known for .b16");
+    d.expect_operands(2);
+    d.out.run = &transpose;
+    d.out.control = Control::collective;
+    d.out.d = d.target(0, Type::b32), d.out.a = d.source(1, Type::b32);
+}
+
 }  // namespace
 
-void add_ldmatrix_operations(Operations& operations) { operations["ldmatrix"] = &decode_ldmatrix; }
+void add_ldmatrix_operations(Operations& operations) { 
+    operations["ldmatrix"] = &decode_ldmatrix;
+    operations["movmatrix"] = &decode_movmatrix;
+}
 
 }  // namespace sim::ptx

@@ -6,18 +6,6 @@ namespace sim::ptx {
 
 namespace {
 
-constexpr bool is_parameter(Space space) { return space == Space::parameter; }
-
-/// Parameters of the entry: read only, the same for all lanes, addressed from 0.
-void check_parameter(Warp& warp, Access& access) {
-    const auto& bytes = warp.block->launch->parameters;
-    for (unsigned l = 0; l < kLanes; ++l) {
-        if (!(access.lanes >> l & 1)) continue;
-        if (access.at[l] + access.bytes > bytes.size() || access.at[l] % access.bytes != 0) fault(warp, 1u << l, "reads byte " + std::to_string(access.at[l]) + " of " + std::to_string(bytes.size()) + " bytes of parameters");
-        access.at[l] += reinterpret_cast<std::uintptr_t>(bytes.data());
-    }
-}
-
 /// ld.param of a fixed place, which is nearly every one: all lanes get the same.
 template <class M, class R>
 void load_parameter(Warp& warp, const Instruction& i, Lanes lanes) {
@@ -52,10 +40,7 @@ void load(Warp& warp, const Instruction& i, Lanes lanes) {
     access.lanes = lanes;
     access.bytes = static_cast<unsigned>(sizeof(M)) * i.count;
     find_addresses(warp, i, access);
-    if constexpr (is_parameter(space))
-        check_parameter(warp, access);
-    else
-        check_access(warp, i, access, space, Use::read);
+    check_access(warp, i, access, space, Use::read);
     const Row* rows = i.count == 1 ? &i.d : &warp.block->kernel->lists[i.list];
     for (unsigned e = 0; e < i.count; ++e) {
         R* d = row<R>(warp, rows[e]);

@@ -82,8 +82,13 @@ void decode_mov(Decoder& d) {
 
 template <Space space, bool to_generic>
 std::uint64_t window(std::uint64_t a) {
-    const std::uint64_t base = space == Space::shared ? kSharedWindow : space == Space::local ? kLocalWindow : 0;
+    constexpr std::uint64_t base = space == Space::shared ? kSharedWindow : space == Space::local ? kLocalWindow : kParameterWindow;
     return to_generic ? a + base : a - base;
+}
+
+template <Space space>
+Handler windowed(bool from_generic) {
+    return from_generic ? &unary<std::uint64_t, &window<space, false>, std::uint64_t> : &unary<std::uint64_t, &window<space, true>, std::uint64_t>;
 }
 
 void decode_cvta(Decoder& d) {
@@ -91,10 +96,11 @@ void decode_cvta(Decoder& d) {
     const Space space = take_space(d);
     const Type type = d.need_type();
     if (bytes_of(type) != 8) d.fail_type(type);
-    Handler run = &unary<std::uint64_t, &same<std::uint64_t>, std::uint64_t>;
-    if (space == Space::parameter || space == Space::generic) d.fail("cvta of this state space is not known");
-    if (space == Space::shared) run = from_generic ? &unary<std::uint64_t, &window<Space::shared, false>, std::uint64_t> : &unary<std::uint64_t, &window<Space::shared, true>, std::uint64_t>;
-    if (space == Space::local) run = from_generic ? &unary<std::uint64_t, &window<Space::local, false>, std::uint64_t> : &unary<std::uint64_t, &window<Space::local, true>, std::uint64_t>;
+    if (space == Space::generic) d.fail("a state space is missing");
+    Handler run = &unary<std::uint64_t, &same<std::uint64_t>, std::uint64_t>;   // global and constant memory lie at their generic addresses
+    if (space == Space::shared) run = windowed<Space::shared>(from_generic);
+    if (space == Space::local) run = windowed<Space::local>(from_generic);
+    if (space == Space::parameter) run = windowed<Space::parameter>(from_generic);
     decode_unary(d, type, type, run);
 }
 

@@ -183,8 +183,19 @@ void touch_shared_words(Warp& warp, std::size_t first, std::size_t number, unsig
         if (use == Use::read) return touch_quickly<Use::read>(warp, shared, first, count, lanes);
         return use == Use::write && touch_quickly<Use::write>(warp, shared, first, count, lanes);
     };
-    const bool done = number == 1 ? quickly(1) : number == 4 ? quickly(4) : number == 32 ? quickly(32) : quickly(number);   // constants make better code
-    if (done) return;
+    const auto by_number = [&] {   // constants make better code
+        switch (number) {
+            case 1: return quickly(1);
+            case 2: return quickly(2);
+            case 4: return quickly(4);
+            case 16: return quickly(16);
+            case 32: return quickly(32);
+            case 64: return quickly(64);
+            case 128: return quickly(128);
+            default: return quickly(number);
+        }
+    };
+    if (by_number()) return;
     const Toucher toucher(warp, use);
     for (std::size_t k = 0; k < number; ++k) toucher.word(first + k, lanes[k]);
 }

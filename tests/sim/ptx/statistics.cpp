@@ -8,18 +8,22 @@ namespace sim::ptx {
 
 namespace {
 
-/// Most distinct words in one bank, over `lanes` of one part of a warp.
-unsigned conflicts(const std::uint64_t* offsets, Lanes lanes, unsigned words_per_lane) {
-    std::uint64_t seen[32][32];
-    std::uint8_t in_bank[32] = {};
-    unsigned most = 0;
+/// Most distinct units in one set of banks, over `lanes` of one part of a warp. What a lane wants is a unit of 4, 8 or 16 bytes, aligned, in 1, 2 or 4 banks.
+unsigned conflicts(const std::uint64_t* offsets, Lanes lanes, unsigned unit) {
+    const unsigned sets = 128 / unit;
+    std::uint64_t first_of[32], more[32][32];
+    std::uint32_t taken = 0;
+    std::uint8_t number[32] = {};
+    unsigned most = 1;
     for (; lanes; lanes &= lanes - 1) {
-        const std::uint64_t first = offsets[std::countr_zero(lanes)] / 4;
-        for (unsigned k = 0; k < words_per_lane; ++k) {
-            const std::uint64_t word = first + k, bank = word % 32;
-            if (std::find(seen[bank], seen[bank] + in_bank[bank], word) != seen[bank] + in_bank[bank]) continue;
-            seen[bank][in_bank[bank]++] = word;
-            most = std::max<unsigned>(most, in_bank[bank]);
+        const std::uint64_t at = offsets[std::countr_zero(lanes)] / unit;
+        const auto set = static_cast<unsigned>(at % sets);
+        if (!(taken >> set & 1)) {
+            taken |= 1u << set;
+            first_of[set] = at;
+        } else if (first_of[set] != at && std::find(more[set], more[set] + number[set], at) == more[set] + number[set]) {
+            more[set][number[set]++] = at;
+            most = std::max<unsigned>(most, number[set] + 1u);
         }
     }
     return most;
@@ -31,29 +35,14 @@ void note_worst(double& worst, std::uint64_t number, std::uint64_t ideal) {
 
 }  // namespace
 
-namespace {
-
-/// 16 bytes per lane: 8 groups of 4 banks. True: no two lanes of a quarter warp want different rows of one group.
-bool no_conflict(const std::uint64_t* offsets, Lanes lanes, unsigned first) {
-    unsigned groups = 0, wanted = 0;
-    for (unsigned l = first; l < first + 8; ++l) {
-        if (!(lanes >> l & 1)) continue;
-        groups |= 1u << (offsets[l] / 16 % 8);
-        ++wanted;
-    }
-    return static_cast<unsigned>(std::popcount(groups)) == wanted;
-}
-
-}  // namespace
-
 Wavefronts wavefronts_of(const std::uint64_t* offsets, Lanes lanes, unsigned bytes) {
-    const unsigned words = std::max(1u, bytes / 4), lanes_at_once = kLanes / words;
+    const unsigned unit = std::max(4u, bytes), lanes_at_once = 128 / unit;
     Wavefronts result;
     for (unsigned first = 0; first < kLanes; first += lanes_at_once) {
         const Lanes part = lanes & (lanes_at_once == kLanes ? kAll : ((1u << lanes_at_once) - 1) << first);
         if (!part) continue;
         ++result.ideal;
-        result.number += words == 4 && no_conflict(offsets, part, first) ? 1 : conflicts(offsets, part, words);
+        result.number += conflicts(offsets, part, unit);
     }
     return result;
 }

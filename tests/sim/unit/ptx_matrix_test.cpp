@@ -118,6 +118,14 @@ BOOST_AUTO_TEST_CASE(matrices_from_shared_memory) {
         }
 }
 
+BOOST_AUTO_TEST_CASE(a_transposed_fragment) {
+    // Lane l holds elements (l / 4, 2 (l % 4)) and the next, here 10 row + col.
+    std::vector<Values> operands(1);
+    for (unsigned l = 0; l < 32; ++l) operands[0].push_back((l / 4 * 10 + 2 * (l % 4)) | (l / 4 * 10 + 2 * (l % 4) + 1) << 16);
+    const Values got = run_instruction("movmatrix.sync.aligned.m8n8.trans.b16 %d, %s0", 32, {32}, operands);
+    for (unsigned l = 0; l < 32; ++l) BOOST_CHECK_EQUAL(got[l], (2 * (l % 4) * 10 + l / 4) | ((2 * (l % 4) + 1) * 10 + l / 4) << 16);
+}
+
 BOOST_AUTO_TEST_CASE(whole_warps_only) {
     const std::string mma = "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%r1, %r2, %r3, %r4}, {%r0, %r0, %r0, %r0}, {%r0, %r0}, {%r0, %r0, %r0, %r0};\n";
     BOOST_CHECK(run_kernel(module_text("setp.lt.u32 %p1, %r0, 31;\n@%p1 bra M;\nret;\nM:\n" + mma, 0), {}).fault.find("divergence") != std::string::npos);

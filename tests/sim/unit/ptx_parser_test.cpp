@@ -102,6 +102,25 @@ BOOST_AUTO_TEST_CASE(parameters) {
     BOOST_CHECK_THROW(ptx::run(launch, memory, counts), ptx::Fault);
 }
 
+BOOST_AUTO_TEST_CASE(parameters_by_address) {
+    Buffer out{std::vector<std::uint32_t>(32), false};
+    const std::string store = "mul.wide.u32 %rd10, %r0, 4;\nadd.u64 %rd11, %rd0, %rd10;\nst.global.u32 [%rd11], %r9;";
+    const std::string place = "and.b32 %r1, %r0, 1;\nmul.wide.u32 %rd20, %r1, 4;\nmov.b64 %rd21, p0;\nadd.s64 %rd22, %rd21, %rd20;\n";
+    for (const std::string load : {"ld.param.u32 %r9, [%rd22];\n", "cvta.param.u64 %rd23, %rd22;\nld.u32 %r9, [%rd23];\n"}) {
+        BOOST_CHECK_EQUAL(run_kernel(module_text(place + load + store, 1), {&out}).fault, "");
+        const auto address = reinterpret_cast<std::uintptr_t>(out.words.data());
+        for (unsigned l = 0; l < 32; ++l) BOOST_CHECK_EQUAL(out.words[l], static_cast<std::uint32_t>(l % 2 ? address >> 32 : address));
+    }
+    BOOST_CHECK(run_kernel(module_text("mov.b64 %rd21, p0;\ncvta.param.u64 %rd23, %rd21;\nst.u32 [%rd23], %r0;", 1), {&out}).fault.find("read only") != std::string::npos);
+    BOOST_CHECK(run_kernel(module_text("ld.param.u32 %r9, [p0+8];", 1), {&out}).fault.find("of 8 bytes of parameters") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(functions_that_call_themselves) {
+    const std::string even = ".func even() {\n call odd;\n ret; }\n", odd = ".func odd() {\n call even;\n ret; }\n";
+    BOOST_CHECK(fault_of("call even;", {}, ".func odd();\n" + even + odd).find("calls itself") != std::string::npos);
+    BOOST_CHECK_EQUAL(fault_of("call even;\ncall even;", {}, ".func odd();\n" + even + ".func odd() { ret; }\n"), "");
+}
+
 BOOST_AUTO_TEST_CASE(sentences_name_the_source) {
     std::string text = module_text(".loc 1 42 7\ntrap;", 0);
     text = text.substr(0, text.find(".visible")) + ".visible .entry _Z3fooIfEvPfi(.param .u64 p0)\n{\n.loc 2 42 7, function_name $L__info_string0, inlined_at 1 3 3\ntrap;\nret;\n}\n.file 2 \"/some/where/kernel.cu\"\n.section .debug_str\n{\n$L__info_string0:\n.b8 95,90,0\n}\n";
