@@ -10,14 +10,14 @@ namespace {
 
 /// Most distinct units in one set of banks, over `lanes` of one part of a warp. What a lane wants is a unit of 4, 8 or 16 bytes, aligned, in 1, 2 or 4 banks.
 unsigned conflicts(const std::uint64_t* offsets, Lanes lanes, unsigned unit) {
-    const unsigned sets = 128 / unit;
+    const unsigned sets = 128 / unit, shift = static_cast<unsigned>(std::countr_zero(unit));
     std::uint64_t first_of[32], more[32][32];
     std::uint32_t taken = 0;
     std::uint8_t number[32] = {};
     unsigned most = 1;
     for (; lanes; lanes &= lanes - 1) {
-        const std::uint64_t at = offsets[std::countr_zero(lanes)] / unit;
-        const auto set = static_cast<unsigned>(at % sets);
+        const std::uint64_t at = offsets[std::countr_zero(lanes)] >> shift;
+        const auto set = static_cast<unsigned>(at) & (sets - 1);
         if (!(taken >> set & 1)) {
             taken |= 1u << set;
             first_of[set] = at;
