@@ -27,11 +27,10 @@ void advance_while_waiting() {
     const std::lock_guard<std::recursive_mutex> hold(api_lock());
     if (!mpi_is_usable()) return;
     try {
-        advance_communication_if_idle();
+        if (advance_communication_if_idle()) idle_moment();
     } catch (const std::exception& error) {
         end_with(error);
     }
-    idle_moment();
 }
 
 int wait_for(MPI_Request* request, MPI_Status* status) {

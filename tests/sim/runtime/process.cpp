@@ -84,7 +84,7 @@ std::recursive_mutex& api_lock() {
 
 void idle_moment() {
     api_lock().unlock();
-    std::this_thread::yield();
+    std::this_thread::sleep_for(std::chrono::microseconds(20));
     api_lock().lock();
 }
 

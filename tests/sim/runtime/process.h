@@ -44,7 +44,7 @@ Settings& settings();
 
 /// Held by every function of the API; released while one waits (idle_moment).
 std::recursive_mutex& api_lock();
-/// Lets other threads and processes run for a moment. The caller holds api_lock() once.
+/// Lets other threads and processes run for a moment: ranks that wait do not take the time of those that compute. The caller holds api_lock() once.
 void idle_moment();
 
 /// Whether errors are thrown to the caller rather than end the process (probe.h).

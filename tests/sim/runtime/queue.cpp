@@ -152,8 +152,10 @@ void advance_communication() {
     for (const auto& stream : streams) advance({stream, stream->last_communication}, operations);
 }
 
-void advance_communication_if_idle() {
-    if (now_ns() - state().last_enqueued > kPatience) advance_communication();
+bool advance_communication_if_idle() {
+    if (now_ns() - state().last_enqueued <= kPatience) return false;
+    advance_communication();
+    return true;
 }
 
 void discard_queues() {

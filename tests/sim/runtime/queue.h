@@ -70,8 +70,8 @@ bool attempt(const Point& point, std::uint64_t& operations);
 std::vector<Point> ends_of_device(int device);
 /// Lets those queued operations run for which other ranks may wait, and what they depend on. Called while this rank waits for others in any way.
 void advance_communication();
-/// The same, if nothing was queued for a millisecond: for those who cannot tell whether the program waits or just looks.
-void advance_communication_if_idle();
+/// The same, if nothing was queued for a millisecond: for those who cannot tell whether the program waits or just looks. Whether it was so.
+bool advance_communication_if_idle();
 
 /// Forgets all that is queued on any stream. What MPI may still hold of it is never freed.
 void discard_queues();
