@@ -21,10 +21,10 @@ Space take_space(Decoder& decoder);
 
 /// One access of a warp: what each of `lanes` touches.
 struct Access {
-    alignas(32) std::uint64_t at[kLanes];   ///< addresses in their space; after a check: of this process
+    alignas(32) std::uint64_t at[kLanes];  ///< addresses in their space; after a check: of this process
     Lanes lanes = 0;
-    unsigned bytes = 0;                     ///< per lane, all elements of a vector
-    bool contiguous = false;                ///< all 32 lanes, one after another
+    unsigned bytes = 0;       ///< per lane, all elements of a vector
+    bool contiguous = false;  ///< all 32 lanes, one after another
 };
 
 enum class Use : std::uint8_t { read, write, atomic };

@@ -11,8 +11,12 @@ namespace sim::ptx {
 
 namespace {
 
-struct Reciprocal { template <class T> static T f(T x) { return T(1) / x; } };
-struct Root { template <class T> static T f(T x) { return std::sqrt(x); } };
+struct Reciprocal {
+    template <class T> static T f(T x) { return T(1) / x; }
+};
+struct Root {
+    template <class T> static T f(T x) { return std::sqrt(x); }
+};
 struct InverseRoot {
     static double f(double x) { return 1 / std::sqrt(x); }
     static float f(float x) { return static_cast<float>(1 / std::sqrt(double(x))); }
@@ -20,10 +24,22 @@ struct InverseRoot {
 /// 2^x in double for any float: the nearest integer goes into the exponent, Taylor's polynomial of the rest (at most 1/2) is within 2^-51. Without branches, for vector code.
 struct Exp2 {
     static float f(float x) {
-        constexpr double kRound = 0x1.8p52;   // after adding it the integer is in the low bits
-        constexpr double kTaylor[] = {1.0, 0.6931471805599453, 0.24022650695910072, 0.05550410866482158, 0.009618129107628477, 0.0013333558146428443, 0.00015403530393381608,
-                                      1.5252733804059841e-05, 1.321548679014431e-06, 1.0178086009239699e-07, 7.054911620801123e-09, 4.4455382718708116e-10, 2.567843599348821e-11, 1.3691488853904128e-12};
-        const double wide = x, inside = wide < -200.0 ? -200.0 : wide > 200.0 ? 200.0 : wide;   // a NaN stays
+        constexpr double kRound = 0x1.8p52;  // after adding it the integer is in the low bits
+        constexpr double kTaylor[] = {1.0,
+                                      0.6931471805599453,
+                                      0.24022650695910072,
+                                      0.05550410866482158,
+                                      0.009618129107628477,
+                                      0.0013333558146428443,
+                                      0.00015403530393381608,
+                                      1.5252733804059841e-05,
+                                      1.321548679014431e-06,
+                                      1.0178086009239699e-07,
+                                      7.054911620801123e-09,
+                                      4.4455382718708116e-10,
+                                      2.567843599348821e-11,
+                                      1.3691488853904128e-12};
+        const double wide = x, inside = wide < -200.0 ? -200.0 : wide > 200.0 ? 200.0 : wide;  // a NaN stays
         const double shifted = inside + kRound, rest = inside - (shifted - kRound);
         double sum = kTaylor[13];
         for (int k = 12; k >= 0; --k) sum = sum * rest + kTaylor[k];
@@ -31,21 +47,25 @@ struct Exp2 {
         return static_cast<float>(sum * power);
     }
 };
-struct Log2 { static float f(float x) { return static_cast<float>(std::log2(double(x))); } };
-struct Sine { static float f(float x) { return static_cast<float>(std::sin(double(x))); } };
-struct Cosine { static float f(float x) { return static_cast<float>(std::cos(double(x))); } };
-struct Tanh { static float f(float x) { return static_cast<float>(std::tanh(double(x))); } };
+struct Log2 {
+    static float f(float x) { return static_cast<float>(std::log2(double(x))); }
+};
+struct Sine {
+    static float f(float x) { return static_cast<float>(std::sin(double(x))); }
+};
+struct Cosine {
+    static float f(float x) { return static_cast<float>(std::cos(double(x))); }
+};
+struct Tanh {
+    static float f(float x) { return static_cast<float>(std::tanh(double(x))); }
+};
 
-template <class Op>
-float plain(float x) { return canonical(Op::f(x)); }
-template <class Op>
-float with_ftz(float x) { return canonical(flushed(Op::f(flushed(x)))); }
-template <class Op>
-double in_double(double x) { return Op::f(x); }
+template <class Op> float plain(float x) { return canonical(Op::f(x)); }
+template <class Op> float with_ftz(float x) { return canonical(flushed(Op::f(flushed(x)))); }
+template <class Op> double in_double(double x) { return Op::f(x); }
 
 /// ex2 without .ftz takes subnormals; the result may be subnormal.
-template <class Op>
-void decode_function(Decoder& d) {
+template <class Op> void decode_function(Decoder& d) {
     if (!d.take("approx")) d.fail("only .approx is known");
     const bool flushes = d.take("ftz");
     const Type type = d.need_type();
@@ -54,15 +74,13 @@ void decode_function(Decoder& d) {
 }
 
 /// rcp.approx.ftz.f64, rsqrt.approx.ftz.f64: the upper word of the result only, the lower one is zero.
-template <class Op>
-double coarse(double x) {
+template <class Op> double coarse(double x) {
     const auto flush = [](double v) { return std::fabs(v) < std::numeric_limits<double>::min() ? std::copysign(0.0, v) : v; };
     return std::bit_cast<double>(std::bit_cast<std::uint64_t>(flush(Op::f(flush(x)))) & 0xffffffff00000000u);
 }
 
 /// Directed rounding of sqrt and rcp: `target` is the mode, flag: .ftz.
-template <class T, class Op>
-void directed(Warp& warp, const Instruction& i, Lanes lanes) {
+template <class T, class Op> void directed(Warp& warp, const Instruction& i, Lanes lanes) {
     T* d = row<T>(warp, i.d);
     const T* a = row<T>(warp, i.a);
     const Lanes known = written(a);
@@ -81,8 +99,7 @@ void directed(Warp& warp, const Instruction& i, Lanes lanes) {
     mark(d, lanes, known);
 }
 
-template <class Op>
-void decode_root(Decoder& d) {
+template <class Op> void decode_root(Decoder& d) {
     const bool approximate = d.take("approx"), flushes = d.take("ftz");
     const std::string_view rounding = d.take_any({"rn", "rz", "rm", "rp"});
     const Type type = d.need_type();

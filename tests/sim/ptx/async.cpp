@@ -85,7 +85,8 @@ void wait(Warp& warp, const Instruction& i, Lanes lanes) {
     for (Lanes left = lanes; left; left &= left - 1) {
         const unsigned l = static_cast<unsigned>(std::countr_zero(left));
         AsyncCopies& copies = warp.copies[l];
-        if (copies.num_open() > 0 && i.target == 0) fault(warp, 1u << l, "waits for all groups while copies of this thread are not committed (cp.async.commit_group is missing)");
+        if (copies.num_open() > 0 && i.target == 0)
+            fault(warp, 1u << l, "waits for all groups while copies of this thread are not committed (cp.async.commit_group is missing)");
         while (copies.num_groups() > i.target) land(warp, copies);
     }
 }

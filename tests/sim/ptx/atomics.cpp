@@ -10,33 +10,55 @@ namespace sim::ptx {
 
 namespace {
 
-struct Add { template <class T> static T f(T old, T b, T) {
-        if constexpr (std::is_integral_v<T>) return static_cast<T>(std::make_unsigned_t<T>(old) + std::make_unsigned_t<T>(b));
-        else return old + b;
-    } };
-struct Min { template <class T> static T f(T old, T b, T) { return b < old ? b : old; } };
-struct Max { template <class T> static T f(T old, T b, T) { return b > old ? b : old; } };
-struct And { template <class T> static T f(T old, T b, T) { return old & b; } };
-struct Or { template <class T> static T f(T old, T b, T) { return old | b; } };
-struct Xor { template <class T> static T f(T old, T b, T) { return old ^ b; } };
-struct Exchange { template <class T> static T f(T, T b, T) { return b; } };
-struct Compare { template <class T> static T f(T old, T b, T c) { return old == b ? c : old; } };
-struct Increment { template <class T> static T f(T old, T b, T) { return old >= b ? T(0) : T(old + 1); } };
-struct Decrement { template <class T> static T f(T old, T b, T) { return old == 0 || old > b ? b : T(old - 1); } };
+struct Add {
+    template <class T> static T f(T old, T b, T) {
+        if constexpr (std::is_integral_v<T>)
+            return static_cast<T>(std::make_unsigned_t<T>(old) + std::make_unsigned_t<T>(b));
+        else
+            return old + b;
+    }
+};
+struct Min {
+    template <class T> static T f(T old, T b, T) { return b < old ? b : old; }
+};
+struct Max {
+    template <class T> static T f(T old, T b, T) { return b > old ? b : old; }
+};
+struct And {
+    template <class T> static T f(T old, T b, T) { return old & b; }
+};
+struct Or {
+    template <class T> static T f(T old, T b, T) { return old | b; }
+};
+struct Xor {
+    template <class T> static T f(T old, T b, T) { return old ^ b; }
+};
+struct Exchange {
+    template <class T> static T f(T, T b, T) { return b; }
+};
+struct Compare {
+    template <class T> static T f(T old, T b, T c) { return old == b ? c : old; }
+};
+struct Increment {
+    template <class T> static T f(T old, T b, T) { return old >= b ? T(0) : T(old + 1); }
+};
+struct Decrement {
+    template <class T> static T f(T old, T b, T) { return old == 0 || old > b ? b : T(old - 1); }
+};
 /// Of two halves in a word, or one half.
-template <class F>
-struct AddHalf { template <class T> static T f(T old, T b, T) {
+template <class F> struct AddHalf {
+    template <class T> static T f(T old, T b, T) {
         T result = 0;
         for (unsigned k = 0; k < sizeof(T) / 2; ++k) {
             const float sum = F::widen(static_cast<std::uint16_t>(old >> 16 * k)) + F::widen(static_cast<std::uint16_t>(b >> 16 * k));
             result = static_cast<T>(result | T(F::narrow(sum)) << 16 * k);
         }
         return result;
-    } };
+    }
+};
 
 /// d: the old value (or none), a: address, b, c: operands. target: the state space.
-template <class T, class Op>
-void atomic(Warp& warp, const Instruction& i, Lanes lanes) {
+template <class T, class Op> void atomic(Warp& warp, const Instruction& i, Lanes lanes) {
     Access access;
     access.lanes = lanes;
     access.bytes = sizeof(T);
@@ -60,34 +82,44 @@ void atomic(Warp& warp, const Instruction& i, Lanes lanes) {
     mark(d, lanes, kAll);
 }
 
-template <class Op>
-Handler for_bits(const Decoder& d, Type type) {
+template <class Op> Handler for_bits(const Decoder& d, Type type) {
     if (bytes_of(type) == 2) return &atomic<std::uint16_t, Op>;
     if (bytes_of(type) == 4) return &atomic<std::uint32_t, Op>;
     if (bytes_of(type) == 8) return &atomic<std::uint64_t, Op>;
     d.fail_type(type);
 }
 
-template <class Op>
-Handler for_numbers(const Decoder& d, Type type) {
+template <class Op> Handler for_numbers(const Decoder& d, Type type) {
     switch (type) {
-        case Type::u32: return &atomic<std::uint32_t, Op>;
-        case Type::s32: return &atomic<std::int32_t, Op>;
-        case Type::u64: return &atomic<std::uint64_t, Op>;
-        case Type::s64: return &atomic<std::int64_t, Op>;
-        default: d.fail_type(type);
+        case Type::u32:
+            return &atomic<std::uint32_t, Op>;
+        case Type::s32:
+            return &atomic<std::int32_t, Op>;
+        case Type::u64:
+            return &atomic<std::uint64_t, Op>;
+        case Type::s64:
+            return &atomic<std::int64_t, Op>;
+        default:
+            d.fail_type(type);
     }
 }
 
 Handler adder(const Decoder& d, Type type) {
     switch (type) {
-        case Type::f32: return &atomic<float, Add>;
-        case Type::f64: return &atomic<double, Add>;
-        case Type::f16: return &atomic<std::uint16_t, AddHalf<F16>>;
-        case Type::bf16: return &atomic<std::uint16_t, AddHalf<Bf16>>;
-        case Type::f16x2: return &atomic<std::uint32_t, AddHalf<F16>>;
-        case Type::bf16x2: return &atomic<std::uint32_t, AddHalf<Bf16>>;
-        default: return for_numbers<Add>(d, type);
+        case Type::f32:
+            return &atomic<float, Add>;
+        case Type::f64:
+            return &atomic<double, Add>;
+        case Type::f16:
+            return &atomic<std::uint16_t, AddHalf<F16>>;
+        case Type::bf16:
+            return &atomic<std::uint16_t, AddHalf<Bf16>>;
+        case Type::f16x2:
+            return &atomic<std::uint32_t, AddHalf<F16>>;
+        case Type::bf16x2:
+            return &atomic<std::uint32_t, AddHalf<Bf16>>;
+        default:
+            return for_numbers<Add>(d, type);
     }
 }
 

@@ -59,13 +59,17 @@ void arrive_at_barrier(Warp& warp, const Instruction& i, bool waits) {
     Block& block = *warp.block;
     const std::uint32_t number = uniform(warp, i.a, "the barrier's number");
     if (number >= block.barriers.size()) fault(warp, warp.live, "barrier " + std::to_string(number) + " of 16");
-    const unsigned rounded = (block.threads + kLanes - 1) / kLanes * kLanes, expected = i.b == kNoRow ? rounded : uniform(warp, i.b, "the barrier's number of threads");
-    if (expected == 0 || expected % kLanes != 0 || expected > rounded) fault(warp, warp.live, "a barrier for " + std::to_string(expected) + " threads in a block of " + std::to_string(block.threads));
+    const unsigned rounded = (block.threads + kLanes - 1) / kLanes * kLanes,
+                   expected = i.b == kNoRow ? rounded : uniform(warp, i.b, "the barrier's number of threads");
+    if (expected == 0 || expected % kLanes != 0 || expected > rounded)
+        fault(warp, warp.live, "a barrier for " + std::to_string(expected) + " threads in a block of " + std::to_string(block.threads));
     if (warp.live != warp.started && i.b == kNoRow) fault(warp, warp.started & ~warp.live, "a barrier of the block is reached after these threads have left");
     Barrier& barrier = block.barriers[number];
     if (barrier.members == 0) barrier.expected = expected, barrier.pc = warp.pc, barrier.seen.assign(block.warps.size(), 0);
     if (barrier.expected != expected)
-        fault(warp, warp.live, "the barrier waits for " + std::to_string(barrier.expected) + " threads at " + instruction_text(*block.kernel, barrier.pc) + ", here for " + std::to_string(expected));
+        fault(warp, warp.live,
+              "the barrier waits for " + std::to_string(barrier.expected) + " threads at " + instruction_text(*block.kernel, barrier.pc) + ", here for " +
+                  std::to_string(expected));
     if (barrier.members >> warp.index & 1) fault(warp, warp.live, "arrives twice at a barrier that has not opened");
     if (i.count != kNoReduction) reduce(warp, i, barrier);
     barrier.members |= 1u << warp.index;

@@ -14,8 +14,7 @@ template <class T> T difference(T a, T b) { return static_cast<T>(a ^ b); }
 template <class T> T complement(T a) { return static_cast<T>(~a); }
 template <class T> T is_zero(T a) { return a == 0 ? T(1) : T(0); }
 
-template <auto f>
-void on_predicates(Warp& warp, const Instruction& i, Lanes lanes) {
+template <auto f> void on_predicates(Warp& warp, const Instruction& i, Lanes lanes) {
     const Lanes *a = row<Lanes>(warp, i.a), *b = row<Lanes>(warp, i.b);
     set_predicate(warp, i.d, lanes, f(*a, *b), written(a) & written(b));
 }
@@ -40,8 +39,9 @@ void decode_logic(Decoder& d) {
 void decode_not(Decoder& d) {
     const Type type = d.need_type();
     if (d.name == "not" && type == Type::pred) return decode_unary(d, type, type, &not_predicate);
-    decode_unary(d, type, type, d.name == "not" ? by_width(d, type, []<class T>() -> Handler { return &unary<T, &complement<T>, T>; })
-                                                : by_width(d, type, []<class T>() -> Handler { return &unary<T, &is_zero<T>, T>; }));
+    decode_unary(d, type, type,
+                 d.name == "not" ? by_width(d, type, []<class T>() -> Handler { return &unary<T, &complement<T>, T>; })
+                                 : by_width(d, type, []<class T>() -> Handler { return &unary<T, &is_zero<T>, T>; }));
 }
 
 /// lop3: bit (a << 2 | b << 1 | c) of the table.
@@ -69,8 +69,7 @@ template <class T> T reversed(T a) {
     return result;
 }
 
-template <class Make>
-Handler by_32_or_64(const Decoder& d, Type type, Make make) {
+template <class Make> Handler by_32_or_64(const Decoder& d, Type type, Make make) {
     if (bytes_of(type) == 4) return make.template operator()<std::uint32_t>();
     if (bytes_of(type) == 8) return make.template operator()<std::uint64_t>();
     d.fail_type(type);
@@ -78,8 +77,9 @@ Handler by_32_or_64(const Decoder& d, Type type, Make make) {
 
 void decode_count(Decoder& d) {
     const Type type = d.need_type();
-    decode_unary(d, Type::b32, type, d.name == "popc" ? by_32_or_64(d, type, []<class T>() -> Handler { return &unary<std::uint32_t, &count_ones<T>, T>; })
-                                                      : by_32_or_64(d, type, []<class T>() -> Handler { return &unary<std::uint32_t, &count_leading<T>, T>; }));
+    decode_unary(d, Type::b32, type,
+                 d.name == "popc" ? by_32_or_64(d, type, []<class T>() -> Handler { return &unary<std::uint32_t, &count_ones<T>, T>; })
+                                  : by_32_or_64(d, type, []<class T>() -> Handler { return &unary<std::uint32_t, &count_leading<T>, T>; }));
 }
 
 void decode_reverse(Decoder& d) {
@@ -88,8 +88,7 @@ void decode_reverse(Decoder& d) {
 }
 
 /// The highest bit that differs from the sign; all ones if there is none.
-template <class T, bool as_shift>
-std::uint32_t highest(T a) {
+template <class T, bool as_shift> std::uint32_t highest(T a) {
     std::make_unsigned_t<T> bits = static_cast<std::make_unsigned_t<T>>(a);
     if (std::is_signed_v<T> && a < 0) bits = static_cast<std::make_unsigned_t<T>>(~bits);
     if (bits == 0) return 0xffffffffu;
@@ -101,13 +100,13 @@ void decode_find(Decoder& d) {
     const bool as_shift = d.take("shiftamt");
     const Type type = d.need_type();
     if (bytes_of(type) < 4) d.fail_type(type);
-    decode_unary(d, Type::b32, type, as_shift ? by_integer(d, type, []<class T>() -> Handler { return &unary<std::uint32_t, &highest<T, true>, T>; })
-                                              : by_integer(d, type, []<class T>() -> Handler { return &unary<std::uint32_t, &highest<T, false>, T>; }));
+    decode_unary(d, Type::b32, type,
+                 as_shift ? by_integer(d, type, []<class T>() -> Handler { return &unary<std::uint32_t, &highest<T, true>, T>; })
+                          : by_integer(d, type, []<class T>() -> Handler { return &unary<std::uint32_t, &highest<T, false>, T>; }));
 }
 
 /// bfe: `length` bits from `position`, filled with the field's top bit if signed; bits beyond the operand's end repeat its sign.
-template <class T>
-T extracted(T a, std::uint32_t position, std::uint32_t length) {
+template <class T> T extracted(T a, std::uint32_t position, std::uint32_t length) {
     constexpr unsigned kTop = 8 * sizeof(T) - 1;
     position &= 255, length &= 255;
     using U = std::make_unsigned_t<T>;
@@ -128,8 +127,7 @@ void decode_extract(Decoder& d) {
 }
 
 /// bfi: `length` bits of a into b at `position`.
-template <class T>
-T inserted(T a, T b, std::uint32_t position, std::uint32_t length) {
+template <class T> T inserted(T a, T b, std::uint32_t position, std::uint32_t length) {
     position &= 255, length &= 255;
     constexpr unsigned kBits = 8 * sizeof(T);
     if (position >= kBits) return b;

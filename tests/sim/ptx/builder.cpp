@@ -24,7 +24,7 @@ const Symbol* Builder::find(std::string_view name) {
     const auto found = module_symbols.find(key);
     if (found == module_symbols.end()) return nullptr;
     if (found->second.kind != Symbol::Kind::shared) return &found->second;
-    Symbol symbol = found->second;   // a .shared variable of the module takes room in the kernels that name it
+    Symbol symbol = found->second;  // a .shared variable of the module takes room in the kernels that name it
     symbol.address = reserve_shared(symbol.bytes, symbol.alignment);
     return &scopes.front().emplace(key, symbol).first->second;
 }

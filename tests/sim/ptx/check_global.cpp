@@ -3,15 +3,17 @@
 // the same block is, if it came before a barrier that this warp has passed (warp.seen). Lanes of one warp are not told apart here (they are in shared memory).
 #include <bit>
 
-#include "sim/ptx/global_shadow.h"
 #include "sim/ptx/global_cells.h"
+#include "sim/ptx/global_shadow.h"
 #include "sim/ptx/statistics.h"
 
 namespace sim::ptx {
 
 namespace {
 
-std::string offset_text(const GlobalRange& range, std::uintptr_t address) { return "byte " + std::to_string(address - range.begin) + " of an allocation of " + std::to_string(range.end - range.begin) + " bytes"; }
+std::string offset_text(const GlobalRange& range, std::uintptr_t address) {
+    return "byte " + std::to_string(address - range.begin) + " of an allocation of " + std::to_string(range.end - range.begin) + " bytes";
+}
 
 /// Bounds and alignment of one lane.
 GlobalRange& range_of(Warp& warp, const Access& access, unsigned l, Use use) {
@@ -34,7 +36,8 @@ GlobalRange& range_of(Warp& warp, const Access& access, unsigned l, Use use) {
 
 void require_lane_written(Warp& warp, const GlobalRange& range, const Access& access, unsigned l) {
     const auto* bits = range.written.as<const std::uint8_t>();
-    if (!all_set(bits, access.at[l] - range.base, access.bytes)) fault(warp, 1u << l, "reads " + offset_text(range, access.at[l]) + ", which was never written (uninitialised)");
+    if (!all_set(bits, access.at[l] - range.base, access.bytes))
+        fault(warp, 1u << l, "reads " + offset_text(range, access.at[l]) + ", which was never written (uninitialised)");
 }
 
 /// All lanes side by side inside of one range: bounds, alignment and bits at once.

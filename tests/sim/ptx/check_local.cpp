@@ -2,8 +2,8 @@
 #include <bit>
 #include <cstring>
 
-#include "sim/ptx/lanes.h"
 #include "sim/ptx/addresses.h"
+#include "sim/ptx/lanes.h"
 
 namespace sim::ptx {
 
@@ -35,10 +35,12 @@ void check_local(Warp& warp, const Instruction&, Access& access, Use use) {
         const std::uint64_t at = access.at[l];
         const std::string_view verb = use == Use::read ? "reads " : "writes ";
         if (at >= size || at + access.bytes > size || at % access.bytes != 0)
-            fault(warp, 1u << l, std::string(verb) + std::to_string(access.bytes) + " bytes at byte " + std::to_string(at) + " of local memory, which has " + std::to_string(size) +
-                                     (at % access.bytes ? " bytes: misaligned" : " bytes: out of bounds"));
+            fault(warp, 1u << l,
+                  std::string(verb) + std::to_string(access.bytes) + " bytes at byte " + std::to_string(at) + " of local memory, which has " +
+                      std::to_string(size) + (at % access.bytes ? " bytes: misaligned" : " bytes: out of bounds"));
         std::uint8_t* bytes = warp.local_written + l * size + at;
-        if (use != Use::write && std::memchr(bytes, 0, access.bytes)) fault(warp, 1u << l, "reads byte " + std::to_string(at) + " of local memory, which was never written (uninitialised)");
+        if (use != Use::write && std::memchr(bytes, 0, access.bytes))
+            fault(warp, 1u << l, "reads byte " + std::to_string(at) + " of local memory, which was never written (uninitialised)");
         if (use != Use::read) std::memset(bytes, 1, access.bytes);
         access.at[l] = reinterpret_cast<std::uintptr_t>(warp.local + l * size + at);
     }
@@ -52,7 +54,9 @@ void check_parameter(Warp& warp, Access& access, Use use) {
         const unsigned l = static_cast<unsigned>(std::countr_zero(left));
         const std::uint64_t at = access.at[l];
         if (at + access.bytes > bytes.size() || at % access.bytes != 0)
-            fault(warp, 1u << l, "reads " + std::to_string(access.bytes) + " bytes at byte " + std::to_string(at) + " of " + std::to_string(bytes.size()) + " bytes of parameters");
+            fault(warp, 1u << l,
+                  "reads " + std::to_string(access.bytes) + " bytes at byte " + std::to_string(at) + " of " + std::to_string(bytes.size()) +
+                      " bytes of parameters");
         access.at[l] += reinterpret_cast<std::uintptr_t>(bytes.data());
     }
     access.contiguous = false;
@@ -62,7 +66,7 @@ namespace {
 
 void check_generic(Warp& warp, const Instruction& i, Access& access, Use use) {
     const Lanes all = access.lanes;
-    Lanes in[4] = {};   // global, shared, local, parameters
+    Lanes in[4] = {};  // global, shared, local, parameters
     for (Lanes left = all; left; left &= left - 1) {
         const unsigned l = static_cast<unsigned>(std::countr_zero(left));
         const Space space = space_of(access.at[l]);
@@ -77,7 +81,10 @@ void check_generic(Warp& warp, const Instruction& i, Access& access, Use use) {
         if (k > 0)
             for (Lanes left = in[k]; left; left &= left - 1) access.at[std::countr_zero(left)] &= ~kWindowMask;
         Access part = access;
-        k == 0 ? check_global(warp, i, part, use) : k == 1 ? check_shared(warp, i, part, use) : k == 2 ? check_local(warp, i, part, use) : check_parameter(warp, part, use);
+        k == 0   ? check_global(warp, i, part, use)
+        : k == 1 ? check_shared(warp, i, part, use)
+        : k == 2 ? check_local(warp, i, part, use)
+                 : check_parameter(warp, part, use);
         for (Lanes left = in[k]; left; left &= left - 1) access.at[std::countr_zero(left)] = part.at[std::countr_zero(left)];
         access.contiguous = part.contiguous;
     }
@@ -89,11 +96,16 @@ void check_generic(Warp& warp, const Instruction& i, Access& access, Use use) {
 
 void check_access(Warp& warp, const Instruction& i, Access& access, Space space, Use use) {
     switch (space) {
-        case Space::generic: return check_generic(warp, i, access, use);
-        case Space::shared: return check_shared(warp, i, access, use);
-        case Space::local: return check_local(warp, i, access, use);
-        case Space::parameter: return check_parameter(warp, access, use);
-        default: return check_global(warp, i, access, use);
+        case Space::generic:
+            return check_generic(warp, i, access, use);
+        case Space::shared:
+            return check_shared(warp, i, access, use);
+        case Space::local:
+            return check_local(warp, i, access, use);
+        case Space::parameter:
+            return check_parameter(warp, access, use);
+        default:
+            return check_global(warp, i, access, use);
     }
 }
 

@@ -22,7 +22,8 @@ void check_bounds(Warp& warp, const Access& access, Use use) {
     for (Lanes left = access.lanes; left; left &= left - 1) {
         const unsigned l = static_cast<unsigned>(std::countr_zero(left));
         const std::uint64_t at = access.at[l];
-        const std::string what = verb(use) + std::to_string(access.bytes) + " bytes at byte " + std::to_string(static_cast<std::int64_t>(at)) + " of shared memory";
+        const std::string what =
+            verb(use) + std::to_string(access.bytes) + " bytes at byte " + std::to_string(static_cast<std::int64_t>(at)) + " of shared memory";
         if (at >= size || at + access.bytes > size) fault(warp, 1u << l, what + ", which has " + std::to_string(size) + " bytes: out of bounds");
         if (at % access.bytes != 0) fault(warp, 1u << l, what + ": misaligned");
     }

@@ -16,10 +16,18 @@ unsigned source_lane(Shuffle mode, unsigned l, std::uint32_t b, std::uint32_t c,
     b &= 31;
     int from = 0;
     switch (mode) {
-        case Shuffle::up: from = static_cast<int>(l) - static_cast<int>(b), inside = from >= static_cast<int>(last); break;
-        case Shuffle::down: from = static_cast<int>(l + b), inside = from <= static_cast<int>(last); break;
-        case Shuffle::bfly: from = static_cast<int>(l ^ b), inside = from <= static_cast<int>(last); break;
-        case Shuffle::idx: from = static_cast<int>(first | (b & ~segment)), inside = from <= static_cast<int>(last); break;
+        case Shuffle::up:
+            from = static_cast<int>(l) - static_cast<int>(b), inside = from >= static_cast<int>(last);
+            break;
+        case Shuffle::down:
+            from = static_cast<int>(l + b), inside = from <= static_cast<int>(last);
+            break;
+        case Shuffle::bfly:
+            from = static_cast<int>(l ^ b), inside = from <= static_cast<int>(last);
+            break;
+        case Shuffle::idx:
+            from = static_cast<int>(first | (b & ~segment)), inside = from <= static_cast<int>(last);
+            break;
     }
     return inside ? static_cast<unsigned>(from) : l;
 }
@@ -75,10 +83,18 @@ void vote(Warp& warp, const Instruction& i, Lanes lanes) {
         const unsigned l = static_cast<unsigned>(std::countr_zero(left));
         const Lanes members = mask[l], those = yes & members;
         switch (static_cast<Vote>(i.count)) {
-            case Vote::all: result |= Lanes{those == members} << l; break;
-            case Vote::any: result |= Lanes{those != 0} << l; break;
-            case Vote::uni: result |= Lanes{those == members || those == 0} << l; break;
-            case Vote::ballot: d[l] = those; break;
+            case Vote::all:
+                result |= Lanes{those == members} << l;
+                break;
+            case Vote::any:
+                result |= Lanes{those != 0} << l;
+                break;
+            case Vote::uni:
+                result |= Lanes{those == members || those == 0} << l;
+                break;
+            case Vote::ballot:
+                d[l] = those;
+                break;
         }
     }
     if (d)
@@ -106,8 +122,7 @@ void decode_vote(Decoder& d) {
 }
 
 /// match.any: the members with my value. match.all: the members, if all have it (and then p).
-template <class T, bool all>
-void match(Warp& warp, const Instruction& i, Lanes lanes) {
+template <class T, bool all> void match(Warp& warp, const Instruction& i, Lanes lanes) {
     const T* a = row<T>(warp, i.a);
     if (lanes & ~written(a)) fault(warp, lanes & ~written(a), "matches a register that was never written");
     const std::uint32_t* mask = row<std::uint32_t>(warp, i.e);
@@ -134,7 +149,8 @@ void decode_match(Decoder& d) {
     d.expect_operands(3);
     const bool all = how == "all";
     d.out.control = Control::masked;
-    d.out.run = type == Type::b32 ? (all ? &match<std::uint32_t, true> : &match<std::uint32_t, false>) : (all ? &match<std::uint64_t, true> : &match<std::uint64_t, false>);
+    d.out.run = type == Type::b32 ? (all ? &match<std::uint32_t, true> : &match<std::uint32_t, false>)
+                                  : (all ? &match<std::uint64_t, true> : &match<std::uint64_t, false>);
     const Operand& to = d.operands[0];
     d.out.d = d.target(to.kind == Operand::Kind::pair ? to.elements[0] : to, Type::b32);
     d.out.target = to.kind == Operand::Kind::pair ? d.target(to.elements[1], Type::pred) : 0;
@@ -149,8 +165,7 @@ template <class T> T either(T a, T b) { return a | b; }
 template <class T> T one_of(T a, T b) { return a ^ b; }
 
 /// redux.sync: one value from all members.
-template <class T, auto f>
-void reduce(Warp& warp, const Instruction& i, Lanes lanes) {
+template <class T, auto f> void reduce(Warp& warp, const Instruction& i, Lanes lanes) {
     const T* a = row<T>(warp, i.a);
     if (lanes & ~written(a)) fault(warp, lanes & ~written(a), "reduces a register that was never written");
     const std::uint32_t* mask = row<std::uint32_t>(warp, i.e);

@@ -12,34 +12,52 @@ namespace {
 enum class Relation : std::uint8_t { eq, ne, lt, le, gt, ge, equ, neu, ltu, leu, gtu, geu, num, nan };
 constexpr std::array<std::string_view, 14> kRelations{"eq", "ne", "lt", "le", "gt", "ge", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan"};
 
-template <Relation relation, class T>
-bool holds(T a, T b) {
+template <Relation relation, class T> bool holds(T a, T b) {
     const bool unordered = a != a || b != b;
     switch (relation) {
-        case Relation::eq: return a == b;
-        case Relation::ne: return a < b || a > b;
-        case Relation::lt: return a < b;
-        case Relation::le: return a <= b;
-        case Relation::gt: return a > b;
-        case Relation::ge: return a >= b;
-        case Relation::equ: return unordered || a == b;
-        case Relation::neu: return !(a == b);
-        case Relation::ltu: return unordered || a < b;
-        case Relation::leu: return unordered || a <= b;
-        case Relation::gtu: return unordered || a > b;
-        case Relation::geu: return unordered || a >= b;
-        case Relation::num: return !unordered;
-        case Relation::nan: return unordered;
+        case Relation::eq:
+            return a == b;
+        case Relation::ne:
+            return a < b || a > b;
+        case Relation::lt:
+            return a < b;
+        case Relation::le:
+            return a <= b;
+        case Relation::gt:
+            return a > b;
+        case Relation::ge:
+            return a >= b;
+        case Relation::equ:
+            return unordered || a == b;
+        case Relation::neu:
+            return !(a == b);
+        case Relation::ltu:
+            return unordered || a < b;
+        case Relation::leu:
+            return unordered || a <= b;
+        case Relation::gtu:
+            return unordered || a > b;
+        case Relation::geu:
+            return unordered || a >= b;
+        case Relation::num:
+            return !unordered;
+        case Relation::nan:
+            return unordered;
     }
     return false;
 }
 
-struct HalfF16 { std::uint16_t bits; operator float() const { return from_f16(bits); } };
-struct HalfBf16 { std::uint16_t bits; operator float() const { return from_bf16(bits); } };
+struct HalfF16 {
+    std::uint16_t bits;
+    operator float() const { return from_f16(bits); }
+};
+struct HalfBf16 {
+    std::uint16_t bits;
+    operator float() const { return from_bf16(bits); }
+};
 
 /// The 32 answers as a mask. flag: subnormal f32 count as zero.
-template <Relation relation, class T>
-Lanes compare(Warp& warp, const Instruction& i) {
+template <Relation relation, class T> Lanes compare(Warp& warp, const Instruction& i) {
     const T *a = row<T>(warp, i.a), *b = row<T>(warp, i.b);
     Lanes result = 0;
     if constexpr (std::is_class_v<T>) {
@@ -56,8 +74,7 @@ Lanes compare(Warp& warp, const Instruction& i) {
 }
 
 /// setp d|e, a, b{, c}: `count` says how c is combined: 1 not at all, 2 and, 3 or, 4 xor. `target`: c is negated.
-template <Relation relation, class T>
-void set_predicates(Warp& warp, const Instruction& i, Lanes lanes) {
+template <Relation relation, class T> void set_predicates(Warp& warp, const Instruction& i, Lanes lanes) {
     Lanes result = compare<relation, T>(warp, i), opposite = ~result, known = written(row<T>(warp, i.a)) & written(row<T>(warp, i.b));
     if (i.count > 1) {
         const Lanes* c = row<Lanes>(warp, i.c);
@@ -71,8 +88,7 @@ void set_predicates(Warp& warp, const Instruction& i, Lanes lanes) {
 }
 
 /// set d, a, b: all ones or 1.0f (`list` holds the bits).
-template <Relation relation, class T>
-void set_word(Warp& warp, const Instruction& i, Lanes lanes) {
+template <Relation relation, class T> void set_word(Warp& warp, const Instruction& i, Lanes lanes) {
     Lanes result = compare<relation, T>(warp, i);
     const Lanes known = written(row<T>(warp, i.a)) & written(row<T>(warp, i.b));
     if (i.count > 1) {
@@ -86,21 +102,27 @@ void set_word(Warp& warp, const Instruction& i, Lanes lanes) {
     mark(d, lanes, known);
 }
 
-template <class T, bool to_word, std::size_t... r>
-Handler with_relation(Relation relation, std::index_sequence<r...>) {
+template <class T, bool to_word, std::size_t... r> Handler with_relation(Relation relation, std::index_sequence<r...>) {
     static constexpr Handler kHandlers[] = {(to_word ? &set_word<Relation(r), T> : &set_predicates<Relation(r), T>)...};
     return kHandlers[static_cast<std::size_t>(relation)];
 }
 
 Handler comparison(const Decoder& d, Type type, Relation relation, bool to_word) {
     constexpr auto kAllRelations = std::make_index_sequence<14>();
-    const auto make = [&]<class T>() -> Handler { return to_word ? with_relation<T, true>(relation, kAllRelations) : with_relation<T, false>(relation, kAllRelations); };
+    const auto make = [&]<class T>() -> Handler {
+        return to_word ? with_relation<T, true>(relation, kAllRelations) : with_relation<T, false>(relation, kAllRelations);
+    };
     switch (type) {
-        case Type::f32: return make.operator()<float>();
-        case Type::f64: return make.operator()<double>();
-        case Type::f16: return make.operator()<HalfF16>();
-        case Type::bf16: return make.operator()<HalfBf16>();
-        default: return by_integer(d, type, make);
+        case Type::f32:
+            return make.operator()<float>();
+        case Type::f64:
+            return make.operator()<double>();
+        case Type::f16:
+            return make.operator()<HalfF16>();
+        case Type::bf16:
+            return make.operator()<HalfBf16>();
+        default:
+            return by_integer(d, type, make);
     }
 }
 

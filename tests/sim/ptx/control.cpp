@@ -119,7 +119,7 @@ void decode_call(Decoder& d) {
     d.builder.emit(d);
     for (std::size_t k = 0; k + 1 < results.size(); ++k) emit_copy(d, returned[k], results[k], head);
     emit_copy(d, returned.back(), results.back(), head);
-    d.out = Instruction{};   // all is emitted
+    d.out = Instruction{};  // all is emitted
 }
 
 }  // namespace

@@ -13,12 +13,16 @@ namespace {
 int mode_of(Rounding rounding) {
     switch (rounding) {
         case Rounding::zero:
-        case Rounding::zero_integer: return FE_TOWARDZERO;
+        case Rounding::zero_integer:
+            return FE_TOWARDZERO;
         case Rounding::down:
-        case Rounding::down_integer: return FE_DOWNWARD;
+        case Rounding::down_integer:
+            return FE_DOWNWARD;
         case Rounding::up:
-        case Rounding::up_integer: return FE_UPWARD;
-        default: return FE_TONEAREST;
+        case Rounding::up_integer:
+            return FE_UPWARD;
+        default:
+            return FE_TONEAREST;
     }
 }
 
@@ -26,16 +30,19 @@ bool to_integer(Rounding rounding) { return rounding >= Rounding::near_integer &
 
 double to_integral(double x, Rounding rounding) {
     switch (rounding) {
-        case Rounding::zero_integer: return std::trunc(x);
-        case Rounding::down_integer: return std::floor(x);
-        case Rounding::up_integer: return std::ceil(x);
-        default: return std::nearbyint(x);
+        case Rounding::zero_integer:
+            return std::trunc(x);
+        case Rounding::down_integer:
+            return std::floor(x);
+        case Rounding::up_integer:
+            return std::ceil(x);
+        default:
+            return std::nearbyint(x);
     }
 }
 
 /// Beyond the range: the nearest end. NaN: 0, but the top bit where 64 bits are on either side.
-template <class To>
-To clamped(double x, bool wide) {
+template <class To> To clamped(double x, bool wide) {
     if (x != x) return wide ? static_cast<To>(std::uint64_t{1} << (8 * sizeof(To) - 1)) : To{0};
     constexpr double kBelow = static_cast<double>(std::numeric_limits<To>::min());
     const double above = std::ldexp(1.0, std::numeric_limits<To>::digits);
@@ -46,14 +53,22 @@ To clamped(double x, bool wide) {
 
 std::uint64_t integer_bits(double x, Type to, bool wide) {
     switch (to) {
-        case Type::u8: return clamped<std::uint8_t>(x, wide);
-        case Type::s8: return static_cast<std::uint64_t>(std::int64_t{clamped<std::int8_t>(x, wide)});
-        case Type::u16: return clamped<std::uint16_t>(x, wide);
-        case Type::s16: return static_cast<std::uint64_t>(std::int64_t{clamped<std::int16_t>(x, wide)});
-        case Type::u32: return clamped<std::uint32_t>(x, wide);
-        case Type::s32: return static_cast<std::uint64_t>(std::int64_t{clamped<std::int32_t>(x, wide)});
-        case Type::u64: return clamped<std::uint64_t>(x, wide);
-        default: return static_cast<std::uint64_t>(clamped<std::int64_t>(x, wide));
+        case Type::u8:
+            return clamped<std::uint8_t>(x, wide);
+        case Type::s8:
+            return static_cast<std::uint64_t>(std::int64_t{clamped<std::int8_t>(x, wide)});
+        case Type::u16:
+            return clamped<std::uint16_t>(x, wide);
+        case Type::s16:
+            return static_cast<std::uint64_t>(std::int64_t{clamped<std::int16_t>(x, wide)});
+        case Type::u32:
+            return clamped<std::uint32_t>(x, wide);
+        case Type::s32:
+            return static_cast<std::uint64_t>(std::int64_t{clamped<std::int32_t>(x, wide)});
+        case Type::u64:
+            return clamped<std::uint64_t>(x, wide);
+        default:
+            return static_cast<std::uint64_t>(clamped<std::int64_t>(x, wide));
     }
 }
 
@@ -90,19 +105,28 @@ std::uint64_t float_bits(double x, const Conversion& c) {
 
 double value_of(std::uint64_t bits, const Conversion& c) {
     switch (c.from) {
-        case Type::f16: return from_f16(static_cast<std::uint16_t>(bits));
-        case Type::bf16: return from_bf16(static_cast<std::uint16_t>(bits));
+        case Type::f16:
+            return from_f16(static_cast<std::uint16_t>(bits));
+        case Type::bf16:
+            return from_bf16(static_cast<std::uint16_t>(bits));
         case Type::f32: {
             const float x = std::bit_cast<float>(static_cast<std::uint32_t>(bits));
             return c.flushes ? flushed(x) : x;
         }
-        case Type::f64: return std::bit_cast<double>(bits);
-        case Type::u8: return static_cast<std::uint8_t>(bits);
-        case Type::s8: return static_cast<std::int8_t>(bits);
-        case Type::u16: return static_cast<std::uint16_t>(bits);
-        case Type::s16: return static_cast<std::int16_t>(bits);
-        case Type::u32: return static_cast<std::uint32_t>(bits);
-        default: return static_cast<std::int32_t>(bits);
+        case Type::f64:
+            return std::bit_cast<double>(bits);
+        case Type::u8:
+            return static_cast<std::uint8_t>(bits);
+        case Type::s8:
+            return static_cast<std::int8_t>(bits);
+        case Type::u16:
+            return static_cast<std::uint16_t>(bits);
+        case Type::s16:
+            return static_cast<std::int16_t>(bits);
+        case Type::u32:
+            return static_cast<std::uint32_t>(bits);
+        default:
+            return static_cast<std::int32_t>(bits);
     }
 }
 
@@ -123,8 +147,8 @@ Conversion unpacked(std::uint64_t packed) {
 }
 
 std::uint32_t packed(const Conversion& c) {
-    return static_cast<std::uint32_t>(c.to) | static_cast<std::uint32_t>(c.from) << 8 | static_cast<std::uint32_t>(c.rounding) << 16 | std::uint32_t{c.flushes} << 24 |
-           std::uint32_t{c.saturates} << 25 | std::uint32_t{c.relu} << 26;
+    return static_cast<std::uint32_t>(c.to) | static_cast<std::uint32_t>(c.from) << 8 | static_cast<std::uint32_t>(c.rounding) << 16 |
+           std::uint32_t{c.flushes} << 24 | std::uint32_t{c.saturates} << 25 | std::uint32_t{c.relu} << 26;
 }
 
 /// Any conversion, a lane at a time. target: what; count, list: bytes of target and source registers.
@@ -181,7 +205,9 @@ Handler fast(const Conversion& c) {
     return nullptr;
 }
 
-unsigned register_bytes(const Decoder& d, std::size_t operand, Type type) { return d.operands[operand].kind == Operand::Kind::reg ? d.width(d.operands[operand], type) : std::max(2u, bytes_of(type)); }
+unsigned register_bytes(const Decoder& d, std::size_t operand, Type type) {
+    return d.operands[operand].kind == Operand::Kind::reg ? d.width(d.operands[operand], type) : std::max(2u, bytes_of(type));
+}
 Type bits_type(unsigned bytes) { return bytes == 2 ? Type::b16 : bytes == 4 ? Type::b32 : Type::b64; }
 
 }  // namespace

@@ -9,13 +9,11 @@ namespace sim::ptx {
 namespace {
 
 /// Registers are of 16 bits at least.
-template <class T>
-struct Register { using type = T; };
+template <class T> struct Register { using type = T; };
 template <> struct Register<std::uint8_t> { using type = std::uint16_t; };
 template <> struct Register<std::int8_t> { using type = std::int16_t; };
 
-template <class To, class From>
-typename Register<To>::type converted(typename Register<From>::type x) {
+template <class To, class From> typename Register<To>::type converted(typename Register<From>::type x) {
     return static_cast<typename Register<To>::type>(static_cast<To>(static_cast<From>(x)));
 }
 
@@ -54,33 +52,50 @@ void convert_any(Warp& warp, const Instruction& i, Lanes lanes) {
     mark(d, lanes, known);
 }
 
-template <class To>
-Handler from_type(Type from) {
+template <class To> Handler from_type(Type from) {
     const auto run = []<class From>() -> Handler { return &unary<typename Register<To>::type, &converted<To, From>, typename Register<From>::type>; };
     switch (from) {
-        case Type::u8: return run.template operator()<std::uint8_t>();
-        case Type::s8: return run.template operator()<std::int8_t>();
-        case Type::u16: return run.template operator()<std::uint16_t>();
-        case Type::s16: return run.template operator()<std::int16_t>();
-        case Type::u32: return run.template operator()<std::uint32_t>();
-        case Type::s32: return run.template operator()<std::int32_t>();
-        case Type::u64: return run.template operator()<std::uint64_t>();
-        case Type::s64: return run.template operator()<std::int64_t>();
-        default: return nullptr;
+        case Type::u8:
+            return run.template operator()<std::uint8_t>();
+        case Type::s8:
+            return run.template operator()<std::int8_t>();
+        case Type::u16:
+            return run.template operator()<std::uint16_t>();
+        case Type::s16:
+            return run.template operator()<std::int16_t>();
+        case Type::u32:
+            return run.template operator()<std::uint32_t>();
+        case Type::s32:
+            return run.template operator()<std::int32_t>();
+        case Type::u64:
+            return run.template operator()<std::uint64_t>();
+        case Type::s64:
+            return run.template operator()<std::int64_t>();
+        default:
+            return nullptr;
     }
 }
 
 Handler direct(Type to, Type from) {
     switch (to) {
-        case Type::u8: return from_type<std::uint8_t>(from);
-        case Type::s8: return from_type<std::int8_t>(from);
-        case Type::u16: return from_type<std::uint16_t>(from);
-        case Type::s16: return from_type<std::int16_t>(from);
-        case Type::u32: return from_type<std::uint32_t>(from);
-        case Type::s32: return from_type<std::int32_t>(from);
-        case Type::u64: return from_type<std::uint64_t>(from);
-        case Type::s64: return from_type<std::int64_t>(from);
-        default: return nullptr;
+        case Type::u8:
+            return from_type<std::uint8_t>(from);
+        case Type::s8:
+            return from_type<std::int8_t>(from);
+        case Type::u16:
+            return from_type<std::uint16_t>(from);
+        case Type::s16:
+            return from_type<std::int16_t>(from);
+        case Type::u32:
+            return from_type<std::uint32_t>(from);
+        case Type::s32:
+            return from_type<std::int32_t>(from);
+        case Type::u64:
+            return from_type<std::uint64_t>(from);
+        case Type::s64:
+            return from_type<std::int64_t>(from);
+        default:
+            return nullptr;
     }
 }
 
@@ -91,7 +106,8 @@ Type bits_type(unsigned bytes) { return bytes == 2 ? Type::b16 : bytes == 4 ? Ty
 
 void decode_convert_integer(Decoder& d, const Conversion& c) {
     if (c.rounding != Rounding::none || c.flushes || c.relu) d.fail("a conversion between integers has no rounding");
-    const unsigned to_register = d.width(d.operands[0], c.to), from_register = d.operands[1].kind == Operand::Kind::reg ? d.width(d.operands[1], c.from) : register_bytes(c.from);
+    const unsigned to_register = d.width(d.operands[0], c.to),
+                   from_register = d.operands[1].kind == Operand::Kind::reg ? d.width(d.operands[1], c.from) : register_bytes(c.from);
     if (to_register < bytes_of(c.to) || to_register < 2) d.fail("the target register is too narrow");
     d.out.run = &convert_any;
     if (!c.saturates && to_register == register_bytes(c.to) && from_register == register_bytes(c.from))

@@ -50,7 +50,7 @@ std::vector<Declaration> declarations_of(std::string_view text, const Module& mo
         } else if (word == ".ptr") {
             continue;
         } else if (word == ".global" || word == ".shared" || word == ".const" || word == ".local") {
-            continue;   // of a pointer parameter
+            continue;  // of a pointer parameter
         } else if (word == ".v2" || word == ".v4") {
             vector = word == ".v2" ? 2 : 4;
         } else if (const Type type = type_named(word.substr(1)); type != Type::none) {

@@ -105,16 +105,18 @@ Row Decoder::source(const Operand& operand, Type type) {
     switch (operand.kind) {
         case Operand::Kind::reg:
             if (bytes_of(operand.symbol.type) != bytes_of(type))
-                fail("register " + std::string(operand.text) + " of type " + std::string(name_of(operand.symbol.type)) + " is no source of type " + std::string(name_of(type)));
+                fail("register " + std::string(operand.text) + " of type " + std::string(name_of(operand.symbol.type)) + " is no source of type " +
+                     std::string(name_of(type)));
             if (operand.negated) fail("a negated operand is not known here");
             return operand.symbol.row;
-        case Operand::Kind::immediate: return constant(bits_of(*this, operand, type), bytes_of(type));
+        case Operand::Kind::immediate:
+            return constant(bits_of(*this, operand, type), bytes_of(type));
         case Operand::Kind::special: {
             if (const unsigned bytes = bytes_of(type); bytes != 4 && bytes != 8) fail("a special register is no source of this type");
             Row& special = builder.special_rows.try_emplace(operand.special * 16u + bytes_of(type), kNoRow).first->second;
             if (special == kNoRow) {
                 special = builder.new_row(type);
-                builder.kernel.rows.pop_back();   // what it holds stays when a block begins
+                builder.kernel.rows.pop_back();  // what it holds stays when a block begins
                 builder.kernel.specials.push_back({static_cast<std::uint8_t>(operand.special | (bytes_of(type) == 8 ? 0x80 : 0)), special});
             }
             return special;
@@ -127,14 +129,16 @@ Row Decoder::source(const Operand& operand, Type type) {
             if (operand.symbol.kind == Symbol::Kind::variable) builder.kernel.uses_variables = true;
             return constant(operand.symbol.address + static_cast<std::uint64_t>(operand.offset), bytes_of(type));
         }
-        default: fail("operand `" + std::string(operand.text) + "` is no source here");
+        default:
+            fail("operand `" + std::string(operand.text) + "` is no source here");
     }
 }
 
 Row Decoder::source(std::size_t operand, Type type) { return source(operands.at(operand), type); }
 
 Row Decoder::wide_source(const Operand& operand, Type type, unsigned bytes) {
-    if (operand.kind != Operand::Kind::reg) return source(operand, bytes == 8 ? Type::b64 : bytes == 4 ? (type == Type::f32 ? type : Type::b32) : bytes == 2 ? Type::b16 : type);
+    if (operand.kind != Operand::Kind::reg)
+        return source(operand, bytes == 8 ? Type::b64 : bytes == 4 ? (type == Type::f32 ? type : Type::b32) : bytes == 2 ? Type::b16 : type);
     if (bytes_of(operand.symbol.type) < bytes_of(type) || operand.symbol.type == Type::pred) fail("register " + std::string(operand.text) + " is too narrow");
     return operand.symbol.row;
 }
@@ -143,7 +147,8 @@ Row Decoder::target(const Operand& operand, Type type) {
     if (operand.kind == Operand::Kind::sink) return builder.new_row(type);
     if (operand.kind != Operand::Kind::reg) fail("operand `" + std::string(operand.text) + "` is no register");
     if (bytes_of(operand.symbol.type) != bytes_of(type))
-        fail("register " + std::string(operand.text) + " of type " + std::string(name_of(operand.symbol.type)) + " cannot hold type " + std::string(name_of(type)));
+        fail("register " + std::string(operand.text) + " of type " + std::string(name_of(operand.symbol.type)) + " cannot hold type " +
+             std::string(name_of(type)));
     return operand.symbol.row;
 }
 

@@ -21,20 +21,20 @@ struct Symbol {
     enum class Kind : std::uint8_t { reg, parameter, local, shared, dynamic_shared, variable } kind = Kind::reg;
     Type type = Type::none;
     Row row = kNoRow;
-    std::uint64_t address = 0;     ///< offset in its space; of a variable: the address
+    std::uint64_t address = 0;  ///< offset in its space; of a variable: the address
     std::size_t bytes = 0, alignment = 1;
 };
 
 struct Operand {
     enum class Kind : std::uint8_t { reg, immediate, special, symbol, vector, address, sink, pair } kind = Kind::sink;
     std::string_view text;
-    Symbol symbol;                 ///< of reg and symbol; of address: its base
-    std::uint64_t value = 0;       ///< immediate: as integer
-    char literal = 'i';            ///< i: integer, f: bits of a float, d: bits of a double
+    Symbol symbol;            ///< of reg and symbol; of address: its base
+    std::uint64_t value = 0;  ///< immediate: as integer
+    char literal = 'i';       ///< i: integer, f: bits of a float, d: bits of a double
     std::uint8_t special = 0;
-    std::int64_t offset = 0;       ///< of address; of symbol + number
+    std::int64_t offset = 0;  ///< of address; of symbol + number
     bool negated = false;
-    std::vector<Operand> elements; ///< of vector and pair (p|q); of address: none, or its base
+    std::vector<Operand> elements;  ///< of vector and pair (p|q); of address: none, or its base
 };
 
 struct Builder;
@@ -117,7 +117,7 @@ void add_async_operations(Operations& operations);
 /// A place where the text of a kernel stands.
 struct Body {
     std::string name;
-    std::vector<Statement> statements;       ///< between the braces
+    std::vector<Statement> statements;  ///< between the braces
     std::vector<std::string_view> parameters, results;
     std::string_view header;
     int line = 0;
@@ -130,21 +130,30 @@ struct Builder {
     const std::unordered_map<std::string, Body>& functions;
     const std::unordered_map<std::string, Symbol>& module_symbols;
     std::vector<std::unordered_map<std::string, Symbol>> scopes{};
-    std::vector<std::unordered_map<std::string, std::pair<Type, unsigned>>> ranges{};   ///< %r<10>, by scope
-    std::unordered_map<std::string, std::uint32_t> labels{};                            ///< of the function that is decoded
-    std::unordered_map<std::string, std::vector<std::string_view>> branch_targets{};    ///< .branchtargets
-    struct Jump { std::uint32_t pc; std::string label; Statement statement; bool in_list; };
+    std::vector<std::unordered_map<std::string, std::pair<Type, unsigned>>> ranges{};  ///< %r<10>, by scope
+    std::unordered_map<std::string, std::uint32_t> labels{};                           ///< of the function that is decoded
+    std::unordered_map<std::string, std::vector<std::string_view>> branch_targets{};   ///< .branchtargets
+    struct Jump {
+        std::uint32_t pc;
+        std::string label;
+        Statement statement;
+        bool in_list;
+    };
     std::vector<Jump> jumps{};
     std::unordered_map<std::string, std::uint32_t> function_index{};
-    std::vector<std::string> pending{};      ///< functions called, not yet decoded
-    std::vector<std::pair<int, int>> calls{};   ///< from function (-1: the entry) to function
-    std::vector<std::pair<std::vector<Symbol>, std::vector<Symbol>>> formals{};         ///< by function: parameters, results
-    std::unordered_map<std::uint64_t, Row> constants[9]{};                              ///< by bytes per lane, then value
+    std::vector<std::string> pending{};                                          ///< functions called, not yet decoded
+    std::vector<std::pair<int, int>> calls{};                                    ///< from function (-1: the entry) to function
+    std::vector<std::pair<std::vector<Symbol>, std::vector<Symbol>>> formals{};  ///< by function: parameters, results
+    std::unordered_map<std::uint64_t, Row> constants[9]{};                       ///< by bytes per lane, then value
     std::unordered_map<unsigned, Row> special_rows{};
-    struct DynamicUse { Row row; std::uint64_t offset; unsigned bytes; };
+    struct DynamicUse {
+        Row row;
+        std::uint64_t offset;
+        unsigned bytes;
+    };
     std::vector<DynamicUse> dynamic_uses{};  ///< constants that wait for the size of static shared memory
     std::uint32_t source = 0;
-    int current_function = -1;               ///< -1: the entry
+    int current_function = -1;  ///< -1: the entry
 
     const Symbol* find(std::string_view name);
     Row new_row(Type type);
@@ -158,7 +167,12 @@ struct Builder {
 };
 
 /// Bytes, alignment and names of ".align 4 .b8 name[16]", ".u32 name", ".b32 a, b"
-struct Declaration { Type type = Type::none; std::size_t bytes = 0, alignment = 1; std::string_view name, initialiser; bool is_extern_array = false, pointer = false; };
+struct Declaration {
+    Type type = Type::none;
+    std::size_t bytes = 0, alignment = 1;
+    std::string_view name, initialiser;
+    bool is_extern_array = false, pointer = false;
+};
 std::vector<Declaration> declarations_of(std::string_view text, const Module& module, int line);
 
 /// Where the kernel's dynamic shared memory begins.

@@ -1,7 +1,7 @@
 // The sentences of faults: who, where, which line.
+#include <cxxabi.h>
 #include <bit>
 #include <cstdlib>
-#include <cxxabi.h>
 
 #include "sim/ptx/parser.h"
 #include "sim/ptx/warp.h"

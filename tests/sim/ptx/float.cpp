@@ -10,9 +10,15 @@ namespace sim::ptx {
 
 namespace {
 
-struct Add { template <class T> static T f(T a, T b) { return a + b; } };
-struct Subtract { template <class T> static T f(T a, T b) { return a - b; } };
-struct Multiply { template <class T> static T f(T a, T b) { return a * b; } };
+struct Add {
+    template <class T> static T f(T a, T b) { return a + b; }
+};
+struct Subtract {
+    template <class T> static T f(T a, T b) { return a - b; }
+};
+struct Multiply {
+    template <class T> static T f(T a, T b) { return a * b; }
+};
 /// A number wins over a NaN; -0 is less than +0.
 struct Min {
     template <class T> static T f(T a, T b) {
@@ -27,17 +33,17 @@ struct Max {
     }
 };
 /// With .NaN: a NaN wins.
-struct MinNan { template <class T> static T f(T a, T b) { return a != a || b != b ? std::numeric_limits<T>::quiet_NaN() : Min::f(a, b); } };
-struct MaxNan { template <class T> static T f(T a, T b) { return a != a || b != b ? std::numeric_limits<T>::quiet_NaN() : Max::f(a, b); } };
+struct MinNan {
+    template <class T> static T f(T a, T b) { return a != a || b != b ? std::numeric_limits<T>::quiet_NaN() : Min::f(a, b); }
+};
+struct MaxNan {
+    template <class T> static T f(T a, T b) { return a != a || b != b ? std::numeric_limits<T>::quiet_NaN() : Max::f(a, b); }
+};
 
-template <class Op, class T>
-T plain(T a, T b) { return canonical(Op::f(a, b)); }
-template <class Op>
-float with_ftz(float a, float b) { return canonical(flushed(Op::f(flushed(a), flushed(b)))); }
-template <class Op>
-float with_sat(float a, float b) { return saturated(Op::f(a, b)); }
-template <class Op>
-float with_ftz_sat(float a, float b) { return saturated(flushed(Op::f(flushed(a), flushed(b)))); }
+template <class Op, class T> T plain(T a, T b) { return canonical(Op::f(a, b)); }
+template <class Op> float with_ftz(float a, float b) { return canonical(flushed(Op::f(flushed(a), flushed(b)))); }
+template <class Op> float with_sat(float a, float b) { return saturated(Op::f(a, b)); }
+template <class Op> float with_ftz_sat(float a, float b) { return saturated(flushed(Op::f(flushed(a), flushed(b)))); }
 
 int rounding_of(Decoder& d) {
     const std::string_view mode = d.take_any({"rn", "rz", "rm", "rp"});
@@ -46,8 +52,7 @@ int rounding_of(Decoder& d) {
 
 /// In another rounding: target is the mode, count is 1 with .ftz, 2 with .sat, 3 with both. What is read from memory behind a call of fesetround and written before the next
 /// one is computed between them.
-template <class T, class f>
-void rounded(Warp& warp, const Instruction& i, Lanes lanes) {
+template <class T, class f> void rounded(Warp& warp, const Instruction& i, Lanes lanes) {
     T* d = row<T>(warp, i.d);
     const T *a = row<T>(warp, i.a), *b = row<T>(warp, i.b), *c = i.c == kNoRow ? a : row<T>(warp, i.c);
     const Lanes known = written(a) & written(b) & written(c);
@@ -69,13 +74,20 @@ void rounded(Warp& warp, const Instruction& i, Lanes lanes) {
     mark(d, lanes, known);
 }
 
-struct RoundedAdd { template <class T> static T f(T a, T b, T) { return a + b; } };
-struct RoundedSubtract { template <class T> static T f(T a, T b, T) { return a - b; } };
-struct RoundedMultiply { template <class T> static T f(T a, T b, T) { return a * b; } };
-struct RoundedFma { template <class T> static T f(T a, T b, T c) { return std::fma(a, b, c); } };
+struct RoundedAdd {
+    template <class T> static T f(T a, T b, T) { return a + b; }
+};
+struct RoundedSubtract {
+    template <class T> static T f(T a, T b, T) { return a - b; }
+};
+struct RoundedMultiply {
+    template <class T> static T f(T a, T b, T) { return a * b; }
+};
+struct RoundedFma {
+    template <class T> static T f(T a, T b, T c) { return std::fma(a, b, c); }
+};
 
-template <class Op>
-Handler choose(Decoder& d, Type type, bool flushes, bool saturates) {
+template <class Op> Handler choose(Decoder& d, Type type, bool flushes, bool saturates) {
     if (type == Type::f64) {
         if (flushes || saturates) d.fail_type(type);
         return &binary<double, &plain<Op, double>, double>;
@@ -85,8 +97,7 @@ Handler choose(Decoder& d, Type type, bool flushes, bool saturates) {
     return saturates ? &binary<float, &with_sat<Op>, float> : &binary<float, &plain<Op, float>, float>;
 }
 
-template <class f>
-Handler choose_rounded(Type type) { return type == Type::f64 ? &rounded<double, f> : &rounded<float, f>; }
+template <class f> Handler choose_rounded(Type type) { return type == Type::f64 ? &rounded<double, f> : &rounded<float, f>; }
 
 float fma_plain(float a, float b, float c) { return canonical(std::fma(a, b, c)); }
 float fma_ftz(float a, float b, float c) { return canonical(flushed(std::fma(flushed(a), flushed(b), flushed(c)))); }
@@ -94,15 +105,12 @@ float fma_sat(float a, float b, float c) { return saturated(std::fma(a, b, c)); 
 float fma_ftz_sat(float a, float b, float c) { return saturated(flushed(std::fma(flushed(a), flushed(b), flushed(c)))); }
 double fma_double(double a, double b, double c) { return std::fma(a, b, c); }
 
-template <class T>
-T minus(T a) { return -a; }
-template <class T>
-T magnitude(T a) { return std::fabs(a); }
+template <class T> T minus(T a) { return -a; }
+template <class T> T magnitude(T a) { return std::fabs(a); }
 float minus_flushed(float a) { return -flushed(a); }
 float magnitude_flushed(float a) { return std::fabs(flushed(a)); }
 /// copysign d, a, b: the sign of a on b.
-template <class T>
-T signed_as(T a, T b) { return std::copysign(b, a); }
+template <class T> T signed_as(T a, T b) { return std::copysign(b, a); }
 
 void decode_copysign(Decoder& d) {
     const Type type = d.need_type();
@@ -110,13 +118,13 @@ void decode_copysign(Decoder& d) {
 }
 
 /// testp: `target` says which property.
-template <class T>
-void test_property(Warp& warp, const Instruction& i, Lanes lanes) {
+template <class T> void test_property(Warp& warp, const Instruction& i, Lanes lanes) {
     const T* a = row<T>(warp, i.a);
     Lanes result = 0;
     for (unsigned l = 0; l < kLanes; ++l) {
         const int kind = std::fpclassify(a[l]);
-        const bool holds[] = {kind != FP_INFINITE && kind != FP_NAN, kind == FP_INFINITE, kind != FP_NAN, kind == FP_NAN, kind == FP_NORMAL, kind == FP_SUBNORMAL || kind == FP_ZERO};
+        const bool holds[] = {kind != FP_INFINITE && kind != FP_NAN,  kind == FP_INFINITE, kind != FP_NAN, kind == FP_NAN, kind == FP_NORMAL,
+                              kind == FP_SUBNORMAL || kind == FP_ZERO};
         result |= Lanes{holds[i.target]} << l;
     }
     set_predicate(warp, i.d, lanes, result, written(a));
@@ -141,11 +149,21 @@ void decode_float_binary(Decoder& d, Type type, bool saturates, FloatBinary oper
     const int rounding = operation == FloatBinary::min || operation == FloatBinary::max ? FE_TONEAREST : rounding_of(d);
     Handler run = nullptr;
     switch (operation) {
-        case FloatBinary::add: run = rounding == FE_TONEAREST ? choose<Add>(d, type, flushes, saturates) : choose_rounded<RoundedAdd>(type); break;
-        case FloatBinary::subtract: run = rounding == FE_TONEAREST ? choose<Subtract>(d, type, flushes, saturates) : choose_rounded<RoundedSubtract>(type); break;
-        case FloatBinary::multiply: run = rounding == FE_TONEAREST ? choose<Multiply>(d, type, flushes, saturates) : choose_rounded<RoundedMultiply>(type); break;
-        case FloatBinary::min: run = nan ? choose<MinNan>(d, type, flushes, false) : choose<Min>(d, type, flushes, false); break;
-        case FloatBinary::max: run = nan ? choose<MaxNan>(d, type, flushes, false) : choose<Max>(d, type, flushes, false); break;
+        case FloatBinary::add:
+            run = rounding == FE_TONEAREST ? choose<Add>(d, type, flushes, saturates) : choose_rounded<RoundedAdd>(type);
+            break;
+        case FloatBinary::subtract:
+            run = rounding == FE_TONEAREST ? choose<Subtract>(d, type, flushes, saturates) : choose_rounded<RoundedSubtract>(type);
+            break;
+        case FloatBinary::multiply:
+            run = rounding == FE_TONEAREST ? choose<Multiply>(d, type, flushes, saturates) : choose_rounded<RoundedMultiply>(type);
+            break;
+        case FloatBinary::min:
+            run = nan ? choose<MinNan>(d, type, flushes, false) : choose<Min>(d, type, flushes, false);
+            break;
+        case FloatBinary::max:
+            run = nan ? choose<MaxNan>(d, type, flushes, false) : choose<Max>(d, type, flushes, false);
+            break;
     }
     decode_binary(d, type, type, type, run);
     d.out.target = static_cast<std::uint32_t>(rounding);

@@ -12,13 +12,14 @@ constexpr float kNan32 = std::bit_cast<float>(0x7fffffffu);
 constexpr std::uint16_t kNan16 = 0x7fff;
 
 /// Subnormals become zeros of their sign (.ftz).
-inline float flushed(float x) { return std::fabs(x) < std::numeric_limits<float>::min() ? std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) & 0x80000000u) : x; }
+inline float flushed(float x) {
+    return std::fabs(x) < std::numeric_limits<float>::min() ? std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) & 0x80000000u) : x;
+}
 /// f32 arithmetic gives this NaN and no other.
 inline float canonical(float x) { return x != x ? kNan32 : x; }
 inline double canonical(double x) { return x; }
 /// [0, 1]; NaN becomes 0.
-template <class T>
-T saturated(T x) { return x > T(0) ? (x < T(1) ? x : T(1)) : T(0); }
+template <class T> T saturated(T x) { return x > T(0) ? (x < T(1) ? x : T(1)) : T(0); }
 
 inline float from_bf16(std::uint16_t bits) { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
 
@@ -32,7 +33,7 @@ inline std::uint16_t to_bf16(float x) {
 inline float from_f16(std::uint16_t bits) {
     const std::uint32_t sign = std::uint32_t{bits & 0x8000u} << 16, magnitude = bits & 0x7fffu;
     if (magnitude >= 0x7c00u) return std::bit_cast<float>(sign | (magnitude << 13) | 0x7f800000u);
-    const float scaled = std::bit_cast<float>(magnitude << 13) * 0x1p112f;   // exact, subnormals too
+    const float scaled = std::bit_cast<float>(magnitude << 13) * 0x1p112f;  // exact, subnormals too
     return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(scaled));
 }
 
@@ -40,9 +41,9 @@ inline float from_f16(std::uint16_t bits) {
 inline std::uint16_t to_f16(float x) {
     const std::uint32_t bits = std::bit_cast<std::uint32_t>(x), sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
     if (magnitude > 0x7f800000u) return kNan16;
-    if (magnitude >= 0x477ff000u) return static_cast<std::uint16_t>(sign | 0x7c00u);   // 65520 and more
+    if (magnitude >= 0x477ff000u) return static_cast<std::uint16_t>(sign | 0x7c00u);  // 65520 and more
     std::uint32_t result = 0;
-    if (magnitude < 0x38800000u) {   // below 2^-14: units of 2^-24, rounded by an addition
+    if (magnitude < 0x38800000u) {  // below 2^-14: units of 2^-24, rounded by an addition
         result = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - std::bit_cast<std::uint32_t>(0.5f);
     } else {
         result = (magnitude - 0x38000000u + 0xfffu + (magnitude >> 13 & 1)) >> 13;
@@ -55,7 +56,7 @@ inline double sum_to_odd(double a, double b) {
     const double sum = a + b, shadow = sum - a, error = (a - (sum - shadow)) + (b - shadow);
     std::uint64_t bits = std::bit_cast<std::uint64_t>(sum);
     if (error == 0 || !std::isfinite(sum)) return sum;
-    if ((error < 0) == (sum > 0)) --bits;   // towards zero
+    if ((error < 0) == (sum > 0)) --bits;  // towards zero
     return std::bit_cast<double>(bits | 1);
 }
 

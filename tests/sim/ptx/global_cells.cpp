@@ -17,7 +17,8 @@ unsigned warp_of(std::uint32_t who) { return who & 31; }
     const bool same_block = tick >= block.first_tick && (other_writes || kind_of(who) != kSeveralBlocks);
     std::string what = use == Use::read ? "reads" : use == Use::write ? "writes" : "atomically changes";
     what += " byte " + std::to_string(address - range.begin) + " of an allocation of " + std::to_string(range.end - range.begin) + " bytes, which ";
-    what += same_block ? (!other_writes && kind_of(who) == kSeveralWarps ? "several warps" : "warp " + std::to_string(warp_of(who)) + " of the same block") : std::string("another block of this launch");
+    what += same_block ? (!other_writes && kind_of(who) == kSeveralWarps ? "several warps" : "warp " + std::to_string(warp_of(who)) + " of the same block")
+                       : std::string("another block of this launch");
     what += other_writes ? (kind_of(who) == kAtomic ? " atomically changed" : " wrote") : " read";
     what += " at " + instruction_text(*block.kernel, who >> 11);
     fault(warp, 0, what + (same_block ? " without a barrier between them: race in global memory" : ": race in global memory between blocks"));
@@ -34,7 +35,8 @@ bool is_ordered(const Warp& warp, std::uint32_t tick, unsigned other) {
 void touch(Warp& warp, const GlobalRange& range, std::uintptr_t address, GlobalCell& cell, std::uint32_t bytes, Use use) {
     const Block& block = *warp.block;
     const bool atomic = use == Use::atomic;
-    if (!is_ordered(warp, cell.write_tick, warp_of(cell.writer)) && !(atomic && kind_of(cell.writer) == kAtomic)) race(warp, range, address, use, cell.write_tick, cell.writer, true);
+    if (!is_ordered(warp, cell.write_tick, warp_of(cell.writer)) && !(atomic && kind_of(cell.writer) == kAtomic))
+        race(warp, range, address, use, cell.write_tick, cell.writer, true);
     const std::uint32_t who = warp.pc << 11 | bytes << 7 | warp.index;
     if (use == Use::read) {
         const bool fresh = cell.read_tick < block.launch_tick, other_block = !fresh && cell.read_tick < block.first_tick;
@@ -49,7 +51,9 @@ void touch(Warp& warp, const GlobalRange& range, std::uintptr_t address, GlobalC
     }
     if (cell.read_tick >= block.launch_tick) {
         const std::uint32_t kind = kind_of(cell.reader);
-        const bool fine = kind == kSeveralBlocks ? false : kind == kSeveralWarps ? cell.read_tick >= block.first_tick && cell.read_tick < warp.ordered : is_ordered(warp, cell.read_tick, warp_of(cell.reader));
+        const bool fine = kind == kSeveralBlocks  ? false
+                          : kind == kSeveralWarps ? cell.read_tick >= block.first_tick && cell.read_tick < warp.ordered
+                                                  : is_ordered(warp, cell.read_tick, warp_of(cell.reader));
         if (!fine) race(warp, range, address, use, cell.read_tick, cell.reader, false);
     }
     cell.write_tick = *block.tick;
@@ -59,7 +63,10 @@ void touch(Warp& warp, const GlobalRange& range, std::uintptr_t address, GlobalC
 struct Cells {
     std::uint32_t *write_tick, *writer, *read_tick, *reader;
     explicit Cells(const GlobalRange& range)
-        : write_tick(range.write_tick.as<std::uint32_t>()), writer(range.writer.as<std::uint32_t>()), read_tick(range.read_tick.as<std::uint32_t>()), reader(range.reader.as<std::uint32_t>()) {}
+        : write_tick(range.write_tick.as<std::uint32_t>()),
+          writer(range.writer.as<std::uint32_t>()),
+          read_tick(range.read_tick.as<std::uint32_t>()),
+          reader(range.reader.as<std::uint32_t>()) {}
     GlobalCell get(std::size_t word) const { return {write_tick[word], writer[word], read_tick[word], reader[word]}; }
     void put(std::size_t word, const GlobalCell& cell) const {
         write_tick[word] = cell.write_tick, writer[word] = cell.writer, read_tick[word] = cell.read_tick, reader[word] = cell.reader;
@@ -106,10 +113,11 @@ namespace {
 
 /// The cases that need no look at single words: nobody else of this launch but this warp, or before a barrier; whole words only. Otherwise false, and nothing is recorded.
 /// As in touch, without branches. `count` words; a constant where it can be.
-template <Use use>
-bool touch_quickly(const Warp& warp, std::uint32_t* __restrict write_tick, std::uint32_t* __restrict writer, std::uint32_t* __restrict read_tick, std::uint32_t* __restrict reader, std::size_t count) {
+template <Use use> bool touch_quickly(const Warp& warp, std::uint32_t* __restrict write_tick, std::uint32_t* __restrict writer,
+                                      std::uint32_t* __restrict read_tick, std::uint32_t* __restrict reader, std::size_t count) {
     const Block& block = *warp.block;
-    const std::uint32_t launch = block.launch_tick, first = block.first_tick, ordered = warp.ordered, me = warp.index, now = *block.tick, who = warp.pc << 11 | kWholeWord | me;
+    const std::uint32_t launch = block.launch_tick, first = block.first_tick, ordered = warp.ordered, me = warp.index, now = *block.tick,
+                        who = warp.pc << 11 | kWholeWord | me;
     std::uint32_t bad = 0;
 #pragma omp simd reduction(| : bad)
     for (std::size_t k = 0; k < count; ++k) {
@@ -146,21 +154,30 @@ bool touch_quickly(const Warp& warp, std::uint32_t* __restrict write_tick, std::
 
 void touch_words(Warp& warp, GlobalRange& range, std::size_t first, std::size_t number, Use use) {
     const Cells cells(range);
-    std::uint32_t *const write_tick = cells.write_tick + first, *const writer = cells.writer + first, *const read_tick = cells.read_tick + first, *const reader = cells.reader + first;
+    std::uint32_t *const write_tick = cells.write_tick + first, *const writer = cells.writer + first, *const read_tick = cells.read_tick + first,
+                         *const reader = cells.reader + first;
     const auto quickly = [&](std::size_t count) {
         if (use == Use::read) return touch_quickly<Use::read>(warp, write_tick, writer, read_tick, reader, count);
         return use == Use::write && touch_quickly<Use::write>(warp, write_tick, writer, read_tick, reader, count);
     };
-    const auto by_number = [&] {   // constants make better code
+    const auto by_number = [&] {  // constants make better code
         switch (number) {
-            case 1: return quickly(1);
-            case 2: return quickly(2);
-            case 4: return quickly(4);
-            case 16: return quickly(16);
-            case 32: return quickly(32);
-            case 64: return quickly(64);
-            case 128: return quickly(128);
-            default: return quickly(number);
+            case 1:
+                return quickly(1);
+            case 2:
+                return quickly(2);
+            case 4:
+                return quickly(4);
+            case 16:
+                return quickly(16);
+            case 32:
+                return quickly(32);
+            case 64:
+                return quickly(64);
+            case 128:
+                return quickly(128);
+            default:
+                return quickly(number);
         }
     };
     if (by_number()) return;

@@ -20,7 +20,14 @@ LazyMemory::~LazyMemory() {
 }
 
 GlobalRange::GlobalRange(std::uintptr_t from, std::size_t bytes)
-    : begin(from), end(from + bytes), base(from & ~std::uintptr_t{3}), written((bytes + 4) / 8 + 64), write_tick(bytes + 256), writer(bytes + 256), read_tick(bytes + 256), reader(bytes + 256) {}
+    : begin(from),
+      end(from + bytes),
+      base(from & ~std::uintptr_t{3}),
+      written((bytes + 4) / 8 + 64),
+      write_tick(bytes + 256),
+      writer(bytes + 256),
+      read_tick(bytes + 256),
+      reader(bytes + 256) {}
 
 void LazyMemory::clear() { madvise(data_, bytes_, MADV_DONTNEED); }
 
@@ -70,7 +77,7 @@ GlobalMemory::Shadow::Shadow() : shared(std::make_unique<SharedMemory>()) {}
 GlobalMemory::Shadow::~Shadow() = default;
 
 void GlobalMemory::Shadow::begin_launch() {
-    constexpr std::uint32_t kLate = 0xf0000000u;   // far enough from the marks of split words for any launch
+    constexpr std::uint32_t kLate = 0xf0000000u;  // far enough from the marks of split words for any launch
     if (!split.empty()) split.clear();
     if (tick < kLate) return;
     tick = 0;
@@ -122,8 +129,8 @@ void GlobalMemory::require_written(const void* begin, std::size_t bytes, std::st
     if (all_set(bits, from - range->base, bytes)) return;
     std::size_t first = 0;
     while (all_set(bits, from - range->base + first, 1)) ++first;
-    throw Fault(std::string(who) + " reads " + std::to_string(bytes) + " bytes of device memory, of which byte " + std::to_string(first) + " (byte " + std::to_string(from + first - range->begin) +
-                " of its allocation) was never written");
+    throw Fault(std::string(who) + " reads " + std::to_string(bytes) + " bytes of device memory, of which byte " + std::to_string(first) + " (byte " +
+                std::to_string(from + first - range->begin) + " of its allocation) was never written");
 }
 
 }  // namespace sim::ptx

@@ -21,8 +21,7 @@ public:
     LazyMemory& operator=(LazyMemory&&) = delete;
     /// Zeros again.
     void clear();
-    template <class T>
-    T* as() const { return static_cast<T*>(data_); }
+    template <class T> T* as() const { return static_cast<T*>(data_); }
 
 private:
     void* data_ = nullptr;
@@ -30,8 +29,12 @@ private:
 };
 
 /// When (tick) and by whom a word, or a byte of a word that is split, was written and read.
-struct GlobalCell { std::uint32_t write_tick = 0, writer = 0, read_tick = 0, reader = 0; };
-struct SplitWord { GlobalCell bytes[4]; };
+struct GlobalCell {
+    std::uint32_t write_tick = 0, writer = 0, read_tick = 0, reader = 0;
+};
+struct SplitWord {
+    GlobalCell bytes[4];
+};
 
 /// One allocation. Words are counted from `begin` rounded down to 4 bytes.
 struct GlobalRange {
@@ -52,11 +55,11 @@ void set_bits(std::uint8_t* bits, std::size_t first, std::size_t number);
 class SharedMemory;
 
 struct GlobalMemory::Shadow {
-    std::vector<GlobalRange> ranges;                            ///< by address
-    std::size_t recent = 0;                                     ///< the range found last
-    std::unordered_map<std::uintptr_t, SplitWord> split;        ///< by address of the word; of one launch
-    std::uint32_t tick = 0;                                     ///< the time of all launches on this memory
-    std::unique_ptr<SharedMemory> shared;                       ///< of the block that runs, kept since its ticks are of the same time
+    std::vector<GlobalRange> ranges;                      ///< by address
+    std::size_t recent = 0;                               ///< the range found last
+    std::unordered_map<std::uintptr_t, SplitWord> split;  ///< by address of the word; of one launch
+    std::uint32_t tick = 0;                               ///< the time of all launches on this memory
+    std::unique_ptr<SharedMemory> shared;                 ///< of the block that runs, kept since its ticks are of the same time
 
     Shadow();
     ~Shadow();

@@ -11,65 +11,59 @@ float quiet_min(float a, float b) { return a != a ? b : b != b ? a : a < b ? a :
 float quiet_max(float a, float b) { return a != a ? b : b != b ? a : a > b ? a : b > a ? b : std::signbit(a) ? b : a; }
 
 /// Sums and products of two halves are exact in double, or rounded to odd.
-template <class F, FloatBinary operation>
-std::uint16_t one(std::uint16_t a, std::uint16_t b) {
+template <class F, FloatBinary operation> std::uint16_t one(std::uint16_t a, std::uint16_t b) {
     const float x = F::widen(a), y = F::widen(b);
     switch (operation) {
-        case FloatBinary::add: return F::narrow(narrow_to_odd(sum_to_odd(x, y)));
-        case FloatBinary::subtract: return F::narrow(narrow_to_odd(sum_to_odd(x, -y)));
-        case FloatBinary::multiply: return F::narrow(narrow_to_odd(double(x) * y));
-        case FloatBinary::min: return F::narrow(quiet_min(x, y));
-        case FloatBinary::max: return F::narrow(quiet_max(x, y));
+        case FloatBinary::add:
+            return F::narrow(narrow_to_odd(sum_to_odd(x, y)));
+        case FloatBinary::subtract:
+            return F::narrow(narrow_to_odd(sum_to_odd(x, -y)));
+        case FloatBinary::multiply:
+            return F::narrow(narrow_to_odd(double(x) * y));
+        case FloatBinary::min:
+            return F::narrow(quiet_min(x, y));
+        case FloatBinary::max:
+            return F::narrow(quiet_max(x, y));
     }
     return 0;
 }
 /// .NaN: one NaN makes the result NaN.
-template <class F, FloatBinary operation>
-std::uint16_t one_nan(std::uint16_t a, std::uint16_t b) {
+template <class F, FloatBinary operation> std::uint16_t one_nan(std::uint16_t a, std::uint16_t b) {
     const float x = F::widen(a), y = F::widen(b);
     return x != x || y != y ? kNan16 : one<F, operation>(a, b);
 }
-template <class F>
-std::uint16_t fused(std::uint16_t a, std::uint16_t b, std::uint16_t c) {
+template <class F> std::uint16_t fused(std::uint16_t a, std::uint16_t b, std::uint16_t c) {
     return F::narrow(narrow_to_odd(sum_to_odd(double(F::widen(a)) * F::widen(b), F::widen(c))));
 }
-template <class F>
-std::uint16_t saturated_half(std::uint16_t x) { return F::narrow(saturated(F::widen(x))); }
-template <class F, FloatBinary operation>
-std::uint16_t one_saturated(std::uint16_t a, std::uint16_t b) { return saturated_half<F>(one<F, operation>(a, b)); }
-template <class F>
-std::uint16_t fused_saturated(std::uint16_t a, std::uint16_t b, std::uint16_t c) { return saturated_half<F>(fused<F>(a, b, c)); }
+template <class F> std::uint16_t saturated_half(std::uint16_t x) { return F::narrow(saturated(F::widen(x))); }
+template <class F, FloatBinary operation> std::uint16_t one_saturated(std::uint16_t a, std::uint16_t b) { return saturated_half<F>(one<F, operation>(a, b)); }
+template <class F> std::uint16_t fused_saturated(std::uint16_t a, std::uint16_t b, std::uint16_t c) { return saturated_half<F>(fused<F>(a, b, c)); }
 std::uint16_t minus(std::uint16_t a) { return static_cast<std::uint16_t>(a ^ 0x8000u); }
 std::uint16_t magnitude(std::uint16_t a) { return a & 0x7fffu; }
 
-template <auto f>
-std::uint32_t pair1(std::uint32_t a) { return std::uint32_t{f(static_cast<std::uint16_t>(a))} | std::uint32_t{f(static_cast<std::uint16_t>(a >> 16))} << 16; }
-template <auto f>
-std::uint32_t pair2(std::uint32_t a, std::uint32_t b) {
+template <auto f> std::uint32_t pair1(std::uint32_t a) {
+    return std::uint32_t{f(static_cast<std::uint16_t>(a))} | std::uint32_t{f(static_cast<std::uint16_t>(a >> 16))} << 16;
+}
+template <auto f> std::uint32_t pair2(std::uint32_t a, std::uint32_t b) {
     return std::uint32_t{f(static_cast<std::uint16_t>(a), static_cast<std::uint16_t>(b))} |
            std::uint32_t{f(static_cast<std::uint16_t>(a >> 16), static_cast<std::uint16_t>(b >> 16))} << 16;
 }
-template <auto f>
-std::uint32_t pair3(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
+template <auto f> std::uint32_t pair3(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
     return std::uint32_t{f(static_cast<std::uint16_t>(a), static_cast<std::uint16_t>(b), static_cast<std::uint16_t>(c))} |
            std::uint32_t{f(static_cast<std::uint16_t>(a >> 16), static_cast<std::uint16_t>(b >> 16), static_cast<std::uint16_t>(c >> 16))} << 16;
 }
 
-template <auto f>
-Handler single_or_pair2(Type type) {
+template <auto f> Handler single_or_pair2(Type type) {
     return bytes_of(type) == 2 ? &binary<std::uint16_t, f, std::uint16_t> : &binary<std::uint32_t, &pair2<f>, std::uint32_t>;
 }
-template <auto f>
-Handler single_or_pair3(Type type) {
+template <auto f> Handler single_or_pair3(Type type) {
     return bytes_of(type) == 2 ? &ternary<std::uint16_t, f, std::uint16_t> : &ternary<std::uint32_t, &pair3<f>, std::uint32_t>;
 }
-template <auto f>
-Handler single_or_pair1(Type type) {
+template <auto f> Handler single_or_pair1(Type type) {
     return bytes_of(type) == 2 ? &unary<std::uint16_t, f, std::uint16_t> : &unary<std::uint32_t, &pair1<f>, std::uint32_t>;
 }
 
-template <FloatBinary operation>
-Handler choose(Type type, bool nan, bool saturates) {
+template <FloatBinary operation> Handler choose(Type type, bool nan, bool saturates) {
     const bool is_f16 = type == Type::f16 || type == Type::f16x2;
     if (nan) return is_f16 ? single_or_pair2<&one_nan<F16, operation>>(type) : single_or_pair2<&one_nan<Bf16, operation>>(type);
     if (saturates) return is_f16 ? single_or_pair2<&one_saturated<F16, operation>>(type) : single_or_pair2<&one_saturated<Bf16, operation>>(type);
@@ -90,11 +84,21 @@ void decode_half_binary(Decoder& d, Type type, bool saturates, FloatBinary opera
     saturates = !compares && (saturates || d.take("sat"));
     Handler run = nullptr;
     switch (operation) {
-        case FloatBinary::add: run = choose<FloatBinary::add>(type, false, saturates); break;
-        case FloatBinary::subtract: run = choose<FloatBinary::subtract>(type, false, saturates); break;
-        case FloatBinary::multiply: run = choose<FloatBinary::multiply>(type, false, saturates); break;
-        case FloatBinary::min: run = choose<FloatBinary::min>(type, nan, false); break;
-        case FloatBinary::max: run = choose<FloatBinary::max>(type, nan, false); break;
+        case FloatBinary::add:
+            run = choose<FloatBinary::add>(type, false, saturates);
+            break;
+        case FloatBinary::subtract:
+            run = choose<FloatBinary::subtract>(type, false, saturates);
+            break;
+        case FloatBinary::multiply:
+            run = choose<FloatBinary::multiply>(type, false, saturates);
+            break;
+        case FloatBinary::min:
+            run = choose<FloatBinary::min>(type, nan, false);
+            break;
+        case FloatBinary::max:
+            run = choose<FloatBinary::max>(type, nan, false);
+            break;
     }
     decode_binary(d, type, type, type, run);
 }

@@ -9,34 +9,24 @@ namespace sim::ptx {
 
 namespace {
 
-template <class T>
-using Unsigned = std::make_unsigned_t<T>;
+template <class T> using Unsigned = std::make_unsigned_t<T>;
 
-template <class T>
-T add(T a, T b) { return static_cast<T>(Unsigned<T>(a) + Unsigned<T>(b)); }
-template <class T>
-T subtract(T a, T b) { return static_cast<T>(Unsigned<T>(a) - Unsigned<T>(b)); }
-template <class T>
-T multiply(T a, T b) { return static_cast<T>(std::uint64_t(Unsigned<T>(a)) * std::uint64_t(Unsigned<T>(b))); }
-template <class T>
-T smaller(T a, T b) { return a < b ? a : b; }
-template <class T>
-T larger(T a, T b) { return a > b ? a : b; }
-template <class T>
-T negative(T a) { return static_cast<T>(Unsigned<T>(0) - Unsigned<T>(a)); }
-template <class T>
-T absolute(T a) { return a < 0 ? negative(a) : a; }
+template <class T> T add(T a, T b) { return static_cast<T>(Unsigned<T>(a) + Unsigned<T>(b)); }
+template <class T> T subtract(T a, T b) { return static_cast<T>(Unsigned<T>(a) - Unsigned<T>(b)); }
+template <class T> T multiply(T a, T b) { return static_cast<T>(std::uint64_t(Unsigned<T>(a)) * std::uint64_t(Unsigned<T>(b))); }
+template <class T> T smaller(T a, T b) { return a < b ? a : b; }
+template <class T> T larger(T a, T b) { return a > b ? a : b; }
+template <class T> T negative(T a) { return static_cast<T>(Unsigned<T>(0) - Unsigned<T>(a)); }
+template <class T> T absolute(T a) { return a < 0 ? negative(a) : a; }
 
 /// PTX leaves x / 0 open; the GPU gives all ones, and the remainder is x. The smallest number over -1 is itself.
-template <class T>
-T divide(T a, T b) {
+template <class T> T divide(T a, T b) {
     if (b == 0) return static_cast<T>(~T{});
     if constexpr (std::is_signed_v<T>)
         if (b == -1) return negative(a);
     return static_cast<T>(a / b);
 }
-template <class T>
-T remainder(T a, T b) {
+template <class T> T remainder(T a, T b) {
     if (b == 0) return a;
     if constexpr (std::is_signed_v<T>)
         if (b == -1) return 0;
@@ -52,8 +42,7 @@ std::int32_t subtract_saturated(std::int32_t a, std::int32_t b) {
 }
 
 /// Adds or subtracts with the condition code: flag: reads it; count == 2: writes it.
-template <class T, bool minus>
-void with_carry(Warp& warp, const Instruction& i, Lanes lanes) {
+template <class T, bool minus> void with_carry(Warp& warp, const Instruction& i, Lanes lanes) {
     T* d = row<T>(warp, i.d);
     const T *a = row<T>(warp, i.a), *b = row<T>(warp, i.b);
     const Lanes known = written(a) & written(b), before = warp.carry;
@@ -97,8 +86,9 @@ void decode_min_max(Decoder& d) {
         return d.need_type();
     }();
     if (is_float(type)) return decode_float_binary(d, type, false, is_min ? FloatBinary::min : FloatBinary::max);
-    decode_binary(d, type, type, type, is_min ? by_integer(d, type, []<class T>() -> Handler { return &binary<T, &smaller<T>, T>; })
-                                              : by_integer(d, type, []<class T>() -> Handler { return &binary<T, &larger<T>, T>; }));
+    decode_binary(d, type, type, type,
+                  is_min ? by_integer(d, type, []<class T>() -> Handler { return &binary<T, &smaller<T>, T>; })
+                         : by_integer(d, type, []<class T>() -> Handler { return &binary<T, &larger<T>, T>; }));
 }
 
 void decode_divide(Decoder& d) {
@@ -107,8 +97,9 @@ void decode_divide(Decoder& d) {
     if (!remains && d.take("approx")) return decode_float_divide(d, "approx");
     const Type type = d.need_type();
     if (is_float(type)) return decode_float_divide(d, "rounded", type);
-    decode_binary(d, type, type, type, remains ? by_integer(d, type, []<class T>() -> Handler { return &binary<T, &remainder<T>, T>; })
-                                               : by_integer(d, type, []<class T>() -> Handler { return &binary<T, &divide<T>, T>; }));
+    decode_binary(d, type, type, type,
+                  remains ? by_integer(d, type, []<class T>() -> Handler { return &binary<T, &remainder<T>, T>; })
+                          : by_integer(d, type, []<class T>() -> Handler { return &binary<T, &divide<T>, T>; }));
 }
 
 void decode_negate(Decoder& d) {
@@ -116,12 +107,14 @@ void decode_negate(Decoder& d) {
     const Type type = d.need_type();
     if (is_float(type)) return decode_float_sign(d, type, is_abs, flushes);
     if (flushes || !is_signed(type)) d.fail_type(type);
-    decode_unary(d, type, type, is_abs ? by_integer(d, type, []<class T>() -> Handler { return &unary<T, &absolute<T>, T>; })
-                                       : by_integer(d, type, []<class T>() -> Handler { return &unary<T, &negative<T>, T>; }));
+    decode_unary(d, type, type,
+                 is_abs ? by_integer(d, type, []<class T>() -> Handler { return &unary<T, &absolute<T>, T>; })
+                        : by_integer(d, type, []<class T>() -> Handler { return &unary<T, &negative<T>, T>; }));
 }
 
-template <class T>
-T distance(T a, T b, T c) { return static_cast<T>(Unsigned<T>(c) + (a < b ? Unsigned<T>(b) - Unsigned<T>(a) : Unsigned<T>(a) - Unsigned<T>(b))); }
+template <class T> T distance(T a, T b, T c) {
+    return static_cast<T>(Unsigned<T>(c) + (a < b ? Unsigned<T>(b) - Unsigned<T>(a) : Unsigned<T>(a) - Unsigned<T>(b)));
+}
 
 void decode_sad(Decoder& d) {
     const Type type = d.need_type();

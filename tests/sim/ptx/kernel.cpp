@@ -132,7 +132,7 @@ void refuse_recursion(const Builder& builder) {
 }
 
 void finish(Builder& builder) {
-    Decoder end(builder);   // running off the end is a ret
+    Decoder end(builder);  // running off the end is a ret
     end.statement.text = "ret";
     end.begin("ret");
     operations().at("ret")(end);
@@ -141,7 +141,9 @@ void finish(Builder& builder) {
 
 }  // namespace
 
-std::size_t dynamic_shared_begin(const Kernel& kernel) { return (kernel.static_shared + kernel.dynamic_shared_alignment - 1) / kernel.dynamic_shared_alignment * kernel.dynamic_shared_alignment; }
+std::size_t dynamic_shared_begin(const Kernel& kernel) {
+    return (kernel.static_shared + kernel.dynamic_shared_alignment - 1) / kernel.dynamic_shared_alignment * kernel.dynamic_shared_alignment;
+}
 
 void decode_kernel(Module& module, Kernel& kernel, const Body& body, const std::unordered_map<std::string, Body>& functions,
                    const std::unordered_map<std::string, Symbol>& symbols) {

@@ -11,8 +11,7 @@
 namespace sim::ptx {
 
 /// Puts lanes of `from` into `to`.
-template <class T>
-inline void merge(T* __restrict to, const T* __restrict from, Lanes lanes) {
+template <class T> inline void merge(T* __restrict to, const T* __restrict from, Lanes lanes) {
     if constexpr (sizeof(T) == 8) {
 #pragma omp simd
         for (unsigned l = 0; l < kLanes; ++l) to[l] = std::uint64_t{lanes} >> l & 1 ? from[l] : to[l];
@@ -25,8 +24,7 @@ inline void merge(T* __restrict to, const T* __restrict from, Lanes lanes) {
 inline void mark(void* to, Lanes lanes, Lanes known) { written(to) = (written(to) & ~lanes) | (known & lanes); }
 
 /// d = f(sources) for the given lanes; sources and d may be the same rows. f must not trap, whatever the lanes that are not asked for hold.
-template <class D, auto f, class A>
-void unary(Warp& warp, const Instruction& i, Lanes lanes) {
+template <class D, auto f, class A> void unary(Warp& warp, const Instruction& i, Lanes lanes) {
     D* d = row<D>(warp, i.d);
     const A* a = row<A>(warp, i.a);
     const Lanes known = written(a);
@@ -43,8 +41,7 @@ void unary(Warp& warp, const Instruction& i, Lanes lanes) {
     mark(d, lanes, known);
 }
 
-template <class D, auto f, class A, class B = A>
-void binary(Warp& warp, const Instruction& i, Lanes lanes) {
+template <class D, auto f, class A, class B = A> void binary(Warp& warp, const Instruction& i, Lanes lanes) {
     D* d = row<D>(warp, i.d);
     const A* a = row<A>(warp, i.a);
     const B* b = row<B>(warp, i.b);
@@ -62,8 +59,7 @@ void binary(Warp& warp, const Instruction& i, Lanes lanes) {
     mark(d, lanes, known);
 }
 
-template <class D, auto f, class A, class B = A, class C = B>
-void ternary(Warp& warp, const Instruction& i, Lanes lanes) {
+template <class D, auto f, class A, class B = A, class C = B> void ternary(Warp& warp, const Instruction& i, Lanes lanes) {
     D* d = row<D>(warp, i.d);
     const A* a = row<A>(warp, i.a);
     const B* b = row<B>(warp, i.b);
@@ -82,8 +78,7 @@ void ternary(Warp& warp, const Instruction& i, Lanes lanes) {
     mark(d, lanes, known);
 }
 
-template <class D, auto f, class A, class B, class C, class E>
-void quaternary(Warp& warp, const Instruction& i, Lanes lanes) {
+template <class D, auto f, class A, class B, class C, class E> void quaternary(Warp& warp, const Instruction& i, Lanes lanes) {
     D* d = row<D>(warp, i.d);
     const A* a = row<A>(warp, i.a);
     const B* b = row<B>(warp, i.b);

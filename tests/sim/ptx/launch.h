@@ -47,8 +47,8 @@ private:
     std::unique_ptr<Shadow> shadow_;
 };
 
-class Kernel;   // one .entry, decoded
-class Module;   // one PTX text
+class Kernel;  // one .entry, decoded
+class Module;  // one PTX text
 
 /// Parses and decodes everything: an instruction that is not known is a Fault with its text and line, even if it would never run.
 std::shared_ptr<const Module> parse_module(std::string_view text, std::string name);
@@ -67,17 +67,17 @@ struct Launch {
     const Kernel* kernel = nullptr;
     Extent grid, block;
     std::size_t dynamic_shared_bytes = 0;
-    std::vector<std::byte> parameters;   ///< laid out by parameters_of
+    std::vector<std::byte> parameters;  ///< laid out by parameters_of
 };
 
 /// Sums over all launches of one kernel; what tests/bench/cuda_roofline prints.
 struct Counts {
     std::uint64_t launches = 0, warp_instructions = 0;
-    std::uint64_t block_threads = 0, dynamic_shared_bytes = 0;                                ///< the most of any launch; run() sets them
-    std::uint64_t shared_requests = 0, shared_wavefronts = 0, shared_ideal_wavefronts = 0;   ///< ideal: without bank conflicts
-    std::uint64_t global_requests = 0, global_sectors = 0, global_ideal_sectors = 0;         ///< 32-byte sectors; ideal: bytes / 32 rounded up
+    std::uint64_t block_threads = 0, dynamic_shared_bytes = 0;                              ///< the most of any launch; run() sets them
+    std::uint64_t shared_requests = 0, shared_wavefronts = 0, shared_ideal_wavefronts = 0;  ///< ideal: without bank conflicts
+    std::uint64_t global_requests = 0, global_sectors = 0, global_ideal_sectors = 0;        ///< 32-byte sectors; ideal: bytes / 32 rounded up
     std::uint64_t global_read_bytes = 0, global_written_bytes = 0;
-    std::map<std::string, std::uint64_t> by_opcode;   ///< warp instructions by "mma.sync", "ld.shared", ...
+    std::map<std::string, std::uint64_t> by_opcode;  ///< warp instructions by "mma.sync", "ld.shared", ...
     /// By PTX line: worst wavefronts per ideal wavefront and worst sectors per ideal sector of one request.
     std::map<int, double> worst_bank_conflict, worst_sector_ratio;
 };

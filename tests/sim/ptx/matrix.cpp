@@ -26,8 +26,12 @@ void put_apart(__m256 x, float* even, float* odd) {
 }
 
 /// 8 halves, widened.
-struct WidenBf16 { static __m256 f(__m128i x) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16)); } };
-struct WidenF16 { static __m256 f(__m128i x) { return _mm256_cvtph_ps(x); } };
+struct WidenBf16 {
+    static __m256 f(__m128i x) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16)); }
+};
+struct WidenF16 {
+    static __m256 f(__m128i x) { return _mm256_cvtph_ps(x); }
+};
 
 /// 8 x 8 halves, rows and columns exchanged.
 void transpose(__m128i (&m)[8]) {
@@ -50,8 +54,7 @@ void require_written(Warp& warp, const Row* rows, unsigned number) {
 float tf32(std::uint32_t x) { return std::bit_cast<float>(x & 0xffffe000u); }
 
 /// Fragments of 16-bit elements into matrices: a[row][k], b[k][n]. In memory the 32 words of a fragment of A are the rows of 8 x 8 halves, those of B its columns.
-template <class Widen, unsigned depth>
-void gather_halves(Warp& warp, const Fragments& f, float (&a)[16][depth], float (&b)[depth][8]) {
+template <class Widen, unsigned depth> void gather_halves(Warp& warp, const Fragments& f, float (&a)[16][depth], float (&b)[depth][8]) {
     for (unsigned e = 0; e < depth / 4; ++e) {
         const auto* fragment = row<__m128i>(warp, f.a[e]);
         for (unsigned r = 0; r < 8; ++r) _mm256_store_ps(&a[r + (e % 2) * 8][(e / 2) * 8], Widen::f(_mm_loadu_si128(fragment + r)));
@@ -65,8 +68,7 @@ void gather_halves(Warp& warp, const Fragments& f, float (&a)[16][depth], float 
     }
 }
 
-template <unsigned depth>
-void gather_tf32(Warp& warp, const Fragments& f, float (&a)[16][depth], float (&b)[depth][8]) {
+template <unsigned depth> void gather_tf32(Warp& warp, const Fragments& f, float (&a)[16][depth], float (&b)[depth][8]) {
     for (unsigned e = 0; e < depth / 2; ++e) {
         const std::uint32_t* fragment = row<std::uint32_t>(warp, f.a[e]);
         for (unsigned l = 0; l < kLanes; ++l) a[l / 4 + (e % 2) * 8][l % 4 + (e / 2) * 4] = tf32(fragment[l]);
@@ -78,9 +80,8 @@ void gather_tf32(Warp& warp, const Fragments& f, float (&a)[16][depth], float (&
 }
 
 /// d = a b + c, where a is 16 x depth and b is depth x 8.
-template <unsigned depth>
-void multiply(Warp& warp, const Fragments& f, const float (&a)[16][depth], const float (&b)[depth][8]) {
-    for (unsigned half = 0; half < 2; ++half) {   // rows 0 to 7 and 8 to 15: registers 0, 1 and 2, 3 of C and D
+template <unsigned depth> void multiply(Warp& warp, const Fragments& f, const float (&a)[16][depth], const float (&b)[depth][8]) {
+    for (unsigned half = 0; half < 2; ++half) {  // rows 0 to 7 and 8 to 15: registers 0, 1 and 2, 3 of C and D
         const float *even = row<float>(warp, f.c[2 * half]), *odd = row<float>(warp, f.c[2 * half + 1]);
         __m256 sum[8];
         for (unsigned r = 0; r < 8; ++r) sum[r] = interleaved(even + 4 * r, odd + 4 * r);
@@ -97,8 +98,7 @@ void multiply(Warp& warp, const Fragments& f, const float (&a)[16][depth], const
 
 enum class Element : std::uint8_t { bf16, f16, tf32 };
 
-template <Element element, unsigned depth>
-void mma(Warp& warp, const Instruction& i, Lanes) {
+template <Element element, unsigned depth> void mma(Warp& warp, const Instruction& i, Lanes) {
     const Row* lists = &warp.block->kernel->lists[i.list];
     constexpr unsigned kA = element == Element::tf32 ? depth / 2 : depth / 4, kB = kA / 2;
     const Fragments f{lists, lists + 4, lists + 4 + kA, lists + 4 + kA + kB};

@@ -7,8 +7,7 @@ namespace sim::ptx {
 namespace {
 
 /// ld.param of a fixed place, which is nearly every one: all lanes get the same.
-template <class M, class R>
-void load_parameter(Warp& warp, const Instruction& i, Lanes lanes) {
+template <class M, class R> void load_parameter(Warp& warp, const Instruction& i, Lanes lanes) {
     const auto& bytes = warp.block->launch->parameters;
     std::uint64_t at = 0;
     std::memcpy(&at, warp.base[1] + (i.a & ~kConstant), sizeof at);
@@ -26,16 +25,14 @@ void load_parameter(Warp& warp, const Instruction& i, Lanes lanes) {
 }
 
 /// Stores need values that were written.
-template <class Register>
-const Register* value_row(Warp& warp, Row at, Lanes lanes) {
+template <class Register> const Register* value_row(Warp& warp, Row at, Lanes lanes) {
     const Register* value = row<Register>(warp, at);
     if (const Lanes unknown = lanes & ~written(value)) fault(warp, unknown, "stores a register that was never written");
     return value;
 }
 
 /// A vector of `count` elements of type M, each into a register of type R.
-template <class M, class R, Space space>
-void load(Warp& warp, const Instruction& i, Lanes lanes) {
+template <class M, class R, Space space> void load(Warp& warp, const Instruction& i, Lanes lanes) {
     Access access;
     access.lanes = lanes;
     access.bytes = static_cast<unsigned>(sizeof(M)) * i.count;
@@ -65,17 +62,16 @@ void load(Warp& warp, const Instruction& i, Lanes lanes) {
 }
 
 /// Lanes of one store that meet at one place must bring one value.
-template <class M, class R>
-void check_landed(Warp& warp, const Access& access, const R* value, unsigned element) {
+template <class M, class R> void check_landed(Warp& warp, const Access& access, const R* value, unsigned element) {
     for (Lanes left = access.lanes; left; left &= left - 1) {
         const unsigned l = static_cast<unsigned>(__builtin_ctz(left));
         const M cut = static_cast<M>(value[l]);
-        if (std::memcmp(reinterpret_cast<const char*>(access.at[l]) + element * sizeof(M), &cut, sizeof cut) != 0) fault(warp, 1u << l, "lanes of one store write different values to one place: race");
+        if (std::memcmp(reinterpret_cast<const char*>(access.at[l]) + element * sizeof(M), &cut, sizeof cut) != 0)
+            fault(warp, 1u << l, "lanes of one store write different values to one place: race");
     }
 }
 
-template <class M, class R, Space space>
-void store(Warp& warp, const Instruction& i, Lanes lanes) {
+template <class M, class R, Space space> void store(Warp& warp, const Instruction& i, Lanes lanes) {
     Access access;
     access.lanes = lanes;
     access.bytes = static_cast<unsigned>(sizeof(M)) * i.count;
@@ -99,14 +95,17 @@ void store(Warp& warp, const Instruction& i, Lanes lanes) {
     for (unsigned e = 0; e < i.count; ++e) check_landed<M, R>(warp, access, row<R>(warp, rows[e]), e);
 }
 
-template <class M, class R>
-Handler by_space(const Decoder& d, Space space, bool stores) {
+template <class M, class R> Handler by_space(const Decoder& d, Space space, bool stores) {
     if (space == Space::parameter && !stores && (d.out.a & kConstant)) return &load_parameter<M, R>;
     switch (space) {
-        case Space::generic: return stores ? &store<M, R, Space::generic> : &load<M, R, Space::generic>;
-        case Space::global: return stores ? &store<M, R, Space::global> : &load<M, R, Space::global>;
-        case Space::shared: return stores ? &store<M, R, Space::shared> : &load<M, R, Space::shared>;
-        case Space::local: return stores ? &store<M, R, Space::local> : &load<M, R, Space::local>;
+        case Space::generic:
+            return stores ? &store<M, R, Space::generic> : &load<M, R, Space::generic>;
+        case Space::global:
+            return stores ? &store<M, R, Space::global> : &load<M, R, Space::global>;
+        case Space::shared:
+            return stores ? &store<M, R, Space::shared> : &load<M, R, Space::shared>;
+        case Space::local:
+            return stores ? &store<M, R, Space::local> : &load<M, R, Space::local>;
         case Space::constant:
             if (stores) d.fail("constant memory is read only");
             return &load<M, R, Space::global>;
@@ -117,8 +116,7 @@ Handler by_space(const Decoder& d, Space space, bool stores) {
     return nullptr;
 }
 
-template <class M>
-Handler by_register(const Decoder& d, unsigned bytes, Space space, bool stores) {
+template <class M> Handler by_register(const Decoder& d, unsigned bytes, Space space, bool stores) {
     constexpr bool kSigned = std::is_signed_v<M>;
     if constexpr (sizeof(M) <= 2)
         if (bytes == 2) return by_space<M, std::conditional_t<kSigned, std::int16_t, std::uint16_t>>(d, space, stores);
@@ -130,11 +128,16 @@ Handler by_register(const Decoder& d, unsigned bytes, Space space, bool stores) 
 
 Handler by_types(const Decoder& d, Type type, unsigned bytes, Space space, bool stores) {
     switch (bytes_of(type)) {
-        case 1: return type == Type::s8 && !stores ? by_register<std::int8_t>(d, bytes, space, stores) : by_register<std::uint8_t>(d, bytes, space, stores);
-        case 2: return type == Type::s16 && !stores ? by_register<std::int16_t>(d, bytes, space, stores) : by_register<std::uint16_t>(d, bytes, space, stores);
-        case 4: return type == Type::s32 && !stores ? by_register<std::int32_t>(d, bytes, space, stores) : by_register<std::uint32_t>(d, bytes, space, stores);
-        case 8: return by_register<std::uint64_t>(d, bytes, space, stores);
-        default: d.fail_type(type);
+        case 1:
+            return type == Type::s8 && !stores ? by_register<std::int8_t>(d, bytes, space, stores) : by_register<std::uint8_t>(d, bytes, space, stores);
+        case 2:
+            return type == Type::s16 && !stores ? by_register<std::int16_t>(d, bytes, space, stores) : by_register<std::uint16_t>(d, bytes, space, stores);
+        case 4:
+            return type == Type::s32 && !stores ? by_register<std::int32_t>(d, bytes, space, stores) : by_register<std::uint32_t>(d, bytes, space, stores);
+        case 8:
+            return by_register<std::uint64_t>(d, bytes, space, stores);
+        default:
+            d.fail_type(type);
     }
 }
 
@@ -178,7 +181,7 @@ void decode_memory(Decoder& d) {
         d.out.list = d.list(rows);
 }
 
-void decode_prefetch(Decoder& d) {   // changes nothing
+void decode_prefetch(Decoder& d) {  // changes nothing
     take_space(d);
     d.take_any({"L1", "L2"});
     d.take_any({"L2::evict_last", "L2::evict_normal"});

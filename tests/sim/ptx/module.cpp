@@ -98,7 +98,9 @@ void read_module(Reader& reader) {
     while (reader.at < reader.statements.size()) {
         const Statement statement = reader.statements[reader.at++];
         const std::string_view text = without_linkage(statement.text);
-        if (text.starts_with(".version") || text.starts_with(".target") || text.starts_with(".address_size") || text.starts_with(".loc") || text.starts_with(".pragma")) continue;
+        if (text.starts_with(".version") || text.starts_with(".target") || text.starts_with(".address_size") || text.starts_with(".loc") ||
+            text.starts_with(".pragma"))
+            continue;
         if (text.starts_with(".alias")) fault_in_text(reader.module.name, statement.line, text, "aliases are not known");
         if (text.starts_with(".file")) {
             read_file(reader, text);
@@ -106,7 +108,7 @@ void read_module(Reader& reader) {
             body_of(reader);
         } else if (text.starts_with(".entry") || text.starts_with(".func")) {
             Body body = header_of(statement, text);
-            if (statement.end != '{') continue;   // a declaration
+            if (statement.end != '{') continue;  // a declaration
             body.statements = body_of(reader);
             if (text.starts_with(".entry"))
                 reader.entries.push_back(std::move(body));

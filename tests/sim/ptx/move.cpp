@@ -7,8 +7,7 @@ namespace sim::ptx {
 
 namespace {
 
-template <class T>
-T same(T a) { return a; }
+template <class T> T same(T a) { return a; }
 
 /// mov.pred with or without !.
 void copy_predicate(Warp& warp, const Instruction& i, Lanes lanes) {
@@ -17,8 +16,7 @@ void copy_predicate(Warp& warp, const Instruction& i, Lanes lanes) {
 }
 
 /// mov.b32 d, {a, b}: elements of From make one To, the first one lowest.
-template <class To, class From>
-void pack(Warp& warp, const Instruction& i, Lanes lanes) {
+template <class To, class From> void pack(Warp& warp, const Instruction& i, Lanes lanes) {
     const Row* elements = &warp.block->kernel->lists[i.list];
     alignas(32) To t[kLanes] = {};
     Lanes known = kAll;
@@ -32,8 +30,7 @@ void pack(Warp& warp, const Instruction& i, Lanes lanes) {
     mark(d, lanes, known);
 }
 
-template <class To, class From>
-void unpack(Warp& warp, const Instruction& i, Lanes lanes) {
+template <class To, class From> void unpack(Warp& warp, const Instruction& i, Lanes lanes) {
     const Row* elements = &warp.block->kernel->lists[i.list];
     alignas(32) From whole[kLanes];
     const From* a = row<From>(warp, i.a);
@@ -80,14 +77,12 @@ void decode_mov(Decoder& d) {
     decode_unary(d, type, type, by_width(d, type, []<class T>() -> Handler { return &unary<T, &same<T>, T>; }));
 }
 
-template <Space space, bool to_generic>
-std::uint64_t window(std::uint64_t a) {
+template <Space space, bool to_generic> std::uint64_t window(std::uint64_t a) {
     constexpr std::uint64_t base = space == Space::shared ? kSharedWindow : space == Space::local ? kLocalWindow : kParameterWindow;
     return to_generic ? a + base : a - base;
 }
 
-template <Space space>
-Handler windowed(bool from_generic) {
+template <Space space> Handler windowed(bool from_generic) {
     return from_generic ? &unary<std::uint64_t, &window<space, false>, std::uint64_t> : &unary<std::uint64_t, &window<space, true>, std::uint64_t>;
 }
 
@@ -97,7 +92,7 @@ void decode_cvta(Decoder& d) {
     const Type type = d.need_type();
     if (bytes_of(type) != 8) d.fail_type(type);
     if (space == Space::generic) d.fail("a state space is missing");
-    Handler run = &unary<std::uint64_t, &same<std::uint64_t>, std::uint64_t>;   // global and constant memory lie at their generic addresses
+    Handler run = &unary<std::uint64_t, &same<std::uint64_t>, std::uint64_t>;  // global and constant memory lie at their generic addresses
     if (space == Space::shared) run = windowed<Space::shared>(from_generic);
     if (space == Space::local) run = windowed<Space::local>(from_generic);
     if (space == Space::parameter) run = windowed<Space::parameter>(from_generic);

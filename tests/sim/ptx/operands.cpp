@@ -9,8 +9,9 @@ namespace sim::ptx {
 
 namespace {
 
-constexpr std::string_view kSpecials[] = {"%tid.x",   "%tid.y",   "%tid.z",    "%ntid.x",  "%ntid.y",  "%ntid.z",       "%ctaid.x",     "%ctaid.y",      "%ctaid.z",     "%nctaid.x",   "%nctaid.y",
-                                          "%nctaid.z", "%laneid", "%warpid",   "%nwarpid", "%lanemask_eq", "%lanemask_lt", "%lanemask_le", "%lanemask_gt", "%lanemask_ge", "%smid", "%nsmid", "%gridid"};
+constexpr std::string_view kSpecials[] = {"%tid.x",       "%tid.y",       "%tid.z",       "%ntid.x",      "%ntid.y", "%ntid.z", "%ctaid.x", "%ctaid.y",
+                                          "%ctaid.z",     "%nctaid.x",    "%nctaid.y",    "%nctaid.z",    "%laneid", "%warpid", "%nwarpid", "%lanemask_eq",
+                                          "%lanemask_lt", "%lanemask_le", "%lanemask_gt", "%lanemask_ge", "%smid",   "%nsmid",  "%gridid"};
 
 std::uint64_t hexadecimal(std::string_view text, const Decoder& decoder) {
     std::uint64_t value = 0;

@@ -21,15 +21,15 @@ using Handler = void (*)(Warp& warp, const Instruction& instruction, Lanes lanes
 /// What the scheduler has to know of an instruction; all others just run.
 enum class Control : std::uint8_t {
     none,
-    branch,         ///< to `target`
-    indexed,        ///< brx.idx: to one of `list`
-    call,           ///< of the function `target`
-    leave,          ///< ret of an entry, exit
-    back,           ///< ret of a function
-    barrier,        ///< bar.sync and kin: all live lanes must come, then the warp waits for the block
-    arrive,         ///< bar.arrive: all live lanes must come, nobody waits
-    collective,     ///< *.sync.aligned: all lanes of the warp must come
-    masked,         ///< *.sync with a member mask in operand `mask`
+    branch,      ///< to `target`
+    indexed,     ///< brx.idx: to one of `list`
+    call,        ///< of the function `target`
+    leave,       ///< ret of an entry, exit
+    back,        ///< ret of a function
+    barrier,     ///< bar.sync and kin: all live lanes must come, then the warp waits for the block
+    arrive,      ///< bar.arrive: all live lanes must come, nobody waits
+    collective,  ///< *.sync.aligned: all lanes of the warp must come
+    masked,      ///< *.sync with a member mask in operand `mask`
 };
 
 /// Where a row of a register lies: offset from the warp's registers, or (top bit) from the constants of the kernel.
@@ -39,32 +39,38 @@ constexpr Row kConstant = 0x80000000u, kNoRow = 0xffffffffu;
 struct Instruction {
     Handler run = nullptr;
     Row d = kNoRow, a = kNoRow, b = kNoRow, c = kNoRow;
-    Row e = kNoRow;                  ///< a fourth source, or a second destination
-    Row guard = kNoRow;              ///< predicate
+    Row e = kNoRow;      ///< a fourth source, or a second destination
+    Row guard = kNoRow;  ///< predicate
     bool guard_negated = false, flag = false;
     Control control = Control::none;
-    std::uint8_t count = 1;          ///< elements of a vector
-    std::uint32_t list = 0;          ///< first of the rows of vector operands in Kernel::lists
-    std::uint32_t target = 0;        ///< instruction or function to go to; or whatever the handler needs
-    std::int64_t offset = 0;         ///< of an address
+    std::uint8_t count = 1;    ///< elements of a vector
+    std::uint32_t list = 0;    ///< first of the rows of vector operands in Kernel::lists
+    std::uint32_t target = 0;  ///< instruction or function to go to; or whatever the handler needs
+    std::int64_t offset = 0;   ///< of an address
 };
 
 /// What is only read when something has to be said about an instruction.
 struct Origin {
-    int line = 0;                    ///< of the PTX text, from 1
-    std::uint32_t source = 0;        ///< index into Module::sources; 0: not known
+    int line = 0;              ///< of the PTX text, from 1
+    std::uint32_t source = 0;  ///< index into Module::sources; 0: not known
     std::string_view text, opcode;
 };
 
-struct RowRange { Row row = 0; Type type = Type::none; };
+struct RowRange {
+    Row row = 0;
+    Type type = Type::none;
+};
 
 /// A special register that the kernel reads, and its row.
-struct SpecialRow { std::uint8_t which = 0; Row row = 0; };
+struct SpecialRow {
+    std::uint8_t which = 0;
+    Row row = 0;
+};
 
 struct Function {
     std::string name;
-    std::uint32_t entry = 0;         ///< first instruction
-    Row return_pc = 0;               ///< 32-bit row
+    std::uint32_t entry = 0;  ///< first instruction
+    Row return_pc = 0;        ///< 32-bit row
 };
 
 class Kernel {
@@ -75,14 +81,14 @@ public:
     std::vector<Origin> origins;
     std::vector<Row> lists;
     std::vector<Function> functions;
-    std::vector<std::byte> constants;            ///< rows with headers, as in Registers
-    std::vector<Row> rows;                       ///< all rows of the warp's registers (headers are cleared when a warp starts)
+    std::vector<std::byte> constants;  ///< rows with headers, as in Registers
+    std::vector<Row> rows;             ///< all rows of the warp's registers (headers are cleared when a warp starts)
     std::vector<SpecialRow> specials;
     std::size_t register_bytes = 0;
     std::vector<Parameter> parameters;
     std::size_t parameter_bytes = 0, static_shared = 0, dynamic_shared_alignment = 16, local_bytes = 0;
     unsigned max_threads = 0;
-    bool uses_variables = false;                 ///< .global or .const of the module
+    bool uses_variables = false;  ///< .global or .const of the module
 };
 
 /// A .global or .const variable.
@@ -93,7 +99,9 @@ struct Variable {
     std::byte* address = nullptr;
 };
 
-struct SourceLine { int file = 0, line = 0; };
+struct SourceLine {
+    int file = 0, line = 0;
+};
 
 class Module {
 public:

@@ -19,28 +19,50 @@ std::uint32_t special_value(const Block& block, unsigned which, unsigned thread)
     const Extent &size = block.launch->block, &grid = block.launch->grid;
     const unsigned lane = thread % kLanes;
     switch (which) {
-        case 0: return thread % size.x;
-        case 1: return thread / size.x % size.y;
-        case 2: return thread / size.x / size.y;
-        case 3: return size.x;
-        case 4: return size.y;
-        case 5: return size.z;
-        case 6: return block.index.x;
-        case 7: return block.index.y;
-        case 8: return block.index.z;
-        case 9: return grid.x;
-        case 10: return grid.y;
-        case 11: return grid.z;
-        case 12: return lane;
-        case 13: return thread / kLanes;
-        case 14: return (block.threads + kLanes - 1) / kLanes;
-        case 15: return 1u << lane;
-        case 16: return (1u << lane) - 1;
-        case 17: return (2u << lane) - 1;
-        case 18: return ~((2u << lane) - 1);
-        case 19: return ~((1u << lane) - 1);
-        case 21: return 1;   // %nsmid
-        default: return 0;   // %smid, %gridid
+        case 0:
+            return thread % size.x;
+        case 1:
+            return thread / size.x % size.y;
+        case 2:
+            return thread / size.x / size.y;
+        case 3:
+            return size.x;
+        case 4:
+            return size.y;
+        case 5:
+            return size.z;
+        case 6:
+            return block.index.x;
+        case 7:
+            return block.index.y;
+        case 8:
+            return block.index.z;
+        case 9:
+            return grid.x;
+        case 10:
+            return grid.y;
+        case 11:
+            return grid.z;
+        case 12:
+            return lane;
+        case 13:
+            return thread / kLanes;
+        case 14:
+            return (block.threads + kLanes - 1) / kLanes;
+        case 15:
+            return 1u << lane;
+        case 16:
+            return (1u << lane) - 1;
+        case 17:
+            return (2u << lane) - 1;
+        case 18:
+            return ~((2u << lane) - 1);
+        case 19:
+            return ~((1u << lane) - 1);
+        case 21:
+            return 1;  // %nsmid
+        default:
+            return 0;  // %smid, %gridid
     }
 }
 
@@ -93,7 +115,7 @@ void begin_block(Block& block, Stores& stores) {
 void make_warps(Block& block, Stores& stores) {
     const Kernel& kernel = *block.kernel;
     const unsigned number = (block.threads + kLanes - 1) / kLanes;
-    stores.register_stride = (kernel.register_bytes + 127) / 64 * 64 + 64;   // rows of warps do not fall into one set of the cache
+    stores.register_stride = (kernel.register_bytes + 127) / 64 * 64 + 64;  // rows of warps do not fall into one set of the cache
     stores.registers.assign(stores.register_stride * number + 64, 0);
     stores.local.assign(kernel.local_bytes * kLanes * number + 16, 0);
     stores.local_written.assign(stores.local.size(), 0);
@@ -116,8 +138,10 @@ void check_launch(const Launch& launch) {
     const auto refuse = [&](const std::string& what) { throw Fault(kernel.pretty + ": " + what); };
     if (launch.block.count() == 0 || launch.block.count() > kMostThreads) refuse("a block of " + std::to_string(launch.block.count()) + " threads");
     if (launch.grid.count() == 0) refuse("a grid without blocks");
-    if (kernel.max_threads && launch.block.count() > kernel.max_threads) refuse("a block of " + std::to_string(launch.block.count()) + " threads, more than .maxntid " + std::to_string(kernel.max_threads));
-    if (launch.parameters.size() < kernel.parameter_bytes) refuse(std::to_string(launch.parameters.size()) + " bytes of parameters instead of " + std::to_string(kernel.parameter_bytes));
+    if (kernel.max_threads && launch.block.count() > kernel.max_threads)
+        refuse("a block of " + std::to_string(launch.block.count()) + " threads, more than .maxntid " + std::to_string(kernel.max_threads));
+    if (launch.parameters.size() < kernel.parameter_bytes)
+        refuse(std::to_string(launch.parameters.size()) + " bytes of parameters instead of " + std::to_string(kernel.parameter_bytes));
 }
 
 /// Variables of the module are device memory too; they were written when it was loaded.
@@ -149,8 +173,9 @@ void run_block(Block& block) {
             if (warp.live) {
                 warp.pc = warp.barrier_pc;
                 const Barrier& barrier = block.barriers[static_cast<std::size_t>(warp.barrier)];
-                fault(warp, warp.live, "waits at barrier " + std::to_string(warp.barrier) + " for ever: " + std::to_string(barrier.arrived) + " of " + std::to_string(barrier.expected) +
-                                           " threads came, the others have left or wait elsewhere (barrier reached by a part of the block)");
+                fault(warp, warp.live,
+                      "waits at barrier " + std::to_string(warp.barrier) + " for ever: " + std::to_string(barrier.arrived) + " of " +
+                          std::to_string(barrier.expected) + " threads came, the others have left or wait elsewhere (barrier reached by a part of the block)");
             }
     }
 }
@@ -178,7 +203,8 @@ void run(const Launch& launch, GlobalMemory& memory, Counts& counts) {
     block.reversed = order && std::strcmp(order, "reverse") == 0;
     for (std::uint64_t k = 0; k < launch.grid.count(); ++k) {
         const std::uint64_t at = block.reversed ? launch.grid.count() - 1 - k : k;
-        block.index = {static_cast<unsigned>(at % launch.grid.x), static_cast<unsigned>(at / launch.grid.x % launch.grid.y), static_cast<unsigned>(at / launch.grid.x / launch.grid.y)};
+        block.index = {static_cast<unsigned>(at % launch.grid.x), static_cast<unsigned>(at / launch.grid.x % launch.grid.y),
+                       static_cast<unsigned>(at / launch.grid.x / launch.grid.y)};
         begin_block(block, stores);
         run_block(block);
     }

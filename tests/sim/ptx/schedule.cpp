@@ -11,7 +11,7 @@ namespace sim::ptx {
 namespace {
 
 constexpr std::uint32_t kNone = 0xffffffffu;
-constexpr std::uint64_t kMostInstructions = std::uint64_t{1} << 31;   // of a warp between two barriers: nobody means more
+constexpr std::uint64_t kMostInstructions = std::uint64_t{1} << 31;  // of a warp between two barriers: nobody means more
 
 std::string lanes_text(Lanes lanes) {
     char text[16];
@@ -22,7 +22,7 @@ std::string lanes_text(Lanes lanes) {
 /// The lanes that run now, and where those that do not are.
 struct Group {
     Lanes active = 0;
-    std::uint32_t pc = 0, others = kNone;   ///< others: the smallest place of lanes that could run too
+    std::uint32_t pc = 0, others = kNone;  ///< others: the smallest place of lanes that could run too
 };
 
 [[noreturn]] void report_deadlock(Warp& warp) {
@@ -121,7 +121,8 @@ struct Runner {
         if (lanes & ~written(index)) fault(warp, lanes & ~written(index), "jumps by a register that was never written");
         for (Lanes left = lanes; left; left &= left - 1) {
             const unsigned l = static_cast<unsigned>(std::countr_zero(left));
-            if (i.control == Control::indexed && index[l] >= i.target) fault(warp, 1u << l, "branch target " + std::to_string(index[l]) + " of " + std::to_string(i.target));
+            if (i.control == Control::indexed && index[l] >= i.target)
+                fault(warp, 1u << l, "branch target " + std::to_string(index[l]) + " of " + std::to_string(i.target));
             warp.lane_pc[l] = i.control == Control::indexed ? warp.block->kernel->lists[i.list + index[l]] : index[l];
         }
         split(lanes);
@@ -162,10 +163,16 @@ struct Runner {
     /// True: the warp stops here.
     bool control(Lanes lanes, const Instruction& i) {
         switch (i.control) {
-            case Control::branch: go(lanes, i.target); return false;
-            case Control::call: call(lanes, i); return false;
+            case Control::branch:
+                go(lanes, i.target);
+                return false;
+            case Control::call:
+                call(lanes, i);
+                return false;
             case Control::indexed:
-            case Control::back: lanes ? go_each(lanes, i) : void(++group.pc); return false;
+            case Control::back:
+                lanes ? go_each(lanes, i) : void(++group.pc);
+                return false;
             case Control::leave:
                 if (lanes == 0) {
                     ++group.pc;

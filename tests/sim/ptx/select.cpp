@@ -8,8 +8,7 @@ namespace sim::ptx {
 namespace {
 
 /// flag: the predicate is negated. What is undefined: the side that is taken.
-template <class T>
-void select(Warp& warp, const Instruction& i, Lanes lanes) {
+template <class T> void select(Warp& warp, const Instruction& i, Lanes lanes) {
     T* d = row<T>(warp, i.d);
     const T *a = row<T>(warp, i.a), *b = row<T>(warp, i.b);
     const Lanes* p = row<Lanes>(warp, i.c);

@@ -28,15 +28,19 @@ struct Toucher {
     std::string place(std::size_t byte) const { return "byte " + std::to_string(byte) + " of shared memory"; }
 
     [[noreturn]] void race_with_writer(std::size_t byte, unsigned lane, std::uint32_t writer) const {
-        fault(warp, lanes(lane), verb() + place(byte) + ", which " + threads_text(block, warp_of(writer), 1u << lane_of(writer)) + (writer & kAtomicBit ? " atomically changed" : " wrote") + " at " +
-                                     instruction_text(*block.kernel, writer >> 11) + ", without a barrier between them: race in shared memory");
+        fault(warp, lanes(lane),
+              verb() + place(byte) + ", which " + threads_text(block, warp_of(writer), 1u << lane_of(writer)) +
+                  (writer & kAtomicBit ? " atomically changed" : " wrote") + " at " + instruction_text(*block.kernel, writer >> 11) +
+                  ", without a barrier between them: race in shared memory");
     }
     [[noreturn]] void race_with_readers(std::size_t byte, unsigned lane, std::uint32_t reader, Lanes warps) const {
         const bool elsewhere = (warps & ~(1u << warp.index)) != 0;
         const unsigned other = static_cast<unsigned>(std::countr_zero(elsewhere ? warps & ~(1u << warp.index) : warps));
         const unsigned other_lane = reader & 63;
-        fault(warp, lanes(lane), verb() + place(byte) + ", which " + (other_lane == kSeveralLanes || elsewhere ? "warp " + std::to_string(other) : threads_text(block, other, 1u << other_lane)) +
-                                     " reads at " + instruction_text(*block.kernel, reader >> 6) + ", without a barrier between them: race in shared memory");
+        fault(warp, lanes(lane),
+              verb() + place(byte) + ", which " +
+                  (other_lane == kSeveralLanes || elsewhere ? "warp " + std::to_string(other) : threads_text(block, other, 1u << other_lane)) + " reads at " +
+                  instruction_text(*block.kernel, reader >> 6) + ", without a barrier between them: race in shared memory");
     }
 
     /// Two lanes of one store instruction at one place: fine if they write the same value, which the store looks at afterwards.
@@ -46,8 +50,11 @@ struct Toucher {
     }
 
     void touch(SharedCell& cell, std::size_t byte, unsigned lane) const {
-        if (cell.write_tick == kInFlight) fault(warp, lanes(lane), verb() + place(byte) + ", which cp.async at " + instruction_text(*block.kernel, cell.writer >> 11) + " has in flight: wait for it first");
-        if (use != Use::write && cell.write_tick < block.first_tick) fault(warp, lanes(lane), verb() + place(byte) + ", which was never written (uninitialised)");
+        if (cell.write_tick == kInFlight)
+            fault(warp, lanes(lane),
+                  verb() + place(byte) + ", which cp.async at " + instruction_text(*block.kernel, cell.writer >> 11) + " has in flight: wait for it first");
+        if (use != Use::write && cell.write_tick < block.first_tick)
+            fault(warp, lanes(lane), verb() + place(byte) + ", which was never written (uninitialised)");
         if (cell.write_tick >= warp.ordered) {
             const unsigned other = warp_of(cell.writer);
             const bool mine = other == warp.index && lane_of(cell.writer) == lane, atomics = use == Use::atomic && (cell.writer & kAtomicBit);
@@ -58,7 +65,7 @@ struct Toucher {
 
     void record_read(SharedCell& cell, unsigned lane) const {
         const Lanes me = 1u << warp.index;
-        const bool again = cell.read_tick >= warp.ordered;   // else all reads before are ordered
+        const bool again = cell.read_tick >= warp.ordered;  // else all reads before are ordered
         const Lanes before = again ? cell.reading_warps : 0;
         const bool same_lane = !(before & me) || cell.read_tick < warp.seen[warp.index] || (cell.reader & 63) == lane;
         cell.reading_warps = before | me;
@@ -77,9 +84,12 @@ struct Toucher {
         cell.writer = warp.pc << 11 | (use == Use::atomic ? kAtomicBit : 0) | warp.index << 5 | (lane == kSeveralLanes ? 0 : lane);
     }
 
-    SharedCell get(std::size_t word) const { return {shared.write_tick[word], shared.writer[word], shared.read_tick[word], shared.reader[word], shared.reading_warps[word]}; }
+    SharedCell get(std::size_t word) const {
+        return {shared.write_tick[word], shared.writer[word], shared.read_tick[word], shared.reader[word], shared.reading_warps[word]};
+    }
     void put(std::size_t word, const SharedCell& cell) const {
-        shared.write_tick[word] = cell.write_tick, shared.writer[word] = cell.writer, shared.read_tick[word] = cell.read_tick, shared.reader[word] = cell.reader;
+        shared.write_tick[word] = cell.write_tick, shared.writer[word] = cell.writer, shared.read_tick[word] = cell.read_tick,
+        shared.reader[word] = cell.reader;
         shared.reading_warps[word] = cell.reading_warps;
     }
 
@@ -110,7 +120,10 @@ struct Toucher {
     void bytes(std::size_t first, std::size_t number, unsigned lane) const {
         const std::size_t at = first / 4;
         if (shared.write_tick[at] != kSplit) {
-            if (shared.write_tick[at] == kInFlight) fault(warp, lanes(lane), verb() + place(first) + ", which cp.async at " + instruction_text(*block.kernel, shared.writer[at] >> 11) + " has in flight: wait for it first");
+            if (shared.write_tick[at] == kInFlight)
+                fault(warp, lanes(lane),
+                      verb() + place(first) + ", which cp.async at " + instruction_text(*block.kernel, shared.writer[at] >> 11) +
+                          " has in flight: wait for it first");
             std::fill_n(shared.parts.begin() + static_cast<std::ptrdiff_t>(4 * at), 4, get(at));
             shared.write_tick[at] = kSplit;
         }
@@ -134,10 +147,9 @@ namespace {
 
 /// The case that needs no look at single words: all that was done before is ordered before (or it was read), and everything was written. Otherwise false, and nothing is
 /// recorded. As Toucher::touch, without branches. `lanes`: of each word.
-template <Use use>
-bool touch_quickly(const Warp& warp, SharedMemory& shared, std::size_t first, std::size_t count, const std::uint32_t* __restrict lanes) {
+template <Use use> bool touch_quickly(const Warp& warp, SharedMemory& shared, std::size_t first, std::size_t count, const std::uint32_t* __restrict lanes) {
     const std::uint32_t oldest = warp.block->first_tick, ordered = warp.ordered, now = *warp.block->tick;
-    std::uint32_t *__restrict const write_tick = &shared.write_tick[first], *__restrict const read_tick = &shared.read_tick[first];
+    std::uint32_t* __restrict const write_tick = &shared.write_tick[first], * __restrict const read_tick = &shared.read_tick[first];
     std::uint32_t slow = 0;
     if constexpr (use == Use::read) {
 #pragma omp simd reduction(| : slow)
@@ -183,16 +195,24 @@ void touch_shared_words(Warp& warp, std::size_t first, std::size_t number, unsig
         if (use == Use::read) return touch_quickly<Use::read>(warp, shared, first, count, lanes);
         return use == Use::write && touch_quickly<Use::write>(warp, shared, first, count, lanes);
     };
-    const auto by_number = [&] {   // constants make better code
+    const auto by_number = [&] {  // constants make better code
         switch (number) {
-            case 1: return quickly(1);
-            case 2: return quickly(2);
-            case 4: return quickly(4);
-            case 16: return quickly(16);
-            case 32: return quickly(32);
-            case 64: return quickly(64);
-            case 128: return quickly(128);
-            default: return quickly(number);
+            case 1:
+                return quickly(1);
+            case 2:
+                return quickly(2);
+            case 4:
+                return quickly(4);
+            case 16:
+                return quickly(16);
+            case 32:
+                return quickly(32);
+            case 64:
+                return quickly(64);
+            case 128:
+                return quickly(128);
+            default:
+                return quickly(number);
         }
     };
     if (by_number()) return;

@@ -22,14 +22,14 @@ public:
     std::size_t size() const { return size_; }
     char* data() { return bytes_; }
 
-    std::vector<std::uint32_t> write_tick, writer, read_tick, reader;   ///< by word
+    std::vector<std::uint32_t> write_tick, writer, read_tick, reader;  ///< by word
     std::vector<Lanes> reading_warps;
-    std::vector<SharedCell> parts;                                      ///< by byte, of words that are split
+    std::vector<SharedCell> parts;  ///< by byte, of words that are split
 
 private:
     std::size_t size_ = 0;
     std::vector<char> store_;
-    char* bytes_ = nullptr;   ///< 128-byte aligned
+    char* bytes_ = nullptr;  ///< 128-byte aligned
 };
 
 /// Lane number of accesses that belong to several lanes.

@@ -6,10 +6,8 @@ namespace sim::ptx {
 
 namespace {
 
-template <class T>
-T left(T a, std::uint32_t amount) { return amount >= 8 * sizeof(T) ? T(0) : static_cast<T>(a << (amount & (8 * sizeof(T) - 1))); }
-template <class T>
-T right(T a, std::uint32_t amount) {
+template <class T> T left(T a, std::uint32_t amount) { return amount >= 8 * sizeof(T) ? T(0) : static_cast<T>(a << (amount & (8 * sizeof(T) - 1))); }
+template <class T> T right(T a, std::uint32_t amount) {
     constexpr std::uint32_t kTop = 8 * sizeof(T) - 1;
     if constexpr (std::is_signed_v<T>) return static_cast<T>(a >> (amount > kTop ? kTop : amount));
     return amount > kTop ? T(0) : static_cast<T>(a >> (amount & kTop));
@@ -24,8 +22,7 @@ void decode_shift(Decoder& d) {
 }
 
 /// shf: the 64 bits b:a, shifted; .l gives the upper word, .r the lower one.
-template <bool to_left, bool wraps>
-std::uint32_t funnel(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
+template <bool to_left, bool wraps> std::uint32_t funnel(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
     const std::uint32_t amount = wraps ? c & 31 : (c > 32 ? 32 : c);
     const std::uint64_t both = std::uint64_t{b} << 32 | a;
     return static_cast<std::uint32_t>(to_left ? (both << amount) >> 32 : both >> amount);

@@ -14,7 +14,9 @@ void count_shared(Warp& warp, const Access& access);
 void add_counts(const Block& block, Counts now, Counts& total);
 
 /// Wavefronts by hand for tests: 32 banks of 4 bytes; 8 bytes per lane go in half warps, 16 bytes in quarter warps; lanes that want the same word share it.
-struct Wavefronts { unsigned number = 0, ideal = 0; };
+struct Wavefronts {
+    unsigned number = 0, ideal = 0;
+};
 Wavefronts wavefronts_of(const std::uint64_t* offsets, Lanes lanes, unsigned bytes);
 
 }  // namespace sim::ptx

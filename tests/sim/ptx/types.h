@@ -22,7 +22,8 @@ constexpr unsigned bytes_of(Type type) {
 
 constexpr bool is_signed(Type type) { return type == Type::s8 || type == Type::s16 || type == Type::s32 || type == Type::s64; }
 constexpr bool is_float(Type type) {
-    return type == Type::f16 || type == Type::bf16 || type == Type::f32 || type == Type::f16x2 || type == Type::bf16x2 || type == Type::tf32 || type == Type::f64;
+    return type == Type::f16 || type == Type::bf16 || type == Type::f32 || type == Type::f16x2 || type == Type::bf16x2 || type == Type::tf32 ||
+           type == Type::f64;
 }
 
 /// Lanes of a warp, and a set of them.

@@ -18,29 +18,26 @@ class SharedMemory;
 struct Block;
 
 struct Warp {
-    std::array<char*, 2> base{};                 ///< registers, constants
+    std::array<char*, 2> base{};  ///< registers, constants
     Block* block = nullptr;
-    unsigned index = 0;                          ///< in its block
-    Lanes live = 0, parked = 0;                  ///< not yet left; waiting for other lanes at a *.sync
-    Lanes started = 0;                           ///< lanes that the block has at all
-    Lanes carry = 0;                             ///< condition code of add.cc
-    std::uint32_t pc = 0;                        ///< of the lanes that run
-    std::array<std::uint32_t, kLanes> lane_pc{}; ///< of the others
-    int barrier = -1;                            ///< the barrier it waits at
+    unsigned index = 0;                           ///< in its block
+    Lanes live = 0, parked = 0;                   ///< not yet left; waiting for other lanes at a *.sync
+    Lanes started = 0;                            ///< lanes that the block has at all
+    Lanes carry = 0;                              ///< condition code of add.cc
+    std::uint32_t pc = 0;                         ///< of the lanes that run
+    std::array<std::uint32_t, kLanes> lane_pc{};  ///< of the others
+    int barrier = -1;                             ///< the barrier it waits at
     std::uint32_t barrier_pc = 0;
-    std::uint32_t ordered = 0;                   ///< ticks before this one: accesses of all warps are ordered before what this warp does now
-    std::vector<std::uint32_t> seen;             ///< by warp: the same of that warp alone
-    char* local = nullptr;                       ///< local memory, lane after lane
-    std::uint8_t* local_written = nullptr;       ///< a byte per byte of it
-    const struct Access* store = nullptr;        ///< the store to shared memory that runs now, with its offsets
-    std::vector<AsyncCopies> copies;             ///< by lane, empty until the first cp.async
+    std::uint32_t ordered = 0;              ///< ticks before this one: accesses of all warps are ordered before what this warp does now
+    std::vector<std::uint32_t> seen;        ///< by warp: the same of that warp alone
+    char* local = nullptr;                  ///< local memory, lane after lane
+    std::uint8_t* local_written = nullptr;  ///< a byte per byte of it
+    const struct Access* store = nullptr;   ///< the store to shared memory that runs now, with its offsets
+    std::vector<AsyncCopies> copies;        ///< by lane, empty until the first cp.async
 };
 
 /// Lanes of the rows of `instruction`.
-template <class T>
-T* row(Warp& warp, Row at) {
-    return reinterpret_cast<T*>(warp.base[at >> 31] + (at & ~kConstant));
-}
+template <class T> T* row(Warp& warp, Row at) { return reinterpret_cast<T*>(warp.base[at >> 31] + (at & ~kConstant)); }
 
 /// A barrier of a block while warps wait at it.
 struct Barrier {
@@ -58,16 +55,16 @@ struct Block {
     GlobalMemory::Shadow* global = nullptr;
     SharedMemory* shared = nullptr;
     Counts* counts = nullptr;
-    std::vector<std::uint64_t>* executed = nullptr;   ///< by instruction
-    double *worst_bank_conflict = nullptr, *worst_sectors = nullptr;   ///< by instruction
-    Extent index;                                     ///< .x .y .z from 0
-    std::uint32_t* tick = nullptr;                    ///< time: moves at every barrier, warp barrier and block; never back
-    std::uint32_t first_tick = 0, launch_tick = 0;    ///< of this block, of this launch
-    std::uint32_t settled = 0;                        ///< ticks before this one are ordered before all warps
+    std::vector<std::uint64_t>* executed = nullptr;                   ///< by instruction
+    double *worst_bank_conflict = nullptr, *worst_sectors = nullptr;  ///< by instruction
+    Extent index;                                                     ///< .x .y .z from 0
+    std::uint32_t* tick = nullptr;                                    ///< time: moves at every barrier, warp barrier and block; never back
+    std::uint32_t first_tick = 0, launch_tick = 0;                    ///< of this block, of this launch
+    std::uint32_t settled = 0;                                        ///< ticks before this one are ordered before all warps
     std::vector<Warp> warps;
     std::array<Barrier, 16> barriers{};
     unsigned threads = 0;
-    bool reversed = false;                            ///< warps run the other way round
+    bool reversed = false;  ///< warps run the other way round
 };
 
 /// Throws Fault: kernel, block, lanes, line, text, source line, then `what`.

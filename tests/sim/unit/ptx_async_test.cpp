@@ -9,10 +9,14 @@ namespace {
 
 /// %r1: 16 bytes of the thread's own in `tile`; %rd10: in buffer 0; %rd11: in buffer 1; %r2: the neighbour's in `tile`.
 const std::string kAddresses =
-    "mov.u32 %r10, tile;\nshl.b32 %r11, %r0, 4;\nadd.u32 %r1, %r10, %r11;\nxor.b32 %r12, %r11, 16;\nadd.u32 %r2, %r10, %r12;\ncvt.u64.u32 %rd20, %r11;\nadd.u64 %rd10, %rd0, %rd20;\nadd.u64 %rd11, %rd1, %rd20;\n";
+    "mov.u32 %r10, tile;\nshl.b32 %r11, %r0, 4;\nadd.u32 %r1, %r10, %r11;\nxor.b32 %r12, %r11, 16;\nadd.u32 %r2, %r10, %r12;\ncvt.u64.u32 %rd20, "
+    "%r11;\nadd.u64 %rd10, %rd0, %rd20;\nadd.u64 %rd11, %rd1, %rd20;\n";
 const std::string kCopy = "cp.async.cg.shared.global [%r1], [%rd10], 16;\n", kCommit = "cp.async.commit_group;\n", kWait = "cp.async.wait_group 0;\n";
 
-struct Result { std::string fault; std::vector<std::uint32_t> out; };
+struct Result {
+    std::string fault;
+    std::vector<std::uint32_t> out;
+};
 
 Result run(const std::string& body, unsigned threads = 64) {
     Buffer in{std::vector<std::uint32_t>(256)}, out{std::vector<std::uint32_t>(256, 0xeeu), false};
@@ -32,7 +36,8 @@ void faults(const std::string& body, std::initializer_list<const char*> parts, u
 BOOST_AUTO_TEST_SUITE(ptx_async)
 
 BOOST_AUTO_TEST_CASE(copies_land_when_waited_for) {
-    const Result result = run(kCopy + kCommit + kWait + "bar.sync 0;\nld.shared.v4.u32 {%r20, %r21, %r22, %r23}, [%r2];\nst.global.v4.u32 [%rd11], {%r20, %r21, %r22, %r23};");
+    const Result result =
+        run(kCopy + kCommit + kWait + "bar.sync 0;\nld.shared.v4.u32 {%r20, %r21, %r22, %r23}, [%r2];\nst.global.v4.u32 [%rd11], {%r20, %r21, %r22, %r23};");
     BOOST_CHECK_EQUAL(result.fault, "");
     for (unsigned k = 0; k < 256; ++k) BOOST_CHECK_EQUAL(result.out[k], 1000 + (k ^ 4));
     fine(kCopy + kCommit + kWait + "ld.shared.u32 %r20, [%r1];");
@@ -50,7 +55,7 @@ BOOST_AUTO_TEST_CASE(groups_land_in_order) {
     const std::string second = "cp.async.ca.shared.global [%r1+1024], [%rd10], 16;\n";
     fine(kCopy + kCommit + second + kCommit + "cp.async.wait_group 1;\nld.shared.u32 %r20, [%r1];\n" + kWait + "ld.shared.u32 %r21, [%r1+1024];");
     faults(kCopy + kCommit + second + kCommit + "cp.async.wait_group 1;\nld.shared.u32 %r20, [%r1+1024];\n" + kWait, {"in flight"});
-    fine(kCopy + kCommit + kCommit + "cp.async.wait_group 1;\nld.shared.u32 %r20, [%r1];");   // an empty group counts
+    fine(kCopy + kCommit + kCommit + "cp.async.wait_group 1;\nld.shared.u32 %r20, [%r1];");  // an empty group counts
 }
 
 BOOST_AUTO_TEST_CASE(refilled_too_early) {
@@ -60,13 +65,17 @@ BOOST_AUTO_TEST_CASE(refilled_too_early) {
 }
 
 BOOST_AUTO_TEST_CASE(sizes) {
-    const Result result = run("mov.u32 %r5, 4;\ncp.async.cg.shared.global [%r1], [%rd10], 16, %r5;\ncp.async.wait_all;\nld.shared.v4.u32 {%r20, %r21, %r22, %r23}, [%r1];\nst.global.v4.u32 [%rd11], {%r20, %r21, %r22, %r23};");
+    const Result result =
+        run("mov.u32 %r5, 4;\ncp.async.cg.shared.global [%r1], [%rd10], 16, %r5;\ncp.async.wait_all;\nld.shared.v4.u32 {%r20, %r21, %r22, %r23}, "
+            "[%r1];\nst.global.v4.u32 [%rd11], {%r20, %r21, %r22, %r23};");
     BOOST_CHECK_EQUAL(result.fault, "");
     for (unsigned k = 0; k < 256; ++k) BOOST_CHECK_EQUAL(result.out[k], k % 4 ? 0 : 1000 + k);
     // Nothing is read where the size is 0, whatever the address.
     fine("mov.u64 %rd30, 16;\ncp.async.cg.shared.global [%r1], [%rd30], 16, 0;\ncp.async.wait_all;\nld.shared.u32 %r20, [%r1];");
     fine("setp.eq.u32 %p1, 0, 0;\nmov.u64 %rd30, 16;\ncp.async.ca.shared.global [%r1], [%rd30], 4, %p1;\ncp.async.wait_all;\nld.shared.u32 %r20, [%r1];");
-    fine("cp.async.ca.shared.global [%r1], [%rd10], 4;\ncp.async.ca.shared.global [%r1+8], [%rd10+8], 8;\ncp.async.wait_all;\nld.shared.u32 %r20, [%r1];\nld.shared.u32 %r20, [%r1+12];");
+    fine(
+        "cp.async.ca.shared.global [%r1], [%rd10], 4;\ncp.async.ca.shared.global [%r1+8], [%rd10+8], 8;\ncp.async.wait_all;\nld.shared.u32 %r20, "
+        "[%r1];\nld.shared.u32 %r20, [%r1+12];");
     faults("cp.async.ca.shared.global [%r1], [%rd10], 4;\ncp.async.wait_all;\nld.shared.u32 %r20, [%r1+4];", {"never written"});
     faults("cp.async.cg.shared.global [%r1+8], [%rd10], 16;\n", {"misaligned"});
     faults("cp.async.cg.shared.global [%r1], [%rd10+8], 16;\n", {"misaligned"});
@@ -94,14 +103,20 @@ BOOST_AUTO_TEST_CASE(named_barriers_order_those_who_came) {
         return run_kernel(module_text(kAddresses + pair + body, 2, ".shared .align 16 .b8 tile[2048];"), {&in, &out}, {}, {128, 1, 1}).fault;
     };
     BOOST_CHECK_EQUAL(ran("bar.sync %r20, 64;\nld.shared.u32 %r23, [%r22];"), "");
-    BOOST_CHECK(ran("bar.sync 0;\nst.shared.u32 [%r1], %r0;\nbar.sync %r20, 64;\nxor.b32 %r24, %r11, 1024;\nadd.u32 %r24, %r24, %r10;\nld.shared.u32 %r23, [%r24];").find("race in shared memory") != std::string::npos);
+    BOOST_CHECK(
+        ran("bar.sync 0;\nst.shared.u32 [%r1], %r0;\nbar.sync %r20, 64;\nxor.b32 %r24, %r11, 1024;\nadd.u32 %r24, %r24, %r10;\nld.shared.u32 %r23, [%r24];")
+            .find("race in shared memory") != std::string::npos);
     // A producer arrives and goes on, a consumer waits.
-    BOOST_CHECK_EQUAL(ran("bar.sync 0;\nsetp.lt.u32 %p1, %r0, 32;\nsetp.lt.u32 %p2, %r0, 64;\n@%p1 st.shared.u32 [%r1], %r0;\n@%p1 bar.arrive 7, 64;\n@%p1 ret;\n@!%p2 ret;\nbar.sync 7, 64;\nld.shared.u32 %r23, [%r22];"), "");
+    BOOST_CHECK_EQUAL(ran("bar.sync 0;\nsetp.lt.u32 %p1, %r0, 32;\nsetp.lt.u32 %p2, %r0, 64;\n@%p1 st.shared.u32 [%r1], %r0;\n@%p1 bar.arrive 7, 64;\n@%p1 "
+                          "ret;\n@!%p2 ret;\nbar.sync 7, 64;\nld.shared.u32 %r23, [%r22];"),
+                      "");
 }
 
 BOOST_AUTO_TEST_CASE(reductions_at_barriers) {
-    const Result result = run("setp.lt.u32 %p1, %r0, 40;\nbar.red.popc.u32 %r20, 0, %p1;\nbar.red.and.pred %p2, 0, %p1;\nbar.red.or.pred %p3, 0, %p1;\nselp.u32 %r21, 1, 0, %p2;\nselp.u32 %r22, 1, 0, %p3;\nmov.u32 %r23, 5;\n"
-                              "st.global.v4.u32 [%rd11], {%r20, %r21, %r22, %r23};");
+    const Result result =
+        run("setp.lt.u32 %p1, %r0, 40;\nbar.red.popc.u32 %r20, 0, %p1;\nbar.red.and.pred %p2, 0, %p1;\nbar.red.or.pred %p3, 0, %p1;\nselp.u32 %r21, 1, 0, "
+            "%p2;\nselp.u32 %r22, 1, 0, %p3;\nmov.u32 %r23, 5;\n"
+            "st.global.v4.u32 [%rd11], {%r20, %r21, %r22, %r23};");
     BOOST_CHECK_EQUAL(result.fault, "");
     for (unsigned t = 0; t < 64; ++t) {
         BOOST_CHECK_EQUAL(result.out[4 * t], 40);

@@ -32,7 +32,7 @@ void require_fault(const std::string& fault, std::initializer_list<const char*> 
 BOOST_AUTO_TEST_SUITE(ptx_collective)
 
 BOOST_AUTO_TEST_CASE(shuffles) {
-    for (const unsigned width : {32u, 16u, 8u, 2u}) {   // as __shfl_*_sync: c holds the segment mask and the clamp
+    for (const unsigned width : {32u, 16u, 8u, 2u}) {  // as __shfl_*_sync: c holds the segment mask and the clamp
         const unsigned segment = (32 - width) << 8, first_mask = ~(width - 1);
         for (const unsigned delta : {0u, 1u, 3u, 16u, 31u}) {
             const auto check = [&](const std::string& mode, unsigned clamp, auto source) {
@@ -56,7 +56,9 @@ BOOST_AUTO_TEST_CASE(shuffles) {
 }
 
 BOOST_AUTO_TEST_CASE(votes) {
-    const auto vote = [](const std::string& what, const std::string& relation, unsigned bits) { return lanes_of("{ .reg .pred %q; setp." + relation + " %q, %s1, 7; vote.sync." + what + " %d, %q, -1; }", bits)[3]; };
+    const auto vote = [](const std::string& what, const std::string& relation, unsigned bits) {
+        return lanes_of("{ .reg .pred %q; setp." + relation + " %q, %s1, 7; vote.sync." + what + " %d, %q, -1; }", bits)[3];
+    };
     BOOST_CHECK_EQUAL(vote("ballot.b32", "lt.u32", 32), 0x7f);
     BOOST_CHECK_EQUAL(vote("any.pred", "eq.u32", 1), 1);
     BOOST_CHECK_EQUAL(vote("any.pred", "gt.s32", 1), 1);
@@ -70,7 +72,8 @@ BOOST_AUTO_TEST_CASE(votes) {
 }
 
 BOOST_AUTO_TEST_CASE(halves_of_a_warp_vote_apart) {
-    const Values got = lanes_of("{ .reg .pred %q; .reg .b32 %m; and.b32 %m, %s1, 16; shl.b32 %m, 65535, %m; setp.lt.u32 %q, %s1, 18; vote.sync.ballot.b32 %d, %q, %m; }");
+    const Values got =
+        lanes_of("{ .reg .pred %q; .reg .b32 %m; and.b32 %m, %s1, 16; shl.b32 %m, 65535, %m; setp.lt.u32 %q, %s1, 18; vote.sync.ballot.b32 %d, %q, %m; }");
     for (unsigned l = 0; l < 32; ++l) BOOST_CHECK_EQUAL(got[l], l < 16 ? 0xffffu : 0x30000u);
 }
 
@@ -95,13 +98,16 @@ BOOST_AUTO_TEST_CASE(matches_and_reductions) {
 
 BOOST_AUTO_TEST_CASE(lanes_that_do_not_come) {
     const std::string half = "setp.lt.u32 %p1, %r0, 16;\n@!%p1 bra DONE;\n";
-    require_fault(fault_of(half + "shfl.sync.bfly.b32 %r1, %r0, 1, 31, -1;\nDONE: ret;"), {"shfl.sync.bfly", "0x0000ffff", "PTX line", "have left", "divergence"});
+    require_fault(fault_of(half + "shfl.sync.bfly.b32 %r1, %r0, 1, 31, -1;\nDONE: ret;"),
+                  {"shfl.sync.bfly", "0x0000ffff", "PTX line", "have left", "divergence"});
     BOOST_CHECK_EQUAL(fault_of(half + "shfl.sync.bfly.b32 %r1, %r0, 1, 31, 65535;\nDONE: ret;"), "");
     require_fault(fault_of(half + "bar.warp.sync -1;\nDONE: ret;"), {"bar.warp.sync", "have left"});
     require_fault(fault_of(half + "shfl.sync.bfly.b32 %r1, %r0, 16, 31, 65535;\nDONE: ret;"), {"shuffles from lane 16, which does not take part"});
     require_fault(fault_of(half + "vote.sync.ballot.b32 %r1, 1, 1;\nDONE: ret;"), {"does not name the lane itself"});
     // Lanes that come by different ways meet at the shuffle.
-    BOOST_CHECK_EQUAL(fault_of("setp.lt.u32 %p1, %r0, 16;\nmov.u32 %r2, 1;\n@%p1 bra SLOW;\nBACK: shfl.sync.bfly.b32 %r1, %r2, 16, 31, -1;\nret;\nSLOW: mov.u32 %r2, 2;\nbra BACK;"), "");
+    BOOST_CHECK_EQUAL(fault_of("setp.lt.u32 %p1, %r0, 16;\nmov.u32 %r2, 1;\n@%p1 bra SLOW;\nBACK: shfl.sync.bfly.b32 %r1, %r2, 16, 31, -1;\nret;\nSLOW: "
+                               "mov.u32 %r2, 2;\nbra BACK;"),
+                      "");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -10,7 +10,8 @@ namespace {
 /// Runs with one buffer of 32 words; each lane ends with %r9, which is stored at its place.
 std::vector<std::uint32_t> lanes_of(const std::string& body, const std::string& before = {}) {
     Buffer out{std::vector<std::uint32_t>(32), false};
-    const Ran ran = run_kernel(module_text(body + "\nmul.wide.u32 %rd10, %r0, 4;\nadd.u64 %rd11, %rd0, %rd10;\nst.global.u32 [%rd11], %r9;\n", 1, {}, before), {&out});
+    const Ran ran =
+        run_kernel(module_text(body + "\nmul.wide.u32 %rd10, %r0, 4;\nadd.u64 %rd11, %rd0, %rd10;\nst.global.u32 [%rd11], %r9;\n", 1, {}, before), {&out});
     BOOST_REQUIRE_MESSAGE(ran.fault.empty(), ran.fault);
     return out.words;
 }
@@ -25,12 +26,15 @@ std::string fault_of(const std::string& body) {
 BOOST_AUTO_TEST_SUITE(ptx_control)
 
 BOOST_AUTO_TEST_CASE(both_ways) {
-    const auto got = lanes_of("and.b32 %r1, %r0, 1;\nsetp.eq.u32 %p1, %r1, 0;\n@%p1 bra EVEN;\nmul.lo.u32 %r9, %r0, 10;\nbra JOIN;\nEVEN:\nadd.u32 %r9, %r0, 1000;\nJOIN:\nadd.u32 %r9, %r9, 1;\n");
+    const auto got = lanes_of(
+        "and.b32 %r1, %r0, 1;\nsetp.eq.u32 %p1, %r1, 0;\n@%p1 bra EVEN;\nmul.lo.u32 %r9, %r0, 10;\nbra JOIN;\nEVEN:\nadd.u32 %r9, %r0, 1000;\nJOIN:\nadd.u32 "
+        "%r9, %r9, 1;\n");
     for (unsigned l = 0; l < 32; ++l) BOOST_CHECK_EQUAL(got[l], (l % 2 ? 10 * l : 1000 + l) + 1);
 }
 
 BOOST_AUTO_TEST_CASE(loops_of_different_length) {
-    const auto got = lanes_of("mov.u32 %r9, 0;\nmov.u32 %r1, 0;\nLOOP:\nadd.u32 %r9, %r9, %r1;\nadd.u32 %r1, %r1, 1;\nsetp.le.u32 %p1, %r1, %r0;\n@%p1 bra LOOP;\n");
+    const auto got =
+        lanes_of("mov.u32 %r9, 0;\nmov.u32 %r1, 0;\nLOOP:\nadd.u32 %r9, %r9, %r1;\nadd.u32 %r1, %r1, 1;\nsetp.le.u32 %p1, %r1, %r0;\n@%p1 bra LOOP;\n");
     for (unsigned l = 0; l < 32; ++l) BOOST_CHECK_EQUAL(got[l], l * (l + 1) / 2);
 }
 
@@ -54,7 +58,10 @@ NEXT: add.u32 %r1, %r1, 1; and.b32 %r4, %r0, 7; setp.le.u32 %p4, %r1, %r4; @%p4 
 BOOST_AUTO_TEST_CASE(lanes_join_again) {
     // After the branch all lanes run together: counted, not believed.
     Buffer out{std::vector<std::uint32_t>(32), false};
-    const Ran ran = run_kernel(module_text("setp.lt.u32 %p1, %r0, 5;\n@%p1 bra A;\nadd.u32 %r1, %r0, 1;\nbra J;\nA:\nadd.u32 %r1, %r0, 2;\nJ:\nactivemask.b32 %r9;\nmul.wide.u32 %rd10, %r0, 4;\nadd.u64 %rd11, %rd0, %rd10;\nst.global.u32 [%rd11], %r9;", 1), {&out});
+    const Ran ran = run_kernel(module_text("setp.lt.u32 %p1, %r0, 5;\n@%p1 bra A;\nadd.u32 %r1, %r0, 1;\nbra J;\nA:\nadd.u32 %r1, %r0, 2;\nJ:\nactivemask.b32 "
+                                           "%r9;\nmul.wide.u32 %rd10, %r0, 4;\nadd.u64 %rd11, %rd0, %rd10;\nst.global.u32 [%rd11], %r9;",
+                                           1),
+                               {&out});
     BOOST_CHECK_EQUAL(ran.fault, "");
     BOOST_CHECK_EQUAL(out.words[3], 0xffffffffu);
     // ld.param, mov, setp, bra | add, bra | add | activemask, mul, add, st, ret
@@ -64,7 +71,9 @@ BOOST_AUTO_TEST_CASE(lanes_join_again) {
 }
 
 BOOST_AUTO_TEST_CASE(indexed_branches) {
-    const auto got = lanes_of("and.b32 %r1, %r0, 3;\nTS: .branchtargets L0, L1, L2, L1;\nbrx.idx %r1, TS;\nL0: mov.u32 %r9, 70; bra E;\nL1: mov.u32 %r9, 71; bra E;\nL2: mov.u32 %r9, 72;\nE:\n");
+    const auto got = lanes_of(
+        "and.b32 %r1, %r0, 3;\nTS: .branchtargets L0, L1, L2, L1;\nbrx.idx %r1, TS;\nL0: mov.u32 %r9, 70; bra E;\nL1: mov.u32 %r9, 71; bra E;\nL2: mov.u32 "
+        "%r9, 72;\nE:\n");
     for (unsigned l = 0; l < 32; ++l) BOOST_CHECK_EQUAL(got[l], l % 4 == 0 ? 70 : l % 4 == 2 ? 72 : 71);
 }
 
@@ -75,9 +84,13 @@ BOOST_AUTO_TEST_CASE(calls) {
 ld.param.b32 %r1, [x]; setp.gt.u32 %p1, %r1, 9; @%p1 bra BIG; add.u32 %r2, %r1, %r1; st.param.b32 [result], %r2; ret;
 BIG: add.u32 %r3, %r1, 1000; st.param.b32 [result+0], %r3; ret;
 })";
-    const auto got = lanes_of("{ .param .b32 a; st.param.b32 [a+0], %r0;\n.param .b32 b;\ncall.uni (b), twice, (a);\nld.param.b32 %r9, [b+0]; }\nadd.u32 %r9, %r9, 1;", function);
+    const auto got = lanes_of(
+        "{ .param .b32 a; st.param.b32 [a+0], %r0;\n.param .b32 b;\ncall.uni (b), twice, (a);\nld.param.b32 %r9, [b+0]; }\nadd.u32 %r9, %r9, 1;", function);
     for (unsigned l = 0; l < 32; ++l) BOOST_CHECK_EQUAL(got[l], (l > 9 ? l + 1000 : 2 * l) + 1);
-    const auto some = lanes_of("mov.u32 %r9, 5;\nsetp.lt.u32 %p1, %r0, 12;\n@!%p1 bra S;\n{ .param .b32 a; st.param.b32 [a+0], %r0;\n.param .b32 b;\ncall (b), twice, (a);\nld.param.b32 %r9, [b+0]; }\nS:\nadd.u32 %r9, %r9, 1;", function);
+    const auto some = lanes_of(
+        "mov.u32 %r9, 5;\nsetp.lt.u32 %p1, %r0, 12;\n@!%p1 bra S;\n{ .param .b32 a; st.param.b32 [a+0], %r0;\n.param .b32 b;\ncall (b), twice, "
+        "(a);\nld.param.b32 %r9, [b+0]; }\nS:\nadd.u32 %r9, %r9, 1;",
+        function);
     for (unsigned l = 0; l < 32; ++l) BOOST_CHECK_EQUAL(some[l], (l > 11 ? 5 : l > 9 ? l + 1000 : 2 * l) + 1);
 }
 
@@ -87,7 +100,9 @@ BOOST_AUTO_TEST_CASE(special_registers) {
 mov.u32 %r1, %tid.y; mov.u32 %r2, %ntid.x; mov.u32 %r3, %ctaid.x; mov.u32 %r4, %ctaid.y; mov.u32 %r5, %nctaid.x; mov.u32 %r6, %ntid.y;
 mad.lo.u32 %r7, %r1, %r2, %r0; mad.lo.u32 %r8, %r4, %r5, %r3; mul.lo.u32 %r10, %r2, %r6; mad.lo.u32 %r11, %r8, %r10, %r7;
 mul.lo.u32 %r12, %r8, 1000; add.u32 %r12, %r12, %laneid; mov.u32 %r13, %lanemask_lt; add.u32 %r12, %r12, %r13;
-mul.wide.u32 %rd10, %r11, 4; add.u64 %rd11, %rd0, %rd10; st.global.u32 [%rd11], %r12;)", 1), {&out}, {2, 3, 1}, {12, 4, 1});
+mul.wide.u32 %rd10, %r11, 4; add.u64 %rd11, %rd0, %rd10; st.global.u32 [%rd11], %r12;)",
+                                           1),
+                               {&out}, {2, 3, 1}, {12, 4, 1});
     BOOST_CHECK_EQUAL(ran.fault, "");
     for (unsigned block = 0; block < 6; ++block)
         for (unsigned t = 0; t < 48; ++t) BOOST_CHECK_EQUAL(out.words[block * 48 + t], block * 1000 + t % 32 + (1u << t % 32) - 1);
@@ -100,14 +115,20 @@ BOOST_AUTO_TEST_CASE(never_written) {
     BOOST_CHECK(fault_of("@%p3 add.u32 %r5, %r0, 1;").find("the predicate was never written") != std::string::npos);
     BOOST_CHECK(fault_of("setp.eq.u32 %p1, %r5, 1;\n@%p1 add.u32 %r6, %r0, 1;").find("the predicate was never written") != std::string::npos);
     // Written by some lanes only.
-    BOOST_CHECK(fault_of("setp.lt.u32 %p1, %r0, 4;\n@%p1 mov.u32 %r5, 1;\nmul.wide.u32 %rd10, %r0, 4;\nadd.u64 %rd11, %rd0, %rd10;\nst.global.u32 [%rd11], %r5;").find("thread") != std::string::npos);
-    BOOST_CHECK_EQUAL(fault_of("setp.lt.u32 %p1, %r0, 4;\n@%p1 mov.u32 %r5, 1;\n@!%p1 mov.u32 %r5, 2;\nmul.wide.u32 %rd10, %r0, 4;\nadd.u64 %rd11, %rd0, %rd10;\nst.global.u32 [%rd11], %r5;"), "");
+    BOOST_CHECK(
+        fault_of("setp.lt.u32 %p1, %r0, 4;\n@%p1 mov.u32 %r5, 1;\nmul.wide.u32 %rd10, %r0, 4;\nadd.u64 %rd11, %rd0, %rd10;\nst.global.u32 [%rd11], %r5;")
+            .find("thread") != std::string::npos);
+    BOOST_CHECK_EQUAL(fault_of("setp.lt.u32 %p1, %r0, 4;\n@%p1 mov.u32 %r5, 1;\n@!%p1 mov.u32 %r5, 2;\nmul.wide.u32 %rd10, %r0, 4;\nadd.u64 %rd11, %rd0, "
+                               "%rd10;\nst.global.u32 [%rd11], %r5;"),
+                      "");
 }
 
 BOOST_AUTO_TEST_CASE(the_other_way_round) {
     // Blocks and warps take tickets; SIM_ORDER=reverse turns their order around.
-    const std::string body = "and.b32 %r1, %r0, 31;\nsetp.ne.u32 %p1, %r1, 0;\n@%p1 ret;\nmov.u32 %r2, %ctaid.x;\nshl.b32 %r3, %r2, 1;\nshr.u32 %r4, %r0, 5;\nadd.u32 %r3, %r3, %r4;\n"
-                             "atom.global.add.u32 %r5, [%rd0], 1;\nmul.wide.u32 %rd10, %r3, 4;\nadd.u64 %rd11, %rd0, %rd10;\nst.global.u32 [%rd11+4], %r5;";
+    const std::string body =
+        "and.b32 %r1, %r0, 31;\nsetp.ne.u32 %p1, %r1, 0;\n@%p1 ret;\nmov.u32 %r2, %ctaid.x;\nshl.b32 %r3, %r2, 1;\nshr.u32 %r4, %r0, 5;\nadd.u32 %r3, %r3, "
+        "%r4;\n"
+        "atom.global.add.u32 %r5, [%rd0], 1;\nmul.wide.u32 %rd10, %r3, 4;\nadd.u64 %rd11, %rd0, %rd10;\nst.global.u32 [%rd11+4], %r5;";
     for (const bool reversed : {false, true}) {
         Buffer out{std::vector<std::uint32_t>(7)};
         if (reversed) setenv("SIM_ORDER", "reverse", 1);

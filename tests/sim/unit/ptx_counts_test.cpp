@@ -16,8 +16,12 @@ ptx::Counts counts_of(const std::string& body) {
 
 /// Stores of `bytes` at tile + lane * stride; wavefronts, ideal ones and the worst ratio.
 void check_banks(unsigned bytes, unsigned stride, unsigned wavefronts, unsigned ideal) {
-    const std::string vector = bytes == 16 ? ".v4.u32 [%r2], {%r0, %r0, %r0, %r0}" : bytes == 8 ? ".v2.u32 [%r2], {%r0, %r0}" : bytes == 4 ? ".u32 [%r2], %r0" : ".u16 [%r2], %rs1";
-    const ptx::Counts counts = counts_of("cvt.u16.u32 %rs1, %r0;\nmov.u32 %r1, tile;\nmad.lo.u32 %r2, %r0, " + std::to_string(stride) + ", %r1;\nst.shared" + vector + ";");
+    const std::string vector = bytes == 16  ? ".v4.u32 [%r2], {%r0, %r0, %r0, %r0}"
+                               : bytes == 8 ? ".v2.u32 [%r2], {%r0, %r0}"
+                               : bytes == 4 ? ".u32 [%r2], %r0"
+                                            : ".u16 [%r2], %rs1";
+    const ptx::Counts counts =
+        counts_of("cvt.u16.u32 %rs1, %r0;\nmov.u32 %r1, tile;\nmad.lo.u32 %r2, %r0, " + std::to_string(stride) + ", %r1;\nst.shared" + vector + ";");
     BOOST_TEST_CONTEXT(bytes << " bytes, stride " << stride) {
         BOOST_CHECK_EQUAL(counts.shared_requests, 1);
         BOOST_CHECK_EQUAL(counts.shared_wavefronts, wavefronts);
@@ -29,7 +33,8 @@ void check_banks(unsigned bytes, unsigned stride, unsigned wavefronts, unsigned 
 
 /// Loads of 4 bytes at the first sector of the buffer + lane * stride.
 void check_sectors(unsigned stride, unsigned sectors, unsigned ideal) {
-    const ptx::Counts counts = counts_of("add.u64 %rd5, %rd0, 31;\nand.b64 %rd5, %rd5, -32;\nmul.wide.u32 %rd1, %r0, " + std::to_string(stride) + ";\nadd.u64 %rd2, %rd5, %rd1;\nld.global.u32 %r3, [%rd2];");
+    const ptx::Counts counts = counts_of("add.u64 %rd5, %rd0, 31;\nand.b64 %rd5, %rd5, -32;\nmul.wide.u32 %rd1, %r0, " + std::to_string(stride) +
+                                         ";\nadd.u64 %rd2, %rd5, %rd1;\nld.global.u32 %r3, [%rd2];");
     BOOST_TEST_CONTEXT("stride " << stride) {
         BOOST_CHECK_EQUAL(counts.global_requests, 1);
         BOOST_CHECK_EQUAL(counts.global_sectors, sectors);
@@ -45,19 +50,19 @@ BOOST_AUTO_TEST_SUITE(ptx_counts)
 BOOST_AUTO_TEST_CASE(banks) {
     check_banks(4, 4, 1, 1);
     check_banks(4, 8, 2, 1);
-    check_banks(4, 12, 1, 1);     // an odd number of words
+    check_banks(4, 12, 1, 1);  // an odd number of words
     check_banks(4, 64, 16, 1);
     check_banks(4, 128, 32, 1);
     check_banks(4, 132, 1, 1);
     check_banks(2, 2, 1, 1);
     check_banks(2, 128, 32, 1);
-    check_banks(8, 8, 2, 2);      // half a warp at once
+    check_banks(8, 8, 2, 2);  // half a warp at once
     check_banks(8, 16, 4, 2);
     check_banks(8, 128, 32, 2);
-    check_banks(16, 16, 4, 4);    // a quarter at once
+    check_banks(16, 16, 4, 4);  // a quarter at once
     check_banks(16, 32, 8, 4);
     check_banks(16, 128, 32, 4);
-    check_banks(16, 144, 4, 4);   // rows padded by 16 bytes
+    check_banks(16, 144, 4, 4);  // rows padded by 16 bytes
 }
 
 BOOST_AUTO_TEST_CASE(words_that_lanes_share) {
@@ -66,7 +71,8 @@ BOOST_AUTO_TEST_CASE(words_that_lanes_share) {
     BOOST_CHECK(all.worst_bank_conflict.empty());
     // A row of 8 elements of 16 bits in 8 rows, 128 bytes apart: 8-fold; swizzled: none.
     for (const bool swizzled : {false, true}) {
-        std::string body = "mov.u32 %r1, tile;\nshl.b32 %r2, %r0, 7;\nand.b32 %r2, %r2, 1023;\nand.b32 %r3, %r0, 7;\nshl.b32 %r3, %r3, 4;\nadd.u32 %r4, %r1, %r2;\n";
+        std::string body =
+            "mov.u32 %r1, tile;\nshl.b32 %r2, %r0, 7;\nand.b32 %r2, %r2, 1023;\nand.b32 %r3, %r0, 7;\nshl.b32 %r3, %r3, 4;\nadd.u32 %r4, %r1, %r2;\n";
         body += swizzled ? "add.u32 %r4, %r4, %r3;\n" : "";
         body += "mov.u32 %r5, 1;\nst.shared.v4.u32 [%r4], {%r5, %r5, %r5, %r5};\nbar.sync 0;\nldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r6}, [%r4];";
         const ptx::Counts counts = counts_of(body);
@@ -81,7 +87,8 @@ BOOST_AUTO_TEST_CASE(sectors) {
     check_sectors(128, 32, 4);
     check_sectors(0, 1, 1);
     // 128 bytes that begin 4 bytes behind the start of a sector.
-    const ptx::Counts counts = counts_of("mul.wide.u32 %rd1, %r0, 4;\nadd.u64 %rd2, %rd0, %rd1;\nand.b64 %rd3, %rd0, 31;\nsub.u64 %rd2, %rd2, %rd3;\nst.global.u32 [%rd2+68], %r0;");
+    const ptx::Counts counts =
+        counts_of("mul.wide.u32 %rd1, %r0, 4;\nadd.u64 %rd2, %rd0, %rd1;\nand.b64 %rd3, %rd0, 31;\nsub.u64 %rd2, %rd2, %rd3;\nst.global.u32 [%rd2+68], %r0;");
     BOOST_CHECK_EQUAL(counts.global_sectors, 5);
     BOOST_CHECK_EQUAL(counts.global_ideal_sectors, 4);
     BOOST_CHECK_EQUAL(counts.global_written_bytes, 128);

@@ -9,14 +9,17 @@ namespace {
 
 /// %rd10: 4 bytes of the thread's own in buffer 0, over all blocks; %rd11: the same in a block only; %rd12: 2 bytes of the thread's own.
 const std::string kAddresses =
-    "mov.u32 %r1, %ctaid.x;\nmov.u32 %r2, %ntid.x;\nmad.lo.u32 %r3, %r1, %r2, %r0;\nmul.wide.u32 %rd20, %r3, 4;\nadd.u64 %rd10, %rd0, %rd20;\nmul.wide.u32 %rd21, %r0, 4;\n"
+    "mov.u32 %r1, %ctaid.x;\nmov.u32 %r2, %ntid.x;\nmad.lo.u32 %r3, %r1, %r2, %r0;\nmul.wide.u32 %rd20, %r3, 4;\nadd.u64 %rd10, %rd0, %rd20;\nmul.wide.u32 "
+    "%rd21, %r0, 4;\n"
     "add.u64 %rd11, %rd0, %rd21;\nmul.wide.u32 %rd22, %r3, 2;\nadd.u64 %rd12, %rd0, %rd22;\ncvt.u16.u32 %rs1, %r0;\n";
 
 std::string run(const std::string& body, unsigned blocks, unsigned threads, bool written = true) {
     Buffer buffer{std::vector<std::uint32_t>(256), written};
     return run_kernel(module_text(kAddresses + body, 1), {&buffer}, {blocks, 1, 1}, {threads, 1, 1}).fault;
 }
-void fine(const std::string& body, unsigned blocks = 2, unsigned threads = 64, bool written = true) { BOOST_CHECK_EQUAL(run(body, blocks, threads, written), ""); }
+void fine(const std::string& body, unsigned blocks = 2, unsigned threads = 64, bool written = true) {
+    BOOST_CHECK_EQUAL(run(body, blocks, threads, written), "");
+}
 void faults(const std::string& body, std::initializer_list<const char*> parts, unsigned blocks = 2, unsigned threads = 64, bool written = true) {
     const std::string fault = run(body, blocks, threads, written);
     BOOST_CHECK_MESSAGE(!fault.empty(), "no fault in " << body);
@@ -31,8 +34,10 @@ BOOST_AUTO_TEST_CASE(between_blocks) {
     fine("st.global.u32 [%rd10], %r0;");
     fine("ld.global.u32 %r5, [%rd11];");
     faults("st.global.u32 [%rd11], %r0;", {"block (1,0,0)", "st.global.u32 [%rd11], %r0", "another block of this launch wrote at PTX line", "between blocks"});
-    faults("ld.global.u32 %r5, [%rd11];\nsetp.ne.u32 %p1, %r1, 1;\n@%p1 bra E;\nst.global.u32 [%rd11], %r0;\nE:", {"another block of this launch read at PTX line"});
-    faults("setp.ne.u32 %p1, %r1, 0;\n@!%p1 st.global.u32 [%rd11], %r0;\n@%p1 ld.global.u32 %r5, [%rd11];", {"reads byte", "another block of this launch wrote"});
+    faults("ld.global.u32 %r5, [%rd11];\nsetp.ne.u32 %p1, %r1, 1;\n@%p1 bra E;\nst.global.u32 [%rd11], %r0;\nE:",
+           {"another block of this launch read at PTX line"});
+    faults("setp.ne.u32 %p1, %r1, 0;\n@!%p1 st.global.u32 [%rd11], %r0;\n@%p1 ld.global.u32 %r5, [%rd11];",
+           {"reads byte", "another block of this launch wrote"});
     fine("ld.global.u32 %r5, [%rd10];\nadd.u32 %r5, %r5, 1;\nst.global.u32 [%rd10], %r5;\nld.global.u32 %r6, [%rd10];");
     // Read by both blocks, then written by the one that read last.
     faults("ld.global.u32 %r5, [%rd0];\nbar.sync 0;\nsetp.eq.u32 %p1, %r3, 64;\n@%p1 st.global.u32 [%rd0], %r0;", {"another block of this launch read"});
@@ -40,7 +45,8 @@ BOOST_AUTO_TEST_CASE(between_blocks) {
 
 BOOST_AUTO_TEST_CASE(between_warps) {
     const std::string other = "xor.b64 %rd23, %rd21, 128;\nadd.u64 %rd13, %rd0, %rd23;\n";
-    faults(other + "st.global.u32 [%rd11], %r0;\nld.global.u32 %r5, [%rd13];", {"of the same block", "without a barrier between them: race in global memory"}, 1);
+    faults(other + "st.global.u32 [%rd11], %r0;\nld.global.u32 %r5, [%rd13];", {"of the same block", "without a barrier between them: race in global memory"},
+           1);
     fine(other + "st.global.u32 [%rd11], %r0;\nbar.sync 0;\nld.global.u32 %r5, [%rd13];", 1);
     faults(other + "ld.global.u32 %r5, [%rd13];\nst.global.u32 [%rd11], %r0;", {"race in global memory"}, 1);
     fine(other + "ld.global.u32 %r5, [%rd13];\nbar.sync 0;\nst.global.u32 [%rd11], %r0;", 1);
@@ -61,11 +67,14 @@ BOOST_AUTO_TEST_CASE(parts_of_words) {
 BOOST_AUTO_TEST_CASE(atomics) {
     fine("red.global.add.u32 [%rd0], 1;");
     faults("red.global.add.u32 [%rd0], 1;\nsetp.eq.u32 %p1, %r3, 64;\n@%p1 ld.global.u32 %r5, [%rd0];", {"atomically changes", "race in global memory"});
-    faults("setp.eq.u32 %p1, %r3, 0;\n@%p1 st.global.u32 [%rd0], %r0;\nsetp.eq.u32 %p1, %r3, 64;\n@%p1 red.global.add.u32 [%rd0], 1;", {"atomically changes", "another block of this launch wrote"});
+    faults("setp.eq.u32 %p1, %r3, 0;\n@%p1 st.global.u32 [%rd0], %r0;\nsetp.eq.u32 %p1, %r3, 64;\n@%p1 red.global.add.u32 [%rd0], 1;",
+           {"atomically changes", "another block of this launch wrote"});
     Buffer sums{{0, 0, 100, 0xffffffffu, 5, 0, 0, 0}};
     const Ran ran = run_kernel(module_text(R"(
 red.global.add.u32 [%rd0], %r0; red.global.max.u32 [%rd0+4], %r0; red.global.min.u32 [%rd0+8], %r0; red.global.and.b32 [%rd0+12], 0xf0;
-atom.global.exch.b32 %r1, [%rd0+16], 77; atom.global.cas.b32 %r2, [%rd0+20], %r0, 9; red.global.inc.u32 [%rd0+24], 9; mov.f32 %f1, 0f3F000000; red.global.add.f32 [%rd0+28], %f1;)", 1), {&sums}, {2, 1, 1}, {32, 1, 1});
+atom.global.exch.b32 %r1, [%rd0+16], 77; atom.global.cas.b32 %r2, [%rd0+20], %r0, 9; red.global.inc.u32 [%rd0+24], 9; mov.f32 %f1, 0f3F000000; red.global.add.f32 [%rd0+28], %f1;)",
+                                           1),
+                               {&sums}, {2, 1, 1}, {32, 1, 1});
     BOOST_CHECK_EQUAL(ran.fault, "");
     BOOST_CHECK_EQUAL(sums.words[0], 2 * 31 * 32 / 2);
     BOOST_CHECK_EQUAL(sums.words[1], 31);
@@ -95,8 +104,7 @@ BOOST_AUTO_TEST_CASE(copies_and_the_shadow) {
     BOOST_CHECK(memory.contains(bytes.data(), 1000) && !memory.contains(bytes.data(), 1001) && !memory.contains(bytes.data() - 1, 2));
     memory.wrote(bytes.data() + 3, 500);
     memory.require_written(bytes.data() + 3, 500, "copy");
-    for (const auto& [first, number, missing] : {std::tuple<int, int, const char*>{2, 10, "byte 0 "}, {3, 501, "byte 500 "}, {900, 1, "byte 0 "}})
-        try {
+    for (const auto& [first, number, missing] : {std::tuple<int, int, const char*>{2, 10, "byte 0 "}, {3, 501, "byte 500 "}, {900, 1, "byte 0 "}}) try {
             memory.require_written(bytes.data() + first, static_cast<std::size_t>(number), "a copy");
             BOOST_ERROR("no fault");
         } catch (const ptx::Fault& fault) {

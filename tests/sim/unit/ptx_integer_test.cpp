@@ -18,13 +18,15 @@ Wide value(std::uint64_t x, unsigned bits, bool is_signed) {
     return result;
 }
 
-struct Form { unsigned bits; bool is_signed; };
+struct Form {
+    unsigned bits;
+    bool is_signed;
+};
 constexpr Form kForms[] = {{16, false}, {16, true}, {32, false}, {32, true}, {64, false}, {64, true}};
 std::string type_text(Form form) { return (form.is_signed ? ".s" : ".u") + std::to_string(form.bits); }
 
 /// op.type d, a, b for all forms.
-template <class Formula>
-void check_two(const std::string& op, Formula formula, unsigned least = 16) {
+template <class Formula> void check_two(const std::string& op, Formula formula, unsigned least = 16) {
     for (const Form form : kForms) {
         if (form.bits < least) continue;
         check_instruction(op + type_text(form) + " %d, %s0, %s1", form.bits, {form.bits, form.bits}, operands_of({form.bits, form.bits}),
@@ -61,17 +63,20 @@ BOOST_AUTO_TEST_CASE(high_parts_and_wide_products) {
         const auto v = [&](std::uint64_t x) { return value(x, form.bits, form.is_signed); };
         check_instruction("mul.wide" + type_text(form) + " %d, %s0, %s1", 2 * form.bits, {form.bits, form.bits}, operands_of({form.bits, form.bits}),
                           [&](auto a, auto b, auto, auto) { return low(v(a) * v(b)); });
-        check_instruction("mad.wide" + type_text(form) + " %d, %s0, %s1, %s2", 2 * form.bits, {form.bits, form.bits, 2 * form.bits}, operands_of({form.bits, form.bits, 2 * form.bits}),
+        check_instruction("mad.wide" + type_text(form) + " %d, %s0, %s1, %s2", 2 * form.bits, {form.bits, form.bits, 2 * form.bits},
+                          operands_of({form.bits, form.bits, 2 * form.bits}),
                           [&](auto a, auto b, auto c, auto) { return low(v(a) * v(b) + value(c, 2 * form.bits, form.is_signed)); });
     }
     for (const Form form : kForms) {
         if (form.bits == 64) continue;
         const auto v = [&](std::uint64_t x) { return value(x, form.bits, form.is_signed); };
-        check_instruction("mad.lo" + type_text(form) + " %d, %s0, %s1, %s2", form.bits, {form.bits, form.bits, form.bits}, operands_of({form.bits, form.bits, form.bits}),
-                          [&](auto a, auto b, auto c, auto) { return low(v(a) * v(b) + v(c)); });
-        check_instruction("mad.hi" + type_text(form) + " %d, %s0, %s1, %s2", form.bits, {form.bits, form.bits, form.bits}, operands_of({form.bits, form.bits, form.bits}),
+        check_instruction("mad.lo" + type_text(form) + " %d, %s0, %s1, %s2", form.bits, {form.bits, form.bits, form.bits},
+                          operands_of({form.bits, form.bits, form.bits}), [&](auto a, auto b, auto c, auto) { return low(v(a) * v(b) + v(c)); });
+        check_instruction("mad.hi" + type_text(form) + " %d, %s0, %s1, %s2", form.bits, {form.bits, form.bits, form.bits},
+                          operands_of({form.bits, form.bits, form.bits}),
                           [&](auto a, auto b, auto c, auto) { return low(((v(a) * v(b)) >> form.bits) + v(c)); });
-        check_instruction("sad" + type_text(form) + " %d, %s0, %s1, %s2", form.bits, {form.bits, form.bits, form.bits}, operands_of({form.bits, form.bits, form.bits}),
+        check_instruction("sad" + type_text(form) + " %d, %s0, %s1, %s2", form.bits, {form.bits, form.bits, form.bits},
+                          operands_of({form.bits, form.bits, form.bits}),
                           [&](auto a, auto b, auto c, auto) { return low(v(c) + (v(a) < v(b) ? v(b) - v(a) : v(a) - v(b))); });
     }
 }
@@ -84,27 +89,36 @@ BOOST_AUTO_TEST_CASE(quotients) {
 BOOST_AUTO_TEST_CASE(signs) {
     for (const Form form : kForms) {
         if (!form.is_signed) continue;
-        check_instruction("neg" + type_text(form) + " %d, %s0", form.bits, {form.bits}, operands_of({form.bits}), [&](auto a, auto, auto, auto) { return low(-value(a, form.bits, true)); });
-        check_instruction("abs" + type_text(form) + " %d, %s0", form.bits, {form.bits}, operands_of({form.bits}),
-                          [&](auto a, auto, auto, auto) { return low(value(a, form.bits, true) < 0 ? -value(a, form.bits, true) : value(a, form.bits, true)); });
+        check_instruction("neg" + type_text(form) + " %d, %s0", form.bits, {form.bits}, operands_of({form.bits}),
+                          [&](auto a, auto, auto, auto) { return low(-value(a, form.bits, true)); });
+        check_instruction("abs" + type_text(form) + " %d, %s0", form.bits, {form.bits}, operands_of({form.bits}), [&](auto a, auto, auto, auto) {
+            return low(value(a, form.bits, true) < 0 ? -value(a, form.bits, true) : value(a, form.bits, true));
+        });
     }
     const auto clamp = [](Wide x) { return low(x < INT32_MIN ? INT32_MIN : x > INT32_MAX ? INT32_MAX : x); };
-    check_instruction("add.sat.s32 %d, %s0, %s1", 32, {32, 32}, operands_of({32, 32}), [&](auto a, auto b, auto, auto) { return clamp(value(a, 32, true) + value(b, 32, true)); });
-    check_instruction("sub.sat.s32 %d, %s0, %s1", 32, {32, 32}, operands_of({32, 32}), [&](auto a, auto b, auto, auto) { return clamp(value(a, 32, true) - value(b, 32, true)); });
+    check_instruction("add.sat.s32 %d, %s0, %s1", 32, {32, 32}, operands_of({32, 32}),
+                      [&](auto a, auto b, auto, auto) { return clamp(value(a, 32, true) + value(b, 32, true)); });
+    check_instruction("sub.sat.s32 %d, %s0, %s1", 32, {32, 32}, operands_of({32, 32}),
+                      [&](auto a, auto b, auto, auto) { return clamp(value(a, 32, true) - value(b, 32, true)); });
 }
 
 BOOST_AUTO_TEST_CASE(carries) {
     const auto add128 = "{ .reg .b64 %x; add.cc.u64 %x, %s0, %s1; addc.u64 %d, %s2, %s3; }";
-    check_instruction(add128, 64, {64, 64, 64, 64}, operands_of({64, 64, 64, 64}), [](auto a, auto b, auto c, auto d) { return c + d + ((UWide{a} + b) >> 64 ? 1 : 0); });
+    check_instruction(add128, 64, {64, 64, 64, 64}, operands_of({64, 64, 64, 64}),
+                      [](auto a, auto b, auto c, auto d) { return c + d + ((UWide{a} + b) >> 64 ? 1 : 0); });
     const auto sub64 = "{ .reg .b32 %x; sub.cc.u32 %x, %s0, %s1; subc.u32 %d, %s2, %s3; }";
-    check_instruction(sub64, 32, {32, 32, 32, 32}, operands_of({32, 32, 32, 32}), [](auto a, auto b, auto c, auto d) { return ((c << 32 | a) - (d << 32 | b)) >> 32; });
+    check_instruction(sub64, 32, {32, 32, 32, 32}, operands_of({32, 32, 32, 32}),
+                      [](auto a, auto b, auto c, auto d) { return ((c << 32 | a) - (d << 32 | b)) >> 32; });
     const auto mad64 = "{ .reg .b32 %x; mad.lo.cc.u32 %x, %s0, %s1, %s2; madc.hi.u32 %d, %s0, %s1, %s3; }";
-    check_instruction(mad64, 32, {32, 32, 32, 32}, operands_of({32, 32, 32, 32}), [](auto a, auto b, auto c, auto d) { return low((Wide(a) * Wide(b) + Wide(d << 32 | c)) >> 32); });
+    check_instruction(mad64, 32, {32, 32, 32, 32}, operands_of({32, 32, 32, 32}),
+                      [](auto a, auto b, auto c, auto d) { return low((Wide(a) * Wide(b) + Wide(d << 32 | c)) >> 32); });
 }
 
 BOOST_AUTO_TEST_CASE(products_of_24_bits) {
-    check_instruction("mul24.lo.u32 %d, %s0, %s1", 32, {32, 32}, operands_of({32, 32}), [](auto a, auto b, auto, auto) { return (a & 0xffffff) * (b & 0xffffff); });
-    check_instruction("mul24.lo.s32 %d, %s0, %s1", 32, {32, 32}, operands_of({32, 32}), [](auto a, auto b, auto, auto) { return low(value(a, 24, true) * value(b, 24, true)); });
+    check_instruction("mul24.lo.u32 %d, %s0, %s1", 32, {32, 32}, operands_of({32, 32}),
+                      [](auto a, auto b, auto, auto) { return (a & 0xffffff) * (b & 0xffffff); });
+    check_instruction("mul24.lo.s32 %d, %s0, %s1", 32, {32, 32}, operands_of({32, 32}),
+                      [](auto a, auto b, auto, auto) { return low(value(a, 24, true) * value(b, 24, true)); });
     check_instruction("mad24.lo.s32 %d, %s0, %s1, %s2", 32, {32, 32, 32}, operands_of({32, 32, 32}),
                       [](auto a, auto b, auto c, auto) { return low(value(a, 24, true) * value(b, 24, true) + value(c, 32, true)); });
 }

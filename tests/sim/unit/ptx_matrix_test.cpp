@@ -8,7 +8,9 @@ namespace sim::unit {
 
 namespace {
 
-struct Place { unsigned row, col; };
+struct Place {
+    unsigned row, col;
+};
 
 /// PTX ISA, "Matrix Fragments for mma.m16n8k16 with .f16 / .bf16": element i of A, of 8 a lane.
 Place a16(unsigned lane, unsigned i) {
@@ -60,18 +62,21 @@ std::string names(unsigned first, std::size_t number) {
     return text + "}";
 }
 
-void check_mma(const std::string& shape, const std::string& type, unsigned depth, const Map& a_place, unsigned a_elements, const Map& b_place, unsigned b_elements) {
+void check_mma(const std::string& shape, const std::string& type, unsigned depth, const Map& a_place, unsigned a_elements, const Map& b_place,
+               unsigned b_elements) {
     Buffer in, out{std::vector<std::uint32_t>(4 * 32), false};
     std::size_t number_a = 0, number_b = 0, stride = 0;
     for (unsigned lane = 0; lane < 32; ++lane) {
-        const auto a = fragment(type, a_place, a_elements, &a_value, lane), b = fragment(type, b_place, b_elements, &b_value, lane), sum = fragment("f32", &c, 4, &c_value, lane);
+        const auto a = fragment(type, a_place, a_elements, &a_value, lane), b = fragment(type, b_place, b_elements, &b_value, lane),
+                   sum = fragment("f32", &c, 4, &c_value, lane);
         for (const auto& part : {a, b, sum}) in.words.insert(in.words.end(), part.begin(), part.end());
         number_a = a.size(), number_b = b.size(), stride = a.size() + b.size() + 4;
     }
     std::string body = "mul.wide.u32 %rd10, %r0, " + std::to_string(4 * stride) + ";\nadd.u64 %rd11, %rd0, %rd10;\n";
     for (unsigned k = 0; k < stride; ++k) body += "ld.global.b32 %r" + std::to_string(10 + k) + ", [%rd11+" + std::to_string(4 * k) + "];\n";
     const auto b_first = static_cast<unsigned>(10 + number_a), c_first = static_cast<unsigned>(b_first + number_b);
-    body += "mma.sync.aligned." + shape + ".row.col.f32." + type + "." + type + ".f32 " + names(40, 4) + ", " + names(10, number_a) + ", " + names(b_first, number_b) + ", " + names(c_first, 4) + ";\n";
+    body += "mma.sync.aligned." + shape + ".row.col.f32." + type + "." + type + ".f32 " + names(40, 4) + ", " + names(10, number_a) + ", " +
+            names(b_first, number_b) + ", " + names(c_first, 4) + ";\n";
     body += "mul.wide.u32 %rd12, %r0, 16;\nadd.u64 %rd13, %rd1, %rd12;\nst.global.v4.b32 [%rd13], " + names(40, 4) + ";\n";
     const Ran ran = run_kernel(module_text(body, 2), {&in, &out});
     BOOST_REQUIRE_MESSAGE(ran.fault.empty(), ran.fault);
@@ -94,7 +99,16 @@ BOOST_AUTO_TEST_CASE(products) {
         check_mma("m16n8k8", type, 8, &a8, 4, &b8, 2);
     }
     check_mma("m16n8k8", "tf32", 8, &a_tf32, 4, &b_tf32, 2);
-    check_mma("m16n8k4", "tf32", 4, [](unsigned lane, unsigned i) { return Place{i == 0 ? lane >> 2 : (lane >> 2) + 8, lane % 4}; }, 2, [](unsigned lane, unsigned) { return Place{lane % 4, lane >> 2}; }, 1);
+    check_mma(
+        "m16n8k4", "tf32", 4,
+        [](unsigned lane, unsigned i) {
+            return Place{i == 0 ? lane >> 2 : (lane >> 2) + 8, lane % 4};
+        },
+        2,
+        [](unsigned lane, unsigned) {
+            return Place{lane % 4, lane >> 2};
+        },
+        1);
 }
 
 BOOST_AUTO_TEST_CASE(matrices_from_shared_memory) {
@@ -104,8 +118,11 @@ BOOST_AUTO_TEST_CASE(matrices_from_shared_memory) {
             Buffer in{std::vector<std::uint32_t>(32 * 4)}, out{std::vector<std::uint32_t>(32 * number), false};
             for (unsigned l = 0; l < 32; ++l)
                 for (unsigned k = 0; k < 4; ++k) in.words[4 * l + k] = (l / 8 * 1000 + l % 8 * 10 + 2 * k) | (l / 8 * 1000 + l % 8 * 10 + 2 * k + 1) << 16;
-            std::string body = "mul.wide.u32 %rd10, %r0, 16;\nadd.u64 %rd11, %rd0, %rd10;\nld.global.v4.b32 {%r10, %r11, %r12, %r13}, [%rd11];\nmov.u32 %r1, tile;\nmad.lo.u32 %r2, %r0, 48, %r1;\n";
-            body += "st.shared.v4.b32 [%r2], {%r10, %r11, %r12, %r13};\nbar.sync 0;\nldmatrix.sync.aligned.m8n8.x" + std::to_string(number) + (transposed ? ".trans" : "") + ".shared.b16 " + names(20, number) + ", [%r2];\n";
+            std::string body =
+                "mul.wide.u32 %rd10, %r0, 16;\nadd.u64 %rd11, %rd0, %rd10;\nld.global.v4.b32 {%r10, %r11, %r12, %r13}, [%rd11];\nmov.u32 %r1, "
+                "tile;\nmad.lo.u32 %r2, %r0, 48, %r1;\n";
+            body += "st.shared.v4.b32 [%r2], {%r10, %r11, %r12, %r13};\nbar.sync 0;\nldmatrix.sync.aligned.m8n8.x" + std::to_string(number) +
+                    (transposed ? ".trans" : "") + ".shared.b16 " + names(20, number) + ", [%r2];\n";
             body += "mul.wide.u32 %rd12, %r0, " + std::to_string(4 * number) + ";\nadd.u64 %rd13, %rd1, %rd12;\n";
             for (unsigned k = 0; k < number; ++k) body += "st.global.b32 [%rd13+" + std::to_string(4 * k) + "], %r" + std::to_string(20 + k) + ";\n";
             const Ran ran = run_kernel(module_text(body, 2, ".shared .align 16 .b8 tile[1536];"), {&in, &out});
@@ -127,11 +144,17 @@ BOOST_AUTO_TEST_CASE(a_transposed_fragment) {
 }
 
 BOOST_AUTO_TEST_CASE(whole_warps_only) {
-    const std::string mma = "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%r1, %r2, %r3, %r4}, {%r0, %r0, %r0, %r0}, {%r0, %r0}, {%r0, %r0, %r0, %r0};\n";
+    const std::string mma =
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%r1, %r2, %r3, %r4}, {%r0, %r0, %r0, %r0}, {%r0, %r0}, {%r0, %r0, %r0, %r0};\n";
     BOOST_CHECK(run_kernel(module_text("setp.lt.u32 %p1, %r0, 31;\n@%p1 bra M;\nret;\nM:\n" + mma, 0), {}).fault.find("divergence") != std::string::npos);
     BOOST_CHECK(run_kernel(module_text(mma, 0), {}, {}, {24, 1, 1}).fault.find("do not exist in this block") != std::string::npos);
     BOOST_CHECK_EQUAL(run_kernel(module_text(mma, 0), {}).fault, "");
-    BOOST_CHECK(run_kernel(module_text("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%r1, %r2, %r3, %r4}, {%r0, %r0, %r9, %r0}, {%r0, %r0}, {%r0, %r0, %r0, %r0};\n", 0), {}).fault.find("a fragment was never written") != std::string::npos);
+    BOOST_CHECK(
+        run_kernel(
+            module_text("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%r1, %r2, %r3, %r4}, {%r0, %r0, %r9, %r0}, {%r0, %r0}, {%r0, %r0, %r0, %r0};\n",
+                        0),
+            {})
+            .fault.find("a fragment was never written") != std::string::npos);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

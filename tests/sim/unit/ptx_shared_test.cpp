@@ -9,10 +9,12 @@ namespace {
 
 /// %r1: the address of 4 bytes of the thread's own in `tile` (4096 bytes), %r2: those of the thread 32 further, modulo 64 threads; %r3: of the next lane.
 const std::string kAddresses =
-    "mov.u32 %r10, tile;\nshl.b32 %r11, %r0, 2;\nadd.u32 %r1, %r10, %r11;\nxor.b32 %r12, %r11, 128;\nadd.u32 %r2, %r10, %r12;\nxor.b32 %r13, %r11, 4;\nadd.u32 %r3, %r10, %r13;\n";
+    "mov.u32 %r10, tile;\nshl.b32 %r11, %r0, 2;\nadd.u32 %r1, %r10, %r11;\nxor.b32 %r12, %r11, 128;\nadd.u32 %r2, %r10, %r12;\nxor.b32 %r13, %r11, 4;\nadd.u32 "
+    "%r3, %r10, %r13;\n";
 
 Ran run(const std::string& body, unsigned threads = 64, std::size_t dynamic = 0) {
-    return run_kernel(module_text(kAddresses + body, 0, ".shared .align 16 .b8 tile[4096];", ".extern .shared .align 16 .b8 dynamic[];"), {}, {}, {threads, 1, 1}, dynamic);
+    return run_kernel(module_text(kAddresses + body, 0, ".shared .align 16 .b8 tile[4096];", ".extern .shared .align 16 .b8 dynamic[];"), {}, {},
+                      {threads, 1, 1}, dynamic);
 }
 void fine(const std::string& body, unsigned threads = 64, std::size_t dynamic = 0) { BOOST_CHECK_EQUAL(run(body, threads, dynamic).fault, ""); }
 void faults(const std::string& body, std::initializer_list<const char*> parts, unsigned threads = 64, std::size_t dynamic = 0) {
@@ -27,8 +29,9 @@ BOOST_AUTO_TEST_SUITE(ptx_shared)
 
 BOOST_AUTO_TEST_CASE(read_after_write) {
     const std::string first = "st.shared.u32 [%r1], %r0;\nbar.sync 0;\nsetp.lt.u32 %p1, %r0, 32;\n";
-    faults(first + "@%p1 st.shared.u32 [%r1], %r0;\n@!%p1 ld.shared.u32 %r5, [%r2];", {"k, block (0,0,0), thread (32,0,0), PTX line 26 `@!%p1 ld.shared.u32 %r5, [%r2]`: reads byte 0 of shared memory",
-                                                                                 "which thread (0,0,0) wrote at PTX line 25 `@%p1 st.shared.u32 [%r1], %r0`, without a barrier between them: race in shared memory"});
+    faults(first + "@%p1 st.shared.u32 [%r1], %r0;\n@!%p1 ld.shared.u32 %r5, [%r2];",
+           {"k, block (0,0,0), thread (32,0,0), PTX line 26 `@!%p1 ld.shared.u32 %r5, [%r2]`: reads byte 0 of shared memory",
+            "which thread (0,0,0) wrote at PTX line 25 `@%p1 st.shared.u32 [%r1], %r0`, without a barrier between them: race in shared memory"});
     faults("st.shared.u32 [%r1], %r0;\nld.shared.u32 %r5, [%r2];", {"never written"});
     fine("st.shared.u32 [%r1], %r0;\nbar.sync 0;\nld.shared.u32 %r5, [%r2];");
     fine("st.shared.u32 [%r1], %r0;\nld.shared.u32 %r5, [%r1];");
@@ -37,7 +40,8 @@ BOOST_AUTO_TEST_CASE(read_after_write) {
 BOOST_AUTO_TEST_CASE(write_after_read) {
     const std::string begin = "st.shared.u32 [%r1], %r0;\nbar.sync 0;\nld.shared.u32 %r5, [%r2];\n";
     faults(begin + "st.shared.u32 [%r1], %r5;", {"race in shared memory", "st.shared.u32 [%r1], %r5", "ld.shared.u32 %r5, [%r2]"});
-    faults("st.shared.u32 [%r1], %r0;\nbar.sync 0;\nsetp.lt.u32 %p1, %r0, 32;\n@%p1 ld.shared.u32 %r5, [%r2];\n@!%p1 st.shared.u32 [%r1], %r0;", {"thread (32,0,0)", "which warp 0 reads at PTX line"});
+    faults("st.shared.u32 [%r1], %r0;\nbar.sync 0;\nsetp.lt.u32 %p1, %r0, 32;\n@%p1 ld.shared.u32 %r5, [%r2];\n@!%p1 st.shared.u32 [%r1], %r0;",
+           {"thread (32,0,0)", "which warp 0 reads at PTX line"});
     fine(begin + "bar.sync 0;\nst.shared.u32 [%r1], %r5;");
 }
 
@@ -64,8 +68,14 @@ BOOST_AUTO_TEST_CASE(one_store_to_one_place) {
 BOOST_AUTO_TEST_CASE(many_readers) {
     const std::string begin = "st.shared.u32 [%r1], %r0;\nbar.sync 0;\nld.shared.u32 %r5, [tile];\nsetp.ne.u32 %p1, %r0, 0;\n@%p1 bra E;\n";
     faults(begin + "st.shared.u32 [tile], %r5;\nE:", {"race in shared memory"}, 32);
-    faults("st.shared.u32 [%r1], %r0;\nbar.sync 0;\nld.shared.u32 %r5, [tile];\nbar.warp.sync -1;\nsetp.ne.u32 %p1, %r0, 0;\n@%p1 bra E;\nst.shared.u32 [tile], %r5;\nE:", {"race in shared memory"}, 64);
-    fine("st.shared.u32 [%r1], %r0;\nbar.sync 0;\nld.shared.u32 %r5, [tile];\nbar.sync 0;\nsetp.ne.u32 %p1, %r0, 0;\n@%p1 bra E;\nst.shared.u32 [tile], %r5;\nE:", 64);
+    faults(
+        "st.shared.u32 [%r1], %r0;\nbar.sync 0;\nld.shared.u32 %r5, [tile];\nbar.warp.sync -1;\nsetp.ne.u32 %p1, %r0, 0;\n@%p1 bra E;\nst.shared.u32 [tile], "
+        "%r5;\nE:",
+        {"race in shared memory"}, 64);
+    fine(
+        "st.shared.u32 [%r1], %r0;\nbar.sync 0;\nld.shared.u32 %r5, [tile];\nbar.sync 0;\nsetp.ne.u32 %p1, %r0, 0;\n@%p1 bra E;\nst.shared.u32 [tile], "
+        "%r5;\nE:",
+        64);
 }
 
 BOOST_AUTO_TEST_CASE(parts_of_words) {
@@ -76,7 +86,8 @@ BOOST_AUTO_TEST_CASE(parts_of_words) {
     faults(halves + "xor.b32 %r22, %r20, 2;\nadd.u32 %r22, %r22, %r10;\nld.shared.u16 %rs2, [%r22];", {"race in shared memory"});
     fine(halves + "bar.sync 0;\nand.b32 %r22, %r20, 124;\nadd.u32 %r22, %r22, %r10;\nld.shared.u32 %r5, [%r22];");
     faults(halves + "and.b32 %r22, %r20, 124;\nadd.u32 %r22, %r22, %r10;\nld.shared.u32 %r5, [%r22];", {"race in shared memory"});
-    faults(halves + "bar.sync 0;\nand.b32 %r22, %r20, 124;\nadd.u32 %r22, %r22, %r10;\nld.shared.u32 %r5, [%r22];\nst.shared.u16 [%r21], %rs1;", {"race in shared memory"});
+    faults(halves + "bar.sync 0;\nand.b32 %r22, %r20, 124;\nadd.u32 %r22, %r22, %r10;\nld.shared.u32 %r5, [%r22];\nst.shared.u16 [%r21], %rs1;",
+           {"race in shared memory"});
     faults(halves + "bar.sync 0;\nld.shared.u16 %rs2, [tile+130];", {"never written"});
 }
 
@@ -100,8 +111,11 @@ BOOST_AUTO_TEST_CASE(bounds_and_alignment) {
 }
 
 BOOST_AUTO_TEST_CASE(generic_addresses) {
-    fine("cvt.u64.u32 %rd10, %r1;\ncvta.shared.u64 %rd11, %rd10;\nst.u32 [%rd11], %r0;\nbar.sync 0;\nld.u32 %r5, [%rd11];\ncvta.to.shared.u64 %rd12, %rd11;\ncvt.u32.u64 %r6, %rd12;\nld.shared.u32 %r7, [%r6];");
-    faults("cvt.u64.u32 %rd10, %r1;\ncvta.shared.u64 %rd11, %rd10;\nst.u32 [%rd11], %r0;\nbar.sync 0;\nst.u32 [%rd11], %r0;\nld.shared.u32 %r5, [%r2];", {"race in shared memory"});
+    fine(
+        "cvt.u64.u32 %rd10, %r1;\ncvta.shared.u64 %rd11, %rd10;\nst.u32 [%rd11], %r0;\nbar.sync 0;\nld.u32 %r5, [%rd11];\ncvta.to.shared.u64 %rd12, "
+        "%rd11;\ncvt.u32.u64 %r6, %rd12;\nld.shared.u32 %r7, [%r6];");
+    faults("cvt.u64.u32 %rd10, %r1;\ncvta.shared.u64 %rd11, %rd10;\nst.u32 [%rd11], %r0;\nbar.sync 0;\nst.u32 [%rd11], %r0;\nld.shared.u32 %r5, [%r2];",
+           {"race in shared memory"});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

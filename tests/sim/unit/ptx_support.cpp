@@ -42,8 +42,8 @@ std::string register_type(unsigned bits) { return bits == 1 ? ".pred" : bits <= 
 /// The kernel: operands lie one set after another, 8 bytes each.
 std::string instruction_module(const std::string& text, unsigned result_bits, const std::vector<unsigned>& source_bits) {
     std::string inside = ".reg " + register_type(result_bits) + " %d;\n.reg .b32 %t<8>;\n";
-    std::string body = "mov.u32 %r1, %ctaid.x;\nmov.u32 %r2, %ntid.x;\nmad.lo.u32 %r3, %r1, %r2, %r0;\nmul.wide.u32 %rd10, %r3, " + std::to_string(8 * source_bits.size()) +
-                       ";\nadd.u64 %rd11, %rd0, %rd10;\n";
+    std::string body = "mov.u32 %r1, %ctaid.x;\nmov.u32 %r2, %ntid.x;\nmad.lo.u32 %r3, %r1, %r2, %r0;\nmul.wide.u32 %rd10, %r3, " +
+                       std::to_string(8 * source_bits.size()) + ";\nadd.u64 %rd11, %rd0, %rd10;\n";
     for (std::size_t k = 0; k < source_bits.size(); ++k) {
         const std::string name = "%s" + std::to_string(k), place = "[%rd11+" + std::to_string(8 * k) + "]";
         inside += ".reg " + register_type(source_bits[k]) + " " + name + ";\n";
@@ -82,7 +82,7 @@ std::vector<Values> combined(const std::vector<Values>& edges, std::size_t rando
     std::vector<Values> result(edges.size());
     std::size_t number = 1;
     for (const Values& values : edges) number *= values.size();
-    const std::size_t step = number > 4096 ? number / 4096 * 2 + 1 : 1;   // an odd step meets all values of each operand
+    const std::size_t step = number > 4096 ? number / 4096 * 2 + 1 : 1;  // an odd step meets all values of each operand
     for (std::size_t k = 0; k < number; k += step)
         for (std::size_t n = 0, rest = k; n < edges.size(); rest /= edges[n].size(), ++n) result[n].push_back(edges[n][rest % edges[n].size()]);
     std::mt19937_64 generator(7);
@@ -100,27 +100,31 @@ std::vector<Values> operands_of(const std::vector<unsigned>& bits, std::size_t r
         if (width == 1)
             edges.push_back({0, 1});
         else
-            edges.push_back({0, 1, 2, 5, 31, 32, 33, 63, 64, 100, all, all - 1, all >> 1, (all >> 1) + 1, 0x5555555555555555u & all, 0x8181818181818181u & all});
+            edges.push_back(
+                {0, 1, 2, 5, 31, 32, 33, 63, 64, 100, all, all - 1, all >> 1, (all >> 1) + 1, 0x5555555555555555u & all, 0x8181818181818181u & all});
     }
     return combined(edges, random, bits);
 }
 
 std::vector<Values> floats_of(unsigned sources, std::size_t random) {
-    const Values edges{0x00000000, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000, 0x7f800001, 0x00000001, 0x80000001, 0x007fffff,
-                       0x00800000, 0x80800000, 0x7f7fffff, 0xff7fffff, 0x3effffff, 0x3f000000, 0x3fc00000, 0x40200000, 0x4b000001, 0x4f000000, 0xcf000000, 0x5f000000, 0x40490fdb, 0x33800000};
+    const Values edges{0x00000000, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000, 0x7f800001, 0x00000001,
+                       0x80000001, 0x007fffff, 0x00800000, 0x80800000, 0x7f7fffff, 0xff7fffff, 0x3effffff, 0x3f000000, 0x3fc00000,
+                       0x40200000, 0x4b000001, 0x4f000000, 0xcf000000, 0x5f000000, 0x40490fdb, 0x33800000};
     return combined(std::vector<Values>(sources, edges), random, std::vector<unsigned>(sources, 32));
 }
 
 std::vector<Values> doubles_of(unsigned sources, std::size_t random) {
     Values edges;
-    for (const double x : {0.0, -0.0, 1.0, -1.0, 0.5, 1.5, 2.5, 1e300, -1e300, 4.9e-324, 2.2e-308, 3.14159, 2147483648.0, -2147483649.0, 1e19, 0x1p-126, 65520.0, 0x1p128})
+    for (const double x :
+         {0.0, -0.0, 1.0, -1.0, 0.5, 1.5, 2.5, 1e300, -1e300, 4.9e-324, 2.2e-308, 3.14159, 2147483648.0, -2147483649.0, 1e19, 0x1p-126, 65520.0, 0x1p128})
         edges.push_back(bits_of(x));
     for (const std::uint64_t x : {0x7ff0000000000000u, 0xfff0000000000000u, 0x7ff8000000000000u}) edges.push_back(x);
     return combined(std::vector<Values>(sources, edges), random, std::vector<unsigned>(sources, 64));
 }
 
 std::vector<Values> halves_of(unsigned sources, std::size_t random) {
-    const Values edges{0x0000, 0x8000, 0x3f80, 0xbf80, 0x7f80, 0xff80, 0x7fc0, 0x0001, 0x007f, 0x0080, 0x7f7f, 0xff7f, 0x3c00, 0xbc00, 0x7c00, 0x7e00, 0x0400, 0x03ff, 0x7bff, 0x3555};
+    const Values edges{0x0000, 0x8000, 0x3f80, 0xbf80, 0x7f80, 0xff80, 0x7fc0, 0x0001, 0x007f, 0x0080,
+                       0x7f7f, 0xff7f, 0x3c00, 0xbc00, 0x7c00, 0x7e00, 0x0400, 0x03ff, 0x7bff, 0x3555};
     return combined(std::vector<Values>(sources, edges), random, std::vector<unsigned>(sources, 16));
 }
 

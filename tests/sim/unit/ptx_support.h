@@ -28,7 +28,7 @@ struct Buffer {
 
 struct Ran {
     ptx::Counts counts;
-    std::string fault;   ///< empty: none
+    std::string fault;  ///< empty: none
 };
 
 /// Runs entry "k" with the addresses of the buffers as parameters; buffers keep what it wrote.
@@ -58,14 +58,14 @@ inline long double decided_sum(long double a, long double b) {
 }
 
 /// Checks every result against formula(s0, s1, s2, s3); `instruction` as in run_instruction. NaNs of floating-point results (`is_nan`) are equal to one another.
-template <class Formula>
-void check_instruction(const std::string& instruction, unsigned result_bits, const std::vector<unsigned>& source_bits, const std::vector<Values>& operands, Formula formula);
+template <class Formula> void check_instruction(const std::string& instruction, unsigned result_bits, const std::vector<unsigned>& source_bits,
+                                                const std::vector<Values>& operands, Formula formula);
 
 std::string hexadecimal(std::uint64_t value);
 void require_equal(const std::string& instruction, const Values& operands, std::uint64_t got, std::uint64_t expected);
 
-template <class Formula>
-void check_instruction(const std::string& instruction, unsigned result_bits, const std::vector<unsigned>& source_bits, const std::vector<Values>& operands, Formula formula) {
+template <class Formula> void check_instruction(const std::string& instruction, unsigned result_bits, const std::vector<unsigned>& source_bits,
+                                                const std::vector<Values>& operands, Formula formula) {
     const Values got = run_instruction(instruction, result_bits, source_bits, operands);
     for (std::size_t k = 0; k < got.size(); ++k) {
         Values s(4, 0);
