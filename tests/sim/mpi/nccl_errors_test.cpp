@@ -23,10 +23,10 @@ struct Ended {
 };
 
 /// mpirun inside of mpirun wants an environment without the outer one's variables.
-Ended run_scenario(const std::string& name) {
+Ended run_scenario(const std::string& name, int timeout = 30) {
     const std::string program = std::filesystem::read_symlink("/proc/self/exe");
-    const std::string command = "env -i PATH=\"$PATH\" HOME=\"$HOME\" LD_LIBRARY_PATH=\"$LD_LIBRARY_PATH\" SIM_NCCL_SCENARIO=1 SIM_NCCL_TIMEOUT=1 OMP_NUM_THREADS=1 "
-                                "timeout 60 mpirun --allow-run-as-root --oversubscribe --bind-to none -n 2 " + program + " --run_test=nccl_scenario/" + name + " 2>&1";
+    const std::string command = "env -i PATH=\"$PATH\" HOME=\"$HOME\" LD_LIBRARY_PATH=\"$LD_LIBRARY_PATH\" SIM_NCCL_SCENARIO=1 OMP_NUM_THREADS=1 SIM_NCCL_TIMEOUT=" +
+                                std::to_string(timeout) + " timeout 60 mpirun --allow-run-as-root --oversubscribe --bind-to none -n 2 " + program + " --run_test=nccl_scenario/" + name + " 2>&1";
     Ended ended;
     std::FILE* output = popen(command.c_str(), "r");
     BOOST_REQUIRE(output);
@@ -37,9 +37,9 @@ Ended run_scenario(const std::string& name) {
     return ended;
 }
 
-void check_scenario(const char* name, const char* sentence) {
+void check_scenario(const char* name, const char* sentence, int timeout = 30) {
     if (world_rank() || world_size() != 2 || is_scenario()) return;   // on two ranks suffices
-    const Ended ended = run_scenario(name);
+    const Ended ended = run_scenario(name, timeout);
     BOOST_TEST(ended.code == 70);
     const bool found = ended.said.find(sentence) != std::string::npos;
     BOOST_TEST(found);
@@ -179,10 +179,10 @@ BOOST_AUTO_TEST_SUITE(nccl_errors)
 
 BOOST_AUTO_TEST_CASE(a_receive_that_nobody_sends_is_a_deadlock) {
     check_scenario("nobody_sends",
-                   "simulated device: NCCL: deadlock? communicator 0.0 (rank 0 of 2) has waited 1 s (SIM_NCCL_TIMEOUT) in its operation 0, ncclRecv: nothing has come from rank 1");
+                   "simulated device: NCCL: deadlock? communicator 0.0 (rank 0 of 2) has waited 2 s (SIM_NCCL_TIMEOUT) in its operation 0, ncclRecv: nothing has come from rank 1", 2);
 }
 
-BOOST_AUTO_TEST_CASE(two_sends_before_two_receives_are_a_deadlock) { check_scenario("both_send_first", "in its operation 0, ncclSend: rank "); }
+BOOST_AUTO_TEST_CASE(two_sends_before_two_receives_are_a_deadlock) { check_scenario("both_send_first", "in its operation 0, ncclSend: rank ", 2); }
 
 BOOST_AUTO_TEST_CASE(ranks_that_do_different_things_are_told) {
     check_scenario("different_counts", "NCCL: ranks of a communicator do different things: rank ");
