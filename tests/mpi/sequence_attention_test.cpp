@@ -13,7 +13,7 @@ namespace {
 struct Ranks {
     dist::HostGroup group;
     std::unique_ptr<Device> device = make_test_device(256 << 20);
-    std::unique_ptr<dist::Communicator> communicator = dist::make_mpi_communicator(*device, MPI_COMM_WORLD);
+    std::unique_ptr<dist::Communicator> communicator = dist::make_communicator(*device, MPI_COMM_WORLD);
     Ranks() {
         device->set_progress([this] { communicator->progress(); });
     }
@@ -174,8 +174,8 @@ BOOST_AUTO_TEST_CASE(the_plan_says_the_same_of_traffic_memory_and_work) {
     Ranks ranks;
     for_patterns([&](Case c, std::int64_t layer) {
         c.real = c.pattern.group == 7 ? DType::bfloat16 : DType::float32;
-        const auto device = make_plan_device({.memory_bytes = 256 << 20}), real_device = make_test_device(256 << 20);
-        const auto plan = dist::make_plan_communicator(*device, ranks.group.rank(), ranks.group.size()), real = dist::make_mpi_communicator(*real_device, MPI_COMM_WORLD);
+        const auto device = make_test_plan(256 << 20), real_device = make_test_device(256 << 20);
+        const auto plan = dist::make_plan_communicator(*device, ranks.group.rank(), ranks.group.size()), real = dist::make_communicator(*real_device, MPI_COMM_WORLD);
         for (const auto& [on, over] : {std::pair<Device*, dist::Communicator*>{device.get(), plan.get()}, {real_device.get(), real.get()}}) {
             Problem p(*on, c, over);
             on->memory().reset_marks();

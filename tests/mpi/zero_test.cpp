@@ -58,8 +58,8 @@ struct Ranks {
     std::unique_ptr<dist::Communicator> data;
     std::unique_ptr<Weights> weights;
     std::unique_ptr<Zero> zero;
-    explicit Ranks(const Kind& kind, bool plan = false) : device(plan ? make_plan_device({.memory_bytes = 64 << 20}) : make_test_device(64 << 20)) {
-        data = plan ? dist::make_plan_communicator(*device, group.rank(), group.size(), kind.communicator()) : dist::make_mpi_communicator(*device, MPI_COMM_WORLD, kind.communicator());
+    explicit Ranks(const Kind& kind, bool plan = false) : device(plan ? make_test_plan(64 << 20) : make_test_device(64 << 20)) {
+        data = plan ? dist::make_plan_communicator(*device, group.rank(), group.size(), kind.communicator()) : dist::make_communicator(*device, MPI_COMM_WORLD, kind.communicator());
         weights = std::make_unique<Weights>(*device, config_of(kind.tied), kind.trainables(), WeightsOptions{kind.real, kind.real, true, kind.zero, data.get()});
         zero = std::make_unique<Zero>(*weights);
     }
@@ -80,14 +80,33 @@ float value_of(int rank, int turn, const Parameter& p, std::int64_t i) {
     return static_cast<float>(std::ldexp(random_normal(5, stream, index), static_cast<int>(random_below(12, 6, stream, index))));
 }
 
-/// On the CPU only; a plan's memory cannot be touched.
+/// What a tensor of the device holds.
+template <class T> std::vector<T> read(Device& device, Tensor x) {
+    const Tensor flat = x.reshaped({x.count()});
+    const ArenaTensor host = device.pinned().tensor(x.dtype, flat.shape, Use::exchange);
+    device.copy_to_host(host, flat, Device::compute_stream());
+    device.synchronize(Device::compute_stream());
+    return std::vector<T>(host->data<T>(), host->data<T>() + x.count());
+}
+void write(Device& device, Tensor x, const std::vector<float>& values) {
+    const Tensor flat = x.reshaped({x.count()});
+    const ArenaTensor host = device.pinned().tensor(DType::float32, flat.shape, Use::exchange);
+    std::copy(values.begin(), values.end(), host->data<float>());
+    device.copy_to_device(flat, host, Device::compute_stream());
+    device.synchronize(Device::compute_stream());
+}
+
+/// Not to a plan's memory, which cannot be touched.
 void add_gradients(const Ranks& r, std::int64_t unit, int turn) {
     if (r.device->kind() == DeviceKind::plan) return;
     for (const Parameter& p : r.weights->list().parameters) {
         if (p.unit != unit || !p.trainable) continue;
         const Tensor gradient = r.weights->gradient(p);
         BOOST_CHECK(static_cast<bool>(gradient));
-        for (std::int64_t i = 0; gradient && i < p.shape.count(); ++i) gradient.data<float>()[i] += value_of(r.rank(), turn, p, i);
+        if (!gradient) continue;
+        std::vector<float> values = read<float>(*r.device, gradient);
+        for (std::size_t i = 0; i < values.size(); ++i) values[i] += value_of(r.rank(), turn, p, static_cast<std::int64_t>(i));
+        write(*r.device, gradient, values);
     }
 }
 
@@ -133,7 +152,11 @@ float expected_gradient(const Kind& kind, int size, int num_turns, const Paramet
     return sum;
 }
 
-bool same_bits(Tensor a, Tensor b) { return a.dtype == b.dtype && a.count() == b.count() && std::memcmp(a.bytes, b.bytes, static_cast<std::size_t>(a.size_bytes())) == 0; }
+bool same_bits(Device& device_a, Tensor a, Device& device_b, Tensor b) {
+    const auto bytes = [](Device& device, Tensor x) { return read<std::uint8_t>(device, Tensor(x.bytes, DType::uint8, {x.size_bytes()})); };
+    return a.dtype == b.dtype && a.count() == b.count() && (a.count() == 0 || bytes(device_a, a) == bytes(device_b, b));
+}
+bool same_bits(const Weights& of_a, Tensor a, const Weights& of_b, Tensor b) { return same_bits(of_a.device(), a, of_b.device(), b); }
 
 int num_closed(const Ranks& r) {
     int closed = 0;
@@ -151,7 +174,7 @@ int num_closed(const Ranks& r) {
 int num_wrong_weights(const Weights& weights, const Weights& whole, std::int64_t unit) {
     int wrong = 0;
     for (const Parameter& p : weights.list().parameters)
-        if (p.unit == unit) wrong += !same_bits(weights.weight(p), whole.weight(p));
+        if (p.unit == unit) wrong += !same_bits(weights, weights.weight(p), whole, whole.weight(p));
     return wrong;
 }
 
@@ -170,17 +193,18 @@ BOOST_AUTO_TEST_CASE(gradients_are_summed_in_the_promised_order) {
             std::int64_t wrong = 0, covered = 0, nonzero = 0, owned = 0;
             for (const OwnedPart& part : r.weights->owned_parts()) {
                 const bool twice = kind.tied && part.parameter->unit == 0;
-                const float* found = r.weights->own_gradient(part.parameter->unit).data<float>() + part.in_own;
+                const std::vector<float> found = read<float>(*r.device, r.weights->own_gradient(part.parameter->unit).slice(part.in_own, part.in_parameter.count));
                 for (std::int64_t i = 0; i < part.in_parameter.count; ++i) {
                     const float expected = expected_gradient(kind, r.size(), (twice ? 2 : 1) * micro_batches, *part.parameter, part.in_parameter.begin + i);
-                    wrong += std::memcmp(&found[i], &expected, sizeof expected) != 0;
+                    wrong += std::memcmp(&found[static_cast<std::size_t>(i)], &expected, sizeof expected) != 0;
                     covered += expected != 0;
                 }
             }
             for (std::int64_t unit = 0; unit < r.weights->num_units(); ++unit) {   // holes stay zero
                 const Tensor own = r.weights->own_gradient(unit);
                 owned += own ? own.count() : 0;
-                for (std::int64_t i = 0; own && i < own.count(); ++i) nonzero += own.data<float>()[i] != 0;
+                if (own && own.count())
+                    for (const float value : read<float>(*r.device, own)) nonzero += value != 0;
             }
             BOOST_CHECK_MESSAGE(wrong == 0 && nonzero == covered && (owned == 0 || covered > 0), kind.text() << ": " << wrong << " wrong of " << covered << ", " << nonzero << " not zero");
             if (kind.zero >= 2 && r.size() > 1)
@@ -272,8 +296,8 @@ BOOST_AUTO_TEST_CASE(gathers_and_long_reductions_pass_each_other) {
     std::int64_t wrong = 0;
     for (const OwnedPart& part : r.weights->owned_parts()) {
         if (part.parameter->unit != 1) continue;
-        const float* found = r.weights->own_gradient(1).data<float>() + part.in_own;
-        for (std::int64_t i = 0; i < part.in_parameter.count; ++i) wrong += found[i] != expected_gradient(kind, r.size(), 4, *part.parameter, part.in_parameter.begin + i);
+        const std::vector<float> found = read<float>(*r.device, r.weights->own_gradient(1).slice(part.in_own, part.in_parameter.count));
+        for (std::int64_t i = 0; i < part.in_parameter.count; ++i) wrong += found[static_cast<std::size_t>(i)] != expected_gradient(kind, r.size(), 4, *part.parameter, part.in_parameter.begin + i);
     }
     BOOST_CHECK_EQUAL(wrong, 0);
 }
@@ -286,14 +310,17 @@ BOOST_AUTO_TEST_CASE(updates_are_those_of_whole_weights) {
         OptimizerOptions options;
         options.lr = 1e-3, options.lr_embedding = 3e-3, options.lr_norm = 2e-3, options.weight_decay = 0.1;
         const ArenaTensor scale = r.device->memory().tensor(DType::float32, {}, Use::workspace), scale_alone = alone.device->memory().tensor(DType::float32, {}, Use::workspace);
-        scale->data<float>()[0] = scale_alone->data<float>()[0] = 0.7f;
+        r.device->ops().fill(scale, 0.7f), alone.device->ops().fill(scale_alone, 0.7f);
         for (int step = 1; step <= 3; ++step) {
-            if (step == 3) scale->data<float>()[0] = scale_alone->data<float>()[0] = NAN;   // nothing may change
+            if (step == 3) r.device->ops().fill(scale, NAN), alone.device->ops().fill(scale_alone, NAN);   // nothing may change
             r.zero->clear_gradients();
             backward(r, 1);
-            for (const Parameter& p : alone.weights.list().parameters)
-                for (std::int64_t i = 0; p.trainable && i < p.shape.count(); ++i)
-                    alone.weights.gradient(p).data<float>()[i] = expected_gradient(kind, r.size(), kind.tied && p.unit == 0 ? 2 : 1, p, i);
+            for (const Parameter& p : alone.weights.list().parameters) {
+                if (!p.trainable) continue;
+                std::vector<float> gradient;
+                for (std::int64_t i = 0; i < p.shape.count(); ++i) gradient.push_back(expected_gradient(kind, r.size(), kind.tied && p.unit == 0 ? 2 : 1, p, i));
+                write(*alone.device, alone.weights.gradient(p), gradient);
+            }
             optimizer_step(*r.weights, options, 0.5, step, scale);
             optimizer_step(alone.weights, options, 0.5, step, scale_alone);
             r.zero->share_update();
@@ -301,8 +328,8 @@ BOOST_AUTO_TEST_CASE(updates_are_those_of_whole_weights) {
         std::int64_t wrong = 0;
         for (const OwnedPart& part : r.weights->owned_parts()) {
             const std::int64_t unit = part.parameter->unit, count = part.in_parameter.count, at = part.parameter->offset + part.in_parameter.begin;
-            wrong += !same_bits(r.weights->own_master(unit).slice(part.in_own, count), alone.weights.own_master(unit).slice(at, count));
-            for (const int which : {1, 2}) wrong += !same_bits(r.weights->own_moment(unit, which).slice(part.in_own, count), alone.weights.own_moment(unit, which).slice(at, count));
+            wrong += !same_bits(*r.weights, r.weights->own_master(unit).slice(part.in_own, count), alone.weights, alone.weights.own_master(unit).slice(at, count));
+            for (const int which : {1, 2}) wrong += !same_bits(*r.weights, r.weights->own_moment(unit, which).slice(part.in_own, count), alone.weights, alone.weights.own_moment(unit, which).slice(at, count));
         }
         for (std::int64_t unit = 0; unit < r.weights->num_units(); ++unit) {
             r.zero->open(unit);

@@ -69,7 +69,7 @@ struct MeshFixture {
 
     MeshFixture(const Training& t, MPI_Comm comm, dist::MeshShape shape, int zero) {
         device = make_test_device();
-        mesh = dist::make_mpi_mesh(*device, comm, shape, {.max_message = t.max_message});
+        mesh = dist::make_mesh(*device, comm, shape, {.max_message = t.max_message});
         device->set_progress([this] { mesh.progress(); });
         WeightsOptions how;
         how.real = how.frozen = t.real;

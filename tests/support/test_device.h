@@ -4,6 +4,7 @@
 
 #include <boost/test/unit_test.hpp>
 #include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <initializer_list>
 #include <memory>
@@ -19,11 +20,15 @@ extern const bool kOnGpu;   ///< on_cpu.cpp or on_gpu.cpp, whichever is linked
 /// The device of a test that does not care for instruction sets.
 inline std::unique_ptr<Device> make_test_device(std::int64_t memory_bytes = std::int64_t{1} << 30, int num_threads = 1) {
     if (!kOnGpu) return make_cpu_device({.memory_bytes = memory_bytes, .num_threads = num_threads, .instruction_set = ""});
-    return make_cuda_device({.memory_bytes = memory_bytes + cuda_own_bytes(), .pinned_bytes = std::int64_t{1} << 30});
+    const char* rank = std::getenv("OMPI_COMM_WORLD_LOCAL_RANK");   // each rank has a GPU of its own
+    return make_cuda_device({.memory_bytes = memory_bytes + cuda_own_bytes(), .gpu = rank ? std::atoi(rank) : 0, .pinned_bytes = std::int64_t{256} << 20});
 }
 
 /// The plan of such a device.
-inline std::unique_ptr<Device> make_test_plan() { return make_plan_device({.own_bytes = kOnGpu ? cuda_own_bytes() : 0}); }
+inline std::unique_ptr<Device> make_test_plan(std::int64_t memory_bytes = 0) {
+    const std::int64_t own = kOnGpu ? cuda_own_bytes() : 0;
+    return make_plan_device({.memory_bytes = memory_bytes ? memory_bytes + own : 0, .own_bytes = own});
+}
 
 /// The instruction sets of this machine; says which are skipped. On a GPU: one, whose name nobody looks at.
 inline std::vector<const char*> instruction_sets() {

@@ -72,7 +72,7 @@ struct TinyModel {
     std::unique_ptr<Weights> weights;
     explicit TinyModel(std::unique_ptr<Device> on = small_device(), const ModelConfig& config = tiny_config()) : TinyModel(std::move(on), config, MPI_COMM_SELF, {}, 0) {}
     TinyModel(std::unique_ptr<Device> on, const ModelConfig& config, MPI_Comm ranks, dist::MeshShape shape, int zero) : device(std::move(on)) {
-        mesh = dist::make_mpi_mesh(*device, ranks, shape);
+        mesh = dist::make_mesh(*device, ranks, shape);
         fill(config, zero);
     }
     /// Rank `rank`'s part on a device that computes nothing.
