@@ -30,23 +30,33 @@ void add(Counts& to, const Counts& from) {
 
 }  // namespace
 
+void index_opcodes(Kernel& kernel) {
+    std::map<std::string, std::uint16_t> known;
+    for (const Origin& origin : kernel.origins) {
+        const auto [entry, is_new] = known.try_emplace(short_opcode(origin.opcode), static_cast<std::uint16_t>(kernel.opcodes.size()));
+        if (is_new) kernel.opcodes.push_back(entry->first);
+        kernel.opcode_of.push_back(entry->second);
+    }
+}
+
 void add_counts(const Block& block, Counts now, Counts& total) {
     const Kernel& kernel = *block.kernel;
     ++now.launches;
     now.block_threads = block.launch->block.count(), now.dynamic_shared_bytes = block.launch->dynamic_shared_bytes;
-    std::map<std::string_view, std::uint64_t> by_opcode;
+    std::vector<std::uint64_t> by_opcode(kernel.opcodes.size());
     for (std::size_t pc = 0; pc < kernel.code.size(); ++pc) {
         const std::uint64_t number = (*block.executed)[pc];
         if (number == 0) continue;
         now.warp_instructions += number;
-        by_opcode[kernel.origins[pc].opcode] += number;
+        by_opcode[kernel.opcode_of[pc]] += number;
         const auto keep_worst = [&](std::map<int, double>& worst, double value) {
             if (value > 0) worst[kernel.origins[pc].line] = std::max(worst[kernel.origins[pc].line], value);
         };
         keep_worst(now.worst_bank_conflict, block.worst_bank_conflict[pc]);
         keep_worst(now.worst_sector_ratio, block.worst_sectors[pc]);
     }
-    for (const auto& [opcode, number] : by_opcode) now.by_opcode[short_opcode(opcode)] += number;
+    for (std::size_t k = 0; k < by_opcode.size(); ++k)
+        if (by_opcode[k]) now.by_opcode[kernel.opcodes[k]] += by_opcode[k];
     add(total, now);
 }
 

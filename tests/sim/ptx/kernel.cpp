@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "sim/ptx/decoder.h"
+#include "sim/ptx/statistics.h"
 
 namespace sim::ptx {
 
@@ -177,6 +178,7 @@ void decode_kernel(Module& module, Kernel& kernel, const Body& body, const std::
     refuse_recursion(builder);
     resolve_jumps(builder);
     place_dynamic(builder);
+    index_opcodes(kernel);
 }
 
 }  // namespace sim::ptx

@@ -10,6 +10,8 @@ void count_global(Warp& warp, const Access& access, Use use);
 /// Wavefronts of a request to shared memory: offsets, not addresses of this process.
 void count_shared(Warp& warp, const Access& access);
 
+/// Fills Kernel::opcodes and opcode_of.
+void index_opcodes(Kernel& kernel);
 /// Adds what a launch counted to the sums of its kernel.
 void add_counts(const Block& block, Counts now, Counts& total);
 
