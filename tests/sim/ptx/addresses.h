@@ -27,7 +27,12 @@ struct Access {
     bool contiguous = false;  ///< all 32 lanes, one after another
 };
 
-enum class Use : std::uint8_t { read, write, atomic };
+/// read_only: ld.global.nc, of what nobody may write during the launch.
+enum class Use : std::uint8_t { read, read_only, write, atomic };
+constexpr bool reads_only(Use use) { return use <= Use::read_only; }
+
+/// Instruction::target of a load that may go through the cache for constant data.
+constexpr std::uint32_t kNonCoherent = 1;
 
 /// Base register and offset; faults if a lane's base was never written.
 void find_addresses(Warp& warp, const Instruction& instruction, Access& access);

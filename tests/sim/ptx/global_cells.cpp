@@ -15,7 +15,7 @@ unsigned warp_of(std::uint32_t who) { return who & 31; }
 [[noreturn]] void race(Warp& warp, const GlobalRange& range, std::uintptr_t address, Use use, std::uint32_t tick, std::uint32_t who, bool other_writes) {
     const Block& block = *warp.block;
     const bool same_block = tick >= block.first_tick && (other_writes || kind_of(who) != kSeveralBlocks);
-    std::string what = use == Use::read ? "reads" : use == Use::write ? "writes" : "atomically changes";
+    std::string what = reads_only(use) ? "reads" : use == Use::write ? "writes" : "atomically changes";
     what += " byte " + std::to_string(address - range.begin) + " of an allocation of " + std::to_string(range.end - range.begin) + " bytes, which ";
     what += same_block ? (!other_writes && kind_of(who) == kSeveralWarps ? "several warps" : "warp " + std::to_string(warp_of(who)) + " of the same block")
                        : std::string("another block of this launch");
@@ -38,7 +38,10 @@ void touch(Warp& warp, const GlobalRange& range, std::uintptr_t address, GlobalC
     if (!is_ordered(warp, cell.write_tick, warp_of(cell.writer)) && !(atomic && kind_of(cell.writer) == kAtomic))
         race(warp, range, address, use, cell.write_tick, cell.writer, true);
     const std::uint32_t who = warp.pc << 11 | bytes << 7 | warp.index;
-    if (use == Use::read) {
+    if (use == Use::read_only && cell.write_tick >= block.launch_tick)
+        fault(warp, 0, "reads byte " + std::to_string(address - range.begin) + " by ld.global.nc, for data that is constant during the launch, but it was written at " +
+                           instruction_text(*block.kernel, cell.writer >> 11));
+    if (reads_only(use)) {
         const bool fresh = cell.read_tick < block.launch_tick, other_block = !fresh && cell.read_tick < block.first_tick;
         std::uint32_t kind = kOne;
         if (!fresh && (other_block || kind_of(cell.reader) == kSeveralBlocks))
@@ -123,13 +126,13 @@ template <Use use> bool touch_quickly(const Warp& warp, std::uint32_t* __restric
     for (std::size_t k = 0; k < count; ++k) {
         const std::uint32_t tick = write_tick[k], by = writer[k], mine = ((by & 31) == me) | (tick < ordered), whole = (by & kWholeWord) == kWholeWord;
         const std::uint32_t fine = (tick >= first) & (tick != kSplit) & mine & whole;
-        bad |= (tick >= launch) & ~fine;
+        bad |= (tick >= launch) & (use == Use::read_only ? 1u : ~fine);
     }
 #pragma omp simd reduction(| : bad)
     for (std::size_t k = 0; k < count; ++k) {
         const std::uint32_t tick = read_tick[k], by = reader[k], kind = by >> 5 & 3, whole = (by & kWholeWord) == kWholeWord;
         const std::uint32_t alone = (kind == kOne) & ((by & 31) == me), before = (kind <= kSeveralWarps) & (tick < ordered);
-        const std::uint32_t fine = use == Use::read ? whole : (tick >= first) & (alone | before) & whole;
+        const std::uint32_t fine = reads_only(use) ? whole : (tick >= first) & (alone | before) & whole;
         bad |= (tick >= launch) & ~fine;
     }
     if (bad & 1) return false;
@@ -157,6 +160,7 @@ void touch_words(Warp& warp, GlobalRange& range, std::size_t first, std::size_t 
     std::uint32_t *const write_tick = cells.write_tick + first, *const writer = cells.writer + first, *const read_tick = cells.read_tick + first,
                          *const reader = cells.reader + first;
     const auto quickly = [&](std::size_t count) {
+        if (use == Use::read_only) return touch_quickly<Use::read_only>(warp, write_tick, writer, read_tick, reader, count);
         if (use == Use::read) return touch_quickly<Use::read>(warp, write_tick, writer, read_tick, reader, count);
         return use == Use::write && touch_quickly<Use::write>(warp, write_tick, writer, read_tick, reader, count);
     };

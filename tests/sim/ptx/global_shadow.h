@@ -40,7 +40,6 @@ struct SplitWord {
 struct GlobalRange {
     std::uintptr_t begin = 0, end = 0, base = 0;
     LazyMemory written, write_tick, writer, read_tick, reader;
-    bool read_only = false;
 
     GlobalRange(std::uintptr_t from, std::size_t bytes);
     /// All launches; what was written stays known.

@@ -145,7 +145,7 @@ Handler by_types(const Decoder& d, Type type, unsigned bytes, Space space, bool 
 void take_hints(Decoder& d) {
     d.take_any({"weak", "volatile", "relaxed", "acquire", "release", "mmio"});
     d.take_any({"cta", "cluster", "gpu", "sys"});
-    d.take("nc");
+    if (d.take("nc")) d.out.target = kNonCoherent;
     d.take_any({"ca", "cg", "cs", "cv", "lu", "wb", "wt"});
     d.take_any({"L1::evict_normal", "L1::evict_unchanged", "L1::evict_first", "L1::evict_last", "L1::no_allocate"});
     d.take_any({"L2::evict_normal", "L2::evict_first", "L2::evict_last"});

@@ -86,6 +86,13 @@ atom.global.exch.b32 %r1, [%rd0+16], 77; atom.global.cas.b32 %r2, [%rd0+20], %r0
     BOOST_CHECK_EQUAL(as_float(sums.words[7]), 32.0f);
 }
 
+BOOST_AUTO_TEST_CASE(constant_during_the_launch) {
+    fine("ld.global.nc.u32 %r5, [%rd10];");
+    fine("ld.global.nc.u32 %r5, [%rd10];\nst.global.u32 [%rd10], %r5;");
+    faults("st.global.u32 [%rd10], %r0;\nld.global.nc.u32 %r5, [%rd10];", {"by ld.global.nc", "was written at PTX line", "st.global.u32 [%rd10], %r0"});
+    fine("st.global.u32 [%rd10], %r0;\nld.global.u32 %r5, [%rd10];");
+}
+
 BOOST_AUTO_TEST_CASE(bounds_and_alignment) {
     faults("ld.global.u32 %r5, [%rd0+1024];", {"out of bounds", "thread", "byte 1024 of an allocation of 1024 bytes"});
     faults("ld.global.u32 %r5, [%rd0+-4];", {"out of bounds", "4 bytes before an allocation"});
