@@ -76,8 +76,9 @@ void adamw(cudaStream_t stream, Tensor master, Tensor m, Tensor v, Tensor weight
         using W = typename decltype(type)::type;
         for_sheets(
             [&](const Tensor& p, const Tensor& first, const Tensor& second, const Tensor& g, const Tensor& w) {
-                const AdamwUpdate<W> update{pointer_to<float>(p), pointer_to<float>(first), pointer_to<float>(second), weight ? pointer_to<W>(w) : nullptr, pointer_to<const float>(g),
-                                       pointer_to<const float>(scale), rates, packs_aligned(kPack<float>, p, first, second, g, w)};
+                const bool aligned = packs_aligned(kPack<float>, p, first, second, g, w);
+                const AdamwUpdate<W> update{pointer_to<float>(p), pointer_to<float>(first), pointer_to<float>(second), weight ? pointer_to<W>(w) : nullptr,
+                                            pointer_to<const float>(g), pointer_to<const float>(scale), rates, aligned};
                 elementwise(stream, "adamw", update, 1, p.count());
             },
             master, m, v, grad, weight ? weight : master);

@@ -139,7 +139,8 @@ void rmsnorm_backward(cudaStream_t stream, Tensor scratch, Tensor d_x, Tensor d_
             rmsnorm_backward_kernel<DX, DY, X><<<num_chunks, row_threads(shape, kHeldElements / n), 0, stream>>>(arguments, shape);
             check(cudaGetLastError(), "rmsnorm_backward");
             if (!d_weight) return;
-            rmsnorm_add_chunks_kernel<<<(shape.num_packs * n + kWarp - 1) / kWarp, dim3(kWarp, kThreads / kWarp), 0, stream>>>(pointer_to<float>(d_weight), arguments.parts, num_chunks, shape, n);
+            const unsigned num_blocks = (shape.num_packs * n + kWarp - 1) / kWarp;
+            rmsnorm_add_chunks_kernel<<<num_blocks, dim3(kWarp, kThreads / kWarp), 0, stream>>>(pointer_to<float>(d_weight), arguments.parts, num_chunks, shape, n);
             check(cudaGetLastError(), "rmsnorm_backward");
         });
     });

@@ -1,61 +1,11 @@
-// Sizes at which CUDA operations go another way than at those of tests/unit/kernels: rows longer than what threads keep, more tokens than are sorted at once, rows that
-// do not fit in shared memory, more panels than one. Against the reference with the budget of kernel_testing.h.
+// Ways of CUDA operations that follow from the GPU and not from sizes. Against the reference with the budget of kernel_testing.h.
 #include "sim/runtime/probe.h"
 #include "tests/unit/kernels/kernel_testing.h"
 
 namespace longlora {
 using namespace kernel_testing;
 
-namespace {
-
-std::unique_ptr<Device> make_device() { return make_cuda_device({.memory_bytes = (std::int64_t{1} << 28) + cuda_own_bytes(), .pinned_bytes = std::int64_t{1} << 28}); }
-
-}  // namespace
-
 BOOST_AUTO_TEST_SUITE(cuda_paths)
-
-/// Half of the tokens are one id, the rest are any: runs of 256 are merged five times, and one row of the table adds 2,500 tokens.
-BOOST_AUTO_TEST_CASE(embedding_backward_of_many_tokens) {
-    const auto device = make_device();
-    constexpr std::int64_t kTokens = 5001, kVocabulary = 700, kWidth = 20;
-    Ids ids(kTokens);
-    for (std::size_t i = 0; i < ids.size(); ++i)
-        ids[i] = random_below(2, 3, 1, i) ? 433 : static_cast<std::int32_t>(random_below(static_cast<std::uint64_t>(kVocabulary), 3, 2, i));
-    const IdBuffer id_buffer(*device, ids);
-    for (const DType type : {kFloat, kBfloat}) {
-        const Values d_out = random_values(kTokens, kWidth, 3, type), was = random_values(kVocabulary, kWidth, 4, kFloat);
-        Buffer d_table(*device, kFloat, was);
-        const Buffer gradient(*device, type, d_out);
-        device->ops().embedding_backward(d_table, gradient, id_buffer);
-        PlainValues plain(was);
-        reference::embedding_backward(plain, PlainValues(d_out), ids);
-        BOOST_TEST(distance(d_table.read(), Values(plain)) == 0);   // the order of the tokens is promised
-    }
-}
-
-BOOST_AUTO_TEST_CASE(rmsnorm_of_long_rows_and_many_chunks) {
-    const auto device = make_device();
-    const std::int64_t sizes[][2] = {{3, 8200}, {18, 8203}, {1100, 8}};
-    for (const auto& [tokens, width] : sizes)
-        for (const DType type : {kFloat, kBfloat}) {
-            const std::string what = text("rmsnorm (", tokens, ",", width, ") ", name_of(type));
-            const Values x = random_values(tokens, width, 1, type), weight = random_values(1, width, 2, type), d_y = random_values(tokens, width, 3, type);
-            const Values d_x_was = random_values(tokens, width, 4, type), d_weight_was = random_values(1, width, 5, kFloat);
-            const Buffer in(*device, type, x), w(*device, type, weight), gradient(*device, type, d_y);
-            Buffer y(*device, type, Values(tokens, width, NAN)), rrms(*device, kFloat, Values(tokens, 1, NAN)), d_x(*device, type, d_x_was), d_weight(*device, kFloat, d_weight_was);
-            device->ops().rmsnorm_forward(y, rrms.vector(), in, w.vector(), 1e-5f);
-            device->ops().rmsnorm_backward(d_x, d_weight.vector(), gradient, in, w.vector(), rrms.vector());
-            Values ref_y(tokens, width), ref_rrms(tokens, 1), ref_d_x = d_x_was, ref_d_weight = d_weight_was;
-            PlainValues plain_y(tokens, width), plain_rrms(tokens, 1), plain_d_x(d_x_was), plain_d_weight(d_weight_was);
-            reference::rmsnorm_forward<double>(ref_y, ref_rrms, x, weight, 1e-5);
-            reference::rmsnorm_forward<float>(plain_y, plain_rrms, PlainValues(x), PlainValues(weight), 1e-5f);
-            reference::rmsnorm_backward<double>(ref_d_x, ref_d_weight, d_y, x, weight, ref_rrms);
-            reference::rmsnorm_backward<float>(plain_d_x, plain_d_weight, PlainValues(d_y), PlainValues(x), PlainValues(weight), plain_rrms);
-            check_close(y.read(), ref_y, plain_y, type, what);
-            check_close(d_x.read(), ref_d_x, plain_d_x, type, what + " d_x");
-            check_close(d_weight.read(), ref_d_weight, plain_d_weight, kFloat, what + " d_weight");
-        }
-}
 
 /// The same bits whether a row is kept in shared memory (163 KiB a block on sm_80) or read twice (99 KiB on sm_86).
 BOOST_AUTO_TEST_CASE(cross_entropy_of_rows_in_and_beyond_shared_memory) {
@@ -69,7 +19,7 @@ BOOST_AUTO_TEST_CASE(cross_entropy_of_rows_in_and_beyond_shared_memory) {
     reference::cross_entropy<float>(plain_loss, plain, labels, 0.5f, true);
     for (const int minor : {0, 6}) {
         const sim::probe::ChangedSettings capability([&](auto& s) { s.minor = minor; });
-        const auto device = make_device();
+        const auto device = make_cuda_device({.memory_bytes = (std::int64_t{1} << 26) + cuda_own_bytes(), .pinned_bytes = std::int64_t{1} << 26});
         const IdBuffer label_buffer(*device, labels);
         Buffer x(*device, kFloat, logits), loss(*device, DType::float64, Values(1, 1));
         device->ops().cross_entropy(Tensor(loss.tensor().bytes, DType::float64, Shape{}), x, label_buffer, 0.5f, true);
@@ -78,37 +28,6 @@ BOOST_AUTO_TEST_CASE(cross_entropy_of_rows_in_and_beyond_shared_memory) {
     }
     const bool same = results[0].values == results[1].values;
     BOOST_TEST(same);
-}
-
-/// 2,000,000 rows of one element: more blocks than sums, so blocks go around.
-BOOST_AUTO_TEST_CASE(sum_squares_of_many_rows) {
-    const auto device = make_device();
-    const Values x = random_values(2'000'000, 1, 1, kBfloat);
-    const Buffer in(*device, kBfloat, x, 1);
-    Buffer sum(*device, DType::float64, Values(1, 1, 3));
-    device->ops().sum_squares(Tensor(sum.tensor().bytes, DType::float64, Shape{}), in);
-    const double expected = 3 + dot(x, x);
-    BOOST_TEST(std::abs(sum.read()(0, 0) - expected) <= 1e-12 * expected);
-}
-
-/// A panel holds 8 Mi elements of float32, half as many beside one for a bfloat16 result: 1200 columns of 8200 are several panels.
-BOOST_AUTO_TEST_CASE(matmul_in_several_panels) {
-    const auto device = make_device();
-    constexpr std::int64_t kRows = 2, kColumns = 1200, kDepth = 8200;
-    for (const DType out_type : {kFloat, kBfloat})
-        for (const bool wide_left : {false, true}) {
-            const Values a = random_values(wide_left ? kDepth : kRows, wide_left ? kColumns : kDepth, 1, wide_left ? kBfloat : kFloat),
-                         b = random_values(wide_left ? kRows : kColumns, kDepth, 2, wide_left ? kFloat : kBfloat);
-            const std::int64_t m = wide_left ? kColumns : kRows, n = wide_left ? kRows : kColumns;
-            Values expected = random_values(m, n, 3, out_type);
-            PlainValues plain(expected);
-            const Buffer left(*device, wide_left ? kBfloat : kFloat, a), right(*device, wide_left ? kFloat : kBfloat, b);
-            Buffer out(*device, out_type, expected, 1);
-            device->ops().matmul(out, left, right, Transpose{wide_left}, Transpose::yes, 0.5f, 0.25f);
-            reference::matmul<double>(expected, a, b, wide_left, true, 0.5, 0.25);
-            reference::matmul<float>(plain, PlainValues(a), PlainValues(b), wide_left, true, 0.5f, 0.25f);
-            check_close(out.read(), expected, plain, out_type, text("panels of ", wide_left ? "a" : "b", " into ", name_of(out_type)));
-        }
 }
 
 BOOST_AUTO_TEST_SUITE_END()
