@@ -9,7 +9,7 @@
 namespace longlora::cuda {
 namespace {
 
-constexpr unsigned kMostThreads = 512;
+constexpr unsigned kMostThreads = 1024;   // a row in shared memory leaves room for one block on a processor
 
 template <class T> struct Arguments {
     double* losses;   ///< a row's

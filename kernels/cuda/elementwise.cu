@@ -105,7 +105,8 @@ void add_scaled(cudaStream_t stream, const Tensor& y, const Tensor& x, float alp
         using X = typename decltype(x_type)::type;
         for_sheets(
             [&](const Tensor& to, const Tensor& from) {
-                elementwise(stream, "add", Combine<Y, X>{rows_of<Y>(to), rows_of<const X>(from), alpha, beta, packs_aligned(kPack<Y, X>, to, from)}, to.num_rows(), to.width());
+                const bool aligned = packs_aligned(kPack<Y, X>, to, from);
+                elementwise(stream, "add", Combine<Y, X>{rows_of<Y>(to), rows_of<const X>(from), alpha, beta, aligned}, to.num_rows(), to.width());
             },
             y, x);
     });

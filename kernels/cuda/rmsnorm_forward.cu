@@ -9,7 +9,8 @@ namespace {
 constexpr std::int64_t kRowsPerBlock = 8;   // so often a weight in registers is used
 
 template <class Y, class X>
-__global__ void __launch_bounds__(kMostRowThreads, 1) rmsnorm_forward_kernel(Rows<Y> y, float* rrms, Rows<const X> x, NormWeight weight, RowShape shape, float eps, bool aligned) {
+__global__ void __launch_bounds__(kMostRowThreads, 1)
+    rmsnorm_forward_kernel(Rows<Y> y, float* rrms, Rows<const X> x, NormWeight weight, RowShape shape, float eps, bool aligned) {
     constexpr int n = kPack<Y, X>, kHeld = kHeldElements / n;
     __shared__ float room[2][kMostRowThreads / kWarp];
     float w[kHeld][n];

@@ -53,7 +53,8 @@ void sum_squares(cudaStream_t stream, Tensor scratch, Tensor sum, Tensor x) {
                 const Blocks blocks = blocks_of(t.num_rows(), t.width(), kPack<T>);
                 const auto grid = static_cast<unsigned>(std::min(blocks.num_blocks, kMostBlocks));
                 auto* parts = pointer_to<double>(scratch);
-                sum_squares_kernel<T><<<grid, blocks.threads, 0, stream>>>(parts, rows_of<const T>(t), blocks.sheet, static_cast<unsigned>(blocks.num_blocks), packs_aligned(kPack<T>, t));
+                const auto num_blocks = static_cast<unsigned>(blocks.num_blocks);
+                sum_squares_kernel<T><<<grid, blocks.threads, 0, stream>>>(parts, rows_of<const T>(t), blocks.sheet, num_blocks, packs_aligned(kPack<T>, t));
                 check(cudaGetLastError(), "sum_squares");
                 add_sum(stream, pointer_to<double>(sum), parts, grid, "sum_squares");
             },

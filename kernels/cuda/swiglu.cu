@@ -53,8 +53,8 @@ void swiglu_forward(cudaStream_t stream, Tensor out, Tensor gate, Tensor up) {
         using T = typename decltype(type)::type;
         for_sheets(
             [&](const Tensor& y, const Tensor& g, const Tensor& u) {
-                elementwise(stream, "swiglu_forward", SwigluForward<T>{rows_of<T>(y), rows_of<const T>(g), rows_of<const T>(u), packs_aligned(kPack<T>, y, g, u)}, y.num_rows(),
-                            y.width());
+                const SwigluForward<T> operation{rows_of<T>(y), rows_of<const T>(g), rows_of<const T>(u), packs_aligned(kPack<T>, y, g, u)};
+                elementwise(stream, "swiglu_forward", operation, y.num_rows(), y.width());
             },
             out, gate, up);
     });
@@ -65,7 +65,8 @@ void swiglu_backward(cudaStream_t stream, Tensor d_gate, Tensor d_up, Tensor d_o
         using T = typename decltype(type)::type;
         for_sheets(
             [&](const Tensor& dg, const Tensor& du, const Tensor& dy, const Tensor& g, const Tensor& u) {
-                const SwigluBackward<T> operation{rows_of<T>(dg), rows_of<T>(du), rows_of<const T>(dy), rows_of<const T>(g), rows_of<const T>(u), packs_aligned(kPack<T>, dg, du, dy, g, u)};
+                const bool aligned = packs_aligned(kPack<T>, dg, du, dy, g, u);
+                const SwigluBackward<T> operation{rows_of<T>(dg), rows_of<T>(du), rows_of<const T>(dy), rows_of<const T>(g), rows_of<const T>(u), aligned};
                 elementwise(stream, "swiglu_backward", operation, g.num_rows(), g.width());
             },
             d_gate, d_up, d_out, gate, up);
