@@ -14,6 +14,18 @@ template <int kWidth> struct Running {
     float max[2] = {-INFINITY, -INFINITY}, sum[2] = {};
 };
 
+/// s = -inf where a query does not see a key. The thread's queries are first_row and 16 further, its keys key and 16 further.
+__device__ void mask(float (&s)[2][2], const HeadWindow& window, int first_row, int key) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+        const KeyRun seen = window.keys_of(first_row + 16 * i);
+#pragma unroll
+        for (int j = 0; j < 2; ++j) {
+            if (!seen.contains(key + 16 * j)) s[i][j] = -INFINITY;
+        }
+    }
+}
+
 /// Over the 16 threads of a row.
 template <class Operation> __device__ float over_row(float x, Operation&& operation) {
 #pragma unroll
@@ -71,12 +83,7 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_f
         __syncthreads();
         float s[2][2];
         multiply_rows<kWidth>(s, q, k, p.head_dim);
-        for (int i = 0; i < 2 && !keys.full.contains(tile); ++i) {
-#pragma unroll
-            for (int j = 0; j < 2; ++j) {
-                if (!window.keys_of(begin + thread_y() + 16 * i).contains(tile * kTile + thread_x() + 16 * j)) s[i][j] = -INFINITY;
-            }
-        }
+        if (!keys.full.contains(tile)) mask(s, window, begin + thread_y(), tile * kTile + thread_x());
         softmax_step<kWidth>(running, s, p.scale);
         multiply_columns<kWidth>(running.o, scores, s, v);
     }
