@@ -64,7 +64,7 @@ std::size_t check_trained(const golden::Case& c, const Values& before, const Val
 BOOST_AUTO_TEST_SUITE(golden_training)
 
 BOOST_AUTO_TEST_CASE(ten_steps) {
-    for (const std::string& name : golden::all_cases())
+    for (const std::string& name : kOnGpu ? std::vector<std::string>{"gqa-odd-tied", "documents"} : golden::all_cases())
         BOOST_TEST_CONTEXT("case " << name) {
             const golden::Case c(name);
             Fixture f(c.config, c.adapter_trainables(), c.shifted(), c.context());
@@ -86,7 +86,7 @@ BOOST_AUTO_TEST_CASE(ten_steps) {
 }
 
 BOOST_AUTO_TEST_CASE(both_sequences_in_one_micro_batch) {
-    for (const char* name : {"gqa-odd-tied", "documents"}) {
+    for (const char* name : sizes({"gqa-odd-tied", "documents"}, {"gqa-odd-tied"})) {
         const golden::Case c(name);
         Fixture f(c.config, c.adapter_trainables(), c.shifted(), c.context());
         golden::load_with_adapter(*f.weights, c);
