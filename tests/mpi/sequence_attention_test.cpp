@@ -56,12 +56,12 @@ void compare_bfloat16(Ranks& ranks, Case c, std::int64_t layer = 0) {
 constexpr AttentionKind kKinds[] = {AttentionKind::dense, AttentionKind::shifted, AttentionKind::plain, AttentionKind::shifted_only, AttentionKind::layers, AttentionKind::sliding};
 constexpr std::int64_t kHeads[][2] = {{9, 3}, {4, 4}, {3, 1}};
 
-/// Every pattern, also with groups of odd size, longer than a shard, and of one token.
+/// Every pattern, also with groups of odd size, longer than a shard, and of one token. On a GPU one group and heads that divide by nothing: kernels have tests of their own.
 template <class Each> void for_patterns(Each&& each) {
     for (const AttentionKind kind : kKinds)
-        for (const std::int64_t group : {1, 2, 7, 24, 61})
+        for (const std::int64_t group : sizes<std::int64_t>({1, 2, 7, 24, 61}, {7}))
             for (const auto& [heads, kv_heads] : kHeads) {
-                if (kind == AttentionKind::dense && group > 1) continue;
+                if ((kind == AttentionKind::dense && group > 1 && !kOnGpu) || (kOnGpu && heads != 9)) continue;
                 for (std::int64_t layer = 0; layer < (kind == AttentionKind::layers ? 2 : 1); ++layer) each(Case{{kind, group}, heads, kv_heads}, layer);
             }
 }
@@ -84,7 +84,7 @@ BOOST_AUTO_TEST_CASE(equals_the_whole_in_float32) {
         for (const AttentionKind kind : {AttentionKind::dense, AttentionKind::shifted}) compare(ranks, {.pattern = {kind, 6}, .tokens = tokens});
     for (const std::vector<std::int64_t>& documents : {std::vector<std::int64_t>{7, 95}, {2, 80, 99}, {30}})   // long ones: few queries see far keys
         compare(ranks, {.pattern = {AttentionKind::dense, 0}, .documents = documents, .num_sequences = 2});
-    BOOST_CHECK_EQUAL(ranks.device->memory().in_use_bytes(), 0);
+    BOOST_CHECK_EQUAL(ranks.device->memory().in_use_bytes(), kOnGpu ? cuda_own_bytes() : 0);
 }
 
 BOOST_AUTO_TEST_CASE(equals_the_whole_in_bfloat16) {
@@ -100,8 +100,9 @@ BOOST_AUTO_TEST_CASE(equals_the_whole_in_bfloat16) {
 /// Windows that no pattern has: heads of both kinds reach far, and not equally far; some of what is far is computed where the keys are and some is not.
 BOOST_AUTO_TEST_CASE(equals_the_whole_for_any_windows) {
     Ranks ranks;
-    for (std::uint64_t walk = 1; walk <= 40; ++walk)
+    for (std::uint64_t walk = 1; walk <= (kOnGpu ? 2 : 40); ++walk)
         for (const auto& [heads, kv_heads] : kHeads) {
+            if (kOnGpu && heads != 9) continue;
             Case c{.pattern = {AttentionKind::shifted, 24}, .num_heads = heads, .num_kv_heads = kv_heads, .num_sequences = 2, .walk = walk};
             compare(ranks, c);
             c.documents = {3, 90 - static_cast<std::int64_t>(walk)};
