@@ -56,6 +56,7 @@ struct Training {
         request.step = options();
         request.mesh = shape;
         request.rank = rank;
+        request.own_bytes = kOnGpu ? cuda_own_bytes() : 0;
         return request;
     }
 };
