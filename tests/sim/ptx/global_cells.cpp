@@ -39,8 +39,9 @@ void touch(Warp& warp, const GlobalRange& range, std::uintptr_t address, GlobalC
         race(warp, range, address, use, cell.write_tick, cell.writer, true);
     const std::uint32_t who = warp.pc << 11 | bytes << 7 | warp.index;
     if (use == Use::read_only && cell.write_tick >= block.launch_tick)
-        fault(warp, 0, "reads byte " + std::to_string(address - range.begin) + " by ld.global.nc, for data that is constant during the launch, but it was written at " +
-                           instruction_text(*block.kernel, cell.writer >> 11));
+        fault(warp, 0,
+              "reads byte " + std::to_string(address - range.begin) + " by ld.global.nc, for data that is constant during the launch, but it was written at " +
+                  instruction_text(*block.kernel, cell.writer >> 11));
     if (reads_only(use)) {
         const bool fresh = cell.read_tick < block.launch_tick, other_block = !fresh && cell.read_tick < block.first_tick;
         std::uint32_t kind = kOne;
@@ -99,6 +100,8 @@ void touch_word(Warp& warp, GlobalRange& range, std::size_t word, std::uint32_t 
     const Cells cells(range);
     const std::uint32_t launch = warp.block->launch_tick;
     GlobalCell cell = cells.get(word);
+    const auto& split_words = warp.block->global->split;
+    if (cell.write_tick == kSplit && !split_words.contains(range.base + 4 * word)) cell.write_tick = 0;  // it was split in an earlier launch
     const auto is_part = [&](std::uint32_t tick, std::uint32_t who) { return tick >= launch && (who >> 7 & 15) != bytes; };
     if (cell.write_tick == kSplit || is_part(cell.write_tick, cell.writer) || is_part(cell.read_tick, cell.reader)) {
         SplitWord& parts = split(warp, range, word);
@@ -121,24 +124,39 @@ template <Use use> bool touch_quickly(const Warp& warp, std::uint32_t* __restric
     const Block& block = *warp.block;
     const std::uint32_t launch = block.launch_tick, first = block.first_tick, ordered = warp.ordered, me = warp.index, now = *block.tick,
                         who = warp.pc << 11 | kWholeWord | me;
-    std::uint32_t bad = 0;
+    std::uint32_t was_written = 0, was_read = 0, bad = 0;  // in this launch, which most words were not
+#pragma omp simd reduction(| : was_written, was_read)
+    for (std::size_t k = 0; k < count; ++k) was_written |= write_tick[k] >= launch, was_read |= read_tick[k] >= launch;
+    if (was_written) {
+        if (use == Use::read_only) return false;
 #pragma omp simd reduction(| : bad)
-    for (std::size_t k = 0; k < count; ++k) {
-        const std::uint32_t tick = write_tick[k], by = writer[k], mine = ((by & 31) == me) | (tick < ordered), whole = (by & kWholeWord) == kWholeWord;
-        const std::uint32_t fine = (tick >= first) & (tick != kSplit) & mine & whole;
-        bad |= (tick >= launch) & (use == Use::read_only ? 1u : ~fine);
+        for (std::size_t k = 0; k < count; ++k) {
+            const std::uint32_t tick = write_tick[k], by = writer[k], mine = ((by & 31) == me) | (tick < ordered), whole = (by & kWholeWord) == kWholeWord;
+            const std::uint32_t fine = (tick >= first) & (tick != kSplit) & mine & whole;
+            bad |= (tick >= launch) & ~fine;
+        }
     }
-#pragma omp simd reduction(| : bad)
-    for (std::size_t k = 0; k < count; ++k) {
-        const std::uint32_t tick = read_tick[k], by = reader[k], kind = by >> 5 & 3, whole = (by & kWholeWord) == kWholeWord;
-        const std::uint32_t alone = (kind == kOne) & ((by & 31) == me), before = (kind <= kSeveralWarps) & (tick < ordered);
-        const std::uint32_t fine = reads_only(use) ? whole : (tick >= first) & (alone | before) & whole;
-        bad |= (tick >= launch) & ~fine;
+    if (was_read) {
+        std::uint32_t for_ever = 1;  // several blocks have read: one more changes nothing
+#pragma omp simd reduction(| : bad) reduction(& : for_ever)
+        for (std::size_t k = 0; k < count; ++k) {
+            const std::uint32_t tick = read_tick[k], by = reader[k], kind = by >> 5 & 3, whole = (by & kWholeWord) == kWholeWord;
+            const std::uint32_t alone = (kind == kOne) & ((by & 31) == me), before = (kind <= kSeveralWarps) & (tick < ordered);
+            const std::uint32_t fine = reads_only(use) ? whole : (tick >= first) & (alone | before) & whole;
+            bad |= (tick >= launch) & ~fine;
+            for_ever &= (tick >= launch) & (kind == kSeveralBlocks);
+        }
+        if (reads_only(use) && for_ever && !(bad & 1)) return true;
     }
     if (bad & 1) return false;
     if constexpr (use == Use::write) {
 #pragma omp simd
         for (std::size_t k = 0; k < count; ++k) write_tick[k] = now, writer[k] = who;
+        return true;
+    }
+    if (!was_read) {
+#pragma omp simd
+        for (std::size_t k = 0; k < count; ++k) read_tick[k] = now, reader[k] = who;
         return true;
     }
 #pragma omp simd

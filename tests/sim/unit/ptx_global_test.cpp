@@ -64,6 +64,29 @@ BOOST_AUTO_TEST_CASE(parts_of_words) {
     faults("st.global.u16 [%rd12], %rs1;\nsetp.eq.u32 %p1, %r3, 32;\n@%p1 ld.global.u16 %rs2, [%rd12+2];", {"never written"}, 1, 33, false);
 }
 
+BOOST_AUTO_TEST_CASE(every_launch_begins_anew) {
+    // Halves of a word by two blocks in one launch, the whole word by one of them in the next, and the first again.
+    std::vector<std::uint32_t> words(64);
+    ptx::GlobalMemory memory;
+    memory.add(words.data(), 256);
+    memory.wrote(words.data(), 256);
+    const auto halves = ptx::parse_module(module_text(kAddresses + "st.global.u16 [%rd12], %rs1;", 1), "halves");
+    const auto whole =
+        ptx::parse_module(module_text(kAddresses + "ld.global.u32 %r5, [%rd10];\nadd.u32 %r5, %r5, 1;\nst.global.u32 [%rd10], %r5;", 1), "whole");
+    const auto launch = [&](const auto& module, unsigned blocks, unsigned threads) {
+        std::vector<std::byte> parameters(8);
+        const std::uint64_t address = reinterpret_cast<std::uintptr_t>(words.data());
+        std::memcpy(parameters.data(), &address, 8);
+        ptx::Counts counts;
+        ptx::run({ptx::find_kernel(*module, "k"), {blocks, 1, 1}, {threads, 1, 1}, 0, parameters}, memory, counts);
+    };
+    for (int k = 0; k < 3; ++k) {
+        launch(halves, 3, 33);
+        launch(whole, 2, 32);
+    }
+    BOOST_CHECK_EQUAL(words[16], (32u | 0u << 16) + 1);
+}
+
 BOOST_AUTO_TEST_CASE(atomics) {
     fine("red.global.add.u32 [%rd0], 1;");
     faults("red.global.add.u32 [%rd0], 1;\nsetp.eq.u32 %p1, %r3, 64;\n@%p1 ld.global.u32 %r5, [%rd0];", {"atomically changes", "race in global memory"});
