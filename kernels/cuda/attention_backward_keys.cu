@@ -168,6 +168,7 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_b
     const int first = static_cast<int>(threadIdx.x) / 32 * 16 * S::kA;
     const unsigned staging = tiles + first * 4 * kWidth;
     add_rows<kWidth, S::kA>(p.d_k.of_head(kv_head, p.head_dim), begin + first, p.num_keys, p.head_dim, p.scale, staging, sums.d_k);
+    __syncwarp();    // dK has left
     add_rows<kWidth, S::kA>(p.d_v.of_head(kv_head, p.head_dim), begin + first, p.num_keys, p.head_dim, 1, staging, sums.d_v);
 }
 

@@ -65,7 +65,6 @@ __device__ inline void write_rows(const Matrix& m, int begin, int num_rows, int 
     __syncwarp();
     if (m.wide) write_staged<kWidth, kA, true>(m, begin, num_rows, head_dim, staging, weights_of_row);
     else write_staged<kWidth, kA, false>(m, begin, num_rows, head_dim, staging, weights_of_row);
-    __syncwarp();
 }
 
 /// Rows [begin, ...) of m += factor * results.

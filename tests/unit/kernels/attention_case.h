@@ -42,13 +42,15 @@ inline std::vector<std::int32_t> random_first_keys(std::int64_t tokens, std::uin
     return first;
 }
 
-/// A tensor with rows further apart than they are wide; the gaps hold NaN, which must neither be read nor change, and so does what would be one more row.
+/// A tensor with rows further apart than they are wide; the gaps hold NaN, which must neither be read nor change, and so does what would be more rows.
 struct Rows {
     std::vector<std::byte> memory;
     Tensor view;
 
+    static std::int64_t more_rows() { return kOnGpu ? 128 : 1; }   // as many as a tile of a kernel may have beyond the last
+
     Rows(DType dtype, std::int64_t rows, std::int64_t width, std::int64_t gap, const Values& values = {})
-        : memory(static_cast<std::size_t>(((rows + 1) * (width + gap) + 16) * size_of(dtype)), std::byte{0xff}), view(memory.data(), dtype, {rows, width}) {
+        : memory(static_cast<std::size_t>((rows + more_rows()) * (width + gap) * size_of(dtype)), std::byte{0xff}), view(memory.data(), dtype, {rows, width}) {
         view.row_stride = width + gap;
         for (std::int64_t r = 0; r < rows; ++r) {
             for (std::int64_t c = 0; c < width; ++c) {
@@ -94,6 +96,7 @@ struct CaseOptions {
     std::int64_t tokens = 64, num_heads = 9, num_kv_heads = 3, head_dim = 16;
     DType dtype = DType::float32, gradient = DType::float32;
     bool offsets = false;   ///< queries and keys are random parts of the tokens
+    std::int64_t gap = -1;  ///< between rows; -1: random. With multiples of 8 rows start at multiples of 16 bytes
 };
 
 inline Case make_case(const CaseOptions& o, std::uint64_t seed) {
@@ -108,7 +111,7 @@ inline Case make_case(const CaseOptions& o, std::uint64_t seed) {
     p.num_plain_heads = below(4, 4) ? o.num_heads / 2 : below(o.num_heads + 1, 5);
     for (std::uint64_t kind = 0; kind < 2; ++kind) p.first_key[kind] = random_first_keys(o.tokens, seed, 100 + kind);
     p.scale = 1 / std::sqrt(static_cast<double>(o.head_dim));
-    c.dtype = o.dtype, c.gradient = o.gradient, c.gap = std::array<std::int64_t, 3>{0, 5, 8}[static_cast<std::size_t>(below(3, 6))];   // 8: rows start at multiples of 16 bytes if the first does
+    c.dtype = o.dtype, c.gradient = o.gradient, c.gap = o.gap >= 0 ? o.gap : std::array<std::int64_t, 3>{0, 5, 8}[static_cast<std::size_t>(below(3, 6))];
     const auto nq = static_cast<std::size_t>(p.num_queries * p.num_heads * p.head_dim), nk = static_cast<std::size_t>(p.num_keys * p.num_kv_heads * p.head_dim);
     c.q = normal_values(nq, seed, 1, c.dtype), c.k = normal_values(nk, seed, 2, c.dtype), c.v = normal_values(nk, seed, 3, c.dtype), c.d_out = normal_values(nq, seed, 4, c.dtype);
     return c;

@@ -104,7 +104,7 @@ BOOST_AUTO_TEST_CASE(bfloat16_in_all_combinations_of_types) {
             CaseOptions options;
             options.tokens = 150, options.head_dim = head_dims[seed % head_dims.size()], options.dtype = DType::bfloat16;
             options.gradient = seed / head_dims.size() % 2 ? DType::float32 : DType::bfloat16;
-            options.offsets = seed % 3 == 2;
+            options.offsets = seed % 3 == 2, options.gap = seed % 2 ? 5 : 8;
             const Case c = make_case(options, seed);
             check_forward(c, device, text("bfloat16 ", seed));
             check_backward(c, device, text("bfloat16 ", seed));
