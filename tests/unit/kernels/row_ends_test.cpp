@@ -35,7 +35,7 @@ BOOST_AUTO_TEST_CASE(fill_add_copy_of_all_row_ends) {
                     BOOST_TEST(distance(copy.read(), ref_copy) == 0);
                 }
             }
-        for (const std::int64_t width : {1, 2, 3, 8, 9, 4103}) {
+        for (const std::int64_t width : {1, 2, 3, 8, 9, 599, 4103}) {
             Buffer wide(device, DType::float64, Values(3, width, 1), width % 3);
             device.ops().fill(wide, -2.5f);
             BOOST_TEST(distance(wide.read(), Values(3, width, -2.5)) == 0);

@@ -23,7 +23,7 @@ inline std::vector<RowShape> row_shapes() {
         shapes.push_back({1, width, 0});
     }
     for (const std::int64_t width : {3, 7, 8, 64}) shapes.push_back({301, width, 32 - width % 16}), shapes.push_back({301, width, 1 + width % 2});
-    shapes.push_back({2, 1031, 9}), shapes.push_back({2, 8200, 8}), shapes.push_back({1, 8207, 0});
+    shapes.push_back({4, 9, 2}), shapes.push_back({20, 400, 0}), shapes.push_back({2, 1031, 9}), shapes.push_back({2, 8200, 8}), shapes.push_back({1, 8207, 0});
     return shapes;
 }
 
