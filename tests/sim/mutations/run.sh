@@ -57,7 +57,7 @@ case $choice in
             END { for (of in first) { print first[of], int(n[first[of]] / 2); if (last[of] != first[of]) print last[of], int(n[last[of]] / 2) } }' "$work/families.txt" "$work/all.txt" | sort > "$work/chosen.txt" ;;
 esac
 
-passed=0 failed=0 caught=0
+passed=0 failed=0 caught=0 kept=0
 while read -r kernel rule number _; do
     place=$(awk -v k="$kernel" -v r="$rule" -v n="$number" 'index($2, k) && $3 == r && $4 == n { print $1; exit }' "$work/all.txt")
     began=$SECONDS verdict=''
@@ -69,7 +69,7 @@ while read -r kernel rule number _; do
         ! grep -q 'SIM_PTX' "$work/mutant.log" || verdict="FAILED: $(grep -h SIM_PTX "$work/mutant.log" | head -1)"
         reason=$(awk -F ' # ' -v k="$kernel" -v r="$rule" -v n="$number" '{ split($1, part, " "); if (index(k, part[1]) && r == part[2] && (part[3] == n || part[3] == "*")) { print $2; exit } }' "$here/survivors.txt")
         if [ -n "$verdict" ]; then :
-        elif [ -n "$reason" ]; then verdict="ok, survives: $reason"; else verdict="FAILED: survives ($what)"; cp "$work/mutant.ptx" "$work/survivor-$((++failed_files)).ptx"; fi
+        elif [ -n "$reason" ]; then verdict="ok, survives: $reason"; else verdict="FAILED: survives ($what)"; cp "$work/mutant.ptx" "$work/survivor-$((kept += 1)).ptx"; fi
     else
         verdict="ok, caught: $(grep -hE 'simulated device|error:|Timeout' "$work/mutant.log" | head -1 | cut -c1-200)"
         caught=$((caught + 1))
