@@ -106,6 +106,11 @@ BOOST_AUTO_TEST_CASE(named_barriers_order_those_who_came) {
     BOOST_CHECK(
         ran("bar.sync 0;\nst.shared.u32 [%r1], %r0;\nbar.sync %r20, 64;\nxor.b32 %r24, %r11, 1024;\nadd.u32 %r24, %r24, %r10;\nld.shared.u32 %r23, [%r24];")
             .find("race in shared memory") != std::string::npos);
+    // The second pair reads what the first one wrote before the second pair's barrier, at which it was not.
+    const std::string second =
+        "bar.sync 0;\nst.shared.u32 [%r1], %r0;\nbar.sync %r20, 64;\nsetp.gt.u32 %p1, %r0, 63;\nxor.b32 %r24, %r11, 1024;\nadd.u32 %r24, %r24, %r10;\n";
+    BOOST_CHECK(ran(second + "@%p1 ld.shared.u32 %r23, [%r24];").find("race in shared memory") != std::string::npos);
+    BOOST_CHECK_EQUAL(ran(second + "bar.sync 0;\n@%p1 ld.shared.u32 %r23, [%r24];"), "");
     // A producer arrives and goes on, a consumer waits.
     BOOST_CHECK_EQUAL(ran("bar.sync 0;\nsetp.lt.u32 %p1, %r0, 32;\nsetp.lt.u32 %p2, %r0, 64;\n@%p1 st.shared.u32 [%r1], %r0;\n@%p1 bar.arrive 7, 64;\n@%p1 "
                           "ret;\n@!%p2 ret;\nbar.sync 7, 64;\nld.shared.u32 %r23, [%r22];"),

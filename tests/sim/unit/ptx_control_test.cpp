@@ -123,6 +123,14 @@ BOOST_AUTO_TEST_CASE(never_written) {
                       "");
 }
 
+BOOST_AUTO_TEST_CASE(registers_of_the_block_before) {
+    Buffer out{std::vector<std::uint32_t>(32)};
+    const std::string body =
+        "mov.u32 %r1, %ctaid.x;\nsetp.eq.u32 %p1, %r1, 0;\n@%p1 mov.u32 %r5, 7;\nsetp.eq.u32 %p2, %r1, 1;\nsetp.ne.u32 %p3, %r0, 0;\n@%p3 ret;\n@!%p2 "
+        "ret;\nst.global.u32 [%rd0], %r5;";
+    BOOST_CHECK(run_kernel(module_text(body, 1), {&out}, {2, 1, 1}).fault.find("block (1,0,0), thread (0,0,0)") != std::string::npos);
+}
+
 BOOST_AUTO_TEST_CASE(the_other_way_round) {
     // Blocks and warps take tickets; SIM_ORDER=reverse turns their order around.
     const std::string body =

@@ -173,13 +173,22 @@ BOOST_AUTO_TEST_CASE(quotients_and_roots) {
 }
 
 BOOST_AUTO_TEST_CASE(approximate_functions) {
-    check_near("ex2.approx.f32 %d, %s0", 1, 2, false, [](double a, double) { return std::exp2(a); });
-    check_near("ex2.approx.ftz.f32 %d, %s0", 1, 2, true, [](double a, double) { return std::exp2(a); });
+    check_near("ex2.approx.f32 %d, %s0", 1, 0.5001, false, [](double a, double) { return std::exp2(a); });
+    check_near("ex2.approx.ftz.f32 %d, %s0", 1, 0.5001, true, [](double a, double) { return std::exp2(a); });
     check_near("lg2.approx.f32 %d, %s0", 1, 2, false, [](double a, double) { return std::log2(a); });
     check_near("lg2.approx.ftz.f32 %d, %s0", 1, 2, true, [](double a, double) { return std::log2(a); });
     check_near("tanh.approx.f32 %d, %s0", 1, 2, false, [](double a, double) { return std::tanh(a); });
     check_near("sin.approx.f32 %d, %s0", 1, 2, false, [](double a, double) { return std::sin(a); });
     check_near("cos.approx.ftz.f32 %d, %s0", 1, 2, true, [](double a, double) { return std::cos(a); });
+}
+
+BOOST_AUTO_TEST_CASE(powers_of_two_are_rounded_once) {
+    std::mt19937 generator(3);
+    std::uniform_real_distribution<float> uniform(-3, 3);
+    std::vector<Values> operands(1);
+    for (int k = 0; k < 8192; ++k) operands[0].push_back(bits_of(uniform(generator)));
+    check_instruction("ex2.approx.ftz.f32 %d, %s0", 32, {32}, operands,
+                      [](auto a, auto, auto, auto) { return bits_of(static_cast<float>(std::exp2(double(as_float(a))))); });
 }
 
 BOOST_AUTO_TEST_SUITE_END()

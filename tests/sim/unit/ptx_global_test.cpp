@@ -50,6 +50,11 @@ BOOST_AUTO_TEST_CASE(between_warps) {
     fine(other + "st.global.u32 [%rd11], %r0;\nbar.sync 0;\nld.global.u32 %r5, [%rd13];", 1);
     faults(other + "ld.global.u32 %r5, [%rd13];\nst.global.u32 [%rd11], %r0;", {"race in global memory"}, 1);
     fine(other + "ld.global.u32 %r5, [%rd13];\nbar.sync 0;\nst.global.u32 [%rd11], %r0;", 1);
+    // Both warps read, then the first one writes.
+    const std::string both =
+        "ld.global.u32 %r5, [%rd0];\nsetp.lt.u32 %p1, %r0, 32;\nbar.sync 0;\nld.global.u32 %r5, [%rd0];\nsetp.eq.u32 %p2, %r0, 0;\n@!%p1 bar.sync 1, 32;\n";
+    faults(both + "@%p1 bar.sync 2, 32;\n@%p2 st.global.u32 [%rd0], %r0;", {"race in global memory"}, 1);
+    fine(both + "bar.sync 0;\n@%p2 st.global.u32 [%rd0], %r0;", 1);
     faults("st.global.u32 [%rd0], %r0;", {"lanes of one store write different values"}, 1, 32);
     fine("mov.u32 %r5, 3;\nst.global.u32 [%rd0], %r5;", 1, 32);
 }
@@ -62,6 +67,12 @@ BOOST_AUTO_TEST_CASE(parts_of_words) {
     faults("st.global.u16 [%rd12], %rs1;\nsetp.eq.u32 %p1, %r3, 33;\n@%p1 ld.global.u32 %r5, [%rd12+-2];", {"another block of this launch wrote"}, 2, 33);
     fine("st.global.u16 [%rd12], %rs1;\nld.global.u16 %rs2, [%rd12];", 3, 33, false);
     faults("st.global.u16 [%rd12], %rs1;\nsetp.eq.u32 %p1, %r3, 32;\n@%p1 ld.global.u16 %rs2, [%rd12+2];", {"never written"}, 1, 33, false);
+}
+
+BOOST_AUTO_TEST_CASE(halves_that_two_blocks_read) {
+    const std::string read = "ld.global.u16 %rs2, [%rd0];\nbar.sync 0;\n";
+    faults(read + "setp.eq.u32 %p1, %r3, 32;\n@%p1 st.global.u16 [%rd0], %rs1;", {"another block of this launch read"}, 2, 32);
+    fine(read + "setp.eq.u32 %p1, %r3, 32;\n@%p1 st.global.u16 [%rd0+2], %rs1;", 2, 32);
 }
 
 BOOST_AUTO_TEST_CASE(every_launch_begins_anew) {

@@ -78,6 +78,19 @@ BOOST_AUTO_TEST_CASE(many_readers) {
         64);
 }
 
+BOOST_AUTO_TEST_CASE(the_first_of_two_readers) {
+    // Lanes 0 and 1 read one word one after the other; then the later one writes it.
+    const std::string begin =
+        "st.shared.u32 [%r1], %r0;\nbar.warp.sync -1;\nsetp.eq.u32 %p1, %r0, 0;\nsetp.eq.u32 %p2, %r0, 1;\n@%p1 ld.shared.u32 %r5, [tile];\n@%p2 ld.shared.u32 "
+        "%r5, [tile];\n";
+    faults(begin + "@%p2 st.shared.u32 [tile], %r0;", {"race in shared memory"}, 32);
+    fine(begin + "bar.warp.sync -1;\n@%p2 st.shared.u32 [tile], %r0;", 32);
+    fine(
+        "st.shared.u32 [%r1], %r0;\nbar.warp.sync -1;\nsetp.eq.u32 %p2, %r0, 1;\n@%p2 ld.shared.u32 %r5, [tile];\n@%p2 ld.shared.u32 %r5, [tile];\n@%p2 "
+        "st.shared.u32 [tile], %r0;",
+        32);
+}
+
 BOOST_AUTO_TEST_CASE(parts_of_words) {
     // Neighbours write halves of one word: no race. Then the word is read whole, after a barrier or not.
     const std::string halves = "shr.u32 %r20, %r11, 1;\nadd.u32 %r21, %r10, %r20;\ncvt.u16.u32 %rs1, %r0;\nst.shared.u16 [%r21], %rs1;\n";
@@ -88,6 +101,10 @@ BOOST_AUTO_TEST_CASE(parts_of_words) {
     faults(halves + "and.b32 %r22, %r20, 124;\nadd.u32 %r22, %r22, %r10;\nld.shared.u32 %r5, [%r22];", {"race in shared memory"});
     faults(halves + "bar.sync 0;\nand.b32 %r22, %r20, 124;\nadd.u32 %r22, %r22, %r10;\nld.shared.u32 %r5, [%r22];\nst.shared.u16 [%r21], %rs1;",
            {"race in shared memory"});
+    // A half is read by the first warp, and the whole word written by the second.
+    const std::string read = halves + "bar.sync 0;\nsetp.eq.u32 %p1, %r0, 0;\nsetp.eq.u32 %p2, %r0, 33;\n@%p1 ld.shared.u16 %rs2, [tile+4];\n";
+    faults(read + "@%p2 st.shared.u32 [tile+4], %r0;", {"race in shared memory"});
+    fine(read + "bar.sync 0;\n@%p2 st.shared.u32 [tile+4], %r0;");
     faults(halves + "bar.sync 0;\nld.shared.u16 %rs2, [tile+130];", {"never written"});
 }
 
