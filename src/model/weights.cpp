@@ -67,7 +67,7 @@ void Weights::allocate(std::int64_t unit) {
         return x;
     };
     const int zero = options_.zero;
-    if (frozen) b.frozen = device_->memory().tensor(options_.frozen, {zero == 3 ? own_frozen(unit).count : frozen}, Use::weights);
+    if (frozen) b.frozen = zeros(options_.frozen, zero == 3 ? own_frozen(unit).count : frozen, Use::weights);
     if (!trainable) return;
     const std::int64_t mine = own(unit).count;
     const bool rounds = options_.real != DType::float32;

@@ -87,7 +87,7 @@ public:
 
 private:
     friend class Zero;
-    /// Trainables have UnitLayout::trainable_count elements, frozen ones frozen_count, or this rank's part of them; holes of trainables are zero.
+    /// Trainables have UnitLayout::trainable_count elements, frozen ones frozen_count, or this rank's part of them; holes between parameters are zero.
     struct UnitBuffers {
         ArenaTensor weight, frozen;         // what operations read
         ArenaTensor master;                 // own part; in float32 there is none: it would be the same as weight's

@@ -57,10 +57,11 @@ struct Held {
 std::int64_t num_wrong_weights(const Weights& weights, std::uint64_t generation) {
     std::int64_t wrong = 0;
     const auto compare = [&](Tensor found, const Parameter& p, std::int64_t begin) {
-        for (std::int64_t i = 0; i < found.count(); ++i) {
-            const float master = value_of(p.name, 0, begin + i, generation);
-            wrong += weights.options().real == DType::float32 ? !same_bits(found.data<float>()[i], master) : !is_rounded(found.data<bf16>()[i], master);
-        }
+        const auto each = [&](const auto& values, const auto& same) {
+            for (std::size_t i = 0; i < values.size(); ++i) wrong += !same(values[i], value_of(p.name, 0, begin + static_cast<std::int64_t>(i), generation));
+        };
+        if (weights.options().real == DType::float32) each(read_device<float>(weights.device(), found), same_bits);
+        else each(read_device<bf16>(weights.device(), found), is_rounded);
     };
     if (weights.options().zero < 3) {
         for (const Parameter& p : weights.list().parameters)
@@ -145,10 +146,12 @@ BOOST_AUTO_TEST_CASE(tensors_of_several_pieces) {
         BOOST_CHECK(num_wrong(held.weights(), 1) == 0 && num_wrong_weights(held.weights(), 1) == 0);
         initialise_model(held.weights(), 4);
         std::int64_t wrong = 0;
-        for (const OwnedPart& part : held.weights().owned_parts())
-            for (std::int64_t i = 0; part.parameter->group == ParameterGroup::embedding && i < part.in_parameter.count; ++i)
-                wrong += data_of(held.weights(), part, 0)[i] !=
-                         static_cast<float>(config.initializer_range * random_normal(4, stream_of(part.parameter->name), static_cast<std::uint64_t>(part.in_parameter.begin + i)));
+        for (const OwnedPart& part : held.weights().owned_parts()) {
+            if (part.parameter->group != ParameterGroup::embedding) continue;
+            const std::vector<float> found = read_device<float>(held.weights().device(), tensor_of(held.weights(), part, 0));
+            for (std::size_t i = 0; i < found.size(); ++i)
+                wrong += found[i] != static_cast<float>(config.initializer_range * random_normal(4, stream_of(part.parameter->name), static_cast<std::uint64_t>(part.in_parameter.begin) + i));
+        }
         BOOST_CHECK(wrong == 0);
     }
     world.barrier();

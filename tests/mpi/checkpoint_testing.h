@@ -13,6 +13,7 @@
 #include "core/random.h"
 #include "dist/host_group.h"
 #include "model/weights.h"
+#include "tests/support/device_values.h"
 #include "tests/support/test_device.h"
 
 namespace checkpoint_testing {
@@ -74,17 +75,21 @@ inline float value_of(const std::string& name, int which, std::int64_t element, 
     return std::bit_cast<float>(static_cast<std::uint32_t>(random_bits(generation * 3 + static_cast<std::uint64_t>(which), stream_of(name), static_cast<std::uint64_t>(element))));
 }
 
-/// This rank's elements of a part. The device is a CPU here, so its memory is read and filled in place.
-inline float* data_of(const Weights& weights, const OwnedPart& part, int which) {
+/// This rank's elements of a part.
+inline Tensor tensor_of(const Weights& weights, const OwnedPart& part, int which) {
     const std::int64_t unit = part.parameter->unit;
-    return (which == 0 ? weights.own_master(unit) : weights.own_moment(unit, which)).data<float>() + part.in_own;
+    return (which == 0 ? weights.own_master(unit) : weights.own_moment(unit, which)).slice(part.in_own, part.in_parameter.count);
+}
+/// What fill() writes there.
+inline std::vector<float> values_of(const OwnedPart& part, int which, std::uint64_t generation) {
+    std::vector<float> values;
+    for (std::int64_t i = 0; i < part.in_parameter.count; ++i) values.push_back(value_of(part.parameter->name, which, part.in_parameter.begin + i, generation));
+    return values;
 }
 
 inline void fill(Weights& weights, std::uint64_t generation) {
     for (const OwnedPart& part : weights.owned_parts())
-        for (int which = 0; which <= 2; ++which)
-            for (std::int64_t i = 0; i < part.in_parameter.count; ++i)
-                data_of(weights, part, which)[i] = value_of(part.parameter->name, which, part.in_parameter.begin + i, generation);
+        for (int which = 0; which <= 2; ++which) write_device(weights.device(), tensor_of(weights, part, which), values_of(part, which, generation));
 }
 
 inline bool same_bits(float a, float b) { return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b); }
@@ -93,9 +98,10 @@ inline bool same_bits(float a, float b) { return std::bit_cast<std::uint32_t>(a)
 inline std::int64_t num_wrong(const Weights& weights, std::uint64_t generation, int last_which = 2) {
     std::int64_t wrong = 0;
     for (const OwnedPart& part : weights.owned_parts())
-        for (int which = 0; which <= last_which; ++which)
-            for (std::int64_t i = 0; i < part.in_parameter.count; ++i)
-                wrong += !same_bits(data_of(weights, part, which)[i], value_of(part.parameter->name, which, part.in_parameter.begin + i, generation));
+        for (int which = 0; which <= last_which; ++which) {
+            const std::vector<float> expected = values_of(part, which, generation), found = read_device<float>(weights.device(), tensor_of(weights, part, which));
+            for (std::size_t i = 0; i < expected.size(); ++i) wrong += !same_bits(found[i], expected[i]);
+        }
     return wrong;
 }
 

@@ -7,6 +7,7 @@
 
 #include "core/random.h"
 #include "dist/host_group.h"
+#include "tests/support/device_values.h"
 #include "tests/support/test_device.h"
 
 using namespace longlora;
@@ -57,18 +58,8 @@ struct Ranks {
         put(out, values);
         return out;
     }
-    template <class T> void put(Tensor x, const std::vector<T>& values) {
-        const ArenaTensor host = device->pinned().tensor(x.dtype, x.shape, Use::exchange);
-        std::copy(values.begin(), values.end(), host->data<T>());
-        device->copy_to_device(x, host, kStream);
-        device->synchronize(kStream);
-    }
-    template <class T> std::vector<T> read(Tensor x) {
-        const ArenaTensor host = device->pinned().tensor(x.dtype, x.shape, Use::exchange);
-        device->copy_to_host(host, x, kStream);
-        device->synchronize(kStream);
-        return std::vector<T>(host->data<T>(), host->data<T>() + x.count());
-    }
+    template <class T> void put(Tensor x, const std::vector<T>& values) { write_device(*device, x, values); }
+    template <class T> std::vector<T> read(Tensor x) { return read_device<T>(*device, x); }
     /// A tensor as large on the plan device.
     ArenaTensor twin(const ArenaTensor& x) { return plan_device->memory().tensor(x->dtype, x->shape, Use::weights); }
 

@@ -11,6 +11,7 @@
 #include "core/random.h"
 #include "dist/host_group.h"
 #include "train/optimizer.h"
+#include "tests/support/device_values.h"
 #include "tests/support/test_device.h"
 
 using namespace longlora;
@@ -62,6 +63,7 @@ struct Ranks {
         data = plan ? dist::make_plan_communicator(*device, group.rank(), group.size(), kind.communicator()) : dist::make_communicator(*device, MPI_COMM_WORLD, kind.communicator());
         weights = std::make_unique<Weights>(*device, config_of(kind.tied), kind.trainables(), WeightsOptions{kind.real, kind.real, true, kind.zero, data.get()});
         zero = std::make_unique<Zero>(*weights);
+        initialise_model(*weights, 3);
     }
     int rank() const { return group.rank(); }
     int size() const { return group.size(); }
@@ -80,22 +82,6 @@ float value_of(int rank, int turn, const Parameter& p, std::int64_t i) {
     return static_cast<float>(std::ldexp(random_normal(5, stream, index), static_cast<int>(random_below(12, 6, stream, index))));
 }
 
-/// What a tensor of the device holds.
-template <class T> std::vector<T> read(Device& device, Tensor x) {
-    const Tensor flat = x.reshaped({x.count()});
-    const ArenaTensor host = device.pinned().tensor(x.dtype, flat.shape, Use::exchange);
-    device.copy_to_host(host, flat, Device::compute_stream());
-    device.synchronize(Device::compute_stream());
-    return std::vector<T>(host->data<T>(), host->data<T>() + x.count());
-}
-void write(Device& device, Tensor x, const std::vector<float>& values) {
-    const Tensor flat = x.reshaped({x.count()});
-    const ArenaTensor host = device.pinned().tensor(DType::float32, flat.shape, Use::exchange);
-    std::copy(values.begin(), values.end(), host->data<float>());
-    device.copy_to_device(flat, host, Device::compute_stream());
-    device.synchronize(Device::compute_stream());
-}
-
 /// Not to a plan's memory, which cannot be touched.
 void add_gradients(const Ranks& r, std::int64_t unit, int turn) {
     if (r.device->kind() == DeviceKind::plan) return;
@@ -104,9 +90,9 @@ void add_gradients(const Ranks& r, std::int64_t unit, int turn) {
         const Tensor gradient = r.weights->gradient(p);
         BOOST_CHECK(static_cast<bool>(gradient));
         if (!gradient) continue;
-        std::vector<float> values = read<float>(*r.device, gradient);
+        std::vector<float> values = read_device<float>(*r.device, gradient);
         for (std::size_t i = 0; i < values.size(); ++i) values[i] += value_of(r.rank(), turn, p, static_cast<std::int64_t>(i));
-        write(*r.device, gradient, values);
+        write_device(*r.device, gradient, values);
     }
 }
 
@@ -153,7 +139,7 @@ float expected_gradient(const Kind& kind, int size, int num_turns, const Paramet
 }
 
 bool same_bits(Device& device_a, Tensor a, Device& device_b, Tensor b) {
-    const auto bytes = [](Device& device, Tensor x) { return read<std::uint8_t>(device, Tensor(x.bytes, DType::uint8, {x.size_bytes()})); };
+    const auto bytes = [](Device& device, Tensor x) { return read_device<std::uint8_t>(device, Tensor(x.bytes, DType::uint8, {x.size_bytes()})); };
     return a.dtype == b.dtype && a.count() == b.count() && (a.count() == 0 || bytes(device_a, a) == bytes(device_b, b));
 }
 bool same_bits(const Weights& of_a, Tensor a, const Weights& of_b, Tensor b) { return same_bits(of_a.device(), a, of_b.device(), b); }
@@ -193,7 +179,7 @@ BOOST_AUTO_TEST_CASE(gradients_are_summed_in_the_promised_order) {
             std::int64_t wrong = 0, covered = 0, nonzero = 0, owned = 0;
             for (const OwnedPart& part : r.weights->owned_parts()) {
                 const bool twice = kind.tied && part.parameter->unit == 0;
-                const std::vector<float> found = read<float>(*r.device, r.weights->own_gradient(part.parameter->unit).slice(part.in_own, part.in_parameter.count));
+                const std::vector<float> found = read_device<float>(*r.device, r.weights->own_gradient(part.parameter->unit).slice(part.in_own, part.in_parameter.count));
                 for (std::int64_t i = 0; i < part.in_parameter.count; ++i) {
                     const float expected = expected_gradient(kind, r.size(), (twice ? 2 : 1) * micro_batches, *part.parameter, part.in_parameter.begin + i);
                     wrong += std::memcmp(&found[static_cast<std::size_t>(i)], &expected, sizeof expected) != 0;
@@ -203,8 +189,8 @@ BOOST_AUTO_TEST_CASE(gradients_are_summed_in_the_promised_order) {
             for (std::int64_t unit = 0; unit < r.weights->num_units(); ++unit) {   // holes stay zero
                 const Tensor own = r.weights->own_gradient(unit);
                 owned += own ? own.count() : 0;
-                if (own && own.count())
-                    for (const float value : read<float>(*r.device, own)) nonzero += value != 0;
+                if (own)
+                    for (const float value : read_device<float>(*r.device, own)) nonzero += value != 0;
             }
             BOOST_CHECK_MESSAGE(wrong == 0 && nonzero == covered && (owned == 0 || covered > 0), kind.text() << ": " << wrong << " wrong of " << covered << ", " << nonzero << " not zero");
             if (kind.zero >= 2 && r.size() > 1)
@@ -216,7 +202,6 @@ BOOST_AUTO_TEST_CASE(open_units_are_whole) {
     for (const Kind& kind : all_kinds()) {
         Alone alone(kind);
         Ranks r(kind);
-        initialise_model(*r.weights, 3);
         const std::int64_t head = r.weights->num_units() - 1, before = r.device->memory().in_use_bytes();
         const bool gathers = kind.zero == 3 && r.size() > 1;
         const auto check_closed = [&] { BOOST_CHECK_EQUAL(num_closed(r), gathers ? static_cast<int>(r.weights->list().parameters.size()) : 0); };
@@ -270,7 +255,6 @@ BOOST_AUTO_TEST_CASE(gathers_and_long_reductions_pass_each_other) {
     kind.max_workspace = 512;   // pieces of a few elements: nearly all of a reduction happens inside its finish()
     Alone alone(kind);
     Ranks r(kind);
-    initialise_model(*r.weights, 3);
     r.zero->clear_gradients();
     const std::int64_t head = r.weights->num_units() - 1;
     const auto pause = [&](std::uint64_t when) { std::this_thread::sleep_for(std::chrono::milliseconds(random_below(4, 2, static_cast<std::uint64_t>(r.rank()), when))); };
@@ -296,7 +280,7 @@ BOOST_AUTO_TEST_CASE(gathers_and_long_reductions_pass_each_other) {
     std::int64_t wrong = 0;
     for (const OwnedPart& part : r.weights->owned_parts()) {
         if (part.parameter->unit != 1) continue;
-        const std::vector<float> found = read<float>(*r.device, r.weights->own_gradient(1).slice(part.in_own, part.in_parameter.count));
+        const std::vector<float> found = read_device<float>(*r.device, r.weights->own_gradient(1).slice(part.in_own, part.in_parameter.count));
         for (std::int64_t i = 0; i < part.in_parameter.count; ++i) wrong += found[static_cast<std::size_t>(i)] != expected_gradient(kind, r.size(), 4, *part.parameter, part.in_parameter.begin + i);
     }
     BOOST_CHECK_EQUAL(wrong, 0);
@@ -306,7 +290,6 @@ BOOST_AUTO_TEST_CASE(updates_are_those_of_whole_weights) {
     for (const Kind& kind : all_kinds()) {
         Alone alone(kind);
         Ranks r(kind);
-        initialise_model(*r.weights, 3);
         OptimizerOptions options;
         options.lr = 1e-3, options.lr_embedding = 3e-3, options.lr_norm = 2e-3, options.weight_decay = 0.1;
         const ArenaTensor scale = r.device->memory().tensor(DType::float32, {}, Use::workspace), scale_alone = alone.device->memory().tensor(DType::float32, {}, Use::workspace);
@@ -319,7 +302,7 @@ BOOST_AUTO_TEST_CASE(updates_are_those_of_whole_weights) {
                 if (!p.trainable) continue;
                 std::vector<float> gradient;
                 for (std::int64_t i = 0; i < p.shape.count(); ++i) gradient.push_back(expected_gradient(kind, r.size(), kind.tied && p.unit == 0 ? 2 : 1, p, i));
-                write(*alone.device, alone.weights.gradient(p), gradient);
+                write_device(*alone.device, alone.weights.gradient(p), gradient);
             }
             optimizer_step(*r.weights, options, 0.5, step, scale);
             optimizer_step(alone.weights, options, 0.5, step, scale_alone);
@@ -343,8 +326,6 @@ BOOST_AUTO_TEST_CASE(updates_are_those_of_whole_weights) {
 BOOST_AUTO_TEST_CASE(a_plan_uses_the_same_memory_operations_and_messages) {
     for (const Kind& kind : all_kinds()) {
         Ranks real(kind), plan(kind, true);
-        initialise_model(*real.weights, 3);
-        initialise_model(*plan.weights, 3);
         for (Ranks* r : {&real, &plan}) {
             r->device->recorder().clear();
             const ArenaTensor scale = r->device->memory().tensor(DType::float32, {}, Use::workspace);
