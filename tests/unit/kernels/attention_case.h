@@ -87,7 +87,7 @@ struct Rows {
 
 struct Case {
     AttentionProblem problem;
-    DType dtype = DType::float32, gradient = DType::float32;
+    DType dtype = DType::float32, gradient = DType::float32, out = DType::float32;
     std::int64_t gap = 0;
     Values q, k, v, d_out;
 };
@@ -96,6 +96,7 @@ struct CaseOptions {
     std::int64_t tokens = 64, num_heads = 9, num_kv_heads = 3, head_dim = 16;
     DType dtype = DType::float32, gradient = DType::float32;
     bool offsets = false;   ///< queries and keys are random parts of the tokens
+    bool wide_out = false;  ///< out is float32, as where keys come in pieces
     std::int64_t gap = -1;  ///< between rows; -1: random. With multiples of 8 rows start at multiples of 16 bytes
 };
 
@@ -111,7 +112,7 @@ inline Case make_case(const CaseOptions& o, std::uint64_t seed) {
     p.num_plain_heads = below(4, 4) ? o.num_heads / 2 : below(o.num_heads + 1, 5);
     for (std::uint64_t kind = 0; kind < 2; ++kind) p.first_key[kind] = random_first_keys(o.tokens, seed, 100 + kind);
     p.scale = 1 / std::sqrt(static_cast<double>(o.head_dim));
-    c.dtype = o.dtype, c.gradient = o.gradient, c.gap = o.gap >= 0 ? o.gap : std::array<std::int64_t, 3>{0, 5, 8}[static_cast<std::size_t>(below(3, 6))];
+    c.dtype = o.dtype, c.gradient = o.gradient, c.out = o.wide_out ? DType::float32 : o.dtype, c.gap = o.gap >= 0 ? o.gap : std::array<std::int64_t, 3>{0, 5, 8}[static_cast<std::size_t>(below(3, 6))];
     const auto nq = static_cast<std::size_t>(p.num_queries * p.num_heads * p.head_dim), nk = static_cast<std::size_t>(p.num_keys * p.num_kv_heads * p.head_dim);
     c.q = normal_values(nq, seed, 1, c.dtype), c.k = normal_values(nk, seed, 2, c.dtype), c.v = normal_values(nk, seed, 3, c.dtype), c.d_out = normal_values(nq, seed, 4, c.dtype);
     return c;
@@ -160,7 +161,7 @@ struct Operands {
     explicit Operands(const Case& c)
         : q(c.dtype, c.problem.num_queries, c.problem.num_heads * c.problem.head_dim, c.gap, c.q), k(c.dtype, c.problem.num_keys, c.problem.num_kv_heads * c.problem.head_dim, c.gap, c.k),
           v(c.dtype, c.problem.num_keys, c.problem.num_kv_heads * c.problem.head_dim, c.gap, c.v), d_out(c.dtype, c.problem.num_queries, q.view.width(), c.gap, c.d_out),
-          out(c.dtype, c.problem.num_queries, q.view.width(), c.gap), lse(DType::float32, c.problem.num_heads, c.problem.num_queries, c.gap),
+          out(c.out, c.problem.num_queries, q.view.width(), c.gap), lse(DType::float32, c.problem.num_heads, c.problem.num_queries, c.gap),
           d_q(c.gradient, c.problem.num_queries, q.view.width(), c.gap), d_k(c.gradient, c.problem.num_keys, k.view.width(), c.gap), d_v(d_k) {
         const auto& first = c.problem.first_key;
         for (const auto& row : first) first_key.insert(first_key.end(), row.begin(), row.end());
