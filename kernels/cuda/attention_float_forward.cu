@@ -53,15 +53,14 @@ template <int kWidth> __device__ void finish(Running<kWidth>& r, float* keep, fl
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
         const int row = thread_y() + 16 * i, t = begin + row;
+        const bool writes = thread_x() == 0 && t < num_queries;
         const float sum = r.sum[i], own = sum == 0 ? -INFINITY : r.max[i] * scale + logf(sum);
-        const MergedResult merged = merge_result(own, sum, accumulate && t < num_queries ? lse[t] : -INFINITY);
+        const MergedResult merged = merge_result(own, sum, accumulate && writes ? lse[t] : -INFINITY);
+        if (thread_x() == 0) keep[row] = merged.kept;
+        if (writes) lse[t] = merged.lse;
+        const float factor = __shfl_sync(0xffffffffu, merged.own_factor, 0, 16);
 #pragma unroll
-        for (float4& o : r.o.at[i]) o = {o.x * merged.own_factor, o.y * merged.own_factor, o.z * merged.own_factor, o.w * merged.own_factor};
-        __syncwarp();    // all threads of the row have read lse
-        if (thread_x() == 0) {
-            keep[row] = merged.kept;
-            if (t < num_queries) lse[t] = merged.lse;
-        }
+        for (float4& o : r.o.at[i]) o = {o.x * factor, o.y * factor, o.z * factor, o.w * factor};
     }
 }
 

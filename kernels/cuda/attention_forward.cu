@@ -112,33 +112,34 @@ __device__ __forceinline__ void step(Running<kWidth>& r, TileAddress<kWidth> k, 
     multiply_columns<kWidth, kA, kB>(r.o, p, v);
 }
 
-/// o becomes the lane's part of out, except for the earlier result times the row's number in keep; lse is written.
+/// o becomes the lane's part of out, except for the earlier result times the row's number in keep; lse is written. Each of the 4 lanes that share rows settles
+/// one of them.
 template <int kWidth>
 __device__ void finish(Running<kWidth>& r, float* keep, const HeadWindow& window, float* lse, int first_row, int row_in_tile, float c, bool accumulate) {
     constexpr float kLn2 = 0.6931471805599453f;
-    constexpr int kA = Shape<kWidth>::kA;
-    const int mine = static_cast<int>(threadIdx.x) % 4;     // each of the 4 lanes that share rows writes what belongs to one row
+    constexpr int kA = Shape<kWidth>::kA, kRows = 2 * kA;
+    const int lane = static_cast<int>(threadIdx.x) % 4, mine = lane % kRows;
+    float sum = 0, largest = 0;
 #pragma unroll
-    for (int i = 0; i < kA; ++i) {
+    for (int i = 0; i < kRows; ++i) {
+        float all = r.sum[i / 2][i % 2];
+        all += __shfl_xor_sync(0xffffffffu, all, 1);
+        all += __shfl_xor_sync(0xffffffffu, all, 2);
+        if (mine == i) sum = all, largest = r.max[i / 2][i % 2];
+    }
+    const int t = first_row + 8 * mine;
+    const bool writes = lane < kRows && t < window.num_queries;
+    const float own = sum == 0 ? -INFINITY : (largest * c + log2f(sum)) * kLn2;
+    const MergedResult merged = merge_result(own, sum, accumulate && writes ? lse[t] : -INFINITY);
+    if (lane < kRows) keep[row_in_tile + 8 * mine] = merged.kept;
+    if (writes) lse[t] = merged.lse;
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            float sum = r.sum[i][half];
-            sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-            sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-            const int t = first_row + 16 * i + 8 * half;
-            const bool exists = t < window.num_queries;
-            const float own = sum == 0 ? -INFINITY : (r.max[i][half] * c + log2f(sum)) * kLn2;
-            const MergedResult merged = merge_result(own, sum, accumulate && exists ? lse[t] : -INFINITY);
+    for (int i = 0; i < kRows; ++i) {
+        const float factor = __shfl_sync(0xffffffffu, merged.own_factor, i, 4);
 #pragma unroll
-            for (int n = 0; n < kWidth / 8; ++n) {
-                r.o[i][n][2 * half] *= merged.own_factor;
-                r.o[i][n][2 * half + 1] *= merged.own_factor;
-            }
-            __syncwarp();    // all 4 lanes have read lse
-            if (mine == 2 * i + half) {
-                keep[row_in_tile + 16 * i + 8 * half] = merged.kept;
-                if (exists) lse[t] = merged.lse;
-            }
+        for (int n = 0; n < kWidth / 8; ++n) {
+            r.o[i / 2][n][2 * (i % 2)] *= factor;
+            r.o[i / 2][n][2 * (i % 2) + 1] *= factor;
         }
     }
 }
