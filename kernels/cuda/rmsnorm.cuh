@@ -1,5 +1,5 @@
 // What both directions of RMS normalisation share: how a block takes rows. A thread keeps its first packs of a row in registers, so that rows are read once; packs beyond
-// those are read again. The order of sums follows from width and types.
+// those are read again, and all packs of rows that are no whole aligned packs. The order of sums follows from width and types alone.
 #pragma once
 
 #include "kernels/cuda/elementwise.cuh"
@@ -8,13 +8,19 @@
 namespace longlora::cuda {
 
 constexpr unsigned kMostRowThreads = 512;
-constexpr int kHeldElements = 16;   // of each row that is kept: up to 8192 elements in a block
+constexpr int kHeldElements = 16;   // of each row that a thread keeps: up to 8192 in a block
+/// Packs of n that a thread keeps.
+template <bool whole, int n> constexpr int kHeldPacks = whole ? kHeldElements / n : 0;
 
 /// Rows [rows_per_block * block, + rows_per_block) are a block's; thread i takes packs i, i + threads ... of each.
 struct RowShape {
     unsigned num_rows, width, num_packs, rows_per_block;
-    template <int n> __device__ int count_at(unsigned pack) const { return static_cast<int>(min(static_cast<unsigned>(n), width - pack * n)); }
+    /// Elements of a pack of n. whole: known to be n.
+    template <bool whole, int n> __device__ int count_at(unsigned pack) const { return whole ? n : static_cast<int>(min(static_cast<unsigned>(n), width - pack * n)); }
 };
+
+/// Kernels of whole packs, each one access, are compiled apart from those of any rows, whose packs are taken element by element and not kept: so both need few registers.
+template <class... Tensors> bool whole_packs(int n, std::int64_t width, const Tensors&... tensors) { return width % n == 0 && packs_aligned(n, tensors...); }
 
 inline RowShape row_shape(const Tensor& x, int n, std::int64_t rows_per_block) {
     ensure(x.shape[0] < (std::int64_t{1} << 31) && x.width() < (std::int64_t{1} << 31) - 16, "a matrix has too many rows or columns for a kernel");
@@ -31,14 +37,14 @@ inline unsigned row_threads(const RowShape& shape, unsigned num_held) {
 /// The weight in either type.
 struct NormWeight {
     const void* data;
-    bool narrow, aligned;
-    template <int n> __device__ void load(float (&to)[n], unsigned column, int count) const {
+    bool narrow;
+    template <bool whole, int n> __device__ void load(float (&to)[n], unsigned column, int count) const {
         if (narrow)
-            cuda::load(to, static_cast<const bfloat16*>(data) + column, count, aligned);
+            cuda::load(to, static_cast<const bfloat16*>(data) + column, count, whole);
         else
-            cuda::load(to, static_cast<const float*>(data) + column, count, aligned);
+            cuda::load(to, static_cast<const float*>(data) + column, count, whole);
     }
 };
-inline NormWeight norm_weight(const Tensor& weight, int n) { return {weight.bytes, weight.dtype == DType::bfloat16, packs_aligned(n, weight)}; }
+inline NormWeight norm_weight(const Tensor& weight) { return {weight.bytes, weight.dtype == DType::bfloat16}; }
 
 }  // namespace longlora::cuda

@@ -15,7 +15,6 @@ template <class DX, class DY, class X> struct Arguments {
     NormWeight weight;
     const float* rrms;
     float* parts;   ///< (chunks, elements of all packs): the weight's gradient of each chunk as put_part lays it; nullptr: not wanted
-    bool aligned;
 };
 
 /// A chunk's sums lie in fours of neighbouring elements: first the fours that begin packs, then those that end packs of eight. So a warp writes whole sectors.
@@ -42,21 +41,23 @@ template <int n> __device__ float add_products(float sum, const float (&a)[n], c
 }
 
 /// d_x += r (w d_y - x r^2 mean(w d_y x)); part += d_y x r.
-template <class DX, class DY, class X> __global__ void __launch_bounds__(kMostRowThreads) rmsnorm_backward_kernel(const Arguments<DX, DY, X> a, const RowShape shape) {
-    constexpr int n = kPack<DX, DY, X>, kHeld = kHeldElements / n;
+template <bool whole, class DX, class DY, class X>
+__global__ void __launch_bounds__(kMostRowThreads, 1) rmsnorm_backward_kernel(const Arguments<DX, DY, X> a, const RowShape shape) {
+    constexpr int n = kPack<DX, DY, X>, kHeld = kHeldPacks<whole, n>;
     __shared__ float room[2][kMostRowThreads / kWarp];
     const unsigned begin = blockIdx.x * shape.rows_per_block, end = min(begin + shape.rows_per_block, shape.num_rows);
     float* part = a.parts ? a.parts + std::int64_t{blockIdx.x} * (shape.num_packs * n) : nullptr;
-    float w[kHeld][n], d_w[kHeld][n] = {};
+    const auto count_at = [&](unsigned pack) { return shape.count_at<whole, n>(pack); };
+    float w[kHeld + 1][n], d_w[kHeld + 1][n] = {};
 #pragma unroll
     for (int k = 0; k < kHeld; ++k)
-        if (const unsigned pack = threadIdx.x + k * blockDim.x; pack < shape.num_packs) a.weight.load(w[k], pack * n, shape.count_at<n>(pack));
+        if (const unsigned pack = threadIdx.x + k * blockDim.x; pack < shape.num_packs) a.weight.template load<whole>(w[k], pack * n, count_at(pack));
     for (unsigned row = begin; row < end; ++row) {
         const float r = a.rrms[row];
-        float d_y[kHeld][n], x[kHeld][n], dot = 0;   // dot: sum of w d_y x
+        float d_y[kHeld + 1][n], x[kHeld + 1][n], dot = 0;   // dot: sum of w d_y x
         const auto take = [&](unsigned pack, float(&gradient)[n], float(&values)[n]) {
-            load(gradient, a.d_y.at(row, pack * n), shape.count_at<n>(pack), a.aligned);
-            load(values, a.x.at(row, pack * n), shape.count_at<n>(pack), a.aligned);
+            load(gradient, a.d_y.at(row, pack * n), count_at(pack), whole);
+            load(values, a.x.at(row, pack * n), count_at(pack), whole);
         };
 #pragma unroll
         for (int k = 0; k < kHeld; ++k)
@@ -67,20 +68,20 @@ template <class DX, class DY, class X> __global__ void __launch_bounds__(kMostRo
         for (unsigned pack = threadIdx.x + kHeld * blockDim.x; pack < shape.num_packs; pack += blockDim.x) {
             float gradient[n], values[n], weights[n];
             take(pack, gradient, values);
-            a.weight.load(weights, pack * n, shape.count_at<n>(pack));
+            a.weight.template load<whole>(weights, pack * n, count_at(pack));
             dot = add_products(dot, gradient, values, weights);
         }
         const float factor = over_block(dot, room[row % 2], Add{}) / static_cast<float>(shape.width) * r * r;
         const auto put_gradients = [&](unsigned pack, const float(&gradient)[n], const float(&values)[n], const float(&weights)[n], float(&sum)[n]) {
             float out[n];
             DX* to = a.d_x.at(row, pack * n);
-            load(out, to, shape.count_at<n>(pack), a.aligned);
+            load(out, to, count_at(pack), whole);
 #pragma unroll
             for (int i = 0; i < n; ++i) {
                 out[i] += r * (gradient[i] * weights[i] - values[i] * factor);
                 sum[i] += gradient[i] * values[i] * r;
             }
-            store(to, out, shape.count_at<n>(pack), a.aligned);
+            store(to, out, count_at(pack), whole);
         };
 #pragma unroll
         for (int k = 0; k < kHeld; ++k)
@@ -88,7 +89,7 @@ template <class DX, class DY, class X> __global__ void __launch_bounds__(kMostRo
         for (unsigned pack = threadIdx.x + kHeld * blockDim.x; pack < shape.num_packs; pack += blockDim.x) {
             float gradient[n], values[n], weights[n], sum[n] = {};   // the sums of these packs live in memory
             take(pack, gradient, values);
-            a.weight.load(weights, pack * n, shape.count_at<n>(pack));
+            a.weight.template load<whole>(weights, pack * n, count_at(pack));
             if (part && row > begin) get_part(sum, part, shape, pack);
             put_gradients(pack, gradient, values, weights, sum);
             if (part) put_part(part, shape, pack, sum);
@@ -134,9 +135,10 @@ void rmsnorm_backward(cudaStream_t stream, Tensor scratch, Tensor d_x, Tensor d_
             constexpr int n = kPack<DX, DY, X>;
             const RowShape shape = row_shape(x, n, chunk_rows_of(x, n, scratch.size_bytes()));
             const unsigned num_chunks = num_blocks_of(shape);
-            const Arguments<DX, DY, X> arguments{rows_of<DX>(d_x),       rows_of<const DY>(d_y), rows_of<const X>(x), norm_weight(weight, n), pointer_to<const float>(rrms),
-                                                 d_weight ? pointer_to<float>(scratch) : nullptr, packs_aligned(n, d_x, d_y, x)};
-            rmsnorm_backward_kernel<DX, DY, X><<<num_chunks, row_threads(shape, kHeldElements / n), 0, stream>>>(arguments, shape);
+            const Arguments<DX, DY, X> arguments{rows_of<DX>(d_x),       rows_of<const DY>(d_y), rows_of<const X>(x), norm_weight(weight),   pointer_to<const float>(rrms),
+                                                 d_weight ? pointer_to<float>(scratch) : nullptr};
+            const auto kernel = whole_packs(n, x.width(), d_x, d_y, x, weight) ? rmsnorm_backward_kernel<true, DX, DY, X> : rmsnorm_backward_kernel<false, DX, DY, X>;
+            kernel<<<num_chunks, row_threads(shape, kHeldElements / n), 0, stream>>>(arguments, shape);
             check(cudaGetLastError(), "rmsnorm_backward");
             if (!d_weight) return;
             const unsigned num_blocks = (shape.num_packs * n + kWarp - 1) / kWarp;

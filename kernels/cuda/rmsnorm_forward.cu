@@ -8,20 +8,21 @@ namespace {
 
 constexpr std::int64_t kRowsPerBlock = 8;   // so often a weight in registers is used
 
-template <class Y, class X>
+template <bool whole, class Y, class X>
 __global__ void __launch_bounds__(kMostRowThreads, 1)
-    rmsnorm_forward_kernel(Rows<Y> y, float* rrms, Rows<const X> x, NormWeight weight, RowShape shape, float eps, bool aligned) {
-    constexpr int n = kPack<Y, X>, kHeld = kHeldElements / n;
+    rmsnorm_forward_kernel(Rows<Y> y, float* rrms, Rows<const X> x, NormWeight weight, RowShape shape, float eps) {
+    constexpr int n = kPack<Y, X>, kHeld = kHeldPacks<whole, n>;
     __shared__ float room[2][kMostRowThreads / kWarp];
-    float w[kHeld][n];
+    const auto count_at = [&](unsigned pack) { return shape.count_at<whole, n>(pack); };
+    float w[kHeld + 1][n];
 #pragma unroll
     for (int k = 0; k < kHeld; ++k)
-        if (const unsigned pack = threadIdx.x + k * blockDim.x; pack < shape.num_packs) weight.load(w[k], pack * n, shape.count_at<n>(pack));
+        if (const unsigned pack = threadIdx.x + k * blockDim.x; pack < shape.num_packs) weight.template load<whole>(w[k], pack * n, count_at(pack));
     const unsigned begin = blockIdx.x * shape.rows_per_block, end = min(begin + shape.rows_per_block, shape.num_rows);
     for (unsigned row = begin; row < end; ++row) {
         const X* from = x.at(row, 0);
         Y* to = y.at(row, 0);
-        float held[kHeld][n], sum = 0;
+        float held[kHeld + 1][n], sum = 0;
         const auto add_squares = [&](const float(&values)[n]) {
 #pragma unroll
             for (const float value : values) sum += value * value;
@@ -29,12 +30,12 @@ __global__ void __launch_bounds__(kMostRowThreads, 1)
 #pragma unroll
         for (int k = 0; k < kHeld; ++k)
             if (const unsigned pack = threadIdx.x + k * blockDim.x; pack < shape.num_packs) {
-                load(held[k], from + pack * n, shape.count_at<n>(pack), aligned);
+                load(held[k], from + pack * n, count_at(pack), whole);
                 add_squares(held[k]);
             }
         for (unsigned pack = threadIdx.x + kHeld * blockDim.x; pack < shape.num_packs; pack += blockDim.x) {
             float values[n];
-            load(values, from + pack * n, shape.count_at<n>(pack), aligned);
+            load(values, from + pack * n, count_at(pack), whole);
             add_squares(values);
         }
         const float scale = 1.0f / sqrtf(over_block(sum, room[row % 2], Add{}) / static_cast<float>(shape.width) + eps);
@@ -42,15 +43,15 @@ __global__ void __launch_bounds__(kMostRowThreads, 1)
         const auto put_scaled = [&](unsigned pack, float(&values)[n], const float(&weights)[n]) {
 #pragma unroll
             for (int i = 0; i < n; ++i) values[i] = values[i] * scale * weights[i];
-            store(to + pack * n, values, shape.count_at<n>(pack), aligned);
+            store(to + pack * n, values, count_at(pack), whole);
         };
 #pragma unroll
         for (int k = 0; k < kHeld; ++k)
             if (const unsigned pack = threadIdx.x + k * blockDim.x; pack < shape.num_packs) put_scaled(pack, held[k], w[k]);
         for (unsigned pack = threadIdx.x + kHeld * blockDim.x; pack < shape.num_packs; pack += blockDim.x) {
             float values[n], weights[n];
-            load(values, from + pack * n, shape.count_at<n>(pack), aligned);
-            weight.load(weights, pack * n, shape.count_at<n>(pack));
+            load(values, from + pack * n, count_at(pack), whole);
+            weight.template load<whole>(weights, pack * n, count_at(pack));
             put_scaled(pack, values, weights);
         }
     }
@@ -65,8 +66,9 @@ void rmsnorm_forward(cudaStream_t stream, Tensor y, Tensor rrms, Tensor x, Tenso
         using X = typename decltype(x_type)::type;
         constexpr int n = kPack<Y, X>;
         const RowShape shape = row_shape(x, n, kRowsPerBlock);
-        rmsnorm_forward_kernel<Y, X><<<num_blocks_of(shape), row_threads(shape, kHeldElements / n), 0, stream>>>(rows_of<Y>(y), pointer_to<float>(rrms), rows_of<const X>(x),
-                                                                                                        norm_weight(weight, n), shape, eps, packs_aligned(n, y, x));
+        const auto kernel = whole_packs(n, x.width(), y, x, weight) ? rmsnorm_forward_kernel<true, Y, X> : rmsnorm_forward_kernel<false, Y, X>;
+        kernel<<<num_blocks_of(shape), row_threads(shape, kHeldElements / n), 0, stream>>>(rows_of<Y>(y), pointer_to<float>(rrms), rows_of<const X>(x), norm_weight(weight), shape,
+                                                                                           eps);
         check(cudaGetLastError(), "rmsnorm_forward");
     });
 }
