@@ -24,7 +24,7 @@ rm -rf "$work" && mkdir -p "$work/ptx"
 cases_of() {
     case $1 in
         *attention*float*) echo 'attention/every_small*:attention_edges' ;;
-        *merge_attention*) echo 'merge_attention' ;;
+        *merge_attention* | *Merge*) echo 'merge_attention' ;;
         *attention*) echo 'attention/bfloat16*:attention/every_small*:attention/pieces*:attention_edges' ;;
         *embedding* | *rms* | *rotary* | *swiglu*) echo 'layer_ops' ;;
         *cross_entropy* | *sum_squares* | *clip* | *adamw* | *losses* | *fill*) echo 'loss_and_optimizer' ;;
@@ -59,9 +59,9 @@ esac
 
 passed=0 failed=0 caught=0 kept=0
 while read -r kernel rule number _; do
-    place=$(awk -v k="$kernel" -v r="$rule" -v n="$number" 'index($2, k) && $3 == r && $4 == n { print $1; exit }' "$work/all.txt")
+    read -r place kernel <<< "$(awk -v k="$kernel" -v r="$rule" -v n="$number" 'index($2, k) && $3 == r && $4 == n { print $1, $2; found = 1; exit } END { if (!found) print "-", k }' "$work/all.txt")"
     began=$SECONDS verdict=''
-    if [ -z "$place" ]; then
+    if [ "$place" = - ]; then
         verdict='FAILED: there is no such place'
     elif ! what=$("$mutate" apply "$work/ptx/$place" "$kernel" "$rule" "$number" 2>&1 > "$work/mutant.ptx"); then
         verdict="FAILED: $what"

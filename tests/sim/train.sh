@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# train.sh SIMULATED REAL: the program on the simulated device as a user sees it: training on one and two ranks ends at the CPU's losses and at a model like the CPU's, goes on after a stop, and what
+# cannot be is refused in one sentence. SIMULATED is longlora-sim, REAL the program with NVIDIA's runtime, which finds no GPU where there is none. Last line: 'N passed, N failed'.
+source "$(dirname "${BASH_SOURCE[0]}")/../../jobs/common.sh"
+cd "$root" || exit
+simulated=$(realpath "$1") real=$(realpath "$2") work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export OMP_NUM_THREADS=1
+passed=0 failed=0
+ok() { passed=$((passed + 1)); }
+bad() { failed=$((failed + 1)); echo "error: $1"; }
+# holds SENTENCE CONDITION...
+holds() {
+    if "${@:2}"; then ok; else bad "$1"; fi
+}
+# expect NAME CODE WORDS COMMAND...: the command ends with CODE and its output has WORDS
+expect() {
+    local name=$1 code=$2 words=$3 got=0
+    shift 3
+    "$@" > "$work/out.txt" 2>&1 || got=$?
+    if [ $got = "$code" ] && grep -q -- "$words" "$work/out.txt"; then ok; else bad "$name: exit code $got instead of $code, or no '$words': $(tail -3 "$work/out.txt")"; fi
+}
+losses() { number_of loss < "$work/$1/metrics.jsonl"; }
+# close_losses A B BUDGET: as many losses, relative differences within the budget
+close_losses() {
+    paste <(losses "$1") <(losses "$2") > "$work/pairs.txt"
+    # shellcheck disable=SC2016  # awk's own
+    holds "losses of $1 and $2 differ: $(tr '\n' ';' < "$work/pairs.txt")" \
+        awk -v budget="$3" '{ d = $1 / $2 - 1; if (!($2 > 0) || d > budget || d < -budget) bad = 1 } END { exit bad || NR == 0 }' "$work/pairs.txt"
+}
+train() { # train RANKS PROGRAM RUN OPTIONS...
+    mpirun -n "$1" "$2" train --init "$work/config.json" --method full --data "$work/data.h5" --run "$work/$3" --context 128 --group 32 --global-batch 2 --lr 1e-3 --warmup 1 "${@:4}"
+}
+
+# A model of the demo's kind, smaller.
+sed -E 's/"vocab_size": [0-9]+/"vocab_size": 512/; s/"num_hidden_layers": [0-9]+/"num_hidden_layers": 2/; s/"hidden_size": [0-9]+/"hidden_size": 64/; s/"intermediate_size": [0-9]+/"intermediate_size": 96/' \
+    jobs/demo/model/config.json > "$work/config.json"
+awk 'BEGIN { srand(1); for (d = 0; d < 4; ++d) { printf "{\"tokens\": ["; for (i = 0; i < 700; ++i) printf "%s%d", i ? ", " : "", int(512 * rand() * rand()); print "]}" } }' > "$work/data.jsonl"
+expect prepare 0 tokens "$simulated" prepare "$work/data.h5" "$work/data.jsonl" --vocabulary 512
+
+expect 'cpu, float32' 0 'done' train 1 "$simulated" cpu --steps 3 --dtype float32 --device cpu
+expect 'one rank' 0 'simulated GPU' train 1 "$simulated" gpu-1 --steps 3 --dtype float32 --device cuda
+expect 'two ranks, sequence 2, ZeRO 3' 0 'simulated GPU' train 2 "$simulated" gpu-2 --steps 3 --dtype float32 --device cuda --sequence 2 --zero 3
+close_losses gpu-1 cpu 1e-5
+close_losses gpu-2 cpu 1e-5
+expect 'auto takes GPUs' 0 'simulated GPU.*bfloat16' train 1 "$simulated" narrow --steps 3 --offload activations
+close_losses narrow cpu 2e-2
+holds "the arena was not as planned" [ "$(grep -c 'fault of the plan' "$work/out.txt")" = 0 ]
+
+# Stopped after two steps, gone on: the same bits as at once.
+expect 'two steps' 0 'done' train 1 "$simulated" parts --steps 2 --device cuda --dtype float32
+expect 'and one more' 0 'done' train 1 "$simulated" parts --steps 3 --device cuda --dtype float32
+holds "a resumed run has other losses: $(losses parts | tr '\n' ' ')" [ "$(losses parts)" = "$(losses gpu-1)" ]
+
+expect 'fewer GPUs than ranks' 2 'GPU' env SIM_DEVICES=1 mpirun -n 2 "$simulated" train --init "$work/config.json" --method full --data "$work/data.h5" --run "$work/none" --context 128 --steps 1 --device cuda
+expect 'no GPU' 2 'no GPU is visible' env SIM_DEVICES=0 "$simulated" train --init "$work/config.json" --method full --data "$work/data.h5" --run "$work/none" --context 128 --steps 1 --device cuda
+expect 'an old GPU' 2 'compute capability 7.5' env SIM_COMPUTE_CAPABILITY=7.5 "$simulated" train --init "$work/config.json" --method full --data "$work/data.h5" --run "$work/none" --context 128 --steps 1 --device cuda
+expect 'an old driver' 2 'driver' env SIM_DRIVER_VERSION=11000 "$simulated" train --init "$work/config.json" --method full --data "$work/data.h5" --run "$work/none" --context 128 --steps 1 --device cuda
+expect 'a full GPU' 3 'device memory' "$simulated" train --init "$work/config.json" --method full --data "$work/data.h5" --run "$work/none" --context 128 --steps 1 --memory 66MB --device cuda
+expect 'auto without a GPU' 0 'done' env SIM_DEVICES=0 mpirun -n 1 "$simulated" train --init "$work/config.json" --method full --data "$work/data.h5" --run "$work/auto" --context 128 --group 32 --global-batch 2 --steps 1
+if [ ! -e /dev/nvidiactl ]; then expect 'the real program without a GPU' 2 '--device cuda' "$real" train --init "$work/config.json" --method full --data "$work/data.h5" --run "$work/none" --context 128 --device cuda; fi
+holds "a refused run left its folder" [ ! -e "$work/none" ]
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]
