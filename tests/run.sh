@@ -18,8 +18,8 @@ passed=0 failed=0 skipped=() broken=()
 
 # count LOG: 'passed failed skipped' of one program. Boost.Test reports once per rank: the worst rank counts. A script may end with 'N passed, N failed'.
 count() {
-    sed -E 's/^[0-9]+: //' "$1" | awk '
-        / test cases? out of [0-9]+ / { boost = 1; total = $6; n = $1; kind = $7
+    sed -E 's/^[0-9]+: //' "$1" | grep -oE '[0-9]+ test cases? out of [0-9]+ [a-z]+|^[0-9]+ passed, [0-9]+ failed$' | awk '   # ranks may write into the same line
+        / test cases? out of / { boost = 1; total = $6; n = $1; kind = $7
             if (kind == "passed" && (!seen || n < passed)) { passed = n; seen = 1 }
             if (kind == "skipped" && n > skipped) skipped = n }
         /^[0-9]+ passed, [0-9]+ failed$/ { script = 1; p = $1; f = $3 }
