@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# run.sh [--ci | --list | KERNEL RULE NUMBER] [--tests FOLDER] [--work FOLDER]: are tests that pass worth anything? Changes one instruction of one kernel at a time (mutate.cpp has the rules) and runs the
+# run.sh [--ci | --list | KERNEL RULE NUMBER] [--only PATTERN] [--tests FOLDER] [--work FOLDER]: are tests that pass worth anything? Changes one instruction of one kernel at a time (mutate.cpp has the rules) and runs the
 # tests of that kernel's operation on the simulated device with the changed PTX: they must fail. Without a choice: a place of every rule in every kernel, in two of its types, which takes
-# half an hour; --ci: those of ci.txt; --list shows what there is. What survives must stand in survivors.txt with the reason why it changes no meaning. The last line is
+# half an hour (--only: where the kernel's name matches); --ci: those of ci.txt; --list shows what there is. What survives must stand in survivors.txt with the reason why it changes no meaning. The last line is
 # 'N passed, N failed', a mutation counting as passed when it is caught or its survival is explained.
 source "$(dirname "${BASH_SOURCE[0]}")/../../../jobs/common.sh"
 here=$root/tests/sim/mutations
 cd "$root" || exit
-choice=all tests=build/release/tests work=build/mutations one=()
+choice=all tests=build/release/tests work=build/mutations only=. one=()
 while [ $# -gt 0 ]; do
     case $1 in
         --ci | --list) choice=${1#--} ;;
-        --tests | --work) [ $# -ge 2 ] || fail "$1 needs a value"; declare "${1#--}=$2"; shift ;;
+        --tests | --work | --only) [ $# -ge 2 ] || fail "$1 needs a value"; declare "${1#--}=$2"; shift ;;
         -*) fail "unknown option '$1'; see the first lines of run.sh" ;;
         *) choice=one one+=("$1") ;;
     esac
@@ -57,6 +57,8 @@ case $choice in
             END { for (of in first) { print first[of], int(n[first[of]] / 2); if (last[of] != first[of]) print last[of], int(n[last[of]] / 2) } }' "$work/families.txt" "$work/all.txt" | sort > "$work/chosen.txt" ;;
 esac
 
+grep -E -- "$only" "$work/chosen.txt" > "$work/todo.txt" || fail "no kernel's name matches '$only'"
+
 passed=0 failed=0 caught=0 kept=0
 while read -r kernel rule number _; do
     read -r place kernel <<< "$(awk -v k="$kernel" -v r="$rule" -v n="$number" 'index($2, k) && $3 == r && $4 == n { print $1, $2; found = 1; exit } END { if (!found) print "-", k }' "$work/all.txt")"
@@ -76,7 +78,7 @@ while read -r kernel rule number _; do
     fi
     case $verdict in ok*) passed=$((passed + 1)) ;; *) failed=$((failed + 1)) ;; esac
     printf '%s %s %s: %s [%d s]\n' "$(c++filt "$kernel" | sed -E 's/\(anonymous namespace\)::|longlora::cuda:://g; s/^void //; s/\(.*//')" "$rule" "$number" "$verdict" $((SECONDS - began))
-done < "$work/chosen.txt"
+done < "$work/todo.txt"
 echo "$caught caught"
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
