@@ -57,7 +57,7 @@ case $choice in
             END { for (of in first) { print first[of], int(n[first[of]] / 2); if (last[of] != first[of]) print last[of], int(n[last[of]] / 2) } }' "$work/families.txt" "$work/all.txt" | sort > "$work/chosen.txt" ;;
 esac
 
-grep -E -- "$only" "$work/chosen.txt" > "$work/todo.txt" || fail "no kernel's name matches '$only'"
+grep -E -- "$only" "$work/chosen.txt" > "$work/selected.txt" || fail "no kernel's name matches '$only'"
 
 passed=0 failed=0 caught=0 kept=0
 while read -r kernel rule number _; do
@@ -78,7 +78,7 @@ while read -r kernel rule number _; do
     fi
     case $verdict in ok*) passed=$((passed + 1)) ;; *) failed=$((failed + 1)) ;; esac
     printf '%s %s %s: %s [%d s]\n' "$(c++filt "$kernel" | sed -E 's/\(anonymous namespace\)::|longlora::cuda:://g; s/^void //; s/\(.*//')" "$rule" "$number" "$verdict" $((SECONDS - began))
-done < "$work/todo.txt"
+done < "$work/selected.txt"
 echo "$caught caught"
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
