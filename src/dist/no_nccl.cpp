@@ -6,7 +6,7 @@
 namespace longlora::dist {
 
 namespace {
-constexpr const char* kProblem = "this build has no NCCL, since no nvcc was found when it was configured; install the CUDA toolkit and build again, or take --device cpu";
+constexpr const char* kProblem = "this build has no NCCL, since nvcc or nccl.h was not found when it was configured; install the CUDA toolkit and NCCL and build again, or take --device cpu";
 }
 
 void require_nccl() { fail(kProblem); }
