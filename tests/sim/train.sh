@@ -52,6 +52,13 @@ expect 'two steps' 0 'done' train 1 "$simulated" parts --steps 2 --device cuda -
 expect 'and one more' 0 'done' train 1 "$simulated" parts --steps 3 --device cuda --dtype float32
 holds "a resumed run has other losses: $(losses parts | tr '\n' ' ')" [ "$(losses parts)" = "$(losses gpu-1)" ]
 
+# A network that fails under way: NCCL tells only those who ask. The job ends at once, with one sentence, and goes on from its checkpoint to the same losses.
+sequences() { train 2 "$simulated" "$1" --steps 3 --dtype float32 --device cuda --sequence 2 --zero 3 --checkpoint-every 1; }
+SIM_NCCL_FAULT=1:60 expect 'a message that never arrives' 5 'rank 1 in a message under way (NCCL: remote process exited' sequences lost
+holds "a lost message is told in one sentence: $(cat "$work/out.txt")" [ "$(grep -c '^longlora: ' "$work/out.txt")" = 1 ]
+expect 'and started again' 0 'done' sequences lost
+holds "a job that lost a message has other losses: $(losses lost | tr '\n' ' ')" [ "$(losses lost)" = "$(losses gpu-2)" ]
+
 expect 'fewer GPUs than ranks' 2 'GPU' env SIM_DEVICES=1 mpirun -n 2 "$simulated" train --init "$work/config.json" --method full --data "$work/data.h5" --run "$work/none" --context 128 --steps 1 --device cuda
 expect 'no GPU' 2 'no GPU is visible' env SIM_DEVICES=0 "$simulated" train --init "$work/config.json" --method full --data "$work/data.h5" --run "$work/none" --context 128 --steps 1 --device cuda
 expect 'an old GPU' 2 'compute capability 7.5' env SIM_COMPUTE_CAPABILITY=7.5 "$simulated" train --init "$work/config.json" --method full --data "$work/data.h5" --run "$work/none" --context 128 --steps 1 --device cuda

@@ -159,7 +159,7 @@ ncclResult_t ncclCommAbort(ncclComm_t comm) {
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* state) {
     return guarded([&] {
         if (!is_communicator(comm) || !state) return ncclInvalidArgument;
-        *state = std::exchange(comm->in_progress, false) ? ncclInProgress : ncclSuccess;
+        *state = comm->failed != ncclSuccess ? comm->failed : std::exchange(comm->in_progress, false) ? ncclInProgress : ncclSuccess;
         return ncclSuccess;
     });
 }

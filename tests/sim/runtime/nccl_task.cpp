@@ -7,6 +7,7 @@
 
 #include "sim/runtime/memory.h"
 #include "sim/runtime/mpi_world.h"
+#include "sim/runtime/nccl_init.h"
 #include "sim/runtime/nccl_order.h"
 #include "sim/runtime/nccl_types.h"
 #include "sim/runtime/process.h"
@@ -146,8 +147,18 @@ void check_patience(Running& running) {
            running.number, ", ", running.tasks.front().call, running.tasks.size() > 1 ? " in a group of " + std::to_string(running.tasks.size()) : "", ": ", running.exchange.waits_for());
 }
 
+/// SIM_NCCL_FAULT: as when a network card dies. Nothing arrives any more, streams behind it wait for ever, and only those who ask learn of it.
+bool is_lost(ncclComm& comm) {
+    const Settings& wanted = settings();
+    if (comm.failed != ncclSuccess) return true;
+    if (comm.world_ranks[static_cast<std::size_t>(comm.rank)] != wanted.nccl_fault_rank || totals().exchanges < wanted.nccl_fault_after) return false;
+    comm.failed = ncclRemoteError;
+    nccl_last_error() = "connection lost as SIM_NCCL_FAULT wants it";
+    return true;
+}
+
 bool run(Running& running) {
-    if (!mpi_is_usable()) return false;
+    if (!mpi_is_usable() || is_lost(*running.comm)) return false;
     if (!running.started) start(running);
     if (!running.exchange.advance()) return check_patience(running), false;
     for (const auto& finish : running.finish) finish();

@@ -42,6 +42,7 @@ struct ncclComm {
     std::uint64_t issued = 0;             ///< operations (groups count once) that were queued
     sim::runtime::Point last{};           ///< behind the last operation
     bool blocking = true;
+    ncclResult_t failed = ncclSuccess;    ///< what went wrong after the calls, for ncclCommGetAsyncError
     bool in_progress = false;             ///< not blocking: the caller has not yet asked whether its last call is complete
 };
 

@@ -66,6 +66,8 @@ Settings settings_of_environment() {
     if (streams != "lazy" && streams != "eager") refuse_variable("SIM_STREAMS", streams);
     read.eager = streams == "eager";
     read.nccl_timeout = static_cast<double>(number("SIM_NCCL_TIMEOUT", "120"));
+    const std::string fault = variable("SIM_NCCL_FAULT", "-1:0");
+    if (std::sscanf(fault.c_str(), "%d:%lu", &read.nccl_fault_rank, &read.nccl_fault_after) != 2) refuse_variable("SIM_NCCL_FAULT", fault);
     read.ptx_file = variable("SIM_PTX", "");
     read.ptx_folder = variable("SIM_DUMP_PTX", "");
     read.counts_file = variable("SIM_COUNTS", "");

@@ -34,6 +34,8 @@ struct Settings {
     int driver_version = 13000;             ///< SIM_DRIVER_VERSION
     bool eager = false;                     ///< SIM_STREAMS=eager
     double nccl_timeout = 120;              ///< SIM_NCCL_TIMEOUT, seconds
+    int nccl_fault_rank = -1;               ///< SIM_NCCL_FAULT=RANK:AFTER: messages of this rank of the world never arrive once
+    unsigned long nccl_fault_after = 0;           ///< it has had so many operations of NCCL; ncclCommGetAsyncError says so
     std::size_t nccl_piece_bytes = std::size_t{1} << 30;   ///< most bytes of one MPI message; longer ones of NCCL are split
     std::string ptx_file, ptx_folder;       ///< SIM_PTX, SIM_DUMP_PTX
     std::string counts_file;                ///< SIM_COUNTS
