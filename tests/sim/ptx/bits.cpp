@@ -142,6 +142,21 @@ void decode_insert(Decoder& d) {
     d.out.d = d.target(0, type), d.out.a = d.source(1, type), d.out.b = d.source(2, type), d.out.c = d.source(3, Type::u32), d.out.e = d.source(4, Type::u32);
 }
 
+/// bmsk: ones from `position`, `length` of them; both counted to 32 at most or taken modulo 32.
+template <bool wraps> std::uint32_t mask_of(std::uint32_t position, std::uint32_t length) {
+    if (wraps) position &= 31, length &= 31;
+    if (position > 31) return 0;
+    return (length > 31 ? ~0u : (1u << length) - 1) << position;
+}
+
+void decode_mask(Decoder& d) {
+    const bool wraps = d.take("wrap");
+    if (!wraps && !d.take("clamp")) d.fail("it needs .clamp or .wrap");
+    const Type type = d.need_type();
+    if (type != Type::b32) d.fail_type(type);
+    decode_binary(d, type, Type::u32, Type::u32, wraps ? &binary<std::uint32_t, &mask_of<true>, std::uint32_t> : &binary<std::uint32_t, &mask_of<false>, std::uint32_t>);
+}
+
 /// prmt without a mode: nibble k of c names byte k of the result; its top bit asks for the byte's sign only.
 std::uint32_t permuted(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
     const std::uint64_t bytes = std::uint64_t{b} << 32 | a;
@@ -170,6 +185,7 @@ void add_bit_operations(Operations& operations) {
     operations["bfind"] = &decode_find;
     operations["bfe"] = &decode_extract;
     operations["bfi"] = &decode_insert;
+    operations["bmsk"] = &decode_mask;
     operations["prmt"] = &decode_permute;
 }
 
