@@ -15,7 +15,6 @@
 namespace longlora {
 namespace {
 
-constexpr int kLeastMajor = 8;   // compute capability; make_cuda_device asks for it too
 // Beside our arena on a GPU, assumed: kernels and libraries as they are loaded, and the buffers of each of NCCL's communicators.
 constexpr std::int64_t kLoadedBytes = std::int64_t{512} << 20, kCommunicatorBytes = std::int64_t{256} << 20;
 
@@ -35,8 +34,8 @@ View own_view() {
         view.problem = problem;
         view.present = !gpus.empty() || file_exists("/dev/nvidiactl");
         for (std::size_t i = 0; i < gpus.size(); ++i) {
-            if (gpus[i].major < kLeastMajor) {
-                view.problem = text("the GPU ", gpus[i].name, " has compute capability ", gpus[i].major, ".", gpus[i].minor, ", but ", kLeastMajor,
+            if (gpus[i].major < kLeastComputeMajor) {
+                view.problem = text("the GPU ", gpus[i].name, " has compute capability ", gpus[i].major, ".", gpus[i].minor, ", but ", kLeastComputeMajor,
                                     ".0 is the least that can be used; take a newer one, or --device cpu");
                 continue;
             }

@@ -96,6 +96,9 @@ std::unique_ptr<Device> make_cpu_device(const DeviceOptions& options = {});
 /// Computes nothing: memory is reserved, inaccessible address space, so any touch by host code ends the process (SIGSEGV).
 std::unique_ptr<Device> make_plan_device(const DeviceOptions& options = {});
 
+/// Kernels use instructions of compute capability 8.0.
+constexpr int kLeastComputeMajor = 8;
+
 /// A GPU that this process sees.
 struct Gpu {
     std::string name;                               ///< "NVIDIA H100 80GB HBM3"

@@ -44,7 +44,7 @@ for name in $names; do
     fi
     state=ok
     [ "$bad" = 0 ] || { state=FAILED; broken+=("$name"); }
-    while read -r line; do skipped+=("$name: ${line#skipped: }"); done < <(sed -E 's/^[0-9]+: //' "$log" | grep -E '^skipped: |is skipped because' | sort -u)
+    while read -r line; do skipped+=("$name: ${line#skipped: }"); done < <(sed -E 's/^[0-9]+: //' "$log" | grep -E '^skipped: |is skipped because' | grep -v 'because disabled' | sort -u)   # disabled: not chosen for this program, another one runs it
     printf '%-7s %-28s %4d passed %3d failed %3d skipped %5d s\n' $state "$name" "$good" "$bad" "$unseen" $((SECONDS - began))
     if [ $state = FAILED ]; then
         grep -E 'error: |fatal|Error|Timeout|\*\*\*|[Nn]ot found' "$log" | grep -v 'Errors while running CTest' | head -15 | sed 's/^/        /' || true

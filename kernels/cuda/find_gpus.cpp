@@ -69,7 +69,7 @@ Gpu usable_gpu(int index, std::int64_t memory_bytes) {
     require(index >= 0 && index < static_cast<int>(gpus.size()), "this rank needs GPU ", index, ", but its process sees only ", gpus.size(),
             "; start fewer ranks per node, ask for more GPUs per node, or look at CUDA_VISIBLE_DEVICES");
     const Gpu& gpu = gpus[static_cast<std::size_t>(index)];
-    require(gpu.major >= kLeastMajor, "GPU ", index, " (", gpu.name, ") has compute capability ", gpu.major, ".", gpu.minor, ", but ", kLeastMajor,
+    require(gpu.major >= kLeastComputeMajor, "GPU ", index, " (", gpu.name, ") has compute capability ", gpu.major, ".", gpu.minor, ", but ", kLeastComputeMajor,
             ".0 is the least that can be used; take a newer GPU, or --device cpu");
     const std::int64_t free = free_gpu_bytes(index);
     require(memory_bytes > 0, "the memory of a CUDA device must be given, since it is allocated at once");

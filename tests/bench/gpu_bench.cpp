@@ -33,20 +33,20 @@ double best_seconds(Device& device, const bench::Call& call, int repeats) {
     return best;
 }
 
-void bench_type(Device& device, const MachineModel& machine, const bench::Sizes& sizes, DType real, int repeats) {
+void bench_type(Device& device, const MachineModel& machine, const bench::Sizes& sizes, DType real, bool toy) {
     const auto least = operation_seconds(peak_of(machine), real, 1), expected = operation_seconds(machine, real, 1);
     const bench::Operations operations(device, sizes, real);
     std::printf("\n%s, tokens %lld, hidden %lld, heads %lld/%lld of %lld, group %lld, vocabulary %lld\n%-20s %10s %10s %21s %10s %8s\n", std::string(name_of(real)).c_str(),
                 static_cast<long long>(sizes.tokens), static_cast<long long>(sizes.hidden), static_cast<long long>(sizes.heads), static_cast<long long>(sizes.kv_heads),
-                static_cast<long long>(sizes.head_dim), static_cast<long long>(sizes.group), static_cast<long long>(sizes.vocabulary), "operation", "ms", "least ms", "expected ms", "TFLOP/s", "GB/s");
+                static_cast<long long>(sizes.head_dim), static_cast<long long>(sizes.group), static_cast<long long>(sizes.vocabulary), "operation", "us", "least us", "expected us", "TFLOP/s", "GB/s");
     for (const bench::Call& call : operations.calls()) {
         device.recorder().clear();
         call.run();
         double flops = 0, bytes = 0;
         for (const auto& [name, record] : device.recorder().by_operation) flops += record.flops, bytes += record.bytes;
-        const double seconds = best_seconds(device, call, repeats), estimate = expected(call.name, flops, bytes);
-        std::printf("%-20s %10.4f %10.4f %9.4f to %8.4f %10.1f %8.0f%s\n", call.name.c_str(), seconds * 1e3, least(call.name, flops, bytes) * 1e3, least(call.name, flops, bytes) * 1e3,
-                    kSlack * estimate * 1e3, flops / seconds * 1e-12, bytes / seconds * 1e-9, seconds > kSlack * estimate ? "  slower than expected" : "");
+        const double seconds = best_seconds(device, call, toy ? 1 : 10), estimate = expected(call.name, flops, bytes);
+        std::printf("%-20s %10.1f %10.1f %9.1f to %8.1f %10.1f %8.0f%s\n", call.name.c_str(), seconds * 1e6, least(call.name, flops, bytes) * 1e6, least(call.name, flops, bytes) * 1e6,
+                    kSlack * estimate * 1e6, flops / seconds * 1e-12, bytes / seconds * 1e-9, !toy && seconds > kSlack * estimate ? "  slower than expected" : "");
         std::fflush(stdout);
     }
 }
@@ -61,8 +61,8 @@ int main(int argc, char** argv) try {
     const bench::Sizes large, toy{64, 128, 256, 512, 4, 2, 32, 32, 16};
     bench::Sizes narrow = large;
     narrow.head_dim = 64, narrow.heads = 64, narrow.kv_heads = 8;
-    for (const DType real : {DType::bfloat16, DType::float32}) bench_type(*device, machine, small ? toy : large, real, small ? 1 : 10);
-    if (!small) bench_type(*device, machine, narrow, DType::bfloat16, 10);
+    for (const DType real : {DType::bfloat16, DType::float32}) bench_type(*device, machine, small ? toy : large, real, small);
+    if (!small) bench_type(*device, machine, narrow, DType::bfloat16, false);
     return 0;
 } catch (const std::exception& e) {
     std::fprintf(stderr, "gpu_bench: %s\n", e.what());

@@ -5,6 +5,7 @@
 
 #include "sim/runtime/device.h"
 #include "sim/runtime/memory.h"
+#include "sim/runtime/mutation.h"
 #include "sim/runtime/process.h"
 #include "sim/runtime/queue.h"
 
@@ -60,7 +61,7 @@ int attribute_value(cudaDeviceAttr attribute, int device) {
 
 void fill_properties(cudaDeviceProp& properties, int device) {
     std::memset(&properties, 0, sizeof properties);
-    std::snprintf(properties.name, sizeof properties.name, "simulated GPU (sm_%d%d)", settings().major, settings().minor);
+    std::strcpy(properties.name, "simulated GPU");
     properties.totalGlobalMem = settings().device_memory_bytes;
     properties.sharedMemPerBlock = kDefaultSharedBytes;
     properties.sharedMemPerBlockOptin = max_shared_bytes();
@@ -147,7 +148,10 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
 }
 
 cudaError_t cudaDeviceSynchronize() {
-    return call([&] { return force(ends_of_device(current_device())), cudaSuccess; });
+    return call([&] {
+        if (!mutated("drop", "cudaDeviceSynchronize")) force(ends_of_device(current_device()));
+        return cudaSuccess;
+    });
 }
 
 cudaError_t cudaDriverGetVersion(int* version) {
