@@ -27,12 +27,15 @@ struct Access {
     bool contiguous = false;  ///< all 32 lanes, one after another
 };
 
-/// read_only: ld.global.nc, of what nobody may write during the launch.
-enum class Use : std::uint8_t { read, read_only, write, atomic };
-constexpr bool reads_only(Use use) { return use <= Use::read_only; }
+/// read_only: ld.global.nc, of what nobody may write during the launch. strong_: .volatile, .relaxed, .acquire, .release, which are no race with one another nor with
+/// atomics; in global memory only, elsewhere they are plain.
+enum class Use : std::uint8_t { read, read_only, strong_read, write, strong_write, atomic };
+constexpr bool reads_only(Use use) { return use <= Use::strong_read; }
+constexpr bool writes_only(Use use) { return use == Use::write || use == Use::strong_write; }
+constexpr bool is_strong(Use use) { return use == Use::strong_read || use >= Use::strong_write; }
 
-/// Instruction::target of a load that may go through the cache for constant data.
-constexpr std::uint32_t kNonCoherent = 1;
+/// Instruction::target of a load that may go through the cache for constant data, and of strong loads and stores.
+constexpr std::uint32_t kNonCoherent = 1, kStrong = 2;
 
 /// Base register and offset; faults if a lane's base was never written.
 void find_addresses(Warp& warp, const Instruction& instruction, Access& access);

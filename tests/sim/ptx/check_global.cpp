@@ -17,7 +17,7 @@ std::string offset_text(const GlobalRange& range, std::uintptr_t address) {
 
 /// Bounds and alignment of one lane.
 GlobalRange& range_of(Warp& warp, const Access& access, unsigned l, Use use) {
-    const char* verb = reads_only(use) ? "reads " : use == Use::write ? "writes " : "changes ";
+    const char* verb = reads_only(use) ? "reads " : writes_only(use) ? "writes " : "changes ";
     const std::uint64_t at = access.at[l];
     GlobalRange* range = warp.block->global->find(at, access.bytes);
     if (range && at % access.bytes == 0) return *range;
@@ -49,11 +49,11 @@ bool check_side_by_side(Warp& warp, Access& access, Use use) {
     auto* bits = range->written.as<std::uint8_t>();
     if (reads_only(use) && !all_set(bits, first - range->base, total)) return false;
     if (first % 4 != 0 || access.bytes < 4) {
-        if (use == Use::write) set_bits(bits, first - range->base, total);
+        if (writes_only(use)) set_bits(bits, first - range->base, total);
         touch_partial(warp, *range, first, total, use);
         return true;
     }
-    if (use == Use::write) set_bits(bits, first - range->base, total);
+    if (writes_only(use)) set_bits(bits, first - range->base, total);
     touch_words(warp, *range, range->word(first), total / 4, use);
     return true;
 }
@@ -80,12 +80,13 @@ void check_partial_source(Warp& warp, const Instruction& i, Access& access, cons
 
 void check_global(Warp& warp, const Instruction& i, Access& access, Use use) {
     if (use == Use::read && i.target == kNonCoherent) use = Use::read_only;
+    if (i.target == kStrong && use != Use::atomic) use = use == Use::read ? Use::strong_read : Use::strong_write;
     count_global(warp, access, use);
     if (access.contiguous && check_side_by_side(warp, access, use)) return;
     for (Lanes left = access.lanes; left; left &= left - 1) {
         const unsigned l = static_cast<unsigned>(std::countr_zero(left));
         GlobalRange& range = range_of(warp, access, l, use);
-        if (use != Use::write) require_lane_written(warp, range, access, l);
+        if (!writes_only(use)) require_lane_written(warp, range, access, l);
         if (!reads_only(use)) set_bits(range.written.as<std::uint8_t>(), access.at[l] - range.base, access.bytes);
         if (access.bytes >= 4)
             touch_words(warp, range, range.word(access.at[l]), access.bytes / 4, use);

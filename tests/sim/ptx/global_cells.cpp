@@ -1,5 +1,5 @@
-// Races in global memory. A cell holds a tick and a word "who": pc << 11 | bytes << 7 | kind << 5 | warp. Of a write, kind 1 is an atomic; of reads, kind 1 says
-// several warps of one block, kind 2 several blocks. Bytes: which of the word's four (parts of words are kept apart in Shadow::split once two accesses differ in them).
+// Races in global memory. A cell holds a tick and a word "who": pc << 11 | bytes << 7 | kind << 5 | warp. Of a write, kind 1 is an atomic or a strong store; of reads, kind
+// 1 says several warps of one block, kind 2 several blocks, kind 3 that all of them were strong (the one that is kept is one that was not ordered before the others). Bytes: which of the word's four (parts of words are kept apart in Shadow::split once two accesses differ in them).
 #include "sim/ptx/global_cells.h"
 
 namespace sim::ptx {
@@ -7,7 +7,7 @@ namespace sim::ptx {
 namespace {
 
 constexpr std::uint32_t kSplit = 0xffffffffu, kWholeWord = 15u << 7;
-enum Kind : std::uint32_t { kOne = 0, kSeveralWarps = 1, kSeveralBlocks = 2, kAtomic = 1 };
+enum Kind : std::uint32_t { kOne = 0, kSeveralWarps = 1, kSeveralBlocks = 2, kStrongReads = 3, kAtomic = 1 };
 
 std::uint32_t kind_of(std::uint32_t who) { return who >> 5 & 3; }
 unsigned warp_of(std::uint32_t who) { return who & 31; }
@@ -15,11 +15,11 @@ unsigned warp_of(std::uint32_t who) { return who & 31; }
 [[noreturn]] void race(Warp& warp, const GlobalRange& range, std::uintptr_t address, Use use, std::uint32_t tick, std::uint32_t who, bool other_writes) {
     const Block& block = *warp.block;
     const bool same_block = tick >= block.first_tick && (other_writes || kind_of(who) != kSeveralBlocks);
-    std::string what = reads_only(use) ? "reads" : use == Use::write ? "writes" : "atomically changes";
+    std::string what = reads_only(use) ? "reads" : writes_only(use) ? "writes" : "atomically changes";
     what += " byte " + std::to_string(address - range.begin) + " of an allocation of " + std::to_string(range.end - range.begin) + " bytes, which ";
     what += same_block ? (!other_writes && kind_of(who) == kSeveralWarps ? "several warps" : "warp " + std::to_string(warp_of(who)) + " of the same block")
                        : std::string("another block of this launch");
-    what += other_writes ? (kind_of(who) == kAtomic ? " atomically changed" : " wrote") : " read";
+    what += other_writes ? (kind_of(who) == kAtomic ? " changed by an atomic or strong store" : " wrote") : " read";
     what += " at " + instruction_text(*block.kernel, who >> 11);
     fault(warp, 0, what + (same_block ? " without a barrier between them: race in global memory" : ": race in global memory between blocks"));
 }
@@ -34,8 +34,8 @@ bool is_ordered(const Warp& warp, std::uint32_t tick, unsigned other) {
 /// Checks one cell and records the access in it.
 void touch(Warp& warp, const GlobalRange& range, std::uintptr_t address, GlobalCell& cell, std::uint32_t bytes, Use use) {
     const Block& block = *warp.block;
-    const bool atomic = use == Use::atomic;
-    if (!is_ordered(warp, cell.write_tick, warp_of(cell.writer)) && !(atomic && kind_of(cell.writer) == kAtomic))
+    const bool strong = is_strong(use);
+    if (!is_ordered(warp, cell.write_tick, warp_of(cell.writer)) && !(strong && kind_of(cell.writer) == kAtomic))
         race(warp, range, address, use, cell.write_tick, cell.writer, true);
     const std::uint32_t who = warp.pc << 11 | bytes << 7 | warp.index;
     if (use == Use::read_only && cell.write_tick >= block.launch_tick)
@@ -44,8 +44,11 @@ void touch(Warp& warp, const GlobalRange& range, std::uintptr_t address, GlobalC
                   instruction_text(*block.kernel, cell.writer >> 11));
     if (reads_only(use)) {
         const bool fresh = cell.read_tick < block.launch_tick, other_block = !fresh && cell.read_tick < block.first_tick;
+        if (strong && !fresh && (kind_of(cell.reader) != kStrongReads || !is_ordered(warp, cell.read_tick, warp_of(cell.reader)))) return;
         std::uint32_t kind = kOne;
-        if (!fresh && (other_block || kind_of(cell.reader) == kSeveralBlocks))
+        if (strong)
+            kind = kStrongReads;
+        else if (!fresh && (other_block || kind_of(cell.reader) == kSeveralBlocks))
             kind = kSeveralBlocks;
         else if (!fresh && cell.read_tick >= warp.ordered && (kind_of(cell.reader) == kSeveralWarps || warp_of(cell.reader) != warp.index))
             kind = kSeveralWarps;
@@ -55,13 +58,14 @@ void touch(Warp& warp, const GlobalRange& range, std::uintptr_t address, GlobalC
     }
     if (cell.read_tick >= block.launch_tick) {
         const std::uint32_t kind = kind_of(cell.reader);
-        const bool fine = kind == kSeveralBlocks  ? false
-                          : kind == kSeveralWarps ? cell.read_tick >= block.first_tick && cell.read_tick < warp.ordered
+        const bool fine = kind == kSeveralBlocks          ? false
+                          : kind == kStrongReads && strong ? true
+                          : kind == kSeveralWarps         ? cell.read_tick >= block.first_tick && cell.read_tick < warp.ordered
                                                   : is_ordered(warp, cell.read_tick, warp_of(cell.reader));
         if (!fine) race(warp, range, address, use, cell.read_tick, cell.reader, false);
     }
     cell.write_tick = *block.tick;
-    cell.writer = who | (atomic ? kAtomic << 5 : 0);
+    cell.writer = who | (strong ? kAtomic << 5 : 0);
 }
 
 struct Cells {

@@ -141,10 +141,10 @@ Handler by_types(const Decoder& d, Type type, unsigned bytes, Space space, bool 
     }
 }
 
-/// Modifiers that change nothing here: order and scope (this machine runs in order), and hints for caches.
+/// Modifiers that change no value here, since this machine runs in order: order and scope, which say what is no race, and hints for caches.
 void take_hints(Decoder& d) {
-    d.take_any({"weak", "volatile", "relaxed", "acquire", "release", "mmio"});
-    d.take_any({"cta", "cluster", "gpu", "sys"});
+    const std::string_view order = d.take_any({"weak", "volatile", "relaxed", "acquire", "release", "mmio"}), scope = d.take_any({"cta", "cluster", "gpu", "sys"});
+    if (!order.empty() && order != "weak" && scope != "cta") d.out.target = kStrong;
     if (d.take("nc")) d.out.target = kNonCoherent;
     d.take_any({"ca", "cg", "cs", "cv", "lu", "wb", "wt"});
     d.take_any({"L1::evict_normal", "L1::evict_unchanged", "L1::evict_first", "L1::evict_last", "L1::no_allocate"});

@@ -85,7 +85,7 @@ void count_global(Warp& warp, const Access& access, Use use) {
     const std::uint64_t ideal = (distinct + 31) / 32;
     ++counts.global_requests;
     counts.global_sectors += sectors, counts.global_ideal_sectors += ideal;
-    if (use != Use::write) counts.global_read_bytes += std::uint64_t{number} * access.bytes;
+    if (!writes_only(use)) counts.global_read_bytes += std::uint64_t{number} * access.bytes;
     if (!reads_only(use)) counts.global_written_bytes += std::uint64_t{number} * access.bytes;
     if (sectors > ideal) note_worst(warp.block->worst_sectors[warp.pc], sectors, ideal);
 }

@@ -120,6 +120,28 @@ atom.global.exch.b32 %r1, [%rd0+16], 77; atom.global.cas.b32 %r2, [%rd0+20], %r0
     BOOST_CHECK_EQUAL(as_float(sums.words[7]), 32.0f);
 }
 
+BOOST_AUTO_TEST_CASE(strong_accesses) {
+    // Flags that blocks and warps pass to one another: strong ones and atomics are no race, plain ones are.
+    const std::string first = "setp.eq.u32 %p1, %r3, 0;\nsetp.eq.u32 %p2, %r3, 64;\nsetp.eq.u32 %p3, %r3, 32;\n";
+    for (const char* order : {"volatile", "relaxed.gpu", "relaxed.sys"}) {
+        const std::string load = std::string("ld.") + order + ".global.u32 %r5, [%rd0];\n", store = std::string("st.") + order + ".global.u32 [%rd0], %r0;\n";
+        fine(first + load + "@%p1 " + store + load);
+        fine(first + "@%p1 " + store + "@%p2 " + load + "@%p2 " + store + "@%p3 " + load + "@%p3 " + store, 3);
+        fine(first + load + "red.global.add.u32 [%rd0], 1;\n" + load + "@%p1 " + store);
+        faults(first + "@%p1 " + store + "@%p2 ld.global.u32 %r5, [%rd0];", {"reads byte", "another block of this launch changed by an atomic or strong store"});
+        faults(first + "@%p1 " + store + "@%p2 st.global.u32 [%rd0], %r0;", {"writes byte", "between blocks"});
+        faults(first + "@%p1 st.global.u32 [%rd0], %r0;\n@%p2 " + load, {"reads byte", "another block of this launch wrote"});
+        faults(first + "@%p1 st.global.u32 [%rd0], %r0;\n@%p2 " + store, {"writes byte", "another block of this launch wrote"});
+        faults(first + "@%p1 ld.global.u32 %r5, [%rd0];\n@%p2 " + store, {"writes byte", "another block of this launch read"});
+        faults(first + "@%p1 " + load + "@%p2 " + load + "@%p2 st.global.u32 [%rd0], %r0;", {"writes byte", "another block of this launch read"});
+        faults(first + "@%p1 " + store + "@%p3 ld.global.u32 %r5, [%rd0];", {"without a barrier between them"}, 1);
+        fine(first + "@%p1 " + store + "@%p3 " + load + "bar.sync 0;\n@%p3 st.global.u32 [%rd0], %r0;", 1);
+        fine("mov.u32 %r5, 1;\n" + load + "ld.global.u32 %r6, [%rd0];", 3);
+    }
+    // Those of a block's scope are not strong between blocks.
+    faults(first + "@%p1 st.relaxed.cta.global.u32 [%rd0], %r0;\n@%p2 ld.relaxed.cta.global.u32 %r5, [%rd0];", {"between blocks"});
+}
+
 BOOST_AUTO_TEST_CASE(constant_during_the_launch) {
     fine("ld.global.nc.u32 %r5, [%rd10];");
     fine("ld.global.nc.u32 %r5, [%rd10];\nst.global.u32 [%rd10], %r5;");
