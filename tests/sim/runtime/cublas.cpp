@@ -9,6 +9,7 @@
 #include "sim/runtime/device.h"
 #include "sim/runtime/gemm.h"
 #include "sim/runtime/memory.h"
+#include "sim/runtime/mutation.h"
 #include "sim/runtime/process.h"
 #include "sim/runtime/queue.h"
 #include "sim/runtime/totals.h"
@@ -205,7 +206,8 @@ cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t transa, cub
         if (lda < std::max(1, ta ? k : m) || ldb < std::max(1, tb ? n : k) || ldc < std::max(1, m)) return CUBLAS_STATUS_INVALID_VALUE;
         if (!supported(a_type, b_type, c_type)) return CUBLAS_STATUS_NOT_SUPPORTED;
         require_ready(*handle, compute, a_type == CUDA_R_16BF);
-        if (!m || !n) return CUBLAS_STATUS_SUCCESS;
+        m -= m && mutated("m-less", "cublasGemmEx"), n -= n && mutated("n-less", "cublasGemmEx"), k -= k && mutated("k-less", "cublasGemmEx");
+        if (!m || !n || mutated("drop", "cublasGemmEx")) return CUBLAS_STATUS_SUCCESS;
         Product p{m, n, k, *static_cast<const float*>(alpha), *static_cast<const float*>(beta), {const_cast<void*>(a), *element_of(a_type), lda, ta},
                   {const_cast<void*>(b), *element_of(b_type), ldb, tb}, {c, *element_of(c_type), ldc, false}};
         const auto stream = stream_of(handle->stream, "cublasGemmEx");

@@ -1,11 +1,13 @@
 // CUDA runtime: copies and memsets. Pinned host memory is read and written when the copy runs, pageable memory at the call, as on the real device
 // (CUDA runtime API, "API synchronization behavior"). What a copy takes from the device must have been written.
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <vector>
 
 #include "sim/runtime/device.h"
 #include "sim/runtime/memory.h"
+#include "sim/runtime/mutation.h"
 #include "sim/runtime/process.h"
 #include "sim/runtime/queue.h"
 #include "sim/runtime/totals.h"
@@ -72,6 +74,8 @@ cudaError_t queue_copy(const std::shared_ptr<CUstream_st>& stream, Copy copy, cu
     if (!copy.width || !copy.height) return cudaSuccess;
     copy.device = stream->device;
     check(copy, kind);
+    if (mutated("drop", copy.who)) return cudaSuccess;
+    if (mutated("less", copy.who)) copy.height > 1 ? copy.height -= 1 : copy.width -= std::min<std::size_t>(copy.width, 4);
     if (copy.to_device() && copy.from_place == Place::pageable) return run_later_staged(stream, copy), cudaSuccess;
     const Point end = enqueue(stream, [copy] { run(copy); });
     const bool on_device = copy.to_device() && copy.from_device();
@@ -94,6 +98,8 @@ cudaError_t queue_memset(const std::shared_ptr<CUstream_st>& stream, const char*
     if (pitch < width) return cudaErrorInvalidPitchValue;
     const int device = stream->device;
     require_device(to, extent(pitch, width, height), device, who, "the target");
+    if (mutated("drop", who)) return cudaSuccess;
+    if (mutated("less", who)) height > 1 ? height -= 1 : width -= std::min<std::size_t>(width, 4);
     enqueue(stream, [=] {
         for (std::size_t row = 0; row < height; ++row) {
             std::byte* begin = static_cast<std::byte*>(to) + row * pitch;

@@ -7,6 +7,7 @@
 #include "sim/runtime/device.h"
 #include "sim/runtime/memory.h"
 #include "sim/runtime/modules.h"
+#include "sim/runtime/mutation.h"
 #include "sim/runtime/process.h"
 #include "sim/runtime/queue.h"
 #include "sim/runtime/totals.h"
@@ -45,11 +46,12 @@ cudaError_t check(const Configuration& configuration, const Function& function, 
     return configuration.shared_bytes > allowed_dynamic_shared(function, device) ? cudaErrorInvalidValue : cudaSuccess;
 }
 
-cudaError_t launch(Function* function, const Configuration& configuration, void** arguments) {
+cudaError_t launch(Function* function, Configuration configuration, void** arguments) {
     if (!function) return cudaErrorInvalidDeviceFunction;
     const auto stream = stream_of(configuration.stream, "the launch of " + function->name);
     if (stream->device != current_device()) return cudaErrorInvalidResourceHandle;
     const ptx::Kernel& kernel = kernel_of(*function);
+    mutate_launch(function->name, configuration.grid, configuration.shared_bytes);
     if (const cudaError_t refused = check(configuration, *function, stream->device); refused != cudaSuccess) return refused;
     ptx::Launch launch;
     launch.kernel = &kernel;
@@ -67,6 +69,7 @@ cudaError_t set_attribute(Function* function, cudaFuncAttribute attribute, int v
     if (!function) return cudaErrorInvalidDeviceFunction;
     if (attribute == cudaFuncAttributePreferredSharedMemoryCarveout) return value >= -1 && value <= 100 ? cudaSuccess : cudaErrorInvalidValue;
     if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) misuse("cudaFuncSetAttribute: attribute ", static_cast<int>(attribute), " is not simulated");
+    if (mutated("drop", "cudaFuncSetAttribute")) return cudaSuccess;
     const std::size_t fixed = ptx::static_shared_bytes_of(kernel_of(*function));
     if (value < 0 || static_cast<std::size_t>(value) + fixed > max_shared_bytes()) return cudaErrorInvalidValue;
     function->max_dynamic_shared[current_device()] = static_cast<std::size_t>(value);

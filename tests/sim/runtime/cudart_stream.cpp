@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "sim/runtime/device.h"
+#include "sim/runtime/mutation.h"
 #include "sim/runtime/process.h"
 #include "sim/runtime/queue.h"
 
@@ -37,6 +38,7 @@ cudaError_t record(cudaEvent_t event, cudaStream_t handle, const char* who) {
     if (!event) return cudaErrorInvalidResourceHandle;
     const auto stream = stream_of(handle, who);
     if (stream->device != event->device) return cudaErrorInvalidResourceHandle;
+    if (mutated("drop", who)) return cudaSuccess;
     auto recording = std::make_shared<CUevent_st::Recording>();
     event->recording = recording;
     event->point = enqueue(stream, [recording] { recording->when = std::chrono::steady_clock::now(); });
@@ -44,11 +46,17 @@ cudaError_t record(cudaEvent_t event, cudaStream_t handle, const char* who) {
 }
 
 /// Asked without waiting, the device gets on by one operation: who asks until it is ready comes to an end, who asks once finds nothing done.
-cudaError_t query(const Point& point) {
+cudaError_t query(const Point& point, const char* who) {
+    if (mutated("drop", who)) return cudaSuccess;   // as if it were asked later
     std::uint64_t operations = 1;
     if (attempt(point, operations)) return cudaSuccess;
     if (operations) advance_communication();   // nothing could run: it waits for other ranks, and they perhaps for us
     return cudaErrorNotReady;
+}
+
+cudaError_t wait_for(const Point& point, const char* who) {
+    if (!mutated("drop", who)) force({point});
+    return cudaSuccess;
 }
 
 }  // namespace
@@ -72,17 +80,18 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-    return call([&] { return force({end_of(stream_of(stream, "cudaStreamSynchronize"))}), cudaSuccess; });
+    return call([&] { return wait_for({end_of(stream_of(stream, "cudaStreamSynchronize"))}, "cudaStreamSynchronize"); });
 }
 
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
-    return call([&] { return query(end_of(stream_of(stream, "cudaStreamQuery"))); });
+    return call([&] { return query(end_of(stream_of(stream, "cudaStreamQuery")), "cudaStreamQuery"); });
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags) {
     return call([&] {
         if (!event) return cudaErrorInvalidResourceHandle;
         if (flags) return cudaErrorInvalidValue;
+        if (mutated("drop", "cudaStreamWaitEvent")) return cudaSuccess;
         enqueue(stream_of(stream, "cudaStreamWaitEvent"), Operation{.run = {}, .after = {event->point}});
         return cudaSuccess;
     });
@@ -129,11 +138,11 @@ cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, uns
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
-    return call([&] { return event ? query(event->point) : cudaErrorInvalidResourceHandle; });
+    return call([&] { return event ? query(event->point, "cudaEventQuery") : cudaErrorInvalidResourceHandle; });
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-    return call([&] { return event ? (force({event->point}), cudaSuccess) : cudaErrorInvalidResourceHandle; });
+    return call([&] { return event ? wait_for({event->point}, "cudaEventSynchronize") : cudaErrorInvalidResourceHandle; });
 }
 
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {

@@ -71,12 +71,22 @@ Settings settings_of_environment() {
     read.ptx_file = variable("SIM_PTX", "");
     read.ptx_folder = variable("SIM_DUMP_PTX", "");
     read.counts_file = variable("SIM_COUNTS", "");
+    read.calls_file = variable("SIM_CALLS", "");
+    read.mutation = variable("SIM_MUTATE", "");
     return read;
 }
 
 Settings& settings() {
     static Settings* const read = new Settings(settings_of_environment());   // never destroyed: used while the process ends
     return *read;
+}
+
+void append_to_file(const char* variable, const std::string& file, const std::string& lines) {
+    std::FILE* out = std::fopen(file.c_str(), "a");
+    if (!out) misuse("the file of ", variable, ", ", file, ", cannot be written");
+    std::setvbuf(out, nullptr, _IOFBF, lines.size() + 1);
+    std::fwrite(lines.data(), 1, lines.size(), out);
+    std::fclose(out);
 }
 
 std::recursive_mutex& api_lock() {

@@ -39,10 +39,15 @@ struct Settings {
     std::size_t nccl_piece_bytes = std::size_t{1} << 30;   ///< most bytes of one MPI message; longer ones of NCCL are split
     std::string ptx_file, ptx_folder;       ///< SIM_PTX, SIM_DUMP_PTX
     std::string counts_file;                ///< SIM_COUNTS
+    std::string calls_file, mutation;       ///< SIM_CALLS, SIM_MUTATE
+    bool watches_calls() const { return !calls_file.empty() || !mutation.empty(); }
 };
 Settings settings_of_environment();
 /// Read once; changed only by tests, through probe.h.
 Settings& settings();
+
+/// Appends in one piece, since several ranks may write to one file. variable: whose value the file is.
+void append_to_file(const char* variable, const std::string& file, const std::string& lines);
 
 /// Held by every function of the API; released while one waits (idle_moment).
 std::recursive_mutex& api_lock();

@@ -1,9 +1,10 @@
-// Process end: what is still queued runs when the process ends by exit() or by returning from main, and the counts are written (SIM_COUNTS).
+// Process end: what is still queued runs when the process ends by exit() or by returning from main, and what was counted is written (SIM_COUNTS, SIM_CALLS).
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
 
 #include "sim/runtime/modules.h"
+#include "sim/runtime/mutation.h"
 #include "sim/runtime/probe.h"
 #include "sim/runtime/process.h"
 #include "sim/runtime/queue.h"
@@ -17,21 +18,11 @@ void run_what_is_queued() {
     for (const Point& end : ends_of_device(-1)) attempt(end, operations);
 }
 
-/// Appended in one piece, since several ranks may write to one file.
-void write_counts() {
-    if (settings().counts_file.empty()) return;
-    const std::string lines = probe::counts_as_json_lines();
-    std::FILE* file = std::fopen(settings().counts_file.c_str(), "a");
-    if (!file) misuse("the file of SIM_COUNTS, ", settings().counts_file, ", cannot be written");
-    std::setvbuf(file, nullptr, _IOFBF, lines.size() + 1);
-    std::fwrite(lines.data(), 1, lines.size(), file);
-    std::fclose(file);
-}
-
 void end_process() {
     try {
         run_what_is_queued();
-        write_counts();
+        if (!settings().counts_file.empty()) append_to_file("SIM_COUNTS", settings().counts_file, probe::counts_as_json_lines());
+        report_mutation();
         if (!replacement_was_used()) std::fprintf(stderr, "simulated device: no kernel of the file of SIM_PTX, %s, was launched\n", settings().ptx_file.c_str());
     } catch (const std::exception& error) {
         std::fprintf(stderr, "simulated device: %s\n", error.what());

@@ -1,0 +1,121 @@
+// Mutation: places, how often they ran, and the one that is broken. An address is an offset in the program's file, as addr2line takes it, so that it is the same in every run.
+#include "sim/runtime/mutation.h"
+
+#include <execinfo.h>
+#include <link.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstdio>
+#include <map>
+#include <span>
+#include <sstream>
+#include <vector>
+
+namespace sim::runtime {
+namespace {
+
+constexpr int kMostFrames = 24;
+
+struct State {
+    std::map<std::string, std::uint64_t> times;   // by "RULE PLACE"
+    std::map<std::string, dim3> largest_grid;     // of a kernel so far: tells whether it uses y and z
+    std::uint64_t changed = 0;
+};
+State& state() {
+    static State* const all = new State;   // never destroyed: used while the process ends
+    return *all;
+}
+
+/// SIM_MUTATE: a rule and where it is to be broken.
+struct Wanted {
+    std::string rule;
+    std::vector<std::string> places;
+};
+const Wanted& wanted() {
+    static const Wanted* const read = [] {
+        auto* const parsed = new Wanted;
+        std::istringstream words(settings().mutation);
+        words >> parsed->rule;
+        for (std::string place; words >> place;) parsed->places.push_back(place);
+        return parsed;
+    }();
+    return *read;
+}
+
+/// Notes that the rule fits a place; whether it is to be broken. A place that is wanted stands for all that begin with it.
+bool note(const std::string& rule, const std::string& place) {
+    if (!settings().calls_file.empty()) ++state().times[rule + ' ' + place];
+    if (rule != wanted().rule) return false;
+    const auto begins = [&place](const std::string& prefix) { return place.starts_with(prefix) && (place.size() == prefix.size() || place[prefix.size()] == '@'); };
+    const bool chosen = std::any_of(wanted().places.begin(), wanted().places.end(), begins);
+    state().changed += chosen;
+    return chosen;
+}
+
+/// Where the program itself lies in memory, its shared libraries not among it.
+struct Extent {
+    std::uintptr_t base = 0, end = 0;
+};
+Extent extent_of_program() {
+    Extent program;
+    dl_iterate_phdr(
+        [](dl_phdr_info* object, std::size_t, void* to) {   // the program comes first
+            Extent& extent = *static_cast<Extent*>(to);
+            extent.base = object->dlpi_addr;
+            for (const auto& part : std::span(object->dlpi_phdr, object->dlpi_phnum))
+                if (part.p_type == PT_LOAD) extent.end = std::max(extent.end, extent.base + part.p_vaddr + part.p_memsz);
+            return 1;
+        },
+        &program);
+    return program;
+}
+
+/// "FUNCTION@OFFSET@OFFSET...": return addresses in the program, those of this library among them.
+std::string place_of_call(const char* function) {
+    static const Extent program = extent_of_program();
+    std::array<void*, kMostFrames> frames{};
+    const auto count = static_cast<std::size_t>(backtrace(frames.data(), kMostFrames));
+    std::string place = function;
+    for (void* frame : std::span(frames).first(count)) {
+        const auto address = reinterpret_cast<std::uintptr_t>(frame);
+        std::array<char, 20> text{};
+        if (address < program.base || address >= program.end) continue;
+        std::snprintf(text.data(), text.size(), "@%llx", static_cast<unsigned long long>(address - program.base - 1));
+        place += text.data();
+    }
+    return place;
+}
+
+}  // namespace
+
+bool place_is_mutated(const char* rule, const char* function) {
+    if (settings().calls_file.empty() && wanted().rule != rule) return false;   // a walk through the stack takes its time
+    return note(rule, place_of_call(function));
+}
+
+void mutate_launch(const std::string& kernel, dim3& grid, std::size_t& shared_bytes) {
+    if (!settings().watches_calls()) return;
+    dim3& largest = state().largest_grid[kernel];
+    largest = dim3(std::max(largest.x, grid.x), std::max(largest.y, grid.y), std::max(largest.z, grid.z));
+    const auto change = [&](const std::string& axis, unsigned& blocks, bool used) {
+        const unsigned before = blocks;
+        if (before > 1 && note("grid-" + axis + "-less", kernel)) blocks = before - 1;
+        if (used && note("grid-" + axis + "-more", kernel)) blocks = before + 1;
+    };
+    change("x", grid.x, true);
+    change("y", grid.y, largest.y > 1);
+    change("z", grid.z, largest.z > 1);
+    if (shared_bytes >= 16 && note("shared-less", kernel)) shared_bytes -= 16;
+}
+
+void report_mutation() {
+    if (!settings().mutation.empty()) std::fprintf(stderr, "simulated device: SIM_MUTATE changed %llu calls\n", static_cast<unsigned long long>(state().changed));
+    if (settings().calls_file.empty()) return;
+    std::ostringstream lines;
+    for (const auto& [place, times] : state().times) lines << place << ' ' << times << '\n';
+    append_to_file("SIM_CALLS", settings().calls_file, lines.str());
+}
+
+}  // namespace sim::runtime
