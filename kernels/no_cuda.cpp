@@ -4,7 +4,7 @@
 namespace longlora {
 
 namespace {
-constexpr const char* kProblem = "this build has no CUDA backend, since nvcc or nccl.h was not found when it was configured; install the CUDA toolkit and NCCL and build again, or take --device cpu";
+constexpr const char* kProblem = "this build has no CUDA backend, since nvcc (of CUDA 12.8 or newer) or nccl.h was not found when it was configured; install the CUDA toolkit and NCCL and build again, or take --device cpu";
 }
 
 Gpus find_gpus() { return {kProblem, {}}; }
