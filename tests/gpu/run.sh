@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# run.sh [--simulated] [--no-build] [--work FOLDER] [--machine NAME]: the checks that only a GPU can make, for the first person who has one: every operation test on the device, the same under
-# compute-sanitizer's four tools, a benchmark table with the range that the machine model expects, and training on two ranks over NCCL against the CPU's losses. The last line is
-# 'N passed, N failed', the exit code 0 when none failed. What cannot be checked here is named as skipped. Everything goes to FOLDER (build/gpu-check), the table to FOLDER/bench.txt.
+# run.sh [--simulated] [--no-build] [--work FOLDER] [--machine NAME]: the checks that only a GPU can make, for the first person who has one: every test of operations and models on
+# the device, those of operations also under compute-sanitizer's four tools, a benchmark table with the range that the machine model expects, and training on two ranks over NCCL
+# against the CPU's losses. The last line is 'N passed, N failed', the exit code 0 when none failed. What cannot be checked here is named as skipped. Everything goes to FOLDER
+# (build/gpu-check), the table to FOLDER/bench.txt.
 #   --simulated   the same on the simulated device (tests/sim): tests this script, not a GPU
 source "$(dirname "${BASH_SOURCE[0]}")/../../jobs/common.sh"
 cd "$root" || exit
@@ -30,6 +31,16 @@ check() {
     [ "$code" = 0 ] || { tail -5 "$work/$name.log" | sed 's/^/        /'; echo "        all of it: $work/$name.log"; }
 }
 skip() { printf 'skipped %-34s %s\n' "$1" "$2"; }
+# visible_gpus COUNT: how many of so many GPUs this process may use. CUDA_VISIBLE_DEVICES lists numbers or names, and ends for CUDA at the first that is neither.
+visible_gpus() {
+    local entries=() entry visible=0
+    [ -n "${CUDA_VISIBLE_DEVICES+set}" ] || { echo "$1"; return; }
+    IFS=, read -ra entries <<< "$CUDA_VISIBLE_DEVICES"
+    for entry in "${entries[@]}"; do
+        case ${entry// /} in [0-9]* | GPU-* | MIG-*) visible=$((visible + 1)) ;; *) break ;; esac
+    done
+    echo $((visible < $1 ? visible : $1))
+}
 launch() { mpirun -n "$1" "${@:2}"; }
 
 program=$release/longlora gpus=0
@@ -37,6 +48,8 @@ if [ $kind = gpu ]; then
     command -v nvidia-smi > /dev/null || fail "there is no nvidia-smi, so no NVIDIA driver; run this on a node with a GPU, or with --simulated"
     gpus=$(nvidia-smi --query-gpu=name --format=csv,noheader | wc -l)
     [ "$gpus" -gt 0 ] || fail "nvidia-smi shows no GPU; ask Slurm for one (slurm/gpu-check.sbatch does)"
+    gpus=$(visible_gpus "$gpus")
+    [ "$gpus" -gt 0 ] || fail "CUDA_VISIBLE_DEVICES='$CUDA_VISIBLE_DEVICES' shows no GPU to this process"
     nvidia-smi --query-gpu=name,compute_cap,driver_version,memory.total --format=csv,noheader | tee "$work/gpus.txt"
     [ -n "$machine" ] || case $(head -1 "$work/gpus.txt") in *A100*) machine=a100-80g ;; *) machine=h100 ;; esac
 else
@@ -56,10 +69,14 @@ check model "$tests/test_model_$kind" "${model[@]}"
 export OMP_NUM_THREADS=1
 if [ "$gpus" -ge 2 ]; then check ranks_2 launch 2 "$tests/test_mpi_$kind" "${ranks[@]}"; else skip ranks_2 "one GPU only"; fi
 
-# The sanitizer's tools are slow: one type of every operation, small sizes.
+# The operations once more under the sanitizer's tools, which take many times as long: half an hour each at most. A query that finds an event not ready is no error, but memcheck would
+# count it; of calls that fail the program itself tells. Memory is allocated at once, so accesses beyond a tensor but inside of the arena are for the simulation to find.
 for tool in memcheck racecheck initcheck synccheck; do
     if [ $kind = sim ]; then skip "$tool" "the simulation checks every access itself"
-    elif command -v compute-sanitizer > /dev/null; then check "$tool" compute-sanitizer --tool "$tool" --error-exitcode 1 "$tests/gpu_bench" "$machine" small
+    elif command -v compute-sanitizer > /dev/null; then
+        options=(--tool "$tool" --error-exitcode 1 --target-processes application-only)
+        [ "$tool" != memcheck ] || options+=(--report-api-errors no)
+        check "$tool" timeout 30m compute-sanitizer "${options[@]}" "$tests/test_kernels_gpu"
     else skip "$tool" "no compute-sanitizer on PATH; it comes with the CUDA toolkit"; fi
 done
 
