@@ -12,6 +12,8 @@ namespace {
 constexpr std::string_view kSpecials[] = {"%tid.x",       "%tid.y",       "%tid.z",       "%ntid.x",      "%ntid.y", "%ntid.z", "%ctaid.x", "%ctaid.y",
                                           "%ctaid.z",     "%nctaid.x",    "%nctaid.y",    "%nctaid.z",    "%laneid", "%warpid", "%nwarpid", "%lanemask_eq",
                                           "%lanemask_lt", "%lanemask_le", "%lanemask_gt", "%lanemask_ge", "%smid",   "%nsmid",  "%gridid"};
+/// %envreg0 to 31 are the driver's; they are 0, as they are in every launch that is not a cooperative one.
+constexpr std::string_view kEnvironment = "%envreg";
 
 std::uint64_t hexadecimal(std::string_view text, const Decoder& decoder) {
     std::uint64_t value = 0;
@@ -84,6 +86,9 @@ Operand address_of(std::string_view text, const Decoder& decoder, Builder& build
 int special_register(std::string_view name) {
     for (std::size_t k = 0; k < std::size(kSpecials); ++k)
         if (kSpecials[k] == name) return static_cast<int>(k);
+    if (name.starts_with(kEnvironment))
+        if (const auto number = integer_of(name.substr(kEnvironment.size())); number && *number >= 0 && *number < 32)
+            return static_cast<int>(std::size(kSpecials));
     return -1;
 }
 

@@ -62,7 +62,7 @@ std::uint32_t special_value(const Block& block, unsigned which, unsigned thread)
         case 21:
             return 1;  // %nsmid
         default:
-            return 0;  // %smid, %gridid
+            return 0;  // %smid, %gridid, %envreg
     }
 }
 

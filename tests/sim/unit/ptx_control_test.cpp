@@ -108,6 +108,13 @@ mul.wide.u32 %rd10, %r11, 4; add.u64 %rd11, %rd0, %rd10; st.global.u32 [%rd11], 
         for (unsigned t = 0; t < 48; ++t) BOOST_CHECK_EQUAL(out.words[block * 48 + t], block * 1000 + t % 32 + (1u << t % 32) - 1);
 }
 
+BOOST_AUTO_TEST_CASE(registers_of_the_driver) {
+    // They are 0 where nobody asked for a cooperative launch.
+    const auto values = lanes_of("mov.u32 %r9, %envreg2;\nmov.b32 %r8, %envreg31;\nadd.u32 %r9, %r9, %r8;");
+    for (unsigned l = 0; l < 32; ++l) BOOST_CHECK_EQUAL(values[l], 0u);
+    BOOST_CHECK_THROW(ptx::parse_module(module_text("mov.u32 %r9, %envreg32;", 0), "k"), ptx::Fault);
+}
+
 BOOST_AUTO_TEST_CASE(never_written) {
     BOOST_CHECK(fault_of("st.global.u32 [%rd0], %r5;").find("stores a register that was never written") != std::string::npos);
     BOOST_CHECK(fault_of("add.u32 %r6, %r5, 1;\nxor.b32 %r7, %r6, %r0;\nst.global.u32 [%rd0], %r7;").find("never written") != std::string::npos);
