@@ -116,6 +116,38 @@ template <class T> T distance(T a, T b, T c) {
     return static_cast<T>(Unsigned<T>(c) + (a < b ? Unsigned<T>(b) - Unsigned<T>(a) : Unsigned<T>(a) - Unsigned<T>(b)));
 }
 
+/// dp4a, dp2a: c + the products of `count` fields; those of a and b may be signed, those of b are bytes from `first` on.
+template <bool a_signed, bool b_signed, unsigned count, unsigned first> std::uint32_t dot(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
+    constexpr unsigned kBits = 32 / count;
+    for (unsigned k = 0; k < count; ++k) {
+        const std::uint32_t x = a << (32 - kBits * (k + 1)), y = b << (24 - 8 * (first + k));
+        const auto left = a_signed ? static_cast<std::uint32_t>(static_cast<std::int32_t>(x) >> (32 - kBits)) : x >> (32 - kBits);
+        const auto right = b_signed ? static_cast<std::uint32_t>(static_cast<std::int32_t>(y) >> 24) : y >> 24;
+        c += left * right;
+    }
+    return c;
+}
+
+template <unsigned count, unsigned first> Handler dot_of(bool a_signed, bool b_signed) {
+    if (a_signed)
+        return b_signed ? &ternary<std::uint32_t, &dot<true, true, count, first>, std::uint32_t>
+                        : &ternary<std::uint32_t, &dot<true, false, count, first>, std::uint32_t>;
+    return b_signed ? &ternary<std::uint32_t, &dot<false, true, count, first>, std::uint32_t>
+                    : &ternary<std::uint32_t, &dot<false, false, count, first>, std::uint32_t>;
+}
+
+void decode_dot(Decoder& d) {
+    const bool of_two = d.name == "dp2a";
+    const std::string_view half = of_two ? d.take_any({"lo", "hi"}) : std::string_view();
+    if (of_two && half.empty()) d.fail("it needs .lo or .hi");
+    const Type a = d.need_type(), b = d.need_type();
+    for (const Type type : {a, b})
+        if (type != Type::u32 && type != Type::s32) d.fail_type(type);
+    const bool a_signed = a == Type::s32, b_signed = b == Type::s32;
+    const Handler run = !of_two ? dot_of<4, 0>(a_signed, b_signed) : half == "lo" ? dot_of<2, 0>(a_signed, b_signed) : dot_of<2, 2>(a_signed, b_signed);
+    decode_ternary(d, Type::u32, Type::u32, Type::u32, Type::u32, run);
+}
+
 void decode_sad(Decoder& d) {
     const Type type = d.need_type();
     decode_ternary(d, type, type, type, type, by_integer(d, type, []<class T>() -> Handler { return &ternary<T, &distance<T>, T>; }));
@@ -128,6 +160,7 @@ void add_integer_operations(Operations& operations) {
     operations["min"] = operations["max"] = &decode_min_max;
     operations["div"] = operations["rem"] = &decode_divide;
     operations["neg"] = operations["abs"] = &decode_negate;
+    operations["dp4a"] = operations["dp2a"] = &decode_dot;
     operations["sad"] = &decode_sad;
 }
 

@@ -123,6 +123,29 @@ BOOST_AUTO_TEST_CASE(products_of_24_bits) {
                       [](auto a, auto b, auto c, auto) { return low(value(a, 24, true) * value(b, 24, true) + value(c, 32, true)); });
 }
 
+BOOST_AUTO_TEST_CASE(dot_products) {
+    const auto field = [](std::uint64_t x, unsigned bits, unsigned k, bool is_signed) {
+        const std::int64_t value = x >> bits * k & ((1u << bits) - 1);
+        return is_signed && value >> (bits - 1) ? value - (std::int64_t{1} << bits) : value;
+    };
+    for (const unsigned kind : {0u, 1u, 2u, 3u}) {
+        const bool a_signed = kind & 1, b_signed = kind & 2;
+        const std::string types = std::string(a_signed ? ".s32" : ".u32") + (b_signed ? ".s32" : ".u32") + " %d, %s0, %s1, %s2";
+        check_instruction("dp4a" + types, 32, {32, 32, 32}, operands_of({32, 32, 32}), [&](auto a, auto b, auto c, auto) {
+            std::int64_t sum = static_cast<std::int64_t>(c);
+            for (unsigned k = 0; k < 4; ++k) sum += field(a, 8, k, a_signed) * field(b, 8, k, b_signed);
+            return sum;
+        });
+        for (const unsigned first : {0u, 2u})
+            check_instruction(std::string("dp2a.") + (first ? "hi" : "lo") + types, 32, {32, 32, 32}, operands_of({32, 32, 32}),
+                              [&](auto a, auto b, auto c, auto) {
+                                  std::int64_t sum = static_cast<std::int64_t>(c);
+                                  for (unsigned k = 0; k < 2; ++k) sum += field(a, 16, k, a_signed) * field(b, 8, first + k, b_signed);
+                                  return sum;
+                              });
+    }
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace sim::unit
