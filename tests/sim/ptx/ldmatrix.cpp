@@ -13,18 +13,31 @@ namespace sim::ptx {
 
 namespace {
 
+/// Instruction::target.
+constexpr std::uint32_t kTransposed = 1, kGeneric = 2;
+
+/// Generic addresses into offsets of shared memory.
+void leave_window(Warp& warp, Access& access) {
+    for (unsigned l = 0; l < kLanes; ++l) {
+        if (!(access.lanes >> l & 1)) continue;
+        if (space_of(access.at[l]) != Space::shared) fault(warp, 1u << l, "ldmatrix reads shared memory only, and this generic address is not there");
+        access.at[l] &= ~kWindowMask;
+    }
+}
+
 void load_matrices(Warp& warp, const Instruction& i, Lanes) {
     Access access;
     access.lanes = i.count == 4 ? kAll : (1u << 8 * i.count) - 1;
     access.bytes = 16;
     find_addresses(warp, i, access);
+    if (i.target & kGeneric) leave_window(warp, access);
     check_matrix_rows(warp, access);
     const Row* rows = &warp.block->kernel->lists[i.list];
     for (unsigned m = 0; m < i.count; ++m) {
         std::uint16_t matrix[8][8];
         for (unsigned r = 0; r < 8; ++r) std::memcpy(matrix[r], reinterpret_cast<const void*>(access.at[8 * m + r]), 16);
         auto* d = row<std::uint32_t>(warp, rows[m]);
-        if (i.target) {
+        if (i.target & kTransposed) {
             for (unsigned l = 0; l < kLanes; ++l) d[l] = std::uint32_t{matrix[2 * (l % 4)][l / 4]} | std::uint32_t{matrix[2 * (l % 4) + 1][l / 4]} << 16;
         } else {
             std::memcpy(d, matrix, sizeof matrix);
@@ -37,8 +50,8 @@ void decode_ldmatrix(Decoder& d) {
     if (!d.take("sync") || !d.take("aligned")) d.fail("ldmatrix needs .sync.aligned");
     if (!d.take("m8n8")) d.fail("ldmatrix is known as .m8n8 only");
     const std::string_view number = d.take_any({"x1", "x2", "x4"});
-    d.out.target = d.take("trans");
-    if (!d.take("shared") && !d.take("shared::cta")) d.fail("ldmatrix reads shared memory by addresses of its own window only (.shared)");
+    d.out.target = d.take("trans") ? kTransposed : 0;
+    if (!d.take("shared") && !d.take("shared::cta")) d.out.target |= kGeneric;
     const Type type = d.need_type();
     if (number.empty() || type != Type::b16) d.fail_type(type);
     d.expect_operands(2);

@@ -1,4 +1,5 @@
-// Tensor-core instructions: mma.sync of 16-bit and tf32 operands with f32 sums, ldmatrix. Fragments are laid out as the PTX ISA's tables say; with g = lane / 4, t = lane % 4:
+// Tensor-core instructions: mma.sync of 16-bit operands with f32 and f16 sums and of tf32 operands. Those of bytes are in matrix_integer.cpp, wmma is in wmma.cpp.
+// Fragments are laid out as the PTX ISA's tables say; with g = lane / 4, t = lane % 4:
 //   m16n8k16, 16 bits  A: a0 (g, 2t..), a1 (g+8, 2t..), a2 (g, 2t+8..), a3 (g+8, 2t+8..); B: b0 (k = 2t.., n = g), b1 (k = 2t+8..); C: c0,c1 (g, 2t..), c2,c3 (g+8, 2t..)
 //   m16n8k8, 16 bits   A: a0 (g, 2t..), a1 (g+8, 2t..); B: b0 (k = 2t.., g)          m16n8k8, tf32   A: (g, t), (g+8, t), (g, t+4), (g+8, t+4); B: (t, g), (t+4, g)
 //   m16n8k4, tf32      A: a0 (g, t), a1 (g+8, t); B: b0 (t, g)
@@ -80,6 +81,27 @@ template <unsigned depth> void gather_tf32(Warp& warp, const Fragments& f, float
 }
 
 /// d = a b + c, where a is 16 x depth and b is depth x 8.
+template <unsigned depth> __m256 add_products(__m256 sum, const float (&a)[depth], const float (&b)[depth][8]) {
+    for (unsigned k = 0; k < depth; ++k) sum = _mm256_fmadd_ps(_mm256_broadcast_ss(&a[k]), _mm256_load_ps(b[k]), sum);
+    return sum;
+}
+
+/// The same with c and d of f16, rounded once: registers 0 and 1 are rows 0 to 7 and 8 to 15, which lie in memory as they are.
+template <unsigned depth> void multiply_f16(Warp& warp, const Fragments& f, const float (&a)[16][depth], const float (&b)[depth][8]) {
+    for (unsigned half = 0; half < 2; ++half) {
+        const __m128i* c = row<__m128i>(warp, f.c[half]);
+        __m128i result[8];
+        for (unsigned r = 0; r < 8; ++r) {
+            __m256 sum = add_products<depth>(_mm256_cvtph_ps(_mm_loadu_si128(c + r)), a[8 * half + r], b);
+            sum = _mm256_blendv_ps(sum, _mm256_set1_ps(kNan32), _mm256_cmp_ps(sum, sum, _CMP_UNORD_Q));
+            result[r] = _mm256_cvtps_ph(sum, _MM_FROUND_TO_NEAREST_INT);
+        }
+        auto* d = row<__m128i>(warp, f.d[half]);
+        for (unsigned r = 0; r < 8; ++r) _mm_storeu_si128(d + r, result[r]);
+        mark(d, kAll, kAll);
+    }
+}
+
 template <unsigned depth> void multiply(Warp& warp, const Fragments& f, const float (&a)[16][depth], const float (&b)[depth][8]) {
     for (unsigned half = 0; half < 2; ++half) {  // rows 0 to 7 and 8 to 15: registers 0, 1 and 2, 3 of C and D
         const float *even = row<float>(warp, f.c[2 * half]), *odd = row<float>(warp, f.c[2 * half + 1]);
@@ -98,11 +120,12 @@ template <unsigned depth> void multiply(Warp& warp, const Fragments& f, const fl
 
 enum class Element : std::uint8_t { bf16, f16, tf32 };
 
-template <Element element, unsigned depth> void mma(Warp& warp, const Instruction& i, Lanes) {
+template <Element element, unsigned depth, bool f16_sums = false> void mma(Warp& warp, const Instruction& i, Lanes) {
     const Row* lists = &warp.block->kernel->lists[i.list];
     constexpr unsigned kA = element == Element::tf32 ? depth / 2 : depth / 4, kB = kA / 2;
-    const Fragments f{lists, lists + 4, lists + 4 + kA, lists + 4 + kA + kB};
-    require_written(warp, f.a, kA + kB + 4);
+    constexpr unsigned kC = f16_sums ? 2 : 4;
+    const Fragments f{lists, lists + kC, lists + kC + kA, lists + kC + kA + kB};
+    require_written(warp, f.a, kA + kB + kC);
     alignas(32) float a[16][depth], b[depth][8];
     if constexpr (element == Element::tf32)
         gather_tf32<depth>(warp, f, a, b);
@@ -110,10 +133,18 @@ template <Element element, unsigned depth> void mma(Warp& warp, const Instructio
         gather_halves<WidenBf16, depth>(warp, f, a, b);
     else
         gather_halves<WidenF16, depth>(warp, f, a, b);
-    multiply<depth>(warp, f, a, b);
+    if constexpr (f16_sums)
+        multiply_f16<depth>(warp, f, a, b);
+    else
+        multiply<depth>(warp, f, a, b);
 }
 
-Handler multiplier(const Decoder& d, std::string_view shape, Type type) {
+Handler multiplier(const Decoder& d, std::string_view shape, Type type, Type sum) {
+    if (sum == Type::f16) {
+        if (shape == "m16n8k16" && type == Type::f16) return &mma<Element::f16, 16, true>;
+        if (shape == "m16n8k8" && type == Type::f16) return &mma<Element::f16, 8, true>;
+        d.fail("mma of this shape and type is not known");
+    }
     if (shape == "m16n8k16" && type == Type::bf16) return &mma<Element::bf16, 16>;
     if (shape == "m16n8k16" && type == Type::f16) return &mma<Element::f16, 16>;
     if (shape == "m16n8k8" && type == Type::bf16) return &mma<Element::bf16, 8>;
@@ -125,18 +156,19 @@ Handler multiplier(const Decoder& d, std::string_view shape, Type type) {
 
 void decode_mma(Decoder& d) {
     if (!d.take("sync") || !d.take("aligned")) d.fail("mma needs .sync.aligned");
-    const std::string_view shape = d.take_any({"m16n8k16", "m16n8k8", "m16n8k4"});
+    const std::string_view shape = d.take_any({"m16n8k32", "m16n8k16", "m16n8k8", "m16n8k4"});
     if (!d.take("row") || !d.take("col")) d.fail("mma is known as .row.col only");
     const Type sum = d.need_type(), a = d.need_type(), b = d.need_type(), c = d.need_type();
-    if (sum != Type::f32 || c != Type::f32 || a != b) d.fail("mma of these types is not known");
-    d.out.run = multiplier(d, shape, a);
+    if (sum == Type::s32 && c == Type::s32) return decode_integer_mma(d, shape, a, b);
+    if ((sum != Type::f32 && sum != Type::f16) || c != sum || a != b) d.fail("mma of these types is not known");
+    d.out.run = multiplier(d, shape, a, sum);
     d.out.control = Control::collective;
     d.expect_operands(4);
     const unsigned depth = shape == "m16n8k16" ? 16 : shape == "m16n8k8" ? 8 : 4, rows_a = a == Type::tf32 ? depth / 2 : depth / 4;
-    const std::size_t expected[] = {4, rows_a, rows_a / 2, 4};
+    const std::size_t rows_c = sum == Type::f16 ? 2 : 4, expected[] = {rows_c, rows_a, rows_a / 2, rows_c};
     std::vector<Row> all;
     for (std::size_t k = 0; k < 4; ++k) {
-        const std::vector<Row> rows = d.rows(d.operands[k], k == 0 || k == 3 ? Type::f32 : Type::b32, k == 0);
+        const std::vector<Row> rows = d.rows(d.operands[k], (k == 0 || k == 3) && sum == Type::f32 ? Type::f32 : Type::b32, k == 0);
         if (rows.size() != expected[k]) d.fail("a fragment has too few or too many registers");
         all.insert(all.end(), rows.begin(), rows.end());
     }
@@ -148,6 +180,7 @@ void decode_mma(Decoder& d) {
 void add_matrix_operations(Operations& operations) {
     operations["mma"] = &decode_mma;
     add_ldmatrix_operations(operations);
+    add_wmma_operations(operations);
 }
 
 }  // namespace sim::ptx

@@ -63,21 +63,23 @@ std::string names(unsigned first, std::size_t number) {
 }
 
 void check_mma(const std::string& shape, const std::string& type, unsigned depth, const Map& a_place, unsigned a_elements, const Map& b_place,
-               unsigned b_elements) {
-    Buffer in, out{std::vector<std::uint32_t>(4 * 32), false};
+               unsigned b_elements, const std::string& sums = "f32") {
+    const std::size_t number_c = sums == "f16" ? 2 : 4;  // registers
+    Buffer in, out{std::vector<std::uint32_t>(number_c * 32), false};
     std::size_t number_a = 0, number_b = 0, stride = 0;
     for (unsigned lane = 0; lane < 32; ++lane) {
         const auto a = fragment(type, a_place, a_elements, &a_value, lane), b = fragment(type, b_place, b_elements, &b_value, lane),
-                   sum = fragment("f32", &c, 4, &c_value, lane);
+                   sum = fragment(sums, &c, 4, &c_value, lane);
         for (const auto& part : {a, b, sum}) in.words.insert(in.words.end(), part.begin(), part.end());
-        number_a = a.size(), number_b = b.size(), stride = a.size() + b.size() + 4;
+        number_a = a.size(), number_b = b.size(), stride = a.size() + b.size() + number_c;
     }
     std::string body = "mul.wide.u32 %rd10, %r0, " + std::to_string(4 * stride) + ";\nadd.u64 %rd11, %rd0, %rd10;\n";
     for (unsigned k = 0; k < stride; ++k) body += "ld.global.b32 %r" + std::to_string(10 + k) + ", [%rd11+" + std::to_string(4 * k) + "];\n";
     const auto b_first = static_cast<unsigned>(10 + number_a), c_first = static_cast<unsigned>(b_first + number_b);
-    body += "mma.sync.aligned." + shape + ".row.col.f32." + type + "." + type + ".f32 " + names(40, 4) + ", " + names(10, number_a) + ", " +
-            names(b_first, number_b) + ", " + names(c_first, 4) + ";\n";
-    body += "mul.wide.u32 %rd12, %r0, 16;\nadd.u64 %rd13, %rd1, %rd12;\nst.global.v4.b32 [%rd13], " + names(40, 4) + ";\n";
+    body += "mma.sync.aligned." + shape + ".row.col." + sums + "." + type + "." + type + "." + sums + " " + names(40, number_c) + ", " + names(10, number_a) +
+            ", " + names(b_first, number_b) + ", " + names(c_first, number_c) + ";\n";
+    body += "mul.wide.u32 %rd12, %r0, " + std::to_string(4 * number_c) + ";\nadd.u64 %rd13, %rd1, %rd12;\nst.global.v" + std::to_string(number_c) +
+            ".b32 [%rd13], " + names(40, number_c) + ";\n";
     const Ran ran = run_kernel(module_text(body, 2), {&in, &out});
     BOOST_REQUIRE_MESSAGE(ran.fault.empty(), ran.fault);
     for (unsigned lane = 0; lane < 32; ++lane)
@@ -85,7 +87,10 @@ void check_mma(const std::string& shape, const std::string& type, unsigned depth
             const Place p = c(lane, i);
             int expected = c_value(p.row, p.col);
             for (unsigned k = 0; k < depth; ++k) expected += a_value(p.row, k) * b_value(k, p.col);
-            BOOST_CHECK_EQUAL(std::bit_cast<float>(out.words[4 * lane + i]), static_cast<float>(expected));
+            if (sums == "f16")
+                BOOST_CHECK_EQUAL(out.words[2 * lane + i / 2] >> i % 2 * 16 & 0xffff, half("f16", expected));
+            else
+                BOOST_CHECK_EQUAL(std::bit_cast<float>(out.words[4 * lane + i]), static_cast<float>(expected));
         }
 }
 
@@ -98,6 +103,8 @@ BOOST_AUTO_TEST_CASE(products) {
         check_mma("m16n8k16", type, 16, &a16, 8, &b16, 4);
         check_mma("m16n8k8", type, 8, &a8, 4, &b8, 2);
     }
+    check_mma("m16n8k16", "f16", 16, &a16, 8, &b16, 4, "f16");
+    check_mma("m16n8k8", "f16", 8, &a8, 4, &b8, 2, "f16");
     check_mma("m16n8k8", "tf32", 8, &a_tf32, 4, &b_tf32, 2);
     check_mma(
         "m16n8k4", "tf32", 4,
@@ -114,15 +121,19 @@ BOOST_AUTO_TEST_CASE(products) {
 BOOST_AUTO_TEST_CASE(matrices_from_shared_memory) {
     // Element (row, col) of matrix m is 1000 m + 10 row + col; rows lie 48 bytes apart, so that nothing is right by chance.
     for (const unsigned number : {1u, 2u, 4u})
-        for (const bool transposed : {false, true}) {
+        for (const unsigned form : {0u, 1u, 2u, 3u}) {
+            const bool transposed = form % 2, generic = form >= 2;
             Buffer in{std::vector<std::uint32_t>(32 * 4)}, out{std::vector<std::uint32_t>(32 * number), false};
             for (unsigned l = 0; l < 32; ++l)
                 for (unsigned k = 0; k < 4; ++k) in.words[4 * l + k] = (l / 8 * 1000 + l % 8 * 10 + 2 * k) | (l / 8 * 1000 + l % 8 * 10 + 2 * k + 1) << 16;
             std::string body =
                 "mul.wide.u32 %rd10, %r0, 16;\nadd.u64 %rd11, %rd0, %rd10;\nld.global.v4.b32 {%r10, %r11, %r12, %r13}, [%rd11];\nmov.u32 %r1, "
                 "tile;\nmad.lo.u32 %r2, %r0, 48, %r1;\n";
-            body += "st.shared.v4.b32 [%r2], {%r10, %r11, %r12, %r13};\nbar.sync 0;\nldmatrix.sync.aligned.m8n8.x" + std::to_string(number) +
-                    (transposed ? ".trans" : "") + ".shared.b16 " + names(20, number) + ", [%r2];\n";
+            body +=
+                "st.shared.v4.b32 [%r2], {%r10, %r11, %r12, %r13};\nbar.sync 0;\ncvt.u64.u32 %rd20, %r2;\ncvta.shared.u64 %rd21, "
+                "%rd20;\nldmatrix.sync.aligned.m8n8.x" +
+                std::to_string(number) + (transposed ? ".trans" : "") + (generic ? ".b16 " : ".shared.b16 ") + names(20, number) +
+                (generic ? ", [%rd21];\n" : ", [%r2];\n");
             body += "mul.wide.u32 %rd12, %r0, " + std::to_string(4 * number) + ";\nadd.u64 %rd13, %rd1, %rd12;\n";
             for (unsigned k = 0; k < number; ++k) body += "st.global.b32 [%rd13+" + std::to_string(4 * k) + "], %r" + std::to_string(20 + k) + ";\n";
             const Ran ran = run_kernel(module_text(body, 2, ".shared .align 16 .b8 tile[1536];"), {&in, &out});
@@ -133,6 +144,13 @@ BOOST_AUTO_TEST_CASE(matrices_from_shared_memory) {
                     BOOST_CHECK_EQUAL(out.words[l * number + m], (1000 * m + first) | (1000 * m + second) << 16);
                 }
         }
+}
+
+BOOST_AUTO_TEST_CASE(matrices_from_elsewhere) {
+    Buffer in{std::vector<std::uint32_t>(128)};
+    const Ran ran = run_kernel(
+        module_text("mul.wide.u32 %rd10, %r0, 16;\nadd.u64 %rd11, %rd0, %rd10;\nldmatrix.sync.aligned.m8n8.x4.b16 {%r1, %r2, %r3, %r4}, [%rd11];", 1), {&in});
+    BOOST_CHECK(ran.fault.find("ldmatrix reads shared memory only") != std::string::npos);
 }
 
 BOOST_AUTO_TEST_CASE(a_transposed_fragment) {
