@@ -154,7 +154,8 @@ void decode_mask(Decoder& d) {
     if (!wraps && !d.take("clamp")) d.fail("it needs .clamp or .wrap");
     const Type type = d.need_type();
     if (type != Type::b32) d.fail_type(type);
-    decode_binary(d, type, Type::u32, Type::u32, wraps ? &binary<std::uint32_t, &mask_of<true>, std::uint32_t> : &binary<std::uint32_t, &mask_of<false>, std::uint32_t>);
+    decode_binary(d, type, Type::u32, Type::u32,
+                  wraps ? &binary<std::uint32_t, &mask_of<true>, std::uint32_t> : &binary<std::uint32_t, &mask_of<false>, std::uint32_t>);
 }
 
 /// prmt without a mode: nibble k of c names byte k of the result; its top bit asks for the byte's sign only.

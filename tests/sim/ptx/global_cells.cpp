@@ -1,5 +1,6 @@
-// Races in global memory. A cell holds a tick and a word "who": pc << 11 | bytes << 7 | kind << 5 | warp. Of a write, kind 1 is an atomic or a strong store; of reads, kind
-// 1 says several warps of one block, kind 2 several blocks, kind 3 that all of them were strong (the one that is kept is one that was not ordered before the others). Bytes: which of the word's four (parts of words are kept apart in Shadow::split once two accesses differ in them).
+// Races in global memory. A cell holds a tick and a word "who": pc << 11 | bytes << 7 | kind << 5 | warp. Of a write, kind 1 is an atomic or a strong store;
+// of reads, kind 1 says several warps of one block, kind 2 several blocks, kind 3 that all of them were strong (kept is one that was not ordered before the others).
+// Bytes: which of the word's four (parts of words are kept apart in Shadow::split once two accesses differ in them).
 #include "sim/ptx/global_cells.h"
 
 namespace sim::ptx {
@@ -58,10 +59,10 @@ void touch(Warp& warp, const GlobalRange& range, std::uintptr_t address, GlobalC
     }
     if (cell.read_tick >= block.launch_tick) {
         const std::uint32_t kind = kind_of(cell.reader);
-        const bool fine = kind == kSeveralBlocks          ? false
+        const bool fine = kind == kSeveralBlocks           ? false
                           : kind == kStrongReads && strong ? true
-                          : kind == kSeveralWarps         ? cell.read_tick >= block.first_tick && cell.read_tick < warp.ordered
-                                                  : is_ordered(warp, cell.read_tick, warp_of(cell.reader));
+                          : kind == kSeveralWarps          ? cell.read_tick >= block.first_tick && cell.read_tick < warp.ordered
+                                                           : is_ordered(warp, cell.read_tick, warp_of(cell.reader));
         if (!fine) race(warp, range, address, use, cell.read_tick, cell.reader, false);
     }
     cell.write_tick = *block.tick;

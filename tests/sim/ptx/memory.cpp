@@ -143,7 +143,8 @@ Handler by_types(const Decoder& d, Type type, unsigned bytes, Space space, bool 
 
 /// Modifiers that change no value here, since this machine runs in order: order and scope, which say what is no race, and hints for caches.
 void take_hints(Decoder& d) {
-    const std::string_view order = d.take_any({"weak", "volatile", "relaxed", "acquire", "release", "mmio"}), scope = d.take_any({"cta", "cluster", "gpu", "sys"});
+    const std::string_view order = d.take_any({"weak", "volatile", "relaxed", "acquire", "release", "mmio"}),
+                           scope = d.take_any({"cta", "cluster", "gpu", "sys"});
     if (!order.empty() && order != "weak" && scope != "cta") d.out.target = kStrong;
     if (d.take("nc")) d.out.target = kNonCoherent;
     d.take_any({"ca", "cg", "cs", "cv", "lu", "wb", "wt"});

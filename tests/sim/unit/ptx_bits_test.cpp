@@ -84,10 +84,11 @@ BOOST_AUTO_TEST_CASE(fields) {
                           });
     }
     for (const bool wraps : {false, true})
-        check_instruction(std::string("bmsk.") + (wraps ? "wrap" : "clamp") + ".b32 %d, %s0, %s1", 32, {32, 32}, operands_of({32, 32}), [&](auto a, auto b, auto, auto) {
-            const std::uint64_t first = wraps ? a % 32 : a, many = wraps ? b % 32 : b;
-            return from_bits(32, [&](unsigned k) { return k >= first && k - first < many; });
-        });
+        check_instruction(std::string("bmsk.") + (wraps ? "wrap" : "clamp") + ".b32 %d, %s0, %s1", 32, {32, 32}, operands_of({32, 32}),
+                          [&](auto a, auto b, auto, auto) {
+                              const std::uint64_t first = wraps ? a % 32 : a, many = wraps ? b % 32 : b;
+                              return from_bits(32, [&](unsigned k) { return k >= first && k - first < many; });
+                          });
     check_instruction("prmt.b32 %d, %s0, %s1, %s2", 32, {32, 32, 32}, operands_of({32, 32, 32}), [](auto a, auto b, auto c, auto) {
         unsigned char bytes[8];
         for (unsigned k = 0; k < 4; ++k) bytes[k] = static_cast<unsigned char>(a >> 8 * k), bytes[4 + k] = static_cast<unsigned char>(b >> 8 * k);

@@ -128,7 +128,8 @@ BOOST_AUTO_TEST_CASE(strong_accesses) {
         fine(first + load + "@%p1 " + store + load);
         fine(first + "@%p1 " + store + "@%p2 " + load + "@%p2 " + store + "@%p3 " + load + "@%p3 " + store, 3);
         fine(first + load + "red.global.add.u32 [%rd0], 1;\n" + load + "@%p1 " + store);
-        faults(first + "@%p1 " + store + "@%p2 ld.global.u32 %r5, [%rd0];", {"reads byte", "another block of this launch changed by an atomic or strong store"});
+        faults(first + "@%p1 " + store + "@%p2 ld.global.u32 %r5, [%rd0];",
+               {"reads byte", "another block of this launch changed by an atomic or strong store"});
         faults(first + "@%p1 " + store + "@%p2 st.global.u32 [%rd0], %r0;", {"writes byte", "between blocks"});
         faults(first + "@%p1 st.global.u32 [%rd0], %r0;\n@%p2 " + load, {"reads byte", "another block of this launch wrote"});
         faults(first + "@%p1 st.global.u32 [%rd0], %r0;\n@%p2 " + store, {"writes byte", "another block of this launch wrote"});
