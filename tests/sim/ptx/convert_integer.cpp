@@ -99,6 +99,17 @@ Handler direct(Type to, Type from) {
     }
 }
 
+/// The lower half of a 64-bit register, which may be all of it that was written.
+void lower_half(Warp& warp, const Instruction& i, Lanes lanes) {
+    const auto* a = row<std::uint64_t>(warp, i.a);
+    const Lanes known = written(a) | half_written(a, 0);
+    alignas(32) std::uint32_t t[kLanes];
+    for (unsigned l = 0; l < kLanes; ++l) t[l] = static_cast<std::uint32_t>(a[l]);
+    auto* d = row<std::uint32_t>(warp, i.d);
+    merge(d, t, lanes);
+    mark(d, lanes, known);
+}
+
 unsigned register_bytes(Type type) { return bytes_of(type) == 1 ? 2 : bytes_of(type); }
 Type bits_type(unsigned bytes) { return bytes == 2 ? Type::b16 : bytes == 4 ? Type::b32 : Type::b64; }
 
@@ -111,7 +122,7 @@ void decode_convert_integer(Decoder& d, const Conversion& c) {
     if (to_register < bytes_of(c.to) || to_register < 2) d.fail("the target register is too narrow");
     d.out.run = &convert_any;
     if (!c.saturates && to_register == register_bytes(c.to) && from_register == register_bytes(c.from))
-        if (const Handler run = direct(c.to, c.from)) d.out.run = run;
+        if (const Handler run = bytes_of(c.to) == 4 && bytes_of(c.from) == 8 ? &lower_half : direct(c.to, c.from)) d.out.run = run;
     d.out.d = d.target(0, bits_type(to_register));
     d.out.a = d.wide_source(d.operands[1], c.from, from_register);
     d.out.count = static_cast<std::uint8_t>(to_register);

@@ -19,29 +19,31 @@ void copy_predicate(Warp& warp, const Instruction& i, Lanes lanes) {
 template <class To, class From> void pack(Warp& warp, const Instruction& i, Lanes lanes) {
     const Row* elements = &warp.block->kernel->lists[i.list];
     alignas(32) To t[kLanes] = {};
-    Lanes known = kAll;
+    Lanes known = kAll, halves[2] = {};
     for (unsigned e = 0; e < sizeof(To) / sizeof(From); ++e) {
         const From* a = row<From>(warp, elements[e]);
         known &= written(a);
+        if constexpr (sizeof(From) == 4) halves[e] = written(a);
         for (unsigned l = 0; l < kLanes; ++l) t[l] |= static_cast<To>(To(a[l]) << 8 * sizeof(From) * e);
     }
     To* d = row<To>(warp, i.d);
     merge(d, t, lanes);
     mark(d, lanes, known);
+    for (unsigned e = 0; e < 2; ++e) half_written(d, e) = (half_written(d, e) & ~lanes) | (halves[e] & lanes);
 }
 
 template <class To, class From> void unpack(Warp& warp, const Instruction& i, Lanes lanes) {
     const Row* elements = &warp.block->kernel->lists[i.list];
     alignas(32) From whole[kLanes];
     const From* a = row<From>(warp, i.a);
-    const Lanes known = written(a);
+    const Lanes known = written(a), halves[2] = {half_written(a, 0), half_written(a, 1)};
     for (unsigned l = 0; l < kLanes; ++l) whole[l] = a[l];
     for (unsigned e = 0; e < sizeof(From) / sizeof(To); ++e) {
         alignas(32) To t[kLanes];
         for (unsigned l = 0; l < kLanes; ++l) t[l] = static_cast<To>(whole[l] >> 8 * sizeof(To) * e);
         To* d = row<To>(warp, elements[e]);
         merge(d, t, lanes);
-        mark(d, lanes, known);
+        mark(d, lanes, sizeof(To) == 4 ? known | halves[e % 2] : known);
     }
 }
 

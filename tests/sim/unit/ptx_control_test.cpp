@@ -121,6 +121,18 @@ BOOST_AUTO_TEST_CASE(never_written) {
     BOOST_CHECK(fault_of("ld.global.u32 %r5, [%rd9];").find("the address was never written") != std::string::npos);
     BOOST_CHECK(fault_of("@%p3 add.u32 %r5, %r0, 1;").find("the predicate was never written") != std::string::npos);
     BOOST_CHECK(fault_of("setp.eq.u32 %p1, %r5, 1;\n@%p1 add.u32 %r6, %r0, 1;").find("the predicate was never written") != std::string::npos);
+    // Pairs with one half of nothing: the other half is something, the whole is not.
+    BOOST_CHECK_EQUAL(fault_of("mov.b64 %rd10, {%r0, %r5};\ncvt.u32.u64 %r6, %rd10;\nmul.wide.u32 %rd11, %r6, 4;\nadd.u64 %rd12, %rd0, %rd11;\n"
+                               "st.global.u32 [%rd12], %r6;"),
+                      "");
+    BOOST_CHECK_EQUAL(
+        fault_of(
+            "mov.b64 %rd10, {%r5, %r0};\nmov.b64 {%r7, %r6}, %rd10;\nmul.wide.u32 %rd11, %r6, 4;\nadd.u64 %rd12, %rd0, %rd11;\nst.global.u32 [%rd12], %r6;"),
+        "");
+    for (const char* body :
+         {"mov.b64 %rd10, {%r5, %r0};\ncvt.u32.u64 %r6, %rd10;\nst.global.u32 [%rd0], %r6;", "mov.b64 %rd10, {%r0, %r5};\nst.global.u64 [%rd0], %rd10;",
+          "mov.b64 %rd10, {%r5, %r0};\nmov.b64 {%r7, %r6}, %rd10;\nst.global.u32 [%rd0], %r7;"})
+        BOOST_CHECK(fault_of(body).find("stores a register that was never written") != std::string::npos);
     // Written by some lanes only.
     BOOST_CHECK(
         fault_of("setp.lt.u32 %p1, %r0, 4;\n@%p1 mov.u32 %r5, 1;\nmul.wide.u32 %rd10, %r0, 4;\nadd.u64 %rd11, %rd0, %rd10;\nst.global.u32 [%rd11], %r5;")
