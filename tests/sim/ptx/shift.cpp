@@ -13,9 +13,24 @@ template <class T> T right(T a, std::uint32_t amount) {
     return amount > kTop ? T(0) : static_cast<T>(a >> (amount & kTop));
 }
 
+/// shr by 32 and more, a constant: what comes of it is of the upper half alone.
+template <class T> void right_of_upper(Warp& warp, const Instruction& i, Lanes lanes) {
+    const T* a = row<T>(warp, i.a);
+    const auto amount = *row<std::uint32_t>(warp, i.b);
+    const Lanes known = written(a) | half_written(a, 1);
+    alignas(32) T t[kLanes];
+    for (unsigned l = 0; l < kLanes; ++l) t[l] = right<T>(a[l], amount);
+    T* d = row<T>(warp, i.d);
+    merge(d, t, lanes);
+    mark(d, lanes, known);
+}
+
 void decode_shift(Decoder& d) {
     const Type type = d.need_type();
     const bool to_left = d.name == "shl";
+    if (d.operands.size() == 3 && !to_left && bytes_of(type) == 8 && d.operands[2].kind == Operand::Kind::immediate && d.operands[2].value >= 32 &&
+        d.operands[2].value < 64)
+        return decode_binary(d, type, type, Type::u32, type == Type::s64 ? &right_of_upper<std::int64_t> : &right_of_upper<std::uint64_t>);
     decode_binary(d, type, type, Type::u32,
                   to_left ? by_width(d, type, []<class T>() -> Handler { return &binary<T, &left<T>, T, std::uint32_t>; })
                           : by_integer(d, type, []<class T>() -> Handler { return &binary<T, &right<T>, T, std::uint32_t>; }));

@@ -129,6 +129,13 @@ BOOST_AUTO_TEST_CASE(never_written) {
         fault_of(
             "mov.b64 %rd10, {%r5, %r0};\nmov.b64 {%r7, %r6}, %rd10;\nmul.wide.u32 %rd11, %r6, 4;\nadd.u64 %rd12, %rd0, %rd11;\nst.global.u32 [%rd12], %r6;"),
         "");
+    BOOST_CHECK_EQUAL(
+        fault_of(
+            "mov.b64 %rd10, {%r5, %r0};\nshr.u64 %rd11, %rd10, 32;\nadd.u64 %rd11, %rd11, %rd11;\nadd.u64 %rd11, %rd11, %rd11;\nadd.u64 %rd12, %rd0, %rd11;\n"
+            "st.global.u32 [%rd12], %r0;"),
+        "");
+    BOOST_CHECK(fault_of("mov.b64 %rd10, {%r5, %r0};\nshr.u64 %rd11, %rd10, 31;\ncvt.u32.u64 %r6, %rd11;\nst.global.u32 [%rd0], %r6;").find("never written") !=
+                std::string::npos);
     for (const char* body :
          {"mov.b64 %rd10, {%r5, %r0};\ncvt.u32.u64 %r6, %rd10;\nst.global.u32 [%rd0], %r6;", "mov.b64 %rd10, {%r0, %r5};\nst.global.u64 [%rd0], %rd10;",
           "mov.b64 %rd10, {%r5, %r0};\nmov.b64 {%r7, %r6}, %rd10;\nst.global.u32 [%rd0], %r7;"})
