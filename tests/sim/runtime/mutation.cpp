@@ -1,6 +1,8 @@
-// Mutation: places, how often they ran, and the one that is broken. An address is an offset in the program's file, as addr2line takes it, so that it is the same in every run.
+// Mutation: places, how often they ran, and the one that is broken. An address is an offset in the program's file, as addr2line takes it, so that it is the same in
+// every run.
 #include "sim/runtime/mutation.h"
 
+#include <dlfcn.h>
 #include <execinfo.h>
 #include <link.h>
 
@@ -57,6 +59,7 @@ bool note(const std::string& rule, const std::string& place) {
 /// Where the program itself lies in memory, its shared libraries not among it.
 struct Extent {
     std::uintptr_t base = 0, end = 0;
+    bool contains(std::uintptr_t address) const { return address >= base && address < end; }
 };
 Extent extent_of_program() {
     Extent program;
@@ -72,17 +75,29 @@ Extent extent_of_program() {
     return program;
 }
 
-/// "FUNCTION@OFFSET@OFFSET...": return addresses in the program, those of this library among them.
+/// The code of a function of the API.
+Extent extent_of(const char* function) {
+    Dl_info info{};
+    void *symbol = nullptr, *const begin = dlsym(RTLD_DEFAULT, function);
+    if (!begin || !dladdr1(begin, &info, &symbol, RTLD_DL_SYMENT) || !symbol) misuse("SIM_CALLS, SIM_MUTATE: the program does not export ", function);
+    const auto base = reinterpret_cast<std::uintptr_t>(begin);
+    return {base, base + static_cast<const ElfW(Sym)*>(symbol)->st_size};
+}
+
+/// "FUNCTION@OFFSET@OFFSET...": return addresses in the program, from the caller of the function on.
 std::string place_of_call(const char* function) {
     static const Extent program = extent_of_program();
+    static auto* const functions = new std::map<std::string, Extent>;
+    auto known = functions->find(function);
+    if (known == functions->end()) known = functions->emplace(function, extent_of(function)).first;
     std::array<void*, kMostFrames> frames{};
     const auto count = static_cast<std::size_t>(backtrace(frames.data(), kMostFrames));
     std::string place = function;
     for (void* frame : std::span(frames).first(count)) {
-        const auto address = reinterpret_cast<std::uintptr_t>(frame);
+        const auto address = reinterpret_cast<std::uintptr_t>(frame) - 1;
         std::array<char, 20> text{};
-        if (address < program.base || address >= program.end) continue;
-        std::snprintf(text.data(), text.size(), "@%llx", static_cast<unsigned long long>(address - program.base - 1));
+        if (known->second.contains(address)) place = function;
+        else if (program.contains(address)) std::snprintf(text.data(), text.size(), "@%llx", static_cast<unsigned long long>(address - program.base));
         place += text.data();
     }
     return place;

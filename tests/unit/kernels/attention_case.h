@@ -191,8 +191,11 @@ struct Operands {
     void forward(Device& device, bool accumulate = false) {
         on(device, [&](Ops ops, const OnDevice& at, const Windows& there) { ops.attention_forward(at(out), at(lse), at(q), at(k), at(v), there, place, accumulate); });
     }
+    /// What the operation takes for its own (H,T) comes to lie right in front of q: nothing is written behind it unseen.
     void backward(Device& device) {
+        ArenaTensor room = device.memory().tensor(DType::float32, lse.view.shape, Use::workspace);
         on(device, [&](Ops ops, const OnDevice& at, const Windows& there) {
+            room.release();
             ops.attention_backward(at(d_q), at(d_k), at(d_v), at(d_out), at(out), at(lse), at(q), at(k), at(v), there, place);
         });
     }
