@@ -8,11 +8,16 @@
 
 #include "core/clock.h"
 #include "kernels/cuda/cuda_check.h"
+#include "kernels/cuda/operations.h"
 
 namespace longlora {
 namespace {
 
 std::string version_text(int version) { return text(version / 1000, ".", version % 1000 / 10); }
+std::string driver_is_older(int driver, int runtime) {
+    return text("the NVIDIA driver of this machine is older than this program: it is made for CUDA ", version_text(driver), ", the program was built with CUDA ",
+                version_text(runtime), "; update the driver, build with a toolkit of CUDA ", version_text(driver), " or older, or take --device cpu");
+}
 
 /// Why there is no GPU to use; "" when there are `count`.
 std::string problem_of(cudaError_t status, int count) {
@@ -23,10 +28,22 @@ std::string problem_of(cudaError_t status, int count) {
     if (status == cudaSuccess || status == cudaErrorNoDevice)
         return "no GPU is visible to this process; ask Slurm for one (--gpus-per-node), look at CUDA_VISIBLE_DEVICES, or take --device cpu";
     if (status == cudaErrorInsufficientDriver && driver == 0) return "this machine has no NVIDIA driver; run on a node with GPUs, or take --device cpu";
-    if (status == cudaErrorInsufficientDriver)
-        return text("the NVIDIA driver of this machine is older than this program: it is made for CUDA ", version_text(driver), ", the program was built with CUDA ",
-                    version_text(runtime), "; build with a toolkit of CUDA ", version_text(driver), " or older, or take --device cpu");
+    if (status == cudaErrorInsufficientDriver) return driver_is_older(driver, runtime);
     return text("the GPUs of this machine cannot be used: ", cudaGetErrorString(status), "; look at nvidia-smi, or take --device cpu");
+}
+
+/// Why the current GPU cannot run this program's kernels; "" when it can. The program has machine code of the GPUs of CMakeLists.txt; for others the driver compiles its
+/// PTX, and one that is only a minor version older than the toolkit passes everywhere else but does not know that PTX.
+std::string problem_of_code() {
+    const cudaError_t status = cuda::load_a_kernel();
+    if (status == cudaSuccess) return "";
+    const bool not_compiled = status == cudaErrorUnsupportedPtxVersion || status == cudaErrorInvalidPtx || status == cudaErrorJitCompilerNotFound;
+    if (!not_compiled && status != cudaErrorNoKernelImageForDevice) cuda::check(status, "cudaFuncGetAttributes");
+    int driver = 0, runtime = 0;
+    cudaDriverGetVersion(&driver), cudaRuntimeGetVersion(&runtime);
+    cudaGetLastError();   // what failed is told by the sentence
+    return text("this program has no machine code for it, and its driver compiles none (", cudaGetErrorString(status), "): ",
+                driver < runtime ? driver_is_older(driver, runtime) : "update the driver, or take --device cpu");
 }
 
 /// Its UUID (of a part of a GPU its own), and where it sits.
@@ -58,6 +75,8 @@ std::int64_t free_gpu_bytes(int gpu) {
     cudaError_t status = cudaSetDevice(gpu);
     if (status == cudaSuccess) status = cudaMemGetInfo(&free, &total);
     require(status == cudaSuccess, "GPU ", gpu, " cannot be used: ", cudaGetErrorString(status), "; look at nvidia-smi, or take --device cpu");
+    const std::string problem = problem_of_code();
+    require(problem.empty(), "GPU ", gpu, " cannot be used: ", problem);
     return static_cast<std::int64_t>(free);
 }
 

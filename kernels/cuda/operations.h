@@ -29,4 +29,7 @@ void copy(cudaStream_t stream, Tensor y, Tensor x);
 void combine(cudaStream_t stream, Tensor y, Tensor x, float beta);
 void scale(cudaStream_t stream, Tensor y, float beta);
 
+/// Loads a kernel on the current GPU, which compiles it if the program has no machine code for that, and does not run it: what the first launch would say.
+cudaError_t load_a_kernel();
+
 }  // namespace longlora::cuda

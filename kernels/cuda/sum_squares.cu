@@ -62,4 +62,9 @@ void sum_squares(cudaStream_t stream, Tensor scratch, Tensor sum, Tensor x) {
     });
 }
 
+cudaError_t load_a_kernel() {
+    cudaFuncAttributes attributes{};
+    return cudaFuncGetAttributes(&attributes, add_sum_kernel);
+}
+
 }  // namespace longlora::cuda

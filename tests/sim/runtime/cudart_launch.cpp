@@ -32,6 +32,13 @@ std::size_t allowed_dynamic_shared(const Function& function, int device) {
     return kDefaultSharedBytes - std::min<std::size_t>(kDefaultSharedBytes, ptx::static_shared_bytes_of(*function.kernel));
 }
 
+/// What every function says that has to load a kernel. SIM_JIT=no: the driver cannot compile its PTX, as it has to where there is no machine code for the device.
+cudaError_t loaded(const Function* function) {
+    if (!function) return cudaErrorInvalidDeviceFunction;
+    const bool machine_code = settings().major == 8 || (settings().major == 9 && settings().minor == 0);
+    return settings().jit || machine_code ? cudaSuccess : cudaErrorUnsupportedPtxVersion;
+}
+
 bool within(const dim3& size, unsigned x, unsigned y, unsigned z) {
     return size.x >= 1 && size.y >= 1 && size.z >= 1 && size.x <= x && size.y <= y && size.z <= z;
 }
@@ -47,7 +54,7 @@ cudaError_t check(const Configuration& configuration, const Function& function, 
 }
 
 cudaError_t launch(Function* function, Configuration configuration, void** arguments) {
-    if (!function) return cudaErrorInvalidDeviceFunction;
+    if (const cudaError_t status = loaded(function); status != cudaSuccess) return status;
     const auto stream = stream_of(configuration.stream, "the launch of " + function->name);
     if (stream->device != current_device()) return cudaErrorInvalidResourceHandle;
     const ptx::Kernel& kernel = kernel_of(*function);
@@ -66,7 +73,7 @@ cudaError_t launch(Function* function, Configuration configuration, void** argum
 }
 
 cudaError_t set_attribute(Function* function, cudaFuncAttribute attribute, int value) {
-    if (!function) return cudaErrorInvalidDeviceFunction;
+    if (const cudaError_t status = loaded(function); status != cudaSuccess) return status;
     if (attribute == cudaFuncAttributePreferredSharedMemoryCarveout) return value >= -1 && value <= 100 ? cudaSuccess : cudaErrorInvalidValue;
     if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) misuse("cudaFuncSetAttribute: attribute ", static_cast<int>(attribute), " is not simulated");
     if (mutated("drop", "cudaFuncSetAttribute")) return cudaSuccess;
@@ -78,7 +85,7 @@ cudaError_t set_attribute(Function* function, cudaFuncAttribute attribute, int v
 
 cudaError_t get_attributes(cudaFuncAttributes* attributes, Function* function) {
     if (!attributes) return cudaErrorInvalidValue;
-    if (!function) return cudaErrorInvalidDeviceFunction;
+    if (const cudaError_t status = loaded(function); status != cudaSuccess) return status;
     const ptx::Kernel& kernel = kernel_of(*function);
     const unsigned most = ptx::max_threads_of(kernel);
     std::memset(attributes, 0, sizeof *attributes);
@@ -94,7 +101,7 @@ cudaError_t get_attributes(cudaFuncAttributes* attributes, Function* function) {
 /// By threads, blocks and shared memory; registers are not known here, so the real number may be smaller.
 cudaError_t occupancy(int* blocks, Function* function, int threads, std::size_t dynamic_shared_bytes) {
     if (!blocks || threads < 1) return cudaErrorInvalidValue;
-    if (!function) return cudaErrorInvalidDeviceFunction;
+    if (const cudaError_t status = loaded(function); status != cudaSuccess) return status;
     const std::size_t fixed = ptx::static_shared_bytes_of(kernel_of(*function));
     const std::size_t shared = (fixed + dynamic_shared_bytes + kReservedSharedBytes + 127) / 128 * 128;
     const int warps = (threads + 31) / 32, by_threads = kThreadsPerMultiprocessor / 32 / warps, by_shared = static_cast<int>(shared_bytes_per_multiprocessor() / shared);

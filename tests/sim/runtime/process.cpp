@@ -62,6 +62,9 @@ Settings settings_of_environment() {
     const std::string capability = variable("SIM_COMPUTE_CAPABILITY", "8.0");
     if (std::sscanf(capability.c_str(), "%d.%d", &read.major, &read.minor) != 2) refuse_variable("SIM_COMPUTE_CAPABILITY", capability);
     read.driver_version = static_cast<int>(number("SIM_DRIVER_VERSION", "13000"));
+    const std::string jit = variable("SIM_JIT", "yes");
+    if (jit != "yes" && jit != "no") refuse_variable("SIM_JIT", jit);
+    read.jit = jit == "yes";
     const std::string streams = variable("SIM_STREAMS", "lazy");
     if (streams != "lazy" && streams != "eager") refuse_variable("SIM_STREAMS", streams);
     read.eager = streams == "eager";

@@ -32,6 +32,7 @@ struct Settings {
     std::size_t device_memory_bytes = 0;    ///< SIM_DEVICE_MEMORY (8 GiB), a number with K, M or G or none
     int major = 8, minor = 0;               ///< SIM_COMPUTE_CAPABILITY
     int driver_version = 13000;             ///< SIM_DRIVER_VERSION
+    bool jit = true;                        ///< SIM_JIT=no: PTX is not compiled, and there is machine code of 8.x and 9.0
     bool eager = false;                     ///< SIM_STREAMS=eager
     double nccl_timeout = 120;              ///< SIM_NCCL_TIMEOUT, seconds
     int nccl_fault_rank = -1;               ///< SIM_NCCL_FAULT=RANK:AFTER: messages of this rank of the world never arrive once

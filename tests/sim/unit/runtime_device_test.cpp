@@ -59,7 +59,7 @@ BOOST_AUTO_TEST_SUITE(runtime_device)
 
 BOOST_AUTO_TEST_CASE(the_environment_decides) {
     const Variable devices("SIM_DEVICES", "4"), memory("SIM_DEVICE_MEMORY", "3G"), capability("SIM_COMPUTE_CAPABILITY", "9.0"), driver("SIM_DRIVER_VERSION", "12040"),
-        streams("SIM_STREAMS", "eager"), timeout("SIM_NCCL_TIMEOUT", "7"), visible("CUDA_VISIBLE_DEVICES", "3,1");
+        streams("SIM_STREAMS", "eager"), jit("SIM_JIT", "no"), timeout("SIM_NCCL_TIMEOUT", "7"), visible("CUDA_VISIBLE_DEVICES", "3,1");
     const Settings read = sim::runtime::settings_of_environment();
     BOOST_TEST(read.devices == (std::vector<int>{3, 1}));
     BOOST_TEST(read.device_memory_bytes == std::size_t{3} << 30);
@@ -67,6 +67,7 @@ BOOST_AUTO_TEST_CASE(the_environment_decides) {
     BOOST_TEST(read.minor == 0);
     BOOST_TEST(read.driver_version == 12040);
     BOOST_TEST(read.eager);
+    BOOST_TEST(!read.jit);
     BOOST_TEST(read.nccl_timeout == 7);
 }
 

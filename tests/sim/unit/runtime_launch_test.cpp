@@ -64,6 +64,25 @@ BOOST_AUTO_TEST_CASE(parameters_are_taken_at_the_call) {
     BOOST_TEST(y.values()[3] == 18);
 }
 
+BOOST_AUTO_TEST_CASE(a_driver_that_compiles_nothing_runs_machine_code_only) {
+    const DeviceBuffer<float> x(ramp(4)), y(std::vector<float>(4, 0.0f));
+    const TestStream stream;
+    const auto launch = [&](int major, int minor) {
+        const sim::probe::ChangedSettings gpu([=](auto& settings) { settings.major = major, settings.minor = minor, settings.jit = false; });
+        cudaFuncAttributes attributes{};
+        const cudaError_t status = cudaFuncGetAttributes(&attributes, reverse_kernel());
+        BOOST_TEST(launch_axpy(1, x.get(), y.get(), 4, stream) == status);
+        return status;
+    };
+    ok(launch(8, 9));
+    ok(launch(9, 0));
+    BOOST_TEST(launch(10, 0) == cudaErrorUnsupportedPtxVersion);
+    BOOST_TEST(launch(12, 0) == cudaErrorUnsupportedPtxVersion);
+    cudaGetLastError();
+    stream.synchronize();
+    BOOST_TEST(y.values()[3] == 6);
+}
+
 BOOST_AUTO_TEST_CASE(shared_memory_beyond_48_KiB_has_to_be_asked_for) {
     const DeviceBuffer<float> x(ramp(64));
     const TestStream stream;
