@@ -55,7 +55,7 @@ template <class T> __global__ void __launch_bounds__(kMostThreads) cross_entropy
         if (a.gradient) zero_row(a, x);
         return;
     }
-    const float at_label = to_float(x[label]);   // read before the barriers, written behind them
+    const float at_label = to_float(x[label]);   // read before the barriers of over_block, or that of a warp, and written behind them
     const auto count_at = [&](unsigned pack) { return static_cast<int>(min(static_cast<unsigned>(n), a.width - pack * n)); };
     Running running;
     for (unsigned pack = threadIdx.x; pack < a.num_packs; pack += blockDim.x) {
@@ -68,6 +68,7 @@ template <class T> __global__ void __launch_bounds__(kMostThreads) cross_entropy
     const double sum = over_block(static_cast<double>(running.sum) * static_cast<double>(expf(running.most - most)), sum_room, Add{});
     if (threadIdx.x == 0) a.losses[blockIdx.x] = log(sum) + (static_cast<double>(most) - static_cast<double>(at_label));
     if (!a.gradient) return;
+    __syncwarp();   // a single warp meets no barrier in over_block, and shuffles order no memory
     const float factor = static_cast<float>(static_cast<double>(a.scale) / sum);
     const float of_label = a.scale * (static_cast<float>(static_cast<double>(expf(at_label - most)) / sum) - 1.0f);
     for (unsigned pack = threadIdx.x; pack < a.num_packs; pack += blockDim.x) {
