@@ -64,9 +64,9 @@ public:
     /// Called by the main thread between the tiles of long operations, so that messages move meanwhile (design 3). Empty = not called.
     void set_progress(std::function<void()> progress) { progress_ = std::move(progress); }
     void progress() const { if (progress_) progress_(); }
-    /// A device that works without the host (cuda): called by the main thread now and then while it waits in synchronize(); may throw what it finds wrong. Empty = not called.
+    /// A device that works without the host (cuda): called by the main thread in mark_progress() and while it waits in synchronize(); may throw what it finds wrong.
     void set_waiting(std::function<void()> waiting) { waiting_ = std::move(waiting); }
-    /// There: the work queued on the compute stream so far ends a part of something long. progress() is called when the device has done it while the host waits.
+    /// There: the work queued on the compute stream so far ends a part of something long. Once it is done, a later mark_progress() or synchronize() calls progress().
     virtual void mark_progress() {}
 
 protected:

@@ -24,16 +24,15 @@ Blas::Blas(cudaStream_t stream, Tensor workspace)
       set_workspace_(library_.function<decltype(cublasSetWorkspace_v2)>("cublasSetWorkspace_v2")),
       set_math_mode_(library_.function<decltype(cublasSetMathMode)>("cublasSetMathMode")),
       status_string_(library_.function<decltype(cublasGetStatusString)>("cublasGetStatusString")),
-      gemm_ex_(library_.function<std::remove_pointer_t<decltype(gemm_ex_)>>("cublasGemmEx")) {
-    check(create_(&handle_), "cublasCreate");
-    check(set_stream_(handle_, stream), "cublasSetStream");   // before the workspace, which it takes back
-    check(set_workspace_(handle_, workspace.bytes, static_cast<std::size_t>(workspace.size_bytes())), "cublasSetWorkspace");
+      gemm_ex_(library_.function<std::remove_pointer_t<decltype(gemm_ex_)>>("cublasGemmEx")),
+      handle_(nullptr, destroy_) {
+    cublasHandle_t handle = nullptr;
+    check(create_(&handle), "cublasCreate");
+    handle_.reset(handle);
+    check(set_stream_(handle, stream), "cublasSetStream");   // before the workspace, which it takes back
+    check(set_workspace_(handle, workspace.bytes, static_cast<std::size_t>(workspace.size_bytes())), "cublasSetWorkspace");
     // The default mode with CUBLAS_COMPUTE_32F computes float32 as float32; sums that are cut into pieces are added in float32 even where out is bfloat16.
-    check(set_math_mode_(handle_, static_cast<cublasMath_t>(CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)), "cublasSetMathMode");
-}
-
-Blas::~Blas() {
-    if (handle_) destroy_(handle_);
+    check(set_math_mode_(handle, static_cast<cublasMath_t>(CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)), "cublasSetMathMode");
 }
 
 void Blas::check(cublasStatus_t status, const char* call) const {
@@ -43,7 +42,7 @@ void Blas::check(cublasStatus_t status, const char* call) const {
 void Blas::gemm(const Tensor& out, const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b, float alpha, float beta) {
     ensure(a.dtype == b.dtype && (a.dtype == DType::bfloat16 || out.dtype == DType::float32), "cuBLAS has no product of these types");
     const int m = to_int(out.shape[0]), n = to_int(out.shape[1]), k = to_int(a.shape[transpose_a ? 0 : 1]);
-    check(gemm_ex_(handle_, transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, n, m, k, &alpha, b.bytes, type_of(b), leading(b), a.bytes,
+    check(gemm_ex_(handle_.get(), transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, n, m, k, &alpha, b.bytes, type_of(b), leading(b), a.bytes,
                    type_of(a), leading(a), &beta, out.bytes, type_of(out), leading(out), CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
           "cublasGemmEx");
 }

@@ -3,6 +3,8 @@
 
 #include <cublas_v2.h>
 
+#include <memory>
+
 #include "core/tensor.h"
 #include "kernels/cuda/shared_library.h"
 
@@ -13,9 +15,6 @@ public:
     /// workspace: 256-byte aligned device memory that only this handle's products use. Same GPU, shapes and addresses modulo alignment: same bits, since cuBLAS is
     /// deterministic for one stream with a workspace of its own.
     Blas(cudaStream_t stream, Tensor workspace);
-    ~Blas();
-    Blas(const Blas&) = delete;
-    Blas& operator=(const Blas&) = delete;
 
     /// out = alpha * op(a) op(b) + beta * out, row-major with row strides, sums in float32 and never in TF32, out rounded once. Types: all float32; or a and b bfloat16
     /// with out of either type. No side is 0.
@@ -33,7 +32,7 @@ private:
     decltype(&cublasGetStatusString) status_string_;
     cublasStatus_t (*gemm_ex_)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int, int, const void*, const void*, cudaDataType, int, const void*, cudaDataType, int,
                                const void*, void*, cudaDataType, int, cublasComputeType_t, cublasGemmAlgo_t);
-    cublasHandle_t handle_ = nullptr;
+    std::unique_ptr<std::remove_pointer_t<cublasHandle_t>, decltype(&cublasDestroy_v2)> handle_;
 };
 
 }  // namespace longlora::cuda

@@ -51,14 +51,14 @@ public:
     void synchronize(Stream stream) override {
         constexpr int kPatience = 200;   // questions without sleep
         for (int asked = 0; !empty(streams_[stream.index]); ++asked) {
-            waiting();
-            for (bool first = true; !marks_.empty() && events_.reached(marks_.front()); marks_.pop_front(), first = false)
-                if (first) progress();
+            look_around();
             if (asked > kPatience) std::this_thread::sleep_for(std::chrono::microseconds(20));
         }
         if (stream.index == compute_stream().index) marks_.clear();
     }
+    /// A stream holds some thousand launches; when it is full they wait for the GPU, and this is then all that is heard of a long part of a step.
     void mark_progress() override {
+        look_around();
         if (marks_.size() < kMostMarks) marks_.push_back(events_.record(streams_[0]));
     }
 
@@ -80,6 +80,13 @@ protected:
 
 private:
     static constexpr std::size_t kMostMarks = 1024;
+    /// What was marked and reached is told first, so that work that was done is heard of even where waiting() throws.
+    void look_around() {
+        bool reached = false;
+        for (; !marks_.empty() && events_.reached(marks_.front()); marks_.pop_front()) reached = true;
+        if (reached) progress();
+        waiting();
+    }
     static bool empty(cudaStream_t stream) {
         const cudaError_t status = cudaStreamQuery(stream);
         if (status == cudaSuccess) return true;

@@ -53,7 +53,8 @@ private:
     std::int64_t bytes_;
 };
 
-/// Streams by number, none of which waits for the default stream. All are empty before they go.
+/// Streams by number, none of which waits for the default stream. All are empty before they go. Stream 0 computes, with the least priority. What others run (messages of NCCL,
+/// copies) is little and awaited elsewhere: by the greatest one it comes next when a processor gets free, and not behind the thousands of blocks of a launch of attention.
 class Streams {
 public:
     Streams() { make(); }
@@ -65,7 +66,9 @@ public:
 
     int make() {
         cudaStream_t stream = nullptr;
-        check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+        int least = 0, greatest = 0;   // both 0 where a GPU knows no priorities
+        check(cudaDeviceGetStreamPriorityRange(&least, &greatest), "cudaDeviceGetStreamPriorityRange");
+        check(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, streams_.empty() ? least : greatest), "cudaStreamCreateWithPriority");
         streams_.push_back(stream);
         return static_cast<int>(streams_.size()) - 1;
     }
@@ -90,9 +93,8 @@ public:
     Events& operator=(const Events&) = delete;
 
     std::uint64_t record(cudaStream_t stream) {
-        const cudaEvent_t event = unused();
-        check(cudaEventRecord(event, stream), "cudaEventRecord");
-        pending_.push_back(event);
+        pending_.push_back(unused());   // ours before anything can fail
+        check(cudaEventRecord(pending_.back(), stream), "cudaEventRecord");
         return first_ticket_ + pending_.size() - 1;
     }
     /// A ticket whose event is in use again was reached long ago.

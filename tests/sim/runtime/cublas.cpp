@@ -131,6 +131,7 @@ cublasStatus_t cublasCreate_v2(cublasHandle_t* handle) {
     if (usable() != cudaSuccess) return CUBLAS_STATUS_NOT_INITIALIZED;
     handles().push_back(*handle = new cublasContext);
     (*handle)->device = current_device();
+    totals().handles += 1;
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -139,6 +140,7 @@ cublasStatus_t cublasDestroy_v2(cublasHandle_t handle) {
         force(ends_of_device(handle->device));   // the real one may synchronise here too
         std::erase(handles(), handle);
         delete handle;
+        totals().handles -= 1;
         return CUBLAS_STATUS_SUCCESS;
     });
 }

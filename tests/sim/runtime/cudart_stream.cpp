@@ -6,6 +6,7 @@
 #include "sim/runtime/mutation.h"
 #include "sim/runtime/process.h"
 #include "sim/runtime/queue.h"
+#include "sim/runtime/totals.h"
 
 using namespace sim::runtime;
 
@@ -25,6 +26,7 @@ namespace {
 cudaError_t create_event(cudaEvent_t* event, unsigned flags) {
     if (!event || flags & ~unsigned{cudaEventBlockingSync | cudaEventDisableTiming}) return cudaErrorInvalidValue;
     *event = new CUevent_st{.flags = flags, .device = current_device(), .point = {}, .recording = {}};
+    totals().events += 1;
     return cudaSuccess;
 }
 
@@ -126,7 +128,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
 }
 
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
-    return call([&] { return event ? (delete event, cudaSuccess) : cudaErrorInvalidResourceHandle; });
+    return call([&] { return event ? (delete event, totals().events -= 1, cudaSuccess) : cudaErrorInvalidResourceHandle; });
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {

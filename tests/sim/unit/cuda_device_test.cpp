@@ -1,8 +1,13 @@
-// The CUDA device (kernels/cuda) on the simulated runtime: what it refuses and how it says so, what it allocates and when, its streams and events. Operations are tested by
-// tests/unit/kernels and cuda_paths_test.cpp.
+// The CUDA device (kernels/cuda) on the simulated runtime: what it refuses and how it says so, what it allocates and when, its streams and events, its libraries.
+// Operations are tested by tests/unit/kernels and cuda_paths_test.cpp.
+#include <cublas_v2.h>
+#include <dlfcn.h>
+
 #include <boost/test/unit_test.hpp>
 
 #include "kernels/device.h"
+#include "kernels/cuda/blas.h"
+#include "kernels/cuda/memory.h"
 #include "kernels/cuda/native.h"
 #include "sim/runtime/probe.h"
 
@@ -63,6 +68,25 @@ BOOST_AUTO_TEST_CASE(refusals) {
     check_has(refusal(options), {"must be given"});
 }
 
+/// A driver of the toolkit's major version passes everywhere, but may not know the PTX that a GPU without machine code needs.
+BOOST_AUTO_TEST_CASE(a_driver_that_cannot_compile) {
+    using sim::probe::ChangedSettings;
+    const auto allocations = sim::probe::totals().allocations;
+    {
+        const ChangedSettings newer_gpu([](auto& s) { s.major = 12, s.minor = 0, s.jit = false; });
+        BOOST_TEST(find_gpus().problem == "");
+        check_has(refusal(kSmall), {"GPU 0", "no machine code", "unsupported toolchain", "update the driver", "--device cpu"});
+        BOOST_CHECK_EXCEPTION(free_gpu_bytes(0), Error, [](const Error& error) { return error.code == ExitCode::bad_input; });
+        BOOST_TEST(sim::probe::totals().allocations == allocations);
+        BOOST_TEST(cudaGetLastError() == cudaSuccess);
+    }
+    const auto works = [](int major, int minor, bool jit) {
+        const ChangedSettings gpu([=](auto& s) { s.major = major, s.minor = minor, s.jit = jit; });
+        BOOST_TEST(refusal(kSmall) == "not refused");
+    };
+    works(8, 6, false), works(9, 0, false), works(12, 0, true);
+}
+
 BOOST_AUTO_TEST_CASE(memory_is_allocated_once_and_given_back) {
     const auto& totals = sim::probe::totals();
     const auto allocations = totals.allocations, pinned = totals.pinned_allocations, bytes = totals.allocated_bytes;
@@ -112,6 +136,60 @@ BOOST_AUTO_TEST_CASE(work_on_another_stream_waits_for_events_only) {
     BOOST_CHECK_THROW(device->synchronize(Stream{7}), std::logic_error);
 }
 
+BOOST_AUTO_TEST_CASE(what_does_not_compute_goes_first) {
+    const auto device = make_cuda_device(kSmall);
+    int least = 0, greatest = 0;
+    cudaDeviceGetStreamPriorityRange(&least, &greatest);
+    BOOST_TEST_REQUIRE(greatest < least);
+    const auto check_stream = [&](Stream stream, int expected) {
+        int priority = 1;
+        unsigned flags = 0;
+        BOOST_TEST(cudaStreamGetPriority(cuda::native_stream(*device, stream), &priority) == cudaSuccess);
+        BOOST_TEST(cudaStreamGetFlags(cuda::native_stream(*device, stream), &flags) == cudaSuccess);
+        BOOST_TEST(priority == expected);
+        BOOST_TEST(flags == unsigned{cudaStreamNonBlocking});
+    };
+    check_stream(Device::compute_stream(), least);
+    for (int i = 0; i < 3; ++i) check_stream(device->make_stream(), greatest);
+}
+
+/// Launches of a long part of a step may go on for minutes, and nobody waits for the device meanwhile.
+BOOST_AUTO_TEST_CASE(marks_are_told_by_later_marks) {
+    const auto device = make_cuda_device(kSmall);
+    const ArenaTensor x = device->memory().tensor(DType::float32, {1000}, Use::workspace);
+    int told = 0, asked = 0;
+    device->set_progress([&] { ++told; });
+    device->set_waiting([&] { ++asked; });
+    const auto work = [&] {
+        device->ops().fill(x, 1.0f);
+        device->mark_progress();
+    };
+    const auto done = [&] { BOOST_TEST(cudaStreamSynchronize(cuda::native_stream(*device, Device::compute_stream())) == cudaSuccess); };   // by itself, unseen
+    work();
+    BOOST_TEST((told == 0 && asked == 1));
+    done();
+    BOOST_TEST(told == 0);
+    work();
+    BOOST_TEST((told == 1 && asked == 2));
+    work();
+    BOOST_TEST((told == 1 && asked == 3));   // nothing was done meanwhile
+    done();
+    work();
+    BOOST_TEST((told == 2 && asked == 4));   // two parts at once
+    done();
+    device->set_waiting([] { fail("another rank is lost"); });
+    BOOST_CHECK_THROW(work(), Error);
+    BOOST_TEST(told == 3);
+    device->set_waiting({});
+    work();
+    BOOST_TEST(told == 3);   // the mark that was not set is none
+    done();
+    work();
+    BOOST_TEST(told == 4);
+    device->synchronize(Device::compute_stream());
+    device->set_progress({});
+}
+
 /// Scratch memory and cuBLAS's workspace belong to the compute stream.
 BOOST_AUTO_TEST_CASE(operations_with_scratch_run_on_the_compute_stream_only) {
     const auto device = make_cuda_device(kSmall);
@@ -126,6 +204,48 @@ BOOST_AUTO_TEST_CASE(operations_with_scratch_run_on_the_compute_stream_only) {
     device->ops().sum_squares(sum, out);
     device->synchronize(Device::compute_stream());
     BOOST_TEST(sim::probe::totals().allocations == allocations);   // no operation allocates
+}
+
+BOOST_AUTO_TEST_CASE(nothing_is_lost_where_a_call_fails) {
+    const auto& totals = sim::probe::totals();
+    const auto device = make_cuda_device(kSmall);
+    const cudaStream_t stream = cuda::native_stream(*device, Device::compute_stream());
+    const auto events = totals.events, handles = totals.handles;
+    {
+        const ArenaTensor room = device->memory().tensor(DType::uint8, {4096}, Use::workspace);
+        Tensor unaligned = room->slice(0, 1024);
+        unaligned.bytes += 1;
+        BOOST_CHECK_THROW(cuda::Blas(stream, unaligned), Error);
+        BOOST_TEST(totals.handles == handles);
+    }
+    {
+        cuda::Events recorded;
+        recorded.record(stream);
+        cudaSetDevice(1);   // whose events a stream of another takes not
+        BOOST_CHECK_THROW(cuda::Events().record(stream), Error);
+        cudaSetDevice(0);
+        BOOST_TEST(totals.events == events + 1);
+        BOOST_TEST(cudaGetLastError() == cudaErrorInvalidResourceHandle);
+    }
+    BOOST_TEST(totals.events == events);
+}
+
+/// An MPI library may have brought a NCCL of any version into the process.
+BOOST_AUTO_TEST_CASE(libraries_are_this_program_or_the_named_file) {
+    cuda::SharedLibrary nowhere("libnowhere.so.7"), math("libm.so.6");
+    const auto refused = [](cuda::SharedLibrary& library, const char* name) -> std::string {
+        try {
+            library.function<void()>(name);
+        } catch (const Error& error) {
+            return error.what();
+        }
+        return "not refused";
+    };
+    BOOST_TEST((nowhere.function<decltype(cublasDestroy_v2)>("cublasDestroy_v2") == &cublasDestroy_v2));
+    BOOST_TEST_REQUIRE(dlsym(RTLD_DEFAULT, "MPI_Comm_free"));   // there, but another's
+    check_has(refused(nowhere, "MPI_Comm_free"), {"libnowhere.so.7 is not found (", "No such file", "--device cpu"});
+    BOOST_TEST(math.function<double(double)>("floor")(2.5) == 2.0);
+    check_has(refused(math, "cublasNeverThere"), {"libm.so.6 has no cublasNeverThere", "another version"});
 }
 
 BOOST_AUTO_TEST_SUITE_END()
