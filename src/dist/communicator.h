@@ -82,7 +82,7 @@ private:
 };
 
 struct CommunicatorOptions {
-    std::int64_t max_message = 2147483647;            ///< bytes that a single message may carry; longer ones are split
+    std::int64_t max_message = std::int64_t{1} << 30;       ///< bytes that a single message may carry; longer ones are split
     std::int64_t max_workspace = std::int64_t{64} << 20;   ///< bytes of device memory (Use::exchange) that a reduce_scatter's arriving parts may take
     std::function<void()> while_waiting{};                 ///< called now and then while a message is waited for; may be empty
     /// Ranks are a chain of stages that exchange with their neighbours, not in one order on all: nccl has two communicators of its own then, so that what comes from the one

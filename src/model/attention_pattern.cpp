@@ -80,7 +80,7 @@ HostWindows make_windows(const AttentionPattern& pattern, int variant, std::int6
     return windows;
 }
 
-DeviceWindows::DeviceWindows(Device& device, HostWindows host) : host_(std::move(host)) {
+DeviceWindows::DeviceWindows(Device& device, HostWindows host, Uploads* uploads) : host_(std::move(host)) {
     const auto count = static_cast<std::int64_t>(host_.first_key[0].size());
     ensure(count > 0 && host_.first_key[1].size() == host_.first_key[0].size(), "both rows of windows have one entry per token");
     for (const auto& first_key : host_.first_key)
@@ -89,11 +89,10 @@ DeviceWindows::DeviceWindows(Device& device, HostWindows host) : host_(std::move
             const std::int32_t before = t ? first_key[static_cast<std::size_t>(t - 1)] : 0;
             ensure(first >= before && first <= t, "first_key is non-decreasing and never after its own token");
         }
-    first_key_ = device.memory().tensor(DType::int32, {2, count}, Use::batch);
-    const ArenaTensor staging = device.pinned().tensor(DType::int32, {2, count}, Use::batch);
-    for (int row = 0; row < 2; ++row) std::copy(host_.first_key[row].begin(), host_.first_key[row].end(), staging->rows(row, 1).data<std::int32_t>());
-    device.copy_to_device(first_key_, staging, Device::compute_stream());
-    device.synchronize(Device::compute_stream());  // the staging memory goes now
+    const auto fill = [this](Tensor staging) {
+        for (int row = 0; row < 2; ++row) std::copy(host_.first_key[row].begin(), host_.first_key[row].end(), staging.rows(row, 1).data<std::int32_t>());
+    };
+    first_key_ = uploads ? uploads->upload({2, count}, fill) : upload(device, {2, count}, fill);
     windows_.first_key = first_key_;
     for (int row = 0; row < 2; ++row) windows_.host[row] = host_.first_key[row];
     windows_.num_plain_heads = host_.num_plain_heads;

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/device.h"
+#include "model/uploads.h"
 
 namespace longlora {
 
@@ -39,7 +39,8 @@ HostWindows make_windows(const AttentionPattern& pattern, int variant, std::int6
 class DeviceWindows {
 public:
     DeviceWindows() = default;
-    DeviceWindows(Device& device, HostWindows host);
+    /// uploads: those of a micro-batch, which has begun and counts 2 N for it; none: the host waits for the copy.
+    DeviceWindows(Device& device, HostWindows host, Uploads* uploads = nullptr);
     const Windows& operator*() const { return windows_; }
 
 private:

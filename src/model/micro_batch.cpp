@@ -1,18 +1,7 @@
-// Uploads go through pinned memory on the compute stream.
+// Host side of micro-batches; their way onto the device is uploads.h's.
 #include "model/micro_batch.h"
 
-#include <algorithm>
-
 namespace longlora {
-
-ArenaTensor upload(Device& device, std::span<const std::int32_t> values) {
-    const Shape shape{static_cast<std::int64_t>(values.size())};
-    ArenaTensor on_device = device.memory().tensor(DType::int32, shape, Use::batch), staging = device.pinned().tensor(DType::int32, shape, Use::batch);
-    std::copy(values.begin(), values.end(), staging->data<std::int32_t>());
-    device.copy_to_device(on_device, staging, Device::compute_stream());
-    device.synchronize(Device::compute_stream());
-    return on_device;
-}
 
 std::vector<std::int32_t> next_token_labels(std::span<const std::int32_t> tokens) {
     std::vector<std::int32_t> labels(tokens.begin() + (tokens.empty() ? 0 : 1), tokens.end());
@@ -30,10 +19,10 @@ std::vector<std::int32_t> local_part(std::span<const std::int32_t> whole, std::i
 }
 
 std::vector<DeviceWindows> pattern_windows(Device& device, const AttentionPattern& pattern, std::int64_t context_length, std::int64_t num_heads,
-                                           std::span<const std::int64_t> document_begin) {
+                                           std::span<const std::int64_t> document_begin, Uploads* uploads) {
     std::vector<DeviceWindows> variants;
     for (int variant = 0; variant < num_window_variants(pattern); ++variant)
-        variants.emplace_back(device, make_windows(pattern, variant, context_length, num_heads, document_begin));
+        variants.emplace_back(device, make_windows(pattern, variant, context_length, num_heads, document_begin), uploads);
     return variants;
 }
 

@@ -28,11 +28,8 @@ std::vector<std::int32_t> next_token_labels(std::span<const std::int32_t> tokens
 /// The elements [local.begin, +local.count) of each row of `whole` (rows of `length`), one after another.
 std::vector<std::int32_t> local_part(std::span<const std::int32_t> whole, std::int64_t length, dist::Shard local);
 
-/// Windows of all variants of a pattern over N = context_length tokens.
+/// Windows of all variants of a pattern over N = context_length tokens; uploads as for DeviceWindows.
 std::vector<DeviceWindows> pattern_windows(Device& device, const AttentionPattern& pattern, std::int64_t context_length, std::int64_t num_heads,
-                                           std::span<const std::int64_t> document_begin = {});
-
-/// A copy on the device.
-ArenaTensor upload(Device& device, std::span<const std::int32_t> values);
+                                           std::span<const std::int64_t> document_begin = {}, Uploads* uploads = nullptr);
 
 }  // namespace longlora

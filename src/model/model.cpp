@@ -24,7 +24,7 @@ KeepPlan keep_everything(const ModelConfig& config) { return KeepPlan(static_cas
 
 Model::Model(Weights& weights, const AttentionPattern& pattern, std::int64_t context_length, dist::Communicator* sequence, bool offload)
     : weights_(weights), zero_(weights), pattern_(pattern), context_length_(context_length), sequence_(sequence),
-      local_(sequence ? dist::tokens_of(context_length, sequence->rank(), sequence->size()) : dist::Shard{0, context_length}) {
+      local_(sequence ? dist::tokens_of(context_length, sequence->rank(), sequence->size()) : dist::Shard{0, context_length}), uploads_(weights.device()) {
     RotaryTables tables{local_.count, config().head_dim / 2, {}, {}};   // a plan needs their memory alone, and millions of sines would take most of its time
     if (device().kind() != DeviceKind::plan) tables = rotary_tables(config(), context_length, local_.begin, local_.count);
     cos_ = upload_rows(device(), tables.cos, {tables.positions, tables.half});
@@ -33,14 +33,16 @@ Model::Model(Weights& weights, const AttentionPattern& pattern, std::int64_t con
     if (offload) offload_.emplace(device());
 }
 
-MicroBatch Model::micro_batch(std::span<const std::int32_t> tokens, std::span<const std::int32_t> labels, const std::vector<std::vector<std::int64_t>>& document_starts) const {
+MicroBatch Model::micro_batch(std::span<const std::int32_t> tokens, std::span<const std::int32_t> labels, const std::vector<std::vector<std::int64_t>>& document_starts) {
     MicroBatch batch;
     batch.num_sequences = static_cast<std::int64_t>(tokens.size()) / local_.count;
     ensure(batch.num_sequences * local_.count == static_cast<std::int64_t>(tokens.size()) && tokens.size() == labels.size(), "a micro-batch is whole parts of sequences");
-    batch.ids = upload(device(), tokens);
-    batch.labels = upload(device(), labels);
+    const auto count = static_cast<std::int64_t>(tokens.size());
+    uploads_.begin(2 * count + static_cast<std::int64_t>(document_starts.size()) * num_window_variants(pattern_) * 2 * context_length_);
+    batch.ids = uploads_.upload({count}, [&](Tensor host) { std::copy(tokens.begin(), tokens.end(), host.data<std::int32_t>()); });
+    batch.labels = uploads_.upload({count}, [&](Tensor host) { std::copy(labels.begin(), labels.end(), host.data<std::int32_t>()); });
     batch.shared = &windows_;
-    for (const auto& starts : document_starts) batch.own_windows.push_back(pattern_windows(device(), pattern_, context_length_, config().num_heads, starts));
+    for (const auto& starts : document_starts) batch.own_windows.push_back(pattern_windows(device(), pattern_, context_length_, config().num_heads, starts, &uploads_));
     return batch;
 }
 

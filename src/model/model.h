@@ -55,7 +55,8 @@ public:
     ArenaTensor stage_input(std::int64_t num_sequences) const;
 
     /// tokens, labels: this rank's part of each sequence, one after another. document_starts: of the whole sequences, or empty for no document mask.
-    MicroBatch micro_batch(std::span<const std::int32_t> tokens, std::span<const std::int32_t> labels, const std::vector<std::vector<std::int64_t>>& document_starts = {}) const;
+    MicroBatch micro_batch(std::span<const std::int32_t> tokens, std::span<const std::int32_t> labels,
+                           const std::vector<std::vector<std::int64_t>>& document_starts = {});
 
     /// input: the output of the stage before (empty on the first stage, which embeds the tokens).
     StageSaved forward(const MicroBatch& batch, ArenaTensor input, const KeepPlan& keep);
@@ -100,6 +101,7 @@ private:
     ArenaTensor cos_, sin_;
     WindowsTable windows_;
     std::optional<ActivationOffload> offload_;
+    Uploads uploads_;
 };
 
 }  // namespace longlora

@@ -13,7 +13,7 @@ constexpr std::int64_t kEmbedding = 0;
 std::int64_t ceil_of(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 /// The rank's sequences as micro-batches; as many on every rank as the one with the most sequences needs.
-MicroBatches micro_batches_of(const Model& model, const dist::MeshCommunicators& mesh, const LocalSequences& local, const StepOptions& options) {
+MicroBatches micro_batches_of(Model& model, const dist::MeshCommunicators& mesh, const LocalSequences& local, const StepOptions& options) {
     const std::int64_t n = model.local().count, sequences = static_cast<std::int64_t>(local.tokens.size()) / n, most = ceil_of(options.global_batch, mesh.shape.data);
     const auto count_of = [=, size = options.micro_batch](std::int64_t i) { return std::clamp<std::int64_t>(sequences - i * size, 0, size); };
     const auto make = [&model, &local, &options, n, count_of](std::int64_t i) {

@@ -77,6 +77,15 @@ BOOST_AUTO_TEST_CASE(global_batches_that_divide_by_nothing) {
     }
 }
 
+/// A stage then asks for the gradient of what it has not yet computed.
+BOOST_AUTO_TEST_CASE(a_pipeline_of_one_micro_batch) {
+    const int stages = size_of_world();
+    if (stages > kMostStages) return;
+    Training t = variations()[0];
+    t.global_batch = t.micro_batch = 1;
+    check_close(train(t, MPI_COMM_WORLD, {stages, 1, 1}, 1, kSteps), train(t, MPI_COMM_SELF, {}, 0, kSteps));
+}
+
 BOOST_AUTO_TEST_CASE(the_same_mesh_twice_gives_the_same_bits) {
     for (const DType real : {DType::float32, DType::bfloat16})
         for (const dist::MeshShape shape : meshes_of_world(2))

@@ -5,6 +5,7 @@
 // start theirs in one common order (communicator.h), those of a start in one group. A chain of stages has no such order (the pipeline's schedule is another one on each
 // stage); there each link between neighbours is by itself: a rank's two links belong to two NCCL communicators, "lanes", with a stream each.
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <map>
@@ -13,6 +14,7 @@
 #include "dist/agree.h"
 #include "dist/nccl/nccl_library.h"
 #include "dist/ordered_communicator.h"
+#include "kernels/cuda/cuda_check.h"
 #include "kernels/cuda/native.h"
 
 namespace longlora::dist {
@@ -25,16 +27,23 @@ constexpr int kChainBlocks = 4;
 /// One NCCL communicator and its stream.
 class Lane {
 public:
-    /// Collective over `group`.
-    Lane(Device& device, const NcclLibrary& nccl, const HostGroup& group, bool chain) : device_(device), nccl_(nccl), rank_(group.rank()), stream_(device.make_stream()) {
+    /// Collective over `group`; `peers` are those of this rank that it will exchange with. They are connected here: the first message between two ranks waits on the host until both have come
+    /// to it, which later, when each has queued other work before, may be a deadlock; and it takes device memory.
+    Lane(Device& device, const NcclLibrary& nccl, const HostGroup& group, bool chain, const std::vector<int>& peers) : device_(device), nccl_(nccl), stream_(device.make_stream()) {
         ncclUniqueId id{};
-        if (rank_ == 0) nccl.check(nccl.get_unique_id(&id), "ncclGetUniqueId", rank_, nullptr);
+        if (group.rank() == 0) nccl.check(nccl.get_unique_id(&id), "ncclGetUniqueId", nullptr);
         const std::string bytes = group.broadcast(std::string(id.internal, sizeof id.internal));
         std::memcpy(id.internal, bytes.data(), sizeof id.internal);
         ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
         config.blocking = 1;   // a rank that is lost meanwhile is the watchdog's business
         if (chain) config.maxCTAs = kChainBlocks;
-        nccl.check(nccl.init_rank(&comm_, group.size(), id, rank_, &config), "ncclCommInitRankConfig", rank_, nullptr);
+        nccl.check(nccl.init_rank(&comm_, group.size(), id, group.rank(), &config), "ncclCommInitRankConfig", nullptr);
+        try {
+            connect(peers);
+        } catch (...) {
+            nccl_.abort(comm_);
+            throw;
+        }
     }
     /// After an error messages may wait for ever: they are given up, so that memory and streams of the device can be given back.
     ~Lane() {
@@ -61,12 +70,25 @@ public:
     }
 
 private:
-    void check(ncclResult_t result, const char* call) const { nccl_.check(result, call, rank_, comm_); }
+    /// A byte to each and from each, all in one group, so that no order of ranks matters.
+    void connect(const std::vector<int>& peers) {
+        if (peers.empty()) return;
+        const std::size_t n = peers.size();
+        const ArenaTensor data = device_.memory().tensor(DType::uint8, {static_cast<std::int64_t>(2 * n)}, Use::workspace);
+        cuda::check(cudaMemsetAsync(data->bytes, 0, 2 * n, native()), "cudaMemsetAsync");
+        start(device_.record(stream_), [&](Lane& lane) {
+            for (std::size_t i = 0; i < n; ++i) {
+                lane.send({peers[i], data->bytes + i, 1});
+                lane.receive({peers[i], data->bytes + n + i, 1});
+            }
+        });
+        device_.synchronize(stream_);
+    }
+    void check(ncclResult_t result, const char* call) const { nccl_.check(result, call, comm_); }
     cudaStream_t native() const { return cuda::native_stream(device_, stream_); }
 
     Device& device_;
     const NcclLibrary& nccl_;
-    int rank_;
     Stream stream_;
     ncclComm_t comm_ = nullptr;
 };
@@ -76,7 +98,13 @@ public:
     NcclTransport(Device& device, const HostGroup& group, bool chain) : device_(device), rank_(group.rank()) {
         if (group.size() == 1) return;
         const int num_lanes = chain && group.size() > 2 ? 2 : 1;
-        for (int i = 0; i < num_lanes; ++i) lanes_.push_back(std::make_unique<Lane>(device, nccl_, group, chain));
+        lanes_.resize(static_cast<std::size_t>(num_lanes));
+        for (std::size_t i = 0; i < lanes_.size(); ++i) {
+            std::vector<int> peers;
+            for (int peer = 0; peer < group.size(); ++peer)
+                if (peer != rank_ && (!chain || std::abs(peer - rank_) == 1) && lane_of(peer) == i) peers.push_back(peer);
+            lanes_[i] = std::make_unique<Lane>(device, nccl_, group, chain, peers);
+        }
     }
 
     Ticket start(const std::vector<Piece>& sends, const std::vector<Piece>& receives, int, Stream after) override {
@@ -105,7 +133,8 @@ public:
     }
 
     void progress() override {
-        for (const auto& lane : lanes_) lane->check_alive();
+        for (const auto& lane : lanes_)
+            if (lane) lane->check_alive();   // none while they are made
     }
 
 private:

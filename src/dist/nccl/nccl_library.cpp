@@ -3,10 +3,10 @@
 
 namespace longlora::dist {
 
-void NcclLibrary::check(ncclResult_t result, const char* call, int rank, ncclComm_t comm) const {
+void NcclLibrary::check(ncclResult_t result, const char* call, ncclComm_t comm) const {
     if (result == ncclSuccess) return;
     const char* more = last_error(comm);
-    fail(text("communication failed on rank ", rank, " in ", call, " (NCCL: ", error_string(result), more && *more ? text("; ", more) : std::string(),
+    fail(text("communication failed in ", call, " (NCCL: ", error_string(result), more && *more ? text("; ", more) : std::string(),
               "): look whether all ranks, GPUs and nodes are alive, then start the job again"),
          ExitCode::communication);
 }

@@ -21,8 +21,8 @@ struct NcclLibrary {
     decltype(ncclGetErrorString)* error_string = file.function<decltype(ncclGetErrorString)>("ncclGetErrorString");
     decltype(ncclGetLastError)* last_error = file.function<decltype(ncclGetLastError)>("ncclGetLastError");
 
-    /// Throws Error(communication) unless all is well. `call` is what we were doing, `rank` who we are; comm: whose error it is, nullptr while there is none.
-    void check(ncclResult_t result, const char* call, int rank, ncclComm_t comm) const;
+    /// Throws Error(communication) unless all is well. `call` is what we were doing; comm: whose error it is, nullptr while there is none.
+    void check(ncclResult_t result, const char* call, ncclComm_t comm) const;
 };
 
 }  // namespace longlora::dist

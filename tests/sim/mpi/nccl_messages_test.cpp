@@ -93,6 +93,7 @@ BOOST_AUTO_TEST_CASE(messages_are_taken_when_they_are_needed) {
 BOOST_AUTO_TEST_CASE(a_message_under_way_blocks_no_other_stream) {
     if (world_size() < 2) return;
     const TestCommunicator comm;
+    comm.connect();
     const TestStream messages, compute;
     const DeviceBuffer<int> data(std::vector<int>{comm.rank}), other(std::vector<int>{1});
     if (comm.rank == 1) {   // its message comes only after this rank's own work and a host message

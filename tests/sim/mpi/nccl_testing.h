@@ -27,6 +27,27 @@ inline void ok(ncclResult_t result) { BOOST_REQUIRE_EQUAL(ncclGetErrorString(res
 /// A rank's own device, as NCCL wants it.
 inline void use_own_device() { ok(cudaSetDevice(world_rank())); }
 
+/// Calls of one group.
+inline void grouped(const std::function<void()>& calls) {
+    ok(ncclGroupStart());
+    calls();
+    ok(ncclGroupEnd());
+}
+
+inline void connect_all(ncclComm_t comm, int rank, int size) {
+    const TestStream stream;
+    const std::vector<int> any(static_cast<std::size_t>(size), 1);
+    const DeviceBuffer<int> from(any), to(any);
+    grouped([&] {
+        for (int peer = 0; peer < size; ++peer) {
+            if (peer == rank) continue;
+            ok(ncclSend(from.get() + peer, 1, ncclInt32, peer, comm, stream));
+            ok(ncclRecv(to.get() + peer, 1, ncclInt32, peer, comm, stream));
+        }
+    });
+    stream.synchronize();
+}
+
 /// A communicator of `comm`'s ranks. Collective over comm. Destroyed by all of them.
 class TestCommunicator {
 public:
@@ -43,18 +64,13 @@ public:
     TestCommunicator(const TestCommunicator&) = delete;
     TestCommunicator& operator=(const TestCommunicator&) = delete;
     operator ncclComm_t() const { return nccl_; }
+    /// A message of every rank to every other, after which none waits on the host any more. Collective.
+    void connect() const { connect_all(nccl_, rank, size); }
 
     int rank = 0, size = 1;
 
 private:
     ncclComm_t nccl_ = nullptr;
 };
-
-/// Calls of one group.
-inline void grouped(const std::function<void()>& calls) {
-    ok(ncclGroupStart());
-    calls();
-    ok(ncclGroupEnd());
-}
 
 }  // namespace sim::testing

@@ -7,6 +7,7 @@
 
 #include "sim/runtime/device.h"
 #include "sim/runtime/mpi_world.h"
+#include "sim/runtime/nccl_connect.h"
 #include "sim/runtime/nccl_init.h"
 #include "sim/runtime/nccl_task.h"
 #include "sim/runtime/nccl_types.h"
@@ -67,6 +68,7 @@ ncclResult_t issue_group(std::vector<std::pair<ncclComm*, Task>> tasks) {
         for (const auto& [of, task] : tasks)
             if (of == comm) own.push_back(task);
         std::erase_if(tasks, [comm](const auto& entry) { return entry.first == comm; });
+        if (!connect(*comm, own)) return nccl_last_error() = "out of device memory for the buffers of a connection", ncclUnhandledCudaError;
         issue(*comm, std::move(own));
         if (const ncclResult_t progress = progress_of(*comm); progress != ncclSuccess) result = progress;
     }

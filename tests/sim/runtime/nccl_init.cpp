@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "sim/runtime/mpi_world.h"
+#include "sim/runtime/nccl_connect.h"
 #include "sim/runtime/nccl_task.h"
 #include "sim/runtime/process.h"
 
@@ -142,11 +143,14 @@ ncclResult_t join(ncclComm_t* comm, int size, const ncclUniqueId& bytes, int ran
     made->messages = make_messages(world, tag, made->world_ranks);
     made->counts.sent.resize(static_cast<std::size_t>(size));
     made->counts.received.resize(static_cast<std::size_t>(size));
+    made->connected_to.resize(static_cast<std::size_t>(size));
+    made->connected_from.resize(static_cast<std::size_t>(size));
     *comm = made.release();
     return ncclSuccess;
 }
 
 void leave(ncclComm_t comm) {
+    release_buffers(*comm);
     int finalised = 0;
     PMPI_Finalized(&finalised);
     if (!finalised && comm->messages != MPI_COMM_NULL) PMPI_Comm_free(&comm->messages);   // Open MPI frees it without talking to other ranks

@@ -39,6 +39,8 @@ struct ncclComm {
     std::vector<int> world_ranks{};       ///< by rank
     MPI_Comm messages = MPI_COMM_NULL;
     sim::runtime::MessageCounts counts{};
+    std::vector<bool> connected_to{}, connected_from{};   ///< by rank: a first message has been sent, received
+    std::vector<void*> buffers{};         ///< device memory of the connections
     std::uint64_t issued = 0;             ///< operations (groups count once) that were queued
     sim::runtime::Point last{};           ///< behind the last operation
     bool blocking = true;
