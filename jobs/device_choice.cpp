@@ -9,14 +9,13 @@
 #include "dist/agree.h"
 #include "io/file.h"
 #include "io/json.h"
+#include "jobs/gpu_rehearsal.h"
 #include "jobs/train_setup.h"
 #include "jobs/units.h"
+#include "kernels/cuda_limits.h"
 
 namespace longlora {
 namespace {
-
-// Beside our arena on a GPU, assumed: kernels and libraries as they are loaded, and the buffers of each of NCCL's communicators.
-constexpr std::int64_t kLoadedBytes = std::int64_t{512} << 20, kCommunicatorBytes = std::int64_t{256} << 20;
 
 /// What a rank sees.
 struct View {
@@ -25,6 +24,7 @@ struct View {
     std::vector<std::string> ids;     // of those that can be used
     std::vector<Gpu> gpus;            // and they themselves, with
     std::vector<int> numbers;         // their numbers in this process; this rank's view only
+    std::string host{};               // where the rank is; by the rank itself
 };
 
 View own_view() {
@@ -54,15 +54,9 @@ std::vector<View> all_views(const dist::HostGroup& group, const View& mine) {
         const Json view = Json::parse(line);
         std::string problem = view["problem"].get<std::string>();
         if (!problem.empty() && group.size() > 1) problem += text(" (on rank ", views.size(), ", ", view["host"].get<std::string>(), ")");
-        views.push_back({problem, view["present"].get<bool>(), view["ids"].get<std::vector<std::string>>(), {}, {}});
+        views.push_back({problem, view["present"].get<bool>(), view["ids"].get<std::vector<std::string>>(), {}, {}, view["host"].get<std::string>()});
     }
     return views;
-}
-
-/// NCCL communicators of a rank (dist/nccl).
-int num_communicators(dist::MeshShape mesh) {
-    const int lanes = mesh.pipeline > 2 ? 2 : 1;
-    return (mesh.sequence > 1) + (mesh.data * mesh.sequence > 1) + (mesh.pipeline > 1 ? 2 * lanes : 0);
 }
 
 }  // namespace
@@ -85,9 +79,21 @@ std::vector<int> deal_gpus(const std::vector<std::vector<std::string>>& seen) {
     return numbers;
 }
 
+void require_whole_gpus(const std::vector<DealtGpu>& by_rank) {
+    std::map<std::pair<std::string, std::string>, std::size_t> owners;
+    for (std::size_t rank = 0; rank < by_rank.size(); ++rank) {
+        const auto& [host, id] = by_rank[rank];
+        const std::string place = id.substr(id.find('@') + 1);   // on the bus
+        const auto [owner, is_new] = owners.emplace(std::pair(host, place), rank);
+        require(is_new, "ranks ", owner->second, " and ", rank, " have parts (MIG) of one GPU (", place, " on ", host, "), between which NCCL sends nothing; "
+                "give each rank a GPU of its own, start one rank, or take --device cpu");
+    }
+}
+
 DeviceChoice choose_device(const dist::HostGroup& group, const std::string& option) {
     if (option == "cpu") return {};
     setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);   // a queue for each stream: one that waits for other ranks never stands in front of another
+    setenv("CUDA_MODULE_LOADING", "EAGER", 0);        // a kernel that is loaded at its first launch waits for the device, where a receive may be waiting for another rank
     const View mine = own_view();
     const std::vector<View> views = all_views(group, mine);
     std::string problem;
@@ -100,7 +106,11 @@ DeviceChoice choose_device(const dist::HostGroup& group, const std::string& opti
     }
     try {
         require(problem.empty(), problem);
-        const auto at = static_cast<std::size_t>(deal_gpus(seen)[static_cast<std::size_t>(group.rank())]);
+        const std::vector<int> numbers = deal_gpus(seen);
+        std::vector<DealtGpu> dealt;
+        for (std::size_t rank = 0; rank < seen.size(); ++rank) dealt.push_back({views[rank].host, seen[rank][static_cast<std::size_t>(numbers[rank])]});
+        require_whole_gpus(dealt);
+        const auto at = static_cast<std::size_t>(numbers[static_cast<std::size_t>(group.rank())]);
         return {DeviceKind::cuda, mine.numbers[at], mine.gpus[at].name, ""};
     } catch (const Error& e) {   // the same on every rank
         if (option != "auto") throw dist::AgreedError(text("--device cuda: ", e.what()), e.code);
@@ -108,17 +118,27 @@ DeviceChoice choose_device(const dist::HostGroup& group, const std::string& opti
     }
 }
 
+DeviceChoice choose_for_heads(const DeviceChoice& choice, const std::string& option, std::int64_t head_dim) {
+    const std::string problem = choice.kind == DeviceKind::cuda ? cuda_head_dim_problem(head_dim) : "";
+    if (problem.empty()) return choice;
+    if (option != "auto") throw dist::AgreedError(text("--device ", option, ": ", problem, "; take --device cpu for this model"));
+    return {DeviceKind::cpu, 0, "", text("computing on CPUs: ", problem)};
+}
+
 bool good_at_bfloat16(const DeviceChoice& choice) {
     return choice.kind == DeviceKind::cuda || make_cpu_device({.memory_bytes = 1 << 20, .num_threads = 0, .instruction_set = ""})->good_at_bfloat16();
 }
 
-std::int64_t device_memory_limit(const DeviceChoice& choice, const std::string& memory, int ranks_of_node, dist::MeshShape mesh) {
-    if (choice.kind != DeviceKind::cuda) return memory_limit(memory, ranks_of_node);
-    const std::int64_t free = free_gpu_bytes(choice.gpu), left = free - kLoadedBytes - num_communicators(mesh) * kCommunicatorBytes;
-    if (memory.empty()) return std::max<std::int64_t>(left, 0);
-    const std::int64_t asked = parse_bytes(memory, "--memory");
-    require(asked <= free, "--memory ", memory, " is more than the ", bytes_text(free), " that are free on the GPU (", choice.gpu_name, "); give less, or end what else runs on it");
-    return asked;
+std::int64_t device_memory_limit(const dist::HostGroup& group, const DeviceChoice& choice, const std::string& memory, dist::MeshShape shape, const dist::CommunicatorOptions& lines) {
+    const std::int64_t gpu = choice.kind == DeviceKind::cuda ? rehearsed_gpu_bytes(group, choice.gpu, shape, lines) : 0;
+    std::int64_t limit = 0;
+    dist::agree(group, [&] {
+        if (choice.kind != DeviceKind::cuda) limit = memory_limit(memory, group.node_size());
+        else limit = memory.empty() ? gpu : parse_bytes(memory, "--memory");
+        require(choice.kind != DeviceKind::cuda || limit <= gpu, "--memory ", memory, " is more than the ", bytes_text(gpu), " that can be had on the GPU (", choice.gpu_name,
+                ") beside CUDA's libraries and NCCL; give less, or end what else runs on it");
+    });
+    return limit;
 }
 
 std::unique_ptr<Device> make_device(const DeviceChoice& choice, int threads, std::int64_t memory_bytes, std::int64_t pinned_bytes) {

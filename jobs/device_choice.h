@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "dist/communicator.h"
 #include "dist/host_group.h"
 #include "dist/mesh.h"
 #include "kernels/device.h"
@@ -24,15 +25,25 @@ struct DeviceChoice {
 /// one, driver and program that do not match, more ranks than GPUs.
 DeviceChoice choose_device(const dist::HostGroup& group, const std::string& option);
 
+/// The choice for a model with heads of so many elements, the same on every rank: where GPUs cannot compute them, an AgreedError (cuda), or CPUs and a note (auto).
+DeviceChoice choose_for_heads(const DeviceChoice& choice, const std::string& option, std::int64_t head_dim);
+
 /// seen: by rank the ids (Gpu::id) of the GPUs that it sees, in its numbering. Of the ranks that see the same ones the i-th, by rank, gets the i-th; so it does not matter whether a launcher
 /// shows each rank its own GPU or all of the node. Returns by rank the number of its GPU; throws Error(bad_input) when there are more ranks than GPUs, or two ranks would share one.
 std::vector<int> deal_gpus(const std::vector<std::vector<std::string>>& seen);
 
+/// A GPU that was dealt to a rank, and where: Gpu::id and the rank's computer.
+struct DealtGpu {
+    std::string host, id;
+};
+/// by_rank: dealt ones. Throws Error(bad_input) when two are parts (MIG) of one GPU: NCCL knows GPUs by their place on the bus and joins no two ranks that have the same.
+void require_whole_gpus(const std::vector<DealtGpu>& by_rank);
+
 /// Whether --dtype auto is bfloat16 on this rank.
 bool good_at_bfloat16(const DeviceChoice& choice);
-/// What this rank's arena may take: `memory` (the value of --memory); or, when that is empty, what is free on the GPU, less what libraries take there beside us, or the rank's share of the
-/// computer's free memory.
-std::int64_t device_memory_limit(const DeviceChoice& choice, const std::string& memory, int ranks_of_node, dist::MeshShape mesh);
+/// What this rank's arena may take: `memory` (the value of --memory); or, when that is empty, what is free on the GPU beside CUDA's libraries and the communicators of `shape`, or the
+/// rank's share of the computer's free memory. Collective; each rank gets its own number, all the same AgreedError.
+std::int64_t device_memory_limit(const dist::HostGroup& group, const DeviceChoice& choice, const std::string& memory, dist::MeshShape shape, const dist::CommunicatorOptions& lines);
 /// pinned_bytes is a GPU's.
 std::unique_ptr<Device> make_device(const DeviceChoice& choice, int threads, std::int64_t memory_bytes, std::int64_t pinned_bytes);
 

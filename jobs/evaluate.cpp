@@ -81,6 +81,8 @@ void open_inputs(Evaluation& e) {
     for (const auto& file : e.files) contents += file->content_hash() + "\n";
     require_same_content(e.group, "the token files", contents);
     require_same_content(e.group, "config.json", e.source.config.raw.dump());
+    e.choice = choose_for_heads(e.choice, e.options.device, e.source.config.head_dim);
+    e.say(e.choice.note);
     dist::agree(e.group, [&] {
         if (!e.leads()) return;
         e.model_hash = base_model_hash(e.source, [&e] { e.watched.works(); });
@@ -112,14 +114,13 @@ Needed plan_memory(const Evaluation& e, WeightsOptions how, std::int64_t limit) 
 /// The device that plan_memory found large enough; a GPU's memory is allocated at once, so there it is as large and not larger.
 void make_device_and_mesh(Evaluation& e, const WeightsOptions& how) {
     constexpr std::int64_t kLoading = std::int64_t{64} << 20;   // pinned memory for weights on their way
-    dist::agree(e.group, [&] {
-        const std::int64_t limit = device_memory_limit(e.choice, e.options.memory, e.group.node_size(), e.shape);
-        const Needed needed = plan_memory(e, how, limit);
-        e.device = make_device(e.choice, e.threads, e.choice.kind == DeviceKind::cuda ? needed.arena_bytes : limit, needed.pinned_bytes + kLoading);
-        if (e.choice.kind == DeviceKind::cuda && e.group.size() > 1) dist::require_nccl();
-    });
     dist::CommunicatorOptions lines;
     lines.while_waiting = [&e] { e.watched.listens(); };
+    const std::int64_t limit = device_memory_limit(e.group, e.choice, e.options.memory, e.shape, lines);
+    dist::agree(e.group, [&] {
+        const Needed needed = plan_memory(e, how, limit);
+        e.device = make_device(e.choice, e.threads, e.choice.kind == DeviceKind::cuda ? needed.arena_bytes : limit, needed.pinned_bytes + kLoading);
+    });
     e.mesh = dist::make_mesh(*e.device, e.group.handle(), e.shape, lines);
     e.device->set_progress([&e] {
         e.mesh.progress();
@@ -199,7 +200,6 @@ int evaluate_command(const Arguments& arguments, const dist::HostGroup& ranks) {
     Evaluation e(options, measurements, ranks);
     e.shape = shape;
     e.choice = choose_device(e.group, options.device);
-    e.say(e.choice.note);
     open_inputs(e);
     open_device(e);
     report(e, measure_all(e));

@@ -7,11 +7,13 @@
 #include "dist/agree.h"
 #include "io/file.h"
 #include "jobs/commands.h"
+#include "jobs/host_memory.h"
 #include "jobs/plan_options.h"
 #include "jobs/plan_report.h"
 #include "jobs/threads.h"
 #include "jobs/train_setup.h"
 #include "jobs/units.h"
+#include "kernels/cuda_limits.h"
 
 namespace longlora {
 namespace {
@@ -35,6 +37,8 @@ DType real_dtype(const std::string& option, const MachineModel& machine) {
 
 PlanRequest request_of(const TrainOptions& o, const PlanGoal& goal, dist::MeshShape mesh) {
     const BaseModel base = open_base_model(o, false);
+    const std::string problem = goal.machine.device_is_host() ? "" : cuda_head_dim_problem(base.config.head_dim);
+    require(problem.empty(), "this model cannot be computed on ", goal.machine.name, ": ", problem, "; plan for --machine cpu");
     WeightsOptions how;
     how.real = real_dtype(o.dtype, goal.machine);
     how.frozen = frozen_dtype(how.real, base.config);

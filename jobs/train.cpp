@@ -28,6 +28,7 @@ void open_inputs(Run& run) {
     });
     require_same_content(run.group, "the token files", run.order->content_hash());
     require_same_content(run.group, "config.json", run.base.config.raw.dump());
+    run.choice = choose_for_heads(run.choice, run.options.device, run.base.config.head_dim);
     // One rank reads the weights for their hash; the others take its word, or its error.
     dist::agree(run.group, [&] {
         if (!run.leads() || !run.base.files) return;

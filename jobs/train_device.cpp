@@ -2,10 +2,11 @@
 #include "jobs/train_device.h"
 
 #include <algorithm>
-#include <functional>
 
 #include "core/clock.h"
+#include "core/host.h"
 #include "dist/agree.h"
+#include "jobs/host_memory.h"
 #include "jobs/plan_report.h"
 #include "jobs/threads.h"
 #include "train/checkpoint.h"
@@ -34,9 +35,8 @@ void choose_types(Run& run) {
     run.how.zero = static_cast<int>(run.options.zero);
 }
 
-std::int64_t least_of(const dist::HostGroup& group, const std::function<std::int64_t()>& mine) {
-    std::int64_t least = 0;
-    dist::agree(group, [&] { least = mine(); });
+std::int64_t least_of(const dist::HostGroup& group, std::int64_t mine) {
+    std::int64_t least = mine;
     for (const std::string& other : group.all_gather(std::to_string(least))) least = std::min<std::int64_t>(least, std::stoll(other));
     return least;
 }
@@ -54,13 +54,14 @@ void show_misfit(const Run& run, std::int64_t limit, bool mine) {
     if (run.leads() && first != misfits.end()) print_misfit(run.options, request_of(run, static_cast<int>(first - misfits.begin())), limit, run.choice.gpu_name);
 }
 
-/// Host memory for snapshots of checkpoints. That of a CPU is its arena's too: what is left, so that a save never ends the run. A GPU's is pinned, all of it when the device is made: what the
-/// snapshot takes, if that is a modest part of what is free, else none, and checkpoints are written in the foreground.
+/// Host memory for snapshots of checkpoints. That of a CPU is its arena's too: what is left, so that a save never ends the run. A GPU's is pinned, all of it when the
+/// device is made: what the snapshot takes, if that is a modest part of what is free and the step leaves it, else none, and checkpoints are written in the foreground.
 std::int64_t room_for_snapshots(const Run& run, const PlanRequest& request) {
     if (run.choice.kind != DeviceKind::cuda)
         return std::clamp<std::int64_t>(memory_limit("", run.group.node_size()) - run.planned.arena_bytes, 0, kLargestSnapshot);
-    const std::int64_t bytes = snapshot_bytes(request) + kMiB, modest = std::min(kLargestSnapshot, free_memory_bytes() / 4 / run.group.node_size());
-    return bytes <= modest ? bytes : 0;
+    const std::int64_t free = free_memory_bytes() / run.group.node_size(), left = free / 10 * 9 - run.planned.pinned_bytes - kMiB;
+    const std::int64_t bytes = snapshot_bytes(request) + kMiB;
+    return bytes <= std::min({kLargestSnapshot, free / 4, left}) ? bytes : 0;
 }
 
 void choose_what_to_keep(Run& run, std::int64_t limit) {
@@ -80,6 +81,21 @@ void choose_what_to_keep(Run& run, std::int64_t limit) {
     }
 }
 
+std::int64_t pinned_bytes(const Run& run) { return run.planned.pinned_bytes + std::max(run.snapshot_bytes, kStagingBytes) + kMiB; }
+
+/// Before anything is pinned: a computer that has too little of it ends programs, and not always ours. Collective.
+void require_pinned_memory(const Run& run) {
+    if (run.choice.kind != DeviceKind::cuda) return;
+    std::int64_t free = 0;
+    dist::agree(run.group, [&] { free = free_memory_bytes(); });
+    const auto hosts = run.group.all_gather(host_name()), pinned = run.group.all_gather(std::to_string(pinned_bytes(run))),
+               free_there = run.group.all_gather(std::to_string(free));
+    std::vector<PinnedShare> shares;
+    for (std::size_t rank = 0; rank < hosts.size(); ++rank) shares.push_back({hosts[rank], std::stoll(pinned[rank]), std::stoll(free_there[rank])});
+    const std::string problem = pinned_memory_problem(shares, run.options.offload == "activations");
+    if (!problem.empty()) throw dist::AgreedError(problem, ExitCode::does_not_fit);
+}
+
 /// A GPU's: what is planned. Pieces of documents lie elsewhere than planned ones; choose_keep left room for the gaps.
 std::int64_t arena_bytes(const Run& run, std::int64_t limit) {
     if (run.choice.kind != DeviceKind::cuda) return limit;
@@ -91,15 +107,13 @@ std::int64_t arena_bytes(const Run& run, std::int64_t limit) {
 
 void open_device(Run& run) {
     run.threads = threads_per_rank(run.group);
-    const std::int64_t limit = least_of(run.group, [&] { return device_memory_limit(run.choice, run.options.memory, run.group.node_size(), run.shape); });
-    choose_types(run);
-    choose_what_to_keep(run, limit);
-    dist::agree(run.group, [&] {
-        run.device = make_device(run.choice, run.threads, arena_bytes(run, limit), run.planned.pinned_bytes + std::max(run.snapshot_bytes, kStagingBytes) + kMiB);
-        if (run.choice.kind == DeviceKind::cuda && run.group.size() > 1) dist::require_nccl();
-    });
     dist::CommunicatorOptions lines;
     lines.while_waiting = [&run] { run.watched.listens(); };
+    const std::int64_t limit = least_of(run.group, device_memory_limit(run.group, run.choice, run.options.memory, run.shape, lines));
+    choose_types(run);
+    choose_what_to_keep(run, limit);
+    require_pinned_memory(run);
+    dist::agree(run.group, [&] { run.device = make_device(run.choice, run.threads, arena_bytes(run, limit), pinned_bytes(run)); });
     run.mesh = dist::make_mesh(*run.device, run.group.handle(), run.shape, lines);
     run.how.data = run.mesh.data.get();
     run.device->set_progress([&run] {

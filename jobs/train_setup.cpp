@@ -2,10 +2,9 @@
 #include "jobs/train_setup.h"
 
 #include <cstdlib>
-#include <fstream>
 
+#include "jobs/host_memory.h"
 #include "jobs/units.h"
-#include "kernels/address_range.h"
 
 namespace longlora {
 namespace {
@@ -97,16 +96,6 @@ std::unique_ptr<Weights> make_weights(Device& device, const BaseModel& base, con
 
 PlanRequest plan_request(const TrainOptions& o, const BaseModel& base, const WeightsOptions& how, dist::MeshShape mesh, int rank) {
     return {base.config, base.trainables, how, pattern_of(o), o.context, step_options_of(o), mesh, rank, o.offload == "activations"};
-}
-
-/// MemAvailable: what can be had without swapping, page cache that can be dropped included. It is the machine's, so a container's limit goes before.
-std::int64_t free_memory_bytes() {
-    std::ifstream in("/proc/meminfo");
-    std::string key;
-    std::int64_t kib = 0;
-    for (std::string rest; in >> key >> kib; std::getline(in, rest))
-        if (key == "MemAvailable:") return std::min(kib << 10, machine_memory_bytes());
-    fail("the free memory cannot be read from /proc/meminfo; say with --memory SIZE how much a rank may use");
 }
 
 std::int64_t memory_limit(const std::string& memory, int ranks_of_node) {

@@ -30,8 +30,6 @@ StepOptions step_options_of(const TrainOptions& options);
 std::unique_ptr<Weights> make_weights(Device& device, const BaseModel& base, const WeightsOptions& how, const Stage& stage, std::int64_t seed);
 /// What plan needs to run the step of rank `rank` of the mesh.
 PlanRequest plan_request(const TrainOptions& options, const BaseModel& base, const WeightsOptions& how, dist::MeshShape mesh, int rank);
-/// What can be had on this computer without swapping.
-std::int64_t free_memory_bytes();
 /// `memory` (the value of --memory), or, when that is empty, this rank's share of the memory that is free.
 std::int64_t memory_limit(const std::string& memory, int ranks_of_node);
 

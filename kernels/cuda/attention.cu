@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/cuda/attention_problem.cuh"
+#include "kernels/cuda_limits.h"
 
 namespace longlora::cuda {
 
@@ -26,7 +27,7 @@ HeadRows head_rows_of(const Tensor& t) { return {t.data<float>(), t.row_stride};
 AttentionProblem problem_of(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k, const Tensor& v, const Windows& windows, const AttentionPlace& place,
                             bool accumulate) {
     const std::int64_t e = place.head_dim;
-    require(e % 8 == 0 && e <= 128, "head_dim ", e, " is not supported on a GPU: its kernels take multiples of 8 up to 128; take --device cpu for this model");
+    if (const std::string problem = cuda_head_dim_problem(e); !problem.empty()) fail(problem + "; take --device cpu for this model");
     ensure(place.scale > 0 && std::isfinite(place.scale), "the scale of attention is positive");
     AttentionProblem p{};
     p.q = matrix_of(q, e), p.k = matrix_of(k, e), p.v = matrix_of(v, e), p.out = matrix_of(out, e);

@@ -187,4 +187,16 @@ BOOST_AUTO_TEST_CASE(bad_questions) {
     shop.refused(plan("missing.json", {"--context", "64"}), {"missing.json"});
 }
 
+BOOST_AUTO_TEST_CASE(heads_that_gpus_do_not_take) {
+    const Workshop shop;
+    Json config = Json::parse(io_testing::slurp(shop / "model/config.json"));
+    config["head_dim"] = 20;
+    std::filesystem::create_directories(shop / "odd-heads");
+    write_text_file(shop / "odd-heads/config.json", config.dump());
+    const Words words = plan("odd-heads", {"--context", "64", "--machine"});
+    shop.refused(words + Words{"h100"}, {"H100", "head_dim of 20", "--machine cpu"});
+    shop.refused(words + Words{"a100-80g", "--max-context"}, {"A100", "head_dim of 20"});
+    shop.done(words + Words{"cpu"});
+}
+
 BOOST_AUTO_TEST_SUITE_END()

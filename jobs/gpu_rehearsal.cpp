@@ -1,0 +1,46 @@
+// What NCCL takes depends on its version, the network and the number of ranks (hundreds of MB to gigabytes), and is taken when ranks connect; so it is measured, not assumed.
+#include "jobs/gpu_rehearsal.h"
+
+#include <algorithm>
+
+#include "dist/agree.h"
+#include "dist/mesh_communicators.h"
+#include "kernels/device.h"
+
+namespace longlora {
+namespace {
+
+constexpr std::int64_t kMiB = std::int64_t{1} << 20;
+constexpr std::int64_t kStage = 16 * kMiB;    // of the rehearsal's own tensors
+constexpr std::int64_t kSpare = 256 * kMiB;   // for what drivers take later
+
+/// cuBLAS loads its kernels when it is first used.
+void multiply(Device& device, DType type) {
+    const ArenaTensor a = device.memory().tensor(type, {64, 64}, Use::workspace), out = device.memory().tensor(type, {64, 64}, Use::workspace);
+    device.ops().fill(*a, 0);
+    device.ops().matmul(*out, *a, *a, Transpose::no, Transpose::yes);
+    device.synchronize(Device::compute_stream());
+}
+
+}  // namespace
+
+std::int64_t rehearsed_gpu_bytes(const dist::HostGroup& group, int gpu, dist::MeshShape shape, const dist::CommunicatorOptions& lines) {
+    DeviceOptions small;
+    small.memory_bytes = cuda_own_bytes() + kStage;
+    small.pinned_bytes = kMiB;
+    small.gpu = gpu;
+    std::unique_ptr<Device> device;
+    dist::agree(group, [&] {
+        if (group.size() > 1) dist::require_nccl();
+        device = make_cuda_device(small);
+    });
+    const dist::MeshCommunicators mesh = dist::make_mesh(*device, group.handle(), shape, lines);
+    std::int64_t left = 0;
+    dist::agree(group, [&] {
+        for (const DType type : {DType::bfloat16, DType::float32}) multiply(*device, type);
+        left = std::max<std::int64_t>(free_gpu_bytes(gpu) + small.memory_bytes - kSpare, 0);
+    });
+    return left;
+}
+
+}  // namespace longlora
