@@ -45,6 +45,7 @@ template <class T> bool same_bits(const std::vector<T>& a, const std::vector<T>&
 struct Ranks {
     HostGroup group;
     std::unique_ptr<Device> device = make_test_device(256 << 20), plan_device = make_test_plan(256 << 20);
+    std::vector<ArenaTensor> uploads;   // pinned memory that is still read
     std::unique_ptr<Communicator> communicator, plan;
     explicit Ranks(const CommunicatorOptions& options = {})
         : communicator(make_communicator(*device, MPI_COMM_WORLD, options)), plan(make_plan_communicator(*plan_device, group.rank(), group.size(), options)) {}
@@ -58,8 +59,19 @@ struct Ranks {
         put(out, values);
         return out;
     }
-    template <class T> void put(Tensor x, const std::vector<T>& values) { write_device(*device, x, values); }
-    template <class T> std::vector<T> read(Tensor x) { return read_device<T>(*device, x); }
+    /// The values are on their way to x, but not there yet: who sends it has to wait for the compute stream.
+    template <class T> void put(Tensor x, const std::vector<T>& values) {
+        if (values.empty()) return;
+        const Tensor flat = x.reshaped({x.count()});
+        uploads.push_back(device->pinned().tensor(x.dtype, flat.shape, Use::exchange));
+        std::copy(values.begin(), values.end(), uploads.back()->data<T>());
+        device->copy_to_device(flat, uploads.back(), kStream);
+    }
+    template <class T> std::vector<T> read(Tensor x) {
+        std::vector<T> values = read_device<T>(*device, x);
+        uploads.clear();   // the device was waited for
+        return values;
+    }
     /// A tensor as large on the plan device.
     ArenaTensor twin(const ArenaTensor& x) { return plan_device->memory().tensor(x->dtype, x->shape, Use::weights); }
 

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# run.sh [--ci | --list | KERNEL RULE NUMBER] [--only PATTERN] [--tests FOLDER] [--work FOLDER]: are tests that pass worth anything? Changes one instruction of one kernel at a time (mutate.cpp has the rules) and runs the
-# tests of that kernel's operation on the simulated device with the changed PTX: they must fail. Without a choice: a place of every rule in every kernel, in two of its types, which takes
-# half an hour (--only: where the kernel's name matches); --ci: those of ci.txt; --list shows what there is. What survives must stand in survivors.txt with the reason why it changes no meaning. The last line is
-# 'N passed, N failed', a mutation counting as passed when it is caught or its survival is explained.
+# run.sh [--ci | --list | KERNEL RULE NUMBER] [--only PATTERN] [--tests FOLDER] [--work FOLDER]: are tests that pass worth anything? Changes one instruction of one
+# kernel at a time (mutate.cpp has the rules) and runs the tests of that kernel's operation on the simulated device with the changed PTX: they must fail. Without a
+# choice: a place of every rule in every kernel, in two of its types, which takes half an hour (--only: where the kernel's name matches); --ci: those of ci.txt; --list
+# shows what there is. What survives must stand in survivors.txt with the reason why it changes no meaning. The last line is 'N passed, N failed', a mutation counting
+# as passed when it is caught or its survival is explained. Launches and other calls of the host: host.sh.
 source "$(dirname "${BASH_SOURCE[0]}")/../../../jobs/common.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 here=$root/tests/sim/mutations
 cd "$root" || exit
 choice=all tests=build/release/tests work=build/mutations only=. one=()
@@ -50,16 +52,15 @@ case $choice in
     ci) grep -vE '^ *(#|$)' "$here/ci.txt" > "$work/chosen.txt" ;;
     one) [ ${#one[@]} = 3 ] || fail "a mutation is KERNEL RULE NUMBER"; echo "${one[*]}" > "$work/chosen.txt" ;;
     all) awk '{ print $2 }' "$work/all.txt" | sort -u > "$work/kernels.txt"
-        # A family is a kernel in all its types and widths; of each the first and the last, of each of its rules the place in the middle.
-        c++filt < "$work/kernels.txt" > "$work/names.txt"
-        sed -E 's/\(anonymous namespace\)::|longlora::cuda:://g; s/^void //; s/elementwise_kernel<([A-Za-z_]+).*/\1/; s/[<(].*//' "$work/names.txt" | paste -d ' ' - "$work/kernels.txt" > "$work/families.txt"
+        # Of a family the first and the last, of each of its rules the place in the middle.
+        families "$work/kernels.txt" > "$work/families.txt"
         awk 'NR == FNR { family[$2] = $1; next } { key = $2 " " $3; n[key] = $4; of = family[$2] " " $3; if (!(of in first)) first[of] = key; last[of] = key }
             END { for (of in first) { print first[of], int(n[first[of]] / 2); if (last[of] != first[of]) print last[of], int(n[last[of]] / 2) } }' "$work/families.txt" "$work/all.txt" | sort > "$work/chosen.txt" ;;
 esac
 
 grep -E -- "$only" "$work/chosen.txt" > "$work/selected.txt" || fail "no kernel's name matches '$only'"
 
-passed=0 failed=0 caught=0 kept=0
+kept=0
 while read -r kernel rule number _; do
     read -r place kernel <<< "$(awk -v k="$kernel" -v r="$rule" -v n="$number" 'index($2, k) && $3 == r && $4 == n { print $1, $2; found = 1; exit } END { if (!found) print "-", k }' "$work/all.txt")"
     began=$SECONDS verdict=''
@@ -69,16 +70,12 @@ while read -r kernel rule number _; do
         verdict="FAILED: $what"
     elif run_tests "$(cases_of "$kernel")" "$work/mutant.ptx" "$work/mutant.log"; then
         ! grep -q 'SIM_PTX' "$work/mutant.log" || verdict="FAILED: $(grep -h SIM_PTX "$work/mutant.log" | head -1)"
-        reason=$(awk -F ' # ' -v k="$kernel" -v r="$rule" -v n="$number" '{ split($1, part, " "); if (index(k, part[1]) && r == part[2] && (part[3] == n || part[3] == "*")) { print $2; exit } }' "$here/survivors.txt")
+        reason=$(reason_of "$kernel" "$rule" "$number")
         if [ -n "$verdict" ]; then :
         elif [ -n "$reason" ]; then verdict="ok, survives: $reason"; else verdict="FAILED: survives ($what)"; cp "$work/mutant.ptx" "$work/survivor-$((kept += 1)).ptx"; fi
     else
-        verdict="ok, caught: $(grep -hE 'simulated device|error:|Timeout' "$work/mutant.log" | head -1 | cut -c1-200)"
-        caught=$((caught + 1))
+        verdict="ok, caught: $(what_caught "$work/mutant.log")"
     fi
-    case $verdict in ok*) passed=$((passed + 1)) ;; *) failed=$((failed + 1)) ;; esac
-    printf '%s %s %s: %s [%d s]\n' "$(c++filt "$kernel" | sed -E 's/\(anonymous namespace\)::|longlora::cuda:://g; s/^void //; s/\(.*//')" "$rule" "$number" "$verdict" $((SECONDS - began))
+    tell "$kernel" "$rule" "$number" "$verdict" $((SECONDS - began))
 done < "$work/selected.txt"
-echo "$caught caught"
-echo "$passed passed, $failed failed"
-[ $failed = 0 ]
+conclude

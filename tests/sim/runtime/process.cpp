@@ -66,8 +66,9 @@ Settings settings_of_environment() {
     if (jit != "yes" && jit != "no") refuse_variable("SIM_JIT", jit);
     read.jit = jit == "yes";
     const std::string streams = variable("SIM_STREAMS", "lazy");
-    if (streams != "lazy" && streams != "eager") refuse_variable("SIM_STREAMS", streams);
+    if (streams != "lazy" && streams != "eager" && streams != "hurried") refuse_variable("SIM_STREAMS", streams);
     read.eager = streams == "eager";
+    read.hurried = streams == "hurried";
     read.nccl_timeout = static_cast<double>(number("SIM_NCCL_TIMEOUT", "120"));
     const std::string fault = variable("SIM_NCCL_FAULT", "-1:0");
     if (std::sscanf(fault.c_str(), "%d:%lu", &read.nccl_fault_rank, &read.nccl_fault_after) != 2) refuse_variable("SIM_NCCL_FAULT", fault);

@@ -29,6 +29,7 @@ void forget_finished_streams() {
 }
 
 bool advance(const Point& point, std::uint64_t& operations);
+void hurry();
 
 /// Runs the first operation of the queue. false: it, or what it comes after, has to wait, or `operations` is used up.
 bool advance_first(CUstream_st& stream, std::uint64_t& operations) {
@@ -49,6 +50,7 @@ bool advance_first(CUstream_st& stream, std::uint64_t& operations) {
     if (!complete) return false;
     leave();
     operations -= 1;
+    hurry();
     return true;
 }
 
@@ -56,6 +58,22 @@ bool advance(const Point& point, std::uint64_t& operations) {
     while (!point.reached())
         if (!advance_first(*point.stream, operations)) return false;
     return true;
+}
+
+/// SIM_STREAMS=hurried: every stream but the first one of its device runs what waits for nobody, at once.
+void hurry() {
+    static bool hurrying = false;
+    if (!settings().hurried || hurrying) return;
+    hurrying = true;
+    const std::shared_ptr<void> end(nullptr, [](void*) { hurrying = false; });
+    std::map<int, int> seen;   // streams by device
+    for (const auto& stream : std::vector(state().streams)) {
+        if (stream->destroyed || seen[stream->device]++ == 0) continue;
+        const auto ready = [](const Point& before) { return before.reached(); };
+        std::uint64_t operations = kUnlimited;
+        while (!stream->queue.empty() && std::all_of(stream->queue.front().after.begin(), stream->queue.front().after.end(), ready))
+            if (!advance_first(*stream, operations)) break;
+    }
 }
 
 std::int64_t now_ns() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
@@ -117,6 +135,7 @@ Point enqueue(const std::shared_ptr<CUstream_st>& stream, Operation operation) {
     std::uint64_t operations = kUnlimited;
     if (settings().eager)
         for (const Point& point : ends_of_device(-1)) advance(point, operations);
+    hurry();
     return end;
 }
 

@@ -51,6 +51,25 @@ BOOST_AUTO_TEST_CASE(an_eager_run_hides_the_missing_event) {
     BOOST_TEST(cell.host[0] == 2);
 }
 
+/// Lazily the writer, for whom somebody waits, would come first.
+BOOST_AUTO_TEST_CASE(hurried_streams_do_not_wait_for_the_first_one_unasked) {
+    const sim::probe::ChangedSettings hurried([](auto& settings) { settings.hurried = true; });
+    for (const bool waits : {false, true}) {
+        const Cell cell;
+        const TestStream writer, reader;
+        const TestEvent written, read;
+        cell.write(2, writer);
+        ok(cudaEventRecord(written, writer));
+        if (waits) ok(cudaStreamWaitEvent(reader, written, 0));
+        cell.read(reader);
+        BOOST_TEST((queued_operations() > 2U) == waits);
+        ok(cudaEventRecord(read, reader));
+        ok(cudaStreamWaitEvent(writer, read, 0));
+        writer.synchronize();
+        BOOST_TEST((cell.host[0] == 2) == waits);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(a_wait_is_for_the_recording_before_it_not_for_later_ones) {
     const Cell cell;
     const TestStream writer, reader;
