@@ -1,5 +1,6 @@
 // A program is an ELF file; its section .nv_fatbin holds fat binaries one after the other, each a header and entries; an entry of kind 2 is a cubin, an ELF file again,
-// with a section .text.KERNEL for each kernel whose sh_info has the number of registers in its upper byte.
+// with a section .text.KERNEL for each kernel, whose sh_info has the number of the kernel's symbol in its lower 24 bits. Attributes of kernels are in .nv.info, by that number, and in
+// .nv.info.KERNEL.
 #include "tests/bench/roofline/cubin.h"
 
 #include <elf.h>
@@ -42,15 +43,32 @@ std::map<std::string, Section> sections_of(Bytes elf) {
     return all;
 }
 
-/// Attribute 5 of .nv.info.KERNEL, with sizes behind it: the threads of __launch_bounds__.
-int max_threads_of(Bytes info) {
+enum Attribute { kMaxThreads = 5, kFrameSize = 0x11, kRegisterCount = 0x2f };
+
+/// Calls each(value's offset) for the values of an attribute; format 4 has a size and that many bytes behind it.
+template <class Each> void for_attribute(Bytes info, Attribute wanted, const Each& each) {
     for (std::uint64_t i = 0; i + 4 <= info.size();) {
         const auto format = at<std::uint8_t>(info, i), attribute = at<std::uint8_t>(info, i + 1);
-        const std::uint64_t size = format == 4 ? at<std::uint16_t>(info, i + 2) : 0;
-        if (format == 4 && attribute == 5) return at<int>(info, i + 4) * at<int>(info, i + 8) * at<int>(info, i + 12);
-        i += 4 + size;
+        if (format == 4 && attribute == wanted) each(i + 4);
+        i += 4 + (format == 4 ? at<std::uint16_t>(info, i + 2) : 0);
     }
-    return 0;
+}
+
+/// The sizes of __launch_bounds__.
+int max_threads_of(Bytes info) {
+    int threads = 0;
+    for_attribute(info, kMaxThreads, [&](std::uint64_t i) { threads = at<int>(info, i) * at<int>(info, i + 4) * at<int>(info, i + 8); });
+    return threads;
+}
+
+/// Of .nv.info: pairs of a kernel's symbol and a number.
+int value_of_symbol(Bytes info, Attribute attribute, std::uint32_t symbol) {
+    int value = -1;
+    for_attribute(info, attribute, [&](std::uint64_t i) {
+        if (at<std::uint32_t>(info, i) == symbol) value = at<int>(info, i + 4);
+    });
+    if (value < 0) throw std::runtime_error("a cubin does not tell the registers or the stack of a kernel");
+    return value;
 }
 
 void add_kernels(std::vector<CompiledKernel>& kernels, Bytes cubin) {
@@ -59,13 +77,16 @@ void add_kernels(std::vector<CompiledKernel>& kernels, Bytes cubin) {
         const auto found = sections.find(name);
         return found == sections.end() ? 0 : static_cast<std::int64_t>(found->second.header.sh_size);
     };
+    const auto infos = sections.find(".nv.info");
+    const Bytes all = infos == sections.end() ? Bytes() : infos->second.bytes;
     for (const auto& [name, section] : sections) {
         if (!name.starts_with(".text.")) continue;
         CompiledKernel kernel;
         kernel.name = name.substr(6);
-        kernel.registers = static_cast<int>(section.header.sh_info >> 24);
+        const std::uint32_t symbol = section.header.sh_info & 0xffffff;
+        kernel.registers = value_of_symbol(all, kRegisterCount, symbol);
         kernel.static_shared_bytes = size_of(".nv.shared." + kernel.name);
-        kernel.local_bytes = size_of(".nv.local." + kernel.name);
+        kernel.local_bytes = value_of_symbol(all, kFrameSize, symbol) + size_of(".nv.local." + kernel.name);
         if (const auto info = sections.find(".nv.info." + kernel.name); info != sections.end()) kernel.max_threads = max_threads_of(info->second.bytes);
         for (std::uint64_t i = 0; i + 16 <= section.bytes.size(); i += 16) kernel.code.push_back({at<std::uint64_t>(section.bytes, i), at<std::uint64_t>(section.bytes, i + 8)});
         kernels.push_back(std::move(kernel));

@@ -16,7 +16,7 @@ struct CompiledKernel {
     std::vector<std::array<std::uint64_t, 2>> code;       ///< 128-bit instructions, low word first
 };
 
-/// All kernels compiled for sm_`architecture` (80) in the program's section .nv_fatbin. Throws std::runtime_error.
+/// All kernels compiled for sm_`architecture` (80, 90) in the program's section .nv_fatbin. Throws std::runtime_error.
 std::vector<CompiledKernel> read_kernels(const std::string& program, int architecture);
 
 }  // namespace longlora::roofline

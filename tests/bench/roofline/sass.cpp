@@ -32,7 +32,7 @@ double wavefronts_of(const std::array<std::uint64_t, 2>& word) {
 }
 
 Block count(const CompiledKernel& kernel, std::size_t begin, std::size_t end) {
-    Block block{begin, end, static_cast<std::int64_t>(end - begin), 0, 0, 0, 0};
+    Block block{begin, end, static_cast<std::int64_t>(end - begin)};
     for (std::size_t i = begin; i < end; ++i) {
         const unsigned operation = operation_of(kernel.code[i]);
         block.hmma += operation == kHmma;
@@ -45,7 +45,7 @@ Block count(const CompiledKernel& kernel, std::size_t begin, std::size_t end) {
 
 }  // namespace
 
-double Block::tensor_core_share() const { return hmma ? t_mma() / std::max({t_mma(), t_issue(), t_mufu(), t_shared()}) : 0; }
+double Block::tensor_core_share(double conflict) const { return hmma ? t_mma() / std::max({t_mma(), t_issue(), t_mufu(), t_shared(conflict)}) : 0; }
 
 Block whole(const CompiledKernel& kernel) { return count(kernel, 0, kernel.code.size()); }
 
@@ -70,7 +70,8 @@ Block main_block(const CompiledKernel& kernel) {
         const Block block = count(kernel, begin, end);
         if (std::pair(block.hmma, block.instructions) > std::pair(best.hmma, best.instructions)) best = block;
     }
-    return best.instructions ? best : whole(kernel);
+    best.in_loop = best.instructions > 0;
+    return best.in_loop ? best : whole(kernel);
 }
 
 int blocks_per_multiprocessor(const CompiledKernel& kernel, int threads, std::int64_t dynamic_shared_bytes) {

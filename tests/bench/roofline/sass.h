@@ -12,14 +12,15 @@ struct Block {
     std::int64_t instructions = 0, hmma = 0, mufu = 0;
     double wavefronts = 0;                ///< of shared memory, without bank conflicts
     std::int64_t local = 0;               ///< loads and stores of spilled registers
+    bool in_loop = false;                 ///< of main_block: found inside a loop
 
     /// Cycles of one scheduler of sm_80 for one warp: an HMMA m16n8k16 takes the tensor core 8, a MUFU 8 (16 lanes a cycle for four schedulers), an instruction its issue slot 1, a
-    /// wavefront the shared memory of all four schedulers 1, so 4 of each one's.
+    /// wavefront the shared memory of all four schedulers 1, so 4 of each one's; conflict: how many times the wavefronts there are, since banks are asked twice.
     double t_mma() const { return 8.0 * static_cast<double>(hmma); }
     double t_issue() const { return static_cast<double>(instructions); }
     double t_mufu() const { return 8.0 * static_cast<double>(mufu); }
-    double t_shared() const { return 4.0 * wavefronts; }
-    double tensor_core_share() const;     ///< t_mma / the largest of all four; 0 without HMMA
+    double t_shared(double conflict) const { return 4.0 * wavefronts * conflict; }
+    double tensor_core_share(double conflict) const;   ///< t_mma / the largest of all four; 0 without HMMA
 };
 
 /// The block with most HMMA among those inside a loop; of kernels without HMMA the largest block inside a loop; the whole kernel if it has no loop.
