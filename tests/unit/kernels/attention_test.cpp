@@ -1,6 +1,7 @@
 // Attention against plain loops in double: random windows, sizes, offsets, strides, types; keys in pieces; the reference against finite differences.
 #include <numeric>
 
+#include "tests/support/preconditions.h"
 #include "tests/unit/kernels/attention_case.h"
 
 namespace longlora::attention_testing {
@@ -87,8 +88,7 @@ BOOST_AUTO_TEST_CASE(every_small_size_and_the_edges_of_blocks) {
     });
 }
 
-BOOST_AUTO_TEST_CASE(large_query_blocks) {
-    if (kOnGpu) return;   // the CPU's
+BOOST_AUTO_TEST_CASE(large_query_blocks, *only_on_cpus("the blocks are the CPU kernels'")) {
     for_devices([](Device& device) {
         CaseOptions options;
         options.tokens = 700, options.head_dim = 8, options.num_heads = 24, options.num_kv_heads = 4;

@@ -1,6 +1,7 @@
 // matmul against plain double loops: transpositions, alpha and beta, every mix of types, strided rows, empty sides, tiles and panels.
 #include <bit>
 
+#include "tests/support/preconditions.h"
 #include "tests/unit/kernels/kernel_testing.h"
 
 namespace longlora {
@@ -95,8 +96,7 @@ BOOST_AUTO_TEST_CASE(tiles_and_panels) {
     });
 }
 
-BOOST_AUTO_TEST_CASE(progress_is_called_and_changes_no_bit) {
-    if (kOnGpu) return;   // between the tiles of the CPU's long products
+BOOST_AUTO_TEST_CASE(progress_is_called_and_changes_no_bit, *only_on_cpus("it is the tiles of the CPU's long products that call it")) {
     for_devices([](Device& device) {
         for (const DType type : kTypes) {
             const Buffer a(device, kFloat, random_values(1100, 1000, 1, kFloat)), b(device, type, random_values(1200, 1000, 2, type));

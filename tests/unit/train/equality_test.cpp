@@ -1,6 +1,7 @@
 // What must not change a step: what is kept for backward, micro-batching, tiles, a mask of one document, running it again. Bit for bit, but where sums take another order.
 #include <boost/test/unit_test.hpp>
 
+#include "tests/support/preconditions.h"
 #include "tests/support/tiny_model.h"
 
 using namespace longlora;
@@ -103,8 +104,7 @@ BOOST_AUTO_TEST_CASE(a_mask_of_one_document_is_no_mask) {
 }
 
 /// So wide that the MLP and the head go by tiles of 64 tokens: with three sequences of 60 in a micro-batch tiles begin and end within sequences, with one they do not exist.
-BOOST_AUTO_TEST_CASE(tiles) {
-    if (kOnGpu) return;   // the same tiles, and 200,000 columns of them take the simulation long
+BOOST_AUTO_TEST_CASE(tiles, *only_on_cpus("tiles are the same on every device, and 200,000 columns take the simulation long")) {
     ModelConfig config = tiny_config();
     config.num_layers = 1, config.hidden = 8, config.num_heads = 2, config.head_dim = 4, config.intermediate = config.vocabulary = 200000;
     BOOST_REQUIRE_EQUAL(tile_rows(config.intermediate), 64);

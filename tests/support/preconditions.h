@@ -1,0 +1,18 @@
+// Preconditions of Boost.Test cases: BOOST_AUTO_TEST_CASE(name, *only_on_cpus("reason")). A case whose precondition fails counts as skipped and its reason is reported.
+// What a case computes on is test_device.h's.
+#pragma once
+
+#include "tests/support/test_device.h"
+
+namespace longlora {
+
+/// Not on a GPU, simulated or real, for that reason.
+inline boost::unit_test::precondition only_on_cpus(const char* reason) {
+    return boost::unit_test::precondition([reason](boost::unit_test::test_unit_id) {
+        boost::test_tools::assertion_result result(!kOnGpu);
+        if (kOnGpu) result.message() << "it runs on CPUs only: " << reason;
+        return result;
+    });
+}
+
+}  // namespace longlora
