@@ -33,8 +33,10 @@ void hurry();
 
 /// Runs the first operation of the queue. false: it, or what it comes after, has to wait, or `operations` is used up.
 bool advance_first(CUstream_st& stream, std::uint64_t& operations) {
+    const std::uint64_t finished = stream.finished;
     bool ready = true;
     for (const Point& before : std::vector<Point>(stream.queue.front().after)) ready = advance(before, operations) && ready;
+    if (stream.finished != finished) return true;   // it hurried
     if (!ready || !operations) return false;
     bool complete = true;
     const auto leave = [&stream] {
