@@ -68,7 +68,7 @@ BOOST_AUTO_TEST_CASE(figures_of_data_sheets) {
     BOOST_TEST(h.memory_bandwidth.value == 3.35e12);
     BOOST_TEST(a.outside_device.size() == 2u);
     BOOST_TEST(a.outside_device[0].name == "cuda_context");
-    BOOST_TEST(a.outside_device_bytes() == 500000000 + 1000000000);
+    BOOST_TEST(a.outside_device_bytes() == 500000000 + 3300000000);
 }
 
 BOOST_AUTO_TEST_CASE(a_file_of_ones_own) {
