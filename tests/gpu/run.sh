@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# run.sh [--simulated] [--no-build] [--work FOLDER] [--machine NAME]: the checks that only a GPU can make, for the first person who has one: every test of operations and models on
-# the device, those of operations also under compute-sanitizer's four tools, a benchmark table with the range that the machine model expects, and training on two ranks over NCCL
-# against the CPU's losses. The last line is 'N passed, N failed', the exit code 0 when none failed. What cannot be checked here is named as skipped. Everything goes to FOLDER
-# (build/gpu-check), the table to FOLDER/bench.txt.
-#   --simulated   the same on the simulated device (tests/sim): tests this script, not a GPU
+# run.sh [--simulated] [--no-build] [--work FOLDER] [--machine NAME]: the checks that only a GPU can make, for the first person who has one: the tests of operations,
+# models, training and ranks on the device, those of operations also under compute-sanitizer's four tools, a benchmark table with the range that the machine model
+# expects, and the program training on one rank, on two over NCCL, and with activations in host memory, against the CPU's losses. The last line is 'N passed, N failed',
+# the exit code 0 when none failed. What cannot be checked here is named as skipped. Everything goes to FOLDER (build/gpu-check), the table to FOLDER/bench.txt.
+#   --simulated   a small part of each on the simulated device (tests/sim): tests this script, not a GPU
 source "$(dirname "${BASH_SOURCE[0]}")/../../jobs/common.sh"
 cd "$root" || exit
 kind=gpu build=yes work=build/gpu-check machine=''
@@ -53,24 +53,32 @@ if [ $kind = gpu ]; then
     nvidia-smi --query-gpu=name,compute_cap,driver_version,memory.total --format=csv,noheader | tee "$work/gpus.txt"
     [ -n "$machine" ] || case $(head -1 "$work/gpus.txt") in *A100*) machine=a100-80g ;; *) machine=h100 ;; esac
 else
-    program=$release/longlora-sim gpus=2
+    program=$release/longlora-sim gpus=4
     [ -n "$machine" ] || machine=h100
 fi
 if [ -n "$build" ]; then
-    if [ $kind = gpu ]; then targets=(longlora test_kernels_gpu test_model_gpu test_mpi_gpu gpu_bench); else targets=(longlora-sim test_kernels_sim test_model_sim test_mpi_sim gpu_bench_sim); fi
+    if [ $kind = gpu ]; then targets=(longlora gpu_bench); else targets=(longlora-sim gpu_bench_sim); fi
+    for name in kernels model train mpi; do targets+=("test_${name}_$kind"); done
     jobs/build.sh release "${targets[@]}" > "$work/build.log" 2>&1 || fail "the build failed; its output is in $work/build.log"
 fi
 
 tests=$release/tests
+# Of the tests of training those that compute on a device. The simulation takes a part of all, and tests/run.sh more of it.
+model=() training=('--run_test=golden_*,equalities,activation_offload') ranks_2=() ranks_4=() steps=3 context=1024
+if [ $kind = sim ]; then
+    model=('--run_test=golden_models*') training=('--run_test=activation_offload') ranks_2=('--run_test=communicator,zero') ranks_4=('--run_test=zero/open*')
+    steps=2 context=256
+fi
 check operations "$tests/test_kernels_$kind"
-model=() ranks=() steps=3 context=1024   # the simulation takes less of all
-[ $kind = gpu ] || { model=('--run_test=golden_models*') ranks=('--run_test=communicator,zero') steps=2 context=256; }
 check model "$tests/test_model_$kind" "${model[@]}"
+check training "$tests/test_train_$kind" "${training[@]}"
 export OMP_NUM_THREADS=1
-if [ "$gpus" -ge 2 ]; then check ranks_2 launch 2 "$tests/test_mpi_$kind" "${ranks[@]}"; else skip ranks_2 "one GPU only"; fi
+if [ "$gpus" -ge 2 ]; then check ranks_2 launch 2 "$tests/test_mpi_$kind" "${ranks_2[@]}"; else skip ranks_2 "one GPU only"; fi
+if [ "$gpus" -ge 4 ]; then check ranks_4 launch 4 "$tests/test_mpi_$kind" "${ranks_4[@]}"; else skip ranks_4 "fewer than four GPUs"; fi
 
-# The operations once more under the sanitizer's tools, which take many times as long: half an hour each at most. A query that finds an event not ready is no error, but memcheck would
-# count it; of calls that fail the program itself tells. Memory is allocated at once, so accesses beyond a tensor but inside of the arena are for the simulation to find.
+# The operations once more under the sanitizer's tools, which take many times as long: half an hour each at most. A query that finds an event not ready is no error, but
+# memcheck would count it; of calls that fail the program itself tells. Memory is allocated at once, so neither these tools nor the simulation see an access beyond a
+# tensor that stays inside of the arena; what is written there the tests see where they have surrounded a tensor with marks.
 for tool in memcheck racecheck initcheck synccheck; do
     if [ $kind = sim ]; then skip "$tool" "the simulation checks every access itself"
     elif command -v compute-sanitizer > /dev/null; then
@@ -87,23 +95,30 @@ bench=$tests/gpu_bench
 check bench "$bench" "$machine" "${size[@]}"
 cp "$work/bench.log" "$work/bench.txt"
 
-# Training from the demo model: the CPU's losses against the GPU's, float32, on one rank and on two over NCCL. Same sums in another order: five digits agree (budget of tests/golden).
+# Training from the demo model: the CPU's losses against the GPU's, float32, on one rank and on two over NCCL. Same sums in another order: five digits agree (budget of
+# tests/golden). With activations in host memory no bit may differ from the run that keeps them on the GPU; bfloat16 has the budget of tests/sim/train.sh.
 rm -rf "$work"/run-* "$work/data.h5"
 losses() { number_of loss < "$1/metrics.jsonl" | head -$steps; }
-train() { # train NAME RANKS PROGRAM DEVICE
-    launch "$2" "$3" train --model jobs/demo/model --data "$work/data.h5" --run "$work/run-$1" --context $context --group $((context / 4)) --global-batch 2 --steps $steps --dtype float32 --device "$4"
+train() { # train NAME RANKS DEVICE OPTIONS...
+    launch "$2" "$program" train --model jobs/demo/model --data "$work/data.h5" --run "$work/run-$1" --context $context --group $((context / 4)) --global-batch 2 \
+        --steps $steps --device "$3" "${@:4}"
 }
-same_losses() { # same_losses A B
+same_losses() { # same_losses A B BUDGET
     [ "$(losses "$work/run-$1" | wc -l)" = $steps ] || { echo "the run $1 has other than $steps losses"; return 1; }
-    paste <(losses "$work/run-$1") <(losses "$work/run-$2") | awk '{ print; d = $1 / $2 - 1; if (!($2 > 0) || d > 1e-4 || d < -1e-4) bad = 1 } END { exit bad || NR == 0 }'
+    paste <(losses "$work/run-$1") <(losses "$work/run-$2") |
+        awk -v most="$3" '{ print; d = $1 / $2 - 1; if (!($2 > 0) || d > most || d < -most) bad = 1 } END { exit bad || NR == 0 }'
 }
 if launch 1 "$program" prepare "$work/data.h5" jobs/demo/books/train --tokenizer jobs/demo/model/tokenizer.model > "$work/prepare.log" 2>&1; then
-    check train_cpu train cpu 1 "$program" cpu
+    check train_cpu train cpu 1 cpu --dtype float32
     for ranks in 1 2; do
         if [ "$ranks" -gt "$gpus" ]; then skip "train_$ranks" "one GPU only"; continue; fi
-        check "train_$ranks" train "cuda-$ranks" "$ranks" "$program" cuda
-        check "losses_$ranks" same_losses "cuda-$ranks" cpu
+        check "train_$ranks" train "cuda-$ranks" "$ranks" cuda --dtype float32
+        check "losses_$ranks" same_losses "cuda-$ranks" cpu 1e-4
     done
+    check train_offload train offload 1 cuda --dtype float32 --offload activations
+    check losses_offload same_losses offload cuda-1 0
+    check train_bfloat16 train bfloat16 1 cuda --dtype bfloat16 --offload activations
+    check losses_bfloat16 same_losses bfloat16 cpu 2e-2
 else
     result prepare 1 0
 fi
