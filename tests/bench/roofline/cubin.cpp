@@ -1,6 +1,6 @@
 // A program is an ELF file; its section .nv_fatbin holds fat binaries one after the other, each a header and entries; an entry of kind 2 is a cubin, an ELF file again,
-// with a section .text.KERNEL for each kernel, whose sh_info has the number of the kernel's symbol in its lower 24 bits. Attributes of kernels are in .nv.info, by that number, and in
-// .nv.info.KERNEL.
+// with a section .text.KERNEL for each kernel, whose sh_info has the number of the kernel's symbol in its lower 24 bits. Attributes of kernels are in .nv.info, by that
+// number, and in .nv.info.KERNEL.
 #include "tests/bench/roofline/cubin.h"
 
 #include <elf.h>

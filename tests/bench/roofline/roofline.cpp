@@ -1,6 +1,7 @@
-// cuda_roofline: speed of the CUDA kernels as far as it can be known without a GPU. Runs each operation once on the simulated device at sizes of a training step, reads the machine code
-// (sm_80; of sm_90's the registers and spills) inside of this very program, and prints per kernel what it needs of a multiprocessor, what it moves against the least, and for
-// tensor-core loops what bounds them. The targets are those of the README of this folder; the last line is 'N passed, N failed'. It measures no time.
+// cuda_roofline: speed of the CUDA kernels as far as it can be known without a GPU. Runs each operation once on the simulated device at sizes of a training step, reads
+// the machine code (sm_80; of sm_90's the registers and spills) inside of this very program, and prints per kernel what it needs of a multiprocessor, what it moves
+// against the least, and for tensor-core loops what bounds them. The targets are those of the README of this folder; the last line is 'N passed, N failed'. It measures
+// no time.
 #include <cxxabi.h>
 
 #include <algorithm>
@@ -59,7 +60,10 @@ public:
     /// The target for tensor cores was not passed over: each kernel of attention that is theirs has a loop with their instructions.
     void require_tensor_loops() {
         for (const char* kernel : {"attention_forward_kernel", "attention_backward_keys_kernel", "attention_backward_queries_kernel"})
-            for (const int width : {64, 128}) check(judged_.contains(text(kernel, "<", width, ">")), text(kernel, "<", width, "> has no loop of tensor-core instructions that could be judged"));
+            for (const int width : {64, 128}) {
+                const std::string name = text(kernel, "<", width, ">");
+                check(judged_.contains(name), name + " has no loop of tensor-core instructions that could be judged");
+            }
     }
     void end() const { std::printf("%d passed, %d failed\n", passed_, failed_); }
     bool good() const { return failed_ == 0; }
@@ -73,15 +77,17 @@ private:
         const int threads = static_cast<int>(counts.block_threads), blocks = blocks_per_multiprocessor(*found, threads, static_cast<std::int64_t>(counts.dynamic_shared_bytes));
         const double conflict = worst(counts.worst_bank_conflict), sectors = static_cast<double>(counts.global_sectors) / static_cast<double>(std::max<std::uint64_t>(1, counts.global_ideal_sectors));
         const double share = block.tensor_core_share(conflict);
-        std::printf("    %-58s %3d regs (sm_90 %3d) %3d thr %6lld B shared  occupancy %3.0f %%  conflicts %.1f  sectors %.2f", short_name(name).substr(0, 58).c_str(), found->registers,
-                    newer->registers, threads, static_cast<long long>(found->static_shared_bytes) + static_cast<long long>(counts.dynamic_shared_bytes), 100.0 * blocks * threads / 2048,
-                    conflict, sectors);
-        if (block.hmma) std::printf("  mma %.0f issue %.0f mufu %.0f shared %.0f: %.0f %%", block.t_mma(), block.t_issue(), block.t_mufu(), block.t_shared(conflict), 100 * share);
+        const long long shared = static_cast<long long>(found->static_shared_bytes) + static_cast<long long>(counts.dynamic_shared_bytes);
+        std::printf("    %-58s %3d regs (sm_90 %3d) %3d thr %6lld B shared  occupancy %3.0f %%  conflicts %.1f  sectors %.2f", short_name(name).substr(0, 58).c_str(),
+                    found->registers, newer->registers, threads, shared, 100.0 * blocks * threads / 2048, conflict, sectors);
+        if (block.hmma)
+            std::printf("  mma %.0f issue %.0f mufu %.0f shared %.0f: %.0f %%", block.t_mma(), block.t_issue(), block.t_mufu(), block.t_shared(conflict), 100 * share);
         std::printf("\n");
         if (!seen_.insert(name).second) return;
         check(all.local == 0 && found->local_bytes == 0, text(short_name(name), " spills registers"));
         check(whole(*newer).local == 0 && newer->local_bytes == 0, text(short_name(name), " spills registers on sm_90"));
-        check(newer->registers > 0 && newer->registers * threads <= kRegisters, text(short_name(name), " has ", newer->registers, " registers on sm_90, so not one block of it can run"));
+        check(newer->registers > 0 && newer->registers * threads <= kRegisters,
+              text(short_name(name), " has ", newer->registers, " registers on sm_90, so not one block of it can run"));
         check(conflict <= kMostConflict, text(short_name(name), " has bank conflicts beyond ", kMostConflict, "-way"));
         check(sectors <= kMostSectors || is_scattered(short_name(name)), text(short_name(name), " moves ", sectors, " times the sectors of coalesced accesses"));
         if (!block.hmma || !block.in_loop) return;

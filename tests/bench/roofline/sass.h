@@ -14,8 +14,8 @@ struct Block {
     std::int64_t local = 0;               ///< loads and stores of spilled registers
     bool in_loop = false;                 ///< of main_block: found inside a loop
 
-    /// Cycles of one scheduler of sm_80 for one warp: an HMMA m16n8k16 takes the tensor core 8, a MUFU 8 (16 lanes a cycle for four schedulers), an instruction its issue slot 1, a
-    /// wavefront the shared memory of all four schedulers 1, so 4 of each one's; conflict: how many times the wavefronts there are, since banks are asked twice.
+    /// Cycles of one scheduler of sm_80 for one warp: an HMMA m16n8k16 takes the tensor core 8, a MUFU 8 (16 lanes a cycle for four schedulers), an instruction its issue
+    /// slot 1, a wavefront the shared memory of all four schedulers 1, so 4 of each one's; conflict: how many times as many wavefronts bank conflicts make of them.
     double t_mma() const { return 8.0 * static_cast<double>(hmma); }
     double t_issue() const { return static_cast<double>(instructions); }
     double t_mufu() const { return 8.0 * static_cast<double>(mufu); }
