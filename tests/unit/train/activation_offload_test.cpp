@@ -1,6 +1,8 @@
 // Layer inputs that wait for backward in pinned host memory: no bit of a step changes, device memory goes down, and the plan knows both memories to the byte.
 #include <boost/test/unit_test.hpp>
 
+#include "model/activation_offload.h"
+#include "tests/support/device_values.h"
 #include "tests/support/tiny_model.h"
 #include "train/plan.h"
 
@@ -54,6 +56,32 @@ Used run(const PlanRequest& request, const KeepPlan& keep) {
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(activation_offload)
+
+/// Every element of every tensor, also those whose gradients would be zero in a step.
+BOOST_AUTO_TEST_CASE(what_was_stored_comes_back) {
+    const auto device = make_test_device(8 << 20);
+    ActivationOffload offload(*device);
+    const std::int64_t count = 1003;
+    const auto values_of_tensor = [=](int i) {
+        std::vector<float> values(count);
+        for (std::int64_t k = 0; k < count; ++k) values[static_cast<std::size_t>(k)] = static_cast<float>(1000 * i + k);
+        return values;
+    };
+    std::vector<ActivationOffload::Stored> stored;
+    for (int i = 0; i < 3; ++i) {
+        ArenaTensor x = device->memory().tensor(DType::float32, {count}, Use::activations);
+        write_device(*device, x, values_of_tensor(i));
+        stored.push_back(offload.store(std::move(x)));
+    }
+    offload.settle();
+    const ArenaTensor other = device->memory().tensor(DType::float32, {3 * count}, Use::activations);   // where they were
+    device->ops().fill(*other, -1);
+    for (int i = 2; i >= 0; --i) {
+        offload.fetch(stored[static_cast<std::size_t>(i)]);
+        const ArenaTensor x = offload.take(stored[static_cast<std::size_t>(i)]);
+        BOOST_TEST(read_device<float>(*device, x) == values_of_tensor(i), boost::test_tools::per_element());
+    }
+}
 
 BOOST_AUTO_TEST_CASE(no_bit_changes_and_the_plan_is_what_is_used) {
     for (const std::int64_t layers : sizes({1, 2, 5}, {3}))
