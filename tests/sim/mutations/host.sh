@@ -34,6 +34,8 @@ losses 1 test_kernels_sim loss_and_optimizer
 edges 1 test_kernels_sim attention_edges
 layers 1 test_kernels_sim layer_ops
 products 1 test_kernels_sim matmul
+stored 1 test_train_sim activation_offload/what*
+uploads 1 test_sim uploads
 gathers 2 test_mpi_sim zero/open*
 updates 2 test_mpi_sim zero/updates*
 collectives 2 test_mpi_sim communicator
