@@ -29,6 +29,7 @@ void open(Block& block, unsigned number) {
         // What the others had seen when they came, and what they did, is seen by those who waited.
         for (std::size_t w = 0; w < warp.seen.size(); ++w) warp.seen[w] = barrier.members >> w & 1 ? now : std::max(warp.seen[w], barrier.seen[w]);
         warp.ordered = *std::min_element(warp.seen.begin(), warp.seen.end());
+        warp.lane_seen.clear();
         warp.barrier = -1;
         const Instruction& i = block.kernel->code[warp.barrier_pc];
         if (i.count == kPopulation) {
@@ -85,10 +86,31 @@ void arrive_at_barrier(Warp& warp, const Instruction& i, bool waits) {
 
 namespace {
 
-/// bar.warp.sync: accesses of the lanes before it are ordered before those after it.
-void order_warp(Warp& warp, const Instruction&, Lanes) {
-    warp.seen[warp.index] = ++*warp.block->tick;
-    warp.ordered = *std::min_element(warp.seen.begin(), warp.seen.end());
+/// A part of the lanes: each of them has then seen the others until now, and whatever any of them had seen.
+void order_lanes(Warp& warp, Lanes members, std::uint32_t now) {
+    if (warp.lane_seen.empty()) {
+        warp.lane_seen.resize(kLanes);
+        for (auto& seen : warp.lane_seen) seen.fill(warp.seen[warp.index]);
+    }
+    std::array<std::uint32_t, kLanes> seen{};
+    for (Lanes left = members; left; left &= left - 1) {
+        const auto& of_one = warp.lane_seen[static_cast<std::size_t>(std::countr_zero(left))];
+        for (unsigned l = 0; l < kLanes; ++l) seen[l] = members >> l & 1 ? now : std::max(seen[l], of_one[l]);
+    }
+    for (Lanes left = members; left; left &= left - 1) warp.lane_seen[static_cast<std::size_t>(std::countr_zero(left))] = seen;
+}
+
+/// bar.warp.sync: accesses of the lanes of one member mask before it are ordered before those after it.
+void order_warp(Warp& warp, const Instruction& i, Lanes lanes) {
+    const std::uint32_t now = ++*warp.block->tick;
+    const std::uint32_t* mask = row<std::uint32_t>(warp, i.e);
+    if (mask[std::countr_zero(lanes)] == warp.live) {
+        warp.seen[warp.index] = now;
+        warp.ordered = *std::min_element(warp.seen.begin(), warp.seen.end());
+        warp.lane_seen.clear();
+        return;
+    }
+    for (Lanes left = lanes; left; left &= ~mask[std::countr_zero(left)]) order_lanes(warp, mask[std::countr_zero(left)], now);
 }
 
 void decode_warp_barrier(Decoder& d) {

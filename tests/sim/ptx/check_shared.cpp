@@ -64,7 +64,7 @@ void check_shared(Warp& warp, const Instruction&, Access& access, Use use) {
     const std::size_t words = access.bytes / 4;
     if (words > 0 && access.contiguous && use != Use::atomic) {
         touch_shared_words(warp, access.at[0] / 4, kLanes * words, 0, words, use);
-    } else if (words > 0 && use == Use::read && std::popcount(access.lanes) > 1 && all_at_one_place(access)) {
+    } else if (words > 0 && use == Use::read && std::popcount(access.lanes) > 1 && warp.lane_seen.empty() && all_at_one_place(access)) {
         touch_shared_words(warp, access.at[std::countr_zero(access.lanes)] / 4, words, kSeveralLanes, words, use);
     } else {
         warp.store = use == Use::write ? &access : nullptr;

@@ -37,13 +37,15 @@ void shuffle(Warp& warp, const Instruction& i, Lanes lanes) {
     const std::uint32_t *a = row<std::uint32_t>(warp, i.a), *b = row<std::uint32_t>(warp, i.b), *c = row<std::uint32_t>(warp, i.c);
     const Lanes known = written(a), controls = written(b) & written(c);
     if (lanes & ~controls) fault(warp, lanes & ~controls, "shuffles by a register that was never written");
+    const std::uint32_t* mask = row<std::uint32_t>(warp, i.e);
     alignas(32) std::uint32_t t[kLanes] = {};
     Lanes inside = 0, result_known = 0;
     for (unsigned l = 0; l < kLanes; ++l) {
         if (!(lanes >> l & 1)) continue;
         bool in_segment = false;
         const unsigned from = source_lane(static_cast<Shuffle>(i.count), l, b[l], c[l], in_segment);
-        if (!(lanes >> from & 1)) fault(warp, 1u << l, "shuffles from lane " + std::to_string(from) + ", which does not take part");
+        if (!(mask[l] >> from & 1))
+            fault(warp, 1u << l, "shuffles from lane " + std::to_string(from) + ", which does not take part: it is not in the member mask " + lanes_text(mask[l]));
         t[l] = a[from];
         inside |= Lanes{in_segment} << l;
         result_known |= (known >> from & 1) << l;

@@ -1,6 +1,7 @@
 // The sentences of faults: who, where, which line.
 #include <cxxabi.h>
 #include <bit>
+#include <cstdio>
 #include <cstdlib>
 
 #include "sim/ptx/parser.h"
@@ -37,6 +38,12 @@ std::string one_line(std::string_view text) {
 }
 
 }  // namespace
+
+std::string lanes_text(Lanes lanes) {
+    char text[16];
+    std::snprintf(text, sizeof text, "0x%08x", lanes);
+    return text;
+}
 
 std::string instruction_text(const Kernel& kernel, std::uint32_t pc) {
     const Origin& origin = kernel.origins[pc];

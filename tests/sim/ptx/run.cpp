@@ -107,6 +107,7 @@ void begin_block(Block& block, Stores& stores) {
         warp.barrier = -1;
         warp.ordered = block.first_tick;
         std::fill(warp.seen.begin(), warp.seen.end(), block.first_tick);
+        warp.lane_seen.clear();
         for (AsyncCopies& copies : warp.copies) copies.forget();
         fill_specials(warp, true);
     }

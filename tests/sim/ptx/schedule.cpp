@@ -13,12 +13,6 @@ namespace {
 constexpr std::uint32_t kNone = 0xffffffffu;
 constexpr std::uint64_t kMostInstructions = std::uint64_t{1} << 31;  // of a warp between two barriers: nobody means more
 
-std::string lanes_text(Lanes lanes) {
-    char text[16];
-    std::snprintf(text, sizeof text, "0x%08x", lanes);
-    return text;
-}
-
 /// The lanes that run now, and where those that do not are.
 struct Group {
     Lanes active = 0;

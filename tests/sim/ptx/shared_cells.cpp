@@ -1,6 +1,6 @@
 // Races in shared memory. A cell holds a tick and a word: of a write pc << 11 | atomic << 10 | warp << 5 | lane, of reads pc << 6 | lane (32: several lanes) and the set of
-// warps that read since the last order. An access is ordered before another one of another lane only by a barrier that both passed: of the block, or of the warp.
-// What is older than the block was never written.
+// warps that read since the last order. An access is ordered before another one of another lane only by a barrier that both passed: of the block, of the warp,
+// or of a part of its lanes (Warp::lane_seen). What is older than the block was never written.
 #include "sim/ptx/shared_memory.h"
 
 #include <algorithm>
@@ -49,6 +49,21 @@ struct Toucher {
                byte < warp.store->at[lane_of(writer)] + warp.store->bytes && (warp.store->lanes >> lane_of(writer) & 1);
     }
 
+    /// Ticks before this one: what that lane of that warp did is ordered before what `lane` of this one does now. Where several lanes had read, only one of them has to
+    /// be (who they were is not kept).
+    std::uint32_t seen(unsigned other, unsigned other_lane, unsigned lane) const {
+        if (other != warp.index || warp.lane_seen.empty()) return warp.seen[other];
+        if (lane != kSeveralLanes && other_lane != kSeveralLanes) return warp.lane_seen[lane][other_lane];
+        std::uint32_t most = 0, least = 0xffffffffu;
+        for (unsigned l = 0; l < kLanes && lane != kSeveralLanes; ++l)
+            if (l != lane) most = std::max(most, warp.lane_seen[lane][l]);
+        if (lane != kSeveralLanes) return most;
+        for (Lanes left = warp.live; left; left &= left - 1)
+            if (const auto l = static_cast<unsigned>(std::countr_zero(left)); l != other_lane && other_lane != kSeveralLanes)
+                least = std::min(least, warp.lane_seen[l][other_lane]);
+        return least;
+    }
+
     void touch(SharedCell& cell, std::size_t byte, unsigned lane) const {
         if (cell.write_tick == kInFlight)
             fault(warp, lanes(lane),
@@ -58,7 +73,8 @@ struct Toucher {
         if (cell.write_tick >= warp.ordered) {
             const unsigned other = warp_of(cell.writer);
             const bool mine = other == warp.index && lane_of(cell.writer) == lane, atomics = use == Use::atomic && (cell.writer & kAtomicBit);
-            if (!mine && !atomics && cell.write_tick >= warp.seen[other] && !is_same_store(cell.writer, byte)) race_with_writer(byte, lane, cell.writer);
+            if (!mine && !atomics && cell.write_tick >= seen(other, lane_of(cell.writer), lane) && !is_same_store(cell.writer, byte))
+                race_with_writer(byte, lane, cell.writer);
         }
         use == Use::read ? record_read(cell, lane) : record_write(cell, byte, lane);
     }
@@ -67,7 +83,7 @@ struct Toucher {
         const Lanes me = 1u << warp.index;
         const bool again = cell.read_tick >= warp.ordered;  // else all reads before are ordered
         const Lanes before = again ? cell.reading_warps : 0;
-        const bool same_lane = !(before & me) || cell.read_tick < warp.seen[warp.index] || (cell.reader & 63) == lane;
+        const bool same_lane = !(before & me) || (cell.reader & 63) == lane || cell.read_tick < seen(warp.index, cell.reader & 63, lane);
         cell.reading_warps = before | me;
         cell.reader = warp.pc << 6 | (same_lane ? lane : kSeveralLanes);
         cell.read_tick = *block.tick;
@@ -78,7 +94,7 @@ struct Toucher {
             for (Lanes left = cell.reading_warps; left; left &= left - 1) {
                 const unsigned other = static_cast<unsigned>(std::countr_zero(left));
                 const bool mine = other == warp.index && (cell.reader & 63) == lane;
-                if (!mine && cell.read_tick >= warp.seen[other]) race_with_readers(byte, lane, cell.reader, cell.reading_warps);
+                if (!mine && cell.read_tick >= seen(other, cell.reader & 63, lane)) race_with_readers(byte, lane, cell.reader, cell.reading_warps);
             }
         cell.write_tick = *block.tick;
         cell.writer = warp.pc << 11 | (use == Use::atomic ? kAtomicBit : 0) | warp.index << 5 | (lane == kSeveralLanes ? 0 : lane);
@@ -192,6 +208,7 @@ void touch_shared_words(Warp& warp, std::size_t first, std::size_t number, unsig
     else
         for (std::size_t k = 0; k < number; ++k) lanes[k] = lane + static_cast<unsigned>(k / words_per_lane);
     const auto quickly = [&](std::size_t count) {
+        if (!warp.lane_seen.empty()) return false;
         if (use == Use::read) return touch_quickly<Use::read>(warp, shared, first, count, lanes);
         return use == Use::write && touch_quickly<Use::write>(warp, shared, first, count, lanes);
     };

@@ -30,6 +30,9 @@ struct Warp {
     std::uint32_t barrier_pc = 0;
     std::uint32_t ordered = 0;              ///< ticks before this one: accesses of all warps are ordered before what this warp does now
     std::vector<std::uint32_t> seen;        ///< by warp: the same of that warp alone
+    /// By lane, then by lane: the same among the lanes of this warp. Empty while they have all seen one another up to seen[index]: from a barrier of the block or of the
+    /// whole warp to the next bar.warp.sync of a part of its lanes.
+    std::vector<std::array<std::uint32_t, kLanes>> lane_seen;
     char* local = nullptr;                  ///< local memory, lane after lane
     std::uint8_t* local_written = nullptr;  ///< a byte per byte of it
     const struct Access* store = nullptr;   ///< the store to shared memory that runs now, with its offsets
@@ -71,6 +74,8 @@ struct Block {
 [[noreturn]] void fault(const Warp& warp, Lanes lanes, const std::string& what);
 /// The instruction `pc` as text: "line 12 `ld.shared ...` (file.cu:7)".
 std::string instruction_text(const Kernel& kernel, std::uint32_t pc);
+/// "0x0000ffff"
+std::string lanes_text(Lanes lanes);
 /// "thread (1,0,0)" or "threads (0,0,0) and 30 others"
 std::string threads_text(const Block& block, unsigned warp, Lanes lanes);
 

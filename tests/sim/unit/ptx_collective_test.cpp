@@ -103,6 +103,11 @@ BOOST_AUTO_TEST_CASE(lanes_that_do_not_come) {
     BOOST_CHECK_EQUAL(fault_of(half + "shfl.sync.bfly.b32 %r1, %r0, 1, 31, 65535;\nDONE: ret;"), "");
     require_fault(fault_of(half + "bar.warp.sync -1;\nDONE: ret;"), {"bar.warp.sync", "have left"});
     require_fault(fault_of(half + "shfl.sync.bfly.b32 %r1, %r0, 16, 31, 65535;\nDONE: ret;"), {"shuffles from lane 16, which does not take part"});
+    // Both halves shuffle at one place, each with a mask of its own.
+    const std::string halves = "setp.lt.u32 %p1, %r0, 16;\nselp.b32 %r3, 65535, 4294901760, %p1;\n";
+    require_fault(fault_of(halves + "shfl.sync.bfly.b32 %r1, %r0, 16, 31, %r3;"),
+                  {"shuffles from lane 16, which does not take part: it is not in the member mask 0x0000ffff"});
+    BOOST_CHECK_EQUAL(fault_of(halves + "shfl.sync.bfly.b32 %r1, %r0, 8, 31, %r3;"), "");
     require_fault(fault_of(half + "vote.sync.ballot.b32 %r1, 1, 1;\nDONE: ret;"), {"does not name the lane itself"});
     // Lanes that come by different ways meet at the shuffle.
     BOOST_CHECK_EQUAL(fault_of("setp.lt.u32 %p1, %r0, 16;\nmov.u32 %r2, 1;\n@%p1 bra SLOW;\nBACK: shfl.sync.bfly.b32 %r1, %r2, 16, 31, -1;\nret;\nSLOW: "

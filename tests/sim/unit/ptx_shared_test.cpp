@@ -60,6 +60,52 @@ BOOST_AUTO_TEST_CASE(lanes_of_one_warp) {
     faults("st.shared.u32 [%r1], %r0;\nbar.sync 0;\nst.shared.u32 [%r1], %r0;\nbar.warp.sync -1;\nld.shared.u32 %r5, [%r2];", {"race in shared memory"});
 }
 
+BOOST_AUTO_TEST_CASE(a_part_of_a_warp) {
+    // %p1: the lower half; %r4: the place of the lane 16 further; %r6: the mask of the own half.
+    const std::string begin =
+        "setp.lt.u32 %p1, %r0, 16;\nsetp.eq.u32 %p2, %r0, 0;\nxor.b32 %r14, %r11, 64;\nadd.u32 %r4, %r10, %r14;\nselp.b32 %r6, 65535, 4294901760, %p1;\n"
+        "st.shared.u32 [%r1], %r0;\n";
+    const std::string lower = begin + "@%p1 bar.warp.sync 65535;\n", halves = begin + "bar.warp.sync %r6;\n";
+    faults(lower + "@!%p1 ld.shared.u32 %r5, [%r4];", {"race in shared memory", "thread (16,0,0)", "thread (0,0,0) wrote"}, 32);
+    faults(lower + "@!%p1 ld.shared.u32 %r5, [%r3];", {"race in shared memory"}, 32);
+    faults(lower + "@!%p1 ld.shared.u32 %r5, [tile];", {"race in shared memory"}, 32);
+    faults(lower + "@%p1 ld.shared.u32 %r5, [%r4];", {"race in shared memory"}, 32);
+    fine(lower + "@%p1 ld.shared.u32 %r5, [%r3];", 32);
+    fine(lower + "@%p1 ld.shared.u32 %r5, [tile];", 32);
+    fine(lower + "bar.warp.sync -1;\nld.shared.u32 %r5, [%r4];", 32);
+    fine(lower + "bar.sync 0;\nld.shared.u32 %r5, [%r2];\nld.shared.u32 %r5, [%r4];");
+    fine(halves + "ld.shared.u32 %r5, [%r3];", 32);
+    faults(halves + "ld.shared.u32 %r5, [%r4];", {"race in shared memory"}, 32);
+    // What a lane has seen goes on to those that it meets.
+    const std::string met =
+        lower + "setp.eq.u32 %p3, %r0, 15;\nsetp.eq.u32 %p4, %r0, 16;\nsetp.eq.u32 %p5, %r0, 17;\nor.pred %p6, %p3, %p4;\n@%p6 bar.warp.sync 98304;\n";
+    fine(met + "@%p4 ld.shared.u32 %r5, [tile];", 32);
+    faults(met + "@%p5 ld.shared.u32 %r5, [tile];", {"race in shared memory"}, 32);
+    // One writes what all of its half have read.
+    const std::string read = lower + "@%p1 ld.shared.u32 %r5, [tile+4];\n";
+    faults(read + "@%p2 st.shared.u32 [tile+4], %r0;", {"race in shared memory", "reads at"}, 32);
+    fine(read + "@%p1 bar.warp.sync 65535;\n@%p2 ld.shared.u32 %r5, [tile+4];\n@%p2 st.shared.u32 [tile+4], %r0;", 32);
+    // A matrix's rows belong to all lanes.
+    const std::string matrix = "and.b32 %r7, %r0, 7;\nmad.lo.u32 %r8, %r7, 16, %r10;\nldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r5}, [%r8];";
+    faults(lower + matrix, {"race in shared memory"}, 32);
+    fine(lower + "bar.warp.sync -1;\n" + matrix, 32);
+}
+
+BOOST_AUTO_TEST_CASE(halves_of_a_warp_add_apart) {
+    // As libraries reduce within 16 lanes: sums of pairs, with the half's own mask before and after every store; then all read the first one's.
+    std::string body =
+        "and.b32 %r24, %r0, 16;\nshl.b32 %r6, 65535, %r24;\nand.b32 %r7, %r0, 15;\nand.b32 %r8, %r11, 4294967232;\nadd.u32 %r9, %r10, %r8;\nmov.u32 %r20, %r0;\n";
+    for (const int delta : {8, 4, 2, 1}) {
+        const std::string d = std::to_string(delta);
+        body += "st.shared.u32 [%r1], %r20;\nbar.warp.sync %r6;\nadd.u32 %r15, %r7, " + d + ";\nand.b32 %r15, %r15, 15;\nmad.lo.u32 %r16, %r15, 4, %r9;\n" +
+                "ld.shared.u32 %r21, [%r16];\nadd.u32 %r20, %r20, %r21;\nbar.warp.sync %r6;\n";
+    }
+    body += "st.shared.u32 [%r1], %r20;\nbar.warp.sync %r6;\nld.shared.u32 %r22, [%r9];\nbar.warp.sync %r6;\nst.shared.u32 [%r1], %r22;\n";
+    fine(body + "bar.warp.sync -1;\nld.shared.u32 %r23, [tile];\n", 32);
+    fine(body + "bar.sync 0;\nld.shared.u32 %r23, [%r2];\n", 64);
+    faults(body + "ld.shared.u32 %r23, [tile];\n", {"race in shared memory"}, 32);
+}
+
 BOOST_AUTO_TEST_CASE(one_store_to_one_place) {
     faults("st.shared.u32 [tile], %r0;", {"lanes of one store write different values"}, 32);
     fine("mov.u32 %r5, 7;\nst.shared.u32 [tile], %r5;", 32);
