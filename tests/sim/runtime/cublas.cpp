@@ -56,6 +56,7 @@ struct Product {
     std::int64_t m = 0, n = 0, k = 0;
     float alpha = 0, beta = 0;
     Matrix a, b, c;
+    bool reads_factors() const { return alpha != 0 && k != 0; }
 };
 
 std::optional<Element> element_of(cudaDataType type) {
@@ -83,6 +84,17 @@ void require_matrix(const Matrix& x, std::int64_t rows, std::int64_t columns, in
     if (reinterpret_cast<std::uintptr_t>(x.data) % static_cast<std::uintptr_t>(bytes_of(x.element)) != 0) misuse("cublasGemmEx: ", name, " is not aligned to its elements");
 }
 
+/// C's columns may lie between those of a factor, but share no byte with them.
+void require_apart(const Matrix& x, std::int64_t rows, std::int64_t columns, const Product& p, const char* name) {
+    const auto stored = [](const Matrix& matrix, std::int64_t height, std::int64_t width) {
+        const auto size = static_cast<std::size_t>(bytes_of(matrix.element));
+        return Rows{static_cast<const std::byte*>(matrix.data), static_cast<std::size_t>(matrix.leading) * size, static_cast<std::size_t>(height) * size,
+                    static_cast<std::size_t>(width)};
+    };
+    const Rows factor = stored(x, rows_of(x, rows, columns), columns_of(x, rows, columns));
+    if (overlap(factor, stored(p.c, p.m, p.n))) misuse("cublasGemmEx: C overlaps ", name, ", which is undefined");
+}
+
 /// The library may use all of its workspace at any time: whoever keeps something there loses it. Its ends are spoiled, which is cheap.
 void spoil(std::byte* workspace, std::size_t bytes) {
     const std::size_t end = std::min<std::size_t>(bytes, 4096);
@@ -94,7 +106,7 @@ void spoil(std::byte* workspace, std::size_t bytes) {
 void run(const Product& p, int device, std::byte* workspace, std::size_t workspace_bytes) {
     auto& memory = global_memory(device);
     const auto read = [&](const std::byte* begin, std::size_t bytes) { memory.require_written(begin, bytes, "cublasGemmEx"); };
-    const bool reads_factors = p.alpha != 0 && p.k != 0;
+    const bool reads_factors = p.reads_factors();
     if (reads_factors) for_columns(p.a, p.m, p.k, read);
     if (reads_factors) for_columns(p.b, p.k, p.n, read);
     if (p.beta != 0) for_columns(p.c, p.m, p.n, read);
@@ -216,6 +228,7 @@ cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t transa, cub
         require_matrix(p.a, m, k, stream->device, "A");
         require_matrix(p.b, k, n, stream->device, "B");
         require_matrix(p.c, m, n, stream->device, "C");
+        if (p.reads_factors()) require_apart(p.a, m, k, p, "A"), require_apart(p.b, k, n, p, "B");
         enqueue(stream, [p, device = stream->device, workspace = handle->workspace, bytes = handle->workspace_bytes] { run(p, device, workspace, bytes); });
         return CUBLAS_STATUS_SUCCESS;
     });

@@ -1,5 +1,6 @@
 // CUDA runtime: copies and memsets. Pinned host memory is read and written when the copy runs, pageable memory at the call, as on the real device
-// (CUDA runtime API, "API synchronization behavior"). What a copy takes from the device must have been written.
+// (CUDA runtime API, "API synchronization behavior"). What a copy takes from the device must have been written,
+// and its target must not overlap its source.
 #include <algorithm>
 #include <cstring>
 #include <memory>
@@ -15,14 +16,14 @@
 namespace sim::runtime {
 namespace {
 
-/// Rows of `width` bytes; one row for a plain copy.
-struct Rows {
+struct Side {
     std::byte* begin = nullptr;
     std::size_t pitch = 0;
 };
+/// Rows of `width` bytes; one row for a plain copy.
 struct Copy {
     const char* who = nullptr;
-    Rows to, from;
+    Side to, from;
     std::size_t width = 0, height = 0;
     Place to_place = Place::pageable, from_place = Place::pageable;
     int device = 0;
@@ -44,6 +45,8 @@ void check(Copy& copy, cudaMemcpyKind kind) {
         misuse(copy.who, ": the source ", static_cast<void*>(copy.from.begin), want_from ? " is not device memory" : " is device memory", ", against the direction given");
     if (copy.to_device()) require_device(copy.to.begin, to_bytes, copy.device, copy.who, "the target");
     if (copy.from_device()) require_device(copy.from.begin, from_bytes, copy.device, copy.who, "the source");
+    if (overlap({copy.to.begin, copy.to.pitch, copy.width, copy.height}, {copy.from.begin, copy.from.pitch, copy.width, copy.height}))
+        misuse(copy.who, ": the target ", static_cast<void*>(copy.to.begin), " overlaps the source ", static_cast<void*>(copy.from.begin), ", which is undefined");
 }
 
 void run(const Copy& copy) {
@@ -52,7 +55,7 @@ void run(const Copy& copy) {
         std::byte* to = copy.to.begin + row * copy.to.pitch;
         const std::byte* from = copy.from.begin + row * copy.from.pitch;
         if (copy.from_device()) memory.require_written(from, copy.width, copy.who);
-        std::memmove(to, from, copy.width);
+        std::memcpy(to, from, copy.width);
         if (copy.to_device()) memory.wrote(to, copy.width);
     }
     totals().copies += 1;

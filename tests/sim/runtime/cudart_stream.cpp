@@ -1,6 +1,8 @@
 // CUDA runtime: streams and events.
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
+#include <unordered_map>
 
 #include "sim/runtime/device.h"
 #include "sim/runtime/mutation.h"
@@ -10,23 +12,45 @@
 
 using namespace sim::runtime;
 
-/// An event; CUDA's header leaves the type to us.
-struct CUevent_st {
+namespace {
+
+struct Event {
     struct Recording {
         std::chrono::steady_clock::time_point when;
     };
     unsigned flags = 0;
     int device = 0;
-    Point point;                            ///< behind the last recording; without a stream: never recorded
-    std::shared_ptr<Recording> recording;   ///< time of the last recording, once it has run
+    Point point{};                            ///< behind the last recording; without a stream: never recorded
+    std::shared_ptr<Recording> recording{};   ///< time of the last recording, once it has run
 };
 
-namespace {
+/// Handles are numbers that are never used twice, no addresses: a destroyed event is never mistaken for a later one.
+std::unordered_map<std::uintptr_t, Event>& events() {
+    static auto* const all = new std::unordered_map<std::uintptr_t, Event>;   // never destroyed: used while the process ends
+    return *all;
+}
+
+/// Misuse, naming `who`, for what is no event. Nobody's handle is 0.
+Event& event_of(cudaEvent_t handle, const char* who) {
+    const auto found = events().find(reinterpret_cast<std::uintptr_t>(handle));
+    if (found == events().end()) misuse(who, ": ", static_cast<const void*>(handle), " is no event (or a destroyed one)");
+    return found->second;
+}
 
 cudaError_t create_event(cudaEvent_t* event, unsigned flags) {
     if (!event || flags & ~unsigned{cudaEventBlockingSync | cudaEventDisableTiming}) return cudaErrorInvalidValue;
-    *event = new CUevent_st{.flags = flags, .device = current_device(), .point = {}, .recording = {}};
+    static std::uintptr_t last = 0;
+    events().emplace(last += 16, Event{.flags = flags, .device = current_device()});
+    *event = reinterpret_cast<cudaEvent_t>(last);
     totals().events += 1;
+    return cudaSuccess;
+}
+
+cudaError_t destroy_event(cudaEvent_t event) {
+    if (!event) return cudaErrorInvalidResourceHandle;
+    event_of(event, "cudaEventDestroy");
+    events().erase(reinterpret_cast<std::uintptr_t>(event));
+    totals().events -= 1;
     return cudaSuccess;
 }
 
@@ -36,14 +60,15 @@ cudaError_t create_stream(cudaStream_t* stream, unsigned flags, int priority) {
     return cudaSuccess;
 }
 
-cudaError_t record(cudaEvent_t event, cudaStream_t handle, const char* who) {
-    if (!event) return cudaErrorInvalidResourceHandle;
-    const auto stream = stream_of(handle, who);
-    if (stream->device != event->device) return cudaErrorInvalidResourceHandle;
+cudaError_t record(cudaEvent_t handle, cudaStream_t to, const char* who) {
+    if (!handle) return cudaErrorInvalidResourceHandle;
+    Event& event = event_of(handle, who);
+    const auto stream = stream_of(to, who);
+    if (stream->device != event.device) return cudaErrorInvalidResourceHandle;
     if (mutated("drop", who)) return cudaSuccess;
-    auto recording = std::make_shared<CUevent_st::Recording>();
-    event->recording = recording;
-    event->point = enqueue(stream, [recording] { recording->when = std::chrono::steady_clock::now(); });
+    auto recording = std::make_shared<Event::Recording>();
+    event.recording = recording;
+    event.point = enqueue(stream, [recording] { recording->when = std::chrono::steady_clock::now(); });
     return cudaSuccess;
 }
 
@@ -93,8 +118,9 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     return call([&] {
         if (!event) return cudaErrorInvalidResourceHandle;
         if (flags) return cudaErrorInvalidValue;
+        const Point point = event_of(event, "cudaStreamWaitEvent").point;
         if (mutated("drop", "cudaStreamWaitEvent")) return cudaSuccess;
-        enqueue(stream_of(stream, "cudaStreamWaitEvent"), Operation{.run = {}, .after = {event->point}});
+        enqueue(stream_of(stream, "cudaStreamWaitEvent"), Operation{.run = {}, .after = {point}});
         return cudaSuccess;
     });
 }
@@ -128,7 +154,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
 }
 
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
-    return call([&] { return event ? (delete event, totals().events -= 1, cudaSuccess) : cudaErrorInvalidResourceHandle; });
+    return call([&] { return destroy_event(event); });
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
@@ -140,20 +166,22 @@ cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, uns
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
-    return call([&] { return event ? query(event->point, "cudaEventQuery") : cudaErrorInvalidResourceHandle; });
+    return call([&] { return event ? query(Point(event_of(event, "cudaEventQuery").point), "cudaEventQuery") : cudaErrorInvalidResourceHandle; });
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-    return call([&] { return event ? wait_for({event->point}, "cudaEventSynchronize") : cudaErrorInvalidResourceHandle; });
+    return call([&] { return event ? wait_for(Point(event_of(event, "cudaEventSynchronize").point), "cudaEventSynchronize") : cudaErrorInvalidResourceHandle; });
 }
 
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
     return call([&] {
         if (!milliseconds) return cudaErrorInvalidValue;
-        for (const cudaEvent_t event : {start, end})
-            if (!event || event->flags & cudaEventDisableTiming || !event->recording) return cudaErrorInvalidResourceHandle;
-        if (!start->point.reached() || !end->point.reached()) return cudaErrorNotReady;
-        *milliseconds = std::chrono::duration<float, std::milli>(end->recording->when - start->recording->when).count();
+        if (!start || !end) return cudaErrorInvalidResourceHandle;
+        const Event &first = event_of(start, "cudaEventElapsedTime"), &last = event_of(end, "cudaEventElapsedTime");
+        for (const Event* event : {&first, &last})
+            if (event->flags & cudaEventDisableTiming || !event->recording) return cudaErrorInvalidResourceHandle;
+        if (!first.point.reached() || !last.point.reached()) return cudaErrorNotReady;
+        *milliseconds = std::chrono::duration<float, std::milli>(last.recording->when - first.recording->when).count();
         return cudaSuccess;
     });
 }

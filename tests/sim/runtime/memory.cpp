@@ -149,4 +149,18 @@ void require_device(const void* address, std::size_t bytes, int device, std::str
     if (block->device != device) misuse(who, ": ", what, " ", address, " is memory of device ", block->device, ", the stream is on device ", device);
 }
 
+bool overlap(const Rows& a, const Rows& b) {
+    if (!a.width || !a.height || !b.width || !b.height) return false;
+    const std::uintptr_t first = number(b.begin), end = first + (b.height - 1) * b.pitch + b.width;
+    for (std::size_t row = 0; row < a.height; ++row) {
+        const std::uintptr_t begin = number(a.begin) + row * a.pitch;
+        if (begin >= end || begin + a.width <= first) continue;
+        // The last of the other rows that begins before this one ends.
+        const std::uintptr_t last = begin + a.width - 1;
+        const std::size_t other = b.height > 1 ? std::min<std::size_t>(b.height - 1, (last - first) / b.pitch) : 0;
+        if (first + other * b.pitch + b.width > begin) return true;
+    }
+    return false;
+}
+
 }  // namespace sim::runtime

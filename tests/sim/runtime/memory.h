@@ -42,6 +42,14 @@ Place place_of(const void* address, std::size_t bytes, std::string_view who);
 /// Misuse unless all of it is memory of that device. `what` is the argument's name.
 void require_device(const void* address, std::size_t bytes, int device, std::string_view who, std::string_view what);
 
+/// Rows of `width` bytes, `pitch` apart.
+struct Rows {
+    const std::byte* begin = nullptr;
+    std::size_t pitch = 0, width = 0, height = 0;
+};
+/// Whether they have a byte in common; rows that lie between one another's have none.
+bool overlap(const Rows& a, const Rows& b);
+
 /// What kernels of a device may access.
 ptx::GlobalMemory& global_memory(int device);
 

@@ -99,6 +99,35 @@ BOOST_AUTO_TEST_CASE(directions_and_bounds_are_checked) {
     BOOST_TEST(sim::probe::queued_operations() == 0U);
 }
 
+BOOST_AUTO_TEST_CASE(source_and_target_do_not_overlap) {
+    const DeviceBuffer<std::byte> device(std::vector<std::byte>(100));
+    const PinnedBuffer<std::byte> pinned(100);
+    std::vector<std::byte> host(100);
+    const TestStream stream;
+    std::byte* const d = device.get();
+    throws<Misuse>([&] { return cudaMemcpyAsync(d + 10, d, 11, cudaMemcpyDeviceToDevice, stream); }, "overlaps the source");
+    throws<Misuse>([&] { return cudaMemcpyAsync(d, d + 10, 11, cudaMemcpyDeviceToDevice, stream); }, "overlaps the source");
+    throws<Misuse>([&] { return cudaMemcpyAsync(d, d, 11, cudaMemcpyDeviceToDevice, stream); }, "overlaps the source");
+    throws<Misuse>([&] { return cudaMemcpy(d + 10, d, 11, cudaMemcpyDeviceToDevice); }, "overlaps the source");
+    throws<Misuse>([&] { return cudaMemcpy(pinned.get() + 10, pinned.get(), 11, cudaMemcpyHostToHost); }, "overlaps the source");
+    throws<Misuse>([&] { return cudaMemcpy(host.data(), host.data() + 10, 11, cudaMemcpyHostToHost); }, "overlaps the source");
+    ok(cudaMemcpyAsync(d + 10, d, 10, cudaMemcpyDeviceToDevice, stream));
+    ok(cudaMemcpyAsync(d, d + 10, 10, cudaMemcpyDeviceToDevice, stream));
+    // Columns 0 to 3 of rows of 10 to columns 4 to 7, to 3 to 6, and to columns 8, 9 and 0, 1 of the next rows; and rows of another pitch.
+    const auto columns = [&](std::size_t to, std::size_t pitch, std::size_t from) {
+        return cudaMemcpy2DAsync(d + to, pitch, d + from, 10, 4, 5, cudaMemcpyDeviceToDevice, stream);
+    };
+    ok(columns(4, 10, 0));
+    ok(columns(0, 10, 4));
+    ok(columns(8, 10, 2));
+    throws<Misuse>([&] { return columns(3, 10, 0); }, "overlaps the source");
+    throws<Misuse>([&] { return columns(8, 10, 0); }, "overlaps the source");
+    throws<Misuse>([&] { return columns(4, 11, 0); }, "overlaps the source");
+    ok(columns(4, 20, 0));
+    throws<Misuse>([&] { return cudaMemcpy2D(d + 3, 10, d, 10, 4, 5, cudaMemcpyDeviceToDevice); }, "overlaps the source");
+    stream.synchronize();
+}
+
 BOOST_AUTO_TEST_CASE(what_was_never_written_does_not_leave_the_device) {
     const DeviceBuffer<unsigned char> device(16), other(16);
     const PinnedBuffer<unsigned char> host(16);

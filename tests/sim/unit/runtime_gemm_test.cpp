@@ -153,6 +153,23 @@ BOOST_AUTO_TEST_CASE(leading_dimensions_and_bounds) {
     blas.stream.synchronize();
 }
 
+BOOST_AUTO_TEST_CASE(the_product_does_not_overlap_its_factors) {
+    const Blas blas;
+    const DeviceBuffer<float> x(std::vector<float>(64, 1)), y(std::vector<float>(64, 1));
+    const auto multiply = [&](const float* a, const float* b, float* c, float alpha = 1) {   // 4 x 4, columns 8 apart
+        const float beta = 0;
+        return cublasGemmEx(blas.handle, CUBLAS_OP_N, CUBLAS_OP_T, 4, 4, 4, &alpha, a, CUDA_R_32F, 8, b, CUDA_R_32F, 8, &beta, c, CUDA_R_32F, 8, CUBLAS_COMPUTE_32F,
+                            CUBLAS_GEMM_DEFAULT);
+    };
+    throws<Misuse>([&] { return multiply(x.get(), y.get(), x.get()); }, "C overlaps A");
+    throws<Misuse>([&] { return multiply(y.get(), x.get(), x.get() + 3); }, "C overlaps B");
+    throws<Misuse>([&] { return multiply(y.get(), x.get() + 27, x.get()); }, "C overlaps B");
+    BOOST_TEST(multiply(y.get(), x.get() + 4, x.get()) == CUBLAS_STATUS_SUCCESS);   // the upper and the lower half of one matrix
+    BOOST_TEST(multiply(x.get(), x.get(), x.get() + 32) == CUBLAS_STATUS_SUCCESS);
+    BOOST_TEST(multiply(x.get(), x.get(), x.get(), 0) == CUBLAS_STATUS_SUCCESS);   // factors that are not read
+    blas.stream.synchronize();
+}
+
 BOOST_AUTO_TEST_CASE(tf32_is_an_error) {
     const Blas blas;
     std::mt19937 random(1);

@@ -184,6 +184,40 @@ BOOST_AUTO_TEST_CASE(destroyed_streams_and_events_finish_their_work) {
     throws<sim::probe::Misuse>([&] { return cudaStreamSynchronize(writer); }, "is no stream");
 }
 
+BOOST_AUTO_TEST_CASE(destroyed_events_are_no_events) {
+    using sim::probe::Misuse;
+    const TestStream stream;
+    cudaEvent_t event = nullptr, later = nullptr;
+    float milliseconds = 0;
+    ok(cudaEventCreate(&event));
+    ok(cudaEventRecord(event, stream));
+    ok(cudaEventDestroy(event));
+    ok(cudaEventCreate(&later));
+    throws<Misuse>([&] { return cudaEventDestroy(event); }, "cudaEventDestroy: ");
+    throws<Misuse>([&] { return cudaEventRecord(event, stream); }, "is no event (or a destroyed one)");
+    throws<Misuse>([&] { return cudaEventQuery(event); }, "is no event");
+    throws<Misuse>([&] { return cudaEventSynchronize(event); }, "is no event");
+    throws<Misuse>([&] { return cudaStreamWaitEvent(stream, event, 0); }, "is no event");
+    throws<Misuse>([&] { return cudaEventElapsedTime(&milliseconds, later, event); }, "is no event");
+    throws<Misuse>([&] { return cudaEventQuery(reinterpret_cast<cudaEvent_t>(&milliseconds)); }, "is no event");
+    BOOST_TEST(cudaEventDestroy(nullptr) == cudaErrorInvalidResourceHandle);
+    BOOST_TEST(cudaGetLastError() == cudaErrorInvalidResourceHandle);
+    ok(cudaEventDestroy(later));
+    stream.synchronize();
+}
+
+BOOST_AUTO_TEST_CASE(without_an_event_the_order_of_a_device_wide_wait_shows) {
+    for (const bool reversed : {false, true}) {
+        const sim::probe::ChangedSettings order([reversed](auto& settings) { settings.reversed = reversed; });
+        const Cell cell;
+        const TestStream older, younger;
+        cell.write(2, younger);
+        cell.write(3, older);
+        ok(cudaDeviceSynchronize());
+        BOOST_TEST(cell.device.values()[0] == (reversed ? 3 : 2));
+    }
+}
+
 BOOST_AUTO_TEST_CASE(freeing_waits_for_the_device) {
     const TestStream stream;
     const Cell cell;
