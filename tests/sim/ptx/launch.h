@@ -68,6 +68,7 @@ struct Launch {
     Extent grid, block;
     std::size_t dynamic_shared_bytes = 0;
     std::vector<std::byte> parameters;  ///< laid out by parameters_of
+    bool reversed = false;              ///< blocks and warps run the other way round
 };
 
 /// Sums over all launches of one kernel; what tests/bench/cuda_roofline prints.
@@ -82,7 +83,7 @@ struct Counts {
     std::map<int, double> worst_bank_conflict, worst_sector_ratio;
 };
 
-/// Runs all blocks; throws Fault. Deterministic: blocks and warps in a fixed order (environment SIM_ORDER=reverse turns it around).
+/// Runs all blocks; throws Fault. Deterministic: blocks and warps in a fixed order.
 void run(const Launch& launch, GlobalMemory& memory, Counts& counts);
 
 }  // namespace sim::ptx

@@ -1,6 +1,5 @@
-// A launch: blocks one after another, warps of a block in turns from barrier to barrier, in a fixed order (environment SIM_ORDER=reverse: the other way round).
+// A launch: blocks one after another, warps of a block in turns from barrier to barrier, in a fixed order (Launch::reversed: the other way round).
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 
 #include "sim/ptx/global_shadow.h"
@@ -200,8 +199,7 @@ void run(const Launch& launch, GlobalMemory& memory, Counts& counts) {
     block.threads = static_cast<unsigned>(launch.block.count());
     Stores stores;
     make_warps(block, stores);
-    const char* order = std::getenv("SIM_ORDER");
-    block.reversed = order && std::strcmp(order, "reverse") == 0;
+    block.reversed = launch.reversed;
     for (std::uint64_t k = 0; k < launch.grid.count(); ++k) {
         const std::uint64_t at = block.reversed ? launch.grid.count() - 1 - k : k;
         block.index = {static_cast<unsigned>(at % launch.grid.x), static_cast<unsigned>(at / launch.grid.x % launch.grid.y),

@@ -65,6 +65,7 @@ cudaError_t launch(Function* function, Configuration configuration, void** argum
     launch.grid = {configuration.grid.x, configuration.grid.y, configuration.grid.z};
     launch.block = {configuration.block.x, configuration.block.y, configuration.block.z};
     launch.dynamic_shared_bytes = configuration.shared_bytes;
+    launch.reversed = settings().reversed;
     const auto parameters = ptx::parameters_of(kernel);
     if (!parameters.empty()) launch.parameters.resize(parameters.back().offset + parameters.back().bytes);
     for (std::size_t i = 0; i < parameters.size(); ++i) std::memcpy(launch.parameters.data() + parameters[i].offset, arguments[i], parameters[i].bytes);

@@ -20,7 +20,7 @@ std::string variable(const char* name, const char* otherwise) {
 }
 
 [[noreturn]] void refuse_variable(std::string_view name, std::string_view value) {
-    std::fprintf(stderr, "simulated device: the environment's %.*s=%.*s is not understood (tests/sim/runtime/README.md)\n", static_cast<int>(name.size()), name.data(),
+    std::fprintf(stderr, "simulated device: the environment's %.*s=%.*s is not understood (tests/sim/README.md)\n", static_cast<int>(name.size()), name.data(),
                  static_cast<int>(value.size()), value.data());
     std::_Exit(70);
 }
@@ -69,6 +69,9 @@ Settings settings_of_environment() {
     if (streams != "lazy" && streams != "eager" && streams != "hurried") refuse_variable("SIM_STREAMS", streams);
     read.eager = streams == "eager";
     read.hurried = streams == "hurried";
+    const std::string order = variable("SIM_ORDER", "forward");
+    if (order != "forward" && order != "reverse") refuse_variable("SIM_ORDER", order);
+    read.reversed = order == "reverse";
     read.nccl_timeout = static_cast<double>(number("SIM_NCCL_TIMEOUT", "120"));
     const std::string fault = variable("SIM_NCCL_FAULT", "-1:0");
     if (std::sscanf(fault.c_str(), "%d:%lu", &read.nccl_fault_rank, &read.nccl_fault_after) != 2) refuse_variable("SIM_NCCL_FAULT", fault);

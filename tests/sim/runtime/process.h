@@ -35,6 +35,7 @@ struct Settings {
     bool jit = true;                        ///< SIM_JIT=no: PTX is not compiled, and there is machine code of 8.x and 9.0
     bool eager = false;                     ///< SIM_STREAMS=eager
     bool hurried = false;                   ///< SIM_STREAMS=hurried
+    bool reversed = false;                  ///< SIM_ORDER=reverse
     double nccl_timeout = 120;              ///< SIM_NCCL_TIMEOUT, seconds
     int nccl_fault_rank = -1;               ///< SIM_NCCL_FAULT=RANK:AFTER: messages of this rank of the world never arrive once
     unsigned long nccl_fault_after = 0;           ///< it has had so many operations of NCCL; ncclCommGetAsyncError says so

@@ -164,6 +164,7 @@ std::vector<Point> ends_of_device(int device) {
         if (device < 0 || of == device) ends.push_back(end_of(stream));
     for (const auto& stream : state().streams)
         if (device < 0 || stream->device == device) ends.push_back(end_of(stream));
+    if (settings().reversed) std::reverse(ends.begin(), ends.end());
     return ends;
 }
 

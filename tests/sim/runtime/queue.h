@@ -1,5 +1,6 @@
 // Queue: streams that run as late as CUDA allows. An operation is queued and runs only when somebody waits for it, and then nothing else runs than what it
-// depends on: earlier operations of its stream, events that the stream waits for. So a missing event or a buffer reused too early gives a wrong answer.
+// depends on: earlier operations of its stream, events that the stream waits for. So a missing event or a buffer reused too early mostly gives a wrong answer:
+// where this order shows it, there are no clocks between streams.
 // The operations themselves are functions; what they do is not known here.
 #pragma once
 
@@ -66,7 +67,7 @@ Point enqueue(const std::shared_ptr<CUstream_st>& stream, std::function<void()> 
 void force(const std::vector<Point>& points);
 /// Runs at most `operations` of what the point depends on, without waiting, and takes those that ran off. Whether it is reached.
 bool attempt(const Point& point, std::uint64_t& operations);
-/// All streams of a device; device -1: of all devices.
+/// All streams of a device by age, the NULL stream first, or with SIM_ORDER=reverse the other way round; device -1: of all devices.
 std::vector<Point> ends_of_device(int device);
 /// Lets those queued operations run for which other ranks may wait, and what they depend on. Called while this rank waits for others in any way.
 void advance_communication();

@@ -158,16 +158,14 @@ BOOST_AUTO_TEST_CASE(registers_of_the_block_before) {
 }
 
 BOOST_AUTO_TEST_CASE(the_other_way_round) {
-    // Blocks and warps take tickets; SIM_ORDER=reverse turns their order around.
+    // Blocks and warps take tickets.
     const std::string body =
         "and.b32 %r1, %r0, 31;\nsetp.ne.u32 %p1, %r1, 0;\n@%p1 ret;\nmov.u32 %r2, %ctaid.x;\nshl.b32 %r3, %r2, 1;\nshr.u32 %r4, %r0, 5;\nadd.u32 %r3, %r3, "
         "%r4;\n"
         "atom.global.add.u32 %r5, [%rd0], 1;\nmul.wide.u32 %rd10, %r3, 4;\nadd.u64 %rd11, %rd0, %rd10;\nst.global.u32 [%rd11+4], %r5;";
     for (const bool reversed : {false, true}) {
         Buffer out{std::vector<std::uint32_t>(7)};
-        if (reversed) setenv("SIM_ORDER", "reverse", 1);
-        const Ran ran = run_kernel(module_text(body, 1), {&out}, {3, 1, 1}, {64, 1, 1});
-        unsetenv("SIM_ORDER");
+        const Ran ran = run_kernel(module_text(body, 1), {&out}, {3, 1, 1}, {64, 1, 1}, 0, reversed);
         BOOST_CHECK_EQUAL(ran.fault, "");
         for (unsigned k = 0; k < 6; ++k) BOOST_CHECK_EQUAL(out.words[1 + k], reversed ? 5 - k : k);
     }

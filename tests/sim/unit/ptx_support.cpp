@@ -13,14 +13,14 @@ std::string module_text(const std::string& body, unsigned num_parameters, const 
     return text + "mov.u32 %r0, %tid.x;\n" + body + "\nret;\n}\n";
 }
 
-Ran run_kernel(const std::string& text, std::vector<Buffer*> buffers, ptx::Extent grid, ptx::Extent block, std::size_t dynamic_shared) {
+Ran run_kernel(const std::string& text, std::vector<Buffer*> buffers, ptx::Extent grid, ptx::Extent block, std::size_t dynamic_shared, bool reversed) {
     Ran result;
     try {
         const auto module = ptx::parse_module(text, "test");
         ptx::GlobalMemory memory;
         ptx::Launch launch;
         launch.kernel = ptx::find_kernel(*module, "k");
-        launch.grid = grid, launch.block = block, launch.dynamic_shared_bytes = dynamic_shared;
+        launch.grid = grid, launch.block = block, launch.dynamic_shared_bytes = dynamic_shared, launch.reversed = reversed;
         for (Buffer* buffer : buffers) {
             memory.add(buffer->words.data(), buffer->words.size() * 4);
             if (buffer->written) memory.wrote(buffer->words.data(), buffer->words.size() * 4);

@@ -32,7 +32,8 @@ struct Ran {
 };
 
 /// Runs entry "k" with the addresses of the buffers as parameters; buffers keep what it wrote.
-Ran run_kernel(const std::string& text, std::vector<Buffer*> buffers, ptx::Extent grid = {}, ptx::Extent block = {32, 1, 1}, std::size_t dynamic_shared = 0);
+Ran run_kernel(const std::string& text, std::vector<Buffer*> buffers, ptx::Extent grid = {}, ptx::Extent block = {32, 1, 1}, std::size_t dynamic_shared = 0,
+               bool reversed = false);
 
 /// Runs "op %d, %s0, %s1 ...": for each set of operands the result. Widths are in bits, 1 is a predicate (0 or 1). A result of 64 bits holds narrower ones zero-extended.
 /// `operands[k]` are the values of source k. `text` names registers %d, %s0, %s1, %s2, %s3.

@@ -59,7 +59,7 @@ BOOST_AUTO_TEST_SUITE(runtime_device)
 
 BOOST_AUTO_TEST_CASE(the_environment_decides) {
     const Variable devices("SIM_DEVICES", "4"), memory("SIM_DEVICE_MEMORY", "3G"), capability("SIM_COMPUTE_CAPABILITY", "9.0"), driver("SIM_DRIVER_VERSION", "12040"),
-        streams("SIM_STREAMS", "eager"), jit("SIM_JIT", "no"), timeout("SIM_NCCL_TIMEOUT", "7"), visible("CUDA_VISIBLE_DEVICES", "3,1");
+        streams("SIM_STREAMS", "eager"), jit("SIM_JIT", "no"), timeout("SIM_NCCL_TIMEOUT", "7"), order("SIM_ORDER", "reverse"), visible("CUDA_VISIBLE_DEVICES", "3,1");
     const Settings read = sim::runtime::settings_of_environment();
     BOOST_TEST(read.devices == (std::vector<int>{3, 1}));
     BOOST_TEST(read.device_memory_bytes == std::size_t{3} << 30);
@@ -69,6 +69,16 @@ BOOST_AUTO_TEST_CASE(the_environment_decides) {
     BOOST_TEST(read.eager);
     BOOST_TEST(!read.jit);
     BOOST_TEST(read.nccl_timeout == 7);
+    BOOST_TEST(read.reversed);
+}
+
+BOOST_AUTO_TEST_CASE(values_that_are_not_known_are_refused) {
+    for (const char* name : {"SIM_ORDER", "SIM_STREAMS", "SIM_JIT", "SIM_DEVICE_MEMORY"}) {
+        const Variable wrong(name, "backwards");
+        const auto [code, said] = in_another_process([] { sim::runtime::settings_of_environment(); });
+        BOOST_TEST(code == 70);
+        BOOST_TEST(said == "simulated device: the environment's " + std::string(name) + "=backwards is not understood (tests/sim/README.md)\n");
+    }
 }
 
 BOOST_AUTO_TEST_CASE(visible_devices_end_at_the_first_that_is_none) {
