@@ -1,4 +1,4 @@
-// Comparisons: setp and set, all relations, ordered and unordered, combined with a predicate; and selection: selp, slct.
+// Comparisons: setp and set, all relations, ordered and unordered, combined with a predicate. No selection (select.cpp).
 #include <array>
 
 #include "sim/ptx/by_type.h"

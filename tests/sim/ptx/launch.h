@@ -32,7 +32,7 @@ public:
     ~GlobalMemory();
     GlobalMemory(const GlobalMemory&) = delete;
     GlobalMemory& operator=(const GlobalMemory&) = delete;
-    /// read_only: kernels may read it (pinned host memory may be both read and written by them).
+    /// Kernels may read and write it, bounds are its own; nothing of it counts as written.
     void add(void* begin, std::size_t bytes);
     void remove(void* begin);
     bool contains(const void* begin, std::size_t bytes) const;

@@ -1,6 +1,6 @@
-// ldmatrix and movmatrix. ldmatrix: 1, 2 or 4 matrices of 8 x 8 16-bit elements from shared memory. Lane 8 m + r gives the address of row r of matrix m;
-// lane l gets elements 2 (l % 4) and the next
-// of row l / 4, or with .trans of column l / 4. A row belongs to all lanes that get parts of it, so what they read must be ordered before for the whole warp.
+// ldmatrix and movmatrix. ldmatrix: 1, 2 or 4 matrices of 8 x 8 16-bit elements from shared memory. Lane 8 m + r gives the address of row r of matrix m; lane l gets
+// elements 2 (l % 4) and the next of row l / 4, or with .trans of column l / 4. A row belongs to all lanes that get parts of it, so what they read must be ordered
+// before for the whole warp.
 #include <cstring>
 
 #include "sim/ptx/addresses.h"

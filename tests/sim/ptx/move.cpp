@@ -1,4 +1,4 @@
-// Moves: mov between registers, packing and unpacking of vectors, addresses of variables, cvta between windows of generic addresses, isspacep, shared-state queries.
+// Moves: mov between registers, packing and unpacking of vectors, addresses of variables, cvta between windows of generic addresses, isspacep.
 #include "sim/ptx/addresses.h"
 #include "sim/ptx/by_type.h"
 #include "sim/ptx/lanes.h"

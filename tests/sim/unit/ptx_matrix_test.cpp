@@ -29,17 +29,6 @@ Place a_tf32(unsigned lane, unsigned i) { return {i == 0 || i == 2 ? lane >> 2 :
 Place b_tf32(unsigned lane, unsigned i) { return {i == 0 ? lane % 4 : lane % 4 + 4, lane >> 2}; }
 
 using Map = std::function<Place(unsigned, unsigned)>;
-/// Small integers, exact in every type and every order of sums.
-int a_value(unsigned r, unsigned k) { return static_cast<int>((r * 7 + k * 3) % 11) - 5; }
-int b_value(unsigned k, unsigned n) { return static_cast<int>((k * 5 + n * 13) % 9) - 4; }
-int c_value(unsigned r, unsigned n) { return static_cast<int>(r * 8 + n); }
-
-std::uint32_t half(const std::string& type, int x) {
-    const std::uint32_t bits = std::bit_cast<std::uint32_t>(static_cast<float>(x));
-    if (type == "bf16") return bits >> 16;
-    return x == 0 ? 0 : (bits >> 16 & 0x8000) | (((bits >> 23 & 255) - 112) << 10) | (bits >> 13 & 0x3ff);
-}
-
 /// Fragments of one operand: words[register][lane].
 std::vector<std::uint32_t> fragment(const std::string& type, const Map& place, unsigned elements, int (*value)(unsigned, unsigned), unsigned lane) {
     std::vector<std::uint32_t> words;
@@ -49,17 +38,11 @@ std::vector<std::uint32_t> fragment(const std::string& type, const Map& place, u
         if (type == "f32" || type == "tf32")
             words.push_back(std::bit_cast<std::uint32_t>(static_cast<float>(x)));
         else if (i % 2 == 0)
-            words.push_back(half(type, x));
+            words.push_back(half(type == "bf16", x));
         else
-            words.back() |= half(type, x) << 16;
+            words.back() |= half(type == "bf16", x) << 16;
     }
     return words;
-}
-
-std::string names(unsigned first, std::size_t number) {
-    std::string text = "{";
-    for (unsigned k = 0; k < number; ++k) text += std::string(k ? ", " : "") + "%r" + std::to_string(first + k);
-    return text + "}";
 }
 
 void check_mma(const std::string& shape, const std::string& type, unsigned depth, const Map& a_place, unsigned a_elements, const Map& b_place,
@@ -88,7 +71,7 @@ void check_mma(const std::string& shape, const std::string& type, unsigned depth
             int expected = c_value(p.row, p.col);
             for (unsigned k = 0; k < depth; ++k) expected += a_value(p.row, k) * b_value(k, p.col);
             if (sums == "f16")
-                BOOST_CHECK_EQUAL(out.words[2 * lane + i / 2] >> i % 2 * 16 & 0xffff, half("f16", expected));
+                BOOST_CHECK_EQUAL(out.words[2 * lane + i / 2] >> i % 2 * 16 & 0xffff, half(false, expected));
             else
                 BOOST_CHECK_EQUAL(std::bit_cast<float>(out.words[4 * lane + i]), static_cast<float>(expected));
         }

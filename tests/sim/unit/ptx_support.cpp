@@ -128,6 +128,18 @@ std::vector<Values> halves_of(unsigned sources, std::size_t random) {
     return combined(std::vector<Values>(sources, edges), random, std::vector<unsigned>(sources, 16));
 }
 
+std::string names(unsigned first, std::size_t number) {
+    std::string text = "{";
+    for (unsigned k = 0; k < number; ++k) text += std::string(k ? ", " : "") + "%r" + std::to_string(first + k);
+    return text + "}";
+}
+
+std::uint32_t half(bool is_bf16, int x) {
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(static_cast<float>(x));
+    if (is_bf16) return bits >> 16;
+    return x == 0 ? 0 : (bits >> 16 & 0x8000) | (((bits >> 23 & 255) - 112) << 10) | (bits >> 13 & 0x3ff);
+}
+
 std::string hexadecimal(std::uint64_t value) {
     char text[24];
     std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(value));

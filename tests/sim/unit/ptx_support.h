@@ -62,6 +62,16 @@ inline long double decided_sum(long double a, long double b) {
 template <class Formula> void check_instruction(const std::string& instruction, unsigned result_bits, const std::vector<unsigned>& source_bits,
                                                 const std::vector<Values>& operands, Formula formula);
 
+/// "{%r10, %r11 ...}"
+std::string names(unsigned first, std::size_t number);
+
+/// Entries of matrices for products: small integers, exact in every type and every order of sums.
+inline int a_value(unsigned r, unsigned k) { return static_cast<int>((r * 7 + k * 3) % 11) - 5; }
+inline int b_value(unsigned k, unsigned n) { return static_cast<int>((k * 5 + n * 13) % 9) - 4; }
+inline int c_value(unsigned r, unsigned n) { return static_cast<int>(r * 8 + n) - 100; }
+/// Bits of a small integer in bf16 or f16.
+std::uint32_t half(bool is_bf16, int x);
+
 std::string hexadecimal(std::uint64_t value);
 void require_equal(const std::string& instruction, const Values& operands, std::uint64_t got, std::uint64_t expected);
 

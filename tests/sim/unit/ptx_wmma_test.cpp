@@ -8,22 +8,6 @@ namespace sim::unit {
 
 namespace {
 
-std::string names(unsigned first, unsigned number) {
-    std::string text = "{";
-    for (unsigned k = 0; k < number; ++k) text += std::string(k ? ", " : "") + "%r" + std::to_string(first + k);
-    return text + "}";
-}
-
-std::uint32_t half(bool is_bf16, int x) {
-    const std::uint32_t bits = std::bit_cast<std::uint32_t>(static_cast<float>(x));
-    if (is_bf16) return bits >> 16;
-    return x == 0 ? 0 : (bits >> 16 & 0x8000) | (((bits >> 23 & 255) - 112) << 10) | (bits >> 13 & 0x3ff);
-}
-
-int a_value(unsigned r, unsigned k) { return static_cast<int>((r * 7 + k * 3) % 11) - 5; }
-int b_value(unsigned k, unsigned n) { return static_cast<int>((k * 5 + n * 13) % 9) - 4; }
-int c_value(unsigned r, unsigned n) { return static_cast<int>(r * 8 + n) - 100; }
-
 /// mma.m16n8k32 and k16 of bytes: element i of a lane, "Matrix Fragments for mma.m16n8k32".
 void check_bytes(unsigned depth, bool a_signed, bool b_signed, bool saturates) {
     const unsigned a_words = depth / 8, b_words = depth / 16, stride = a_words + b_words + 4;
