@@ -151,6 +151,8 @@ int plan_command(const Arguments& arguments, const dist::HostGroup& group) {
     dist::agree(group, [&] {
         parsed = parse_options("plan", "Runs a training step on devices that compute nothing and says what it takes.", arguments, options);
         if (!parsed.run) return;
+        for (const char* device : {"auto", "cpu", "cuda"})   // the words of a training may be planned as they are; what it runs on is --machine's
+            if (options.train.device == device) options.train.device = "plan";
         require(options.ranks >= 0 && options.ranks <= 1 << 20, "--ranks ", options.ranks, " is not a number of ranks; take 1 or more");
         if (options.max_context.on) options.train.context = std::max(kContextUnit, options.train.group);
         TrainOptions checked = options.train;   // what follows from others is filled in later, --group from each context that is tried

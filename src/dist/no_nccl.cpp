@@ -2,14 +2,11 @@
 #include "dist/communicator.h"
 
 #include "core/error.h"
+#include "kernels/no_cuda.h"
 
 namespace longlora::dist {
 
-namespace {
-constexpr const char* kProblem = "this build has no NCCL, since nvcc or nccl.h was not found when it was configured; install the CUDA toolkit and NCCL and build again, or take --device cpu";
-}
-
-void require_nccl() { fail(kProblem); }
-std::unique_ptr<Communicator> make_nccl_communicator(Device&, MPI_Comm, const CommunicatorOptions&) { fail(kProblem); }
+void require_nccl() { fail(kNoCuda); }
+std::unique_ptr<Communicator> make_nccl_communicator(Device&, MPI_Comm, const CommunicatorOptions&) { fail(kNoCuda); }
 
 }  // namespace longlora::dist

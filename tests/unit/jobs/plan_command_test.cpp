@@ -83,6 +83,7 @@ BOOST_AUTO_TEST_CASE(the_table_and_its_json) {
                              "matrix products", "attention", "pipeline", "sequence", "tokens/s", "an estimate, not a measurement", "fits: yes", "bfloat16"})
         BOOST_TEST(outcome.out.find(part) != std::string::npos, "'" << part << "' is not in\n" << outcome.out);
     BOOST_TEST(outcome.out.find("at most (documents") == std::string::npos);
+    BOOST_TEST(shop.done(words + Words{"--rank", "5", "--device", "cuda"}).out == outcome.out);   // as a training has it; what is planned for says --machine
     const Json written = json_of(shop);
     BOOST_REQUIRE(written["ranks"].size() == 1u);
     const Json& rank = written["ranks"][0];
