@@ -150,26 +150,28 @@ BOOST_AUTO_TEST_CASE(huge_scores_do_not_overflow) {
 /// Each query has one huge score, and they stand at all places of a tile: a maximum that leaves one out would overflow there. The softmax is over that key alone, so out is its v.
 BOOST_AUTO_TEST_CASE(one_huge_score_at_any_place) {
     for_devices([&](Device& device) {
-        for (const DType dtype : {DType::float32, DType::bfloat16}) {
-            CaseOptions options;
-            options.tokens = 192, options.num_heads = 4, options.num_kv_heads = 1, options.head_dim = 64, options.dtype = options.gradient = dtype;
-            Case c = make_case(options, 5);
-            for (auto& row : c.problem.first_key) std::fill(row.begin(), row.end(), 0);
-            c.problem.scale = 1;
-            std::fill(c.q.begin(), c.q.end(), 0), std::fill(c.k.begin(), c.k.end(), 0);
-            // Among the first 64 keys, of which each is a unit vector; other places in each head.
-            const auto seen = [](std::int64_t t, std::int64_t h) { return t < 64 ? (11 + 2 * h) * t % (t + 1) : ((29 + 4 * h) * t + 7 + h) % 64; };
-            for (std::int64_t t = 0; t < 192; ++t)
-                for (std::int64_t h = 0; h < 4; ++h) c.q[static_cast<std::size_t>(t * 256 + h * 64 + seen(t, h))] = 100;
-            for (std::size_t j = 0; j < 64; ++j) c.k[j * 64 + j] = 100;
-            Operands o(c);
-            o.forward(device), o.backward(device);
-            for (std::int64_t t = 0; t < 192; ++t) {
-                for (std::int64_t i = 0; i < 256; ++i) BOOST_REQUIRE_EQUAL(o.out.at(t, i), o.v.at(seen(t, i / 64), i % 64));
-                for (std::int64_t h = 0; h < 4; ++h) BOOST_REQUIRE_SMALL(o.lse.at(h, t) - 1e4, 2e-3);
+        for (const DType dtype : {DType::float32, DType::bfloat16})
+            for (const std::int64_t head_dim : {32, 64, 128}) {
+                CaseOptions options;
+                options.tokens = 192, options.num_heads = 4, options.num_kv_heads = 1, options.head_dim = head_dim, options.dtype = options.gradient = dtype;
+                Case c = make_case(options, 5);
+                for (auto& row : c.problem.first_key) std::fill(row.begin(), row.end(), 0);
+                c.problem.scale = 1;
+                std::fill(c.q.begin(), c.q.end(), 0), std::fill(c.k.begin(), c.k.end(), 0);
+                // Among the first 64 keys, of which each is a unit vector or the negative of one; other places in each head.
+                const auto seen = [](std::int64_t t, std::int64_t h) { return t < 64 ? (11 + 2 * h) * t % (t + 1) : ((29 + 4 * h) * t + 7 + h) % 64; };
+                const auto unit = [head_dim](std::int64_t j) { return j < head_dim ? 100.0f : -100.0f; };
+                for (std::int64_t t = 0; t < 192; ++t)
+                    for (std::int64_t h = 0; h < 4; ++h) c.q[static_cast<std::size_t>((t * 4 + h) * head_dim + seen(t, h) % head_dim)] = unit(seen(t, h));
+                for (std::int64_t j = 0; j < 64; ++j) c.k[static_cast<std::size_t>(j * head_dim + j % head_dim)] = unit(j);
+                Operands o(c);
+                o.forward(device), o.backward(device);
+                for (std::int64_t t = 0; t < 192; ++t) {
+                    for (std::int64_t i = 0; i < 4 * head_dim; ++i) BOOST_REQUIRE_EQUAL(o.out.at(t, i), o.v.at(seen(t, i / head_dim), i % head_dim));
+                    for (std::int64_t h = 0; h < 4; ++h) BOOST_REQUIRE_SMALL(o.lse.at(h, t) - 1e4, 2e-3);
+                }
+                BOOST_TEST((all_finite(o.d_q.values()) && all_finite(o.d_k.values()) && all_finite(o.d_v.values())));
             }
-            BOOST_TEST((all_finite(o.d_q.values()) && all_finite(o.d_k.values()) && all_finite(o.d_v.values())));
-        }
     });
 }
 
