@@ -10,7 +10,7 @@ families() {
     c++filt < "$1" | sed -E 's/\(anonymous namespace\)::|longlora::cuda:://g; s/^void //; s/elementwise_kernel<([A-Za-z_]+).*/\1/; s/[<(].*//' | paste -d ' ' - "$1"
 }
 
-# reason_of NAME RULE NUMBER: why this one survives, by survivors.txt; nothing where it does not say.
+# reason_of NAME RULE PLACE: why this one survives, by survivors.txt; nothing where it does not say.
 reason_of() {
     awk -F ' # ' -v k="$1" -v r="$2" -v n="$3" '{ split($1, part, " "); if (index(k, part[1]) && r == part[2] && (part[3] == n || part[3] == "*")) { print $2; exit } }' \
         "$(dirname "${BASH_SOURCE[0]}")/survivors.txt"

@@ -1,6 +1,6 @@
 // mutate: wrong programs by rule. Reads the PTX text of the kernels (SIM_DUMP_PTX of the simulated runtime writes it) and lists or applies mutations: each takes one instruction of one
 // kernel away or changes it in a way that a person could have got wrong. run.sh then asks whether the tests notice. It knows nothing of what kernels compute.
-//   mutate list FILE                         one mutation a line: KERNEL RULE NUMBER LINE TEXT
+//   mutate list FILE                         one mutation a line: KERNEL RULE NUMBER LINE SOURCE TEXT. SOURCE: tiles.cuh:77<forward.cu:160, the line and who had it inlined
 //   mutate apply FILE KERNEL RULE NUMBER     the whole text with that mutation, on stdout. KERNEL: a part of the name that only one kernel has
 #include <cstdio>
 #include <cstring>
@@ -61,6 +61,35 @@ struct Site {
     const Rule* rule;
     int number;          // of this rule in this kernel
     std::size_t line;
+    std::string source;
+};
+
+/// Where the compiler says that an instruction is from: follows the text's .loc lines.
+class Sources {
+public:
+    explicit Sources(const std::vector<std::string>& lines) {
+        static const std::regex form(R"rx(^\s*\.file\s+(\d+) "(?:.*/)?([^/"]+)".*)rx");
+        std::smatch found;
+        for (const std::string& line : lines)
+            if (std::regex_match(line, found, form)) names_[found[1]] = found[2];
+    }
+    void look_at(const std::string& line) {
+        static const std::regex form(R"(^\s*\.loc\s+(\d+) (\d+) \d+(?:, function_name \S+ inlined_at (\d+) (\d+) \d+)?.*)");
+        std::smatch found;
+        if (!std::regex_match(line, found, form) || found[2] == "0") return;
+        now_ = names_[found[1]] + ":" + found[2].str();
+        if (found[3].matched) outer_[now_] = names_[found[3]] + ":" + found[4].str();
+        else outer_.erase(now_);
+    }
+    std::string now() const {
+        std::string chain = now_, last = now_;
+        for (int depth = 0; depth < 8 && outer_.count(last); ++depth) chain += "<" + (last = outer_.at(last));
+        return chain;
+    }
+
+private:
+    std::map<std::string, std::string> names_, outer_;
+    std::string now_ = "?";
 };
 
 /// An instruction alone on its line, behind an optional predicate.
@@ -76,13 +105,15 @@ std::vector<Site> sites_of(const std::vector<std::string>& lines, const std::vec
     std::vector<Site> sites;
     std::map<std::string, int> counts;
     std::string kernel;
+    Sources sources(lines);
     for (std::size_t i = 0; i < lines.size(); ++i) {
         std::smatch found;
+        sources.look_at(lines[i]);
         if (std::regex_search(lines[i], found, entry)) kernel = found[1], counts.clear();
         if (kernel.empty() || !std::regex_match(lines[i], found, instruction())) continue;
         const std::string text = found[2];
         for (std::size_t r = 0; r < all.size(); ++r)
-            if (std::regex_match(text, patterns[r])) sites.push_back({kernel, &all[r], counts[all[r].name]++, i});
+            if (std::regex_match(text, patterns[r])) sites.push_back({kernel, &all[r], counts[all[r].name]++, i, sources.now()});
     }
     return sites;
 }
@@ -90,7 +121,7 @@ std::vector<Site> sites_of(const std::vector<std::string>& lines, const std::vec
 int list(const std::vector<std::string>& lines) {
     const auto all = rules();
     for (const Site& site : sites_of(lines, all))
-        std::cout << site.kernel << ' ' << site.rule->name << ' ' << site.number << ' ' << site.line + 1 << ' ' << std::regex_replace(lines[site.line], std::regex(R"(\s+)"), " ") << '\n';
+        std::cout << site.kernel << ' ' << site.rule->name << ' ' << site.number << ' ' << site.line + 1 << ' ' << site.source << ' ' << std::regex_replace(lines[site.line], std::regex(R"(\s+)"), " ") << '\n';
     return 0;
 }
 

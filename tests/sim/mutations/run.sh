@@ -27,7 +27,7 @@ cases_of() {
     case $1 in
         *attention*float*) echo 'attention/every_small*:attention_edges' ;;
         *merge_attention* | *Merge*) echo 'merge_attention' ;;
-        *attention*) echo 'attention/bfloat16*:attention/every_small*:attention/pieces*:attention_edges' ;;
+        *attention*) echo 'attention/bfloat16*:attention/tiles*:attention/every_small*:attention/pieces*:attention_edges' ;;
         *embedding* | *rms* | *rotary* | *swiglu*) echo 'layer_ops' ;;
         *cross_entropy* | *sum_squares* | *clip* | *adamw* | *losses* | *fill*) echo 'loss_and_optimizer' ;;
         *) echo 'loss_and_optimizer:matmul:layer_ops' ;;
@@ -62,7 +62,7 @@ grep -E -- "$only" "$work/chosen.txt" > "$work/selected.txt" || fail "no kernel'
 
 kept=0
 while read -r kernel rule number _; do
-    read -r place kernel <<< "$(awk -v k="$kernel" -v r="$rule" -v n="$number" 'index($2, k) && $3 == r && $4 == n { print $1, $2; found = 1; exit } END { if (!found) print "-", k }' "$work/all.txt")"
+    read -r place kernel source <<< "$(awk -v k="$kernel" -v r="$rule" -v n="$number" 'index($2, k) && $3 == r && $4 == n { print $1, $2, $6; found = 1; exit } END { if (!found) print "-", k }' "$work/all.txt")"
     began=$SECONDS verdict=''
     if [ "$place" = - ]; then
         verdict='FAILED: there is no such place'
@@ -70,9 +70,9 @@ while read -r kernel rule number _; do
         verdict="FAILED: $what"
     elif run_tests "$(cases_of "$kernel")" "$work/mutant.ptx" "$work/mutant.log"; then
         ! grep -q 'SIM_PTX' "$work/mutant.log" || verdict="FAILED: $(grep -h SIM_PTX "$work/mutant.log" | head -1)"
-        reason=$(reason_of "$kernel" "$rule" "$number")
+        reason=$(reason_of "$kernel" "$rule" "$source")
         if [ -n "$verdict" ]; then :
-        elif [ -n "$reason" ]; then verdict="ok, survives: $reason"; else verdict="FAILED: survives ($what)"; cp "$work/mutant.ptx" "$work/survivor-$((kept += 1)).ptx"; fi
+        elif [ -n "$reason" ]; then verdict="ok, survives: $reason"; else verdict="FAILED: survives at $source ($what)"; cp "$work/mutant.ptx" "$work/survivor-$((kept += 1)).ptx"; fi
     else
         verdict="ok, caught: $(what_caught "$work/mutant.log")"
     fi

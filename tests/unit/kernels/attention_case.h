@@ -96,6 +96,7 @@ struct CaseOptions {
     std::int64_t tokens = 64, num_heads = 9, num_kv_heads = 3, head_dim = 16;
     DType dtype = DType::float32, gradient = DType::float32;
     bool offsets = false;   ///< queries and keys are random parts of the tokens
+    std::int64_t skipped = 0;   ///< without offsets: the first queries are left out, their keys not
     bool wide_out = false;  ///< out is float32, as where keys come in pieces
     std::int64_t gap = -1;  ///< between rows; -1: random. With multiples of 8 rows start at multiples of 16 bytes
 };
@@ -104,9 +105,9 @@ inline Case make_case(const CaseOptions& o, std::uint64_t seed) {
     Case c;
     AttentionProblem& p = c.problem;
     const auto below = [&](std::int64_t n, std::uint64_t index) { return static_cast<std::int64_t>(random_below(static_cast<std::uint64_t>(n), seed, stream_of("case"), index)); };
-    p.query_begin = o.offsets ? below(o.tokens, 0) : 0;
+    p.query_begin = o.offsets ? below(o.tokens, 0) : o.skipped;
     p.key_begin = o.offsets ? below(o.tokens, 1) : 0;
-    p.num_queries = o.offsets ? 1 + below(o.tokens - p.query_begin, 2) : o.tokens;
+    p.num_queries = o.offsets ? 1 + below(o.tokens - p.query_begin, 2) : o.tokens - o.skipped;
     p.num_keys = o.offsets ? 1 + below(o.tokens - p.key_begin, 3) : o.tokens;
     p.num_heads = o.num_heads, p.num_kv_heads = o.num_kv_heads, p.head_dim = o.head_dim;
     p.num_plain_heads = below(4, 4) ? o.num_heads / 2 : below(o.num_heads + 1, 5);

@@ -113,6 +113,24 @@ BOOST_AUTO_TEST_CASE(bfloat16_in_all_combinations_of_types) {
 }
 
 /// Keys in random pieces, in random order, merged through lse: out, lse and gradients are those of the whole.
+/// Tiles of a GPU's kernels end at every place that one of their loops has code for: rows at a distance of eight, queries that begin anywhere between keys, and head_dim
+/// that fills the kernel's width or does not.
+BOOST_AUTO_TEST_CASE(tiles_end_anywhere) {
+    for_devices([](Device& device) {
+        for (const std::int64_t head_dim : sizes<std::int64_t>({64}, {32, 64, 128, 24, 40, 120}))
+            for (std::int64_t i = 0; i < 16; ++i) {
+                CaseOptions options;
+                options.skipped = 4 * i % 9, options.tokens = options.skipped + 3 + 8 * i, options.head_dim = head_dim;
+                options.num_heads = 2, options.num_kv_heads = 1, options.dtype = DType::bfloat16, options.gap = 8;
+                const auto seed = static_cast<std::uint64_t>(i + head_dim);
+                const std::string what = text("E ", head_dim, " T ", options.tokens, " from ", options.skipped);
+                check_backward(make_case(options, seed), device, what);
+                options.wide_out = i % 2;
+                check_forward(make_case(options, seed), device, what);
+            }
+    });
+}
+
 BOOST_AUTO_TEST_CASE(pieces_of_keys_equal_the_whole) {
     for_devices([](Device& device) {
         for (std::uint64_t seed = 0; seed < (kOnGpu ? 7 : 12); ++seed) {
