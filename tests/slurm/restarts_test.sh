@@ -47,7 +47,7 @@ signal_20() {
 
 other_node() {
     local node
-    training moved
+    training moved --sbatch-options '--exclude=n[3-4]'   # a drained node of those would keep the case beside it waiting, which wants them alone
     reaches moved 10
     node=$(last_node "$id")
     x scontrol update NodeName="$node" State=DRAIN Reason=test
