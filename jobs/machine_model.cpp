@@ -30,7 +30,8 @@ struct Entry {
 std::vector<Entry> entries_of(MachineModel& m) {
     const double tiny = 1e-300, any = 1e30;
     return {{"device.memory", &m.device_memory, 0, any}, {"device.bfloat16_flops", &m.bfloat16_flops, tiny, any}, {"device.float32_flops", &m.float32_flops, tiny, any},
-            {"device.memory_bandwidth", &m.memory_bandwidth, tiny, any}, {"device.matmul_fraction", &m.matmul_fraction, tiny, 1},
+            {"device.memory_bandwidth", &m.memory_bandwidth, tiny, any}, {"device.host_bandwidth", &m.host_bandwidth, tiny, any},
+            {"device.matmul_fraction", &m.matmul_fraction, tiny, 1},
             {"device.bfloat16_attention_fraction", &m.bfloat16_attention_fraction, tiny, 1}, {"device.float32_attention_fraction", &m.float32_attention_fraction, tiny, 1}, {"device.bandwidth_fraction", &m.bandwidth_fraction, tiny, 1},
             {"node.devices", &m.devices_per_node, 0, 1 << 20}, {"node.memory", &m.node_memory, 0, any},
             {"inside_node.bandwidth", &m.inside_node.bandwidth, tiny, any}, {"inside_node.latency", &m.inside_node.latency, 0, 1},

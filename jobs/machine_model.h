@@ -32,6 +32,7 @@ struct MachineModel {
     Figure device_memory;                     ///< bytes; 0: the device's memory is the host's
     Figure bfloat16_flops, float32_flops;     ///< peak of matrix products, FLOP/s
     Figure memory_bandwidth;                  ///< bytes/s
+    Figure host_bandwidth;                    ///< bytes/s each way between the device and its computer's memory
     Figure matmul_fraction, bandwidth_fraction;                          ///< of the peaks, that are reached
     Figure bfloat16_attention_fraction, float32_attention_fraction;      ///< of the peak of matrix products in that type
     Figure devices_per_node;                  ///< 0: the cores of the computer that plans, which its ranks share

@@ -47,7 +47,9 @@ std::int64_t micro_batches_of(const StepOptions& step, dist::MeshShape mesh) {
 OperationSeconds operation_seconds(const MachineModel& machine, DType real, double cores_per_rank) {
     const double peak = machine.flops_of(real) * cores_per_rank, bandwidth = machine.memory_bandwidth.value * machine.bandwidth_fraction.value * cores_per_rank;
     const double matmul = peak * machine.matmul_fraction.value, attention = peak * machine.attention_fraction_of(real);
+    const double host_bandwidth = machine.host_bandwidth.value;
     return [=](std::string_view operation, double flops, double bytes) {
+        if (operation.starts_with("copy_to_")) return bytes / host_bandwidth;
         const double moving = bytes / bandwidth;
         if (operation == "matmul") return std::max(flops / matmul, moving);
         return is_attention(operation) ? std::max(flops / attention, moving) : moving;

@@ -1,6 +1,7 @@
 // How long a planned step takes on a machine model: an estimate with its assumptions, never a measurement. What a step does is src/train/plan.h.
 //
 // One operation      max(FLOPs / (peak * fraction), bytes / (bandwidth * fraction)): matrix products and attention by their own fractions, the rest by its bytes.
+// Copies             with the host's memory (activations that wait there): bytes / bandwidth of that link, as if no operation hid them, though most of them are.
 // Messages           per axis: messages * latency + bytes / bandwidth, over the links inside a node or between nodes that the axis crosses; both directions at once.
 // What hides them    sequence: the attention operations (own keys are computed while others' travel).
 //                    data: ZeRO 3 all operations (units are gathered one ahead), ZeRO 2 backward passes, ZeRO 0 and 1 the last backward pass; the gathering of

@@ -30,6 +30,15 @@ AddressRange::AddressRange(std::int64_t bytes, Access access) {
 
 AddressRange::~AddressRange() { munmap(begin_, static_cast<std::size_t>(bytes_)); }
 
+void forget_bytes(std::byte* begin, std::int64_t n) {
+    const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE)), from = reinterpret_cast<std::uintptr_t>(begin), to = from + static_cast<std::uintptr_t>(n);
+    const std::uintptr_t first = (from + page - 1) / page * page, last = to / page * page;
+    if (first >= last) return static_cast<void>(std::memset(begin, 0, static_cast<std::size_t>(n)));
+    std::memset(begin, 0, first - from);
+    std::memset(reinterpret_cast<void*>(last), 0, to - last);
+    if (madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED) != 0) std::memset(reinterpret_cast<void*>(first), 0, last - first);
+}
+
 std::int64_t machine_memory_bytes() {
     std::int64_t bytes = static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
     for (const char* name : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {

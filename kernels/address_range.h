@@ -27,6 +27,9 @@ private:
     std::int64_t bytes_ = 0;
 };
 
+/// Makes n bytes of a read_write range 0, and gives whole pages back: they cost nothing until they are touched.
+void forget_bytes(std::byte* begin, std::int64_t n);
+
 /// What this process may use: physical memory, or the container's limit if that is less.
 std::int64_t machine_memory_bytes();
 

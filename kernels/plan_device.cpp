@@ -1,7 +1,5 @@
 // The device that computes nothing: addresses, offsets and alias checks are real, bytes are not there. Running the trainer on it gives the
 // arena's high-water mark and the recorder's FLOPs; host code that touches device memory dies here instead of on a GPU.
-#include <cstring>
-
 #include "kernels/address_range.h"
 #include "kernels/device.h"
 
@@ -36,10 +34,8 @@ public:
     void copy_to_host(Tensor host, Tensor device, Stream) override {
         check_copy(host, device, "copy_to_host");
         recorder().add("copy_to_host", 0, static_cast<double>(device.size_bytes()));
-        for (std::int64_t row = 0; row < host.num_rows(); ++row) {
-            const std::int64_t size = size_of(host.dtype);
-            std::memset(host.bytes + row * host.row_stride * size, 0, static_cast<std::size_t>(host.width() * size));
-        }
+        const std::int64_t size = size_of(host.dtype), rows = host.contiguous() ? 1 : host.num_rows();
+        for (std::int64_t row = 0; row < rows; ++row) forget_bytes(host.bytes + row * host.row_stride * size, host.contiguous() ? host.size_bytes() : host.width() * size);
     }
 
 protected:

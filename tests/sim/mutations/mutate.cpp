@@ -43,7 +43,7 @@ std::vector<Rule> rules() {
         {"bound-lower-from-above", R"((setp\.)gt(\.[su](?:32|64)\s.*))", "$01ge$2"},
         {"bound-higher-from-above", R"((setp\.)ge(\.[su](?:32|64)\s.*))", "$01gt$2"},
         {"equal-unequal", R"((setp\.)eq(\.[su](?:32|64)\s.*))", "$01ne$2"},
-        {"other-lane", R"((shfl\.sync\.bfly\.b32\s+[^,]+, [^,]+), (\S+), (.*))", "$1, 4, $3"},
+        {"other-lane", R"((shfl\.sync\.bfly\.b32\s+[^,]+, [^,]+), (\S+), (.*))", "$1, 8, $3"},
         {"drop-maximum", R"(max\.f32\s+([^,]+), ([^,]+), ([^;]+)(.*))", "mov.f32 $1, $2;"},
         {"drop-store", R"(st\.(global|shared)\..*)", ""},
     };

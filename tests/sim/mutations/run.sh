@@ -39,7 +39,7 @@ run_tests() {
     local selected=() code=0
     IFS=: read -ra names <<< "$1"
     for name in "${names[@]}"; do selected+=("--run_test=$name"); done
-    SIM_PTX=$2 timeout 300 "$program" "${selected[@]}" > "$3" 2>&1 || code=$?
+    SIM_PTX=$2 timeout 300 "$program" --color_output=no "${selected[@]}" > "$3" 2>&1 || code=$?
     return $code
 }
 

@@ -49,7 +49,7 @@ BOOST_AUTO_TEST_CASE(built_in_machines_are_their_files) {
         BOOST_TEST(built_in.bfloat16_flops.value == file.bfloat16_flops.value);
         BOOST_TEST(built_in.between_nodes.latency.source == file.between_nodes.latency.source);
         BOOST_TEST(built_in.outside_host_bytes() == file.outside_host_bytes());
-        for (const Figure* figure : {&file.device_memory, &file.bfloat16_flops, &file.float32_flops, &file.memory_bandwidth, &file.matmul_fraction, &file.bfloat16_attention_fraction, &file.float32_attention_fraction,
+        for (const Figure* figure : {&file.device_memory, &file.bfloat16_flops, &file.float32_flops, &file.memory_bandwidth, &file.host_bandwidth, &file.matmul_fraction, &file.bfloat16_attention_fraction, &file.float32_attention_fraction,
                                      &file.bandwidth_fraction, &file.devices_per_node, &file.node_memory, &file.inside_node.bandwidth, &file.inside_node.latency,
                                      &file.between_nodes.bandwidth, &file.between_nodes.latency})
             BOOST_TEST(figure->source.size() > 10, name << " has a figure without a source");
@@ -87,7 +87,7 @@ BOOST_AUTO_TEST_CASE(a_file_of_ones_own) {
 }
 
 BOOST_AUTO_TEST_CASE(bad_files_are_refused_by_name) {
-    for (const char* key : {"memory ", "bfloat16_flops", "float32_flops", "memory_bandwidth", "matmul_fraction", "bfloat16_attention_fraction", "float32_attention_fraction", "bandwidth_fraction", "devices", "bandwidth ", "latency"})
+    for (const char* key : {"memory ", "bfloat16_flops", "float32_flops", "memory_bandwidth", "host_bandwidth", "matmul_fraction", "bfloat16_attention_fraction", "float32_attention_fraction", "bandwidth_fraction", "devices", "bandwidth ", "latency"})
         refused(changed(key, ""), {std::string(key).substr(0, std::string(key).find(' ')), "missing"});
     refused(changed("name", ""), {"name", "missing"});
     refused(changed("bfloat16_flops", "bfloat16_flop = [1, \"x\"]"), {"device.bfloat16_flop'"});

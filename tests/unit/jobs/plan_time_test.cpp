@@ -16,7 +16,7 @@ MachineModel round_machine() {
     MachineModel m;
     m.name = "round";
     m.device_memory.value = 1e9;
-    m.bfloat16_flops.value = 1e12, m.float32_flops.value = 1e11, m.memory_bandwidth.value = 1e9;
+    m.bfloat16_flops.value = 1e12, m.float32_flops.value = 1e11, m.memory_bandwidth.value = 1e9, m.host_bandwidth.value = 5e8;
     m.matmul_fraction.value = 0.5, m.bfloat16_attention_fraction.value = 0.25, m.float32_attention_fraction.value = 0.5, m.bandwidth_fraction.value = 0.5;
     m.devices_per_node.value = 2;
     m.node_memory.value = 1e9;

@@ -4,6 +4,7 @@
 
 #include <csignal>
 #include <cstring>
+#include <fstream>
 
 #include "tests/unit/kernels/kernel_testing.h"
 
@@ -87,6 +88,23 @@ BOOST_AUTO_TEST_CASE(copies_and_streams) {
             BOOST_TEST(device->memory().capacity() >= 1 << 24);
         }
     });
+}
+
+/// What waits in pinned memory may be larger than the computer's own.
+BOOST_AUTO_TEST_CASE(planned_pinned_memory_costs_nothing) {
+    const auto resident_pages = [] {
+        std::ifstream file("/proc/self/statm");
+        std::int64_t all = 0, resident = 0;
+        file >> all >> resident;
+        return resident;
+    };
+    const auto plan = make_plan_device();
+    const ArenaTensor there = plan->memory().tensor(kFloat, {std::int64_t{1} << 28}, Use::activations), here = plan->pinned().tensor(kFloat, {std::int64_t{1} << 28}, Use::activations);
+    here->data<float>()[5] = 1;
+    const std::int64_t before = resident_pages();
+    plan->copy_to_host(here, there, Device::compute_stream());
+    BOOST_TEST(here->data<float>()[5] == 0);
+    BOOST_TEST(resident_pages() - before < 4096);   // of 262144
 }
 
 BOOST_AUTO_TEST_CASE(a_touch_of_plan_memory_dies) {

@@ -100,11 +100,13 @@ BOOST_AUTO_TEST_CASE(large_query_blocks, *only_on_cpus("the blocks are the CPU k
 BOOST_AUTO_TEST_CASE(bfloat16_in_all_combinations_of_types) {
     for_devices([](Device& device) {
         const auto head_dims = sizes<std::int64_t>({24, 64}, {24, 64, 128, 40, 120});   // on a GPU all widths of its kernels, full and not
-        for (std::uint64_t seed = 0; seed < (kOnGpu ? 10 : 8); ++seed) {
+        for (std::uint64_t seed = 0; seed < 4 * head_dims.size(); ++seed) {
             CaseOptions options;
             options.tokens = 150, options.head_dim = head_dims[seed % head_dims.size()], options.dtype = DType::bfloat16;
+            if (kOnGpu) options.num_heads = 4, options.num_kv_heads = 2;
             options.gradient = seed / head_dims.size() % 2 ? DType::float32 : DType::bfloat16;
-            options.offsets = seed % 3 == 2, options.gap = seed % 2 ? 5 : 8;
+            options.gap = seed / head_dims.size() / 2 ? 5 : 8;   // rows start at multiples of 16 bytes, or do not
+            options.offsets = seed % 3 == 2;
             const Case c = make_case(options, seed);
             check_forward(c, device, text("bfloat16 ", seed));
             check_backward(c, device, text("bfloat16 ", seed));

@@ -57,7 +57,7 @@ Used run(const PlanRequest& request, const KeepPlan& keep) {
 
 BOOST_AUTO_TEST_SUITE(activation_offload)
 
-/// Every element of every tensor, also those whose gradients would be zero in a step.
+/// Every element of every tensor, also those whose gradients would be zero in a step. Tensors are still being written when they are stored, and come back to where others were.
 BOOST_AUTO_TEST_CASE(what_was_stored_comes_back) {
     const auto device = make_test_device(8 << 20);
     ActivationOffload offload(*device);
@@ -68,14 +68,16 @@ BOOST_AUTO_TEST_CASE(what_was_stored_comes_back) {
         return values;
     };
     std::vector<ActivationOffload::Stored> stored;
+    std::vector<ArenaTensor> on_their_way;
     for (int i = 0; i < 3; ++i) {
         ArenaTensor x = device->memory().tensor(DType::float32, {count}, Use::activations);
-        write_device(*device, x, values_of_tensor(i));
+        on_their_way.push_back(send_to_device(*device, x, values_of_tensor(i)));
         stored.push_back(offload.store(std::move(x)));
     }
     offload.settle();
-    const ArenaTensor other = device->memory().tensor(DType::float32, {3 * count}, Use::activations);   // where they were
+    ArenaTensor other = device->memory().tensor(DType::float32, {3 * count}, Use::activations);
     device->ops().fill(*other, -1);
+    other.release();
     for (int i = 2; i >= 0; --i) {
         offload.fetch(stored[static_cast<std::size_t>(i)]);
         const ArenaTensor x = offload.take(stored[static_cast<std::size_t>(i)]);
