@@ -45,7 +45,8 @@ BOOST_AUTO_TEST_CASE(the_host_runs_ahead_of_two_micro_batches) {
 BOOST_AUTO_TEST_CASE(what_was_written_arrives) {
     const auto device = small_device();
     std::vector<ArenaTensor> sent;
-    const std::int64_t counts[] = {kCount, 1, 2 * kCount, 3, 0, 2 * kCount, 2 * kCount, kCount};
+    // The second one's memory lies where the first one's copies have yet to read.
+    const std::int64_t counts[] = {kCount, 60 * kCount, 1, 2 * kCount, 3, 0, 90 * kCount, 2 * kCount, kCount};
     {
         Uploads uploads(*device);
         std::int32_t value = 0;

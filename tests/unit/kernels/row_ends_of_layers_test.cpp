@@ -68,6 +68,8 @@ BOOST_AUTO_TEST_CASE(rmsnorm_of_all_row_ends_and_types) {
         const RowShape mixed[] = {{3, 5, 11}, {3, 6, 10}, {3, 7, 9},    {3, 11, 5},   {3, 14, 2},   {3, 15, 2},   {2, 24, 8},
                                   {33, 25, 2}, {20, 400, 0}, {2, 2056, 0}, {2, 8200, 8}, {2, 8203, 5}, {2, 8203, 6}, {2, 12296, 8}};
         std::uint64_t seed = 0;
+        for (const std::int64_t width : {96, 160, 288, 416, 576})   // rows of whole packs that end at a thread's first pack, its second ...
+            for (const DType type : kRealTypes) check_rmsnorm(device, {3, width, 8}, type, type, type, type, seed += 10);
         for (const RowShape& shape : mixed)
             for (int bits = 0; bits < 16; ++bits)
                 check_rmsnorm(device, shape, kRealTypes[bits & 1], kRealTypes[bits >> 1 & 1], kRealTypes[bits >> 2 & 1], kRealTypes[bits >> 3], seed += 10);
