@@ -119,11 +119,13 @@ BOOST_AUTO_TEST_CASE(bfloat16_in_all_combinations_of_types) {
 /// that fills the kernel's width or does not.
 BOOST_AUTO_TEST_CASE(tiles_end_anywhere) {
     for_devices([](Device& device) {
-        for (const std::int64_t head_dim : sizes<std::int64_t>({64}, {32, 64, 128, 24, 40, 120}))
+        using Kind = std::pair<DType, std::int64_t>;   // and head_dim
+        constexpr DType kWide = DType::float32, kNarrow = DType::bfloat16;
+        for (const auto& [dtype, head_dim] : sizes<Kind>({{kNarrow, 64}}, {{kNarrow, 32}, {kNarrow, 64}, {kNarrow, 128}, {kNarrow, 24}, {kNarrow, 40}, {kNarrow, 120}, {kWide, 40}, {kWide, 120}}))
             for (std::int64_t i = 0; i < 16; ++i) {
                 CaseOptions options;
                 options.skipped = 4 * i % 9, options.tokens = options.skipped + 3 + 8 * i, options.head_dim = head_dim;
-                options.num_heads = 2, options.num_kv_heads = 1, options.dtype = DType::bfloat16, options.gap = 8;
+                options.num_heads = 2, options.num_kv_heads = 1, options.dtype = dtype, options.gap = 8;
                 const auto seed = static_cast<std::uint64_t>(i + head_dim);
                 const std::string what = text("E ", head_dim, " T ", options.tokens, " from ", options.skipped);
                 check_backward(make_case(options, seed), device, what);
