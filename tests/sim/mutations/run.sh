@@ -25,9 +25,9 @@ rm -rf "$work" && mkdir -p "$work/ptx"
 # Tests that run a kernel, by a part of its name; all of them for others.
 cases_of() {
     case $1 in
-        *attention*float*) echo 'attention/every_small*:attention/tiles*:attention_edges' ;;
+        *attention*float*) echo 'attention/every_small*:attention/tiles*:attention/kinds*:attention_edges' ;;
         *merge_attention* | *Merge*) echo 'merge_attention' ;;
-        *attention*) echo 'attention/bfloat16*:attention/tiles*:attention/every_small*:attention/pieces*:attention_edges' ;;
+        *attention*) echo 'attention/bfloat16*:attention/tiles*:attention/kinds*:attention/every_small*:attention/pieces*:attention_edges' ;;
         *embedding* | *rms* | *rotary* | *swiglu*) echo 'layer_ops' ;;
         *cross_entropy* | *sum_squares* | *clip* | *adamw* | *losses* | *fill*) echo 'loss_and_optimizer' ;;
         *) echo 'loss_and_optimizer:matmul:layer_ops' ;;

@@ -135,6 +135,27 @@ BOOST_AUTO_TEST_CASE(tiles_end_anywhere) {
     });
 }
 
+/// One kind of heads sees all, the other sixteen keys, so that a tile that is full for one is not for the other.
+BOOST_AUTO_TEST_CASE(kinds_of_heads_that_see_different_tiles) {
+    for_devices([](Device& device) {
+        for (const std::int64_t head_dim : sizes<std::int64_t>({16}, {32, 64, 128}))
+            for (const DType dtype : {DType::float32, DType::bfloat16})
+                for (const std::size_t narrow_kind : {0, 1}) {
+                    CaseOptions options;
+                    options.tokens = 130, options.num_heads = 2, options.num_kv_heads = 1, options.head_dim = head_dim, options.dtype = dtype;
+                    Case c = make_case(options, 3);
+                    c.problem.num_plain_heads = 1;
+                    for (std::size_t t = 0; t < 130; ++t) {
+                        c.problem.first_key[narrow_kind][t] = static_cast<std::int32_t>(t < 16 ? 0 : t - 15);
+                        c.problem.first_key[1 - narrow_kind][t] = 0;
+                    }
+                    const std::string what = text("E ", head_dim, " ", name_of(dtype), ", heads of kind ", narrow_kind, " see sixteen keys");
+                    check_forward(c, device, what);
+                    check_backward(c, device, what);
+                }
+    });
+}
+
 BOOST_AUTO_TEST_CASE(pieces_of_keys_equal_the_whole) {
     for_devices([](Device& device) {
         for (std::uint64_t seed = 0; seed < (kOnGpu ? 7 : 12); ++seed) {
