@@ -55,7 +55,8 @@ template <class T> __global__ void __launch_bounds__(kMostThreads) cross_entropy
         if (a.gradient) zero_row(a, x);
         return;
     }
-    const float at_label = to_float(x[label]);   // read before the barriers of over_block, or that of a warp, and written behind them
+    __shared__ float at_label;   // read and told before the barriers of over_block, or that of a warp; its place is written behind them
+    if (threadIdx.x == 0) at_label = to_float(x[label]);
     const auto count_at = [&](unsigned pack) { return static_cast<int>(min(static_cast<unsigned>(n), a.width - pack * n)); };
     Running running;
     for (unsigned pack = threadIdx.x; pack < a.num_packs; pack += blockDim.x) {

@@ -36,7 +36,7 @@ double best_seconds(Device& device, const bench::Call& call, int repeats) {
 void bench_type(Device& device, const MachineModel& machine, const bench::Sizes& sizes, DType real, bool toy) {
     const auto least = operation_seconds(peak_of(machine), real, 1), expected = operation_seconds(machine, real, 1);
     const bench::Operations operations(device, sizes, real);
-    std::printf("\n%s, tokens %lld, hidden %lld, heads %lld/%lld of %lld, group %lld, vocabulary %lld\n%-20s %10s %10s %21s %10s %8s\n", std::string(name_of(real)).c_str(),
+    std::printf("\n%s, tokens %lld, hidden %lld, heads %lld/%lld of %lld, group %lld, vocabulary %lld\n%-24s %10s %10s %21s %10s %8s\n", std::string(name_of(real)).c_str(),
                 static_cast<long long>(sizes.tokens), static_cast<long long>(sizes.hidden), static_cast<long long>(sizes.heads), static_cast<long long>(sizes.kv_heads),
                 static_cast<long long>(sizes.head_dim), static_cast<long long>(sizes.group), static_cast<long long>(sizes.vocabulary), "operation", "us", "least us", "expected us", "TFLOP/s", "GB/s");
     for (const bench::Call& call : operations.calls()) {
@@ -45,7 +45,7 @@ void bench_type(Device& device, const MachineModel& machine, const bench::Sizes&
         double flops = 0, bytes = 0;
         for (const auto& [name, record] : device.recorder().by_operation) flops += record.flops, bytes += record.bytes;
         const double seconds = best_seconds(device, call, toy ? 1 : 10), estimate = expected(call.name, flops, bytes);
-        std::printf("%-20s %10.1f %10.1f %9.1f to %8.1f %10.1f %8.0f%s\n", call.name.c_str(), seconds * 1e6, least(call.name, flops, bytes) * 1e6, least(call.name, flops, bytes) * 1e6,
+        std::printf("%-24s %10.1f %10.1f %9.1f to %8.1f %10.1f %8.0f%s\n", (call.name + call.variant).c_str(), seconds * 1e6, least(call.name, flops, bytes) * 1e6, least(call.name, flops, bytes) * 1e6,
                     kSlack * estimate * 1e6, flops / seconds * 1e-12, bytes / seconds * 1e-9, !toy && seconds > kSlack * estimate ? "  slower than expected" : "");
         std::fflush(stdout);
     }
