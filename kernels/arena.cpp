@@ -47,12 +47,14 @@ ArenaTensor Arena::tensor(DType dtype, Shape shape, Use use) {
         at_peak_ = by_use_;
     }
     view.bytes = base_ + begin;
+    if (watcher_) watcher_->handed_out(view.bytes, view.size_bytes());
     return {this, view};
 }
 
 void Arena::give_back(std::byte* address) {
     const auto used = used_.find(address - base_);
     if (used == used_.end()) return;
+    if (watcher_) watcher_->came_back(address);
     auto [begin, block] = *used;
     used_.erase(used);
     in_use_ -= block.bytes;

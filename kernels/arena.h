@@ -44,12 +44,23 @@ private:
     Tensor view_;
 };
 
+/// Learns of every tensor that an arena hands out and gets back, as tools that check accesses want to know. bytes: the tensor's own, without what rounds them up.
+class ArenaWatcher {
+public:
+    virtual ~ArenaWatcher() = default;
+    virtual void handed_out(const std::byte* begin, std::int64_t bytes) = 0;
+    virtual void came_back(const std::byte* begin) = 0;
+};
+
 class Arena {
 public:
     /// Hands out [base, base + capacity); `name` is for messages ("device memory").
     Arena(std::byte* base, std::int64_t capacity, std::string name);
     Arena(const Arena&) = delete;
     Arena& operator=(const Arena&) = delete;
+
+    /// Who is told from now on; nullptr: nobody. It outlives what is handed out.
+    void set_watcher(ArenaWatcher* watcher) { watcher_ = watcher; }
 
     /// Uninitialised memory, 256-byte aligned. Throws Error(does_not_fit) naming use, size and what is in use when nothing fits.
     ArenaTensor tensor(DType dtype, Shape shape, Use use);
@@ -70,6 +81,7 @@ private:
     std::byte* base_;
     std::int64_t capacity_, in_use_ = 0, high_water_ = 0, peak_in_use_ = 0;
     std::string name_;
+    ArenaWatcher* watcher_ = nullptr;
     std::map<std::int64_t, std::int64_t> free_;   // begin -> bytes, coalesced
     std::map<std::int64_t, Block> used_;          // begin -> block
     std::array<std::int64_t, kNumUses> by_use_{}, at_peak_{};

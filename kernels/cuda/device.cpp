@@ -10,6 +10,7 @@
 #include "kernels/address_range.h"
 #include "kernels/cuda/backend.h"
 #include "kernels/cuda/find_gpus.h"
+#include "kernels/cuda/heap_notes.h"
 #include "kernels/cuda/memory.h"
 #include "kernels/cuda/native.h"
 
@@ -21,9 +22,11 @@ struct CudaRanges {
     Gpu gpu;
     cuda::DeviceMemory device_memory;
     cuda::PinnedMemory pinned_memory;
+    cuda::HeapNotes notes;
 
     explicit CudaRanges(const DeviceOptions& options)
-        : gpu(cuda::usable_gpu(options.gpu, rounded(options.memory_bytes))), device_memory(rounded(options.memory_bytes)), pinned_memory(rounded(options.pinned_bytes)) {}
+        : gpu(cuda::usable_gpu(options.gpu, rounded(options.memory_bytes))), device_memory(rounded(options.memory_bytes)), pinned_memory(rounded(options.pinned_bytes)),
+          notes(device_memory.begin(), device_memory.size_bytes()) {}
     static std::int64_t rounded(std::int64_t bytes) { return (bytes + 255) / 256 * 256; }
 };
 
@@ -32,7 +35,7 @@ public:
     explicit CudaDevice(const DeviceOptions& options)
         : CudaRanges(options),
           Device(device_memory.begin(), device_memory.size_bytes(), pinned_memory.begin(), pinned_memory.size_bytes()),
-          own_(memory().tensor(DType::uint8, {cuda_own_bytes()}, Use::workspace)),
+          own_(watched_memory().tensor(DType::uint8, {cuda_own_bytes()}, Use::workspace)),
           backend_(streams_, *own_, options.gpu) {}
     ~CudaDevice() override {
         for (int i = 0; i < streams_.count(); ++i) cudaStreamSynchronize(streams_[i]);
@@ -80,6 +83,10 @@ protected:
 
 private:
     static constexpr std::size_t kMostMarks = 1024;
+    Arena& watched_memory() {
+        memory().set_watcher(&notes);
+        return memory();
+    }
     /// What was marked and reached is told first, so that work that was done is heard of even where waiting() throws.
     void look_around() {
         bool reached = false;

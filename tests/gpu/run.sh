@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # run.sh [--simulated] [--no-build] [--work FOLDER] [--machine NAME]: the checks that only a GPU can make, for the first person who has one: the tests of operations,
-# models, training and ranks on the device, those of operations also under compute-sanitizer's four tools, a benchmark table with the range that the machine model
+# models, training and ranks on the device, those of operations also under compute-sanitizer's four tools and with the bounds of tensors, a benchmark table with the range that the machine model
 # expects, and the program training on one rank, on two over NCCL, and with activations in host memory, against the CPU's losses. The last line is 'N passed, N failed',
 # the exit code 0 when none failed. What cannot be checked here is named as skipped. Everything goes to FOLDER (build/gpu-check), the table to FOLDER/bench.txt.
 #   --simulated   a small part of each on the simulated device (tests/sim): tests this script, not a GPU
@@ -77,14 +77,15 @@ if [ "$gpus" -ge 2 ]; then check ranks_2 launch 2 "$tests/test_mpi_$kind" "${ran
 if [ "$gpus" -ge 4 ]; then check ranks_4 launch 4 "$tests/test_mpi_$kind" "${ranks_4[@]}"; else skip ranks_4 "fewer than four GPUs"; fi
 
 # The operations once more under the sanitizer's tools, which take many times as long: half an hour each at most. A query that finds an event not ready is no error, but
-# memcheck would count it; of calls that fail the program itself tells. Memory is allocated at once, so neither these tools nor the simulation see an access beyond a
-# tensor that stays inside of the arena; what is written there the tests see where they have surrounded a tensor with marks.
-for tool in memcheck racecheck initcheck synccheck; do
+# memcheck would count it; of calls that fail the program itself tells. "tensors" is memcheck with the bounds of tensors, of which it is told by NVTX (kernels/cuda/heap_notes.h):
+# at the moment of a call, so each kernel has to end before the next call.
+for tool in memcheck racecheck initcheck synccheck tensors; do
     if [ $kind = sim ]; then skip "$tool" "the simulation checks every access itself"
     elif command -v compute-sanitizer > /dev/null; then
-        options=(--tool "$tool" --error-exitcode 1 --target-processes application-only)
-        [ "$tool" != memcheck ] || options+=(--report-api-errors no)
-        check "$tool" timeout 30m compute-sanitizer "${options[@]}" "$tests/test_kernels_gpu"
+        options=(--tool "${tool/tensors/memcheck}" --error-exitcode 1 --target-processes application-only) environment=()
+        case $tool in memcheck | tensors) options+=(--report-api-errors no) ;; esac
+        [ "$tool" != tensors ] || options+=(--nvtx yes) environment=(CUDA_LAUNCH_BLOCKING=1)
+        check "$tool" env "${environment[@]}" timeout 30m compute-sanitizer "${options[@]}" "$tests/test_kernels_gpu"
     else skip "$tool" "no compute-sanitizer on PATH; it comes with the CUDA toolkit"; fi
 done
 

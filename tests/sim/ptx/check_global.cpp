@@ -16,26 +16,19 @@ std::string offset_text(const GlobalRange& range, std::uintptr_t address) {
 }
 
 /// Bounds and alignment of one lane.
-GlobalRange& range_of(Warp& warp, const Access& access, unsigned l, Use use) {
+const GlobalRange& range_of(Warp& warp, const Access& access, unsigned l, Use use) {
     const char* verb = reads_only(use) ? "reads " : writes_only(use) ? "writes " : "changes ";
     const std::uint64_t at = access.at[l];
-    GlobalRange* range = warp.block->global->find(at, access.bytes);
+    const GlobalRange* range = warp.block->global->find(at, access.bytes);
     if (range && at % access.bytes == 0) return *range;
     char text[32];
     std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(at));
-    if (!range) {
-        std::string what = verb + std::to_string(access.bytes) + " bytes at " + text + ", which is no device memory";
-        for (const GlobalRange& near : warp.block->global->ranges) {
-            if (at >= near.begin && at < near.end + 4096) what += " (" + offset_text(near, at) + ")";
-            if (at < near.begin && at + 4096 >= near.begin) what += " (" + std::to_string(near.begin - at) + " bytes before an allocation)";
-        }
-        fault(warp, 1u << l, what + ": out of bounds");
-    }
+    if (!range) fault(warp, 1u << l, verb + std::to_string(access.bytes) + " bytes at " + text + ", which is no device memory" + place_text(*warp.block->global, at) + ": out of bounds");
     fault(warp, 1u << l, verb + std::to_string(access.bytes) + " bytes at " + text + ": misaligned");
 }
 
 void require_lane_written(Warp& warp, const GlobalRange& range, const Access& access, unsigned l) {
-    const auto* bits = range.written.as<const std::uint8_t>();
+    const auto* bits = range.written.get();
     if (!all_set(bits, access.at[l] - range.base, access.bytes))
         fault(warp, 1u << l, "reads " + offset_text(range, access.at[l]) + ", which was never written (uninitialised)");
 }
@@ -44,9 +37,9 @@ void require_lane_written(Warp& warp, const GlobalRange& range, const Access& ac
 bool check_side_by_side(Warp& warp, Access& access, Use use) {
     const std::uintptr_t first = access.at[0];
     const std::size_t total = std::size_t{kLanes} * access.bytes;
-    GlobalRange* range = warp.block->global->find(first, total);
+    const GlobalRange* range = warp.block->global->find(first, total);
     if (!range || first % access.bytes != 0 || use == Use::atomic) return false;
-    auto* bits = range->written.as<std::uint8_t>();
+    auto* bits = range->written.get();
     if (reads_only(use) && !all_set(bits, first - range->base, total)) return false;
     if (first % 4 != 0 || access.bytes < 4) {
         if (writes_only(use)) set_bits(bits, first - range->base, total);
@@ -70,7 +63,7 @@ void check_partial_source(Warp& warp, const Instruction& i, Access& access, cons
         const unsigned l = static_cast<unsigned>(std::countr_zero(left));
         if (whole.at[l] % whole.bytes != 0) range_of(warp, whole, l, Use::read);
         access.bytes = bytes[l];
-        GlobalRange* range = warp.block->global->find(access.at[l], access.bytes);
+        const GlobalRange* range = warp.block->global->find(access.at[l], access.bytes);
         if (!range) range_of(warp, access, l, Use::read);
         require_lane_written(warp, *range, access, l);
         touch_partial(warp, *range, access.at[l], access.bytes, Use::read);
@@ -85,9 +78,9 @@ void check_global(Warp& warp, const Instruction& i, Access& access, Use use) {
     if (access.contiguous && check_side_by_side(warp, access, use)) return;
     for (Lanes left = access.lanes; left; left &= left - 1) {
         const unsigned l = static_cast<unsigned>(std::countr_zero(left));
-        GlobalRange& range = range_of(warp, access, l, use);
+        const GlobalRange& range = range_of(warp, access, l, use);
         if (!writes_only(use)) require_lane_written(warp, range, access, l);
-        if (!reads_only(use)) set_bits(range.written.as<std::uint8_t>(), access.at[l] - range.base, access.bytes);
+        if (!reads_only(use)) set_bits(range.written.get(), access.at[l] - range.base, access.bytes);
         if (access.bytes >= 4)
             touch_words(warp, range, range.word(access.at[l]), access.bytes / 4, use);
         else

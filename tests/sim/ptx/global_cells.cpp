@@ -72,10 +72,7 @@ void touch(Warp& warp, const GlobalRange& range, std::uintptr_t address, GlobalC
 struct Cells {
     std::uint32_t *write_tick, *writer, *read_tick, *reader;
     explicit Cells(const GlobalRange& range)
-        : write_tick(range.write_tick.as<std::uint32_t>()),
-          writer(range.writer.as<std::uint32_t>()),
-          read_tick(range.read_tick.as<std::uint32_t>()),
-          reader(range.reader.as<std::uint32_t>()) {}
+        : write_tick(range.write_tick), writer(range.writer), read_tick(range.read_tick), reader(range.reader) {}
     GlobalCell get(std::size_t word) const { return {write_tick[word], writer[word], read_tick[word], reader[word]}; }
     void put(std::size_t word, const GlobalCell& cell) const {
         write_tick[word] = cell.write_tick, writer[word] = cell.writer, read_tick[word] = cell.read_tick, reader[word] = cell.reader;
@@ -83,7 +80,7 @@ struct Cells {
 };
 
 /// From one cell of a word to four of its bytes; bytes that an access did not touch do not remember it.
-SplitWord& split(Warp& warp, GlobalRange& range, std::size_t word) {
+SplitWord& split(Warp& warp, const GlobalRange& range, std::size_t word) {
     const Cells cells(range);
     auto& words = warp.block->global->split;
     const auto [entry, is_new] = words.try_emplace(range.base + 4 * word);
@@ -101,7 +98,7 @@ SplitWord& split(Warp& warp, GlobalRange& range, std::size_t word) {
 }
 
 /// One word, of which `bytes` (a mask) are touched.
-void touch_word(Warp& warp, GlobalRange& range, std::size_t word, std::uint32_t bytes, Use use) {
+void touch_word(Warp& warp, const GlobalRange& range, std::size_t word, std::uint32_t bytes, Use use) {
     const Cells cells(range);
     const std::uint32_t launch = warp.block->launch_tick;
     GlobalCell cell = cells.get(word);
@@ -178,7 +175,7 @@ template <Use use> bool touch_quickly(const Warp& warp, std::uint32_t* __restric
 
 }  // namespace
 
-void touch_words(Warp& warp, GlobalRange& range, std::size_t first, std::size_t number, Use use) {
+void touch_words(Warp& warp, const GlobalRange& range, std::size_t first, std::size_t number, Use use) {
     const Cells cells(range);
     std::uint32_t *const write_tick = cells.write_tick + first, *const writer = cells.writer + first, *const read_tick = cells.read_tick + first,
                          *const reader = cells.reader + first;
@@ -211,7 +208,7 @@ void touch_words(Warp& warp, GlobalRange& range, std::size_t first, std::size_t 
     for (std::size_t k = 0; k < number; ++k) touch_word(warp, range, first + k, 15, use);
 }
 
-void touch_partial(Warp& warp, GlobalRange& range, std::uintptr_t begin, std::size_t bytes, Use use) {
+void touch_partial(Warp& warp, const GlobalRange& range, std::uintptr_t begin, std::size_t bytes, Use use) {
     const std::uintptr_t end = begin + bytes;
     while (begin < end) {
         const unsigned at = static_cast<unsigned>((begin - range.base) % 4);

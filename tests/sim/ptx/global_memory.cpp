@@ -1,7 +1,8 @@
-// Registered device memory and its bitmap of written bytes.
+// Registered device memory, heaps and their regions, and bitmaps of written bytes.
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 
@@ -19,19 +20,23 @@ LazyMemory::~LazyMemory() {
     if (data_) munmap(data_, bytes_);
 }
 
-GlobalRange::GlobalRange(std::uintptr_t from, std::size_t bytes)
-    : begin(from),
-      end(from + bytes),
-      base(from & ~std::uintptr_t{3}),
-      written((bytes + 4) / 8 + 64),
-      write_tick(bytes + 256),
-      writer(bytes + 256),
-      read_tick(bytes + 256),
-      reader(bytes + 256) {}
+Allocation::Allocation(std::uintptr_t begin, std::size_t bytes)
+    : written((bytes + 4) / 8 + 64), write_tick(bytes + 256), writer(bytes + 256), read_tick(bytes + 256), reader(bytes + 256) {
+    whole = {begin, begin + bytes, begin & ~std::uintptr_t{3}, {std::shared_ptr<void>{}, written.as<std::uint8_t>()}, write_tick.as<std::uint32_t>(), writer.as<std::uint32_t>(),
+             read_tick.as<std::uint32_t>(), reader.as<std::uint32_t>()};
+}
+
+GlobalRange Allocation::region(std::uintptr_t begin, std::size_t bytes) const {
+    const std::uintptr_t base = begin & ~std::uintptr_t{3};
+    const std::size_t word = whole.word(base);
+    std::shared_ptr<std::uint8_t> bits(static_cast<std::uint8_t*>(std::calloc((bytes + 4) / 8 + 64, 1)), std::free);
+    if (!bits) throw std::bad_alloc();
+    return {begin, begin + bytes, base, std::move(bits), whole.write_tick + word, whole.writer + word, whole.read_tick + word, whole.reader + word};
+}
 
 void LazyMemory::clear() { madvise(data_, bytes_, MADV_DONTNEED); }
 
-void GlobalRange::forget() {
+void Allocation::forget() {
     for (LazyMemory* memory : {&write_tick, &writer, &read_tick, &reader}) memory->clear();
 }
 
@@ -63,14 +68,39 @@ void set_bits(std::uint8_t* bits, std::size_t first, std::size_t number) {
     for (; first < last; ++first) set(first);
 }
 
-GlobalRange* GlobalMemory::Shadow::find(std::uintptr_t begin, std::size_t bytes) {
-    if (recent < ranges.size() && begin >= ranges[recent].begin && begin + bytes <= ranges[recent].end) return &ranges[recent];
+Allocation* GlobalMemory::Shadow::allocation_of(std::uintptr_t begin, std::size_t bytes) {
+    const auto after = allocations.upper_bound(begin);
+    if (after == allocations.begin()) return nullptr;
+    Allocation& found = std::prev(after)->second;
+    return begin + bytes <= found.whole.end && begin + bytes >= begin ? &found : nullptr;
+}
+
+const GlobalRange* GlobalMemory::Shadow::find(std::uintptr_t begin, std::size_t bytes) {
+    if (recent && begin >= recent->begin && begin + bytes <= recent->end) return recent;
+    const auto& ranges = what_may_be_touched().ranges;
     const auto after = std::upper_bound(ranges.begin(), ranges.end(), begin, [](std::uintptr_t at, const GlobalRange& range) { return at < range.begin; });
     if (after == ranges.begin()) return nullptr;
-    GlobalRange& range = *std::prev(after);
+    const GlobalRange& range = *std::prev(after);
     if (begin + bytes > range.end || begin + bytes < begin) return nullptr;
-    recent = static_cast<std::size_t>(&range - ranges.data());
-    return &range;
+    return recent = &range;
+}
+
+const std::shared_ptr<const GlobalMemory::View>& GlobalMemory::Shadow::newest() {
+    if (latest) return latest;
+    auto next = std::make_shared<View>();
+    for (const auto& [begin, allocation] : allocations)
+        if (!allocation.is_heap)
+            next->ranges.push_back(allocation.whole);
+        else
+            for (const auto& [from, region] : allocation.regions) next->ranges.push_back(region);
+    return latest = std::move(next);
+}
+
+const GlobalMemory::View& GlobalMemory::Shadow::what_may_be_touched() { return view ? *view : *newest(); }
+
+void GlobalMemory::Shadow::changed() {
+    if (!view) recent = nullptr;
+    latest = nullptr;
 }
 
 GlobalMemory::Shadow::Shadow() : shared(std::make_unique<SharedMemory>()) {}
@@ -82,50 +112,113 @@ void GlobalMemory::Shadow::begin_launch() {
     if (tick < kLate) return;
     tick = 0;
     shared = std::make_unique<SharedMemory>();
-    for (GlobalRange& range : ranges) range.forget();
+    for (auto& [begin, allocation] : allocations) allocation.forget();
 }
 
 GlobalMemory::GlobalMemory() : shadow_(std::make_unique<Shadow>()) {}
 GlobalMemory::~GlobalMemory() = default;
 
+namespace {
+
+std::uintptr_t number(const void* address) { return reinterpret_cast<std::uintptr_t>(address); }
+
+/// Whether [begin, begin + bytes) has a byte in common with one of them. RangeOf: the GlobalRange of an entry.
+template <class Map, class RangeOf> bool meets_any(const Map& map, std::uintptr_t begin, std::size_t bytes, RangeOf&& range_of) {
+    const auto after = map.upper_bound(begin);
+    return (after != map.end() && begin + bytes > after->first) || (after != map.begin() && range_of(std::prev(after)->second).end > begin);
+}
+
+Allocation& heap_at(GlobalMemory::Shadow& shadow, const void* begin) {
+    const auto found = shadow.allocations.find(number(begin));
+    if (found == shadow.allocations.end() || !found->second.is_heap) throw Fault("a heap is named that is none");
+    return found->second;
+}
+
+Allocation& heap_around(GlobalMemory::Shadow& shadow, const void* begin, std::size_t bytes) {
+    Allocation* const found = shadow.allocation_of(number(begin), bytes);
+    if (!found || !found->is_heap) throw Fault("a region of " + std::to_string(bytes) + " bytes is not inside of a heap");
+    return *found;
+}
+
+}  // namespace
+
+/// Work that was queued earlier may touch what is added now, as the variables of a module are when it runs, and may not touch what is removed.
 void GlobalMemory::add(void* begin, std::size_t bytes) {
-    const auto from = reinterpret_cast<std::uintptr_t>(begin);
-    auto& ranges = shadow_->ranges;
-    const auto after = std::upper_bound(ranges.begin(), ranges.end(), from, [](std::uintptr_t at, const GlobalRange& range) { return at < range.begin; });
-    if ((after != ranges.end() && from + bytes > after->begin) || (after != ranges.begin() && std::prev(after)->end > from))
-        throw Fault("device memory is registered twice");
-    std::vector<GlobalRange> next;
-    next.reserve(ranges.size() + 1);
-    for (auto it = ranges.begin(); it != after; ++it) next.push_back(std::move(*it));
-    next.emplace_back(from, bytes);
-    for (auto it = after; it != ranges.end(); ++it) next.push_back(std::move(*it));
-    ranges.swap(next);
-    shadow_->recent = 0;
+    auto& allocations = shadow_->allocations;
+    if (meets_any(allocations, number(begin), bytes, [](const Allocation& a) { return a.whole; })) throw Fault("device memory is registered twice");
+    allocations.try_emplace(number(begin), number(begin), bytes);
+    use(nullptr);
+    shadow_->changed();
 }
 
 void GlobalMemory::remove(void* begin) {
-    const auto from = reinterpret_cast<std::uintptr_t>(begin);
-    std::vector<GlobalRange> next;
-    for (GlobalRange& range : shadow_->ranges)
-        if (range.begin != from) next.push_back(std::move(range));
-    shadow_->ranges.swap(next);
-    shadow_->recent = 0;
+    shadow_->allocations.erase(number(begin));
+    use(nullptr);
+    shadow_->changed();
+}
+
+void GlobalMemory::make_heap(const void* begin) {
+    const auto found = shadow_->allocations.find(number(begin));
+    if (found == shadow_->allocations.end() || found->second.is_heap) throw Fault("a heap has to be an allocation of device memory, which is no heap yet");
+    found->second.is_heap = true;
+    shadow_->changed();
+}
+
+void GlobalMemory::end_heap(const void* begin) {
+    Allocation& heap = heap_at(*shadow_, begin);
+    heap.is_heap = false;
+    heap.regions.clear();
+    set_bits(heap.written.as<std::uint8_t>(), heap.whole.begin - heap.whole.base, heap.whole.end - heap.whole.begin);
+    shadow_->changed();
+}
+
+void GlobalMemory::add_region(const void* begin, std::size_t bytes) {
+    Allocation& heap = heap_around(*shadow_, begin, bytes);
+    if (meets_any(heap.regions, number(begin), bytes, [](const GlobalRange& r) { return r; })) throw Fault("a region overlaps another one of its heap");
+    heap.regions.emplace(number(begin), heap.region(number(begin), bytes));
+    shadow_->changed();
+}
+
+void GlobalMemory::remove_region(const void* begin) {
+    if (!heap_around(*shadow_, begin, 1).regions.erase(number(begin))) throw Fault("a region is given back that nobody has");
+    shadow_->changed();
+}
+
+std::shared_ptr<const GlobalMemory::View> GlobalMemory::view() const { return shadow_->newest(); }
+
+void GlobalMemory::use(std::shared_ptr<const View> view) {
+    if (view == shadow_->view) return;
+    shadow_->view = std::move(view);
+    shadow_->recent = nullptr;
 }
 
 bool GlobalMemory::contains(const void* begin, std::size_t bytes) const { return shadow_->find(reinterpret_cast<std::uintptr_t>(begin), bytes) != nullptr; }
 
+std::string place_text(GlobalMemory::Shadow& shadow, std::uintptr_t at) {
+    constexpr std::size_t kNear = 4096;
+    const auto& ranges = shadow.what_may_be_touched().ranges;
+    const auto after = std::upper_bound(ranges.begin(), ranges.end(), at, [](std::uintptr_t address, const GlobalRange& range) { return address < range.begin; });
+    std::string what;
+    if (after != ranges.begin() && at < std::prev(after)->end + kNear)
+        what += " (byte " + std::to_string(at - std::prev(after)->begin) + " of an allocation of " + std::to_string(std::prev(after)->end - std::prev(after)->begin) + " bytes)";
+    if (after != ranges.end() && at + kNear >= after->begin) what += " (" + std::to_string(after->begin - at) + " bytes before an allocation)";
+    if (Allocation* whole = shadow.allocation_of(at, 1); whole && whole->is_heap)
+        what += " (byte " + std::to_string(at - whole->whole.begin) + " of a heap of " + std::to_string(whole->whole.end - whole->whole.begin) + " bytes)";
+    return what;
+}
+
 void GlobalMemory::wrote(const void* begin, std::size_t bytes) {
     const auto from = reinterpret_cast<std::uintptr_t>(begin);
-    GlobalRange* range = shadow_->find(from, bytes);
-    if (!range) throw Fault("a write of " + std::to_string(bytes) + " bytes is not inside of one allocation of device memory");
-    set_bits(range->written.as<std::uint8_t>(), from - range->base, bytes);
+    const GlobalRange* range = shadow_->find(from, bytes);
+    if (!range) throw Fault("a write of " + std::to_string(bytes) + " bytes is not inside of one allocation of device memory" + place_text(*shadow_, from));
+    set_bits(range->written.get(), from - range->base, bytes);
 }
 
 void GlobalMemory::require_written(const void* begin, std::size_t bytes, std::string_view who) const {
     const auto from = reinterpret_cast<std::uintptr_t>(begin);
     const GlobalRange* range = shadow_->find(from, bytes);
-    if (!range) throw Fault(std::string(who) + " reads " + std::to_string(bytes) + " bytes that are not inside of one allocation of device memory");
-    const auto* bits = range->written.as<const std::uint8_t>();
+    if (!range) throw Fault(std::string(who) + " reads " + std::to_string(bytes) + " bytes that are not inside of one allocation of device memory" + place_text(*shadow_, from));
+    const auto* bits = range->written.get();
     if (all_set(bits, from - range->base, bytes)) return;
     std::size_t first = 0;
     while (all_set(bits, from - range->base + first, 1)) ++first;

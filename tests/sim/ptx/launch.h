@@ -25,7 +25,7 @@ struct Extent {
     std::uint64_t count() const { return std::uint64_t{x} * y * z; }
 };
 
-/// The device memory that kernels may touch, with a shadow that knows which bytes were ever written. Ranges never overlap.
+/// The device memory that kernels may touch, with a shadow that knows which bytes were ever written. Allocations never overlap.
 class GlobalMemory {
 public:
     GlobalMemory();
@@ -35,10 +35,22 @@ public:
     /// Kernels may read and write it, bounds are its own; nothing of it counts as written.
     void add(void* begin, std::size_t bytes);
     void remove(void* begin);
+    /// An allocation that a program shares out by itself: of a heap only its regions may be touched, bounds are theirs, and nothing of a new region counts as written.
+    void make_heap(const void* begin);
+    /// It is one piece again, of which all counts as written.
+    void end_heap(const void* begin);
+    void add_region(const void* begin, std::size_t bytes);
+    void remove_region(const void* begin);
+
     bool contains(const void* begin, std::size_t bytes) const;
     /// Copies, memsets, cuBLAS, NCCL: what is not a kernel tells what it writes, and asks before it reads (Fault names `who`).
     void wrote(const void* begin, std::size_t bytes);
     void require_written(const void* begin, std::size_t bytes, std::string_view who) const;
+
+    /// What may be touched now. Work that is queued now and runs later is to be checked against it: use(view) before it runs. Without one: what may be touched when it runs.
+    struct View;
+    std::shared_ptr<const View> view() const;
+    void use(std::shared_ptr<const View> view);
 
     struct Shadow;
     Shadow& shadow() { return *shadow_; }
@@ -83,6 +95,8 @@ struct Counts {
     std::map<int, double> worst_bank_conflict, worst_sector_ratio;
 };
 
+/// Makes the variables of the kernel's module known as memory, where they are not yet. run() does it, but not for a view that is older.
+void add_variables(const Kernel& kernel, GlobalMemory& memory);
 /// Runs all blocks; throws Fault. Deterministic: blocks and warps in a fixed order.
 void run(const Launch& launch, GlobalMemory& memory, Counts& counts);
 

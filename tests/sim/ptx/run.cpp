@@ -144,15 +144,6 @@ void check_launch(const Launch& launch) {
         refuse(std::to_string(launch.parameters.size()) + " bytes of parameters instead of " + std::to_string(kernel.parameter_bytes));
 }
 
-/// Variables of the module are device memory too; they were written when it was loaded.
-void register_variables(const Module& module, GlobalMemory& memory) {
-    for (const Variable& variable : module.variables) {
-        if (variable.bytes == 0 || memory.contains(variable.address, variable.bytes)) continue;
-        memory.add(variable.address, variable.bytes);
-        memory.wrote(variable.address, variable.bytes);
-    }
-}
-
 }  // namespace
 
 void run_block(Block& block) {
@@ -180,11 +171,20 @@ void run_block(Block& block) {
     }
 }
 
+void add_variables(const Kernel& kernel, GlobalMemory& memory) {
+    if (!kernel.uses_variables) return;
+    for (const Variable& variable : kernel.module->variables) {
+        if (variable.bytes == 0 || memory.shadow().allocation_of(reinterpret_cast<std::uintptr_t>(variable.address), variable.bytes)) continue;
+        memory.add(variable.address, variable.bytes);
+        memory.wrote(variable.address, variable.bytes);
+    }
+}
+
 void run(const Launch& launch, GlobalMemory& memory, Counts& counts) {
     check_launch(launch);
     const Kernel& kernel = *launch.kernel;
     GlobalMemory::Shadow& shadow = memory.shadow();
-    if (kernel.uses_variables) register_variables(*kernel.module, memory);
+    add_variables(kernel, memory);
     shadow.begin_launch();
     Counts now;
     std::vector<std::uint64_t> executed(kernel.code.size());

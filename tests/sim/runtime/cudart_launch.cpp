@@ -69,6 +69,7 @@ cudaError_t launch(Function* function, Configuration configuration, void** argum
     const auto parameters = ptx::parameters_of(kernel);
     if (!parameters.empty()) launch.parameters.resize(parameters.back().offset + parameters.back().bytes);
     for (std::size_t i = 0; i < parameters.size(); ++i) std::memcpy(launch.parameters.data() + parameters[i].offset, arguments[i], parameters[i].bytes);
+    ptx::add_variables(kernel, global_memory(stream->device));
     enqueue(stream, [launch = std::move(launch), name = function->name, device = stream->device] { ptx::run(launch, global_memory(device), totals().by_kernel[name]); });
     return cudaSuccess;
 }

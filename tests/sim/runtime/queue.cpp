@@ -6,6 +6,7 @@
 #include <limits>
 #include <map>
 
+#include "sim/runtime/memory.h"
 #include "sim/runtime/process.h"
 
 namespace sim::runtime {
@@ -129,6 +130,11 @@ Point end_of(const std::shared_ptr<CUstream_st>& stream) { return {stream, strea
 
 Point enqueue(const std::shared_ptr<CUstream_st>& stream, Operation operation) {
     std::erase_if(operation.after, [](const Point& before) { return before.reached(); });
+    if (operation.run)   // it may touch what belongs to somebody now, whenever it runs
+        operation.run = [run = std::move(operation.run), device = stream->device, view = global_memory(stream->device).view()] {
+            global_memory(device).use(view);
+            return run();
+        };
     add_legacy_order(*stream, operation);
     stream->queue.push_back(std::move(operation));
     state().last_enqueued = now_ns();

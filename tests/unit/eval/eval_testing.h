@@ -76,7 +76,7 @@ struct TinyModel {
         fill(config, zero);
     }
     /// Rank `rank`'s part on a device that computes nothing.
-    TinyModel(const ModelConfig& config, dist::MeshShape shape, int rank, int zero) : device(make_plan_device({.memory_bytes = 64 << 20})) {
+    TinyModel(const ModelConfig& config, dist::MeshShape shape, int rank, int zero) : device(make_test_plan(64 << 20)) {
         mesh = dist::make_plan_mesh(*device, shape, rank);
         fill(config, zero);
     }

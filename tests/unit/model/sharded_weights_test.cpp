@@ -248,6 +248,7 @@ BOOST_AUTO_TEST_CASE(memory_follows_the_table) {
                             Kept k(config, trainables_of(method), {real, DType::bfloat16, training, zero}, rank, 3, whole_model(config));
                             std::array<std::int64_t, kNumUses> expected{};
                             const auto add = [&](Use use, std::int64_t elements, DType type) { expected[static_cast<std::size_t>(use)] += padded(elements * size_of(type)); };
+                            if (kOnGpu) add(Use::workspace, cuda_own_bytes(), DType::uint8);
                             for (const UnitLayout& unit : list_parameters(config, trainables_of(method)).units) {
                                 const std::int64_t all = unit.trainable_count, chunk = (all + 2) / 3, own = zero ? std::clamp<std::int64_t>(all - chunk * rank, 0, chunk) : all;
                                 const std::int64_t frozen_chunk = (unit.frozen_count + 2) / 3, frozen = zero == 3 ? std::clamp<std::int64_t>(unit.frozen_count - frozen_chunk * rank, 0, frozen_chunk) : unit.frozen_count;

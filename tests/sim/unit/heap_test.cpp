@@ -1,0 +1,130 @@
+// Heaps: one allocation that a program shares out by itself, as the product's arena does. What is outside of a tensor, was given back, or was written in an earlier tensor's
+// life is found; work that was queued before a tensor went is not blamed. The heap of the shadow memory first, then NVTX, then the CUDA device's arena.
+#if __has_include(<nvtx3/nvToolsExtMem.h>)
+
+#include <nvtx3/nvToolsExtMem.h>
+
+#include <boost/test/unit_test.hpp>
+#include <string>
+#include <vector>
+
+#include "kernels/device.h"
+#include "sim/ptx/launch.h"
+#include "sim/runtime/probe.h"
+#include "sim/unit/runtime_testing.h"
+
+namespace sim {
+namespace {
+
+constexpr std::int64_t kMebibyte = std::int64_t{1} << 20;
+
+/// The sentence of the Fault or Misuse that `call` ends with; "nothing" when it does not.
+template <class Call> std::string found_by(Call&& call) {
+    const probe::ErrorsAreThrown thrown;
+    try {
+        call();
+    } catch (const std::exception& error) {
+        return error.what();
+    }
+    return "nothing";
+}
+void check_has(const std::string& sentence, std::initializer_list<const char*> parts) {
+    for (const char* part : parts) BOOST_CHECK_MESSAGE(sentence.find(part) != std::string::npos, "'" << part << "' is not in: " << sentence);
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(heap)
+
+BOOST_AUTO_TEST_CASE(of_the_shadow) {
+    std::vector<std::byte> bytes(1024);
+    ptx::GlobalMemory memory;
+    memory.add(bytes.data(), bytes.size());
+    memory.wrote(bytes.data(), 1024);
+    BOOST_CHECK_THROW(memory.add_region(bytes.data(), 16), ptx::Fault);   // no heap yet
+    BOOST_CHECK_THROW(memory.make_heap(bytes.data() + 1), ptx::Fault);
+    memory.make_heap(bytes.data());
+    BOOST_CHECK_THROW(memory.make_heap(bytes.data()), ptx::Fault);
+    BOOST_TEST(!memory.contains(bytes.data(), 1));
+    memory.add_region(bytes.data() + 256, 100);
+    memory.add_region(bytes.data() + 512, 512);
+    BOOST_TEST(memory.contains(bytes.data() + 256, 100));
+    BOOST_TEST((!memory.contains(bytes.data() + 255, 2) && !memory.contains(bytes.data() + 355, 2) && !memory.contains(bytes.data() + 256, 300)));
+    for (const auto& [first, number] : {std::pair{355, 10}, {200, 57}, {256, 1}, {1000, 25}}) BOOST_CHECK_THROW(memory.add_region(bytes.data() + first, static_cast<std::size_t>(number)), ptx::Fault);
+    check_has(found_by([&] { memory.require_written(bytes.data() + 256, 1, "a copy"); }), {"never written"});   // as fresh, although the heap was written
+    check_has(found_by([&] { memory.wrote(bytes.data() + 360, 4); }), {"not inside", "byte 104 of an allocation of 100 bytes", "152 bytes before", "byte 360 of a heap of 1024 bytes"});
+    memory.wrote(bytes.data() + 256, 100);
+    memory.require_written(bytes.data() + 256, 100, "a copy");
+
+    // What is queued now sees what there is now, whatever comes between: each life of the same bytes has its own written ones.
+    const auto before = memory.view();
+    memory.remove_region(bytes.data() + 256);
+    BOOST_CHECK_THROW(memory.remove_region(bytes.data() + 256), ptx::Fault);
+    BOOST_TEST(!memory.contains(bytes.data() + 256, 1));
+    memory.add_region(bytes.data() + 256, 128);
+    const auto after = memory.view();
+    memory.use(before);
+    memory.require_written(bytes.data() + 256, 100, "earlier work");
+    BOOST_TEST(!memory.contains(bytes.data() + 256, 128));
+    memory.use(after);
+    check_has(found_by([&] { memory.require_written(bytes.data() + 256, 100, "later work"); }), {"byte 0 ", "never written"});
+    memory.use(nullptr);
+    memory.end_heap(bytes.data());
+    memory.require_written(bytes.data(), 1024, "a copy");
+    BOOST_CHECK_THROW(memory.add_region(bytes.data(), 16), ptx::Fault);
+}
+
+BOOST_AUTO_TEST_CASE(by_nvtx) {
+    const testing::DeviceBuffer<float> pool(256);
+    const nvtxMemVirtualRangeDesc_t whole{.size = pool.bytes(), .ptr = pool.get()};
+    nvtxMemHeapDesc_t description{};
+    description.extCompatID = NVTX_EXT_COMPATID_MEM, description.structSize = sizeof description;
+    description.usage = NVTX_MEM_HEAP_USAGE_TYPE_SUB_ALLOCATOR, description.type = NVTX_MEM_TYPE_VIRTUAL_ADDRESS;
+    description.typeSpecificDescSize = sizeof whole, description.typeSpecificDesc = &whole;
+    const nvtxMemHeapHandle_t heap = nvtxMemHeapRegister(nullptr, &description);
+    BOOST_TEST(heap == static_cast<void*>(pool.get()));
+    check_has(found_by([&] { testing::ok(cudaMemset(pool.get(), 0, 4)), testing::ok(cudaDeviceSynchronize()); }), {"not inside"});
+    const nvtxMemVirtualRangeDesc_t ranges[] = {{.size = 40, .ptr = pool.get()}, {.size = 4, .ptr = pool.get() + 64}};
+    nvtxMemRegionsRegisterBatch_t regions{};
+    regions.extCompatID = NVTX_EXT_COMPATID_MEM, regions.structSize = sizeof regions;
+    regions.regionType = NVTX_MEM_TYPE_VIRTUAL_ADDRESS, regions.heap = heap, regions.regionCount = 2, regions.regionDescElementSize = sizeof ranges[0], regions.regionDescElements = ranges;
+    nvtxMemRegionsRegister(nullptr, &regions);
+    BOOST_TEST(found_by([&] { testing::ok(cudaMemset(pool.get(), 0, 40)), testing::ok(cudaDeviceSynchronize()); }) == "nothing");
+    check_has(found_by([&] { testing::ok(cudaMemset(pool.get() + 64, 0, 8)), testing::ok(cudaDeviceSynchronize()); }), {"not inside", "of an allocation of 4 bytes"});
+    nvtxMemHeapUnregister(nullptr, heap);
+    BOOST_TEST(found_by([&] { testing::ok(cudaMemset(pool.get(), 0, pool.bytes())), testing::ok(cudaDeviceSynchronize()); }) == "nothing");
+}
+
+BOOST_AUTO_TEST_CASE(of_a_device) {
+    using namespace longlora;
+    const auto device = make_cuda_device({.memory_bytes = 80 * kMebibyte, .pinned_bytes = kMebibyte});
+    Ops ops = device->ops();
+    const auto done = [&] { device->synchronize(Device::compute_stream()); };
+    const auto make = [&](std::int64_t n) { return device->memory().tensor(DType::float32, {n}, Use::workspace); };
+    ArenaTensor x = make(100), y = make(100), z = make(100);
+    const Tensor too_long(x->bytes, DType::float32, {101}), of_x = *x;
+    check_has(found_by([&] { ops.fill(too_long, 1), done(); }), {"out of bounds", "byte 400 of an allocation of 400 bytes", "112 bytes before an allocation"});
+    ops.fill(x, 1), done();
+    check_has(found_by([&] { ops.copy(y, z), done(); }), {"never written"});
+
+    // Given back while work is queued, as the arena allows; the next tensor lies at the same place, and what x had is not its own.
+    ops.copy(y, x);
+    x = {};
+    const ArenaTensor again = make(100);
+    BOOST_REQUIRE(again->bytes == of_x.bytes);
+    ops.copy(z, y);
+    BOOST_TEST(found_by(done) == "nothing");
+    check_has(found_by([&] { ops.copy(y, again), done(); }), {"never written"});
+    ops.fill(again, 2), ops.copy(y, again);
+    BOOST_TEST(found_by(done) == "nothing");
+
+    z = {};
+    const Tensor lost(again->bytes + 2 * 512, DType::float32, {100});   // where z was
+    check_has(found_by([&] { ops.fill(lost, 1), done(); }), {"out of bounds", "of a heap"});
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace sim
+
+#endif
