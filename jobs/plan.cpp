@@ -7,13 +7,13 @@
 #include "dist/agree.h"
 #include "io/file.h"
 #include "jobs/commands.h"
-#include "jobs/host_memory.h"
 #include "jobs/plan_options.h"
 #include "jobs/plan_report.h"
 #include "jobs/threads.h"
 #include "jobs/train_setup.h"
 #include "jobs/units.h"
 #include "kernels/cuda_limits.h"
+#include "kernels/host_memory.h"
 
 namespace longlora {
 namespace {

@@ -6,9 +6,10 @@
 #include "core/clock.h"
 #include "core/host.h"
 #include "dist/agree.h"
-#include "jobs/host_memory.h"
+#include "jobs/pinned_memory.h"
 #include "jobs/plan_report.h"
 #include "jobs/threads.h"
+#include "kernels/host_memory.h"
 #include "train/checkpoint.h"
 
 namespace longlora {

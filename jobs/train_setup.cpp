@@ -3,8 +3,8 @@
 
 #include <cstdlib>
 
-#include "jobs/host_memory.h"
 #include "jobs/units.h"
+#include "kernels/host_memory.h"
 
 namespace longlora {
 namespace {

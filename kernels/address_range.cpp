@@ -1,11 +1,10 @@
-// mmap, memory limits of cgroups v1 and v2, and row-wise host copies.
+// mmap, and row-wise host copies.
 #include "kernels/address_range.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <cstring>
-#include <fstream>
 
 namespace longlora {
 
@@ -37,16 +36,6 @@ void forget_bytes(std::byte* begin, std::int64_t n) {
     std::memset(begin, 0, first - from);
     std::memset(reinterpret_cast<void*>(last), 0, to - last);
     if (madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED) != 0) std::memset(reinterpret_cast<void*>(first), 0, last - first);
-}
-
-std::int64_t machine_memory_bytes() {
-    std::int64_t bytes = static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
-    for (const char* name : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-        std::int64_t limit = 0;
-        std::ifstream file(name);
-        if (file >> limit && limit > 0) bytes = std::min(bytes, limit);  // "max" is not a number: no limit
-    }
-    return bytes;
 }
 
 void check_copy(const Tensor& to, const Tensor& from, const char* name) {

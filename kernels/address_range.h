@@ -30,9 +30,6 @@ private:
 /// Makes n bytes of a read_write range 0, and gives whole pages back: they cost nothing until they are touched.
 void forget_bytes(std::byte* begin, std::int64_t n);
 
-/// What this process may use: physical memory, or the container's limit if that is less.
-std::int64_t machine_memory_bytes();
-
 /// Throws unless `to` and `from` have one shape and type and share no bytes.
 void check_copy(const Tensor& to, const Tensor& from, const char* name);
 /// Row by row; both are memory that the host may touch.

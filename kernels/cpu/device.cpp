@@ -9,6 +9,7 @@
 #include "kernels/address_range.h"
 #include "kernels/cpu/backend.h"
 #include "kernels/cpu/instruction_set.h"
+#include "kernels/host_memory.h"
 
 namespace longlora {
 namespace {
@@ -35,8 +36,8 @@ struct CpuRanges {
 class CpuDevice : private CpuRanges, public Device {
 public:
     explicit CpuDevice(const DeviceOptions& options)
-        : CpuRanges{{options.memory_bytes > 0 ? options.memory_bytes : machine_memory_bytes(), Access::read_write},
-                    {machine_memory_bytes(), Access::read_write}},
+        : CpuRanges{{options.memory_bytes > 0 ? options.memory_bytes : host_memory_bytes(), Access::read_write},
+                    {host_memory_bytes(), Access::read_write}},
           Device(memory_range.begin(), memory_range.size_bytes(), pinned_range.begin(), pinned_range.size_bytes()),
           set_(chosen_set(options.instruction_set)),
           bfloat16_(set_ == cpu::InstructionSet::avx512 && (cpu::has_avx512_bf16() || cpu::has_amx_bf16())),

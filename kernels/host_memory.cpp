@@ -1,5 +1,7 @@
 // Files that the kernel keeps: /proc/meminfo, /proc/self/cgroup and the cgroups' own.
-#include "jobs/host_memory.h"
+#include "kernels/host_memory.h"
+
+#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
@@ -7,9 +9,7 @@
 #include <limits>
 #include <sstream>
 
-#include "core/clock.h"
 #include "core/error.h"
-#include "kernels/address_range.h"
 
 namespace longlora {
 namespace {
@@ -40,34 +40,28 @@ std::int64_t cgroup_limit_bytes(const std::string& membership, const std::string
         const bool one = ("," + controllers + ",").find(",memory,") != std::string::npos;
         if (!one && !controllers.empty()) continue;
         const std::string tree = root + (one ? "/memory" : ""), name = one ? "/memory.limit_in_bytes" : "/memory.max";
-        for (std::string path = line.substr(second + 1); !path.empty(); path.resize(path.find_last_of('/') == std::string::npos ? 0 : path.find_last_of('/')))
+        for (std::string path = line.substr(second + 1);; path.resize(path.find_last_of('/'))) {
             least = std::min(least, limit_in(tree + path + name));
+            if (path.find('/') == std::string::npos) break;
+        }
     }
     return least;
 }
 
-/// MemAvailable: page cache that can be dropped included. It is the machine's, so limits of a container and of the job go before.
+/// Of a container, the cgroups that it is told of may lie elsewhere in the tree that it sees; its own limit is at the root then.
+std::int64_t host_memory_bytes() {
+    const std::int64_t physical = static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+    return std::min(physical, cgroup_limit_bytes(content_of("/proc/self/cgroup") + "\n0::/\n0:memory:/\n", "/sys/fs/cgroup"));
+}
+
+/// MemAvailable: page cache that can be dropped included. It is the machine's, so limits go before.
 std::int64_t free_memory_bytes() {
     std::ifstream in("/proc/meminfo");
     std::string key;
     std::int64_t kib = 0;
     for (std::string rest; in >> key >> kib; std::getline(in, rest))
-        if (key == "MemAvailable:") return std::min({kib << 10, machine_memory_bytes(), cgroup_limit_bytes(content_of("/proc/self/cgroup"), "/sys/fs/cgroup")});
+        if (key == "MemAvailable:") return std::min(kib << 10, host_memory_bytes());
     fail("the free memory cannot be read from /proc/meminfo; say with --memory SIZE how much a rank may use");
-}
-
-std::string pinned_memory_problem(const std::vector<PinnedShare>& by_rank, bool offload) {
-    for (const PinnedShare& one : by_rank) {
-        std::int64_t pinned = 0, free = one.free;
-        int ranks = 0;
-        for (const PinnedShare& other : by_rank)
-            if (other.host == one.host) pinned += other.pinned, free = std::min(free, other.free), ++ranks;
-        if (pinned <= free / 10 * 9) continue;
-        return text(ranks, " rank(s) on ", one.host, " need ", bytes_text(pinned), " of pinned host memory, and of the ", bytes_text(free),
-                    " that are free there they may take ", bytes_text(free / 10 * 9), "; start fewer ranks on a node, ask Slurm for more memory (--mem)",
-                    offload ? ", or leave out --offload activations" : "");
-    }
-    return "";
 }
 
 }  // namespace longlora
