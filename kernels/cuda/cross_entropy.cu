@@ -55,8 +55,8 @@ template <class T> __global__ void __launch_bounds__(kMostThreads) cross_entropy
         if (a.gradient) zero_row(a, x);
         return;
     }
-    __shared__ float at_label;   // read and told before the barriers of over_block, or that of a warp; its place is written behind them
-    if (threadIdx.x == 0) at_label = to_float(x[label]);
+    __shared__ float at_label;   // thread 0 reads it before the barriers of over_block, or that of a warp, and its place is written behind them
+    const float read_at_label = threadIdx.x == 0 ? to_float(x[label]) : 0.0f;
     const auto count_at = [&](unsigned pack) { return static_cast<int>(min(static_cast<unsigned>(n), a.width - pack * n)); };
     Running running;
     for (unsigned pack = threadIdx.x; pack < a.num_packs; pack += blockDim.x) {
@@ -65,6 +65,7 @@ template <class T> __global__ void __launch_bounds__(kMostThreads) cross_entropy
         if (a.cached) store_at_once(kept + pack * n, values);
         running.add(values);
     }
+    if (threadIdx.x == 0) at_label = read_at_label;
     const float most = over_block(running.most, most_room, Larger{});
     const double sum = over_block(static_cast<double>(running.sum) * static_cast<double>(expf(running.most - most)), sum_room, Add{});
     if (threadIdx.x == 0) a.losses[blockIdx.x] = log(sum) + (static_cast<double>(most) - static_cast<double>(at_label));

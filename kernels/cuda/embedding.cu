@@ -45,8 +45,9 @@ template <class T> struct EmbeddingAddTokens {
             bool mine[kAhead];
 #pragma unroll
             for (unsigned k = 0; k < kAhead; ++k) {
-                const Key next = more && at + k < num_keys ? keys[at + k] : ~key;   // a row with few tokens, as most are, reads no keys of other rows but one
-                mine[k] = more = row_of(next) == table_row;
+                const bool wanted = more || at != first + 1;   // a row with few tokens, as most are, reads but one key of other rows; of many, the keys come together
+                const Key next = wanted && at + k < num_keys ? keys[at + k] : ~key;
+                mine[k] = more = more && row_of(next) == table_row;
                 if (more) load(values[k], d_out.at(token_of(next), column), count, aligned);
             }
 #pragma unroll

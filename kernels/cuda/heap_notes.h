@@ -1,5 +1,6 @@
-// Tells tools that check accesses (`compute-sanitizer --nvtx yes`, the simulated GPU) which bytes of the one piece of device memory belong to tensors, through NVIDIA's
-// NVTX memory API. Where no such tool listens it costs a comparison a tensor.
+// Tells tools that check accesses (compute-sanitizer, the simulated GPU) which bytes of the one piece of device memory belong to tensors, through NVIDIA's NVTX memory API.
+// Where no such tool listens it costs a comparison a tensor. compute-sanitizer listens unless it is told `--nvtx no`; it takes the word at the moment of the call, and a
+// tensor may go while kernels that use it are queued, so set CUDA_LAUNCH_BLOCKING=1 with it.
 #pragma once
 
 #include "kernels/arena.h"

@@ -11,7 +11,7 @@ using Key = unsigned long long;
 inline __device__ unsigned row_of(Key key) { return static_cast<unsigned>(key >> 32); }
 inline __device__ unsigned token_of(Key key) { return static_cast<unsigned>(key); }
 
-/// The keys of ids (int32, fewer than 2^30) in order, in scratch, which has two pieces of ids.count() keys.
+/// The keys of ids (int32, at most 2^30) in order, in scratch, which has two pieces of ids.count() keys.
 const Key* tokens_in_order(cudaStream_t stream, const Tensor& scratch, const Tensor& ids);
 
 }  // namespace longlora::cuda

@@ -36,7 +36,7 @@ public:
         const Tensor wide = make(DType::float32, {n.tokens, q_width}), other_lse = make(DType::float32, {n.heads, n.tokens});
         const Tensor cos = make(DType::float32, {n.tokens, n.head_dim / 2}), sin = make(DType::float32, {n.tokens, n.head_dim / 2});
         const Tensor logits = make(real, {n.loss_rows, n.vocabulary}), loss = make(DType::float64, {}), squares = make(DType::float64, {}), scale = make(DType::float32, {});
-        const Tensor ids = make_ids(n.tokens, n.vocabulary), labels = ids.slice(0, n.loss_rows);
+        const Tensor ids = make_ids(n.tokens, n.vocabulary, 1), common = make_ids(n.tokens, n.vocabulary, 16), labels = ids.slice(0, n.loss_rows);
         windows_.emplace_back(device, make_windows({AttentionKind::shifted, n.group}, 0, n.tokens, n.heads, {}));
         const Windows& windows = *windows_.back();
         const AttentionPlace place{n.head_dim, 0, 0, 0.125f};
@@ -49,6 +49,7 @@ public:
             {"merge_attention", [=, this] { ops_.merge_attention(d_q, lse, wide, other_lse); }},
             {"embedding_forward", [=, this] { ops_.embedding_forward(y, table, ids); }},
             {"embedding_backward", [=, this] { ops_.embedding_backward(d_table, d_x, ids); }},
+            {"embedding_backward", [=, this] { ops_.embedding_backward(d_table, d_x, common); }, ", common ids"},
             {"rmsnorm_forward", [=, this] { ops_.rmsnorm_forward(y, rrms, x, weight, 1e-5f); }},
             {"rmsnorm_backward", [=, this] { ops_.rmsnorm_backward(d_x, d_weight, y, x, weight, rrms); }},
             {"rotary", [=, this] { ops_.rotary(q, cos, sin, n.head_dim, 0, false); }},
@@ -72,12 +73,12 @@ private:
         ops_.fill(memory_.back(), 0.25f);
         return memory_.back();
     }
-    /// All different where n <= below, so that the least that a gradient must move is known.
-    Tensor make_ids(std::int64_t n, std::int64_t below) {
+    /// All different where n <= below, so that the least that a gradient must move is known; one_in > 1: only one in so many, the others are one id, as frequent words are.
+    Tensor make_ids(std::int64_t n, std::int64_t below, std::int64_t one_in) {
         constexpr std::int64_t kStride = 7919;   // a prime
         memory_.push_back(device_.memory().tensor(DType::int32, {n}, Use::batch));
         const ArenaTensor host = device_.pinned().tensor(DType::int32, {n}, Use::batch);
-        for (std::int64_t i = 0; i < n; ++i) host->data<std::int32_t>()[i] = static_cast<std::int32_t>(i * kStride % below);
+        for (std::int64_t i = 0; i < n; ++i) host->data<std::int32_t>()[i] = static_cast<std::int32_t>(i % one_in == 0 ? i * kStride % below : below / 2);
         device_.copy_to_device(memory_.back(), host, Device::compute_stream());
         device_.synchronize(Device::compute_stream());
         return memory_.back();

@@ -77,17 +77,34 @@ if [ "$gpus" -ge 2 ]; then check ranks_2 launch 2 "$tests/test_mpi_$kind" "${ran
 if [ "$gpus" -ge 4 ]; then check ranks_4 launch 4 "$tests/test_mpi_$kind" "${ranks_4[@]}"; else skip ranks_4 "fewer than four GPUs"; fi
 
 # The operations once more under the sanitizer's tools, which take many times as long: half an hour each at most. A query that finds an event not ready is no error, but
-# memcheck would count it; of calls that fail the program itself tells. "tensors" is memcheck with the bounds of tensors, of which it is told by NVTX (kernels/cuda/heap_notes.h):
-# at the moment of a call, so each kernel has to end before the next call.
-for tool in memcheck racecheck initcheck synccheck tensors; do
+# memcheck would count it; of calls that fail the program itself tells. By NVTX tools hear of tensors when they are made and go (kernels/cuda/heap_notes.h), while kernels of
+# before may still run; so "tensors", which is memcheck with their bounds, lets each kernel end before the next call, and the others do not listen.
+sanitized() { # sanitized TOOL ARGUMENT...
+    local options=(--error-exitcode 1 --target-processes application-only)
+    case $1 in memcheck | tensors) options+=(--report-api-errors no) ;; esac
+    case $1 in
+        tensors) CUDA_LAUNCH_BLOCKING=1 timeout 30m compute-sanitizer --tool memcheck --nvtx yes "${options[@]}" "$tests/test_kernels_gpu" "${@:2}" ;;
+        *) timeout 30m compute-sanitizer --tool "$1" --nvtx no "${options[@]}" "$tests/test_kernels_gpu" "${@:2}" ;;
+    esac
+}
+# finds_an_overrun COMMAND...: whether who is told of tensors finds a write behind the end of one that stays inside of the arena. Else it was not listening.
+finds_an_overrun() {
+    local said code=0
+    said=$("$@" --run_test=arena_and_devices/an_overrun_for_tools 2>&1) || code=$?
+    echo "$said"
+    [ $code != 0 ] && grep -qE 'Invalid __global__ write|out of bounds' <<< "$said"
+}
+for tool in memcheck racecheck initcheck synccheck; do
     if [ $kind = sim ]; then skip "$tool" "the simulation checks every access itself"
-    elif command -v compute-sanitizer > /dev/null; then
-        options=(--tool "${tool/tensors/memcheck}" --error-exitcode 1 --target-processes application-only) environment=()
-        case $tool in memcheck | tensors) options+=(--report-api-errors no) ;; esac
-        [ "$tool" != tensors ] || options+=(--nvtx yes) environment=(CUDA_LAUNCH_BLOCKING=1)
-        check "$tool" env "${environment[@]}" timeout 30m compute-sanitizer "${options[@]}" "$tests/test_kernels_gpu"
+    elif command -v compute-sanitizer > /dev/null; then check "$tool" sanitized "$tool"
     else skip "$tool" "no compute-sanitizer on PATH; it comes with the CUDA toolkit"; fi
 done
+if grep -q '^NVTX_MEMORY:.*NOTFOUND' "$release/CMakeCache.txt"; then skip tensors "the toolkit that this was built with has no nvtx3/nvToolsExtMem.h"
+elif [ $kind = sim ]; then check overrun finds_an_overrun "$tests/test_kernels_sim"
+elif command -v compute-sanitizer > /dev/null; then
+    check overrun finds_an_overrun sanitized tensors
+    check tensors sanitized tensors
+else skip tensors "no compute-sanitizer on PATH; it comes with the CUDA toolkit"; fi
 
 size=()
 [ $kind = gpu ] || size=(small)

@@ -76,7 +76,7 @@ Allocation* GlobalMemory::Shadow::allocation_of(std::uintptr_t begin, std::size_
 }
 
 const GlobalRange* GlobalMemory::Shadow::find(std::uintptr_t begin, std::size_t bytes) {
-    if (recent && begin >= recent->begin && begin + bytes <= recent->end) return recent;
+    if (recent && begin >= recent->begin && begin <= recent->end && bytes <= recent->end - begin) return recent;
     const auto& ranges = what_may_be_touched().ranges;
     const auto after = std::upper_bound(ranges.begin(), ranges.end(), begin, [](std::uintptr_t at, const GlobalRange& range) { return at < range.begin; });
     if (after == ranges.begin()) return nullptr;
@@ -130,19 +130,19 @@ template <class Map, class RangeOf> bool meets_any(const Map& map, std::uintptr_
 
 Allocation& heap_at(GlobalMemory::Shadow& shadow, const void* begin) {
     const auto found = shadow.allocations.find(number(begin));
-    if (found == shadow.allocations.end() || !found->second.is_heap) throw Fault("a heap is named that is none");
+    if (found == shadow.allocations.end() || !found->second.is_heap || found->second.ended) throw Fault("a heap is named that is none");
     return found->second;
 }
 
 Allocation& heap_around(GlobalMemory::Shadow& shadow, const void* begin, std::size_t bytes) {
     Allocation* const found = shadow.allocation_of(number(begin), bytes);
-    if (!found || !found->is_heap) throw Fault("a region of " + std::to_string(bytes) + " bytes is not inside of a heap");
+    if (!found || !found->is_heap || found->ended) throw Fault("a region of " + std::to_string(bytes) + " bytes is not inside of a heap");
     return *found;
 }
 
 }  // namespace
 
-/// Work that was queued earlier may touch what is added now, as the variables of a module are when it runs, and may not touch what is removed.
+/// What is in use is forgotten: the next to run says what it may touch.
 void GlobalMemory::add(void* begin, std::size_t bytes) {
     auto& allocations = shadow_->allocations;
     if (meets_any(allocations, number(begin), bytes, [](const Allocation& a) { return a.whole; })) throw Fault("device memory is registered twice");
@@ -166,9 +166,8 @@ void GlobalMemory::make_heap(const void* begin) {
 
 void GlobalMemory::end_heap(const void* begin) {
     Allocation& heap = heap_at(*shadow_, begin);
-    heap.is_heap = false;
+    heap.ended = true;
     heap.regions.clear();
-    set_bits(heap.written.as<std::uint8_t>(), heap.whole.begin - heap.whole.base, heap.whole.end - heap.whole.begin);
     shadow_->changed();
 }
 

@@ -49,7 +49,7 @@ struct GlobalRange {
 struct Allocation {
     LazyMemory written, write_tick, writer, read_tick, reader;
     GlobalRange whole;
-    bool is_heap = false;
+    bool is_heap = false, ended = false;   ///< ended: nothing of it may be touched until it is removed
     std::map<std::uintptr_t, GlobalRange> regions;
 
     Allocation(std::uintptr_t begin, std::size_t bytes);

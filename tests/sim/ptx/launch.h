@@ -37,7 +37,7 @@ public:
     void remove(void* begin);
     /// An allocation that a program shares out by itself: of a heap only its regions may be touched, bounds are theirs, and nothing of a new region counts as written.
     void make_heap(const void* begin);
-    /// It is one piece again, of which all counts as written.
+    /// Nothing of it may be touched any more, until it is removed.
     void end_heap(const void* begin);
     void add_region(const void* begin, std::size_t bytes);
     void remove_region(const void* begin);
@@ -95,7 +95,7 @@ struct Counts {
     std::map<int, double> worst_bank_conflict, worst_sector_ratio;
 };
 
-/// Makes the variables of the kernel's module known as memory, where they are not yet. run() does it, but not for a view that is older.
+/// Makes the variables of the kernel's module known as memory, where they are not yet: before view() is called for its launch. run() does it too, for those that use no view.
 void add_variables(const Kernel& kernel, GlobalMemory& memory);
 /// Runs all blocks; throws Fault. Deterministic: blocks and warps in a fixed order.
 void run(const Launch& launch, GlobalMemory& memory, Counts& counts);

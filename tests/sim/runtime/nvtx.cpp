@@ -23,16 +23,24 @@ template <class Body> void listen(Body&& body) {
     }
 }
 
-/// The memory of the device that an address is of.
-ptx::GlobalMemory& memory_around(const void* address, const char* who) {
+/// Every structure says which version of it the program means.
+template <class Description> void check_version(const Description* description, const char* who) {
+    if (!description || description->extCompatID != NVTX_EXT_COMPATID_MEM || description->structSize != sizeof(Description))
+        misuse(who, ": extCompatID and structSize are not those of the description that is given");
+}
+
+/// The memory of the device that an address is of. heap: the address has to be in it.
+ptx::GlobalMemory& memory_around(const void* address, const char* who, const void* heap = nullptr) {
     const Block* block = find_block(address);
     if (!block || block->place != Place::device) misuse(who, ": ", address, " is not device memory");
+    if (heap && find_block(heap) != block) misuse(who, ": ", address, " is not in the heap ", heap);
     return global_memory(block->device);
 }
 
 nvtxMemHeapHandle_t register_heap(nvtxDomainHandle_t, const nvtxMemHeapDesc_t* heap) {
     nvtxMemHeapHandle_t handle = nullptr;
     listen([&] {
+        check_version(heap, "nvtxMemHeapRegister");
         if (heap->usage != NVTX_MEM_HEAP_USAGE_TYPE_SUB_ALLOCATOR || heap->type != NVTX_MEM_TYPE_VIRTUAL_ADDRESS || heap->typeSpecificDescSize != sizeof(nvtxMemVirtualRangeDesc_t))
             misuse("nvtxMemHeapRegister: heaps of other kinds than sub-allocators of addresses are not simulated");
         const auto* range = static_cast<const nvtxMemVirtualRangeDesc_t*>(heap->typeSpecificDesc);
@@ -51,15 +59,18 @@ void unregister_heap(nvtxDomainHandle_t, nvtxMemHeapHandle_t heap) {
 
 void register_regions(nvtxDomainHandle_t, const nvtxMemRegionsRegisterBatch_t* regions) {
     listen([&] {
+        check_version(regions, "nvtxMemRegionsRegister");
+        if (!regions->heap) misuse("nvtxMemRegionsRegister: no heap is given");
         if (regions->regionType != NVTX_MEM_TYPE_VIRTUAL_ADDRESS || regions->regionDescElementSize != sizeof(nvtxMemVirtualRangeDesc_t))
             misuse("nvtxMemRegionsRegister: regions of other kinds than ranges of addresses are not simulated");
         const auto* ranges = static_cast<const nvtxMemVirtualRangeDesc_t*>(regions->regionDescElements);
-        for (std::size_t i = 0; i < regions->regionCount; ++i) memory_around(ranges[i].ptr, "nvtxMemRegionsRegister").add_region(ranges[i].ptr, ranges[i].size);
+        for (std::size_t i = 0; i < regions->regionCount; ++i) memory_around(ranges[i].ptr, "nvtxMemRegionsRegister", regions->heap).add_region(ranges[i].ptr, ranges[i].size);
     });
 }
 
 void unregister_regions(nvtxDomainHandle_t, const nvtxMemRegionsUnregisterBatch_t* regions) {
     listen([&] {
+        check_version(regions, "nvtxMemRegionsUnregister");
         if (regions->refType != NVTX_MEM_REGION_REF_TYPE_POINTER || regions->refElementSize != sizeof(nvtxMemRegionRef_t))
             misuse("nvtxMemRegionsUnregister: regions that are not named by their address are not simulated");
         for (std::size_t i = 0; i < regions->refCount; ++i) memory_around(regions->refElements[i].pointer, "nvtxMemRegionsUnregister").remove_region(regions->refElements[i].pointer);

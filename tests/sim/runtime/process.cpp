@@ -1,6 +1,9 @@
 // Process: reading of the environment, the lock, the end on an error.
 #include "sim/runtime/process.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <charconv>
 #include <chrono>
 #include <cstdio>
@@ -89,11 +92,10 @@ Settings& settings() {
 }
 
 void append_to_file(const char* variable, const std::string& file, const std::string& lines) {
-    std::FILE* out = std::fopen(file.c_str(), "a");
-    if (!out) misuse("the file of ", variable, ", ", file, ", cannot be written");
-    std::setvbuf(out, nullptr, _IOFBF, lines.size() + 1);
-    std::fwrite(lines.data(), 1, lines.size(), out);
-    std::fclose(out);
+    const int out = open(file.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+    const bool whole = out >= 0 && write(out, lines.data(), lines.size()) == static_cast<ssize_t>(lines.size());   // one write, since stdio would cut it into blocks
+    if (out >= 0) close(out);
+    if (!whole) misuse("the file of ", variable, ", ", file, ", cannot be written");
 }
 
 std::recursive_mutex& api_lock() {

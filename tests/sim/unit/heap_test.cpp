@@ -47,10 +47,11 @@ BOOST_AUTO_TEST_CASE(of_the_shadow) {
     BOOST_CHECK_THROW(memory.make_heap(bytes.data()), ptx::Fault);
     BOOST_TEST(!memory.contains(bytes.data(), 1));
     memory.add_region(bytes.data() + 256, 100);
+    for (const auto& [first, number] : {std::pair{1000, 25}, {1024, 1}}) BOOST_CHECK_THROW(memory.add_region(bytes.data() + first, static_cast<std::size_t>(number)), ptx::Fault);
     memory.add_region(bytes.data() + 512, 512);
     BOOST_TEST(memory.contains(bytes.data() + 256, 100));
     BOOST_TEST((!memory.contains(bytes.data() + 255, 2) && !memory.contains(bytes.data() + 355, 2) && !memory.contains(bytes.data() + 256, 300)));
-    for (const auto& [first, number] : {std::pair{355, 10}, {200, 57}, {256, 1}, {1000, 25}}) BOOST_CHECK_THROW(memory.add_region(bytes.data() + first, static_cast<std::size_t>(number)), ptx::Fault);
+    for (const auto& [first, number] : {std::pair{355, 10}, {200, 57}, {256, 1}}) BOOST_CHECK_THROW(memory.add_region(bytes.data() + first, static_cast<std::size_t>(number)), ptx::Fault);
     check_has(found_by([&] { memory.require_written(bytes.data() + 256, 1, "a copy"); }), {"never written"});   // as fresh, although the heap was written
     check_has(found_by([&] { memory.wrote(bytes.data() + 360, 4); }), {"not inside", "byte 104 of an allocation of 100 bytes", "152 bytes before", "byte 360 of a heap of 1024 bytes"});
     memory.wrote(bytes.data() + 256, 100);
@@ -70,12 +71,33 @@ BOOST_AUTO_TEST_CASE(of_the_shadow) {
     check_has(found_by([&] { memory.require_written(bytes.data() + 256, 100, "later work"); }), {"byte 0 ", "never written"});
     memory.use(nullptr);
     memory.end_heap(bytes.data());
-    memory.require_written(bytes.data(), 1024, "a copy");
+    BOOST_TEST(!memory.contains(bytes.data() + 512, 1));
     BOOST_CHECK_THROW(memory.add_region(bytes.data(), 16), ptx::Fault);
+    BOOST_CHECK_THROW(memory.end_heap(bytes.data()), ptx::Fault);
+    memory.remove(bytes.data());
+    memory.add(bytes.data(), bytes.size());
+    BOOST_TEST(memory.contains(bytes.data(), 1024));
+}
+
+/// Regions begin and end anywhere, and may share a word.
+BOOST_AUTO_TEST_CASE(unaligned_regions) {
+    std::vector<std::byte> bytes(64);
+    ptx::GlobalMemory memory;
+    memory.add(bytes.data(), bytes.size());
+    memory.make_heap(bytes.data());
+    memory.add_region(bytes.data() + 5, 4);
+    memory.add_region(bytes.data() + 9, 2);
+    BOOST_TEST((memory.contains(bytes.data() + 5, 4) && memory.contains(bytes.data() + 9, 2) && !memory.contains(bytes.data() + 8, 2) && !memory.contains(bytes.data() + 4, 1)));
+    memory.wrote(bytes.data() + 6, 3);
+    check_has(found_by([&] { memory.require_written(bytes.data() + 5, 4, "a copy"); }), {"byte 0 ", "byte 0 of its allocation"});
+    memory.require_written(bytes.data() + 6, 3, "a copy");
+    check_has(found_by([&] { memory.require_written(bytes.data() + 9, 2, "a copy"); }), {"byte 0 ", "never written"});
+    memory.wrote(bytes.data() + 9, 2);
+    memory.require_written(bytes.data() + 9, 2, "a copy");
 }
 
 BOOST_AUTO_TEST_CASE(by_nvtx) {
-    const testing::DeviceBuffer<float> pool(256);
+    const testing::DeviceBuffer<float> pool(256), other(256);
     const nvtxMemVirtualRangeDesc_t whole{.size = pool.bytes(), .ptr = pool.get()};
     nvtxMemHeapDesc_t description{};
     description.extCompatID = NVTX_EXT_COMPATID_MEM, description.structSize = sizeof description;
@@ -91,8 +113,19 @@ BOOST_AUTO_TEST_CASE(by_nvtx) {
     nvtxMemRegionsRegister(nullptr, &regions);
     BOOST_TEST(found_by([&] { testing::ok(cudaMemset(pool.get(), 0, 40)), testing::ok(cudaDeviceSynchronize()); }) == "nothing");
     check_has(found_by([&] { testing::ok(cudaMemset(pool.get() + 64, 0, 8)), testing::ok(cudaDeviceSynchronize()); }), {"not inside", "of an allocation of 4 bytes"});
+    const auto refused = [&](auto description, auto change, auto&& call) {
+        change(description);
+        return found_by([&] { call(nullptr, &description); });
+    };
+    regions.regionDescElements = ranges + 1, regions.regionCount = 1;
+    check_has(refused(regions, [](auto& r) { r.structSize = 0; }, nvtxMemRegionsRegister), {"structSize"});
+    check_has(refused(regions, [](auto& r) { r.extCompatID = 0; }, nvtxMemRegionsRegister), {"extCompatID"});
+    check_has(refused(regions, [](auto& r) { r.heap = nullptr; }, nvtxMemRegionsRegister), {"no heap"});
+    check_has(refused(regions, [&](auto& r) { r.heap = static_cast<nvtxMemHeapHandle_t>(static_cast<void*>(other.get())); }, nvtxMemRegionsRegister), {"not in the heap"});
+    check_has(refused(description, [](auto& d) { d.usage = NVTX_MEM_HEAP_USAGE_TYPE_LAYOUT; }, nvtxMemHeapRegister), {"sub-allocators"});
+    check_has(refused(description, [](auto& d) { d.structSize = 1; }, nvtxMemHeapRegister), {"structSize"});
     nvtxMemHeapUnregister(nullptr, heap);
-    BOOST_TEST(found_by([&] { testing::ok(cudaMemset(pool.get(), 0, pool.bytes())), testing::ok(cudaDeviceSynchronize()); }) == "nothing");
+    check_has(found_by([&] { testing::ok(cudaMemset(pool.get(), 0, 4)), testing::ok(cudaDeviceSynchronize()); }), {"not inside"});   // until it is freed
 }
 
 BOOST_AUTO_TEST_CASE(of_a_device) {

@@ -37,7 +37,7 @@ BOOST_AUTO_TEST_CASE(limits_of_the_job_count) {
     write("memory.max", "2147483648\n");   // as a container sees its own
     BOOST_TEST(cgroup_limit_bytes("0::/slurm/job_7\n", root) == 2 * kGiB);
     BOOST_TEST(cgroup_limit_bytes("0::/not/there\n", root) == 2 * kGiB);
-    BOOST_TEST((free_memory_bytes() > 0 && free_memory_bytes() <= host_memory_bytes()));
+    BOOST_TEST((free_memory_bytes() > 0 && host_memory_bytes() > 0));
 }
 
 BOOST_AUTO_TEST_SUITE_END()
