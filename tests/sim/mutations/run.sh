@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# run.sh [--ci | --list | KERNEL RULE NUMBER] [--only PATTERN] [--tests FOLDER] [--work FOLDER]: are tests that pass worth anything? Changes one instruction of one
+# run.sh [--ci | --list | --survivors | KERNEL RULE NUMBER] [--only PATTERN] [--tests FOLDER] [--work FOLDER]: are tests that pass worth anything? Changes one instruction of one
 # kernel at a time (mutate.cpp has the rules) and runs the tests of that kernel's operation on the simulated device with the changed PTX: they must fail. Without a
 # choice: a place of every rule in every kernel, in two of its types, which takes half an hour (--only: where the kernel's name matches); --ci: those of ci.txt; --list
-# shows what there is. What survives must stand in survivors.txt with the reason why it changes no meaning. The last line is 'N passed, N failed', a mutation counting
+# shows what there is; --survivors asks of every reason in survivors.txt whether it is still needed. What survives must stand in survivors.txt with the reason why it changes no meaning. The last line is 'N passed, N failed', a mutation counting
 # as passed when it is caught or its survival is explained. Launches and other calls of the host: host.sh.
 source "$(dirname "${BASH_SOURCE[0]}")/../../../jobs/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -11,7 +11,7 @@ cd "$root" || exit
 choice=all tests=build/release/tests work=build/mutations only=. one=()
 while [ $# -gt 0 ]; do
     case $1 in
-        --ci | --list) choice=${1#--} ;;
+        --ci | --list | --survivors) choice=${1#--} ;;
         --tests | --work | --only) [ $# -ge 2 ] || fail "$1 needs a value"; declare "${1#--}=$2"; shift ;;
         -*) fail "unknown option '$1'; see the first lines of run.sh" ;;
         *) choice=one one+=("$1") ;;
@@ -56,12 +56,18 @@ case $choice in
         families "$work/kernels.txt" > "$work/families.txt"
         awk 'NR == FNR { family[$2] = $1; next } { key = $2 " " $3; n[key] = $4; of = family[$2] " " $3; if (!(of in first)) first[of] = key; last[of] = key }
             END { for (of in first) { print first[of], int(n[first[of]] / 2); if (last[of] != first[of]) print last[of], int(n[last[of]] / 2) } }' "$work/families.txt" "$work/all.txt" | sort > "$work/chosen.txt" ;;
+    survivors) # All places that an entry excuses, with its number: one of them has to survive.
+        grep -vE '^ *(#|$)' "$here/survivors.txt" | awk -F ' # ' '{ split($1, part, " "); if (part[3] !~ /^[0-9*]+$/) print part[1], part[2], part[3] }' > "$work/entries.txt"
+        awk 'NR == FNR { part[NR] = $1; rule[NR] = $2; place[NR] = $3; n = NR; next }
+            { for (i = 1; i <= n; ++i) if (index($2, part[i]) && $3 == rule[i] && $6 == place[i]) { print $2, $3, $4, i; found[i] = 1 } }
+            END { for (i = 1; i <= n; ++i) if (!found[i]) print part[i], rule[i], place[i], i }' "$work/entries.txt" "$work/all.txt" | sort -s -k4,4n > "$work/chosen.txt" ;;
 esac
-
 grep -E -- "$only" "$work/chosen.txt" > "$work/selected.txt" || fail "no kernel's name matches '$only'"
 
-kept=0
-while read -r kernel rule number _; do
+kept=0 needed=none
+echo "$needed" > "$work/needed.txt"
+while read -r kernel rule number entry; do
+    [ "$entry" != "$needed" ] || continue
     read -r place kernel source <<< "$(awk -v k="$kernel" -v r="$rule" -v n="$number" 'index($2, k) && $3 == r && $4 == n { print $1, $2, $6; found = 1; exit } END { if (!found) print "-", k }' "$work/all.txt")"
     began=$SECONDS verdict=''
     if [ "$place" = - ]; then
@@ -77,5 +83,11 @@ while read -r kernel rule number _; do
         verdict="ok, caught: $(what_caught "$work/mutant.log")"
     fi
     tell "$kernel" "$rule" "$number" "$verdict" $((SECONDS - began))
+    if [ "$choice" = survivors ] && [[ $verdict == 'ok, survives'* ]]; then needed=$entry; echo "$entry" >> "$work/needed.txt"; fi
 done < "$work/selected.txt"
+if [ "$choice" = survivors ]; then
+    while read -r entry; do
+        tell "$(sed -n "${entry}p" "$work/entries.txt")" '' '' 'FAILED: this reason is not needed any more' 0
+    done < <(awk 'NR == FNR { needed[$1] = 1; next } !($4 in needed) { print $4 }' "$work/needed.txt" "$work/selected.txt" | sort -un)
+fi
 conclude
