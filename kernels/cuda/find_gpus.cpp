@@ -92,8 +92,9 @@ Gpu usable_gpu(int index, std::int64_t memory_bytes) {
             ".0 is the least that can be used; take a newer GPU, or --device cpu");
     const std::int64_t free = free_gpu_bytes(index);
     require(memory_bytes > 0, "the memory of a CUDA device must be given, since it is allocated at once");
-    require(memory_bytes <= free, "GPU ", index, " (", gpu.name, ") has ", bytes_text(free), " free of ", bytes_text(gpu.total_bytes), ", but ", bytes_text(memory_bytes),
-            " are asked for; end what else runs on it, or give less with --memory");
+    if (memory_bytes > free)
+        fail(text("GPU ", index, " (", gpu.name, ") has ", bytes_text(free), " free of ", bytes_text(gpu.total_bytes), ", but ", bytes_text(memory_bytes),
+                  " are asked for; end what else runs on it, or give less with --memory"), ExitCode::does_not_fit);
     return gpu;
 }
 

@@ -13,9 +13,10 @@
 
 namespace longlora::cuda {
 
-/// As check, but memory that is not there is the user's matter, who asked for so much: Error(bad_input).
+/// As check, but memory that is not there is the user's matter, who asked for so much: Error(does_not_fit).
 inline void check_memory(cudaError_t status, const char* what, std::int64_t bytes) {
-    require(status != cudaErrorMemoryAllocation, bytes_text(bytes), " of ", what, " are not to be had; end what else uses it, or give less (--memory for the GPU's)");
+    if (status == cudaErrorMemoryAllocation)
+        fail(text(bytes_text(bytes), " of ", what, " are not to be had; end what else uses it, or give less (--memory for the GPU's)"), ExitCode::does_not_fit);
     check(status, what);
 }
 

@@ -17,11 +17,11 @@ namespace {
 constexpr std::int64_t kMebibyte = std::int64_t{1} << 20;
 
 /// The sentence with which a device is refused; checks that it is the user's matter.
-std::string refusal(const DeviceOptions& options) {
+std::string refusal(const DeviceOptions& options, ExitCode code = ExitCode::bad_input) {
     try {
         make_cuda_device(options);
     } catch (const Error& error) {
-        BOOST_CHECK(error.code == ExitCode::bad_input);
+        BOOST_CHECK(error.code == code);
         return error.what();
     }
     return "not refused";
@@ -63,7 +63,7 @@ BOOST_AUTO_TEST_CASE(refusals) {
     options.gpu = 3;
     check_has(refusal(options), {"needs GPU 3", "sees only 2", "fewer ranks per node"});
     options = kSmall, options.memory_bytes = 2048 * kMebibyte;
-    check_has(refusal(options), {"2.0 GiB", "1.0 GiB", "--memory"});
+    check_has(refusal(options, ExitCode::does_not_fit), {"2.0 GiB", "1.0 GiB", "--memory"});
     options.memory_bytes = 0;
     check_has(refusal(options), {"must be given"});
 }
