@@ -65,6 +65,7 @@ expect 'an old GPU' 2 'compute capability 7.5' env SIM_COMPUTE_CAPABILITY=7.5 "$
 expect 'an old driver' 2 'driver' env SIM_DRIVER_VERSION=11000 "$simulated" train --init "$work/config.json" --method full --data "$work/data.h5" --run "$work/none" --context 128 --steps 1 --device cuda
 expect 'a driver that does not know the PTX' 2 'GPU 0 .*update the driver' env SIM_JIT=no SIM_COMPUTE_CAPABILITY=12.0 "$simulated" train --init "$work/config.json" --method full --data "$work/data.h5" --run "$work/none" --context 128 --steps 1 --device cuda
 expect 'a full GPU' 3 'device memory' "$simulated" train --init "$work/config.json" --method full --data "$work/data.h5" --run "$work/none" --context 128 --steps 1 --memory 66MB --device cuda
+expect 'a GPU with hardly any memory' 3 '32.0 MiB free of 32.0 MiB' env SIM_DEVICE_MEMORY=32M "$simulated" train --init "$work/config.json" --method full --data "$work/data.h5" --run "$work/none" --context 128 --steps 1 --device cuda
 # What NCCL takes when ranks connect is measured: one rank has this GPU's last MiB for itself, two have not. Exit code 3 instead of a failure under way.
 train_on() { SIM_DEVICE_MEMORY=$2 train "$1" "$simulated" "memory-$1" --steps 1 --device cuda --dtype float32 --sequence "$1"; }
 expect 'a GPU that one rank fills' 0 'done' train_on 1 336M
