@@ -36,6 +36,7 @@ layers 1 test_kernels_sim layer_ops
 products 1 test_kernels_sim matmul
 stored 1 test_train_sim activation_offload/what*
 uploads 1 test_sim uploads
+marks 1 test_sim cuda_device
 gathers 2 test_mpi_sim zero/open*
 updates 2 test_mpi_sim zero/updates*
 collectives 2 test_mpi_sim communicator

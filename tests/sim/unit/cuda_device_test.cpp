@@ -190,6 +190,25 @@ BOOST_AUTO_TEST_CASE(marks_are_told_by_later_marks) {
     device->set_progress({});
 }
 
+/// Events are used again, but not before they are reached: whoever waits for an old one still has to.
+BOOST_AUTO_TEST_CASE(an_event_is_not_taken_over_before_it_is_reached) {
+    for (const bool by_mark : {false, true}) {
+        const auto device = make_cuda_device(kSmall);
+        const Stream other = device->make_stream();
+        const ArenaTensor x = device->memory().tensor(DType::float32, {100}, Use::workspace), host = device->pinned().tensor(DType::float32, {100}, Use::workspace);
+        device->ops().fill(x, 3);
+        const Event filled = device->record(Device::compute_stream());
+        if (by_mark)
+            device->mark_progress();
+        else
+            device->record(Device::compute_stream());
+        device->wait(other, filled);
+        device->copy_to_host(host, x, other);
+        device->synchronize(other);
+        BOOST_TEST(host->data<float>()[99] == 3);
+    }
+}
+
 /// Scratch memory and cuBLAS's workspace belong to the compute stream.
 BOOST_AUTO_TEST_CASE(operations_with_scratch_run_on_the_compute_stream_only) {
     const auto device = make_cuda_device(kSmall);
