@@ -90,7 +90,7 @@ sanitized() { # sanitized TOOL ARGUMENT...
 # finds_an_overrun COMMAND...: whether who is told of tensors finds a write behind the end of one that stays inside of the arena. Else it was not listening.
 finds_an_overrun() {
     local said code=0
-    said=$("$@" --run_test=arena_and_devices/an_overrun_for_tools 2>&1) || code=$?
+    said=$("$@" --run_test=for_tools/an_overrun 2>&1) || code=$?
     echo "$said"
     [ $code != 0 ] && grep -qE 'Invalid __global__ write|out of bounds' <<< "$said"
 }

@@ -44,6 +44,7 @@ saves 2 test_mpi_sim checkpoint/training*,loading*
 sequences 2 test_mpi_sim sequence_attention/equals_the_whole_in_float32
 meshes 2 test_mpi_sim mesh_training/as_one_rank
 offload 1 test_train_sim activation_offload/no_bit*
+kept 1 test_model_sim sharded_weights/values*
 models 1 test_model_sim golden_models*
 '
 [ "$choice" != ci ] || wanted=$(sed -n 's/^# areas: //p' "$here/host_ci.txt")

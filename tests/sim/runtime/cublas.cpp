@@ -43,7 +43,7 @@ bool is_handle(cublasHandle_t handle) {
 /// Body of every function: as call() of the runtime, with a handle that must be one.
 template <class Body>
 cublasStatus_t with(cublasHandle_t handle, Body&& body) {
-    const std::lock_guard<std::recursive_mutex> hold(api_lock());
+    const std::lock_guard hold(api_lock());
     if (!is_handle(handle)) return CUBLAS_STATUS_NOT_INITIALIZED;
     try {
         return body();
@@ -138,7 +138,7 @@ void require_ready(const cublasContext& handle, cublasComputeType_t compute, boo
 extern "C" {
 
 cublasStatus_t cublasCreate_v2(cublasHandle_t* handle) {
-    const std::lock_guard<std::recursive_mutex> hold(api_lock());
+    const std::lock_guard hold(api_lock());
     if (!handle) return CUBLAS_STATUS_INVALID_VALUE;
     if (usable() != cudaSuccess) return CUBLAS_STATUS_NOT_INITIALIZED;
     handles().push_back(*handle = new cublasContext);

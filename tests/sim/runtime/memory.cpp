@@ -43,6 +43,12 @@ void add_pinned(const Block& block) {
         for (auto& [device, memory] : state().memories) map_into(*memory, block);
 }
 
+/// SIM_HIDDEN: outside of the API device memory is no memory of the process, as that of a real GPU.
+void show_or_hide(bool inside) {
+    for (const auto& [address, block] : state().blocks)
+        if (block.place == Place::device) mprotect(block.begin, round_up(block.bytes, kPage), inside ? PROT_READ | PROT_WRITE : PROT_NONE);
+}
+
 std::map<std::uintptr_t, Block>::iterator block_at(void* begin) { return state().blocks.find(number(begin)); }
 
 }  // namespace
@@ -71,6 +77,7 @@ void* allocate_device(int device, std::size_t bytes) {
     }
     state().blocks[number(begin)] = {.begin = begin, .bytes = bytes, .place = Place::device, .device = device, .mapped = false};
     global_memory(device).add(begin, bytes);
+    if (settings().hidden) api_lock().crossed = show_or_hide;
     state().in_use[device] += charged;
     totals().allocations += 1;
     totals().allocated_bytes += bytes;

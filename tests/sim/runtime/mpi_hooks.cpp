@@ -24,7 +24,7 @@ int initialised(int code) {
 
 /// Called again and again while the program waits in MPI, or looks whether something has come.
 void advance_while_waiting() {
-    const std::lock_guard<std::recursive_mutex> hold(api_lock());
+    const std::lock_guard hold(api_lock());
     if (!mpi_is_usable()) return;
     try {
         if (advance_communication_if_idle()) idle_moment();
@@ -45,7 +45,7 @@ int wait_after(int started, MPI_Request* request, MPI_Status* status = MPI_STATU
 
 /// Ranks may still need what is queued here; after that nobody waits for this one.
 void finish_communication() {
-    const std::lock_guard<std::recursive_mutex> hold(api_lock());
+    const std::lock_guard hold(api_lock());
     try {
         std::vector<Point> communications;
         for (const auto& stream : all_streams()) communications.push_back({stream, stream->last_communication});

@@ -33,7 +33,7 @@ Group& group() {
 
 template <class Body>
 ncclResult_t guarded(Body&& body) {
-    const std::lock_guard<std::recursive_mutex> hold(api_lock());
+    const std::lock_guard hold(api_lock());
     try {
         return body();
     } catch (const std::exception& error) {

@@ -54,6 +54,7 @@ private:
     MPI_Comm comm_;
     MessageCounts* counts_;
     std::deque<Message> messages_;   // addresses stay: MPI keeps them
+    std::deque<std::vector<std::byte>> copies_;   // of what is sent from hidden memory
 };
 
 }  // namespace sim::runtime

@@ -15,7 +15,7 @@ namespace {
 
 /// Body of every function: takes the lock, ends the process on Misuse and Fault.
 template <class Body> void listen(Body&& body) {
-    const std::lock_guard<std::recursive_mutex> hold(api_lock());
+    const std::lock_guard hold(api_lock());
     try {
         body();
     } catch (const std::exception& error) {

@@ -65,6 +65,9 @@ Settings settings_of_environment() {
     const std::string capability = variable("SIM_COMPUTE_CAPABILITY", "8.0");
     if (std::sscanf(capability.c_str(), "%d.%d", &read.major, &read.minor) != 2) refuse_variable("SIM_COMPUTE_CAPABILITY", capability);
     read.driver_version = static_cast<int>(number("SIM_DRIVER_VERSION", "13000"));
+    const std::string hidden = variable("SIM_HIDDEN", "no");
+    if (hidden != "yes" && hidden != "no") refuse_variable("SIM_HIDDEN", hidden);
+    read.hidden = hidden == "yes";
     const std::string jit = variable("SIM_JIT", "yes");
     if (jit != "yes" && jit != "no") refuse_variable("SIM_JIT", jit);
     read.jit = jit == "yes";
@@ -98,8 +101,17 @@ void append_to_file(const char* variable, const std::string& file, const std::st
     if (!whole) misuse("the file of ", variable, ", ", file, ", cannot be written");
 }
 
-std::recursive_mutex& api_lock() {
-    static std::recursive_mutex* const lock = new std::recursive_mutex;
+void ApiLock::lock() {
+    mutex_.lock();
+    if (++depth_ == 1 && crossed) crossed(true);
+}
+void ApiLock::unlock() {
+    if (--depth_ == 0 && crossed) crossed(false);
+    mutex_.unlock();
+}
+
+ApiLock& api_lock() {
+    static ApiLock* const lock = new ApiLock;
     return *lock;
 }
 

@@ -36,6 +36,7 @@ struct Settings {
     bool eager = false;                     ///< SIM_STREAMS=eager
     bool hurried = false;                   ///< SIM_STREAMS=hurried
     bool reversed = false;                  ///< SIM_ORDER=reverse
+    bool hidden = false;                    ///< SIM_HIDDEN=yes: the host cannot touch device memory
     double nccl_timeout = 120;              ///< SIM_NCCL_TIMEOUT, seconds
     int nccl_fault_rank = -1;               ///< SIM_NCCL_FAULT=RANK:AFTER: messages of this rank of the world never arrive once
     unsigned long nccl_fault_after = 0;           ///< it has had so many operations of NCCL; ncclCommGetAsyncError says so
@@ -52,8 +53,20 @@ Settings& settings();
 /// Appends in one piece, since several ranks may write to one file. variable: whose value the file is.
 void append_to_file(const char* variable, const std::string& file, const std::string& lines);
 
+/// A recursive lock that says when the process goes into the API and leaves it.
+class ApiLock {
+public:
+    void lock();
+    void unlock();
+    /// Called with true behind the first lock and with false before the last unlock; nullptr: nobody.
+    void (*crossed)(bool inside) = nullptr;
+
+private:
+    std::recursive_mutex mutex_;
+    int depth_ = 0;
+};
 /// Held by every function of the API; released while one waits (idle_moment).
-std::recursive_mutex& api_lock();
+ApiLock& api_lock();
 /// Lets other threads and processes run for a moment: ranks that wait do not take the time of those that compute. The caller holds api_lock() once.
 void idle_moment();
 
@@ -71,7 +84,7 @@ cudaError_t usable();
 /// Body of every runtime function that needs a device: takes the lock, checks the driver, remembers an error code, ends the process on Misuse and Fault.
 template <class Body>
 cudaError_t call(Body&& body) {
-    const std::lock_guard<std::recursive_mutex> hold(api_lock());
+    const std::lock_guard hold(api_lock());
     cudaError_t result = usable();
     try {
         if (result == cudaSuccess) result = body();

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <bit>
 #include <boost/test/unit_test.hpp>
 #include <cstring>
 #include <filesystem>
@@ -11,6 +12,7 @@
 #include "io/file.h"
 #include "model/adapter.h"
 #include "model/weights.h"
+#include "tests/support/device_values.h"
 #include "tests/support/test_device.h"
 
 using namespace longlora;
@@ -44,7 +46,15 @@ struct Kept {
     }
 };
 
-std::vector<std::byte> bytes_of(Tensor x) { return {x.bytes, x.bytes + x.size_bytes()}; }
+/// float32 or bfloat16 of a device's memory, as integers.
+std::vector<std::uint32_t> bits_of(const Weights& of, Tensor x) {
+    std::vector<std::uint32_t> bits;
+    if (x.dtype == DType::float32)
+        for (const float value : read_device<float>(of.device(), x)) bits.push_back(std::bit_cast<std::uint32_t>(value));
+    else
+        for (const bf16 value : read_device<bf16>(of.device(), x)) bits.push_back(std::bit_cast<std::uint16_t>(value));
+    return bits;
+}
 
 /// How many elements that `kept` has differ from those of whole weights; they are seen through the public accessors, frozen ones at stage 3 not at all.
 std::int64_t num_wrong(const Weights& kept, const Weights& whole) {
@@ -55,13 +65,13 @@ std::int64_t num_wrong(const Weights& kept, const Weights& whole) {
             wrong += static_cast<bool>(own) != static_cast<bool>(all);
             if (!own || !all) return;
             const std::int64_t at = part.parameter->offset + part.in_parameter.begin;
-            wrong += bytes_of(own.slice(part.in_own, part.in_parameter.count)) != bytes_of(all.slice(at, part.in_parameter.count));
+            wrong += bits_of(kept, own.slice(part.in_own, part.in_parameter.count)) != bits_of(whole, all.slice(at, part.in_parameter.count));
         };
         compare(kept.own_master(unit), whole.own_master(unit));
         compare(kept.own_weight(unit), whole.own_weight(unit));
     }
     if (kept.options().zero == 3) return wrong;
-    for (const Parameter& p : kept.list().parameters) wrong += bytes_of(kept.weight(p)) != bytes_of(whole.weight(p));
+    for (const Parameter& p : kept.list().parameters) wrong += bits_of(kept, kept.weight(p)) != bits_of(whole, whole.weight(p));
     return wrong;
 }
 
@@ -154,7 +164,8 @@ BOOST_AUTO_TEST_CASE(values_are_those_that_were_set) {
             k.weights->set(p, {DType::float64, p.shape, reinterpret_cast<const std::byte*>(values.data())}, "the test");
             std::vector<float> expected(values.begin(), values.end()), rounded, computed;
             for (const float x : expected) rounded.push_back(bf16(x));
-            for (std::int64_t i = 0; i < p.shape.count(); ++i) computed.push_back(real == DType::float32 ? k.weights->weight(p).data<float>()[i] : float(k.weights->weight(p).data<bf16>()[i]));
+            if (real == DType::float32) computed = read_device<float>(*k.device, k.weights->weight(p));
+            else for (const bf16 x : read_device<bf16>(*k.device, k.weights->weight(p))) computed.push_back(float(x));
             BOOST_TEST((computed == (real == DType::float32 ? expected : rounded)), p.name);
             BOOST_TEST((k.weights->get(p) == (p.trainable || real == DType::float32 ? expected : rounded)), p.name);
         }
@@ -205,8 +216,8 @@ BOOST_AUTO_TEST_CASE(an_adapters_values_go_to_their_stage) {
             Kept k(config, adapter.trainables, {DType::float32, DType::float32, true, 3}, rank, 2, stage);
             load_adapter(*k.weights, adapter);
             for (const OwnedPart& part : k.weights->owned_parts()) {
-                const float* ours = k.weights->own_master(part.parameter->unit).data<float>() + part.in_own;
-                BOOST_TEST(std::memcmp(ours, values[part.parameter->name].data() + part.in_parameter.begin, static_cast<std::size_t>(4 * part.in_parameter.count)) == 0);
+                const std::vector<float> ours = read_device<float>(*k.device, k.weights->own_master(part.parameter->unit).slice(part.in_own, part.in_parameter.count));
+                BOOST_TEST(std::memcmp(ours.data(), values[part.parameter->name].data() + part.in_parameter.begin, static_cast<std::size_t>(4 * part.in_parameter.count)) == 0);
             }
         }
 }
