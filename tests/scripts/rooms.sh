@@ -38,7 +38,7 @@ system() {
     done < <(grep -rsHoE '^ *#include <[^>]*[./][^>]*>' --include='*.h' --include='*.cpp' "$folder" | sed -E 's/: *#include <(.*)>/:\1/')
 }
 system tests/sim/ptx cxxabi.h immintrin.h sys/mman.h
-system tests/sim/runtime dlfcn.h execinfo.h immintrin.h link.h sys/mman.h cuda_runtime.h cublas_v2.h nccl.h mpi.h
+system tests/sim/runtime dlfcn.h execinfo.h fcntl.h immintrin.h link.h sys/mman.h unistd.h cuda_runtime.h cublas_v2.h nccl.h nvtx3/nvToolsExtMem.h nvtx3/nvtxDetail/nvtxExtTypes.h mpi.h
 
 # outside NAME FOLDERS...: the system header NAME is included only in these folders
 outside() {
