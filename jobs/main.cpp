@@ -5,17 +5,17 @@
 #include <string_view>
 
 #include "core/error.h"
-#include "dist/agree.h"
-#include "jobs/commands.h"
-#include "jobs/signals.h"
-#include "jobs/watchdog.h"
+#include "parallel/agree.h"
+#include "jobs/command_line/commands.h"
+#include "jobs/process/signals.h"
+#include "jobs/process/watchdog.h"
 
 namespace longlora {
 namespace {
 
 struct Command {
     const char* name;
-    int (*run)(const Arguments&, const dist::HostGroup&);
+    int (*run)(const Arguments&, const parallel::HostGroup&);
     const char* help;
     bool stops_in_order = false;   ///< reads stop_signal_came()
 };
@@ -36,7 +36,7 @@ void print_usage(std::FILE* out) {
     std::fprintf(out, "\n'longlora COMMAND --help' lists the options of a command.\nexit codes: 0 done, 2 bad input, 3 does not fit, 4 not finite, 5 communication, 75 stopped with a checkpoint\n");
 }
 
-int run_command(const Arguments& arguments, const dist::HostGroup& group) {
+int run_command(const Arguments& arguments, const parallel::HostGroup& group) {
     const std::string name = arguments.empty() ? "" : arguments[0];
     const bool leads = group.rank() == 0;
     if (name == "--help" || name == "-h" || name == "help") {
@@ -57,17 +57,17 @@ int run_command(const Arguments& arguments, const dist::HostGroup& group) {
 constexpr double kInitSeconds = 600, kAbortSeconds = 10, kFinalizeSeconds = 60;   // until a rank leaves by itself whatever MPI waits for
 
 /// Tells what went wrong on this rank and ends all ranks, in bounded time even if the place for words does not take them.
-void tell_and_end_all(const dist::HostGroup& group, ExitCode code, const std::string& sentence) {
+void tell_and_end_all(const parallel::HostGroup& group, ExitCode code, const std::string& sentence) {
     if (group.size() > 1) leave_within(kAbortSeconds, static_cast<int>(code));
     std::fprintf(stderr, "longlora: %s\n", sentence.c_str());
     if (group.size() > 1) MPI_Abort(MPI_COMM_WORLD, static_cast<int>(code));
 }
 
 /// An error that all ranks agreed on is told once and ends MPI in order; any other may have left ranks waiting for each other, so all are ended.
-int run_and_tell(const Arguments& arguments, const dist::HostGroup& group) {
+int run_and_tell(const Arguments& arguments, const parallel::HostGroup& group) {
     try {
         return run_command(arguments, group);
-    } catch (const dist::AgreedError& e) {
+    } catch (const parallel::AgreedError& e) {
         if (group.rank() == 0) std::fprintf(stderr, "longlora: %s\n", e.what());
         return static_cast<int>(e.code);
     } catch (const std::exception& e) {
@@ -91,7 +91,7 @@ int main(int argc, char** argv) {
     {
         auto started = std::make_unique<longlora::Deadline>(longlora::kInitSeconds, code);
         MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
-        const longlora::dist::HostGroup group;
+        const longlora::parallel::HostGroup group;
         started.reset();
         code = longlora::run_and_tell({argv + 1, argv + argc}, group);
     }

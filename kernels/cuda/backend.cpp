@@ -1,7 +1,7 @@
 // Hands each operation to the function that queues it.
 #include "kernels/cuda/backend.h"
 
-#include "kernels/cuda/attention.h"
+#include "kernels/cuda/attention/attention.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/operations.h"
 

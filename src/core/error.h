@@ -1,5 +1,5 @@
 // Errors and exit codes. What a user did wrong is an Error with one sentence; what we did wrong is a std::logic_error
-// with its place. Not here: agreeing on an error over ranks (src/dist/agree.h) and printing it (jobs/main.cpp).
+// with its place. Not here: agreeing on an error over ranks (src/parallel/agree.h) and printing it (jobs/main.cpp).
 #pragma once
 
 #include <new>

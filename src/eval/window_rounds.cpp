@@ -22,9 +22,9 @@ double loss_over(Model& model, const MicroBatch& batch, Tensor out) {
 }
 
 /// This stage's output goes to the next stage (an empty one stays), what the stage before computed comes here if `expected`.
-ArenaTensor hand_on(const Model& model, dist::MeshCommunicators& mesh, const ArenaTensor& out, bool expected) {
-    std::vector<dist::Send> sends;
-    std::vector<dist::Receive> receives;
+ArenaTensor hand_on(const Model& model, parallel::MeshCommunicators& mesh, const ArenaTensor& out, bool expected) {
+    std::vector<parallel::Send> sends;
+    std::vector<parallel::Receive> receives;
     ArenaTensor input;
     if (out && !model.stage().has_head) sends.push_back({mesh.at.pipeline + 1, out});
     if (expected && !model.stage().has_embedding) {
@@ -43,14 +43,14 @@ void walk_through(Model& model) {
 
 }  // namespace
 
-WindowTokens window_tokens(std::span<const std::int32_t> window, std::int64_t first_target, dist::Shard local) {
+WindowTokens window_tokens(std::span<const std::int32_t> window, std::int64_t first_target, parallel::Shard local) {
     std::vector<std::int32_t> labels = next_token_labels(window);
     std::fill(labels.begin(), labels.begin() + (first_target - 1), -1);   // label t is token t + 1
     const auto length = static_cast<std::int64_t>(window.size());
     return {local_part(window, length, local), local_part(labels, length, local)};
 }
 
-std::vector<double> window_losses(Model& model, dist::MeshCommunicators& mesh, WindowCount windows, const BeginRound& begin_round) {
+std::vector<double> window_losses(Model& model, parallel::MeshCommunicators& mesh, WindowCount windows, const BeginRound& begin_round) {
     std::vector<double> losses;
     ArenaTensor input;
     const auto is_own = [&](std::int64_t i) { return i >= 0 && i < windows.own; };

@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "dist/mesh_communicators.h"
+#include "parallel/mesh_communicators.h"
 #include "model/model.h"
 
 namespace longlora {
@@ -16,19 +16,19 @@ namespace longlora {
 struct WindowTokens {
     std::vector<std::int32_t> ids, labels;
 };
-WindowTokens window_tokens(std::span<const std::int32_t> window, std::int64_t first_target, dist::Shard local);
+WindowTokens window_tokens(std::span<const std::int32_t> window, std::int64_t first_target, parallel::Shard local);
 
 /// Windows of this rank's data coordinate, and the most that any has: all walk through as many rounds.
 struct WindowCount {
     std::int64_t own = 0, most = 0;
 };
 
-/// Called on every rank in every round, before anything of that round is sent; may throw if all ranks do (dist/agree.h).
+/// Called on every rank in every round, before anything of that round is sent; may throw if all ranks do (parallel/agree.h).
 /// i: which own window comes now, whose tokens it returns; -1: none does.
 using BeginRound = std::function<WindowTokens(std::int64_t i)>;
 
 /// On the last stage the summed negative log likelihood (nats) over this rank's tokens of each of its windows; on others nothing. A window is one forward
 /// pass, whatever else is evaluated: batched with others, or on another rank, the matrix products could round differently. Every rank of the mesh calls it.
-std::vector<double> window_losses(Model& model, dist::MeshCommunicators& mesh, WindowCount windows, const BeginRound& begin_round);
+std::vector<double> window_losses(Model& model, parallel::MeshCommunicators& mesh, WindowCount windows, const BeginRound& begin_round);
 
 }  // namespace longlora

@@ -9,7 +9,7 @@ std::vector<std::int32_t> next_token_labels(std::span<const std::int32_t> tokens
     return labels;
 }
 
-std::vector<std::int32_t> local_part(std::span<const std::int32_t> whole, std::int64_t length, dist::Shard local) {
+std::vector<std::int32_t> local_part(std::span<const std::int32_t> whole, std::int64_t length, parallel::Shard local) {
     std::vector<std::int32_t> out;
     for (std::size_t row = 0; row < whole.size(); row += static_cast<std::size_t>(length)) {
         const auto part = whole.subspan(row + static_cast<std::size_t>(local.begin), static_cast<std::size_t>(local.count));

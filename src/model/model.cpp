@@ -22,9 +22,9 @@ constexpr std::int64_t unit_of(std::int64_t layer) { return layer + 1; }
 KeepPlan keep_nothing(const ModelConfig& config) { return KeepPlan(static_cast<std::size_t>(config.num_layers)); }
 KeepPlan keep_everything(const ModelConfig& config) { return KeepPlan(static_cast<std::size_t>(config.num_layers), LayerKeep{true, true, true, true}); }
 
-Model::Model(Weights& weights, const AttentionPattern& pattern, std::int64_t context_length, dist::Communicator* sequence, bool offload)
+Model::Model(Weights& weights, const AttentionPattern& pattern, std::int64_t context_length, parallel::Communicator* sequence, bool offload)
     : weights_(weights), zero_(weights), pattern_(pattern), context_length_(context_length), sequence_(sequence),
-      local_(sequence ? dist::tokens_of(context_length, sequence->rank(), sequence->size()) : dist::Shard{0, context_length}), uploads_(weights.device()) {
+      local_(sequence ? parallel::tokens_of(context_length, sequence->rank(), sequence->size()) : parallel::Shard{0, context_length}), uploads_(weights.device()) {
     RotaryTables tables{local_.count, config().head_dim / 2, {}, {}};   // a plan needs their memory alone, and millions of sines would take most of its time
     if (device().kind() != DeviceKind::plan) tables = rotary_tables(config(), context_length, local_.begin, local_.count);
     cos_ = upload_rows(device(), tables.cos, {tables.positions, tables.half});

@@ -5,7 +5,7 @@
 #include <optional>
 #include <vector>
 
-#include "dist/kv_exchange.h"
+#include "parallel/kv_exchange.h"
 #include "model/activation_offload.h"
 #include "model/attention_block.h"
 #include "model/head.h"
@@ -40,7 +40,7 @@ class Model {
 public:
     /// `weights` must outlive the model. `context_length`: tokens per sequence, N, over all ranks of `sequence` (empty: this rank alone). offload: layers' inputs wait for backward
     /// in pinned host memory; they come back a layer ahead, so that no bit changes.
-    Model(Weights& weights, const AttentionPattern& pattern, std::int64_t context_length, dist::Communicator* sequence = nullptr, bool offload = false);
+    Model(Weights& weights, const AttentionPattern& pattern, std::int64_t context_length, parallel::Communicator* sequence = nullptr, bool offload = false);
 
     Weights& weights() { return weights_; }
     Zero& zero() { return zero_; }
@@ -50,7 +50,7 @@ public:
     const AttentionPattern& pattern() const { return pattern_; }
     std::int64_t context_length() const { return context_length_; }
     /// Tokens [begin, begin + count) of every sequence are this rank's.
-    dist::Shard local() const { return local_; }
+    parallel::Shard local() const { return local_; }
     /// (T, D) of activations of `num_sequences` sequences, as they travel between stages.
     ArenaTensor stage_input(std::int64_t num_sequences) const;
 
@@ -96,8 +96,8 @@ private:
     Zero zero_;
     AttentionPattern pattern_;
     std::int64_t context_length_;
-    dist::Communicator* sequence_;
-    dist::Shard local_;
+    parallel::Communicator* sequence_;
+    parallel::Shard local_;
     ArenaTensor cos_, sin_;
     WindowsTable windows_;
     std::optional<ActivationOffload> offload_;

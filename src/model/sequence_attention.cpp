@@ -1,4 +1,4 @@
-// Round by round (dist/kv_exchange.h): while one round's pieces are computed with, the next ones are under way there, and the previous ones' results back; no more than
+// Round by round (parallel/kv_exchange.h): while one round's pieces are computed with, the next ones are under way there, and the previous ones' results back; no more than
 // these are in memory, unless keys and values stay. The order of rounds and transfers is fixed, and so are all sums.
 #include "model/sequence_attention.h"
 
@@ -30,7 +30,7 @@ struct Results {
 /// Calls each(part, heads, rows) for this rank's query rows that see keys of the transfer, part by part.
 template <class Each> void for_readers(const Call& c, const KvTransfer& transfer, Each&& each) {
     for (std::size_t p = 0; p < c.parts.size(); ++p) {
-        const Shard heads = common(c.parts[p].heads.heads, transfer.heads), rows{0, dist::num_seeing(c.windows, c.parts[p].heads, c.local(), transfer.tokens.end())};
+        const Shard heads = common(c.parts[p].heads.heads, transfer.heads), rows{0, parallel::num_seeing(c.windows, c.parts[p].heads, c.local(), transfer.tokens.end())};
         if (heads.count > 0 && rows.count > 0) each(p, heads, rows);
     }
 }
@@ -148,7 +148,7 @@ bool stays(const StepContext& context, std::int64_t layer) {
     const ModelConfig& config = context.config;
     const int ranks = context.sequence->size();
     const Windows& pattern = context.windows_without_documents(layer);
-    return dist::stays_until_backward(dist::kv_transfers(pattern, pattern, ranks, config.num_heads, config.num_kv_heads), context.context_length, ranks, config.num_kv_heads);
+    return parallel::stays_until_backward(parallel::kv_transfers(pattern, pattern, ranks, config.num_heads, config.num_kv_heads), context.context_length, ranks, config.num_kv_heads);
 }
 
 bool alone(const StepContext& context) { return !context.sequence || context.sequence->size() == 1; }

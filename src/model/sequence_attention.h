@@ -1,6 +1,6 @@
 // Attention of one sequence over the ranks that share it: own keys, then those of other ranks as they arrive, merged through lse; backward the same way,
 // dK/dV travelling back. Where the list says so, own queries travel instead, and results and dQ come back. With one rank it is one call of the operation.
-// Who needs what, and where it is computed, is dist/kv_exchange.h.
+// Who needs what, and where it is computed, is parallel/kv_exchange.h.
 #pragma once
 
 #include <vector>

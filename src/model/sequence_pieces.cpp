@@ -39,14 +39,14 @@ Call make_call(const StepContext& context, std::int64_t s, std::int64_t layer) {
     const ModelConfig& config = context.config;
     const Windows& windows = context.windows(s, layer);
     Call c{context, windows, config.head_dim, config.num_heads / config.num_kv_heads, {}, {}};
-    c.rounds = dist::kv_transfers(windows, context.windows_without_documents(layer), context.sequence->size(), config.num_heads, config.num_kv_heads);
-    for (const dist::KvHeadClass& heads : dist::kv_head_classes(windows, config.num_heads, config.num_kv_heads)) {
-        const std::int64_t rows = dist::num_seeing(windows, heads, context.local, context.local.begin);
+    c.rounds = parallel::kv_transfers(windows, context.windows_without_documents(layer), context.sequence->size(), config.num_heads, config.num_kv_heads);
+    for (const parallel::KvHeadClass& heads : parallel::kv_head_classes(windows, config.num_heads, config.num_kv_heads)) {
+        const std::int64_t rows = parallel::num_seeing(windows, heads, context.local, context.local.begin);
         if (c.parts.empty() || c.parts.back().num_rows != rows) {
             c.parts.push_back({heads, rows});
             continue;
         }
-        dist::KvHeadClass& wider = c.parts.back().heads;
+        parallel::KvHeadClass& wider = c.parts.back().heads;
         wider = {{wider.heads.begin, wider.heads.count + heads.heads.count}, wider.plain || heads.plain, wider.shifted || heads.shifted};
     }
     return c;
@@ -90,8 +90,8 @@ bool receives(const Call& c, const KvTransfer& transfer, Way way) { return recei
 
 Round start_round(const Call& c, const std::vector<KvTransfer>& transfers, std::vector<Piece> sent, Pass pass, Way way) {
     Round round{std::move(sent), std::vector<Piece>(transfers.size()), {}};
-    std::vector<dist::Send> out;
-    std::vector<dist::Receive> in;
+    std::vector<parallel::Send> out;
+    std::vector<parallel::Receive> in;
     for (std::size_t i = 0; i < transfers.size(); ++i) {
         if (!travels(transfers[i], pass, way)) continue;
         const int from = sender(transfers[i], way), to = receiver(transfers[i], way);

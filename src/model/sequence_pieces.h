@@ -5,16 +5,16 @@
 
 #include <vector>
 
-#include "dist/kv_exchange.h"
+#include "parallel/kv_exchange.h"
 #include "model/step_context.h"
 
 namespace longlora::sequence_pieces {
 
-using dist::KvTransfer, dist::Shard;
+using parallel::KvTransfer, parallel::Shard;
 
 /// Query heads of some K/V heads, and how many of this rank's first rows see keys of other ranks there.
 struct Part {
-    dist::KvHeadClass heads;
+    parallel::KvHeadClass heads;
     std::int64_t num_rows = 0;
 };
 
@@ -74,7 +74,7 @@ bool receives(const Call& c, const KvTransfer& transfer, Way way);
 /// A round's pieces on their way, by transfer; empty where the transfer is between other ranks.
 struct Round {
     std::vector<Piece> sent, received;
-    dist::Request request;
+    parallel::Request request;
     void finish() {
         request.finish();
         sent.clear();

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "dist/communicator.h"
+#include "parallel/communicator.h"
 #include "kernels/device.h"
 #include "model/attention_pattern.h"
 #include "model/config.h"
@@ -18,14 +18,14 @@ struct StepContext {
     DType real;                        ///< type of activations
     Tensor cos, sin;                   ///< (n, E/2) float32: the positions of this rank's tokens
     std::int64_t context_length = 0;   ///< N: tokens per sequence, on all ranks together
-    dist::Shard local;                 ///< tokens [begin, begin + n) of every sequence are this rank's
+    parallel::Shard local;                 ///< tokens [begin, begin + n) of every sequence are this rank's
     std::int64_t num_sequences = 1;    ///< of the micro-batch; rows of activations are sequence after sequence, n rows each
     const AttentionPattern& pattern;
     /// [sequence][variant]; one sequence stands for all when no document mask is used.
     const std::vector<std::vector<DeviceWindows>>& windows_table;
     /// By variant, without documents: what is kept until backward follows these, so that a plan, which knows no documents, holds for all sequences.
     const std::vector<DeviceWindows>& pattern_windows;
-    dist::Communicator* sequence = nullptr;   ///< the ranks that share a sequence; may be empty when there is only one
+    parallel::Communicator* sequence = nullptr;   ///< the ranks that share a sequence; may be empty when there is only one
 
     std::int64_t local_length() const { return local.count; }
     std::int64_t num_tokens() const { return num_sequences * local.count; }

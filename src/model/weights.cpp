@@ -33,17 +33,17 @@ void convert(std::byte* to, DType to_type, const std::byte* from, DType from_typ
 }
 
 /// What `a` and `b` have in common, both of one row of elements.
-dist::Shard common(dist::Shard a, dist::Shard b) {
+parallel::Shard common(parallel::Shard a, parallel::Shard b) {
     const std::int64_t begin = std::max(a.begin, b.begin), end = std::min(a.begin + a.count, b.begin + b.count);
     return {begin, std::max<std::int64_t>(0, end - begin)};
 }
 
-dist::Shard in_unit(const Parameter& p) { return {p.offset, p.shape.count()}; }
+parallel::Shard in_unit(const Parameter& p) { return {p.offset, p.shape.count()}; }
 
 /// This parameter in a whole flat buffer; empty when there is none.
 Tensor part(const ArenaTensor& flat, const Parameter& p) { return flat ? flat->slice(p.offset, p.shape.count()).reshaped(p.shape) : Tensor{}; }
 /// `own` of a whole flat buffer; empty when there is none.
-Tensor part(const ArenaTensor& flat, dist::Shard own) { return flat ? flat->slice(own.begin, own.count) : Tensor{}; }
+Tensor part(const ArenaTensor& flat, parallel::Shard own) { return flat ? flat->slice(own.begin, own.count) : Tensor{}; }
 
 }  // namespace
 
@@ -80,17 +80,17 @@ void Weights::allocate(std::int64_t unit) {
     b.gradient = zeros(DType::float32, zero >= 2 ? mine : trainable, Use::gradients);
 }
 
-dist::Shard Weights::share_of(std::int64_t count) const { return options_.data ? dist::shard_of(count, options_.data->rank(), options_.data->size()) : dist::Shard{0, count}; }
-dist::Shard Weights::own(std::int64_t unit) const { return options_.zero >= 1 ? share_of(layout(unit).trainable_count) : dist::Shard{0, layout(unit).trainable_count}; }
-dist::Shard Weights::own_frozen(std::int64_t unit) const { return options_.zero == 3 ? share_of(layout(unit).frozen_count) : dist::Shard{0, layout(unit).frozen_count}; }
+parallel::Shard Weights::share_of(std::int64_t count) const { return options_.data ? parallel::shard_of(count, options_.data->rank(), options_.data->size()) : parallel::Shard{0, count}; }
+parallel::Shard Weights::own(std::int64_t unit) const { return options_.zero >= 1 ? share_of(layout(unit).trainable_count) : parallel::Shard{0, layout(unit).trainable_count}; }
+parallel::Shard Weights::own_frozen(std::int64_t unit) const { return options_.zero == 3 ? share_of(layout(unit).frozen_count) : parallel::Shard{0, layout(unit).frozen_count}; }
 /// The embedding is the first stage's; the last one's copy of it is nobody's to answer for.
-dist::Shard Weights::sole(std::int64_t unit) const { return unit == 0 && !stage_.has_embedding ? dist::Shard{} : share_of(layout(unit).trainable_count); }
+parallel::Shard Weights::sole(std::int64_t unit) const { return unit == 0 && !stage_.has_embedding ? parallel::Shard{} : share_of(layout(unit).trainable_count); }
 
-std::vector<OwnedPart> Weights::parts_of(dist::Shard (Weights::*of)(std::int64_t) const) const {
+std::vector<OwnedPart> Weights::parts_of(parallel::Shard (Weights::*of)(std::int64_t) const) const {
     std::vector<OwnedPart> parts;
     for (const Parameter& p : list_.parameters) {
         if (!p.trainable) continue;
-        const dist::Shard mine = common(in_unit(p), (this->*of)(p.unit));
+        const parallel::Shard mine = common(in_unit(p), (this->*of)(p.unit));
         if (mine.count) parts.push_back({&p, {mine.begin - p.offset, mine.count}, mine.begin - own(p.unit).begin});
     }
     return parts;
@@ -129,8 +129,8 @@ void Weights::set(const Parameter& p, const HostTensor& value, const std::string
     set_part(p, 0, {value.dtype, {p.shape.count()}, value.bytes});
 }
 
-dist::Shard Weights::kept(const Parameter& p) const {
-    const dist::Shard mine = options_.zero < 3 ? in_unit(p) : common(in_unit(p), p.trainable ? own(p.unit) : own_frozen(p.unit));
+parallel::Shard Weights::kept(const Parameter& p) const {
+    const parallel::Shard mine = options_.zero < 3 ? in_unit(p) : common(in_unit(p), p.trainable ? own(p.unit) : own_frozen(p.unit));
     return {mine.begin - p.offset, mine.count};
 }
 
@@ -145,7 +145,7 @@ void Weights::set_part(const Parameter& p, std::int64_t begin, const HostTensor&
 /// Puts those of `values`, elements [begin, ...) of p, in their places that belong into `flat`, elements [flat_begin, ...) of p's unit.
 void Weights::write(Tensor flat, std::int64_t flat_begin, const Parameter& p, std::int64_t begin, const HostTensor& values) {
     if (device_->kind() == DeviceKind::plan) return;
-    const dist::Shard wanted = common({flat_begin, flat.count()}, {p.offset + begin, values.count()});
+    const parallel::Shard wanted = common({flat_begin, flat.count()}, {p.offset + begin, values.count()});
     if (!wanted.count) return;
     const ArenaTensor staging = device_->pinned().tensor(flat.dtype, {std::min(wanted.count, kStagingElements)}, Use::workspace);
     for (std::int64_t at = wanted.begin; at < wanted.begin + wanted.count; at += kStagingElements) {

@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "dist/communicator.h"
+#include "parallel/communicator.h"
 #include "io/safetensors.h"
 #include "kernels/device.h"
 #include "model/parameters.h"
@@ -27,7 +27,7 @@ struct WeightsOptions {
     DType frozen = DType::float32;   ///< how frozen weights are kept (frozen_dtype_of)
     bool training = true;            ///< false: no moments, no gradients
     int zero = 0;                              ///< ZeRO stage; with one rank it is 0 whatever is asked for
-    dist::Communicator* data = nullptr;        ///< the ranks that share these weights; nullptr: this one only. Weights ask it for rank and size only.
+    parallel::Communicator* data = nullptr;        ///< the ranks that share these weights; nullptr: this one only. Weights ask it for rank and size only.
 };
 
 /// bfloat16 when computing in bfloat16, or when every frozen tensor of the files is bfloat16 (then no bit is lost); else float32.
@@ -36,7 +36,7 @@ DType frozen_dtype_of(DType real, const ParameterList& list, const SafetensorsFo
 /// Elements of a parameter in this rank's own buffers of its unit.
 struct OwnedPart {
     const Parameter* parameter = nullptr;
-    dist::Shard in_parameter;
+    parallel::Shard in_parameter;
     std::int64_t in_own = 0;   ///< of the first one, in own_master() and the others
 };
 
@@ -57,9 +57,9 @@ public:
     bool holds(std::int64_t unit) const { return layout(unit).trainable_count + layout(unit).frozen_count > 0; }
 
     /// Of a unit's flat trainables: those whose masters and moments this rank keeps and updates.
-    dist::Shard own(std::int64_t unit) const;
+    parallel::Shard own(std::int64_t unit) const;
     /// Those for which this rank alone answers among all ranks of the mesh: it saves them, and adds their squares to the norm. Always within own().
-    dist::Shard sole(std::int64_t unit) const;
+    parallel::Shard sole(std::int64_t unit) const;
     std::vector<OwnedPart> owned_parts() const { return parts_of(&Weights::own); }
     std::vector<OwnedPart> sole_parts() const { return parts_of(&Weights::sole); }
 
@@ -79,7 +79,7 @@ public:
     /// Shapes must agree: otherwise an Error naming parameter, both shapes and `where`.
     void set(const Parameter& p, const HostTensor& value, const std::string& where);
     /// The elements of a parameter of which this rank keeps anything.
-    dist::Shard kept(const Parameter& p) const;
+    parallel::Shard kept(const Parameter& p) const;
     /// `values` are elements [begin, begin + count) of the parameter; what this rank does not keep of them is ignored.
     void set_part(const Parameter& p, std::int64_t begin, const HostTensor& values);
     /// The parameter's exact values on the host: float32 (masters, or frozen ones widened). Only where they are all kept.
@@ -98,9 +98,9 @@ private:
     const UnitLayout& layout(std::int64_t unit) const { return list_.units[static_cast<std::size_t>(unit)]; }
     const UnitBuffers& buffers(std::int64_t unit) const { return buffers_[static_cast<std::size_t>(unit)]; }
     UnitBuffers& buffers(std::int64_t unit) { return buffers_[static_cast<std::size_t>(unit)]; }
-    dist::Shard share_of(std::int64_t count) const;
-    dist::Shard own_frozen(std::int64_t unit) const;
-    std::vector<OwnedPart> parts_of(dist::Shard (Weights::*of)(std::int64_t) const) const;
+    parallel::Shard share_of(std::int64_t count) const;
+    parallel::Shard own_frozen(std::int64_t unit) const;
+    std::vector<OwnedPart> parts_of(parallel::Shard (Weights::*of)(std::int64_t) const) const;
     void allocate(std::int64_t unit);
     void write(Tensor flat, std::int64_t flat_begin, const Parameter& p, std::int64_t begin, const HostTensor& values);
     Device* device_;

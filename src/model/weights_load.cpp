@@ -14,7 +14,7 @@ constexpr std::int64_t kPieceElements = 1 << 20;
 template <class Value>
 void set_each(Weights& weights, const Parameter& p, Value&& value) {
     if (weights.device().kind() == DeviceKind::plan) return;
-    const dist::Shard kept = weights.kept(p);
+    const parallel::Shard kept = weights.kept(p);
     std::vector<float> values(static_cast<std::size_t>(std::min(kept.count, kPieceElements)));
     for (std::int64_t at = 0; at < kept.count; at += kPieceElements) {
         const std::int64_t begin = kept.begin + at, count = std::min(kPieceElements, kept.count - at);

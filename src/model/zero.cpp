@@ -14,10 +14,10 @@ bool Zero::is_whole(std::int64_t unit) const {
 }
 
 /// `whole` gets room for `count` elements and this rank's own, the others' are on their way.
-dist::Request Zero::gather(ArenaTensor& whole, Tensor own, std::int64_t count) {
+parallel::Request Zero::gather(ArenaTensor& whole, Tensor own, std::int64_t count) {
     if (!count) return {};
-    dist::Communicator& data = *weights_.options().data;
-    const dist::Shard place = dist::shard_of(count, data.rank(), data.size());
+    parallel::Communicator& data = *weights_.options().data;
+    const parallel::Shard place = parallel::shard_of(count, data.rank(), data.size());
     whole = weights_.device().memory().tensor(own.dtype, {count}, Use::weights);
     if (place.count) weights_.device().ops().copy(whole->slice(place.begin, place.count), own);
     return data.all_gather(whole, Device::compute_stream());
@@ -73,11 +73,11 @@ void Zero::close_gradients(std::int64_t unit, bool last) {
 /// The sum goes on behind the next unit's backward.
 void Zero::start_sum(std::int64_t unit) {
     finish_sum();
-    dist::Communicator* data = weights_.options().data;
+    parallel::Communicator* data = weights_.options().data;
     if (!data || data->size() == 1) return;
     const UnitMark mark(weights_.device().recorder(), static_cast<int>(unit));
     auto& b = weights_.buffers(unit);
-    const dist::Shard own = weights_.own(unit);
+    const parallel::Shard own = weights_.own(unit);
     if (zero() >= 2) {
         ensure(static_cast<bool>(b.open_gradient), "gradients are closed that were not opened");
         sum_.whole = std::move(b.open_gradient);
@@ -92,7 +92,7 @@ void Zero::start_sum(std::int64_t unit) {
 void Zero::finish_sum() {
     if (sum_.unit < 0) return;
     sum_.request.finish();
-    const dist::Shard own = weights_.own(sum_.unit);
+    const parallel::Shard own = weights_.own(sum_.unit);
     if (sum_.whole && own.count) weights_.device().ops().add(weights_.own_gradient(sum_.unit), sum_.whole->slice(own.begin, own.count));
     sum_.whole.release();
     sum_.unit = -1;
@@ -103,12 +103,12 @@ void Zero::finish_gradients() { finish_sum(); }
 void Zero::share_update() {
     ensure(num_whole_ == 0, "no unit is open, nor on its way, while weights change");
     if (zero() != 1 && zero() != 2) return;
-    std::vector<dist::Request> gathers;
+    std::vector<parallel::Request> gathers;
     for (std::int64_t unit = 0; unit < weights_.num_units(); ++unit) {
         const UnitMark mark(weights_.device().recorder(), static_cast<int>(unit));
         if (const auto& weight = weights_.buffers(unit).weight) gathers.push_back(weights_.options().data->all_gather(weight, Device::compute_stream()));
     }
-    for (dist::Request& gather : gathers) gather.finish();
+    for (parallel::Request& gather : gathers) gather.finish();
 }
 
 }  // namespace longlora

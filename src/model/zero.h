@@ -36,17 +36,17 @@ public:
 private:
     struct Unit {
         int opens = 0;                          // open() without close()
-        dist::Request weight, frozen;           // the gathering
+        parallel::Request weight, frozen;           // the gathering
     };
     /// A sum under way; at most one, so that its buffers and workspace are there once.
     struct Sum {
         std::int64_t unit = -1;
         ArenaTensor whole;                      // stages 2 and 3: one micro-batch's gradients of the unit
-        dist::Request request;
+        parallel::Request request;
     };
     bool is_whole(std::int64_t unit) const;
     void gather(std::int64_t unit);
-    dist::Request gather(ArenaTensor& whole, Tensor own, std::int64_t count);
+    parallel::Request gather(ArenaTensor& whole, Tensor own, std::int64_t count);
     void start_sum(std::int64_t unit);
     void finish_sum();
     int zero() const { return weights_.options().zero; }

@@ -11,7 +11,7 @@ constexpr std::size_t kStepsAhead = 2;
 
 }  // namespace
 
-Batch read_batch(const DataOrder& order, dist::Shard part, dist::Shard local) {
+Batch read_batch(const DataOrder& order, parallel::Shard part, parallel::Shard local) {
     Batch batch;
     const auto n = static_cast<std::size_t>(local.count);
     const bool has_end = local.begin + local.count == order.context();

@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "dist/mesh.h"
+#include "parallel/mesh.h"
 #include "train/data_order.h"
 
 namespace longlora {
@@ -25,12 +25,12 @@ struct Batch {
 };
 
 /// Of sequences `part` of the order the tokens `local` (and the one behind them, which is the last label), read now. Any thread.
-Batch read_batch(const DataOrder& order, dist::Shard part, dist::Shard local);
+Batch read_batch(const DataOrder& order, parallel::Shard part, parallel::Shard local);
 
 struct BatchSlice {
     std::int64_t global_batch = 1;   ///< sequences of a step over all ranks
-    dist::Shard part{0, 1};          ///< this rank's of them; may be empty
-    dist::Shard local;               ///< this rank's tokens of every sequence
+    parallel::Shard part{0, 1};          ///< this rank's of them; may be empty
+    parallel::Shard local;               ///< this rank's tokens of every sequence
 };
 
 class BatchReader {

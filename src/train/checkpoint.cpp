@@ -12,7 +12,7 @@
 
 #include "core/clock.h"
 #include "core/error.h"
-#include "dist/agree.h"
+#include "parallel/agree.h"
 
 namespace longlora {
 
@@ -109,7 +109,7 @@ struct CheckpointSaver::Save {
     }
 };
 
-CheckpointSaver::CheckpointSaver(const dist::HostGroup& group, Weights& weights, const SaverOptions& options)
+CheckpointSaver::CheckpointSaver(const parallel::HostGroup& group, Weights& weights, const SaverOptions& options)
     : group_(group),
       weights_(weights),
       options_(options),
@@ -238,7 +238,7 @@ SaveReport CheckpointSaver::save_now(std::int64_t step, const Json& attributes) 
     SaveReport report = reports_.back();
     reports_.pop_back();
     if (!report.saved)   // the same report on every rank
-        throw dist::AgreedError(text(report.sentence, "; make room in the --run folder or mend what failed, and start the job again",
+        throw parallel::AgreedError(text(report.sentence, "; make room in the --run folder or mend what failed, and start the job again",
                                      last_good_.saved ? text(": it goes on from step ", last_good_.step) : std::string()));
     return report;
 }

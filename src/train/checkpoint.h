@@ -10,11 +10,11 @@
 #include <thread>
 #include <vector>
 
-#include "dist/host_group.h"
+#include "parallel/host_group.h"
 #include "io/json.h"
 #include "io/named_tensor_file.h"
 #include "model/weights.h"
-#include "train/checkpoint_files.h"
+#include "run/checkpoint_files.h"
 
 namespace longlora {
 
@@ -56,7 +56,7 @@ struct SaverOptions {
 class CheckpointSaver {
 public:
     /// `group`: all ranks of the mesh; among them, every trainable element is one rank's sole one (Weights::sole).
-    CheckpointSaver(const dist::HostGroup& group, Weights& weights, const SaverOptions& options);
+    CheckpointSaver(const parallel::HostGroup& group, Weights& weights, const SaverOptions& options);
     /// Waits for the helper thread; a save that nobody finished is dropped. Does not communicate.
     ~CheckpointSaver();
     CheckpointSaver(const CheckpointSaver&) = delete;
@@ -83,7 +83,7 @@ private:
     void wait_for_helper();
     void complete();
     SaveReport commit(const std::vector<std::string>& outcomes);
-    const dist::HostGroup& group_;
+    const parallel::HostGroup& group_;
     Weights& weights_;
     const SaverOptions options_;
     const std::vector<NamedTensor> tensors_;

@@ -29,7 +29,7 @@ void check_tensors(const NamedTensorReader& reader, const std::vector<NamedTenso
 
 /// Elements [begin, begin + count) of a tensor, a piece after the other in host memory.
 template <class Each>
-void for_pieces(const Device& device, const NamedTensorReader& reader, const std::string& name, dist::Shard part, const ArenaTensor& staging, Each&& each) {
+void for_pieces(const Device& device, const NamedTensorReader& reader, const std::string& name, parallel::Shard part, const ArenaTensor& staging, Each&& each) {
     for (std::int64_t at = 0; at < part.count; at += staging->count()) {
         const std::int64_t count = std::min(staging->count(), part.count - at);
         reader.read(name, part.begin + at, count, staging->bytes);

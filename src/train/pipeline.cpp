@@ -6,17 +6,17 @@
 
 #include <deque>
 
-#include "dist/pipeline_schedule.h"
+#include "parallel/pipeline_schedule.h"
 
 namespace longlora {
 namespace {
 
-using dist::Pass;
+using parallel::Pass;
 
 /// A tensor under way.
 struct Parcel {
     ArenaTensor data;
-    dist::Request request;
+    parallel::Request request;
 };
 
 /// A micro-batch between its forward and its backward.
@@ -27,9 +27,9 @@ struct Alive {
 
 class StageRun {
 public:
-    StageRun(Model& model, dist::MeshCommunicators& mesh, const MicroBatches& batches, Tensor loss_sum, float scale, const KeepPlan& keep)
+    StageRun(Model& model, parallel::MeshCommunicators& mesh, const MicroBatches& batches, Tensor loss_sum, float scale, const KeepPlan& keep)
         : model_(model), mesh_(mesh), batches_(batches), loss_sum_(loss_sum), scale_(scale), keep_(keep),
-          tasks_(dist::one_forward_one_backward(mesh.shape.pipeline, mesh.at.pipeline, batches.count)) {}
+          tasks_(parallel::one_forward_one_backward(mesh.shape.pipeline, mesh.at.pipeline, batches.count)) {}
 
     void run() {
         for (std::size_t t = 0; t < tasks_.size(); ++t) {
@@ -56,7 +56,7 @@ private:
             (pass == Pass::forward ? inputs_ : d_outputs_).push_back(std::move(parcel));
         }
     }
-    dist::Communicator& line(Pass pass) { return pass == Pass::forward ? *mesh_.forward : *mesh_.backward; }
+    parallel::Communicator& line(Pass pass) { return pass == Pass::forward ? *mesh_.forward : *mesh_.backward; }
 
     static ArenaTensor take(std::deque<Parcel>& parcels) {
         Parcel parcel = std::move(parcels.front());
@@ -95,12 +95,12 @@ private:
     }
 
     Model& model_;
-    dist::MeshCommunicators& mesh_;
+    parallel::MeshCommunicators& mesh_;
     const MicroBatches& batches_;
     Tensor loss_sum_;
     float scale_;
     const KeepPlan& keep_;
-    const std::vector<dist::PipelineTask> tasks_;
+    const std::vector<parallel::PipelineTask> tasks_;
     std::size_t next_expected_ = 0;
     std::deque<Alive> alive_;                             // in the order of forwards, which is that of backwards
     std::deque<Parcel> inputs_, d_outputs_;               // expected
@@ -109,7 +109,7 @@ private:
 
 }  // namespace
 
-void run_micro_batches(Model& model, dist::MeshCommunicators& mesh, const MicroBatches& batches, Tensor loss_sum, float scale, const KeepPlan& keep) {
+void run_micro_batches(Model& model, parallel::MeshCommunicators& mesh, const MicroBatches& batches, Tensor loss_sum, float scale, const KeepPlan& keep) {
     StageRun(model, mesh, batches, loss_sum, scale, keep).run();
 }
 

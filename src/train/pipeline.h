@@ -1,10 +1,10 @@
-// The micro-batches of one step through the stages of the pipeline: the schedule (dist/pipeline_schedule.h) carried out by this rank's stage, activations and
+// The micro-batches of one step through the stages of the pipeline: the schedule (parallel/pipeline_schedule.h) carried out by this rank's stage, activations and
 // their gradients sent to its neighbours while it computes. With one stage it is gradient accumulation.
 #pragma once
 
 #include <functional>
 
-#include "dist/mesh_communicators.h"
+#include "parallel/mesh_communicators.h"
 #include "model/model.h"
 
 namespace longlora {
@@ -16,6 +16,6 @@ struct MicroBatches {
 };
 
 /// Adds the gradients of scale * loss of all micro-batches to the stage's, and on the last stage their losses to loss_sum.
-void run_micro_batches(Model& model, dist::MeshCommunicators& mesh, const MicroBatches& batches, Tensor loss_sum, float scale, const KeepPlan& keep);
+void run_micro_batches(Model& model, parallel::MeshCommunicators& mesh, const MicroBatches& batches, Tensor loss_sum, float scale, const KeepPlan& keep);
 
 }  // namespace longlora

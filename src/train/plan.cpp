@@ -8,8 +8,8 @@ namespace {
 
 bool LayerKeep::* const kKeepOrder[] = {&LayerKeep::halo, &LayerKeep::attention, &LayerKeep::mid, &LayerKeep::qkv, &LayerKeep::gate_up};
 
-LocalSequences sequences_of(const PlanRequest& request, dist::Shard local) {
-    const auto share = dist::deal_of(request.step.global_batch, dist::coordinate_of(request.mesh, request.rank).data, request.mesh.data);
+LocalSequences sequences_of(const PlanRequest& request, parallel::Shard local) {
+    const auto share = parallel::deal_of(request.step.global_batch, parallel::coordinate_of(request.mesh, request.rank).data, request.mesh.data);
     LocalSequences sequences;
     sequences.tokens.resize(static_cast<std::size_t>(share.count * local.count));
     sequences.labels = sequences.tokens;
@@ -35,12 +35,12 @@ std::vector<PlanRequest> steps_that_must_fit(const PlanRequest& request) {
     for (const std::int64_t batch : {data * most, request.step.global_batch})
         if (batch != batches.back()) batches.push_back(batch);
     std::vector<PlanRequest> all;
-    auto at = dist::coordinate_of(request.mesh, request.rank);
+    auto at = parallel::coordinate_of(request.mesh, request.rank);
     at.data = 0;
     for (const std::int64_t batch : batches)
         for (at.sequence = 0; at.sequence < request.mesh.sequence; ++at.sequence) {
             all.push_back(request);
-            all.back().rank = dist::rank_of(request.mesh, at);
+            all.back().rank = parallel::rank_of(request.mesh, at);
             all.back().step.global_batch = batch;
         }
     return all;
@@ -62,12 +62,12 @@ std::int64_t most_that_fit(std::int64_t most, Fits&& fits) {
 
 Stage stage_of(const PlanRequest& request, int rank) {
     const auto stages = stages_of(request.config, request.mesh.pipeline, request.pattern, request.context);
-    return stages[static_cast<std::size_t>(dist::coordinate_of(request.mesh, rank).pipeline)];
+    return stages[static_cast<std::size_t>(parallel::coordinate_of(request.mesh, rank).pipeline)];
 }
 
 StepPlan plan_step(const PlanRequest& request, const KeepPlan& keep) {
     const auto device = make_plan_device({.own_bytes = request.own_bytes});
-    auto mesh = dist::make_plan_mesh(*device, request.mesh, request.rank);
+    auto mesh = parallel::make_plan_mesh(*device, request.mesh, request.rank);
     WeightsOptions how = request.weights;
     how.data = mesh.data.get();
     Weights weights(*device, request.config, request.trainables, how, stage_of(request, request.rank));
@@ -79,7 +79,7 @@ StepPlan plan_step(const PlanRequest& request, const KeepPlan& keep) {
     train_step(model, mesh, scalars, sequences_of(request, model.local()), request.step, keep, 1, 1);
     StepPlan plan{device->memory().high_water_bytes(), device->pinned().high_water_bytes(), device->memory().at_peak(), device->recorder(), mesh.traffic_by_unit(), {}};
     for (auto& [axis, units] : plan.traffic_by_unit) {
-        dist::Traffic& sum = plan.traffic[axis];
+        parallel::Traffic& sum = plan.traffic[axis];
         for (auto& [unit, sent] : units) {
             if (before.at(axis).count(unit)) sent -= before.at(axis).at(unit);
             sum += sent;

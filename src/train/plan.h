@@ -19,7 +19,7 @@ struct PlanRequest {
     AttentionPattern pattern;
     std::int64_t context = 0;
     StepOptions step;
-    dist::MeshShape mesh;
+    parallel::MeshShape mesh;
     int rank = 0;
     bool offload_activations = false;
     std::int64_t own_bytes = 0;      ///< what the device takes of its arena for itself (cuda_own_bytes()); 0 for a CPU
@@ -31,8 +31,8 @@ struct StepPlan {
     std::int64_t pinned_bytes = 0;
     std::array<std::int64_t, kNumUses> by_use{};     ///< at the peak
     Recorder recorder;                               ///< operations of one step on this rank
-    std::map<std::string, dist::TrafficByUnit> traffic_by_unit;   ///< of one step on this rank, by axis and unit (0 embedding, layer + 1, L + 1 head, -1 none)
-    std::map<std::string, dist::Traffic> traffic;                 ///< all units together
+    std::map<std::string, parallel::TrafficByUnit> traffic_by_unit;   ///< of one step on this rank, by axis and unit (0 embedding, layer + 1, L + 1 head, -1 none)
+    std::map<std::string, parallel::Traffic> traffic;                 ///< all units together
 };
 
 /// One step with the given keep plan.

@@ -13,7 +13,7 @@ constexpr std::int64_t kEmbedding = 0;
 std::int64_t ceil_of(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 /// The rank's sequences as micro-batches; as many on every rank as the one with the most sequences needs.
-MicroBatches micro_batches_of(Model& model, const dist::MeshCommunicators& mesh, const LocalSequences& local, const StepOptions& options) {
+MicroBatches micro_batches_of(Model& model, const parallel::MeshCommunicators& mesh, const LocalSequences& local, const StepOptions& options) {
     const std::int64_t n = model.local().count, sequences = static_cast<std::int64_t>(local.tokens.size()) / n, most = ceil_of(options.global_batch, mesh.shape.data);
     const auto count_of = [=, size = options.micro_batch](std::int64_t i) { return std::clamp<std::int64_t>(sequences - i * size, 0, size); };
     const auto make = [&model, &local, &options, n, count_of](std::int64_t i) {
@@ -27,7 +27,7 @@ MicroBatches micro_batches_of(Model& model, const dist::MeshCommunicators& mesh,
 }
 
 /// A tied table is on the first and on the last stage: both add both gradients, so that both copies stay the same.
-void add_gradients_of_copies(Model& model, dist::MeshCommunicators& mesh) {
+void add_gradients_of_copies(Model& model, parallel::MeshCommunicators& mesh) {
     const Stage& stage = model.stage();
     Weights& weights = model.weights();
     if (!model.config().tied || mesh.shape.pipeline == 1 || stage.has_embedding == stage.has_head || weights.own(kEmbedding).count == 0) return;
@@ -41,20 +41,20 @@ void add_gradients_of_copies(Model& model, dist::MeshCommunicators& mesh) {
 /// Of the parts for which this rank alone answers.
 void add_squares(Weights& weights, Tensor sum_squares) {
     for (std::int64_t unit = 0; unit < weights.num_units(); ++unit) {
-        const dist::Shard sole = weights.sole(unit);
+        const parallel::Shard sole = weights.sole(unit);
         if (sole.count) weights.device().ops().sum_squares(sum_squares, weights.own_gradient(unit).slice(sole.begin - weights.own(unit).begin, sole.count));
     }
 }
 
 /// x (float64) = its sum over all ranks of the mesh: over those of each stage, then over the stages.
-void sum_over_mesh(dist::MeshCommunicators& mesh, Tensor x) {
+void sum_over_mesh(parallel::MeshCommunicators& mesh, Tensor x) {
     mesh.data->all_reduce(x, Device::compute_stream()).finish();
     if (mesh.forward) mesh.forward->all_reduce(x, Device::compute_stream()).finish();
 }
 
 }  // namespace
 
-LocalSequences local_sequences(std::span<const std::int32_t> tokens, std::int64_t length, dist::Shard local, std::vector<std::vector<std::int64_t>> document_starts) {
+LocalSequences local_sequences(std::span<const std::int32_t> tokens, std::int64_t length, parallel::Shard local, std::vector<std::vector<std::int64_t>> document_starts) {
     std::vector<std::int32_t> labels;
     for (std::size_t row = 0; row < tokens.size(); row += static_cast<std::size_t>(length)) {
         const auto next = next_token_labels(tokens.subspan(row, static_cast<std::size_t>(length)));
@@ -78,7 +78,7 @@ std::pair<double, double> StepScalars::read() const {
     return {host_->data<double>()[0], host_->data<double>()[1]};
 }
 
-void step_gradients(Model& model, dist::MeshCommunicators& mesh, const StepScalars& scalars, const LocalSequences& local, const StepOptions& options, const KeepPlan& keep) {
+void step_gradients(Model& model, parallel::MeshCommunicators& mesh, const StepScalars& scalars, const LocalSequences& local, const StepOptions& options, const KeepPlan& keep) {
     const double predictions = static_cast<double>(options.global_batch) * static_cast<double>(model.context_length() - 1);
     scalars.clear();
     model.zero().clear_gradients();
@@ -87,7 +87,7 @@ void step_gradients(Model& model, dist::MeshCommunicators& mesh, const StepScala
     add_gradients_of_copies(model, mesh);
 }
 
-StepResult train_step(Model& model, dist::MeshCommunicators& mesh, const StepScalars& scalars, const LocalSequences& local, const StepOptions& options, const KeepPlan& keep,
+StepResult train_step(Model& model, parallel::MeshCommunicators& mesh, const StepScalars& scalars, const LocalSequences& local, const StepOptions& options, const KeepPlan& keep,
                       std::int64_t step, double lr_factor) {
     step_gradients(model, mesh, scalars, local, options, keep);
     add_squares(model.weights(), scalars.sum_squares());

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "dist/mesh_communicators.h"
+#include "parallel/mesh_communicators.h"
 #include "model/model.h"
 #include "train/optimizer.h"
 
@@ -25,7 +25,7 @@ struct LocalSequences {
     std::vector<std::vector<std::int64_t>> document_starts;    ///< per sequence, relative to its first token; read only with a document mask
 };
 /// From whole sequences of `length` tokens.
-LocalSequences local_sequences(std::span<const std::int32_t> tokens, std::int64_t length, dist::Shard local, std::vector<std::vector<std::int64_t>> document_starts = {});
+LocalSequences local_sequences(std::span<const std::int32_t> tokens, std::int64_t length, parallel::Shard local, std::vector<std::vector<std::int64_t>> document_starts = {});
 
 struct StepResult {
     double loss = 0;        ///< mean negative log likelihood (nats) over all predictions of the global batch
@@ -52,10 +52,10 @@ private:
 
 /// Every rank of the mesh calls it, also one whose `local` is empty. step counts from 1. Each sequence has N - 1 predictions; the loss and its gradient are divided
 /// by their number in the global batch, so they do not depend on the mesh or on micro-batches.
-StepResult train_step(Model& model, dist::MeshCommunicators& mesh, const StepScalars& scalars, const LocalSequences& local, const StepOptions& options, const KeepPlan& keep,
+StepResult train_step(Model& model, parallel::MeshCommunicators& mesh, const StepScalars& scalars, const LocalSequences& local, const StepOptions& options, const KeepPlan& keep,
                       std::int64_t step, double lr_factor);
 
 /// The gradient part alone: own gradients (Weights::own_gradient) are those of the mean loss over the global batch, summed over ranks. scalars.loss_sum is this rank's.
-void step_gradients(Model& model, dist::MeshCommunicators& mesh, const StepScalars& scalars, const LocalSequences& local, const StepOptions& options, const KeepPlan& keep);
+void step_gradients(Model& model, parallel::MeshCommunicators& mesh, const StepScalars& scalars, const LocalSequences& local, const StepOptions& options, const KeepPlan& keep);
 
 }  // namespace longlora

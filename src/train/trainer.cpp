@@ -7,7 +7,7 @@
 #include <memory>
 
 #include "core/clock.h"
-#include "dist/agree.h"
+#include "parallel/agree.h"
 
 namespace longlora {
 namespace {
@@ -27,7 +27,7 @@ struct Loop {
 
     Loop(const TrainerParts& p, const TrainerOptions& o, const TrainerMessages& m, std::int64_t first_step)
         : parts(p), options(o), messages(m), saver(p.group, p.model.weights(), saver_options()), checkpoint(o.resumed_from), finished(first_step - 1) {
-        dist::agree(parts.group, [&] {
+        parallel::agree(parts.group, [&] {
             if (leads()) metrics = std::make_unique<MetricsLog>(options.run);
         });
     }
@@ -70,7 +70,7 @@ struct Loop {
         }
     }
     void record(const std::exception& e) const {
-        const bool agreed = dynamic_cast<const dist::AgreedError*>(&e) != nullptr;
+        const bool agreed = dynamic_cast<const parallel::AgreedError*>(&e) != nullptr;
         if (agreed && !leads()) return;
         const std::string where = agreed || parts.group.size() == 1 ? "" : text(" (on rank ", parts.group.rank(), ")");
         try {
@@ -124,7 +124,7 @@ struct Loop {
 
     Batch read(BatchReader& reader) const {
         Batch batch;
-        dist::agree(parts.group, [&] { batch = reader.next(); });
+        parallel::agree(parts.group, [&] { batch = reader.next(); });
         return batch;
     }
 
@@ -168,7 +168,7 @@ TrainOutcome end(Loop& loop, TrainOutcome outcome) {
 TrainOutcome run_steps(Loop& loop, std::int64_t first_step) {
     const TrainerParts& parts = loop.parts;
     const TrainerOptions& options = loop.options;
-    const auto share = dist::deal_of(options.step.global_batch, parts.mesh.at.data, parts.mesh.shape.data);
+    const auto share = parallel::deal_of(options.step.global_batch, parts.mesh.at.data, parts.mesh.shape.data);
     BatchReader reader(parts.order, {options.step.global_batch, share, parts.model.local()}, first_step, options.schedule.steps);
     const StepScalars scalars(parts.model.device());
     for (std::int64_t step = first_step; step <= options.schedule.steps; ++step) {
@@ -178,7 +178,7 @@ TrainOutcome run_steps(Loop& loop, std::int64_t first_step) {
         Batch batch;
         try {
             batch = loop.read(reader);
-        } catch (const dist::AgreedError& e) {   // on all ranks, between two steps: nothing that was trained is lost
+        } catch (const parallel::AgreedError& e) {   // on all ranks, between two steps: nothing that was trained is lost
             if (!loop.worked) throw;
             return end(loop, {e.code, step - 1, "", text("the data of step ", step, " cannot be read: ", e.what())});
         }

@@ -1,5 +1,5 @@
 // The loop of training: step after step, metrics, checkpoints, stopping at a step boundary that all ranks agree on.
-// What a step does is step.h; where values and options come from is jobs/train.cpp.
+// What a step does is step.h; where values and options come from is jobs/train/command.cpp.
 #pragma once
 
 #include <functional>
@@ -7,7 +7,7 @@
 
 #include "train/batch_reader.h"
 #include "train/checkpoint.h"
-#include "train/run_folder.h"
+#include "run/folder.h"
 #include "train/schedule.h"
 #include "train/step.h"
 
@@ -29,8 +29,8 @@ struct TrainerOptions {
 
 /// What the loop works on; all outlive it.
 struct TrainerParts {
-    const dist::HostGroup& group;
-    dist::MeshCommunicators& mesh;
+    const parallel::HostGroup& group;
+    parallel::MeshCommunicators& mesh;
     Model& model;
     const DataOrder& order;
     const KeepPlan& keep;

@@ -4,8 +4,8 @@
 #include <string>
 
 #include "core/clock.h"
-#include "jobs/machine_model.h"
-#include "jobs/plan_time.h"
+#include "jobs/plan/machine_model.h"
+#include "jobs/plan/time.h"
 #include "tests/bench/operations.h"
 
 using namespace longlora;

@@ -8,7 +8,7 @@
 #include <cstdlib>
 
 #include "core/clock.h"
-#include "dist/kv_exchange.h"
+#include "parallel/kv_exchange.h"
 #include "model/sequence_attention.h"
 
 using namespace longlora;
@@ -36,9 +36,9 @@ std::vector<std::vector<DeviceWindows>> windows_of(Device& device, const Shapes&
 /// One layer's attention on one rank.
 class Layer {
 public:
-    Layer(Device& device, const Shapes& shapes, dist::Communicator& communicator)
+    Layer(Device& device, const Shapes& shapes, parallel::Communicator& communicator)
         : config_(config_of(shapes)), pattern_(shapes.pattern), table_(windows_of(device, shapes)),
-          context_{device, config_, shapes.real, {}, {}, shapes.tokens, dist::tokens_of(shapes.tokens, communicator.rank(), communicator.size()), 1, pattern_, table_, table_[0], &communicator} {
+          context_{device, config_, shapes.real, {}, {}, shapes.tokens, parallel::tokens_of(shapes.tokens, communicator.rank(), communicator.size()), 1, pattern_, table_, table_[0], &communicator} {
         const std::int64_t n = context_.local_length(), wide = shapes.num_heads * shapes.head_dim, narrow = shapes.num_kv_heads * shapes.head_dim;
         const auto tensor = [&](DType dtype, std::int64_t rows, std::int64_t columns) {
             ArenaTensor x = device.memory().tensor(dtype, {rows, columns}, Use::activations);
@@ -77,7 +77,7 @@ Cost plan_cost(const Shapes& shapes, int ranks, double other_flops) {
     const double others = other_flops * static_cast<double>(shapes.tokens) / ranks;
     for (int rank = 0; rank < ranks; ++rank) {
         const auto device = make_plan_device();
-        const auto communicator = dist::make_plan_communicator(*device, rank, ranks);
+        const auto communicator = parallel::make_plan_communicator(*device, rank, ranks);
         Layer layer(*device, shapes, *communicator);
         device->memory().reset_marks(), device->recorder().clear();
         const std::int64_t before = device->memory().high_water_bytes();
@@ -107,9 +107,9 @@ void print_table(std::int64_t tokens) {
 }
 
 /// Passes everything on to another communicator, times its exchanges and remembers them.
-class TimedCommunicator final : public dist::Communicator {
+class TimedCommunicator final : public parallel::Communicator {
 public:
-    explicit TimedCommunicator(dist::Communicator& inner) : Communicator(inner.rank(), inner.size()), inner_(inner) {}
+    explicit TimedCommunicator(parallel::Communicator& inner) : Communicator(inner.rank(), inner.size()), inner_(inner) {}
     double exposed = 0;     ///< seconds inside finish()
     double meanwhile = 0;   ///< from start to finish(), something else being done
 
@@ -118,8 +118,8 @@ public:
     double alone(Device& device) {
         std::int64_t largest = 0;
         for (const auto& [sends, receives] : exchanges_) {
-            for (const dist::Send& send : sends) largest = std::max(largest, send.data.count());
-            for (const dist::Receive& receive : receives) largest = std::max(largest, receive.data.count());
+            for (const parallel::Send& send : sends) largest = std::max(largest, send.data.count());
+            for (const parallel::Receive& receive : receives) largest = std::max(largest, receive.data.count());
         }
         const ArenaTensor sent = device.memory().tensor(DType::float32, {largest}, Use::exchange), received = device.memory().tensor(DType::float32, {largest}, Use::exchange);
         device.ops().fill(sent, 0), device.ops().fill(received, 0);
@@ -127,23 +127,23 @@ public:
         MPI_Barrier(MPI_COMM_WORLD);
         const double begin = now_seconds();
         for (auto& [sends, receives] : exchanges_) {   // in S2 and dense attention each has one peer and one piece a direction
-            for (dist::Send& send : sends) send.data = in(sent, send.data);
-            for (dist::Receive& receive : receives) receive.data = in(received, receive.data);
+            for (parallel::Send& send : sends) send.data = in(sent, send.data);
+            for (parallel::Receive& receive : receives) receive.data = in(received, receive.data);
             inner_.exchange(sends, receives, Device::compute_stream()).finish();
         }
         return now_seconds() - begin;
     }
 
-    dist::Request all_gather(Tensor whole, Stream stream) override { return inner_.all_gather(whole, stream); }
-    dist::Request reduce_scatter(Tensor shard, Tensor whole, Stream stream) override { return inner_.reduce_scatter(shard, whole, stream); }
-    dist::Request all_reduce(Tensor x, Stream stream) override { return inner_.all_reduce(x, stream); }
-    dist::Request broadcast(Tensor x, int root, Stream stream) override { return inner_.broadcast(x, root, stream); }
-    dist::Request exchange(const std::vector<dist::Send>& sends, const std::vector<dist::Receive>& receives, Stream stream) override {
-        auto request = std::make_shared<dist::Request>(inner_.exchange(sends, receives, stream));
+    parallel::Request all_gather(Tensor whole, Stream stream) override { return inner_.all_gather(whole, stream); }
+    parallel::Request reduce_scatter(Tensor shard, Tensor whole, Stream stream) override { return inner_.reduce_scatter(shard, whole, stream); }
+    parallel::Request all_reduce(Tensor x, Stream stream) override { return inner_.all_reduce(x, stream); }
+    parallel::Request broadcast(Tensor x, int root, Stream stream) override { return inner_.broadcast(x, root, stream); }
+    parallel::Request exchange(const std::vector<parallel::Send>& sends, const std::vector<parallel::Receive>& receives, Stream stream) override {
+        auto request = std::make_shared<parallel::Request>(inner_.exchange(sends, receives, stream));
         traffic_ = inner_.traffic_by_unit();
         if (!request->pending()) return {};
         exchanges_.push_back({sends, receives});
-        return dist::Request([this, request, start = now_seconds()](Stream at) {
+        return parallel::Request([this, request, start = now_seconds()](Stream at) {
             const double begin = now_seconds();
             request->finish(at);
             meanwhile += begin - start, exposed += now_seconds() - begin;
@@ -152,8 +152,8 @@ public:
     void progress() override { inner_.progress(); }
 
 private:
-    dist::Communicator& inner_;
-    std::vector<std::pair<std::vector<dist::Send>, std::vector<dist::Receive>>> exchanges_;
+    parallel::Communicator& inner_;
+    std::vector<std::pair<std::vector<parallel::Send>, std::vector<parallel::Receive>>> exchanges_;
 };
 
 double mean_over_ranks(double mine) {
@@ -171,7 +171,7 @@ double most_over_ranks(double mine) {
 }
 
 /// Means over a few layers.
-void measure(const Shapes& shapes, dist::Communicator& communicator, Device& device) {
+void measure(const Shapes& shapes, parallel::Communicator& communicator, Device& device) {
     constexpr int kLayers = 5;
     TimedCommunicator timed(communicator);
     device.set_progress([&] { timed.progress(); });
@@ -204,7 +204,7 @@ void measure(const Shapes& shapes, dist::Communicator& communicator, Device& dev
 
 void measure_all(std::int64_t tokens, std::int64_t group, int rank, int ranks) {
     const auto device = make_cpu_device({.memory_bytes = std::int64_t{2} << 30});
-    const auto communicator = dist::make_mpi_communicator(*device, MPI_COMM_WORLD);
+    const auto communicator = parallel::make_mpi_communicator(*device, MPI_COMM_WORLD);
     if (rank == 0)
         std::printf("\nmeasured: %d ranks, %ld tokens, G %ld, 9/3 heads of 64; milliseconds per layer. Slowest: rank. Means over ranks: alone: the same exchanges while nothing is computed; hidden: alone\n"
                     "less exposed; exposed: waited for, also for a neighbour that computes more, as in dense attention; most: on one rank; meanwhile: computing between start and wait, exchanges added up.\n"

@@ -8,7 +8,7 @@
 
 #include "core/error.h"
 #include "io/named_tensor_file.h"
-#include "train/checkpoint_files.h"
+#include "run/checkpoint_files.h"
 
 using namespace longlora;
 

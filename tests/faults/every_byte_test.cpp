@@ -6,7 +6,7 @@
 #include "core/random.h"
 #include "io/token_file.h"
 #include "tests/faults/damage_testing.h"
-#include "train/checkpoint_files.h"
+#include "run/checkpoint_files.h"
 
 using namespace longlora;
 using namespace longlora::damage_testing;

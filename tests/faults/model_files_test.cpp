@@ -2,8 +2,8 @@
 // manifest recorded (tests/faults/disk.sh). Here: what a header with one changed byte gives is refused by name or is the same model.
 #include "core/random.h"
 #include "io/json.h"
-#include "jobs/resume_check.h"
-#include "model/content_hash.h"
+#include "jobs/train/resume_check.h"
+#include "io/content_hash.h"
 #include "tests/faults/damage_testing.h"
 #include "tests/support/model_fixture.h"
 

@@ -18,10 +18,10 @@ namespace {
 
 /// A file system of 20 MB in `folder`, mounted by rank 0; `mounted` is false where that is not allowed.
 struct SmallDisk {
-    const dist::HostGroup& group;
+    const parallel::HostGroup& group;
     std::string folder;
     bool mounted = false;
-    SmallDisk(const dist::HostGroup& g, const std::string& in) : group(g), folder(in) {
+    SmallDisk(const parallel::HostGroup& g, const std::string& in) : group(g), folder(in) {
         mounted = group.any(group.rank() == 0 && ::mount("tmpfs", folder.c_str(), "tmpfs", 0, "size=20m") == 0);
     }
     ~SmallDisk() {
@@ -57,7 +57,7 @@ std::vector<std::string> names_in(const std::string& folder) {
 BOOST_AUTO_TEST_SUITE(checkpoint_failures)
 
 BOOST_AUTO_TEST_CASE(a_full_disk) {
-    const dist::HostGroup group;
+    const parallel::HostGroup group;
     const SharedFolder folder(group);
     const SmallDisk disk(group, folder.path());
     if (!disk.mounted) {
@@ -90,7 +90,7 @@ BOOST_AUTO_TEST_CASE(a_full_disk) {
 }
 
 BOOST_AUTO_TEST_CASE(one_rank_that_may_not_write) {
-    const dist::HostGroup group;
+    const parallel::HostGroup group;
     const SharedFolder folder(group);
     Fixture f;
     fill(*f.weights, 1);
@@ -117,7 +117,7 @@ BOOST_AUTO_TEST_CASE(one_rank_that_may_not_write) {
 }
 
 BOOST_AUTO_TEST_CASE(no_folder_to_write_to) {
-    const dist::HostGroup group;
+    const parallel::HostGroup group;
     const SharedFolder folder(group);
     if (group.rank() == 0) write_text_file(folder.path() + "/checkpoints", "a file where the folder should be");
     group.barrier();
@@ -131,7 +131,7 @@ BOOST_AUTO_TEST_CASE(no_folder_to_write_to) {
 
 /// A run that ends by an exception: nobody finishes the save, nobody communicates.
 BOOST_AUTO_TEST_CASE(an_unfinished_save_is_dropped) {
-    const dist::HostGroup group;
+    const parallel::HostGroup group;
     const SharedFolder folder(group);
     Fixture f;
     {

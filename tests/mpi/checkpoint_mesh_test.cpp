@@ -43,7 +43,7 @@ struct Held {
         MPI_Comm_rank(world, &rank), MPI_Comm_size(world, &size);
         const int stage = rank * holding.stages / size;
         MPI_Comm_split(world, stage, rank, &ranks);
-        const dist::Shard layers = dist::deal_of(config.num_layers, stage, holding.stages);
+        const parallel::Shard layers = parallel::deal_of(config.num_layers, stage, holding.stages);
         fixture = std::make_unique<Fixture>(config, trainables_of(!config.tied), WeightsOptions{holding.real, holding.real, holding.training, holding.zero},
                                             Stage{layers.begin, layers.count, stage == 0, stage == holding.stages - 1}, ranks);
     }
@@ -78,7 +78,7 @@ std::string name_of(const Holding& h) {
 }
 
 /// Saves generation 1 from a holding.
-std::string save(const ModelConfig& config, const Holding& holding, const dist::HostGroup& group, const std::string& run, MPI_Comm world = MPI_COMM_WORLD) {
+std::string save(const ModelConfig& config, const Holding& holding, const parallel::HostGroup& group, const std::string& run, MPI_Comm world = MPI_COMM_WORLD) {
     const Held held(config, holding, world);
     fill(held.weights(), 1);
     CheckpointSaver saver(group, held.weights(), {run, 3});
@@ -94,7 +94,7 @@ std::string save(const ModelConfig& config, const Holding& holding, const dist::
 BOOST_AUTO_TEST_SUITE(checkpoint_mesh)
 
 BOOST_AUTO_TEST_CASE(every_holding_writes_the_bytes_that_one_rank_writes) {
-    const dist::HostGroup world, self(MPI_COMM_SELF);
+    const parallel::HostGroup world, self(MPI_COMM_SELF);
     const SharedFolder folder(world);
     for (const bool tied : {false, true}) {
         const ModelConfig config = mesh_config(tied);
@@ -111,7 +111,7 @@ BOOST_AUTO_TEST_CASE(every_holding_writes_the_bytes_that_one_rank_writes) {
 }
 
 BOOST_AUTO_TEST_CASE(every_holding_loads_what_another_one_saved) {
-    const dist::HostGroup world;
+    const parallel::HostGroup world;
     const SharedFolder folder(world);
     for (const bool tied : {false, true}) {
         const ModelConfig config = mesh_config(tied);
@@ -135,7 +135,7 @@ BOOST_AUTO_TEST_CASE(every_holding_loads_what_another_one_saved) {
 
 /// Files are read, and host memory is filled, a piece of 4 Mi elements at a time.
 BOOST_AUTO_TEST_CASE(tensors_of_several_pieces) {
-    const dist::HostGroup world;
+    const parallel::HostGroup world;
     const SharedFolder folder(world);
     ModelConfig config = mesh_config(true);
     config.vocabulary = 110001;
@@ -159,7 +159,7 @@ BOOST_AUTO_TEST_CASE(tensors_of_several_pieces) {
 
 /// What only another stage trains is refused all the same.
 BOOST_AUTO_TEST_CASE(every_stage_looks_at_all_names) {
-    const dist::HostGroup world, self(MPI_COMM_SELF);
+    const parallel::HostGroup world, self(MPI_COMM_SELF);
     const SharedFolder folder(world);
     const ModelConfig config = mesh_config(false);
     const std::string path = save(config, {}, self, text(folder.path(), "/", world.rank()), MPI_COMM_SELF);

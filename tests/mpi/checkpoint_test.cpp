@@ -46,13 +46,13 @@ std::int64_t num_wrong_in_file(const std::string& path, const Weights& weights, 
 BOOST_AUTO_TEST_SUITE(checkpoint)
 
 BOOST_AUTO_TEST_CASE(any_number_of_ranks_writes_the_same_file) {
-    const dist::HostGroup world;
+    const parallel::HostGroup world;
     const SharedFolder folder(world);
     for (int ranks = 1; ranks <= world.size(); ++ranks) {
         MPI_Comm part = MPI_COMM_NULL;
         MPI_Comm_split(world.handle(), world.rank() < ranks ? 0 : MPI_UNDEFINED, world.rank(), &part);
         if (part != MPI_COMM_NULL) {
-            const dist::HostGroup group(part);
+            const parallel::HostGroup group(part);
             Fixture f(DType::float32, {}, true, part);
             fill(*f.weights, 1);
             for (const bool foreground : {false, true}) {
@@ -79,7 +79,7 @@ BOOST_AUTO_TEST_CASE(any_number_of_ranks_writes_the_same_file) {
 }
 
 BOOST_AUTO_TEST_CASE(training_goes_on_behind_a_snapshot) {
-    const dist::HostGroup group;
+    const parallel::HostGroup group;
     const SharedFolder folder(group);
     Fixture f;
     CheckpointSaver saver(group, *f.weights, {folder.path(), 2});
@@ -110,7 +110,7 @@ BOOST_AUTO_TEST_CASE(training_goes_on_behind_a_snapshot) {
 }
 
 BOOST_AUTO_TEST_CASE(loading_gives_every_bit_back) {
-    const dist::HostGroup group;
+    const parallel::HostGroup group;
     const SharedFolder folder(group);
     Fixture f;
     fill(*f.weights, 3);
@@ -142,7 +142,7 @@ BOOST_AUTO_TEST_CASE(loading_gives_every_bit_back) {
 }
 
 BOOST_AUTO_TEST_CASE(other_models_and_damage_are_refused) {
-    const dist::HostGroup group;
+    const parallel::HostGroup group;
     const SharedFolder folder(group);
     Fixture f;
     fill(*f.weights, 4);

@@ -11,7 +11,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
-#include "dist/host_group.h"
+#include "parallel/host_group.h"
 #include "model/weights.h"
 #include "tests/support/device_values.h"
 #include "tests/support/test_device.h"
@@ -23,7 +23,7 @@ using namespace longlora;
 /// Made by rank 0 of the group, removed by it.
 class SharedFolder {
 public:
-    explicit SharedFolder(const dist::HostGroup& group) : group_(group) {
+    explicit SharedFolder(const parallel::HostGroup& group) : group_(group) {
         std::string name = (std::filesystem::temp_directory_path() / "longlora-checkpoint-XXXXXX").string();
         if (group.rank() == 0) ensure(::mkdtemp(name.data()) != nullptr, "a temporary folder");
         path_ = group.broadcast(name);
@@ -35,7 +35,7 @@ public:
     const std::string& path() const { return path_; }
 
 private:
-    const dist::HostGroup& group_;
+    const parallel::HostGroup& group_;
     std::string path_;
 };
 
@@ -57,14 +57,14 @@ inline ModelConfig small_config() {
 /// Weights as this rank of `ranks` keeps them. Nothing is sent: who this is comes from a plan's communicator.
 struct Fixture {
     std::unique_ptr<Device> device = make_test_device(256 << 20);
-    std::unique_ptr<dist::Communicator> data;
+    std::unique_ptr<parallel::Communicator> data;
     std::unique_ptr<Weights> weights;
     explicit Fixture(DType real = DType::float32, const TrainableSet& trainables = {}, bool training = true, MPI_Comm ranks = MPI_COMM_WORLD)
         : Fixture(small_config(), trainables, {real, real, training}, whole_model(small_config()), ranks) {}
     Fixture(const ModelConfig& config, const TrainableSet& trainables, WeightsOptions options, const Stage& stage, MPI_Comm ranks) {
         int rank = 0, size = 1;
         MPI_Comm_rank(ranks, &rank), MPI_Comm_size(ranks, &size);
-        data = dist::make_plan_communicator(*device, rank, size);
+        data = parallel::make_plan_communicator(*device, rank, size);
         options.data = data.get();
         weights = std::make_unique<Weights>(*device, config, trainables, options, stage);
     }

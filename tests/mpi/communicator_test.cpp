@@ -1,17 +1,17 @@
 // The communicator of the test device (MPI; on a GPU NCCL) on as many ranks as mpirun started: every call, odd sizes, split messages, small workspaces; sums bit-equal to an ordered sum
 // computed locally; traffic, memory and operations equal to the plan's. Checks do not throw: a rank that left early would hang the others.
-#include "dist/communicator.h"
+#include "parallel/communicator.h"
 
 #include <boost/test/unit_test.hpp>
 #include <cstring>
 
 #include "core/random.h"
-#include "dist/host_group.h"
+#include "parallel/host_group.h"
 #include "tests/support/device_values.h"
 #include "tests/support/preconditions.h"
 
 using namespace longlora;
-using namespace longlora::dist;
+using namespace longlora::parallel;
 
 namespace {
 

@@ -1,24 +1,24 @@
 // A rank that waits hears of one that computes, wherever they are, and of nobody when nobody does.
-#include "dist/heartbeat.h"
+#include "parallel/heartbeat.h"
 
 #include <boost/test/unit_test.hpp>
 #include <chrono>
 #include <thread>
 
-#include "dist/communicator.h"
+#include "parallel/communicator.h"
 
 using namespace longlora;
 
 BOOST_AUTO_TEST_SUITE(heartbeat)
 
 BOOST_AUTO_TEST_CASE(who_waits_hears_of_who_computes) {
-    const dist::HostGroup group;
+    const parallel::HostGroup group;
     int heard = 0;
-    dist::Heartbeat heartbeat(group, 0.01, [&] { ++heard; });
+    parallel::Heartbeat heartbeat(group, 0.01, [&] { ++heard; });
     const auto device = make_cpu_device({.memory_bytes = 1 << 20, .num_threads = 1, .instruction_set = ""});
-    dist::CommunicatorOptions options;
+    parallel::CommunicatorOptions options;
     options.while_waiting = [&] { heartbeat.listen(); };
-    const auto communicator = dist::make_mpi_communicator(*device, group.handle(), options);
+    const auto communicator = parallel::make_mpi_communicator(*device, group.handle(), options);
     const ArenaTensor x = device->memory().tensor(DType::float32, {1}, Use::exchange);
     device->ops().fill(x, 1);
     // One rank works for a while, with or without saying so, before it does its part; the others wait for it.

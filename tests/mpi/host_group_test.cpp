@@ -1,14 +1,14 @@
 // HostGroup and agree on as many ranks as mpirun started. Checks do not throw: a rank that left early would hang the others.
-#include "dist/host_group.h"
+#include "parallel/host_group.h"
 
 #include <boost/test/unit_test.hpp>
 
 #include "core/error.h"
-#include "dist/agree.h"
-#include "dist/mpi_check.h"
+#include "parallel/agree.h"
+#include "parallel/mpi_check.h"
 
 using namespace longlora;
-using namespace longlora::dist;
+using namespace longlora::parallel;
 
 namespace {
 

@@ -37,7 +37,7 @@ std::vector<Training> variations() {
 template <class Each>
 void everywhere(const Each& each) {
     const std::vector<Training> trainings = variations();
-    const std::vector<dist::MeshShape> shapes = meshes_of_world(kMostStages);
+    const std::vector<parallel::MeshShape> shapes = meshes_of_world(kMostStages);
     for (std::size_t i = 0; i < trainings.size(); ++i)
         for (std::size_t mesh = 0; mesh < shapes.size(); ++mesh)
             for (std::size_t zero = 0; zero <= 3; ++zero)
@@ -63,7 +63,7 @@ BOOST_AUTO_TEST_SUITE(mesh_training)
 BOOST_AUTO_TEST_CASE(as_one_rank) {
     std::map<std::int64_t, Outcome> one;   // by context, which tells variations apart
     for (const Training& t : variations()) one[t.context] = train(t, MPI_COMM_SELF, {}, 0, kSteps);
-    everywhere([&](const Training& t, dist::MeshShape shape, int zero) {
+    everywhere([&](const Training& t, parallel::MeshShape shape, int zero) {
         BOOST_TEST_CONTEXT(text_of(shape, zero) << ", context " << t.context) check_close(train(t, MPI_COMM_WORLD, shape, zero, kSteps), one.at(t.context));
     });
 }
@@ -72,7 +72,7 @@ BOOST_AUTO_TEST_CASE(global_batches_that_divide_by_nothing) {
     for (const std::int64_t global_batch : sizes<std::int64_t>({1, 2, 7}, {1})) {
         const Training t{.global_batch = global_batch, .micro_batch = 2, .documents = true};
         const Outcome one = train(t, MPI_COMM_SELF, {}, 0, kSteps);
-        const dist::MeshShape shape{1, size_of_world(), 1};
+        const parallel::MeshShape shape{1, size_of_world(), 1};
         for (const int zero : sizes<int>({0, 1, 2, 3}, {2})) BOOST_TEST_CONTEXT(text_of(shape, zero) << ", global batch " << global_batch) check_close(train(t, MPI_COMM_WORLD, shape, zero, kSteps), one);
     }
 }
@@ -88,7 +88,7 @@ BOOST_AUTO_TEST_CASE(a_pipeline_of_one_micro_batch) {
 
 BOOST_AUTO_TEST_CASE(the_same_mesh_twice_gives_the_same_bits) {
     for (const DType real : {DType::float32, DType::bfloat16})
-        for (const dist::MeshShape shape : meshes_of_world(2))
+        for (const parallel::MeshShape shape : meshes_of_world(2))
             for (const int zero : {0, 3}) {
                 if ((size_of_world() > 4 || kOnGpu) && (zero == 0) != (real == DType::float32)) continue;
                 const Training t{.real = real};
@@ -104,7 +104,7 @@ BOOST_AUTO_TEST_CASE(messages_of_any_size) {
     Training t = variations()[0];
     t.max_message = 1000;
     Training whole = variations()[0];
-    for (const dist::MeshShape shape : meshes_of_world(2))
+    for (const parallel::MeshShape shape : meshes_of_world(2))
         for (const int zero : {1, 3}) {
             if ((size_of_world() > 4 && zero == 1) || (kOnGpu && (shape.sequence == 1 || zero == 1))) continue;
             BOOST_TEST_CONTEXT(text_of(shape, zero)) BOOST_CHECK(train(t, MPI_COMM_WORLD, shape, zero, 2).trained == train(whole, MPI_COMM_WORLD, shape, zero, 2).trained);
@@ -112,7 +112,7 @@ BOOST_AUTO_TEST_CASE(messages_of_any_size) {
 }
 
 BOOST_AUTO_TEST_CASE(the_plan_is_exact) {
-    everywhere([](Training t, dist::MeshShape shape, int zero) {
+    everywhere([](Training t, parallel::MeshShape shape, int zero) {
         t.documents = false;
         const Outcome used = train(t, MPI_COMM_WORLD, shape, zero, 2);
         const StepPlan plan = plan_step(t.plan_request(shape, zero, rank_of_world()), t.keep());

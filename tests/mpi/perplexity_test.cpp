@@ -2,7 +2,7 @@
 // than windows, and what fails on one rank fails on all.
 #include <boost/test/unit_test.hpp>
 
-#include "dist/agree.h"
+#include "parallel/agree.h"
 #include "eval/window_rounds.h"
 #include "tests/unit/eval/eval_testing.h"
 
@@ -23,7 +23,7 @@ void for_meshes(int ranks, Each&& each) {
         for (int sequence = 1; sequence * pipeline <= ranks; ++sequence)
             for (const int zero : {0, 3}) {
                 if (ranks % (pipeline * sequence)) continue;
-                const dist::MeshShape shape = dist::mesh_shape_of(ranks, pipeline, sequence);
+                const parallel::MeshShape shape = parallel::mesh_shape_of(ranks, pipeline, sequence);
                 BOOST_TEST_CONTEXT("pipeline " << shape.pipeline << " data " << shape.data << " sequence " << shape.sequence << " ZeRO " << zero) each(shape, zero);
             }
 }
@@ -31,14 +31,14 @@ void for_meshes(int ranks, Each&& each) {
 /// The ranks of this rank's data coordinate, by themselves.
 class Slice {
 public:
-    Slice(const dist::HostGroup& all, dist::MeshShape shape) { MPI_Comm_split(all.handle(), dist::coordinate_of(shape, all.rank()).data, all.rank(), &comm); }
+    Slice(const parallel::HostGroup& all, parallel::MeshShape shape) { MPI_Comm_split(all.handle(), parallel::coordinate_of(shape, all.rank()).data, all.rank(), &comm); }
     ~Slice() { MPI_Comm_free(&comm); }
     Slice(const Slice&) = delete;
     Slice& operator=(const Slice&) = delete;
     MPI_Comm comm = MPI_COMM_NULL;
 };
 
-Perplexity measure(const dist::HostGroup& group, TinyModel& tiny, const AttentionPattern& pattern, const TokenFiles& files, const WindowRules& rules) {
+Perplexity measure(const parallel::HostGroup& group, TinyModel& tiny, const AttentionPattern& pattern, const TokenFiles& files, const WindowRules& rules) {
     return measure_perplexity(group, tiny.mesh, *tiny.weights, pattern, files, rules, list_windows(files, rules));
 }
 
@@ -48,7 +48,7 @@ BOOST_AUTO_TEST_SUITE(perplexity_over_ranks)
 
 BOOST_AUTO_TEST_CASE(same_bits_as_alone) {
     const TemporaryFolder folder;   // each rank its own
-    const dist::HostGroup all, alone(MPI_COMM_SELF);
+    const parallel::HostGroup all, alone(MPI_COMM_SELF);
     TinyModel tiny, spread(small_device(), tiny_config(), all.handle(), {1, all.size(), 1}, 0);
     const TokenFiles files{token_file(folder / "a.h5", {30, 50, 41})};
     for (const std::int64_t max_windows : {1, 2, 3, 0})
@@ -64,12 +64,12 @@ BOOST_AUTO_TEST_CASE(same_bits_as_alone) {
 
 BOOST_AUTO_TEST_CASE(every_mesh) {
     const TemporaryFolder folder;
-    const dist::HostGroup all, alone(MPI_COMM_SELF);
+    const parallel::HostGroup all, alone(MPI_COMM_SELF);
     const TokenFiles files{token_file(folder / "a.h5", {61, 50, 41})};
     for (const bool tied : {false, true}) {
         const ModelConfig config = deep_config(tied);
         TinyModel single(small_device(), config);
-        for_meshes(all.size(), [&](dist::MeshShape shape, int zero) {
+        for_meshes(all.size(), [&](parallel::MeshShape shape, int zero) {
             TinyModel spread(small_device(), config, all.handle(), shape, zero);
             for (const AttentionPattern& pattern : kPatterns)
                 for (const WindowRules& rules : {WindowRules{37, 16, Score::all, false, 0}, WindowRules{37, 11, Score::last, false, 1}}) {
@@ -86,13 +86,13 @@ BOOST_AUTO_TEST_CASE(every_mesh) {
 
 BOOST_AUTO_TEST_CASE(same_bits_on_any_number_of_data_ranks) {
     const TemporaryFolder folder;
-    const dist::HostGroup all;
+    const parallel::HostGroup all;
     const ModelConfig config = deep_config(false);
     const TokenFiles files{token_file(folder / "a.h5", {150})};
     const WindowRules rules{37, 16, Score::all, false, 0};
-    for_meshes(all.size(), [&](dist::MeshShape shape, int zero) {
+    for_meshes(all.size(), [&](parallel::MeshShape shape, int zero) {
         const Slice slice(all, shape);
-        const dist::HostGroup some(slice.comm);
+        const parallel::HostGroup some(slice.comm);
         TinyModel spread(small_device(), config, all.handle(), shape, zero), fewer(small_device(), config, some.handle(), {shape.pipeline, 1, shape.sequence}, 0);
         BOOST_CHECK_EQUAL(measure(all, spread, kPatterns[1], files, rules).loss_sum, measure(some, fewer, kPatterns[1], files, rules).loss_sum);
     });
@@ -100,11 +100,11 @@ BOOST_AUTO_TEST_CASE(same_bits_on_any_number_of_data_ranks) {
 
 BOOST_AUTO_TEST_CASE(between_windows) {
     const TemporaryFolder folder;
-    const dist::HostGroup all;
+    const parallel::HostGroup all;
     const TokenFiles files{token_file(folder / "a.h5", {121})};
     const WindowRules rules{24, 5, Score::all, false, 0};
     const WindowList list = list_windows(files, rules);
-    for_meshes(all.size(), [&](dist::MeshShape shape, int zero) {
+    for_meshes(all.size(), [&](parallel::MeshShape shape, int zero) {
         TinyModel spread(small_device(), deep_config(false), all.handle(), shape, zero);
         std::int64_t last = 0;
         const auto count = [&](std::int64_t done) {
@@ -112,16 +112,16 @@ BOOST_AUTO_TEST_CASE(between_windows) {
             last = done;
         };
         measure_perplexity(all, spread.mesh, *spread.weights, kPatterns[0], files, rules, list, count);
-        BOOST_CHECK_EQUAL(last, dist::deal_of(static_cast<std::int64_t>(list.windows.size()), spread.mesh.at.data, shape.data).count);
+        BOOST_CHECK_EQUAL(last, parallel::deal_of(static_cast<std::int64_t>(list.windows.size()), spread.mesh.at.data, shape.data).count);
     });
 }
 
 BOOST_AUTO_TEST_CASE(one_rank_fails) {
     const TemporaryFolder folder;
-    const dist::HostGroup all;
+    const parallel::HostGroup all;
     const TokenFiles files{token_file(folder / "a.h5", {121})};
     const WindowRules rules{24, 5, Score::all, false, 0};
-    for_meshes(all.size(), [&](dist::MeshShape shape, int zero) {
+    for_meshes(all.size(), [&](parallel::MeshShape shape, int zero) {
         TinyModel spread(small_device(), deep_config(false), all.handle(), shape, zero);
         const auto stop = [&](std::int64_t done) {
             if (all.rank() == all.size() - 1 && done == 2) fail("enough", ExitCode::stopped);
@@ -129,7 +129,7 @@ BOOST_AUTO_TEST_CASE(one_rank_fails) {
         try {
             measure_perplexity(all, spread.mesh, *spread.weights, kPatterns[0], files, rules, list_windows(files, rules), stop);
             BOOST_ERROR("a rank went on without the one that failed");
-        } catch (const dist::AgreedError& e) {
+        } catch (const parallel::AgreedError& e) {
             BOOST_CHECK(e.code == ExitCode::stopped);
             BOOST_CHECK(std::string(e.what()).find("enough") != std::string::npos);
         }
@@ -139,9 +139,9 @@ BOOST_AUTO_TEST_CASE(one_rank_fails) {
 }
 
 BOOST_AUTO_TEST_CASE(the_plan_is_what_it_takes) {
-    const dist::HostGroup all;
+    const parallel::HostGroup all;
     const std::vector<std::int32_t> window(101, 7);
-    for_meshes(all.size(), [&](dist::MeshShape shape, int zero) {
+    for_meshes(all.size(), [&](parallel::MeshShape shape, int zero) {
         const auto taken = [&](TinyModel tiny) {
             Model model(*tiny.weights, kPatterns[1], 101, tiny.mesh.sequence.get());
             window_losses(model, tiny.mesh, {2, 2}, [&](std::int64_t i) { return i < 0 ? WindowTokens{} : window_tokens(window, 1, model.local()); });

@@ -1,6 +1,6 @@
 // `longlora prepare` on as many ranks as mpirun started: the same bytes as on one rank, the contents by a plain loop, going on after a failure, and errors that
 // all ranks share and that leave nothing. Checks do not throw: a rank that left early would hang the others.
-#include "jobs/prepare.h"
+#include "jobs/prepare/prepare.h"
 
 #include <unistd.h>
 #include <zlib.h>
@@ -15,10 +15,10 @@
 #include "io/json.h"
 #include "io/token_file.h"
 #include "io/tokenizer.h"
-#include "jobs/prepare_units.h"
+#include "jobs/prepare/units.h"
 
 using namespace longlora;
-using dist::HostGroup;
+using parallel::HostGroup;
 
 namespace {
 

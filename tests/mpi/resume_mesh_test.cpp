@@ -4,7 +4,7 @@
 #include <fstream>
 
 #include "checkpoint_testing.h"
-#include "dist/kv_exchange.h"
+#include "parallel/kv_exchange.h"
 #include "io/token_file.h"
 #include "tests/support/mesh_training.h"
 #include "train/trainer.h"
@@ -18,7 +18,7 @@ constexpr std::int64_t kSaved = 5, kSteps = 10;
 
 /// A mesh of the first ranks of the world.
 struct Place {
-    dist::MeshShape shape;
+    parallel::MeshShape shape;
     int zero = 0;
 };
 
@@ -41,7 +41,7 @@ Training training() {
     return t;
 }
 
-DataOrder make_order(const std::string& folder, const dist::HostGroup& world, std::int64_t context) {
+DataOrder make_order(const std::string& folder, const parallel::HostGroup& world, std::int64_t context) {
     const std::string path = folder + "/data.h5";
     if (world.rank() == 0) {
         TokenFileInfo info;
@@ -83,7 +83,7 @@ using Losses = std::vector<double>;
 /// Trains to step kSteps on a place, all ranks of `comm`: from the beginning, saving at step kSaved, or from a checkpoint. The losses are rank 0's to know.
 Losses run(const Training& t, const DataOrder& order, const Place& place, MPI_Comm comm, const std::string& folder, const std::string& checkpoint) {
     MeshFixture f(t, comm, place.shape, place.zero);
-    const dist::HostGroup group(comm);
+    const parallel::HostGroup group(comm);
     if (!checkpoint.empty()) {
         spoil(*f.weights);
         BOOST_CHECK(load_checkpoint(*f.weights, checkpoint)["step"] == kSaved);
@@ -127,7 +127,7 @@ void check_saves(const std::string& folder, const Place& place, const Training& 
 
 /// Work for the first ranks of the world, while the others wait.
 template <class Work>
-void on(const Place& place, const dist::HostGroup& world, const Work& work) {
+void on(const Place& place, const parallel::HostGroup& world, const Work& work) {
     MPI_Comm comm = MPI_COMM_NULL;
     MPI_Comm_split(MPI_COMM_WORLD, world.rank() < place.shape.num_ranks() ? 0 : MPI_UNDEFINED, world.rank(), &comm);
     if (comm != MPI_COMM_NULL) {
@@ -142,7 +142,7 @@ void on(const Place& place, const dist::HostGroup& world, const Work& work) {
 BOOST_AUTO_TEST_SUITE(resume_mesh)
 
 BOOST_AUTO_TEST_CASE(any_mesh_goes_on_from_any_other) {
-    const dist::HostGroup world;
+    const parallel::HostGroup world;
     const checkpoint_testing::SharedFolder folder(world);
     const Training t = training();
     const DataOrder order = make_order(folder.path(), world, t.context);
@@ -169,14 +169,14 @@ BOOST_AUTO_TEST_CASE(any_mesh_goes_on_from_any_other) {
 
 /// What the ranks of a mesh are handed, put together, is what one rank is handed; from the step on where a resumed run begins.
 BOOST_AUTO_TEST_CASE(every_mesh_reads_the_sequences_of_one_rank) {
-    const dist::HostGroup world;
+    const parallel::HostGroup world;
     const checkpoint_testing::SharedFolder folder(world);
     const Training t = training();
     const DataOrder order = make_order(folder.path(), world, t.context);
-    for (const dist::MeshShape shape : meshes_of_world(size_of_world())) {
-        const dist::MeshCoordinate at = dist::coordinate_of(shape, world.rank());
-        const dist::Shard local = dist::tokens_of(t.context, at.sequence, shape.sequence);
-        BatchReader reader(order, {t.global_batch, dist::deal_of(t.global_batch, at.data, shape.data), local}, kSaved + 1, kSteps);
+    for (const parallel::MeshShape shape : meshes_of_world(size_of_world())) {
+        const parallel::MeshCoordinate at = parallel::coordinate_of(shape, world.rank());
+        const parallel::Shard local = parallel::tokens_of(t.context, at.sequence, shape.sequence);
+        BatchReader reader(order, {t.global_batch, parallel::deal_of(t.global_batch, at.data, shape.data), local}, kSaved + 1, kSteps);
         for (std::int64_t step = kSaved + 1; step <= kSteps; ++step) {
             const Batch batch = reader.next();
             const Json mine{{"begin", local.begin}, {"count", local.count}, {"sequences", batch.sequences}, {"tokens", batch.tokens}, {"labels", batch.labels}};

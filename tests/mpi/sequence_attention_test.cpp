@@ -2,7 +2,7 @@
 // both types; what travels, what is repeated bit by bit, what it takes of memory. Checks do not throw: a rank that left early would hang the others.
 #include "tests/mpi/sequence_testing.h"
 
-#include "dist/host_group.h"
+#include "parallel/host_group.h"
 #include "tests/support/test_device.h"
 
 using namespace longlora;
@@ -11,18 +11,18 @@ using namespace longlora::sequence_testing;
 namespace {
 
 struct Ranks {
-    dist::HostGroup group;
+    parallel::HostGroup group;
     std::unique_ptr<Device> device = make_test_device(256 << 20);
-    std::unique_ptr<dist::Communicator> communicator = dist::make_communicator(*device, MPI_COMM_WORLD);
+    std::unique_ptr<parallel::Communicator> communicator = parallel::make_communicator(*device, MPI_COMM_WORLD);
     Ranks() {
         device->set_progress([this] { communicator->progress(); });
     }
-    dist::Shard local(std::int64_t tokens) const { return dist::tokens_of(tokens, group.rank(), group.size()); }
+    parallel::Shard local(std::int64_t tokens) const { return parallel::tokens_of(tokens, group.rank(), group.size()); }
 };
 
 void compare(Ranks& ranks, const Case& c, std::int64_t layer = 0) {
     Device& device = *ranks.device;
-    const dist::Shard own = ranks.local(c.tokens);
+    const parallel::Shard own = ranks.local(c.tokens);
     Problem shared(device, c, ranks.communicator.get()), whole(device, c, nullptr);
     const Results ours = results(device, c, shared, own, layer), one = results(device, c, whole, own, layer);
     for (std::size_t i = 0; i < one.all.size(); ++i) {
@@ -36,7 +36,7 @@ void compare(Ranks& ranks, const Case& c, std::int64_t layer = 0) {
 /// bfloat16: as far from float32 as the one operation is, twice that at most. Inputs are the same numbers: float32 ones that bfloat16 holds.
 void compare_bfloat16(Ranks& ranks, Case c, std::int64_t layer = 0) {
     Device& device = *ranks.device;
-    const dist::Shard own = ranks.local(c.tokens);
+    const parallel::Shard own = ranks.local(c.tokens);
     c.real = DType::bfloat16;
     Problem shared(device, c, ranks.communicator.get()), whole(device, c, nullptr);
     const Results ours = results(device, c, shared, own, layer), one = results(device, c, whole, own, layer);
@@ -176,8 +176,8 @@ BOOST_AUTO_TEST_CASE(the_plan_says_the_same_of_traffic_memory_and_work) {
     for_patterns([&](Case c, std::int64_t layer) {
         c.real = c.pattern.group == 7 ? DType::bfloat16 : DType::float32;
         const auto device = make_test_plan(256 << 20), real_device = make_test_device(256 << 20);
-        const auto plan = dist::make_plan_communicator(*device, ranks.group.rank(), ranks.group.size()), real = dist::make_communicator(*real_device, MPI_COMM_WORLD);
-        for (const auto& [on, over] : {std::pair<Device*, dist::Communicator*>{device.get(), plan.get()}, {real_device.get(), real.get()}}) {
+        const auto plan = parallel::make_plan_communicator(*device, ranks.group.rank(), ranks.group.size()), real = parallel::make_communicator(*real_device, MPI_COMM_WORLD);
+        for (const auto& [on, over] : {std::pair<Device*, parallel::Communicator*>{device.get(), plan.get()}, {real_device.get(), real.get()}}) {
             Problem p(*on, c, over);
             on->memory().reset_marks();
             p.forward(layer), p.forward(layer), p.backward(layer);
@@ -196,7 +196,7 @@ BOOST_AUTO_TEST_CASE(dense_memory_does_not_grow_with_ranks) {
         std::pair<std::int64_t, std::int64_t> most{0, 0};   // forward, backward
         for (int rank = 0; rank < size; ++rank) {
             const auto device = make_plan_device({.memory_bytes = std::int64_t{1} << 30});
-            const auto communicator = dist::make_plan_communicator(*device, rank, size);
+            const auto communicator = parallel::make_plan_communicator(*device, rank, size);
             const Case c{.pattern = {kind, n}, .num_heads = kNumHeads, .num_kv_heads = kNumHeads, .head_dim = 32, .tokens = n * size};
             Problem p(*device, c, communicator.get());
             const auto peak = [&](auto&& call) {
@@ -227,7 +227,7 @@ BOOST_AUTO_TEST_CASE(dense_work_is_shared_evenly) {
         double most = 0, sum = 0;
         for (int rank = 0; rank < size; ++rank) {
             const auto device = make_plan_device({.memory_bytes = std::int64_t{1} << 30});
-            const auto communicator = dist::make_plan_communicator(*device, rank, size);
+            const auto communicator = parallel::make_plan_communicator(*device, rank, size);
             Problem p(*device, {.pattern = {AttentionKind::dense, 0}, .num_heads = 3, .num_kv_heads = 1, .head_dim = 64, .tokens = 512 * size}, communicator.get());
             device->recorder().clear();
             p.forward(), p.backward();

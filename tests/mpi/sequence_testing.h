@@ -7,7 +7,7 @@
 #include <string>
 
 #include "core/random.h"
-#include "dist/kv_exchange.h"
+#include "parallel/kv_exchange.h"
 #include "model/sequence_attention.h"
 
 namespace longlora::sequence_testing {
@@ -73,9 +73,9 @@ inline std::vector<std::vector<DeviceWindows>> windows_table(Device& device, con
 /// All that one rank has of the problem; on a plan device it only has the memory.
 class Problem {
 public:
-    Problem(Device& device, const Case& c, dist::Communicator* communicator)
+    Problem(Device& device, const Case& c, parallel::Communicator* communicator)
         : device_(device), case_(c), config_(config_of(c)), table_(windows_table(device, c)), pattern_table_(windows_table(device, without_documents(c))),
-          context_{device, config_, c.real, {}, {}, c.tokens, communicator ? dist::tokens_of(c.tokens, communicator->rank(), communicator->size()) : dist::Shard{0, c.tokens},
+          context_{device, config_, c.real, {}, {}, c.tokens, communicator ? parallel::tokens_of(c.tokens, communicator->rank(), communicator->size()) : parallel::Shard{0, c.tokens},
                    c.num_sequences, case_.pattern, table_, pattern_table_[0], communicator} {
         const std::int64_t rows = context_.num_tokens(), wide = c.num_heads * c.head_dim, narrow = c.num_kv_heads * c.head_dim;
         const auto normal = [&](DType dtype, std::int64_t width, std::uint64_t stream) { return tensor(dtype, rows, width, stream); };
@@ -165,7 +165,7 @@ struct Results {
 };
 
 /// Forward and backward; of the tokens `of` only, of all sequences.
-inline Results results(Device& device, const Case& c, Problem& p, dist::Shard of, std::int64_t layer) {
+inline Results results(Device& device, const Case& c, Problem& p, parallel::Shard of, std::int64_t layer) {
     p.forward(layer);
     p.backward(layer);
     const std::int64_t n = p.context().local_length(), begin = of.begin - p.context().local.begin;

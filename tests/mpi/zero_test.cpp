@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "core/random.h"
-#include "dist/host_group.h"
+#include "parallel/host_group.h"
 #include "train/optimizer.h"
 #include "tests/support/device_values.h"
 #include "tests/support/test_device.h"
@@ -39,7 +39,7 @@ struct Kind {
         set.lora_rank = 3;
         return set;
     }
-    dist::CommunicatorOptions communicator() const { return {.max_message = 1000, .max_workspace = max_workspace}; }
+    parallel::CommunicatorOptions communicator() const { return {.max_message = 1000, .max_workspace = max_workspace}; }
     std::string text() const { return longlora::text("ZeRO ", zero, ", ", name_of(real), ", ", name_of(method), tied ? ", tied" : "", ", workspace ", max_workspace); }
 };
 
@@ -54,14 +54,14 @@ std::vector<Kind> all_kinds() {
 }
 
 struct Ranks {
-    dist::HostGroup group;
+    parallel::HostGroup group;
     std::unique_ptr<Device> device;
-    std::unique_ptr<dist::Communicator> data;
+    std::unique_ptr<parallel::Communicator> data;
     std::unique_ptr<Weights> weights;
     std::unique_ptr<Zero> zero;
     mutable ArenaTensor upload;   // pinned memory that is perhaps still read
     explicit Ranks(const Kind& kind, bool plan = false) : device(plan ? make_test_plan(64 << 20) : make_test_device(64 << 20)) {
-        data = plan ? dist::make_plan_communicator(*device, group.rank(), group.size(), kind.communicator()) : dist::make_communicator(*device, MPI_COMM_WORLD, kind.communicator());
+        data = plan ? parallel::make_plan_communicator(*device, group.rank(), group.size(), kind.communicator()) : parallel::make_communicator(*device, MPI_COMM_WORLD, kind.communicator());
         weights = std::make_unique<Weights>(*device, config_of(kind.tied), kind.trainables(), WeightsOptions{kind.real, kind.real, true, kind.zero, data.get()});
         zero = std::make_unique<Zero>(*weights);
         initialise_model(*weights, 3);
@@ -354,7 +354,7 @@ BOOST_AUTO_TEST_CASE(traffic_follows_the_formulas) {
         const int micro_batches = 2;
         for (std::int64_t unit = 0; unit < r.weights->num_units(); ++unit) {
             const auto [trainable, frozen] = r.weights->list().units[static_cast<std::size_t>(unit)];
-            const std::int64_t own = dist::shard_of(trainable, r.rank(), r.size()).count, own_frozen = dist::shard_of(frozen, r.rank(), r.size()).count;
+            const std::int64_t own = parallel::shard_of(trainable, r.rank(), r.size()).count, own_frozen = parallel::shard_of(frozen, r.rank(), r.size()).count;
             const std::int64_t sums = kind.zero < 2 ? 1 : micro_batches * (kind.tied && unit == 0 ? 2 : 1);
             const bool small = kind.zero == 0 && 4 * trainable <= 64 << 10;   // all of it to everyone at once
             expected += small ? 4 * trainable * others : sums * 4 * (trainable - own) + (kind.zero == 0 ? 4 * own * others : 0);

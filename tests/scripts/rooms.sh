@@ -21,10 +21,41 @@ room() {
 room src/core core
 room kernels core kernels
 room io core io
-room src/dist core kernels dist
-room src/model core kernels io dist model
-room src/train core kernels io dist model train
-room src/eval core kernels io dist model eval
+room src/parallel core kernels parallel
+room src/model core kernels io parallel model
+room src/run core io run
+room src/train core kernels io parallel model run train
+room src/eval core kernels io parallel model eval
+
+# The sub-rooms of jobs: each line is a folder and what it may include beside the rooms below jobs. A folder may include only itself and
+# folders of earlier lines, so that there are no circles.
+below_jobs='core kernels io parallel model run train eval'
+sub_rooms='command_line
+process: command_line
+experiment: command_line
+plan: command_line process experiment
+train: command_line process experiment plan
+evaluate: command_line process
+prepare: command_line
+export: command_line
+inspect: command_line process'
+earlier=' '
+while IFS=: read -r folder others; do
+    allowed=$below_jobs
+    for other in $folder $others; do allowed+=" jobs/$other"; done
+    for other in $others; do
+        case $earlier in *" $other "*) ;; *) complain "jobs/$folder may include jobs/$other, which the table lists later" ;; esac
+    done
+    earlier+="$folder "
+    # shellcheck disable=SC2086  # a list of words
+    room "jobs/$folder" $allowed
+done <<< "$sub_rooms"
+for folder in jobs/*/; do   # no folder of code is left out of the table
+    folder=$(basename "$folder")
+    if compgen -G "jobs/$folder/*.cpp" > /dev/null; then
+        case $earlier in *" $folder "*) ;; *) complain "jobs/$folder is not in the table of sub-rooms" ;; esac
+    fi
+done
 
 room tests/sim/ptx sim/ptx
 room tests/sim/runtime sim/ptx sim/runtime
@@ -48,7 +79,7 @@ outside() {
         case " $* " in *" $(sed -E 's#^(src/[^/]+|[^/]+)/.*#\1#' <<< "$file") "*) ;; *) complain "$file includes <$header>, which only $* may" ;; esac
     done < <(grep -rslE "#include <$header>" --include='*.h' --include='*.cpp' src kernels io jobs)
 }
-outside 'mpi\.h' src/dist
+outside 'mpi\.h' src/parallel
 outside 'hdf5\.h' io
 outside 'CLI/.*' jobs
 [ $failures = 0 ]

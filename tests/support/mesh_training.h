@@ -5,7 +5,7 @@
 
 #include <cstring>
 
-#include "dist/host_group.h"
+#include "parallel/host_group.h"
 #include "tests/support/tiny_model.h"
 #include "train/plan.h"
 
@@ -37,15 +37,15 @@ struct Training {
         return plan;
     }
     /// The part of a step's sequences and tokens of a place in the mesh.
-    LocalSequences sequences(std::int64_t step, const dist::MeshCommunicators& mesh, dist::Shard local) const {
-        const dist::Shard share = dist::deal_of(global_batch, mesh.at.data, mesh.shape.data);
+    LocalSequences sequences(std::int64_t step, const parallel::MeshCommunicators& mesh, parallel::Shard local) const {
+        const parallel::Shard share = parallel::deal_of(global_batch, mesh.at.data, mesh.shape.data);
         const auto all = random_tokens(global_batch * context, static_cast<std::uint64_t>(step));
         const std::span<const std::int32_t> own = std::span(all).subspan(static_cast<std::size_t>(share.begin * context), static_cast<std::size_t>(share.count * context));
         std::vector<std::vector<std::int64_t>> starts;
         for (std::int64_t i = share.begin; i < share.begin + share.count; ++i) starts.push_back(documents ? std::vector<std::int64_t>{0, 1 + i, 8 + 2 * i} : std::vector<std::int64_t>{0});
         return local_sequences(own, context, local, starts);
     }
-    PlanRequest plan_request(dist::MeshShape shape, int zero, int rank) const {
+    PlanRequest plan_request(parallel::MeshShape shape, int zero, int rank) const {
         PlanRequest request;
         request.config = config;
         request.trainables = trainables;
@@ -64,13 +64,13 @@ struct Training {
 /// This rank's place in the mesh, and its model there.
 struct MeshFixture {
     std::unique_ptr<Device> device;
-    dist::MeshCommunicators mesh;
+    parallel::MeshCommunicators mesh;
     std::unique_ptr<Weights> weights;
     std::unique_ptr<Model> model;
 
-    MeshFixture(const Training& t, MPI_Comm comm, dist::MeshShape shape, int zero) {
+    MeshFixture(const Training& t, MPI_Comm comm, parallel::MeshShape shape, int zero) {
         device = make_test_device();
-        mesh = dist::make_mesh(*device, comm, shape, {.max_message = t.max_message});
+        mesh = parallel::make_mesh(*device, comm, shape, {.max_message = t.max_message});
         device->set_progress([this] { mesh.progress(); });
         WeightsOptions how;
         how.real = how.frozen = t.real;
@@ -98,7 +98,7 @@ Values gather(const Weights& weights, MPI_Comm comm, Flat&& flat) {
     Values values;
     for (const auto& p : whole.parameters)
         if (p.trainable) values[p.name].assign(static_cast<std::size_t>(p.shape.count()), std::nanf(""));   // what nobody sends is seen
-    const dist::HostGroup group(comm);
+    const parallel::HostGroup group(comm);
     for (const std::string& other : group.all_gather(bytes))
         for (std::size_t at = 0; at < other.size();) {
             std::int64_t header[3];
@@ -113,12 +113,12 @@ Values gather(const Weights& weights, MPI_Comm comm, Flat&& flat) {
 struct Outcome {
     Values first_gradients, initial, trained;
     std::vector<double> losses, norms;
-    std::vector<std::map<std::string, dist::Traffic>> traffic;   ///< of each step on this rank
+    std::vector<std::map<std::string, parallel::Traffic>> traffic;   ///< of each step on this rank
     std::int64_t arena_bytes = 0;
     double flops = 0;   ///< of the last step
 };
 
-inline Outcome train(const Training& t, MPI_Comm comm, dist::MeshShape shape, int zero, std::int64_t steps) {
+inline Outcome train(const Training& t, MPI_Comm comm, parallel::MeshShape shape, int zero, std::int64_t steps) {
     MeshFixture f(t, comm, shape, zero);
     const StepScalars scalars(*f.device);
     const KeepPlan keep = t.keep();
@@ -155,8 +155,8 @@ inline int rank_of_world() {
 }
 
 /// Every mesh of as many ranks as there are, with at most `most_stages` stages.
-inline std::vector<dist::MeshShape> meshes_of_world(int most_stages) {
-    std::vector<dist::MeshShape> all;
+inline std::vector<parallel::MeshShape> meshes_of_world(int most_stages) {
+    std::vector<parallel::MeshShape> all;
     const int ranks = size_of_world();
     for (int pipeline = 1; pipeline <= std::min(ranks, most_stages); ++pipeline)
         for (int sequence = 1; sequence <= ranks; ++sequence)
@@ -164,7 +164,7 @@ inline std::vector<dist::MeshShape> meshes_of_world(int most_stages) {
     return all;
 }
 
-inline std::string text_of(dist::MeshShape shape, int zero) {
+inline std::string text_of(parallel::MeshShape shape, int zero) {
     return text("pipeline ", shape.pipeline, " x data ", shape.data, " x sequence ", shape.sequence, ", ZeRO ", zero);
 }
 

@@ -69,7 +69,7 @@ while read -r area ranks program _; do
     awk '$3 !~ /@/ { print $3, $2, 0, $1, $3 }' "$work/places.txt" >> "$work/launches.txt"
     awk '$3 ~ /@/ { print $3 }' "$work/places.txt" | tr '@' '\n' | grep -E '^[0-9a-f]+$' | sort -u |
         addr2line -a -i -f -C -e "$tests/$program" > "$work/addresses.txt"
-    grep @ "$work/places.txt" | awk -v root="$root" -v wrappers='^(kernels/cuda/blas[.]cpp|src/dist/(nccl/.*|ordered_communicator[.]cpp|communicator[.](h|cpp)))$' \
+    grep @ "$work/places.txt" | awk -v root="$root" -v wrappers='^(kernels/cuda/blas[.]cpp|src/parallel/(nccl/.*|ordered_communicator[.]cpp|communicator[.](h|cpp)))$' \
         -f "$here/places.awk" "$work/addresses.txt" - | sort -u >> "$work/calls.txt"
 done <<< "$areas"
 

@@ -68,16 +68,16 @@ inline std::unique_ptr<Device> small_device() { return make_test_device(64 << 20
 /// A device with a model of seed 3 on it, nothing trained: all of it, or a rank's part on a mesh.
 struct TinyModel {
     std::unique_ptr<Device> device;
-    dist::MeshCommunicators mesh;
+    parallel::MeshCommunicators mesh;
     std::unique_ptr<Weights> weights;
     explicit TinyModel(std::unique_ptr<Device> on = small_device(), const ModelConfig& config = tiny_config()) : TinyModel(std::move(on), config, MPI_COMM_SELF, {}, 0) {}
-    TinyModel(std::unique_ptr<Device> on, const ModelConfig& config, MPI_Comm ranks, dist::MeshShape shape, int zero) : device(std::move(on)) {
-        mesh = dist::make_mesh(*device, ranks, shape);
+    TinyModel(std::unique_ptr<Device> on, const ModelConfig& config, MPI_Comm ranks, parallel::MeshShape shape, int zero) : device(std::move(on)) {
+        mesh = parallel::make_mesh(*device, ranks, shape);
         fill(config, zero);
     }
     /// Rank `rank`'s part on a device that computes nothing.
-    TinyModel(const ModelConfig& config, dist::MeshShape shape, int rank, int zero) : device(make_test_plan(64 << 20)) {
-        mesh = dist::make_plan_mesh(*device, shape, rank);
+    TinyModel(const ModelConfig& config, parallel::MeshShape shape, int rank, int zero) : device(make_test_plan(64 << 20)) {
+        mesh = parallel::make_plan_mesh(*device, shape, rank);
         fill(config, zero);
     }
 

@@ -45,7 +45,7 @@ double reference_nll(TinyModel& tiny, const AttentionPattern& pattern, const Tok
 }
 
 Perplexity measure(TinyModel& tiny, const AttentionPattern& pattern, const TokenFiles& files, const WindowRules& rules) {
-    const dist::HostGroup alone(MPI_COMM_SELF);
+    const parallel::HostGroup alone(MPI_COMM_SELF);
     return measure_perplexity(alone, tiny.mesh, *tiny.weights, pattern, files, rules, list_windows(files, rules));
 }
 
@@ -57,7 +57,7 @@ BOOST_AUTO_TEST_SUITE(perplexity)
 
 BOOST_AUTO_TEST_CASE(labels) {
     const std::vector<std::int32_t> window{10, 11, 12, 13};
-    const auto labels = [&](std::int64_t first_target, dist::Shard local) { return window_tokens(window, first_target, local).labels; };
+    const auto labels = [&](std::int64_t first_target, parallel::Shard local) { return window_tokens(window, first_target, local).labels; };
     BOOST_CHECK((labels(1, {0, 4}) == std::vector<std::int32_t>{11, 12, 13, -1}));
     BOOST_CHECK((labels(2, {0, 4}) == std::vector<std::int32_t>{-1, 12, 13, -1}));
     BOOST_CHECK((labels(3, {0, 4}) == std::vector<std::int32_t>{-1, -1, 13, -1}));

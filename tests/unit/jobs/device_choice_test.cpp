@@ -1,11 +1,11 @@
 // Whose GPU is which: every way in which launchers show GPUs to ranks, what cannot be dealt, and models that GPUs do not take. Whether devices work on them is
 // tests/sim's.
-#include "jobs/device_choice.h"
+#include "jobs/process/device_choice.h"
 
 #include <boost/test/unit_test.hpp>
 
 #include "core/error.h"
-#include "dist/agree.h"
+#include "parallel/agree.h"
 
 using namespace longlora;
 
@@ -69,7 +69,7 @@ BOOST_AUTO_TEST_CASE(heads_that_gpus_do_not_take) {
     BOOST_TEST(choose_for_heads(gpu, "auto", 80).gpu == 1);
     for (const std::int64_t head_dim : {4, 20, 100, 136, 256}) {
         const std::string part = "head_dim of " + std::to_string(head_dim);
-        BOOST_CHECK_EXCEPTION(choose_for_heads(gpu, "cuda", head_dim), dist::AgreedError, [&](const Error& e) {
+        BOOST_CHECK_EXCEPTION(choose_for_heads(gpu, "cuda", head_dim), parallel::AgreedError, [&](const Error& e) {
             return e.code == ExitCode::bad_input && std::string(e.what()).find(part) != std::string::npos && std::string(e.what()).find("--device cpu") != std::string::npos;
         });
         const DeviceChoice instead = choose_for_heads(gpu, "auto", head_dim);

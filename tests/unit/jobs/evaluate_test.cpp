@@ -5,8 +5,8 @@
 #include <set>
 
 #include "io/token_file.h"
-#include "jobs/commands.h"
-#include "jobs/evaluate_report.h"
+#include "jobs/command_line/commands.h"
+#include "jobs/evaluate/report.h"
 #include "tests/unit/jobs/export_testing.h"
 
 using namespace longlora;
@@ -31,7 +31,7 @@ struct Case : Scratch {
         write_token_file(*this / "data.h5", info, {tokens});
     }
     void run(Arguments arguments) const {
-        const dist::HostGroup alone(MPI_COMM_SELF);
+        const parallel::HostGroup alone(MPI_COMM_SELF);
         const Arguments common{"--data", *this / "data.h5", "--context", std::to_string(context), "--dtype", "float32", "--memory", "64MiB", "--json", json};
         for (const auto& one : common)
             if (one.starts_with("--") && std::find(arguments.begin(), arguments.end(), one) == arguments.end()) arguments.insert(arguments.end(), {one, *(&one + 1)});

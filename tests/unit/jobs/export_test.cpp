@@ -3,9 +3,9 @@
 #include <cmath>
 #include <cstring>
 
-#include "jobs/export.h"
-#include "jobs/export_source.h"
-#include "jobs/output_folder.h"
+#include "jobs/export/export.h"
+#include "jobs/export/source.h"
+#include "jobs/export/output_folder.h"
 #include "model/adapter.h"
 #include "tests/unit/jobs/export_testing.h"
 

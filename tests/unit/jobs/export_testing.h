@@ -7,10 +7,10 @@
 
 #include "io/named_tensor_file.h"
 #include "io/safetensors.h"
-#include "model/content_hash.h"
+#include "io/content_hash.h"
 #include "model/parameters_json.h"
 #include "tests/unit/io/io_testing.h"
-#include "train/checkpoint_files.h"
+#include "run/checkpoint_files.h"
 
 namespace longlora::export_testing {
 

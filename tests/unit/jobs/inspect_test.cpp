@@ -1,7 +1,7 @@
 // What inspect says about each kind of thing, that it recognises things by their content, and that --verify finds one wrong bit.
 #include "io/token_file.h"
-#include "jobs/describe.h"
-#include "jobs/inspect.h"
+#include "jobs/command_line/describe.h"
+#include "jobs/inspect/inspect.h"
 #include "tests/unit/jobs/export_testing.h"
 
 using namespace longlora;

@@ -3,7 +3,7 @@
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 
-#include "jobs/train_setup.h"
+#include "jobs/experiment/setup.h"
 #include "tests/unit/jobs/program_testing.h"
 
 using namespace longlora;
@@ -52,7 +52,7 @@ void as_planned(const TrainOptions& o, const Json& ranks, int steps) {
     WeightsOptions how;
     how.frozen = DType::bfloat16;   // as the demo's file keeps them
     how.zero = static_cast<int>(o.zero);
-    const dist::MeshShape mesh = dist::mesh_shape_of(static_cast<int>(ranks.size()), o.pipeline, o.sequence);
+    const parallel::MeshShape mesh = parallel::mesh_shape_of(static_cast<int>(ranks.size()), o.pipeline, o.sequence);
     for (int rank = 0; rank < mesh.num_ranks(); ++rank)
         BOOST_TEST_CONTEXT("rank " << rank << ", context " << o.context) {
             const StepPlan plan = plan_step(plan_request(o, base, how, mesh, rank), keep_nothing(base.config));

@@ -2,7 +2,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include "core/error.h"
-#include "jobs/machine_model.h"
+#include "jobs/plan/machine_model.h"
 #include "tests/unit/io/io_testing.h"
 
 using namespace longlora;

@@ -4,11 +4,11 @@
 #include <fstream>
 #include <set>
 
-#include "jobs/evaluate_options.h"
-#include "jobs/export.h"
-#include "jobs/inspect.h"
-#include "jobs/plan_options.h"
-#include "jobs/prepare.h"
+#include "jobs/evaluate/options.h"
+#include "jobs/export/export.h"
+#include "jobs/inspect/inspect.h"
+#include "jobs/plan/options.h"
+#include "jobs/prepare/prepare.h"
 #include "tests/unit/jobs/program_testing.h"
 
 using namespace longlora;

@@ -1,5 +1,5 @@
 // What ranks with GPUs may pin of their computers' memory. Whether a device pins it is the backend's.
-#include "jobs/pinned_memory.h"
+#include "jobs/process/pinned_memory.h"
 
 #include <boost/test/unit_test.hpp>
 

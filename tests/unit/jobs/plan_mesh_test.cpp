@@ -4,7 +4,7 @@
 #include <numeric>
 #include <set>
 
-#include "jobs/plan_find.h"
+#include "jobs/plan/find.h"
 #include "tests/support/tiny_model.h"
 
 using namespace longlora;
@@ -12,7 +12,7 @@ using namespace longlora::model_testing;
 
 namespace {
 
-PlanRequest tiny_request(dist::MeshShape mesh, int zero, std::int64_t global_batch, std::int64_t micro_batch = 1) {
+PlanRequest tiny_request(parallel::MeshShape mesh, int zero, std::int64_t global_batch, std::int64_t micro_batch = 1) {
     PlanRequest request;
     request.config = tiny_config();
     request.config.num_layers = 5;
@@ -32,9 +32,9 @@ PlanGoal a100() {
     return goal;
 }
 
-const dist::MeshShape kMeshes[] = {{1, 1, 1}, {1, 3, 1}, {1, 1, 3}, {1, 2, 2}, {2, 1, 1}, {2, 2, 2}, {3, 2, 1}, {5, 1, 2}};
+const parallel::MeshShape kMeshes[] = {{1, 1, 1}, {1, 3, 1}, {1, 1, 3}, {1, 2, 2}, {2, 1, 1}, {2, 2, 2}, {3, 2, 1}, {5, 1, 2}};
 
-void check_traffic(const dist::Traffic& a, const dist::Traffic& b, const std::string& axis) {
+void check_traffic(const parallel::Traffic& a, const parallel::Traffic& b, const std::string& axis) {
     BOOST_TEST(a.bytes == b.bytes, axis << ": " << a.bytes << " bytes against " << b.bytes);
     BOOST_TEST(a.messages == b.messages, axis << ": " << a.messages << " messages against " << b.messages);
 }
@@ -78,7 +78,7 @@ BOOST_AUTO_TEST_CASE(many_micro_batches_at_the_cost_of_a_few) {
 
 /// No rank of the mesh needs more memory or works longer than those that stand for all.
 BOOST_AUTO_TEST_CASE(few_ranks_stand_for_all) {
-    std::vector<dist::MeshShape> meshes(std::begin(kMeshes), std::end(kMeshes));
+    std::vector<parallel::MeshShape> meshes(std::begin(kMeshes), std::end(kMeshes));
     meshes.push_back({1, 1, 5});   // of more than four ranks to a sequence not all are planned
     for (const auto& mesh : meshes)
         for (const AttentionKind kind : {AttentionKind::shifted, AttentionKind::dense})

@@ -4,8 +4,8 @@
 #include <tuple>
 
 #include "core/random.h"
-#include "dist/pipeline_schedule.h"
-#include "jobs/plan_time.h"
+#include "parallel/pipeline_schedule.h"
+#include "jobs/plan/time.h"
 
 using namespace longlora;
 
@@ -25,7 +25,7 @@ MachineModel round_machine() {
     return m;
 }
 
-PlanRequest request_on(dist::MeshShape mesh, int rank, int zero, std::int64_t global_batch) {
+PlanRequest request_on(parallel::MeshShape mesh, int rank, int zero, std::int64_t global_batch) {
     PlanRequest request;
     request.mesh = mesh;
     request.rank = rank;
@@ -36,7 +36,7 @@ PlanRequest request_on(dist::MeshShape mesh, int rank, int zero, std::int64_t gl
 }
 
 /// Operations of 3 seconds, 1 of them attention.
-StepPlan three_seconds(const std::string& axis, dist::Traffic sent) {
+StepPlan three_seconds(const std::string& axis, parallel::Traffic sent) {
     StepPlan step;
     step.recorder.by_operation["matmul"].seconds = 1.5;
     step.recorder.by_operation["add"].seconds = 0.5;
@@ -55,8 +55,8 @@ void check_exposed(const PlanRequest& request, const StepPlan& step, double expo
 /// When the last backward of the first stage ends; f and b: seconds of each stage's passes. Messages take no time.
 double executed(const std::vector<double>& f, const std::vector<double>& b, std::int64_t micro_batches) {
     const int stages = static_cast<int>(f.size());
-    std::vector<std::vector<dist::PipelineTask>> tasks;
-    for (int s = 0; s < stages; ++s) tasks.push_back(dist::one_forward_one_backward(stages, s, micro_batches));
+    std::vector<std::vector<parallel::PipelineTask>> tasks;
+    for (int s = 0; s < stages; ++s) tasks.push_back(parallel::one_forward_one_backward(stages, s, micro_batches));
     std::map<std::tuple<int, int, std::int64_t>, double> ended;   // stage, pass, micro-batch
     std::vector<std::size_t> next(f.size(), 0);
     std::vector<double> free_at(f.size(), 0);
@@ -65,7 +65,7 @@ double executed(const std::vector<double>& f, const std::vector<double>& b, std:
         for (int s = 0; s < stages; ++s) {
             if (next[s] == tasks[s].size()) continue;
             const auto [pass, m] = tasks[s][next[s]];
-            const bool forward = pass == dist::Pass::forward;
+            const bool forward = pass == parallel::Pass::forward;
             const auto before = forward ? ended.find({s - 1, 0, m}) : s + 1 < stages ? ended.find({s + 1, 1, m}) : ended.find({s, 0, m});
             if (!(forward && s == 0) && before == ended.end()) continue;
             const double ready = forward && s == 0 ? 0 : before->second;
@@ -118,7 +118,7 @@ BOOST_AUTO_TEST_CASE(messages_hide_behind_what_runs_meanwhile) {
 }
 
 BOOST_AUTO_TEST_CASE(links_by_where_the_peers_are) {
-    const dist::Traffic sent{1000000000, 0};
+    const parallel::Traffic sent{1000000000, 0};
     // Four data ranks on two nodes: of three peers one is near, 10/3 s, and two far, 200/3 s; 3 s are hidden.
     check_exposed(request_on({1, 4, 1}, 0, 3, 4), three_seconds("data", sent), 70 - 3);
     // The second rank of a stage of three that begins at rank 3: rank 5 is on another node, rank 3 too (nodes are 0 1, 2 3, 4 5).

@@ -2,7 +2,7 @@
 // loss; and a line says what differs when the bits may. Tensors and data order of every mesh are tests/mpi/resume_mesh_test.cpp.
 #include <boost/test/unit_test.hpp>
 
-#include "jobs/resume_check.h"
+#include "jobs/train/resume_check.h"
 #include "tests/unit/jobs/runs_testing.h"
 
 using namespace longlora;

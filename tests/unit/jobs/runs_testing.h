@@ -3,7 +3,7 @@
 
 #include "io/named_tensor_file.h"
 #include "tests/unit/jobs/program_testing.h"
-#include "train/checkpoint_files.h"
+#include "run/checkpoint_files.h"
 
 namespace longlora::program_testing {
 

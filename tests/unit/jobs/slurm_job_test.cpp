@@ -1,5 +1,5 @@
 // What is read out of scontrol's answers, as Slurm 22.05 words them. The real thing runs in tests/slurm.
-#include "jobs/slurm_job.h"
+#include "jobs/process/slurm_job.h"
 
 #include <boost/test/unit_test.hpp>
 

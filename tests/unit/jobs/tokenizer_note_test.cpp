@@ -1,5 +1,5 @@
 // Token ids of another tokenizer than the model's are warned about.
-#include "jobs/tokenizer_note.h"
+#include "jobs/command_line/tokenizer_note.h"
 
 #include "io/checksum.h"
 #include "tests/unit/io/io_testing.h"

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "tests/unit/jobs/program_testing.h"
-#include "train/checkpoint_files.h"
+#include "run/checkpoint_files.h"
 
 using namespace longlora;
 using namespace longlora::program_testing;

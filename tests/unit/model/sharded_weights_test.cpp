@@ -38,9 +38,9 @@ TrainableSet trainables_of(Method method) {
 /// Weights as rank `rank` of `size` keeps them.
 struct Kept {
     std::unique_ptr<Device> device = make_test_device(64 << 20);
-    std::unique_ptr<dist::Communicator> data;
+    std::unique_ptr<parallel::Communicator> data;
     std::unique_ptr<Weights> weights;
-    Kept(const ModelConfig& config, const TrainableSet& trainables, WeightsOptions options, int rank, int size, const Stage& stage) : data(dist::make_plan_communicator(*device, rank, size)) {
+    Kept(const ModelConfig& config, const TrainableSet& trainables, WeightsOptions options, int rank, int size, const Stage& stage) : data(parallel::make_plan_communicator(*device, rank, size)) {
         options.data = data.get();
         weights = std::make_unique<Weights>(*device, config, trainables, options, stage);
     }
@@ -242,7 +242,7 @@ BOOST_AUTO_TEST_CASE(what_is_not_kept_is_not_read) {
             void* memory = ::mmap(nullptr, static_cast<std::size_t>(pages), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
             BOOST_REQUIRE(memory != MAP_FAILED);
             auto* base = static_cast<std::byte*>(memory);
-            const dist::Shard kept = k.weights->kept(p);
+            const parallel::Shard kept = k.weights->kept(p);
             BOOST_TEST(kept.count < p.shape.count() / 2);
             std::int64_t shut = 0;
             for (std::int64_t at = 0; at < pages; at += page)

@@ -43,7 +43,7 @@ Used run(const PlanRequest& request, const KeepPlan& keep) {
     Weights weights(*device, request.config, request.trainables, {DType::float32, DType::float32, true});
     fill_lively(weights);
     Model model(weights, request.pattern, request.context, nullptr, request.offload_activations);
-    auto alone = dist::make_mesh(*device, MPI_COMM_SELF, {});
+    auto alone = parallel::make_mesh(*device, MPI_COMM_SELF, {});
     const StepScalars scalars(*device);
     const LocalSequences local = local_sequences(random_tokens(3 * request.context, 9), request.context, {0, request.context}, std::vector<std::vector<std::int64_t>>(3, {0}));
     Used used;

@@ -3,7 +3,7 @@
 
 #include <boost/test/unit_test.hpp>
 
-#include "dist/mesh.h"
+#include "parallel/mesh.h"
 #include "train_testing.h"
 
 using namespace longlora;
@@ -24,7 +24,7 @@ BOOST_AUTO_TEST_CASE(any_number_of_ranks_reads_the_same) {
         for (const std::int64_t first_step : {1, 4}) {
             std::vector<std::unique_ptr<BatchReader>> readers;
             for (int r = 0; r < ranks; ++r) {
-                const auto share = dist::deal_of(kBatch, r, ranks);
+                const auto share = parallel::deal_of(kBatch, r, ranks);
                 readers.push_back(std::make_unique<BatchReader>(order, BatchSlice{kBatch, share, {0, 7}}, first_step, kSteps));
             }
             for (std::int64_t step = first_step; step <= kSteps; ++step) {
@@ -55,7 +55,7 @@ BOOST_AUTO_TEST_CASE(any_number_of_ranks_shares_a_sequence) {
     const Batch whole = read_batch(order, {3, 5}, {0, 11});
     for (int ranks = 1; ranks <= 11; ++ranks)
         for (int rank = 0; rank < ranks; ++rank) {
-            const dist::Shard local = dist::deal_of(11, rank, ranks);
+            const parallel::Shard local = parallel::deal_of(11, rank, ranks);
             const Batch part = read_batch(order, {3, 5}, local);
             BOOST_REQUIRE(part.tokens.size() == static_cast<std::size_t>(5 * local.count) && part.labels.size() == part.tokens.size());
             for (std::int64_t s = 0; s < 5; ++s)

@@ -17,7 +17,7 @@ struct Outcome {
 
 /// Gradients of a step over `sequences` sequences.
 Outcome outcome_of(Fixture& f, std::int64_t sequences, std::int64_t micro_batch, const KeepPlan& keep, const std::vector<std::vector<std::int64_t>>& starts = {}) {
-    auto alone = dist::make_plan_mesh(*f.device, {}, 0);   // with one rank there is nothing to move
+    auto alone = parallel::make_plan_mesh(*f.device, {}, 0);   // with one rank there is nothing to move
     const StepScalars scalars(*f.device);
     StepOptions options;
     options.global_batch = sequences;

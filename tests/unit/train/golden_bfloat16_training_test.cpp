@@ -88,7 +88,7 @@ void check(const golden::Case& c) {
     golden::load_with_adapter(*source.weights, c);
     golden::load_with_adapter(*f.weights, c);
     PlainTraining exact(*source.weights, c, [](double x) { return x; }), rounded(*source.weights, c, to_bf16);
-    auto alone = dist::make_plan_mesh(*f.device, {}, 0);   // with one rank there is nothing to move
+    auto alone = parallel::make_plan_mesh(*f.device, {}, 0);   // with one rank there is nothing to move
     const StepScalars scalars(*f.device);
     StepOptions options;
     options.global_batch = kBatch;

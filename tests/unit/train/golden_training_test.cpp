@@ -34,7 +34,7 @@ void check(const char* what, double ours, double expected, double budget) {
 }
 
 void train_ten_steps(const golden::Case& c, Fixture& f, std::int64_t micro_batch) {
-    auto alone = dist::make_plan_mesh(*f.device, {}, 0);   // with one rank there is nothing to move
+    auto alone = parallel::make_plan_mesh(*f.device, {}, 0);   // with one rank there is nothing to move
     const StepScalars scalars(*f.device);
     for (std::int64_t step = 1; step <= 10; ++step)
         BOOST_TEST_CONTEXT("step " << step) {

@@ -44,7 +44,7 @@ TrainableSet plain_lora() {
     return set;
 }
 
-PlanRequest request_of(const ModelConfig& config, std::int64_t context, dist::MeshShape mesh, int zero, DType real) {
+PlanRequest request_of(const ModelConfig& config, std::int64_t context, parallel::MeshShape mesh, int zero, DType real) {
     PlanRequest request;
     request.config = config;
     request.trainables = longlora_set();
@@ -111,22 +111,22 @@ Bytes state_bytes(const std::vector<Counts>& units, int zero, DType real, int ra
     return bytes;
 }
 
-const dist::MeshShape kMeshes[] = {{1, 1, 1}, {1, 1, 2}, {1, 1, 4}, {2, 1, 1}, {2, 1, 2}, {2, 1, 4}, {1, 2, 2}, {2, 2, 1}, {2, 3, 2}};
+const parallel::MeshShape kMeshes[] = {{1, 1, 1}, {1, 1, 2}, {1, 1, 4}, {2, 1, 1}, {2, 1, 2}, {2, 1, 4}, {1, 2, 2}, {2, 2, 1}, {2, 3, 2}};
 
-std::string text_of(dist::MeshShape shape, int zero, int rank, DType real) {
+std::string text_of(parallel::MeshShape shape, int zero, int rank, DType real) {
     return text("rank ", rank, " of pipeline ", shape.pipeline, " x data ", shape.data, " x sequence ", shape.sequence, ", ZeRO ", zero, ", ", name_of(real));
 }
 
 /// Calls each(mesh, zero, rank, real) for all of them.
 template <class Each>
 void everywhere(const Each& each) {
-    for (const dist::MeshShape mesh : kMeshes)
+    for (const parallel::MeshShape mesh : kMeshes)
         for (int zero = 0; zero <= 3; ++zero)
             for (const DType real : {DType::float32, DType::bfloat16})
                 for (int rank = 0; rank < mesh.num_ranks(); ++rank) BOOST_TEST_CONTEXT(text_of(mesh, zero, rank, real)) each(mesh, zero, rank, real);
 }
 
-int data_rank(dist::MeshShape mesh, int rank) { return rank % (mesh.data * mesh.sequence); }
+int data_rank(parallel::MeshShape mesh, int rank) { return rank % (mesh.data * mesh.sequence); }
 
 /// Bytes per layer of the stage that outlive a layer's forward: from the difference of two models.
 struct PerLayer {
@@ -146,16 +146,16 @@ PerLayer per_layer(PlanRequest request, LayerKeep keep) {
 }
 
 std::int64_t local_tokens(const PlanRequest& request) {
-    const auto at = dist::coordinate_of(request.mesh, request.rank);
+    const auto at = parallel::coordinate_of(request.mesh, request.rank);
     return request.context * (at.sequence + 1) / request.mesh.sequence - request.context * at.sequence / request.mesh.sequence;
 }
 /// 1F1B: micro-batches between their forward and their backward.
-std::int64_t alive(const PlanRequest& request) { return request.mesh.pipeline - dist::coordinate_of(request.mesh, request.rank).pipeline; }
+std::int64_t alive(const PlanRequest& request) { return request.mesh.pipeline - parallel::coordinate_of(request.mesh, request.rank).pipeline; }
 
 /// Tokens x K/V heads of other ranks that this rank's queries see in a layer, from the definition of groups.
 std::int64_t halo_tokens(const PlanRequest& request) {
     const ModelConfig& c = request.config;
-    const auto at = dist::coordinate_of(request.mesh, request.rank);
+    const auto at = parallel::coordinate_of(request.mesh, request.rank);
     const std::int64_t begin = request.context * at.sequence / request.mesh.sequence, end = begin + local_tokens(request), group = c.num_heads / c.num_kv_heads;
     std::int64_t sum = 0;
     for (std::int64_t kv = 0; kv < c.num_kv_heads; ++kv) {
@@ -176,12 +176,12 @@ BOOST_AUTO_TEST_CASE(weights_and_optimizer_state) {
     full.method = Method::full;
     for (const TrainableSet& set : {longlora_set(), plain_lora(), full})
         for (const bool tied : {false, true})
-            everywhere([&](dist::MeshShape mesh, int zero, int rank, DType real) {
+            everywhere([&](parallel::MeshShape mesh, int zero, int rank, DType real) {
                 PlanRequest request = request_of(odd_config(tied), 64, mesh, zero, real);
                 request.trainables = set;
                 const Stage stage = stage_of(request, rank);
                 const auto device = make_plan_device();
-                const auto lines = dist::make_plan_mesh(*device, mesh, rank);
+                const auto lines = parallel::make_plan_mesh(*device, mesh, rank);
                 request.weights.data = lines.data.get();
                 const Weights weights(*device, request.config, set, request.weights, stage);
                 const Bytes expected = state_bytes(unit_counts(request.config, set, stage), zero, real, data_rank(mesh, rank), mesh.data * mesh.sequence);
@@ -195,7 +195,7 @@ BOOST_AUTO_TEST_CASE(weights_and_optimizer_state) {
 /// ZeRO 3 has at most two units whole, ZeRO 2 and 3 the gradients of two, and of a tied head's norm; nothing else comes and goes.
 BOOST_AUTO_TEST_CASE(a_step_adds_units_under_way) {
     for (const bool tied : {false, true})
-        everywhere([&](dist::MeshShape mesh, int zero, int rank, DType real) {
+        everywhere([&](parallel::MeshShape mesh, int zero, int rank, DType real) {
             PlanRequest request = request_of(odd_config(tied), 64, mesh, zero, real);
             request.rank = rank;
             const auto units = unit_counts(request.config, request.trainables, stage_of(request, rank));
@@ -220,7 +220,7 @@ BOOST_AUTO_TEST_CASE(a_step_adds_units_under_way) {
 BOOST_AUTO_TEST_CASE(kept_activations) {
     const LayerKeep all{true, true, true, true}, keeps[] = {{}, {.attention = true}, {.mid = true}, {.qkv = true}, {.gate_up = true}, all};
     for (const LayerKeep& keep : keeps)
-        everywhere([&](dist::MeshShape mesh, int zero, int rank, DType real) {
+        everywhere([&](parallel::MeshShape mesh, int zero, int rank, DType real) {
             PlanRequest request = request_of(attention_heavy_config(), 1031, mesh, zero, real);
             request.rank = rank;
             request.step.micro_batch = 2, request.step.global_batch = 6 * mesh.data;
@@ -238,7 +238,7 @@ BOOST_AUTO_TEST_CASE(kept_activations) {
 
 /// S2 keeps the halo: G - floor(G/2) tokens when shards are multiples of G, whatever the windows say when they are not. Dense attention keeps none.
 BOOST_AUTO_TEST_CASE(kept_halos) {
-    everywhere([&](dist::MeshShape mesh, int zero, int rank, DType real) {
+    everywhere([&](parallel::MeshShape mesh, int zero, int rank, DType real) {
         if (zero == 1 || zero == 2) return;
         for (const auto& [context, group] : {std::pair<std::int64_t, std::int64_t>{1024, 64}, {1028, 127}, {1031, 100}}) {
             PlanRequest request = request_of(attention_heavy_config(), context, mesh, zero, real);
@@ -250,7 +250,7 @@ BOOST_AUTO_TEST_CASE(kept_halos) {
             BOOST_CHECK_GE(kept.exchange, layers * tokens * element);
             BOOST_CHECK_LE(kept.exchange, layers * (tokens * element + (tokens ? 3 * 255 : 0)));   // three classes of heads, each a piece
             if (context == 1024)   // aligned: plain heads send nothing; of three K/V heads two serve shifted heads
-                BOOST_CHECK_EQUAL(kept.exchange, dist::coordinate_of(mesh, rank).sequence ? layers * 2 * (group - group / 2) * element : 0);
+                BOOST_CHECK_EQUAL(kept.exchange, parallel::coordinate_of(mesh, rank).sequence ? layers * 2 * (group - group / 2) * element : 0);
             BOOST_CHECK_EQUAL(per_layer(request, {.halo = false}).exchange, 0);
             request.pattern = {AttentionKind::dense, 0};
             BOOST_CHECK_EQUAL(per_layer(request, {}).exchange, 0);
@@ -280,7 +280,7 @@ BOOST_AUTO_TEST_CASE(dense_pieces_in_memory) {
                     if (rank > 0) BOOST_CHECK_GE(exchange, 2 * elements * size);
 
                     const auto device = make_plan_device();
-                    const auto lines = dist::make_plan_mesh(*device, request.mesh, rank);
+                    const auto lines = parallel::make_plan_mesh(*device, request.mesh, rank);
                     Weights weights(*device, request.config, request.trainables, {real, real, false}, whole_model(request.config));
                     Model model(weights, request.pattern, request.context, lines.sequence.get());
                     const std::vector<std::int32_t> tokens(kLocal, 1);
@@ -291,7 +291,7 @@ BOOST_AUTO_TEST_CASE(dense_pieces_in_memory) {
 
 /// A few times tokens x hidden beside what layers keep; a larger intermediate size or vocabulary only shortens the tiles (step_context.h: 48 MiB each, or 64 rows).
 BOOST_AUTO_TEST_CASE(workspace_does_not_grow_with_widths) {
-    const auto transient = [](const ModelConfig& c, std::int64_t context, dist::MeshShape mesh, DType real) {
+    const auto transient = [](const ModelConfig& c, std::int64_t context, parallel::MeshShape mesh, DType real) {
         PlanRequest request = request_of(c, context, mesh, 0, real);
         request.pattern.group = context / 4;
         request.step.global_batch = 1;
@@ -310,7 +310,7 @@ BOOST_AUTO_TEST_CASE(workspace_does_not_grow_with_widths) {
                         base.hidden = hidden, base.intermediate = 11 * hidden / 4, base.head_dim = 32, base.num_heads = base.num_kv_heads = hidden / 32;
                         ModelConfig wide = base, many = base;
                         wide.intermediate *= 4, many.vocabulary *= 8;
-                        const dist::MeshShape mesh{1, 1, ranks};
+                        const parallel::MeshShape mesh{1, 1, ranks};
                         const std::int64_t least = transient(base, context, mesh, real), unit = context / ranks * hidden * size_of(real);
                         BOOST_CHECK_LE(transient(wide, context, mesh, real) - least, 4 * tile(wide.intermediate));
                         BOOST_CHECK_LE(transient(many, context, mesh, real) - least, 2 * tile(many.vocabulary));

@@ -63,7 +63,7 @@ struct Used {
 Used real_step(const PlanRequest& request, const KeepPlan& keep) {
     Fixture f(request.config, request.trainables, request.pattern, request.context, {.real = request.weights.real, .frozen = request.weights.frozen});
     fill_lively(*f.weights);
-    auto alone = dist::make_mesh(*f.device, MPI_COMM_SELF, {});
+    auto alone = parallel::make_mesh(*f.device, MPI_COMM_SELF, {});
     const StepScalars scalars(*f.device);
     const LocalSequences local = local_sequences(random_tokens(request.step.global_batch * request.context, 9), request.context, {0, request.context},
                                                  std::vector<std::vector<std::int64_t>>(static_cast<std::size_t>(request.step.global_batch), {0}));

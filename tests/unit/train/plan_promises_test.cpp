@@ -12,7 +12,7 @@ using namespace longlora::model_testing;
 namespace {
 
 /// The embedding is most of it, so that its gradients under way are seen.
-PlanRequest request_of(dist::MeshShape mesh, int zero, std::int64_t global_batch) {
+PlanRequest request_of(parallel::MeshShape mesh, int zero, std::int64_t global_batch) {
     PlanRequest request;
     request.config = tiny_config();
     request.config.num_layers = 4, request.config.hidden = 96, request.config.head_dim = 32, request.config.vocabulary = 5003;
@@ -27,19 +27,19 @@ PlanRequest request_of(dist::MeshShape mesh, int zero, std::int64_t global_batch
 
 struct Used {
     std::int64_t peak = 0;   ///< bytes in use, without gaps
-    std::map<int, dist::Traffic> data;
+    std::map<int, parallel::Traffic> data;
 };
 
 /// A step with these documents in every sequence, on the device that computes nothing.
 Used use_of(const PlanRequest& request, const std::vector<std::int64_t>& documents) {
     const auto device = make_plan_device();
-    auto mesh = dist::make_plan_mesh(*device, request.mesh, request.rank);
+    auto mesh = parallel::make_plan_mesh(*device, request.mesh, request.rank);
     WeightsOptions how = request.weights;
     how.data = mesh.data.get();
     Weights weights(*device, request.config, request.trainables, how, stage_of(request, request.rank));
     Model model(weights, request.pattern, request.context, mesh.sequence.get());
     const StepScalars scalars(*device);
-    const std::int64_t sequences = dist::deal_of(request.step.global_batch, mesh.at.data, mesh.shape.data).count;
+    const std::int64_t sequences = parallel::deal_of(request.step.global_batch, mesh.at.data, mesh.shape.data).count;
     LocalSequences local;
     local.tokens.resize(static_cast<std::size_t>(sequences * model.local().count));
     local.labels = local.tokens;
@@ -54,7 +54,7 @@ Used use_of(const PlanRequest& request, const std::vector<std::int64_t>& documen
 BOOST_AUTO_TEST_SUITE(plan_promises)
 
 BOOST_AUTO_TEST_CASE(what_is_kept_fits_every_micro_batch_of_the_step) {
-    for (const dist::MeshShape mesh : {dist::MeshShape{1, 2, 1}, {1, 1, 2}, {2, 1, 2}, {2, 2, 1}, {3, 1, 1}})
+    for (const parallel::MeshShape mesh : {parallel::MeshShape{1, 2, 1}, {1, 1, 2}, {2, 1, 2}, {2, 2, 1}, {3, 1, 1}})
         for (const int zero : {0, 2, 3})
             for (const std::int64_t micro_batches : {2, 5}) {
                 PlanRequest request = request_of(mesh, zero, micro_batches * mesh.data - (mesh.data > 1));   // one data rank has a sequence less
@@ -98,7 +98,7 @@ BOOST_AUTO_TEST_CASE(messages_are_counted_for_the_unit_they_carry) {
         const auto units = list_parameters(request.config, request.trainables).units;
         const Used used = use_of(request, {0});
         for (std::size_t unit = 0; unit < units.size(); ++unit) {
-            const std::int64_t count = units[unit].trainable_count, own = dist::shard_of(count, request.rank, kRanks).count;
+            const std::int64_t count = units[unit].trainable_count, own = parallel::shard_of(count, request.rank, kRanks).count;
             BOOST_CHECK_EQUAL(used.data.at(static_cast<int>(unit)).bytes, 4 * (kMicroBatches * (count - own) + (kRanks - 1) * own));
         }
         BOOST_CHECK_EQUAL(used.data.at(-1).bytes, (kRanks - 1) * 2 * 8);   // loss and norm

@@ -1,0 +1,102 @@
+// The option table of `longlora train` (and of `plan`, which runs the same step). One line per option: name, field, class, help.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "jobs/command_line/option_table.h"
+
+namespace longlora {
+
+struct TrainOptions {
+    // model
+    std::string model, init, adapter;
+    std::string method = "longlora", train = "embed,norm", lora_targets = "q,k,v,o";
+    std::int64_t lora_rank = 8;
+    double lora_alpha = 16;
+    // data
+    std::vector<std::string> data;
+    std::string order = "shuffle";
+    Flag document_mask;
+    std::int64_t seed = 0;
+    // context
+    std::int64_t context = 0, group = 0;
+    std::string attention = "shifted", rope = "auto";
+    double rope_factor = 0, rope_theta = 0, rope_low_freq_factor = 0, rope_high_freq_factor = 0, rope_beta_fast = 0, rope_beta_slow = 0;
+    // optimization
+    std::int64_t steps = 1000, global_batch = 64, micro_batch = 1, warmup = 20;
+    double lr = 2e-5, lr_embed = 0, lr_norm = 0, weight_decay = 0, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, clip = 1;
+    std::string schedule = "constant";
+    // machine
+    std::string dtype = "auto", device = "auto", recompute = "auto", offload = "none", memory;
+    std::int64_t pipeline = 1, sequence = 1, zero = 0;
+    // run
+    std::string run, resume = "auto", stop_after, timeout = "600", lock_timeout = "60";
+    std::int64_t checkpoint_every = 100, keep = 3;
+    double checkpoint_minutes = 30;
+    std::vector<std::string> allow_change;
+    Flag profile;
+
+    template <class V>
+    void visit(V&& v) {
+        constexpr auto identity = OptionClass::identity, changeable = OptionClass::schedule, free = OptionClass::free;
+        v("model", model, free, "folder of the pretrained model (config.json, safetensors)");
+        v("init", init, free, "config.json of a model to start from scratch, instead of --model");
+        v("adapter", adapter, free, "start from this LoRA adapter (folder in PEFT's layout)");
+        v("data", data, free, "token files made by 'longlora prepare', FILE.h5[:weight],...");
+        v("run", run, free, "folder of the run: checkpoints, metrics.jsonl, manifest.json");
+        v("context", context, identity, "context length in tokens");
+        v("group", group, identity, "group size G of S2-Attn, or keys seen with sliding, in tokens; 0 = context / 4");
+        v("attention", attention, identity, "shifted (S2-Attn) | dense | plain | shifted-only | layers | sliding");
+        v("method", method, identity, "longlora (LoRA and what --train names) | lora | full");
+        v("train", train, identity, "beside LoRA, with --method longlora: embed,norm,lm_head or none");
+        v("lora-rank", lora_rank, identity, "R");
+        v("lora-alpha", lora_alpha, identity, "alpha; LoRA is scaled by alpha / R");
+        v("lora-targets", lora_targets, identity, "projections with LoRA, of q,k,v,o,gate,up,down");
+        v("rope", rope, identity, "auto (the model's kind, linear if it has none, raised to the context) | keep | linear | ntk | yarn | llama3");
+        v("rope-factor", rope_factor, identity, "rotary scaling factor; 0 = context / original context when needed");
+        v("rope-theta", rope_theta, identity, "rotary base; 0 = the model's");
+        v("rope-low-freq-factor", rope_low_freq_factor, identity, "llama3 scaling; 0 = the model's or 1");
+        v("rope-high-freq-factor", rope_high_freq_factor, identity, "llama3 scaling; 0 = the model's or 4");
+        v("rope-beta-fast", rope_beta_fast, identity, "yarn scaling; 0 = the model's or 32");
+        v("rope-beta-slow", rope_beta_slow, identity, "yarn scaling; 0 = the model's or 1");
+        v("steps", steps, changeable, "updates in all, a resumed run's earlier ones included");
+        v("global-batch", global_batch, identity, "sequences per update, over all ranks");
+        v("micro-batch", micro_batch, free, "sequences per forward on a rank");
+        v("lr", lr, changeable, "learning rate");
+        v("lr-embed", lr_embed, changeable, "learning rate of the embedding; 0 = --lr");
+        v("lr-norm", lr_norm, changeable, "learning rate of the norms; 0 = --lr");
+        v("warmup", warmup, changeable, "steps of linear warm-up; step k uses lr * k / warmup");
+        v("schedule", schedule, changeable, "constant | linear | cosine, after the warm-up");
+        v("weight-decay", weight_decay, changeable, "decoupled weight decay; norms have none");
+        v("beta1", beta1, changeable, "AdamW");
+        v("beta2", beta2, changeable, "AdamW");
+        v("eps", eps, changeable, "AdamW");
+        v("clip", clip, changeable, "largest gradient norm; 0 = no clipping");
+        v("order", order, identity, "shuffle | sequential");
+        v("document-mask", document_mask, identity, "tokens do not see other documents packed into their sequence");
+        v("seed", seed, identity, "of data order and initialisation");
+        v("dtype", dtype, identity, "computing type: auto (bfloat16 where every rank is good at it) | bfloat16 | float32");
+        v("device", device, free, "auto (GPUs if every rank gets one, else CPUs) | cpu | cuda | plan (compute nothing, show what it would take)");
+        v("pipeline", pipeline, free, "pipeline stages: ranks that hold consecutive layers");
+        v("sequence", sequence, free, "ranks that share a sequence, each with its part of the tokens");
+        v("zero", zero, free, "what data and sequence ranks share out: 0 nothing | 1 optimizer state | 2 and gradients | 3 and weights");
+        v("recompute", recompute, free, "auto (keep what --memory allows) | all | none");
+        v("offload", offload, free, "none | activations (layers' inputs wait for backward in pinned host memory; saves a GPU's)");
+        v("memory", memory, free, "device memory that a rank may use, as 16GB; default: its share of what is free");
+        v("checkpoint-every", checkpoint_every, free, "steps between checkpoints; 0 = not by steps");
+        v("checkpoint-minutes", checkpoint_minutes, free, "minutes between checkpoints; 0 = not by time");
+        v("keep", keep, free, "newest checkpoints that stay");
+        v("resume", resume, free, "auto (newest checkpoint of --run that verifies, if any) | never | FILE");
+        v("allow-change", allow_change, free, "schedule options that may differ from the checkpoint's");
+        v("stop-after", stop_after, free, "stop with a checkpoint and exit code 75 after this time, as 3600, 90m, 2h");
+        v("timeout", timeout, free, "a rank without progress for this time ends the run with exit code 5");
+        v("lock-timeout", lock_timeout, free, "a job that shows no sign of life in --run for this time is taken for dead");
+        v("profile", profile, free, "print FLOPs and seconds by operation at the end");
+    }
+};
+
+/// Refuses values that cannot be, before anything is created; fills in what follows from others (group, learning rates).
+void validate(TrainOptions& options);
+
+}  // namespace longlora

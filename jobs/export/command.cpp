@@ -1,0 +1,14 @@
+// `longlora export`: from arguments to export.h, which does the work on rank 0 alone.
+#include "jobs/command_line/parse.h"
+#include "jobs/export/export.h"
+
+namespace longlora {
+
+int export_command(const Arguments& arguments, const parallel::HostGroup& group) {
+    const char* description = "Makes a Hugging Face model or an adapter of a checkpoint.";
+    const auto options = parse_on_all_ranks<ExportOptions>(group, "export", description, arguments);
+    if (options) parallel::agree(group, [&] { if (group.rank() == 0) run_export(*options); });
+    return 0;
+}
+
+}  // namespace longlora

@@ -1,0 +1,13 @@
+// `longlora prepare`: from arguments to prepare.h, which does the work on all ranks.
+#include "jobs/command_line/parse.h"
+#include "jobs/prepare/prepare.h"
+
+namespace longlora {
+
+int prepare_command(const Arguments& arguments, const parallel::HostGroup& group) {
+    const char* description = "Makes a token file of texts or ready token ids.";
+    const auto options = parse_on_all_ranks<PrepareOptions>(group, "prepare", description, arguments);
+    return options ? run_prepare(*options, group) : 0;
+}
+
+}  // namespace longlora

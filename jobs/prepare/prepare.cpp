@@ -1,0 +1,305 @@
+// The phases of `longlora prepare`; each that can fail on one rank ends in agree().
+#include "jobs/prepare/prepare.h"
+
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <numeric>
+
+#include "core/clock.h"
+#include "core/error.h"
+#include "parallel/agree.h"
+#include "io/checksum.h"
+#include "io/json.h"
+#include "io/token_file.h"
+#include "jobs/prepare/units.h"
+#include "jobs/command_line/progress.h"
+
+namespace longlora {
+
+namespace {
+
+/// Everything that the phases share.
+struct Preparation {
+    Preparation(const PrepareOptions& given, const parallel::HostGroup& ranks) : options(given), group(ranks) {}
+    const PrepareOptions& options;
+    const parallel::HostGroup& group;
+    std::string parts_folder, partial;
+    std::unique_ptr<Tokenizer> tokenizer;
+    TokenizeSettings settings;
+    std::vector<HashedSource> sources;
+    std::vector<Unit> units;
+    std::vector<int> owner;  // of each unit
+    bool continued = false;  // spool files of an earlier run were there (known to rank 0)
+    bool lead() const { return group.rank() == 0; }
+    bool mine(std::size_t unit) const { return owner[unit] == group.rank(); }
+};
+
+/// What the final layout and the summary need of a unit; travels between ranks.
+struct UnitCounts {
+    std::int64_t tokens, documents, name_bytes, empty, replaced, text_bytes, text_tokens;
+};
+
+void check_options(const PrepareOptions& o) {
+    require(!o.output.empty(), "no output file is named");
+    require(!o.inputs.empty(), "no input is given");
+    require(o.tokenizer.empty() || o.vocabulary == 0, "--tokenizer and --vocabulary exclude each other: the tokenizer knows its vocabulary");
+    require(!o.tokenizer.empty() || o.vocabulary != 0, "give --tokenizer for texts, or --vocabulary for inputs that are ready token ids");
+    require(o.vocabulary >= 0 && o.vocabulary <= 0x7fffffff, "--vocabulary is ", o.vocabulary, "; it must be 1 to 2147483647");
+    require(o.bin_type == "uint16" || o.bin_type == "uint32", "--bin-type is ", o.bin_type, "; it must be uint16 or uint32");
+    require(!is_folder(o.output), "the output ", o.output, " is a folder; name a file");
+    require(is_folder(folder_of(o.output)), "the folder ", folder_of(o.output), " of the output does not exist");
+}
+
+void open_and_list(Preparation& p) {
+    const PrepareOptions& o = p.options;
+    std::string packed;
+    parallel::agree(p.group, [&] {
+        check_options(o);
+        if (!o.tokenizer.empty()) p.tokenizer = open_tokenizer(o.tokenizer);
+        if (!p.lead()) return;
+        Json list = Json::array();
+        for (const Source& s : list_sources(o.inputs)) {
+            require(p.tokenizer || s.kind != SourceKind::text, s.path, " is a text; give --tokenizer instead of --vocabulary");
+            // File names may be any bytes; JSON takes them one by one.
+            list.push_back({std::vector<unsigned char>(s.path.begin(), s.path.end()), std::vector<unsigned char>(s.name.begin(), s.name.end()), static_cast<int>(s.kind), s.bytes});
+        }
+        packed = list.dump();
+    });
+    for (const Json& s : parse_json(p.group.broadcast(packed), "the list of inputs")) {
+        const auto path = s[0].get<std::vector<unsigned char>>(), name = s[1].get<std::vector<unsigned char>>();
+        HashedSource source;
+        source.path.assign(path.begin(), path.end());
+        source.name.assign(name.begin(), name.end());
+        source.kind = static_cast<SourceKind>(s[2].get<int>());
+        source.bytes = s[3].get<std::int64_t>();
+        p.sources.push_back(source);
+    }
+    p.settings.tokenizer = p.tokenizer.get();
+    p.settings.vocabulary = p.tokenizer ? p.tokenizer->vocabulary() : o.vocabulary;
+    p.settings.bos = p.tokenizer && o.bos ? p.tokenizer->bos() : -1;
+    p.settings.eos = p.tokenizer && o.eos ? p.tokenizer->eos() : -1;
+    p.settings.bin_type = o.bin_type == "uint16" ? DType::uint16 : DType::uint32;
+    p.parts_folder = o.output + ".parts";
+    p.partial = o.output + ".partial";
+}
+
+/// Hashes every source (dealt by size) and finds the line numbers at the cuts; then the units are known on all ranks.
+void hash_and_plan(Preparation& p) {
+    p.units = plan_units({p.sources.begin(), p.sources.end()});
+    std::vector<std::int64_t> sizes;
+    for (const HashedSource& source : p.sources) sizes.push_back(source.bytes);
+    const std::vector<int> hasher = deal_by_size(sizes, p.group.size());
+    std::vector<std::vector<SourcePart*>> cuts(p.sources.size());
+    for (Unit& unit : p.units)
+        for (UnitPart& part : unit.parts) cuts[static_cast<std::size_t>(part.source)].push_back(&part.range);
+    Json found = Json::array();
+    parallel::agree(p.group, [&] {
+        for (std::size_t s = 0; s < p.sources.size(); ++s) {
+            if (hasher[s] != p.group.rank()) continue;
+            std::vector<std::int64_t> positions;
+            for (const SourcePart* part : cuts[s]) positions.push_back(part->begin);
+            const SourceScan scan = scan_source(p.sources[s].path, positions);
+            found.push_back({s, scan.sha256, scan.lines_before});
+        }
+    });
+    for (const std::string& packed : p.group.all_gather(found.dump())) {
+        for (const Json& entry : parse_json(packed, "the hashes of another rank")) {
+            const auto s = entry[0].get<std::size_t>();
+            p.sources[s].sha256 = entry[1].get<std::string>();
+            for (std::size_t i = 0; i < cuts[s].size(); ++i) cuts[s][i]->lines_before = entry[2][i].get<std::int64_t>();
+        }
+    }
+    sizes.clear();
+    for (const Unit& unit : p.units) sizes.push_back(unit.bytes);
+    p.owner = deal_by_size(sizes, p.group.size());
+}
+
+/// Rank 0 sees units of other ranks by their files: no messages while everyone works.
+class UnitWatch {
+public:
+    UnitWatch(const Preparation& p, std::vector<bool> done) : p_(p), done_(std::move(done)) {
+        std::int64_t total = 0;
+        for (const Unit& unit : p.units) total += unit.bytes;
+        progress_ = std::make_unique<Progress>("preparing", total, bytes_text, p.lead());
+    }
+    void read(std::int64_t bytes) {
+        current_ += bytes;
+        if (progress_->due()) show();
+    }
+    void finished(std::size_t unit) {
+        done_[unit] = true;
+        current_ = 0;
+        if (progress_->due()) show();
+    }
+    void show() {
+        std::int64_t bytes = current_;
+        for (std::size_t u = 0; u < done_.size(); ++u) {
+            if (!done_[u] && !p_.mine(u)) done_[u] = file_exists(unit_result_path(p_.parts_folder, static_cast<std::int64_t>(u)));
+            if (done_[u]) bytes += p_.units[u].bytes;
+        }
+        progress_->update(bytes);
+    }
+
+private:
+    const Preparation& p_;
+    std::vector<bool> done_;
+    std::int64_t current_ = 0;
+    std::unique_ptr<Progress> progress_;
+};
+
+std::vector<UnitCounts> tokenize(Preparation& p) {
+    std::vector<bool> made(p.units.size(), false);
+    parallel::agree(p.group, [&] {
+        if (!p.lead()) return;
+        p.continued = file_exists(p.parts_folder);
+        create_folders(p.parts_folder);
+    });
+    parallel::agree(p.group, [&] {
+        for (std::size_t u = 0; u < p.units.size(); ++u)
+            if (p.mine(u)) made[u] = unit_is_made(p.parts_folder, static_cast<std::int64_t>(u), unit_key(p.units[u], p.sources, p.settings));
+    });
+    std::vector<std::int64_t> counts;  // unit, then its UnitCounts
+    parallel::agree(p.group, [&] {
+        UnitWatch watch(p, made);
+        for (std::size_t u = 0; u < p.units.size(); ++u) {
+            if (!p.mine(u)) continue;
+            const auto index = static_cast<std::int64_t>(u);
+            const UnitResult r = made[u] ? read_unit_result(p.parts_folder, index)
+                                         : make_unit(p.parts_folder, index, p.units[u], p.sources, p.settings, [&](std::int64_t bytes) { watch.read(bytes); });
+            watch.finished(u);
+            counts.insert(counts.end(), {index, r.num_tokens, r.num_documents(), r.name_bytes(), r.num_empty, r.num_replaced, r.text_bytes, r.text_tokens});
+        }
+    });
+    std::vector<UnitCounts> all(p.units.size());
+    for (const std::string& packed : p.group.all_gather(Json(counts).dump())) {
+        const auto c = parse_json(packed, "the counts of another rank").get<std::vector<std::int64_t>>();
+        for (std::size_t i = 0; i + 8 <= c.size(); i += 8) all[static_cast<std::size_t>(c[i])] = {c[i + 1], c[i + 2], c[i + 3], c[i + 4], c[i + 5], c[i + 6], c[i + 7]};
+    }
+    return all;
+}
+
+/// Copies one unit's spool into its place of the output.
+void write_unit(const Preparation& p, const FileHandle& file, const NamedTensorLayout& layout, std::size_t u, const UnitCounts& before, std::vector<ChecksumPiece>& pieces) {
+    const auto index = static_cast<std::int64_t>(u);
+    const UnitResult result = read_unit_result(p.parts_folder, index);
+    const FileHandle spool = FileHandle::open_read(unit_tokens_path(p.parts_folder, index));
+    const std::int64_t width = size_of(layout.entries[kTokens].dtype), bytes = result.num_tokens * width;
+    require(spool.size() == bytes, spool.path(), " has ", spool.size(), " bytes where ", bytes, " were written; remove its folder and start again");
+    std::vector<char> buffer(static_cast<std::size_t>(std::min(bytes, kChecksumBlock)));
+    std::uint32_t crc = 0;
+    for (std::int64_t at = 0; at < bytes;) {
+        const std::int64_t n = std::min(bytes - at, kChecksumBlock);
+        spool.read_at(buffer.data(), n, at);
+        crc = crc32c(buffer.data(), static_cast<std::size_t>(n), crc);
+        write_slice(file, layout, kTokens, before.tokens * width + at, buffer.data(), n, pieces);
+        at += n;
+    }
+    require(crc == result.tokens_crc, spool.path(), " is damaged; remove its folder and start again");
+    std::vector<std::uint64_t> ends = result.document_ends, name_ends;
+    std::string names;
+    for (std::size_t d = 0; d < ends.size(); ++d) {
+        ends[d] += static_cast<std::uint64_t>(before.tokens);
+        names += result.names[d];
+        name_ends.push_back(static_cast<std::uint64_t>(before.name_bytes) + names.size());
+    }
+    const std::int64_t place = 8 * (before.documents + 1), end_bytes = 8 * result.num_documents();
+    write_slice(file, layout, kDocumentBegin, place, ends.data(), end_bytes, pieces);
+    write_slice(file, layout, kDocumentNameBegin, place, name_ends.data(), end_bytes, pieces);
+    write_slice(file, layout, kDocumentName, before.name_bytes, names.data(), static_cast<std::int64_t>(names.size()), pieces);
+}
+
+std::string attributes_of(const Preparation& p) {
+    TokenFileInfo info;
+    info.tokenizer_kind = p.tokenizer ? p.tokenizer->kind() : "none";
+    info.tokenizer_hash = p.tokenizer ? p.tokenizer->hash() : "";
+    info.vocabulary = p.settings.vocabulary;
+    if (p.tokenizer) info.bos = p.tokenizer->bos(), info.eos = p.tokenizer->eos();
+    Json list = Json::array();
+    for (const HashedSource& source : p.sources) list.push_back({{"name", source.name}, {"bytes", source.bytes}, {"sha256", source.sha256}});
+    info.sources = to_line(list);
+    return token_file_attributes(info);
+}
+
+void remove_parts(const Preparation& p) {
+    std::error_code ignored;
+    if (p.lead()) std::filesystem::remove_all(p.parts_folder, ignored);
+}
+
+/// All ranks write their units' slices of the output; rank 0 makes and names it. Returns the file's size.
+std::int64_t assemble(Preparation& p, const std::vector<UnitCounts>& counts, const UnitCounts& total) {
+    std::string packed;
+    parallel::agree(p.group, [&] {
+        if (!p.lead()) return;
+        const auto tensors = token_file_tensors(p.settings.vocabulary, total.tokens, total.documents, total.name_bytes);
+        packed = pack_layout(create_named_tensor_file(p.partial, kTokenFileFormat, kTokenFileVersion, tensors, attributes_of(p)));
+    });
+    const NamedTensorLayout layout = unpack_layout(p.group.broadcast(packed));
+    std::vector<ChecksumPiece> pieces;
+    parallel::agree(p.group, [&] {
+        const FileHandle file = FileHandle::open_write(p.partial);
+        const std::uint64_t zero = 0;
+        if (p.lead())
+            for (std::int64_t tensor : {kDocumentBegin, kDocumentNameBegin}) write_slice(file, layout, tensor, 0, &zero, sizeof zero, pieces);
+        UnitCounts before{};
+        for (std::size_t u = 0; u < counts.size(); ++u) {
+            if (p.mine(u)) write_unit(p, file, layout, u, before, pieces);
+            before.tokens += counts[u].tokens, before.documents += counts[u].documents, before.name_bytes += counts[u].name_bytes;
+        }
+        file.sync();
+    });
+    const std::vector<std::string> all = p.group.all_gather(pack_pieces(pieces));
+    parallel::agree(p.group, [&] {
+        if (!p.lead()) return;
+        std::vector<ChecksumPiece> joined;
+        for (const std::string& part : all)
+            for (const ChecksumPiece& piece : unpack_pieces(part)) joined.push_back(piece);
+        const FileHandle file = FileHandle::open_write(p.partial);
+        write_checksums(file, layout, std::move(joined));
+        file.sync();
+        rename_file(p.partial, p.options.output);
+        remove_parts(p);
+    });
+    return layout.file_bytes;
+}
+
+void print_summary(const Preparation& p, const UnitCounts& total, std::int64_t file_bytes, double seconds) {
+    std::printf("%s: %lld documents, %lld tokens of a vocabulary of %lld", p.options.output.c_str(), static_cast<long long>(total.documents),
+                static_cast<long long>(total.tokens), static_cast<long long>(p.settings.vocabulary));
+    if (total.text_tokens > 0) std::printf(", %.2f bytes of text per token", static_cast<double>(total.text_bytes) / static_cast<double>(total.text_tokens));
+    std::printf(", %s, %s\n", bytes_text(file_bytes).c_str(), duration_text(seconds).c_str());
+    if (total.empty) std::printf("  empty documents skipped: %lld\n", static_cast<long long>(total.empty));
+    if (total.replaced) std::printf("  ill-formed UTF-8 sequences replaced by U+FFFD: %lld\n", static_cast<long long>(total.replaced));
+    std::fflush(stdout);
+}
+
+}  // namespace
+
+int run_prepare(const PrepareOptions& options, const parallel::HostGroup& group) {
+    const double begin = now_seconds();
+    Preparation p(options, group);
+    open_and_list(p);
+    hash_and_plan(p);
+    try {
+        const std::vector<UnitCounts> counts = tokenize(p);
+        UnitCounts total{};
+        for (const UnitCounts& c : counts) {
+            total.tokens += c.tokens, total.documents += c.documents, total.name_bytes += c.name_bytes, total.empty += c.empty;
+            total.replaced += c.replaced, total.text_bytes += c.text_bytes, total.text_tokens += c.text_tokens;
+        }
+        if (total.tokens == 0) throw parallel::AgreedError(text("the inputs have no tokens: all their ", total.empty, " documents are empty"));
+        const std::int64_t file_bytes = assemble(p, counts, total);
+        if (p.lead()) print_summary(p, total, file_bytes, now_seconds() - begin);
+    } catch (const Error&) {
+        // All ranks are here. Minutes of finished work, or an earlier run's, are kept for the next try; otherwise nothing is left behind.
+        constexpr double kWorthKeeping = 60;
+        std::error_code ignored;
+        if (p.lead()) std::filesystem::remove(p.partial, ignored);
+        if (!p.continued && now_seconds() - begin < kWorthKeeping) remove_parts(p);
+        group.barrier();  // no rank leaves before that is done
+        throw;
+    }
+    return static_cast<int>(ExitCode::done);
+}
+
+}  // namespace longlora

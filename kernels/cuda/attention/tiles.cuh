@@ -1,0 +1,155 @@
+// Tiles of rows in shared memory as bfloat16: how they lie, how they are copied there, how tensor cores read them. No windows, no softmax.
+//
+// A tile has kWidth columns (head_dim rounded up to 32, 64 or 128; the columns beyond head_dim are 0). Its rows are cut into chunks of 16 bytes; chunk c of row r
+// lies at place c ^ s(r), so that the 8 rows of a matrix that ldmatrix reads at the same column lie in 8 different groups of 4 banks: s(r) = r % 8 where a row is
+// 128 bytes or more, and (r / 2) % 4 where two rows share 128 bytes.
+//
+// Addresses cost one XOR: with the swizzle's bits m (7 or 3), chunk 2j + b of a row lies 16 * ((2j + b) ^ s) = 16 * ((2j & m) ^ (b ^ s)) + 16 * (2j & ~m)
+// behind the row's start. Each lane computes its row and 16 * (b ^ s) once (TileAddress), and at(j) is an XOR with a constant plus a constant,
+// which lies in the instruction; rows 16 further down have the same swizzle, another constant.
+#pragma once
+
+#include <type_traits>
+
+#include "kernels/cuda/attention/pieces.cuh"
+
+namespace longlora::cuda {
+
+template <int kWidth> constexpr int kRowBytes = 2 * kWidth;
+template <int kWidth> constexpr int kChunks = kWidth / 8;
+template <int kWidth> constexpr unsigned kSwizzleBits = kWidth >= 64 ? 7 : 3;
+
+template <int kWidth> __device__ inline unsigned chunk_offset(int row, int chunk) {
+    const int s = kWidth >= 64 ? row & 7 : (row >> 1) & 3;
+    return static_cast<unsigned>(row * kRowBytes<kWidth> + ((chunk ^ s) << 4));
+}
+
+/// Where a lane's row of ldmatrix.x4 lies in a tile that starts at `tile`. Two orders of the four 8x8 matrices:
+///   by_rows     (rows 0-7, chunk 0) (rows 8-15, chunk 0) (rows 0-7, chunk 1) (rows 8-15, chunk 1): operand a of 16 rows;
+///               transposed: operand b of 16 rows (its k) and two blocks of 8 columns (its n): b = {r[0], r[1]} and {r[2], r[3]}
+///   by_chunks   (rows 0-7, chunk 0) (rows 0-7, chunk 1) (rows 8-15, chunk 0) (rows 8-15, chunk 1): operand b whose n are 16 rows, whose k are 16 columns
+template <int kWidth> struct TileAddress {
+    unsigned address;
+    int rows = 0;    ///< rows further down that are meant, a multiple of 16 known to the compiler: tiles that follow each other share one address
+
+    static __device__ TileAddress by_rows(unsigned tile) {
+        const int lane = static_cast<int>(threadIdx.x) % 32;
+        return {tile + chunk_offset<kWidth>(lane % 16, lane / 16), 0};
+    }
+    static __device__ TileAddress by_chunks(unsigned tile) {
+        const int lane = static_cast<int>(threadIdx.x) % 32;
+        return {tile + chunk_offset<kWidth>(lane % 8 + lane / 16 * 8, lane / 8 % 2), 0};
+    }
+    __device__ TileAddress below(int more) const { return {address, rows + more}; }
+    /// Rows 16i .., columns 16j ..
+    __device__ unsigned at(int i, int j) const {
+        constexpr unsigned kMask = 16 * kSwizzleBits<kWidth>;
+        const auto columns = static_cast<unsigned>(32 * j);
+        return (address ^ (columns & kMask)) + (columns & ~kMask) + static_cast<unsigned>((16 * i + rows) * kRowBytes<kWidth>);
+    }
+};
+
+/// A thread's part of copying tiles of kRows rows of one matrix by kThreads threads: the same chunk of every (kThreads / kChunks)-th row, so neighbouring threads
+/// read whole lines.
+template <int kWidth, int kRows, int kThreads> struct TileCopy {
+    static constexpr int kRowStep = kThreads / kChunks<kWidth>, kSteps = kRows / kRowStep;
+    static_assert(kRows % kRowStep == 0 && kRowStep % 8 == 0, "all rows of a thread have one swizzle");
+    Matrix matrix;    ///< from this thread's chunk on
+    int row, end;     ///< in a tile; the last row of the matrix that has this chunk, plus one
+    unsigned offset;
+
+    __device__ TileCopy(const Matrix& of_head, int num_rows, int head_dim) : matrix(of_head) {
+        const int chunk = static_cast<int>(threadIdx.x) % kChunks<kWidth>;
+        row = static_cast<int>(threadIdx.x) / kChunks<kWidth>;
+        end = 8 * chunk < head_dim ? num_rows : 0;
+        offset = chunk_offset<kWidth>(row, chunk);
+        matrix.bytes = of_head.at(0, 8 * chunk);
+        settle(matrix.bytes);
+    }
+
+    /// Rows [begin, begin + kRows) become a tile; those beyond the last, and columns beyond head_dim, are 0. Asynchronous where it can be: wait_for_copies, then a
+    /// barrier.
+    __device__ void operator()(unsigned tile, int begin) const {
+        if (matrix.aligned && !matrix.wide) {
+#pragma unroll
+            for (int i = 0; i < kSteps; ++i) {
+                const int r = begin + row + i * kRowStep;
+                copy_async(tile + offset + i * kRowStep * kRowBytes<kWidth>, matrix.at(r, 0), r < end ? 16 : 0);
+            }
+        } else {
+#pragma unroll 1
+            for (int i = 0; i < kSteps; ++i) {
+                const int r = begin + row + i * kRowStep;
+                store_shared(tile + offset + i * kRowStep * kRowBytes<kWidth>, r < end ? load_chunk(matrix, matrix.at(r, 0)) : uint4{0, 0, 0, 0});
+            }
+        }
+    }
+};
+
+/// sums (16 kA rows x 16 kB columns) += a (16 kA rows of a tile) b^T (16 kB rows of another), over columns 16j .. 16j + 15 of both.
+template <int kWidth, int kA, int kB>
+__device__ __forceinline__ void multiply_rows(float (&sums)[kA][2 * kB][4], const std::uint32_t (&a)[kA][4], TileAddress<kWidth> b, int j) {
+#pragma unroll
+    for (int n = 0; n < kB; ++n) {
+        std::uint32_t columns[4];
+        load_matrices(columns, b.at(n, j));
+#pragma unroll
+        for (int i = 0; i < kA; ++i) {
+            multiply_add(sums[i][2 * n], a[i], columns[0], columns[1]);
+            multiply_add(sums[i][2 * n + 1], a[i], columns[2], columns[3]);
+        }
+    }
+}
+
+/// The same over all columns.
+template <int kWidth, int kA, int kB>
+__device__ __forceinline__ void multiply_rows(float (&sums)[kA][2 * kB][4], TileAddress<kWidth> a, TileAddress<kWidth> b) {
+#pragma unroll
+    for (int j = 0; j < kWidth / 16; ++j) {
+        std::uint32_t rows[kA][4];
+#pragma unroll
+        for (int i = 0; i < kA; ++i) load_matrices(rows[i], a.at(i, j));
+        multiply_rows<kWidth, kA, kB>(sums, rows, b, j);
+    }
+}
+
+/// sums (16 kA rows x kWidth) += p (16 kA rows x 16 kB) b (16 kB rows of a tile). p are operands a, in registers.
+template <int kWidth, int kA, int kB>
+__device__ __forceinline__ void multiply_columns(float (&sums)[kA][kWidth / 8][4], const std::uint32_t (&p)[kA][kB][4], TileAddress<kWidth> b) {
+#pragma unroll
+    for (int k = 0; k < kB; ++k) {
+#pragma unroll
+        for (int j = 0; j < kWidth / 16; ++j) {
+            std::uint32_t columns[4];
+            load_matrices_transposed(columns, b.at(k, j));
+#pragma unroll
+            for (int i = 0; i < kA; ++i) {
+                multiply_add(sums[i][2 * j], p[i][k], columns[0], columns[1]);
+                multiply_add(sums[i][2 * j + 1], p[i][k], columns[2], columns[3]);
+            }
+        }
+    }
+}
+
+/// A result d of 16 x 8 blocks as operand a of the next product: blocks 2k and 2k + 1 are its columns 16k .. 16k + 15, each lane has them already.
+template <int kA, int kB> __device__ inline void as_operand(std::uint32_t (&p)[kA][kB][4], const float (&d)[kA][2 * kB][4]) {
+#pragma unroll
+    for (int i = 0; i < kA; ++i) {
+#pragma unroll
+        for (int k = 0; k < kB; ++k) {
+            p[i][k][0] = pack_bf16(d[i][2 * k][0], d[i][2 * k][1]);
+            p[i][k][1] = pack_bf16(d[i][2 * k][2], d[i][2 * k][3]);
+            p[i][k][2] = pack_bf16(d[i][2 * k + 1][0], d[i][2 * k + 1][1]);
+            p[i][k][3] = pack_bf16(d[i][2 * k + 1][2], d[i][2 * k + 1][3]);
+        }
+    }
+}
+
+/// Calls with_width(std::integral_constant<int, W>) with the smallest W of 32, 64, 128 that is not below head_dim.
+template <class Use> void with_width(int head_dim, Use&& use) {
+    if (head_dim <= 32) use(std::integral_constant<int, 32>{});
+    else if (head_dim <= 64) use(std::integral_constant<int, 64>{});
+    else use(std::integral_constant<int, 128>{});
+}
+
+}  // namespace longlora::cuda

@@ -1,0 +1,49 @@
+// HostGroup: all ranks of the job, for small host data (strings, counts) at start, at step boundaries and at the end.
+// Bulk device data goes through communicator.h. Only the main thread calls it.
+#pragma once
+
+#include <mpi.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace longlora::parallel {
+
+class HostGroup {
+public:
+    /// Duplicates the communicator. while_waiting is called now and then while this rank waits for others in any of the functions below; it may send and receive
+    /// on communicators of its own.
+    explicit HostGroup(MPI_Comm parent = MPI_COMM_WORLD, std::function<void()> while_waiting = {});
+    ~HostGroup();
+    HostGroup(const HostGroup&) = delete;
+    HostGroup& operator=(const HostGroup&) = delete;
+
+    int rank() const { return rank_; }
+    int size() const { return size_; }
+    /// Ranks on this rank's node and this rank's place among them.
+    int node_size() const { return node_size_; }
+    int node_rank() const { return node_rank_; }
+    MPI_Comm handle() const { return comm_; }
+
+    void barrier() const;
+    /// Every rank's number, by rank.
+    std::vector<int> all_gather(int mine) const;
+    /// Every rank's bytes, by rank.
+    std::vector<std::string> all_gather(const std::string& bytes) const;
+    /// root's bytes, on every rank.
+    std::string broadcast(const std::string& bytes, int root = 0) const;
+    bool any(bool mine) const;
+    bool all(bool mine) const { return !any(!mine); }
+
+private:
+    /// Until `started`, the outcome of a non-blocking call that set `request`, is done.
+    void finish(int started, MPI_Request& request, const char* call) const;
+    void broadcast(void* data, std::int64_t bytes, int root) const;
+    MPI_Comm comm_ = MPI_COMM_NULL;
+    std::function<void()> while_waiting_;
+    int rank_ = 0, size_ = 1, node_rank_ = 0, node_size_ = 1;
+};
+
+}  // namespace longlora::parallel

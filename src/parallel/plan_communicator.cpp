@@ -1,0 +1,21 @@
+// The plan transport: nothing moves and nothing is waited for. Counting is OrderedCommunicator's.
+#include "parallel/ordered_communicator.h"
+
+namespace longlora::parallel {
+
+namespace {
+
+class PlanTransport final : public Transport {
+public:
+    Ticket start(const std::vector<Piece>&, const std::vector<Piece>&, int, Stream) override { return 0; }
+    void finish(Ticket, Stream) override {}
+    void progress() override {}
+};
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_plan_communicator(Device& device, int rank, int size, const CommunicatorOptions& options) {
+    return std::make_unique<OrderedCommunicator>(device, rank, size, options, std::make_unique<PlanTransport>());
+}
+
+}  // namespace longlora::parallel

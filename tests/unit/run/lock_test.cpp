@@ -1,0 +1,169 @@
+// One job at a time: who comes second is told who is there; a dead holder's lock is taken at once, a silent one's after the timeout; who was taken for dead notices.
+#include "run/lock.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <boost/test/unit_test.hpp>
+
+#include "core/clock.h"
+#include "tests/unit/train/train_testing.h"
+
+using namespace longlora;
+using namespace train_testing;
+
+namespace {
+
+RunLockOptions quick(const std::string& job = "", const std::string& restart = "0") {
+    RunLockOptions options;
+    options.job = {"cluster", job, restart};
+    options.timeout_seconds = 1.5;
+    options.beat_seconds = 0.1;
+    return options;
+}
+
+void write_raw(const std::string& path, const std::string& content) {
+    const FileHandle file = FileHandle::create(path);
+    file.write_at(content.data(), static_cast<std::int64_t>(content.size()), 0);
+}
+
+/// A lock as a process on another machine left it, of which nothing can be known.
+std::string foreign_lock(const std::string& token, const std::string& job = "12") {
+    return to_line({{"token", token}, {"cluster", "cluster"}, {"job", job}, {"restart", "3"}, {"host", "elsewhere"}, {"machine", "another"}, {"process", 77}, {"process_start", 5}, {"counter", "000000000009"}}) + "\n";
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(run_lock)
+
+BOOST_AUTO_TEST_CASE(second_comer_is_told_who_is_there) {
+    const TemporaryFolder folder;
+    {
+        const RunLock lock(folder.path(), quick("41", "2"));
+        LockHolder holder;
+        BOOST_REQUIRE(read_lock(folder.path(), holder));
+        BOOST_TEST(holder.token == lock.token());
+        BOOST_TEST(holder_text(holder).find("job 41 (restart 2), process ") == 0u);
+        BOOST_TEST(is_lock_of(folder.path(), lock.token()));
+        const double begin = now_seconds();
+        const std::string refusal = sentence_of([&] { RunLock(folder.path(), quick()); });
+        BOOST_TEST(says(refusal, {folder.path(), "is in use by job 41 (restart 2)", text("process ", getpid()), "another --run"}), refusal);
+        BOOST_TEST(now_seconds() - begin < 1.5);   // by the counter, before the timeout
+        lock.require_held();
+    }
+    BOOST_TEST(!file_exists(folder / "lock"));   // given back
+    const RunLock again(folder.path(), quick());
+}
+
+BOOST_AUTO_TEST_CASE(a_dead_process_of_this_machine_is_known_at_once) {
+    const TemporaryFolder folder;
+    const pid_t child = fork();
+    if (child == 0) {
+        const RunLock lock(folder.path(), quick());
+        _exit(0);   // as a kill: nothing is given back
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    BOOST_REQUIRE(file_exists(folder / "lock"));
+    RunLockOptions options = quick();
+    options.timeout_seconds = 100;
+    std::vector<std::string> told;
+    options.say = [&](const std::string& sentence) { told.push_back(sentence); };
+    const double begin = now_seconds();
+    const RunLock lock(folder.path(), options);
+    BOOST_TEST(now_seconds() - begin < 20);
+    BOOST_REQUIRE(told.size() == 1u);
+    BOOST_TEST(says(told[0], {"took over the lock of", text("process ", child), "has ended"}), told[0]);
+}
+
+BOOST_AUTO_TEST_CASE(a_silent_holder_is_waited_for) {
+    const TemporaryFolder folder;
+    write_raw(folder / "lock", foreign_lock("f"));
+    int asked = 0, waited = 0;
+    RunLockOptions options = quick();
+    options.has_ended = [&](const LockHolder& holder) {
+        asked += holder.job.id == "12";
+        return false;   // it does not know
+    };
+    options.waiting = [&] { ++waited; };
+    const double begin = now_seconds();
+    const RunLock lock(folder.path(), options);
+    BOOST_TEST(now_seconds() - begin >= 1.5);
+    BOOST_TEST(asked == 1);
+    BOOST_TEST(waited > 3);
+    BOOST_TEST(is_lock_of(folder.path(), lock.token()));
+}
+
+BOOST_AUTO_TEST_CASE(the_scheduler_may_know) {
+    const TemporaryFolder folder;
+    write_raw(folder / "lock", foreign_lock("f"));
+    RunLockOptions options = quick();
+    options.timeout_seconds = 100;
+    options.has_ended = [](const LockHolder& holder) { return holder.job.id == "12" && holder.job.restart == "3"; };
+    const double begin = now_seconds();
+    const RunLock lock(folder.path(), options);
+    BOOST_TEST(now_seconds() - begin < 20);
+}
+
+BOOST_AUTO_TEST_CASE(a_lock_that_its_maker_could_not_finish) {
+    for (const std::string content : {"", "{\"token\": \"", "{}"}) {
+        const TemporaryFolder folder;
+        write_raw(folder / "lock", content);
+        const RunLock lock(folder.path(), quick());
+        BOOST_TEST(is_lock_of(folder.path(), lock.token()));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(who_was_taken_for_dead_notices) {
+    const TemporaryFolder folder;
+    {
+        const RunLock lock(folder.path(), quick());
+        write_raw(folder / "lock", foreign_lock("another"));   // by someone who saw no sign of life
+        const std::string sentence = sentence_of([&] { lock.require_held(); });
+        BOOST_TEST(says(sentence, {"was taken over by job 12 (restart 3), process 77 on elsewhere", "writes nothing more"}), sentence);
+        write_raw(folder / "lock", foreign_lock("another"));
+    }
+    BOOST_TEST(is_lock_of(folder.path(), "another"));   // is not given back by one that does not have it
+}
+
+BOOST_AUTO_TEST_CASE(a_removed_lock_is_made_again) {
+    const TemporaryFolder folder;
+    const RunLock lock(folder.path(), quick());
+    remove_file(folder / "lock");
+    lock.require_held();
+    BOOST_TEST(is_lock_of(folder.path(), lock.token()));
+}
+
+/// Many at once find a stale lock: one gets it, all others are refused, and no name is left over.
+BOOST_AUTO_TEST_CASE(one_of_many_takes_a_stale_lock) {
+    const TemporaryFolder folder;
+    write_raw(folder / "lock", foreign_lock("f", ""));
+    std::vector<pid_t> children;
+    for (int i = 0; i < 8; ++i) {
+        const pid_t child = fork();
+        if (child == 0) {
+            try {
+                const RunLock lock(folder.path(), quick());
+                for (int k = 0; k < 40; ++k) usleep(100000), lock.require_held();
+                _exit(0);
+            } catch (const Error&) {
+                _exit(2);
+            }
+        }
+        children.push_back(child);
+    }
+    int holders = 0, refused = 0;
+    for (const pid_t child : children) {
+        int status = 0;
+        waitpid(child, &status, 0);
+        holders += WIFEXITED(status) && WEXITSTATUS(status) == 0;
+        refused += WIFEXITED(status) && WEXITSTATUS(status) == 2;
+    }
+    BOOST_TEST(holders == 1);
+    BOOST_TEST(refused == 7);
+    std::size_t left = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(folder.path())) left += entry.path().filename() != "lock";
+    BOOST_TEST(left == 0u);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
