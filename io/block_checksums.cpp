@@ -12,14 +12,17 @@ namespace longlora {
 namespace {
 
 /// Throws the Error for a wrong block.
-void require_block(std::uint32_t expected, std::uint32_t found, std::int64_t block, std::int64_t size, const std::string& what) {
+void require_block(std::uint32_t expected, std::uint32_t found, std::int64_t block, std::int64_t size,
+                   const std::string& what) {
     const std::int64_t begin = block * kChecksumBlock, end = std::min(size, begin + kChecksumBlock);
-    require(expected == found, what, " is damaged: the checksum of its bytes ", begin, " to ", end - 1, " is wrong; use another copy of the file");
+    require(expected == found, what, " is damaged: the checksum of its bytes ", begin, " to ", end - 1,
+            " is wrong; use another copy of the file");
 }
 
 }  // namespace
 
-void append_checksum_pieces(std::vector<ChecksumPiece>& pieces, std::int64_t stream, std::int64_t begin, const void* data, std::int64_t bytes) {
+void append_checksum_pieces(std::vector<ChecksumPiece>& pieces, std::int64_t stream, std::int64_t begin,
+                            const void* data, std::int64_t bytes) {
     const auto* p = static_cast<const char*>(data);
     while (bytes > 0) {
         const std::int64_t n = std::min(bytes, kChecksumBlock - begin % kChecksumBlock);
@@ -28,8 +31,11 @@ void append_checksum_pieces(std::vector<ChecksumPiece>& pieces, std::int64_t str
     }
 }
 
-std::vector<std::vector<std::uint32_t>> combine_checksum_pieces(std::vector<ChecksumPiece> pieces, const std::vector<std::int64_t>& stream_bytes) {
-    std::sort(pieces.begin(), pieces.end(), [](const auto& a, const auto& b) { return a.stream != b.stream ? a.stream < b.stream : a.begin < b.begin; });
+std::vector<std::vector<std::uint32_t>> combine_checksum_pieces(std::vector<ChecksumPiece> pieces,
+                                                                const std::vector<std::int64_t>& stream_bytes) {
+    std::sort(pieces.begin(), pieces.end(), [](const auto& a, const auto& b) {
+        return a.stream != b.stream ? a.stream < b.stream : a.begin < b.begin;
+    });
     std::vector<std::vector<std::uint32_t>> result;
     std::size_t at = 0;
     for (std::size_t stream = 0; stream < stream_bytes.size(); ++stream) {
@@ -37,10 +43,14 @@ std::vector<std::vector<std::uint32_t>> combine_checksum_pieces(std::vector<Chec
         std::int64_t done = 0;
         for (; at < pieces.size() && pieces[at].stream == static_cast<std::int64_t>(stream); ++at) {
             const ChecksumPiece& piece = pieces[at];
-            ensure(piece.begin == done && piece.length > 0 && piece.begin + piece.length <= stream_bytes[stream], "checksum pieces do not cover a stream once");
-            ensure(piece.begin / kChecksumBlock == (piece.begin + piece.length - 1) / kChecksumBlock, "a checksum piece crosses a block border");
+            ensure(piece.begin == done && piece.length > 0 && piece.begin + piece.length <= stream_bytes[stream],
+                   "checksum pieces do not cover a stream once");
+            ensure(piece.begin / kChecksumBlock == (piece.begin + piece.length - 1) / kChecksumBlock,
+                   "a checksum piece crosses a block border");
             std::uint32_t& block = blocks[static_cast<std::size_t>(piece.begin / kChecksumBlock)];
-            block = piece.begin % kChecksumBlock == 0 ? piece.crc : crc32c_combine(block, piece.crc, static_cast<std::uint64_t>(piece.length));
+            block = piece.begin % kChecksumBlock == 0
+                        ? piece.crc
+                        : crc32c_combine(block, piece.crc, static_cast<std::uint64_t>(piece.length));
             done += piece.length;
         }
         ensure(done == stream_bytes[stream], "checksum pieces do not cover a whole stream");
@@ -61,21 +71,24 @@ std::vector<ChecksumPiece> unpack_pieces(const std::string& bytes) {
     return pieces;
 }
 
-void read_verified(const std::function<void(void*, std::int64_t, std::int64_t)>& fetch, const std::vector<std::uint32_t>& checksums, std::int64_t size,
-                   std::int64_t begin, std::int64_t bytes, void* out, const std::string& what) {
+void read_verified(const std::function<void(void*, std::int64_t, std::int64_t)>& fetch,
+                   const std::vector<std::uint32_t>& checksums, std::int64_t size, std::int64_t begin,
+                   std::int64_t bytes, void* out, const std::string& what) {
     ensure(begin >= 0 && bytes >= 0 && begin + bytes <= size, "a read outside of a stream");
     ensure(static_cast<std::int64_t>(checksums.size()) == num_checksum_blocks(size), "as many checksums as blocks");
     if (bytes == 0) return;
     std::vector<char> scratch;
     for (std::int64_t block = begin / kChecksumBlock; block * kChecksumBlock < begin + bytes; ++block) {
-        const std::int64_t block_begin = block * kChecksumBlock, block_end = std::min(size, block_begin + kChecksumBlock);
+        const std::int64_t block_begin = block * kChecksumBlock,
+                           block_end = std::min(size, block_begin + kChecksumBlock);
         const std::int64_t from = std::max(begin, block_begin), to = std::min(begin + bytes, block_end);
         char* target = static_cast<char*>(out) + (from - begin);
         const bool whole = from == block_begin && to == block_end;
         if (!whole) scratch.resize(static_cast<std::size_t>(kChecksumBlock));
         char* place = whole ? target : scratch.data();
         fetch(place, block_end - block_begin, block_begin);
-        require_block(checksums[static_cast<std::size_t>(block)], crc32c(place, static_cast<std::size_t>(block_end - block_begin)), block, size, what);
+        require_block(checksums[static_cast<std::size_t>(block)],
+                      crc32c(place, static_cast<std::size_t>(block_end - block_begin)), block, size, what);
         if (!whole) std::memcpy(target, scratch.data() + (from - block_begin), static_cast<std::size_t>(to - from));
     }
 }

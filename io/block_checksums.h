@@ -1,5 +1,6 @@
-// CRC-32C for every 1 MiB block of a logical stream of bytes (the content of one dataset). Writers on any ranks make pieces, one place
-// puts them together; readers of a slice verify the blocks they touch. No files: bytes come through memory or a callback.
+// CRC-32C for every 1 MiB block of a logical stream of bytes (the content of one dataset). Writers on any ranks make
+// pieces, one place puts them together; readers of a slice verify the blocks they touch. No files: bytes come through
+// memory or a callback.
 #pragma once
 
 #include <cstdint>
@@ -23,18 +24,22 @@ struct ChecksumPiece {
 };
 
 /// Appends the pieces of [begin, begin + bytes), cut at block borders.
-void append_checksum_pieces(std::vector<ChecksumPiece>& pieces, std::int64_t stream, std::int64_t begin, const void* data, std::int64_t bytes);
+void append_checksum_pieces(std::vector<ChecksumPiece>& pieces, std::int64_t stream, std::int64_t begin,
+                            const void* data, std::int64_t bytes);
 
-/// Block checksums of every stream (sizes in bytes). The pieces, in any order, must cover each stream exactly once (std::logic_error otherwise).
-std::vector<std::vector<std::uint32_t>> combine_checksum_pieces(std::vector<ChecksumPiece> pieces, const std::vector<std::int64_t>& stream_bytes);
+/// Block checksums of every stream (sizes in bytes). The pieces, in any order, must cover each stream exactly once
+/// (std::logic_error otherwise).
+std::vector<std::vector<std::uint32_t>> combine_checksum_pieces(std::vector<ChecksumPiece> pieces,
+                                                                const std::vector<std::int64_t>& stream_bytes);
 
 /// Pieces as bytes for sending, and back.
 std::string pack_pieces(const std::vector<ChecksumPiece>& pieces);
 std::vector<ChecksumPiece> unpack_pieces(const std::string& bytes);
 
-/// Copies bytes [begin, begin + bytes) of a stream of `size` bytes to `out`, verifying every block touched. `fetch(out, bytes, offset)` reads
-/// of the stream. `what` names file and dataset in the Error.
-void read_verified(const std::function<void(void*, std::int64_t, std::int64_t)>& fetch, const std::vector<std::uint32_t>& checksums, std::int64_t size,
-                   std::int64_t begin, std::int64_t bytes, void* out, const std::string& what);
+/// Copies bytes [begin, begin + bytes) of a stream of `size` bytes to `out`, verifying every block touched. `fetch(out,
+/// bytes, offset)` reads of the stream. `what` names file and dataset in the Error.
+void read_verified(const std::function<void(void*, std::int64_t, std::int64_t)>& fetch,
+                   const std::vector<std::uint32_t>& checksums, std::int64_t size, std::int64_t begin,
+                   std::int64_t bytes, void* out, const std::string& what);
 
 }  // namespace longlora

@@ -10,7 +10,7 @@ namespace {
 
 struct Candidate {
     std::int32_t rank;
-    std::int64_t left, right;            // positions of the symbols
+    std::int64_t left, right;  // positions of the symbols
     std::int32_t left_id, right_id, result;
     bool operator>(const Candidate& other) const { return rank != other.rank ? rank > other.rank : left > other.left; }
 };
@@ -26,14 +26,17 @@ void merge_pairs(std::vector<std::int32_t>& ids, const MergeTable& merges) {
     const auto offer = [&](std::int64_t left, std::int64_t right) {
         if (left < 0 || right >= n) return;
         const auto found = merges.find(merge_key(id_at(left), id_at(right)));
-        if (found != merges.end()) queue.push({found->second.rank, left, right, id_at(left), id_at(right), found->second.result});
+        if (found != merges.end())
+            queue.push({found->second.rank, left, right, id_at(left), id_at(right), found->second.result});
     };
-    for (std::int64_t i = 0; i < n; ++i) before[static_cast<std::size_t>(i)] = i - 1, after[static_cast<std::size_t>(i)] = i + 1;
+    for (std::int64_t i = 0; i < n; ++i)
+        before[static_cast<std::size_t>(i)] = i - 1, after[static_cast<std::size_t>(i)] = i + 1;
     for (std::int64_t i = 0; i + 1 < n; ++i) offer(i, i + 1);
     while (!queue.empty()) {
         const Candidate best = queue.top();
         queue.pop();
-        const bool current = id_at(best.left) == best.left_id && id_at(best.right) == best.right_id && after[static_cast<std::size_t>(best.left)] == best.right;
+        const bool current = id_at(best.left) == best.left_id && id_at(best.right) == best.right_id &&
+                             after[static_cast<std::size_t>(best.left)] == best.right;
         if (!current) continue;
         const std::int64_t next = after[static_cast<std::size_t>(best.right)];
         id_at(best.left) = best.result;

@@ -1,4 +1,5 @@
-// Byte pair encoding of one word over token ids: always the merge of lowest rank, of equal ones the leftmost. No texts, no files.
+// Byte pair encoding of one word over token ids: always the merge of lowest rank, of equal ones the leftmost. No texts,
+// no files.
 #pragma once
 
 #include <cstdint>

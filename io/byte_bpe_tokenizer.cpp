@@ -1,5 +1,6 @@
-// Byte-level BPE as described by a Hugging Face tokenizer.json (Llama 3, SmolLM2, GPT-2): added tokens are cut out of the text first, the rest is
-// cut into words by the pre-tokenizer, and the bytes of each word are merged. What such a file may say beyond that is refused by name.
+// Byte-level BPE as described by a Hugging Face tokenizer.json (Llama 3, SmolLM2, GPT-2): added tokens are cut out of
+// the text first, the rest is cut into words by the pre-tokenizer, and the bytes of each word are merged. What such a
+// file may say beyond that is refused by name.
 #include <algorithm>
 #include <array>
 
@@ -47,7 +48,8 @@ public:
         hash_ = sha256_of(content);
         const Json json = parse_json(content, path);
         require(json.is_object() && json.contains("model"), path, " is not a tokenizer.json: it has no \"model\"");
-        require(!json.contains("normalizer") || json["normalizer"].is_null(), path, " has a normalizer, which is not supported; prepare ready token ids instead");
+        require(!json.contains("normalizer") || json["normalizer"].is_null(), path,
+                " has a normalizer, which is not supported; prepare ready token ids instead");
         read_vocabulary(json["model"]);
         read_added_tokens(json);
         read_pre_tokenizer(json.contains("pre_tokenizer") ? json["pre_tokenizer"] : Json());
@@ -71,7 +73,8 @@ private:
     void read_specials();
     std::int32_t special(const Json& json, const char* key) const;
     void put_piece(std::int32_t id, std::string bytes);
-    void encode_segment(std::vector<std::int32_t>& out, std::string_view text, std::unordered_map<std::string_view, std::vector<std::int32_t>>& known) const;
+    void encode_segment(std::vector<std::int32_t>& out, std::string_view text,
+                        std::unordered_map<std::string_view, std::vector<std::int32_t>>& known) const;
     std::vector<std::int32_t> encode_word(std::string_view word) const;
 
     std::string path_, hash_;
@@ -92,11 +95,16 @@ void ByteBpeTokenizer::put_piece(std::int32_t id, std::string bytes) {
 }
 
 void ByteBpeTokenizer::read_vocabulary(const Json& model) {
-    const std::string type = model.is_object() && model.contains("type") && model["type"].is_string() ? model["type"].get<std::string>() : "BPE";
-    require(type == "BPE", path_, " is a ", type, " tokenizer; only byte-level BPE is supported; prepare ready token ids instead");
-    require(!model.value("byte_fallback", false), path_, " is a SentencePiece tokenizer in another form; give its tokenizer.model");
+    const std::string type = model.is_object() && model.contains("type") && model["type"].is_string()
+                                 ? model["type"].get<std::string>()
+                                 : "BPE";
+    require(type == "BPE", path_, " is a ", type,
+            " tokenizer; only byte-level BPE is supported; prepare ready token ids instead");
+    require(!model.value("byte_fallback", false), path_,
+            " is a SentencePiece tokenizer in another form; give its tokenizer.model");
     for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
-        require(!model.contains(key) || model[key].is_null() || model[key] == "", path_, ": \"", key, "\" is not supported");
+        require(!model.contains(key) || model[key].is_null() || model[key] == "", path_, ": \"", key,
+                "\" is not supported");
     ignore_merges_ = model.value("ignore_merges", false);
     const auto characters = byte_characters();
     std::unordered_map<std::string, int> byte_of;
@@ -105,12 +113,15 @@ void ByteBpeTokenizer::read_vocabulary(const Json& model) {
     const Json& vocabulary = member(model, "vocab", path_);
     require(vocabulary.is_object() && !vocabulary.empty(), path_, ": \"vocab\" is not an object of tokens");
     for (const auto& [token, value] : vocabulary.items()) {
-        require(value.is_number_unsigned() && value.get<std::uint64_t>() < (1u << 28), path_, ": the id of \"", token, "\" is not valid");
+        require(value.is_number_unsigned() && value.get<std::uint64_t>() < (1u << 28), path_, ": the id of \"", token,
+                "\" is not valid");
         const auto id = value.get<std::int32_t>();
         ids[token] = id;
         std::string bytes;  // a token with characters outside of the table (an added one) stands for itself
         for (std::size_t at = 0; at < token.size();) {
-            const std::size_t n = static_cast<unsigned char>(token[at]) < 0x80 ? 1 : static_cast<unsigned char>(token[at]) < 0xe0 ? 2 : 3;
+            const std::size_t n = static_cast<unsigned char>(token[at]) < 0x80   ? 1
+                                  : static_cast<unsigned char>(token[at]) < 0xe0 ? 2
+                                                                                 : 3;
             const auto found = byte_of.find(token.substr(at, n));
             if (found == byte_of.end()) {
                 bytes = token;
@@ -140,11 +151,13 @@ void ByteBpeTokenizer::read_merges(const Json& merges, const std::unordered_map<
             require(space != std::string::npos, path_, ": the merge \"", both, "\" is not two tokens");
             left = both.substr(0, space), right = both.substr(space + 1);
         } else {
-            require(merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string(), path_, ": merge ", rank, " is not two tokens");
+            require(merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string(), path_,
+                    ": merge ", rank, " is not two tokens");
             left = merge[0].get<std::string>(), right = merge[1].get<std::string>();
         }
         const auto a = ids.find(left), b = ids.find(right), both = ids.find(left + right);
-        require(a != ids.end() && b != ids.end() && both != ids.end(), path_, ": the merge \"", left, "\" + \"", right, "\" is not made of tokens of the vocabulary");
+        require(a != ids.end() && b != ids.end() && both != ids.end(), path_, ": the merge \"", left, "\" + \"", right,
+                "\" is not made of tokens of the vocabulary");
         merges_.emplace(merge_key(a->second, b->second), Merge{rank++, both->second});
     }
 }
@@ -155,15 +168,18 @@ void ByteBpeTokenizer::read_added_tokens(const Json& json) {
     for (const Json& token : json["added_tokens"]) {
         AddedToken added{get_text(token, "content", path_), 0};
         const std::int64_t id = get_integer(token, "id", path_);
-        require(id >= 0 && id < (1 << 28) && !added.content.empty(), path_, ": the added token \"", added.content, "\" is not valid");
+        require(id >= 0 && id < (1 << 28) && !added.content.empty(), path_, ": the added token \"", added.content,
+                "\" is not valid");
         added.id = static_cast<std::int32_t>(id);
         for (const char* key : {"lstrip", "rstrip", "single_word"})
-            require(!token.contains(key) || token[key] == false, path_, ": \"", key, "\" of the added token ", added.content, " is not supported");
+            require(!token.contains(key) || token[key] == false, path_, ": \"", key, "\" of the added token ",
+                    added.content, " is not supported");
         put_piece(added.id, added.content);
         added_begins_[static_cast<unsigned char>(added.content[0])] = true;
         added_.push_back(std::move(added));
     }
-    std::stable_sort(added_.begin(), added_.end(), [](const auto& a, const auto& b) { return a.content.size() > b.content.size(); });
+    std::stable_sort(added_.begin(), added_.end(),
+                     [](const auto& a, const auto& b) { return a.content.size() > b.content.size(); });
 }
 
 void ByteBpeTokenizer::read_pre_tokenizer(const Json& json) {
@@ -176,7 +192,8 @@ void ByteBpeTokenizer::read_pre_tokenizer(const Json& json) {
     } else if (type == "Digits") {
         steps_.push_back({false, RegexSplit(json.value("individual_digits", false) ? R"(\p{N})" : R"(\p{N}+)", path_)});
     } else if (type == "Split") {
-        require(json.value("behavior", "") == "Isolated" && !json.value("invert", false), path_, ": a Split that is not Isolated is not supported");
+        require(json.value("behavior", "") == "Isolated" && !json.value("invert", false), path_,
+                ": a Split that is not Isolated is not supported");
         const Json& pattern = member(json, "pattern", path_);
         const bool regex = pattern.is_object() && pattern.contains("Regex");
         const std::string given = get_text(pattern, regex ? "Regex" : "String", path_);
@@ -268,7 +285,9 @@ std::vector<std::int32_t> ByteBpeTokenizer::encode(std::string_view content) con
         const AddedToken* found = nullptr;
         if (added_begins_[static_cast<unsigned char>(content[at])]) {
             const auto rest = content.substr(at);
-            const auto match = std::find_if(added_.begin(), added_.end(), [&](const AddedToken& t) { return rest.substr(0, t.content.size()) == t.content; });
+            const auto match = std::find_if(added_.begin(), added_.end(), [&](const AddedToken& t) {
+                return rest.substr(0, t.content.size()) == t.content;
+            });
             if (match != added_.end()) found = &*match;
         }
         if (!found) {

@@ -16,7 +16,10 @@ namespace {
 
 class PlainStream : public ByteStream {
 public:
-    PlainStream(const std::string& path, std::int64_t begin) : file_(FileHandle::open_read(path)), at_(begin), begin_(begin) {}
+    PlainStream(const std::string& path, std::int64_t begin)
+        : file_(FileHandle::open_read(path)),
+          at_(begin),
+          begin_(begin) {}
     std::int64_t read(char* out, std::int64_t bytes) override {
         const std::int64_t n = file_.read_some(out, bytes, at_);
         at_ += n;
@@ -41,8 +44,12 @@ public:
     }
     std::int64_t consumed() const { return at_; }
     const std::string& path() const { return file_.path(); }
-    [[noreturn]] void fail_truncated() const { fail(text(path(), " is cut short: its compressed data end at byte ", at_, " before they are complete")); }
-    [[noreturn]] void fail_damaged(const char* reason) const { fail(text(path(), " is damaged: ", reason ? reason : "its compressed data are not valid")); }
+    [[noreturn]] void fail_truncated() const {
+        fail(text(path(), " is cut short: its compressed data end at byte ", at_, " before they are complete"));
+    }
+    [[noreturn]] void fail_damaged(const char* reason) const {
+        fail(text(path(), " is damaged: ", reason ? reason : "its compressed data are not valid"));
+    }
 
 private:
     FileHandle file_;
@@ -91,7 +98,9 @@ private:
 
 class ZstdStream : public ByteStream {
 public:
-    explicit ZstdStream(const std::string& path) : input_(path), state_(ZSTD_createDStream()) { ensure(state_ != nullptr, "zstd starts"); }
+    explicit ZstdStream(const std::string& path) : input_(path), state_(ZSTD_createDStream()) {
+        ensure(state_ != nullptr, "zstd starts");
+    }
     ~ZstdStream() override { ZSTD_freeDStream(state_); }
 
     std::int64_t read(char* out, std::int64_t bytes) override {
@@ -105,8 +114,9 @@ public:
             }
             const std::size_t result = ZSTD_decompressStream(state_, &target, &source_);
             if (ZSTD_isError(result)) input_.fail_damaged(ZSTD_getErrorName(result));
-            complete_ = result == 0;                                // at the end of a frame
-            full_output_ = !complete_ && target.pos == target.size;  // more may wait inside although the input is used up
+            complete_ = result == 0;  // at the end of a frame
+            full_output_ =
+                !complete_ && target.pos == target.size;  // more may wait inside although the input is used up
         }
         return static_cast<std::int64_t>(target.pos);
     }
@@ -121,7 +131,9 @@ private:
 
 }  // namespace
 
-std::unique_ptr<ByteStream> open_plain(const std::string& path, std::int64_t begin) { return std::make_unique<PlainStream>(path, begin); }
+std::unique_ptr<ByteStream> open_plain(const std::string& path, std::int64_t begin) {
+    return std::make_unique<PlainStream>(path, begin);
+}
 std::unique_ptr<ByteStream> open_gzip(const std::string& path) { return std::make_unique<GzipStream>(path); }
 std::unique_ptr<ByteStream> open_zstd(const std::string& path) { return std::make_unique<ZstdStream>(path); }
 
@@ -129,7 +141,8 @@ bool LineReader::next(std::string& line) {
     line.clear();
     for (;;) {
         if (at_ == filled_) {
-            filled_ = static_cast<std::size_t>(stream_->read(buffer_.data(), static_cast<std::int64_t>(buffer_.size())));
+            filled_ =
+                static_cast<std::size_t>(stream_->read(buffer_.data(), static_cast<std::int64_t>(buffer_.size())));
             at_ = 0;
             if (filled_ == 0) break;
         }

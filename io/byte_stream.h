@@ -1,4 +1,5 @@
-// Bytes of a file in order, plain or decompressed (gzip, zstd), and its lines. Truncated or damaged compression is an Error naming the file.
+// Bytes of a file in order, plain or decompressed (gzip, zstd), and its lines. Truncated or damaged compression is an
+// Error naming the file.
 #pragma once
 
 #include <cstdint>

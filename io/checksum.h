@@ -1,4 +1,5 @@
-// CRC-32C (Castagnoli) of bytes, put together from pieces, and SHA-256 for knowing files by their content. Pure arithmetic: no files.
+// CRC-32C (Castagnoli) of bytes, put together from pieces, and SHA-256 for knowing files by their content. Pure
+// arithmetic: no files.
 #pragma once
 
 #include <array>
@@ -9,7 +10,8 @@
 
 namespace longlora {
 
-/// CRC-32C of `bytes` bytes; `crc` is the checksum of what came before (0 at the beginning), so a stream may be fed in parts.
+/// CRC-32C of `bytes` bytes; `crc` is the checksum of what came before (0 at the beginning), so a stream may be fed in
+/// parts.
 std::uint32_t crc32c(const void* data, std::size_t bytes, std::uint32_t crc = 0);
 
 /// CRC-32C of a followed by b, from the checksums of both and the length of b in bytes.
@@ -25,7 +27,8 @@ public:
 
 private:
     void block(const unsigned char* p);
-    std::array<std::uint32_t, 8> state_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+    std::array<std::uint32_t, 8> state_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                        0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
     std::array<unsigned char, 64> buffer_{};
     std::uint64_t length_ = 0;  // bytes fed so far
 };

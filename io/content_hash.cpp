@@ -30,7 +30,8 @@ std::string first_difference(const SafetensorsFolder& files, const TensorChecksu
     for (const auto& [name, checksum] : was) {
         const auto found = is.find(name);
         if (found == is.end()) return text(name, " is missing in ", files.path());
-        if (found->second != checksum) return text(name, " in ", files.file_of(name), " has other bytes than at the run's first start");
+        if (found->second != checksum)
+            return text(name, " in ", files.file_of(name), " has other bytes than at the run's first start");
     }
     for (const auto& [name, checksum] : is)
         if (!was.count(name)) return text(name, " in ", files.file_of(name), " was not there at the run's first start");

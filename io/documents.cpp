@@ -18,11 +18,16 @@ namespace {
 
 constexpr const char* kExtensions = ".txt, .jsonl, .jsonl.gz, .jsonl.zst, .bin";
 
-bool ends_with(const std::string& name, const std::string& end) { return name.size() > end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0; }
+bool ends_with(const std::string& name, const std::string& end) {
+    return name.size() > end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
+}
 
 bool kind_of(const std::string& name, SourceKind& kind) {
-    for (const auto& [end, found] : {std::pair{".txt", SourceKind::text}, {".jsonl", SourceKind::jsonl}, {".jsonl.gz", SourceKind::jsonl_gz},
-                                     {".jsonl.zst", SourceKind::jsonl_zst}, {".bin", SourceKind::bin}}) {
+    for (const auto& [end, found] : {std::pair{".txt", SourceKind::text},
+                                     {".jsonl", SourceKind::jsonl},
+                                     {".jsonl.gz", SourceKind::jsonl_gz},
+                                     {".jsonl.zst", SourceKind::jsonl_zst},
+                                     {".bin", SourceKind::bin}}) {
         if (!ends_with(name, end)) continue;
         kind = found;
         return true;
@@ -46,10 +51,12 @@ void append_folder(std::vector<Source>& sources, const std::string& folder) {
         fail(text("cannot read the folder ", folder, ": ", problem.code().message()));
     }
     require(sources.size() > before, folder, " has no file that can be read (", kExtensions, ")");
-    std::sort(sources.begin() + static_cast<std::ptrdiff_t>(before), sources.end(), [](const Source& a, const Source& b) { return a.name < b.name; });
+    std::sort(sources.begin() + static_cast<std::ptrdiff_t>(before), sources.end(),
+              [](const Source& a, const Source& b) { return a.name < b.name; });
 }
 
-/// "\ud800" without its other half is valid in JavaScript's JSON but is no character: it becomes U+FFFD. Returns the number of replacements.
+/// "\ud800" without its other half is valid in JavaScript's JSON but is no character: it becomes U+FFFD. Returns the
+/// number of replacements.
 std::int64_t repair_surrogates(std::string& line) {
     std::int64_t replaced = 0;
     const auto unit = [&](std::size_t at) -> unsigned long {  // the \uXXXX at `at`, or 0
@@ -102,7 +109,8 @@ DocumentPart document_of(std::string& line, const std::string& where, const std:
         require(tokens.is_array(), where, ": \"tokens\" is not a list of ids");
         document.tokens.reserve(tokens.size());
         for (const Json& id : tokens) {
-            const bool whole = id.is_number_integer() && !(id.is_number_unsigned() && id.get<std::uint64_t>() > 0x7fffffffffffffffull);
+            const bool whole =
+                id.is_number_integer() && !(id.is_number_unsigned() && id.get<std::uint64_t>() > 0x7fffffffffffffffull);
             require(whole, where, ": \"tokens\" has ", to_line(id).substr(0, 40), ", which is not an id");
             document.tokens.push_back(id.get<std::int64_t>());
         }
@@ -120,9 +128,12 @@ using Progress = std::function<void(std::int64_t)>;
 
 void read_lines(const Source& source, const SourcePart& part, const Sink& sink, const Progress& progress) {
     const bool plain = source.kind == SourceKind::jsonl;
-    // A part that does not begin at 0 starts one byte early: if that byte is a newline, its first line is empty; else the line is another part's.
+    // A part that does not begin at 0 starts one byte early: if that byte is a newline, its first line is empty; else
+    // the line is another part's.
     const std::int64_t start = plain && part.begin > 0 ? part.begin - 1 : 0;
-    LineReader lines(plain ? open_plain(source.path, start) : source.kind == SourceKind::jsonl_gz ? open_gzip(source.path) : open_zstd(source.path));
+    LineReader lines(plain                                 ? open_plain(source.path, start)
+                     : source.kind == SourceKind::jsonl_gz ? open_gzip(source.path)
+                                                           : open_zstd(source.path));
     std::string line;
     std::int64_t number = part.lines_before, reported = 0;
     if (plain && part.begin > 0) {
@@ -154,7 +165,8 @@ void read_text(const Source& source, const Sink& sink, const Progress& progress)
 void read_ids(const Source& source, DType type, const Sink& sink, const Progress& progress) {
     const FileHandle file = FileHandle::open_read(source.path);
     const std::int64_t width = size_of(type), size = file.size(), piece = std::int64_t{1} << 20;
-    require(size % width == 0, source.path, " has ", size, " bytes, which is not a whole number of ", name_of(type), " ids; see --bin-type");
+    require(size % width == 0, source.path, " has ", size, " bytes, which is not a whole number of ", name_of(type),
+            " ids; see --bin-type");
     std::vector<char> bytes(static_cast<std::size_t>(std::min(size, piece)));
     std::int64_t at = 0;
     do {
@@ -190,20 +202,26 @@ std::vector<Source> list_sources(const std::vector<std::string>& inputs) {
         Source source;
         source.path = input;
         source.name = std::filesystem::path(input).filename().string();
-        require(kind_of(source.name, source.kind), "the input ", input, " is not a file that can be read (", kExtensions, ")");
+        require(kind_of(source.name, source.kind), "the input ", input, " is not a file that can be read (",
+                kExtensions, ")");
         source.bytes = FileHandle::open_read(input).size();
         sources.push_back(std::move(source));
     }
     return sources;
 }
 
-void read_documents(const Source& source, const SourcePart& part, DType bin_type, const Sink& sink, const Progress& progress) {
+void read_documents(const Source& source, const SourcePart& part, DType bin_type, const Sink& sink,
+                    const Progress& progress) {
     ensure(bin_type == DType::uint16 || bin_type == DType::uint32, ".bin files hold uint16 or uint32");
-    ensure(source.kind == SourceKind::jsonl || (part.begin == 0 && part.end == source.bytes), "only plain .jsonl may be cut");
+    ensure(source.kind == SourceKind::jsonl || (part.begin == 0 && part.end == source.bytes),
+           "only plain .jsonl may be cut");
     switch (source.kind) {
-        case SourceKind::text: return read_text(source, sink, progress);
-        case SourceKind::bin: return read_ids(source, bin_type, sink, progress);
-        default: return read_lines(source, part, sink, progress);
+        case SourceKind::text:
+            return read_text(source, sink, progress);
+        case SourceKind::bin:
+            return read_ids(source, bin_type, sink, progress);
+        default:
+            return read_lines(source, part, sink, progress);
     }
 }
 
@@ -214,7 +232,9 @@ SourceScan scan_source(const std::string& path, const std::vector<std::int64_t>&
     std::vector<char> buffer(1 << 20);
     std::int64_t at = 0, lines = 0;
     std::size_t next = 0;
-    const auto count = [&](std::int64_t begin, std::int64_t end) { return std::count(buffer.begin() + begin, buffer.begin() + end, '\n'); };
+    const auto count = [&](std::int64_t begin, std::int64_t end) {
+        return std::count(buffer.begin() + begin, buffer.begin() + end, '\n');
+    };
     while (const std::int64_t n = file.read_some(buffer.data(), static_cast<std::int64_t>(buffer.size()), at)) {
         hash.add(buffer.data(), static_cast<std::size_t>(n));
         std::int64_t done = 0;

@@ -1,6 +1,6 @@
 // Where documents come from: finds the files of an input, reads one document at a time, whatever the file's kind.
-//   .txt  one document                     .jsonl, .jsonl.gz, .jsonl.zst  one per line: {"text": ...} or {"tokens": [...]}
-//   .bin  uint16 or uint32 ids, one document, read in pieces
+//   .txt  one document                     .jsonl, .jsonl.gz, .jsonl.zst  one per line: {"text": ...} or {"tokens":
+//   [...]} .bin  uint16 or uint32 ids, one document, read in pieces
 // Memory: the current document (of a .bin: the current piece). No tokenization, no MPI.
 #pragma once
 
@@ -22,8 +22,8 @@ struct Source {
     std::int64_t bytes = 0;
 };
 
-/// All supported files of the inputs: inputs in the given order, the files of a folder (recursively) sorted by name. An input without any is
-/// an Error that lists the extensions.
+/// All supported files of the inputs: inputs in the given order, the files of a folder (recursively) sorted by name. An
+/// input without any is an Error that lists the extensions.
 std::vector<Source> list_sources(const std::vector<std::string>& inputs);
 
 /// Bytes [begin, end) of a source. Only plain .jsonl may be cut; a line belongs to the part in which it begins.
@@ -43,9 +43,10 @@ struct DocumentPart {
     std::string where;                 // "file, line 7": for errors about it
 };
 
-/// Calls `sink` for every document of the part, in order, and `progress(bytes)` now and then with the bytes read since the last call.
-void read_documents(const Source& source, const SourcePart& part, DType bin_type, const std::function<void(DocumentPart&&)>& sink,
-                    const std::function<void(std::int64_t)>& progress);
+/// Calls `sink` for every document of the part, in order, and `progress(bytes)` now and then with the bytes read since
+/// the last call.
+void read_documents(const Source& source, const SourcePart& part, DType bin_type,
+                    const std::function<void(DocumentPart&&)>& sink, const std::function<void(std::int64_t)>& progress);
 
 /// SHA-256 of the file, and the number of newlines before each of the given rising positions.
 struct SourceScan {

@@ -41,10 +41,18 @@ FileHandle FileHandle::open_read(const std::string& path) {
     require(!is_folder(path), "cannot read ", path, ": it is a folder");
     return file;
 }
-FileHandle FileHandle::open_folder(const std::string& path) { return FileHandle(path, open_file(path, O_RDONLY | O_DIRECTORY, "open")); }
-FileHandle FileHandle::open_write(const std::string& path) { return FileHandle(path, open_file(path, O_RDWR, "open for writing")); }
-FileHandle FileHandle::create(const std::string& path) { return FileHandle(path, open_file(path, O_RDWR | O_CREAT | O_TRUNC, "create")); }
-FileHandle FileHandle::open_or_create(const std::string& path) { return FileHandle(path, open_file(path, O_RDWR | O_CREAT, "create")); }
+FileHandle FileHandle::open_folder(const std::string& path) {
+    return FileHandle(path, open_file(path, O_RDONLY | O_DIRECTORY, "open"));
+}
+FileHandle FileHandle::open_write(const std::string& path) {
+    return FileHandle(path, open_file(path, O_RDWR, "open for writing"));
+}
+FileHandle FileHandle::create(const std::string& path) {
+    return FileHandle(path, open_file(path, O_RDWR | O_CREAT | O_TRUNC, "create"));
+}
+FileHandle FileHandle::open_or_create(const std::string& path) {
+    return FileHandle(path, open_file(path, O_RDWR | O_CREAT, "create"));
+}
 FileHandle FileHandle::create_exclusive(const std::string& path) {
     int fd;
     do fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
@@ -60,7 +68,8 @@ FileHandle& FileHandle::operator=(FileHandle&& other) noexcept {
 }
 
 FileHandle::~FileHandle() {
-    if (fd_ >= 0 && ::close(fd_) != 0) std::fprintf(stderr, "warning: closing %s: %s\n", path_.c_str(), std::strerror(errno));
+    if (fd_ >= 0 && ::close(fd_) != 0)
+        std::fprintf(stderr, "warning: closing %s: %s\n", path_.c_str(), std::strerror(errno));
 }
 
 std::int64_t FileHandle::size() const {
@@ -72,7 +81,8 @@ std::int64_t FileHandle::size() const {
 std::int64_t FileHandle::read_some(void* out, std::int64_t bytes, std::int64_t offset) const {
     std::int64_t done = 0;
     while (done < bytes) {
-        const ssize_t n = ::pread(fd_, static_cast<char*>(out) + done, static_cast<std::size_t>(std::min(bytes - done, kMostAtOnce)), offset + done);
+        const ssize_t n = ::pread(fd_, static_cast<char*>(out) + done,
+                                  static_cast<std::size_t>(std::min(bytes - done, kMostAtOnce)), offset + done);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) fail_system("read", path_, errno);
         if (n == 0) break;
@@ -83,13 +93,15 @@ std::int64_t FileHandle::read_some(void* out, std::int64_t bytes, std::int64_t o
 
 void FileHandle::read_at(void* out, std::int64_t bytes, std::int64_t offset) const {
     const std::int64_t n = read_some(out, bytes, offset);
-    require(n == bytes, path_, " is cut short: it ends at byte ", offset + n, " where ", bytes - n, " more are expected");
+    require(n == bytes, path_, " is cut short: it ends at byte ", offset + n, " where ", bytes - n,
+            " more are expected");
 }
 
 void FileHandle::write_at(const void* data, std::int64_t bytes, std::int64_t offset) const {
     std::int64_t done = 0;
     while (done < bytes) {
-        const ssize_t n = ::pwrite(fd_, static_cast<const char*>(data) + done, static_cast<std::size_t>(std::min(bytes - done, kMostAtOnce)), offset + done);
+        const ssize_t n = ::pwrite(fd_, static_cast<const char*>(data) + done,
+                                   static_cast<std::size_t>(std::min(bytes - done, kMostAtOnce)), offset + done);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) fail_system("write", path_, errno);
         done += n;
@@ -105,7 +117,8 @@ void FileHandle::reserve(std::int64_t bytes) const {
     if (errno != EOPNOTSUPP && errno != ENOSYS) fail_system(text("reserve ", bytes, " bytes for"), path_, errno);
     struct statvfs free_space;
     if (::fstatvfs(fd_, &free_space) == 0) {
-        const auto free_bytes = static_cast<std::int64_t>(free_space.f_bavail) * static_cast<std::int64_t>(free_space.f_frsize);
+        const auto free_bytes =
+            static_cast<std::int64_t>(free_space.f_bavail) * static_cast<std::int64_t>(free_space.f_frsize);
         if (free_bytes + size() < bytes) fail_system(text("reserve ", bytes, " bytes for"), path_, ENOSPC);
     }
     if (size() < bytes) truncate(bytes);
@@ -169,7 +182,8 @@ void write_text_file(const std::string& path, std::string_view content, const st
 }
 
 void rename_file(const std::string& from, const std::string& to) {
-    if (::rename(from.c_str(), to.c_str()) != 0) fail(text("cannot rename ", from, " to ", to, ": ", std::strerror(errno)));
+    if (::rename(from.c_str(), to.c_str()) != 0)
+        fail(text("cannot rename ", from, " to ", to, ": ", std::strerror(errno)));
     sync_folder(folder_of(to));
 }
 
@@ -190,7 +204,8 @@ bool is_folder(const std::string& path) {
 void create_folders(const std::string& path) {
     std::error_code error;
     std::filesystem::create_directories(path, error);
-    require(!error && is_folder(path), "cannot create the folder ", path, ": ", error ? error.message() : "a file of this name exists");
+    require(!error && is_folder(path), "cannot create the folder ", path, ": ",
+            error ? error.message() : "a file of this name exists");
 }
 
 std::string folder_of(const std::string& path) {
@@ -200,7 +215,8 @@ std::string folder_of(const std::string& path) {
 
 void sync_folder(const std::string& folder) {
     const FileHandle handle = FileHandle::open_folder(folder);
-    if (::fsync(handle.fd()) != 0 && errno != EINVAL) fail_system("write to disk", folder, errno);  // EINVAL: the file system does not sync folders
+    if (::fsync(handle.fd()) != 0 && errno != EINVAL)
+        fail_system("write to disk", folder, errno);  // EINVAL: the file system does not sync folders
 }
 
 }  // namespace longlora

@@ -1,5 +1,5 @@
-// Files of the operating system: handles, whole reads and writes at an offset, memory maps, atomic text files. Every failure is one
-// Error sentence with the path and the system's reason. No formats and no MPI; safe from any thread.
+// Files of the operating system: handles, whole reads and writes at an offset, memory maps, atomic text files. Every
+// failure is one Error sentence with the path and the system's reason. No formats and no MPI; safe from any thread.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,8 @@
 
 namespace longlora {
 
-/// An open file descriptor, closed by its destructor. A failed close after writing is reported by sync(), not by the destructor.
+/// An open file descriptor, closed by its destructor. A failed close after writing is reported by sync(), not by the
+/// destructor.
 class FileHandle {
 public:
     FileHandle() = default;
@@ -21,7 +22,8 @@ public:
     static FileHandle open_folder(const std::string& path);
     /// Creates the file or empties it.
     static FileHandle create(const std::string& path);
-    /// Creates the file; an empty handle if there is one of this name already. Of several that try, on any machines, one succeeds.
+    /// Creates the file; an empty handle if there is one of this name already. Of several that try, on any machines,
+    /// one succeeds.
     static FileHandle create_exclusive(const std::string& path);
     /// For writing, created if missing, its content left as it is.
     static FileHandle open_or_create(const std::string& path);
@@ -38,8 +40,8 @@ public:
     /// Up to `bytes`, fewer only at the end of the file.
     std::int64_t read_some(void* out, std::int64_t bytes, std::int64_t offset) const;
     void write_at(const void* data, std::int64_t bytes, std::int64_t offset) const;
-    /// Reserves disk space so that later writes inside [0, bytes) cannot run out of it; grows the file. Where the file system cannot
-    /// reserve, the free space is compared instead.
+    /// Reserves disk space so that later writes inside [0, bytes) cannot run out of it; grows the file. Where the file
+    /// system cannot reserve, the free space is compared instead.
     void reserve(std::int64_t bytes) const;
     void truncate(std::int64_t bytes) const;
     void sync() const;
@@ -58,7 +60,9 @@ public:
     MappedFile() = default;
     explicit MappedFile(const std::string& path);
     MappedFile(MappedFile&& other) noexcept
-        : path_(std::move(other.path_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+        : path_(std::move(other.path_)),
+          data_(std::exchange(other.data_, nullptr)),
+          size_(std::exchange(other.size_, 0)) {}
     MappedFile& operator=(MappedFile&& other) noexcept;
     ~MappedFile();
 
@@ -73,8 +77,8 @@ private:
 };
 
 std::string read_text_file(const std::string& path);
-/// Whole or not at all: PATH.partial, fsync, rename, fsync of the folder. Two that may write the same file at once (threads, processes) each give a `writer` of
-/// their own: then it is PATH.WRITER.partial.
+/// Whole or not at all: PATH.partial, fsync, rename, fsync of the folder. Two that may write the same file at once
+/// (threads, processes) each give a `writer` of their own: then it is PATH.WRITER.partial.
 void write_text_file(const std::string& path, std::string_view content, const std::string& writer = "");
 /// Renames and fsyncs the folder of `to`; both are in the same folder.
 void rename_file(const std::string& from, const std::string& to);

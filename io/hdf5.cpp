@@ -36,7 +36,8 @@ std::string reason() {
         return 0;
     };
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, first, &found);
-    if (const std::size_t at = found.find("error message = '"); at != std::string::npos) return found.substr(at + 17, found.find('\'', at + 17) - at - 17);
+    if (const std::size_t at = found.find("error message = '"); at != std::string::npos)
+        return found.substr(at + 17, found.find('\'', at + 17) - at - 17);
     return found.empty() ? "HDF5 gives no reason" : found;
 }
 
@@ -50,12 +51,13 @@ void silence() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
 Id access_properties() {
     Id list(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
     H5Pset_libver_bounds(list, H5F_LIBVER_V18, H5F_LIBVER_V110);
-    H5Pset_file_locking(list, false, true);       // flock fails on some parallel file systems
-    H5Pset_alignment(list, 1 << 16, 4096);        // large datasets begin on pages
+    H5Pset_file_locking(list, false, true);  // flock fails on some parallel file systems
+    H5Pset_alignment(list, 1 << 16, 4096);   // large datasets begin on pages
     return list;
 }
 
-/// bfloat16 as a float of our making: sign 1, exponent 8 (bias 127), mantissa 7 bits; float16 likewise with 5 (15) and 10.
+/// bfloat16 as a float of our making: sign 1, exponent 8 (bias 127), mantissa 7 bits; float16 likewise with 5 (15)
+/// and 10.
 Id small_float(bool brain) {
     Id type(H5Tcopy(H5T_IEEE_F32LE), H5Tclose);
     const std::size_t exponent = brain ? 8 : 5, mantissa = brain ? 7 : 10;
@@ -68,23 +70,33 @@ Id small_float(bool brain) {
 
 Id type_of(DType dtype) {
     switch (dtype) {
-        case DType::bfloat16: return small_float(true);
-        case DType::float16: return small_float(false);
-        case DType::float32: return Id(H5Tcopy(H5T_IEEE_F32LE), H5Tclose);
-        case DType::float64: return Id(H5Tcopy(H5T_IEEE_F64LE), H5Tclose);
-        case DType::int32: return Id(H5Tcopy(H5T_STD_I32LE), H5Tclose);
-        case DType::int64: return Id(H5Tcopy(H5T_STD_I64LE), H5Tclose);
-        case DType::uint8: return Id(H5Tcopy(H5T_STD_U8LE), H5Tclose);
-        case DType::uint16: return Id(H5Tcopy(H5T_STD_U16LE), H5Tclose);
-        case DType::uint32: return Id(H5Tcopy(H5T_STD_U32LE), H5Tclose);
-        case DType::uint64: return Id(H5Tcopy(H5T_STD_U64LE), H5Tclose);
+        case DType::bfloat16:
+            return small_float(true);
+        case DType::float16:
+            return small_float(false);
+        case DType::float32:
+            return Id(H5Tcopy(H5T_IEEE_F32LE), H5Tclose);
+        case DType::float64:
+            return Id(H5Tcopy(H5T_IEEE_F64LE), H5Tclose);
+        case DType::int32:
+            return Id(H5Tcopy(H5T_STD_I32LE), H5Tclose);
+        case DType::int64:
+            return Id(H5Tcopy(H5T_STD_I64LE), H5Tclose);
+        case DType::uint8:
+            return Id(H5Tcopy(H5T_STD_U8LE), H5Tclose);
+        case DType::uint16:
+            return Id(H5Tcopy(H5T_STD_U16LE), H5Tclose);
+        case DType::uint32:
+            return Id(H5Tcopy(H5T_STD_U32LE), H5Tclose);
+        case DType::uint64:
+            return Id(H5Tcopy(H5T_STD_U64LE), H5Tclose);
     }
     fail("an element type that HDF5 files of ours do not have");
 }
 
 bool find_type(hid_t type, DType& found) {
-    for (DType dtype : {DType::float32, DType::bfloat16, DType::float16, DType::float64, DType::int32, DType::int64, DType::uint8, DType::uint16, DType::uint32,
-                        DType::uint64}) {
+    for (DType dtype : {DType::float32, DType::bfloat16, DType::float16, DType::float64, DType::int32, DType::int64,
+                        DType::uint8, DType::uint16, DType::uint32, DType::uint64}) {
         if (H5Tequal(type, type_of(dtype)) > 0) {
             found = dtype;
             return true;
@@ -99,7 +111,8 @@ void create_groups(hid_t file, const std::string& name, const std::string& path)
         if (check(H5Lexists(file, group.c_str(), H5P_DEFAULT), "look for " + group, path) > 0) continue;
         Id properties(H5Pcreate(H5P_GROUP_CREATE), H5Pclose);
         H5Pset_obj_track_times(properties, false);
-        Id made(check(H5Gcreate2(file, group.c_str(), H5P_DEFAULT, properties, H5P_DEFAULT), "create " + group, path), H5Gclose);
+        Id made(check(H5Gcreate2(file, group.c_str(), H5P_DEFAULT, properties, H5P_DEFAULT), "create " + group, path),
+                H5Gclose);
     }
 }
 
@@ -108,7 +121,8 @@ Dataset describe(hid_t id, const std::string& name, const std::string& path) {
     result.name = name;
     const std::string what = name + " of " + path;
     Id properties(check(H5Dget_create_plist(id), "read the layout of " + name, path), H5Pclose);
-    require(H5Pget_layout(properties) == H5D_CONTIGUOUS && H5Pget_external_count(properties) == 0, what, " is not stored contiguously; it is not a file of ours");
+    require(H5Pget_layout(properties) == H5D_CONTIGUOUS && H5Pget_external_count(properties) == 0, what,
+            " is not stored contiguously; it is not a file of ours");
     Id type(check(H5Dget_type(id), "read the type of " + name, path), H5Tclose);
     require(find_type(type, result.dtype), what, " has an element type that is not one of ours");
     Id space(check(H5Dget_space(id), "read the shape of " + name, path), H5Sclose);
@@ -124,7 +138,8 @@ Dataset describe(hid_t id, const std::string& name, const std::string& path) {
         result.shape.push_back(size);
     }
     const haddr_t offset = H5Dget_offset(id);
-    require(result.bytes == 0 || (offset != HADDR_UNDEF && offset <= (haddr_t{1} << 60)), what, " has no place in the file");
+    require(result.bytes == 0 || (offset != HADDR_UNDEF && offset <= (haddr_t{1} << 60)), what,
+            " has no place in the file");
     result.offset = result.bytes ? static_cast<std::int64_t>(offset) : 0;
     return result;
 }
@@ -132,7 +147,8 @@ Dataset describe(hid_t id, const std::string& name, const std::string& path) {
 /// The two common reasons in our words; HDF5's for what is left.
 std::string why_not_open(const std::string& path) {
     const std::string why = reason();
-    if (why.find("truncated file") != std::string::npos) return text(path, " is cut short or was never completed; use another copy of the file");
+    if (why.find("truncated file") != std::string::npos)
+        return text(path, " is cut short or was never completed; use another copy of the file");
     if (why.find("signature not found") != std::string::npos) return text(path, " is not an HDF5 file");
     return text("cannot read ", path, " as an HDF5 file: ", why);
 }
@@ -158,7 +174,8 @@ File File::create(const std::string& path) {
 }
 
 File::~File() {
-    if (id_ >= 0 && H5Fclose(id_) < 0) std::fprintf(stderr, "warning: closing %s: %s\n", path_.c_str(), reason().c_str());
+    if (id_ >= 0 && H5Fclose(id_) < 0)
+        std::fprintf(stderr, "warning: closing %s: %s\n", path_.c_str(), reason().c_str());
 }
 
 void File::close() {
@@ -168,7 +185,9 @@ void File::close() {
 
 void File::write_attribute(const std::string& name, std::int64_t type, const void* value) const {
     Id space(H5Screate(H5S_SCALAR), H5Sclose);
-    Id attribute(check(H5Acreate2(id_, name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT), "create attribute " + name, path_), H5Aclose);
+    Id attribute(
+        check(H5Acreate2(id_, name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT), "create attribute " + name, path_),
+        H5Aclose);
     check(H5Awrite(attribute, type, value), "write attribute " + name, path_);
 }
 
@@ -194,7 +213,8 @@ std::string File::text_attribute(const std::string& name) const {
     {
         Id attribute(check(H5Aopen(id_, name.c_str(), H5P_DEFAULT), "find attribute " + name, path_), H5Aclose);
         Id type(check(H5Aget_type(attribute), "read attribute " + name, path_), H5Tclose);
-        require(H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0, "attribute ", name, " of ", path_, " is not a text of fixed length");
+        require(H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0, "attribute ", name, " of ", path_,
+                " is not a text of fixed length");
         size = H5Tget_size(type);
         require(size > 0 && size <= (1u << 16), "attribute ", name, " of ", path_, " has an impossible size");
     }
@@ -220,14 +240,18 @@ double File::real_attribute(const std::string& name) const {
 Dataset File::create_dataset(const std::string& name, DType dtype, const std::vector<std::int64_t>& shape) {
     create_groups(id_, name, path_);
     const std::vector<hsize_t> sizes(shape.begin(), shape.end());
-    Id space(shape.empty() ? H5Screate(H5S_SCALAR) : H5Screate_simple(static_cast<int>(sizes.size()), sizes.data(), nullptr), H5Sclose);
+    Id space(
+        shape.empty() ? H5Screate(H5S_SCALAR) : H5Screate_simple(static_cast<int>(sizes.size()), sizes.data(), nullptr),
+        H5Sclose);
     Id properties(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
     H5Pset_layout(properties, H5D_CONTIGUOUS);
     H5Pset_alloc_time(properties, H5D_ALLOC_TIME_EARLY);
     H5Pset_fill_time(properties, H5D_FILL_TIME_NEVER);
     H5Pset_obj_track_times(properties, false);
     const Id type = type_of(dtype);
-    Id made(check(H5Dcreate2(id_, name.c_str(), type, space, H5P_DEFAULT, properties, H5P_DEFAULT), "create " + name, path_), H5Dclose);
+    Id made(check(H5Dcreate2(id_, name.c_str(), type, space, H5P_DEFAULT, properties, H5P_DEFAULT), "create " + name,
+                  path_),
+            H5Dclose);
     return describe(made, name, path_);
 }
 

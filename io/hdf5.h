@@ -1,6 +1,7 @@
-// The little of HDF5 that we use, behind owned handles: create and open files, contiguous datasets and where they lie, small attributes.
-// The only user of <hdf5.h> is hdf5.cpp. Call from the main thread only (Debian's HDF5 is not thread-safe). Tensor contents do not pass
-// through HDF5: they are read and written at file offsets (io/named_tensor_file.h).
+// The little of HDF5 that we use, behind owned handles: create and open files, contiguous datasets and where they lie,
+// small attributes. The only user of <hdf5.h> is hdf5.cpp. Call from the main thread only (Debian's HDF5 is not
+// thread-safe). Tensor contents do not pass through HDF5: they are read and written at file offsets
+// (io/named_tensor_file.h).
 #pragma once
 
 #include <cstdint>
@@ -25,7 +26,8 @@ struct Dataset {
 class File {
 public:
     static File open(const std::string& path);
-    /// Creates or empties. Format of HDF5 1.8 to 1.10 (its metadata carry checksums), no times in it: equal calls make equal files.
+    /// Creates or empties. Format of HDF5 1.8 to 1.10 (its metadata carry checksums), no times in it: equal calls make
+    /// equal files.
     static File create(const std::string& path);
     File(File&& other) noexcept : path_(std::move(other.path_)), id_(std::exchange(other.id_, -1)) {}
     File& operator=(File&&) = delete;
@@ -43,7 +45,8 @@ public:
     std::int64_t integer_attribute(const std::string& name) const;
     double real_attribute(const std::string& name) const;
 
-    /// Space is allocated at once and never filled: the contents are undefined until written. '/' in the name makes groups.
+    /// Space is allocated at once and never filled: the contents are undefined until written. '/' in the name makes
+    /// groups.
     Dataset create_dataset(const std::string& name, DType dtype, const std::vector<std::int64_t>& shape);
     /// Checked: type is one of ours and little-endian, contiguous, inside the file.
     Dataset dataset(const std::string& name) const;

@@ -6,11 +6,13 @@
 
 namespace longlora {
 
-// "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error while parsing value - invalid literal; last read: ..."
+// "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error while parsing value - invalid
+// literal; last read: ..."
 std::string place_and_reason(const std::string& words) {
     const auto place = words.find(" at line "), end = words.find(": ", place), dash = words.find(" - ", end);
     if (place == std::string::npos || end == std::string::npos || dash == std::string::npos) return "";
-    return text(" (", words.substr(place + 4, end - place - 4), ": ", words.substr(dash + 3, words.find_first_of(";:", dash) - dash - 3), ")");
+    return text(" (", words.substr(place + 4, end - place - 4), ": ",
+                words.substr(dash + 3, words.find_first_of(";:", dash) - dash - 3), ")");
 }
 
 Json parse_json(std::string_view content, const std::string& where) {
@@ -30,7 +32,8 @@ const Json& member(const Json& object, const char* key, const std::string& where
 
 std::int64_t get_integer(const Json& object, const char* key, const std::string& where) {
     const Json& value = member(object, key, where);
-    const bool fits = value.is_number_unsigned() ? value.get<std::uint64_t>() <= 0x7fffffffffffffffull : value.is_number_integer();
+    const bool fits =
+        value.is_number_unsigned() ? value.get<std::uint64_t>() <= 0x7fffffffffffffffull : value.is_number_integer();
     require(fits, where, ": \"", key, "\" is ", to_line(value).substr(0, 60), ", not a whole number");
     return value.get<std::int64_t>();
 }

@@ -1,4 +1,5 @@
-// Reading JSON texts and their values so that what is wrong is one sentence naming the file. No schema of any particular file.
+// Reading JSON texts and their values so that what is wrong is one sentence naming the file. No schema of any
+// particular file.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -11,7 +12,8 @@ using Json = nlohmann::json;
 
 /// `where` is put in front of the reason: "config.json is not valid JSON: ...".
 Json parse_json(std::string_view text, const std::string& where);
-/// " (line 1, column 2: invalid literal)" of what nlohmann-json says about text that is not JSON; never the bytes it met.
+/// " (line 1, column 2: invalid literal)" of what nlohmann-json says about text that is not JSON; never the bytes it
+/// met.
 std::string place_and_reason(const std::string& words);
 Json read_json_file(const std::string& path);
 

@@ -14,7 +14,9 @@ namespace {
 constexpr const char* kAttributes = "attributes";
 const std::string kChecksumGroup = "checksums/";
 
-std::vector<std::int64_t> sizes_of(const Shape& shape) { return {shape.sizes.begin(), shape.sizes.begin() + shape.rank}; }
+std::vector<std::int64_t> sizes_of(const Shape& shape) {
+    return {shape.sizes.begin(), shape.sizes.begin() + shape.rank};
+}
 
 Shape shape_of(const std::vector<std::int64_t>& sizes) {
     Shape shape;
@@ -40,7 +42,8 @@ hdf5::Dataset create_checksums(hdf5::File& file, const std::string& name, std::i
     return file.create_dataset(kChecksumGroup + name, DType::uint32, {num_checksum_blocks(bytes)});
 }
 
-void write_attributes(const FileHandle& file, const hdf5::Dataset& place, const hdf5::Dataset& sums, const std::string& content) {
+void write_attributes(const FileHandle& file, const hdf5::Dataset& place, const hdf5::Dataset& sums,
+                      const std::string& content) {
     std::vector<ChecksumPiece> pieces;
     append_checksum_pieces(pieces, 0, 0, content.data(), static_cast<std::int64_t>(content.size()));
     const auto blocks = combine_checksum_pieces(pieces, {static_cast<std::int64_t>(content.size())});
@@ -48,14 +51,15 @@ void write_attributes(const FileHandle& file, const hdf5::Dataset& place, const 
     file.write_at(blocks[0].data(), sums.bytes, sums.offset);
 }
 
-NamedTensorLayout lay_out(const std::string& path, const std::string& format, std::int64_t schema_version, const std::vector<NamedTensor>& tensors,
-                          const std::string& attributes) {
+NamedTensorLayout lay_out(const std::string& path, const std::string& format, std::int64_t schema_version,
+                          const std::vector<NamedTensor>& tensors, const std::string& attributes) {
     NamedTensorLayout layout;
     layout.path = path;
     hdf5::File made = hdf5::File::create(path);
     made.set_attribute("format", format);
     made.set_attribute("schema_version", schema_version);
-    const hdf5::Dataset text_place = made.create_dataset(kAttributes, DType::uint8, {static_cast<std::int64_t>(attributes.size())});
+    const hdf5::Dataset text_place =
+        made.create_dataset(kAttributes, DType::uint8, {static_cast<std::int64_t>(attributes.size())});
     const hdf5::Dataset text_sums = create_checksums(made, kAttributes, text_place.bytes);
     for (const NamedTensor& tensor : tensors) {
         const hdf5::Dataset place = made.create_dataset(tensor.name, tensor.dtype, sizes_of(tensor.shape));
@@ -79,12 +83,15 @@ std::int64_t NamedTensorLayout::index_of(const std::string& name) const {
     return -1;
 }
 
-NamedTensorLayout create_named_tensor_file(const std::string& path, const std::string& format, std::int64_t schema_version,
-                                           const std::vector<NamedTensor>& tensors, const std::string& attributes) {
+NamedTensorLayout create_named_tensor_file(const std::string& path, const std::string& format,
+                                           std::int64_t schema_version, const std::vector<NamedTensor>& tensors,
+                                           const std::string& attributes) {
     std::int64_t estimate = static_cast<std::int64_t>(attributes.size()) + (1 << 16);
     for (const NamedTensor& tensor : tensors) {
-        ensure(!tensor.name.empty() && tensor.name != kAttributes && tensor.name.rfind(kChecksumGroup, 0) != 0, "a tensor name that the file needs itself");
-        estimate += tensor.size_bytes() + 4 * num_checksum_blocks(tensor.size_bytes()) + 2048 + 2 * static_cast<std::int64_t>(tensor.name.size());
+        ensure(!tensor.name.empty() && tensor.name != kAttributes && tensor.name.rfind(kChecksumGroup, 0) != 0,
+               "a tensor name that the file needs itself");
+        estimate += tensor.size_bytes() + 4 * num_checksum_blocks(tensor.size_bytes()) + 2048 +
+                    2 * static_cast<std::int64_t>(tensor.name.size());
     }
     try_space(path, estimate);
     try {
@@ -108,14 +115,15 @@ NamedTensorLayout unpack_layout(const std::string& packed) {
     layout.path = json["path"].get<std::string>();
     layout.file_bytes = json["file_bytes"].get<std::int64_t>();
     for (const Json& e : json["entries"]) {
-        const NamedTensor tensor{e[0].get<std::string>(), static_cast<DType>(e[1].get<int>()), shape_of(e[2].get<std::vector<std::int64_t>>())};
+        const NamedTensor tensor{e[0].get<std::string>(), static_cast<DType>(e[1].get<int>()),
+                                 shape_of(e[2].get<std::vector<std::int64_t>>())};
         layout.entries.push_back({tensor, e[3].get<std::int64_t>(), e[4].get<std::int64_t>()});
     }
     return layout;
 }
 
-void write_slice(const FileHandle& file, const NamedTensorLayout& layout, std::int64_t index, std::int64_t begin_byte, const void* data, std::int64_t bytes,
-                 std::vector<ChecksumPiece>& pieces) {
+void write_slice(const FileHandle& file, const NamedTensorLayout& layout, std::int64_t index, std::int64_t begin_byte,
+                 const void* data, std::int64_t bytes, std::vector<ChecksumPiece>& pieces) {
     const TensorEntry& entry = layout.entries.at(static_cast<std::size_t>(index));
     ensure(begin_byte >= 0 && bytes >= 0 && begin_byte + bytes <= entry.size_bytes(), "a slice outside of its tensor");
     if (bytes == 0) return;
@@ -128,20 +136,22 @@ void write_checksums(const FileHandle& file, const NamedTensorLayout& layout, st
     for (const TensorEntry& entry : layout.entries) sizes.push_back(entry.size_bytes());
     const auto blocks = combine_checksum_pieces(std::move(pieces), sizes);
     for (std::size_t i = 0; i < blocks.size(); ++i)
-        file.write_at(blocks[i].data(), 4 * static_cast<std::int64_t>(blocks[i].size()), layout.entries[i].checksums_offset);
+        file.write_at(blocks[i].data(), 4 * static_cast<std::int64_t>(blocks[i].size()),
+                      layout.entries[i].checksums_offset);
 }
 
 namespace {
 
 /// The dataset and its checksums, both inside the file.
-std::pair<hdf5::Dataset, hdf5::Dataset> place_of(const hdf5::File& file, const std::string& name, std::int64_t file_bytes) {
+std::pair<hdf5::Dataset, hdf5::Dataset> place_of(const hdf5::File& file, const std::string& name,
+                                                 std::int64_t file_bytes) {
     std::pair<hdf5::Dataset, hdf5::Dataset> result{file.dataset(name), file.dataset(kChecksumGroup + name)};
     for (const hdf5::Dataset& d : {result.first, result.second}) {
-        require(d.bytes <= file_bytes && d.offset <= file_bytes - d.bytes, file.path(), " is cut short: ", d.name, " should end at byte ", d.offset + d.bytes,
-                ", the file has ", file_bytes);
+        require(d.bytes <= file_bytes && d.offset <= file_bytes - d.bytes, file.path(), " is cut short: ", d.name,
+                " should end at byte ", d.offset + d.bytes, ", the file has ", file_bytes);
     }
-    require(result.second.dtype == DType::uint32 && result.second.bytes == 4 * num_checksum_blocks(result.first.bytes), file.path(), ": the checksums of ", name,
-            " do not fit its size");
+    require(result.second.dtype == DType::uint32 && result.second.bytes == 4 * num_checksum_blocks(result.first.bytes),
+            file.path(), ": the checksums of ", name, " do not fit its size");
     return result;
 }
 
@@ -153,20 +163,24 @@ std::vector<std::uint32_t> read_checksums(const FileHandle& file, const hdf5::Da
 
 }  // namespace
 
-NamedTensorReader::NamedTensorReader(const std::string& path, const std::string& format, std::int64_t schema_version) : file_(FileHandle::open_read(path)) {
+NamedTensorReader::NamedTensorReader(const std::string& path, const std::string& format, std::int64_t schema_version)
+    : file_(FileHandle::open_read(path)) {
     hdf5::File file = hdf5::File::open(path);
-    require(file.has_attribute("format") && file.has_attribute("schema_version"), path, " is an HDF5 file but not a ", format);
+    require(file.has_attribute("format") && file.has_attribute("schema_version"), path, " is an HDF5 file but not a ",
+            format);
     const std::string found = file.text_attribute("format");
     require(found == format, path, " is a ", found, ", not a ", format);
     schema_version_ = file.integer_attribute("schema_version");
-    require(schema_version_ >= 1 && schema_version_ <= schema_version, path, " has version ", schema_version_, " of its format; this program reads versions up to ",
-            schema_version);
+    require(schema_version_ >= 1 && schema_version_ <= schema_version, path, " has version ", schema_version_,
+            " of its format; this program reads versions up to ", schema_version);
     const std::int64_t file_bytes = file_.size();
     const auto [text_place, text_sums] = place_of(file, kAttributes, file_bytes);
     attributes_.resize(static_cast<std::size_t>(text_place.bytes));
     const std::int64_t text_offset = text_place.offset;
-    read_verified([&](void* out, std::int64_t bytes, std::int64_t offset) { file_.read_at(out, bytes, text_offset + offset); }, read_checksums(file_, text_sums),
-                  text_place.bytes, 0, text_place.bytes, attributes_.data(), text(path, ", ", kAttributes, ","));
+    read_verified(
+        [&](void* out, std::int64_t bytes, std::int64_t offset) { file_.read_at(out, bytes, text_offset + offset); },
+        read_checksums(file_, text_sums), text_place.bytes, 0, text_place.bytes, attributes_.data(),
+        text(path, ", ", kAttributes, ","));
     for (const std::string& name : file.dataset_names()) {
         if (name == kAttributes || name.rfind(kChecksumGroup, 0) == 0) continue;
         const auto [place, sums] = place_of(file, name, file_bytes);
@@ -183,17 +197,22 @@ std::int64_t NamedTensorReader::find(const std::string& name) const {
     return found->second;
 }
 
-const TensorEntry& NamedTensorReader::entry(const std::string& name) const { return entries_[static_cast<std::size_t>(find(name))]; }
-const std::vector<std::uint32_t>& NamedTensorReader::checksums(const std::string& name) const { return checksums_[static_cast<std::size_t>(find(name))]; }
+const TensorEntry& NamedTensorReader::entry(const std::string& name) const {
+    return entries_[static_cast<std::size_t>(find(name))];
+}
+const std::vector<std::uint32_t>& NamedTensorReader::checksums(const std::string& name) const {
+    return checksums_[static_cast<std::size_t>(find(name))];
+}
 
 void NamedTensorReader::read(const std::string& name, std::int64_t begin, std::int64_t count, void* out) const {
     const auto index = static_cast<std::size_t>(find(name));
     const TensorEntry& entry = entries_[index];
-    require(begin >= 0 && count >= 0 && begin <= entry.shape.count() && count <= entry.shape.count() - begin, path(), ": elements ", begin, " to ", begin + count,
-            " of ", name, " are asked for, it has ", entry.shape.count());
+    require(begin >= 0 && count >= 0 && begin <= entry.shape.count() && count <= entry.shape.count() - begin, path(),
+            ": elements ", begin, " to ", begin + count, " of ", name, " are asked for, it has ", entry.shape.count());
     const std::int64_t size = size_of(entry.dtype);
-    read_verified([&](void* to, std::int64_t bytes, std::int64_t offset) { file_.read_at(to, bytes, entry.offset + offset); }, checksums_[index], entry.size_bytes(),
-                  begin * size, count * size, out, text(path(), ", ", name, ","));
+    read_verified(
+        [&](void* to, std::int64_t bytes, std::int64_t offset) { file_.read_at(to, bytes, entry.offset + offset); },
+        checksums_[index], entry.size_bytes(), begin * size, count * size, out, text(path(), ", ", name, ","));
 }
 
 void NamedTensorReader::verify_all(const std::function<void()>& progress) const {
@@ -202,8 +221,9 @@ void NamedTensorReader::verify_all(const std::function<void()>& progress) const 
         const TensorEntry& entry = entries_[i];
         for (std::int64_t begin = 0; begin < entry.size_bytes(); begin += kChecksumBlock) {
             const std::int64_t bytes = std::min(kChecksumBlock, entry.size_bytes() - begin);
-            read_verified([&](void* to, std::int64_t n, std::int64_t offset) { file_.read_at(to, n, entry.offset + offset); }, checksums_[i], entry.size_bytes(), begin,
-                          bytes, scratch.data(), text(path(), ", ", entry.name, ","));
+            read_verified(
+                [&](void* to, std::int64_t n, std::int64_t offset) { file_.read_at(to, n, entry.offset + offset); },
+                checksums_[i], entry.size_bytes(), begin, bytes, scratch.data(), text(path(), ", ", entry.name, ","));
             if (progress) progress();
         }
     }

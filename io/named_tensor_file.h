@@ -1,9 +1,11 @@
-// One HDF5 file of whole, named tensors and a JSON text: the container of checkpoints and token files. HDF5 lays the file out and is then closed;
-// bytes are written at file offsets by any rank, from any thread. It does not know what the tensors mean, who owns which slice, nor MPI.
+// One HDF5 file of whole, named tensors and a JSON text: the container of checkpoints and token files. HDF5 lays the
+// file out and is then closed; bytes are written at file offsets by any rank, from any thread. It does not know what
+// the tensors mean, who owns which slice, nor MPI.
 //
-//   file layout:  /NAME (contiguous)   /checksums/NAME (uint32 per 1 MiB)   /attributes (JSON text)   root attributes `format`, `schema_version`
-//   writing:      rank 0: create_named_tensor_file -> layout -> everyone: write_slice -> pieces -> rank 0: write_checksums, rename
-//   threads:      create_* and the reader's constructor call HDF5: main thread only. All else is pread/pwrite: any thread.
+//   file layout:  /NAME (contiguous)   /checksums/NAME (uint32 per 1 MiB)   /attributes (JSON text)   root attributes
+//   `format`, `schema_version` writing:      rank 0: create_named_tensor_file -> layout -> everyone: write_slice ->
+//   pieces -> rank 0: write_checksums, rename threads:      create_* and the reader's constructor call HDF5: main
+//   thread only. All else is pread/pwrite: any thread.
 #pragma once
 
 #include <cstdint>
@@ -40,24 +42,28 @@ struct NamedTensorLayout {
     std::int64_t index_of(const std::string& name) const;
 };
 
-/// Creates `path` (a .partial name; the caller renames) with undefined tensor contents, `attributes` (JSON text) and reserved disk space.
-NamedTensorLayout create_named_tensor_file(const std::string& path, const std::string& format, std::int64_t schema_version,
-                                           const std::vector<NamedTensor>& tensors, const std::string& attributes);
+/// Creates `path` (a .partial name; the caller renames) with undefined tensor contents, `attributes` (JSON text) and
+/// reserved disk space.
+NamedTensorLayout create_named_tensor_file(const std::string& path, const std::string& format,
+                                           std::int64_t schema_version, const std::vector<NamedTensor>& tensors,
+                                           const std::string& attributes);
 
 /// A layout as text for sending to other ranks, and back.
 std::string pack_layout(const NamedTensorLayout& layout);
 NamedTensorLayout unpack_layout(const std::string& packed);
 
-/// Writes bytes [begin_byte, begin_byte + bytes) of entry `index` and appends their checksum pieces (stream = index). `file` is open_write(layout.path).
-void write_slice(const FileHandle& file, const NamedTensorLayout& layout, std::int64_t index, std::int64_t begin_byte, const void* data, std::int64_t bytes,
-                 std::vector<ChecksumPiece>& pieces);
+/// Writes bytes [begin_byte, begin_byte + bytes) of entry `index` and appends their checksum pieces (stream = index).
+/// `file` is open_write(layout.path).
+void write_slice(const FileHandle& file, const NamedTensorLayout& layout, std::int64_t index, std::int64_t begin_byte,
+                 const void* data, std::int64_t bytes, std::vector<ChecksumPiece>& pieces);
 
 /// All pieces of all ranks, together covering every tensor exactly once.
 void write_checksums(const FileHandle& file, const NamedTensorLayout& layout, std::vector<ChecksumPiece> pieces);
 
 class NamedTensorReader {
 public:
-    /// Checks structure, format name, schema version (at most the given one), sizes against the file, and the attributes' checksum.
+    /// Checks structure, format name, schema version (at most the given one), sizes against the file, and the
+    /// attributes' checksum.
     NamedTensorReader(const std::string& path, const std::string& format, std::int64_t schema_version);
 
     const std::string& path() const { return file_.path(); }

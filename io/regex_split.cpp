@@ -21,18 +21,22 @@ std::string message_of(int error) {
 RegexSplit::RegexSplit(const std::string& pattern, const std::string& where) : where_(where) {
     int error = 0;
     PCRE2_SIZE at = 0;
-    pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_UCP, &error, &at, nullptr);
-    require(code != nullptr, where, ": the pattern ", pattern.substr(0, 200), " cannot be used: ", message_of(error), " at its character ", at);
+    pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                                     PCRE2_UTF | PCRE2_UCP, &error, &at, nullptr);
+    require(code != nullptr, where, ": the pattern ", pattern.substr(0, 200), " cannot be used: ", message_of(error),
+            " at its character ", at);
     code_ = std::shared_ptr<void>(code, [](void* p) { pcre2_code_free(static_cast<pcre2_code*>(p)); });
     pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);  // without it matching is only slower
 }
 
 void RegexSplit::append_pieces(std::vector<std::string_view>& pieces, std::string_view text) const {
     const auto* code = static_cast<const pcre2_code*>(code_.get());
-    const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> match(pcre2_match_data_create(1, nullptr), pcre2_match_data_free);
+    const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> match(pcre2_match_data_create(1, nullptr),
+                                                                                    pcre2_match_data_free);
     std::size_t done = 0, at = 0;
     while (at < text.size()) {
-        const int found = pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at, PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, match.get(), nullptr);
+        const int found = pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at,
+                                      PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, match.get(), nullptr);
         if (found == PCRE2_ERROR_NOMATCH) break;
         require(found >= 0, where_, ": its pattern cannot be matched with a text: ", message_of(found));
         const PCRE2_SIZE* range = pcre2_get_ovector_pointer(match.get());

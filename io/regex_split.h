@@ -1,5 +1,5 @@
-// Cutting texts into pieces by regular expressions, as the pre-tokenizers of tokenizer.json do ("isolated": matches and what lies between them
-// are pieces of their own). PCRE2 with Unicode properties.
+// Cutting texts into pieces by regular expressions, as the pre-tokenizers of tokenizer.json do ("isolated": matches and
+// what lies between them are pieces of their own). PCRE2 with Unicode properties.
 #pragma once
 
 #include <memory>

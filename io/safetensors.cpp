@@ -1,5 +1,5 @@
-// Reading of safetensors: the header is checked whole before any tensor is given out. Format: uint64 length of the header, the header (a JSON
-// object name -> {dtype, shape, data_offsets}), then the tensors' bytes without holes.
+// Reading of safetensors: the header is checked whole before any tensor is given out. Format: uint64 length of the
+// header, the header (a JSON object name -> {dtype, shape, data_offsets}), then the tensors' bytes without holes.
 #include "io/safetensors.h"
 
 #include <algorithm>
@@ -19,17 +19,19 @@ constexpr std::int64_t kMostHeaderBytes = 100'000'000;  // the limit of the Hugg
 
 /// Bits of an element of a type that safetensors knows; 0 for an unknown one.
 std::int64_t bits_of(const std::string& type) {
-    static const std::map<std::string, std::int64_t> bits = {{"BOOL", 8}, {"U8", 8}, {"I8", 8}, {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F4", 4}, {"F6_E2M3", 6},
-                                                             {"F6_E3M2", 6}, {"I16", 16}, {"U16", 16}, {"F16", 16}, {"BF16", 16}, {"I32", 32}, {"U32", 32}, {"F32", 32},
-                                                             {"C64", 64}, {"F64", 64}, {"I64", 64}, {"U64", 64}};
+    static const std::map<std::string, std::int64_t> bits = {
+        {"BOOL", 8},    {"U8", 8},      {"I8", 8},   {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F4", 4},
+        {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"I16", 16}, {"U16", 16},    {"F16", 16},    {"BF16", 16},   {"I32", 32},
+        {"U32", 32},    {"F32", 32},    {"C64", 64}, {"F64", 64},    {"I64", 64},    {"U64", 64}};
     const auto found = bits.find(type);
     return found == bits.end() ? 0 : found->second;
 }
 
 bool find_dtype(const std::string& type, DType& dtype) {
-    static const std::map<std::string, DType> ours = {{"F32", DType::float32}, {"F16", DType::float16}, {"BF16", DType::bfloat16}, {"F64", DType::float64},
-                                                      {"I32", DType::int32}, {"I64", DType::int64}, {"U8", DType::uint8}, {"U16", DType::uint16},
-                                                      {"U32", DType::uint32}, {"U64", DType::uint64}};
+    static const std::map<std::string, DType> ours = {
+        {"F32", DType::float32}, {"F16", DType::float16}, {"BF16", DType::bfloat16}, {"F64", DType::float64},
+        {"I32", DType::int32},   {"I64", DType::int64},   {"U8", DType::uint8},      {"U16", DType::uint16},
+        {"U32", DType::uint32},  {"U64", DType::uint64}};
     const auto found = ours.find(type);
     if (found == ours.end()) return false;
     dtype = found->second;
@@ -41,7 +43,8 @@ Json parse_header(std::string_view content, const std::string& path) {
     std::set<std::string> names;
     std::string twice;
     const auto watch = [&](int depth, Json::parse_event_t event, Json& parsed) {
-        if (depth == 1 && event == Json::parse_event_t::key && !names.insert(parsed.get<std::string>()).second) twice = parsed.get<std::string>();
+        if (depth == 1 && event == Json::parse_event_t::key && !names.insert(parsed.get<std::string>()).second)
+            twice = parsed.get<std::string>();
         return true;
     };
     try {
@@ -73,14 +76,18 @@ void SafetensorsFile::read_header() {
     require(map_.size() >= 8, path, " is not a safetensors file: it has ", map_.size(), " bytes, less than a header");
     std::uint64_t length = 0;
     std::memcpy(&length, map_.data(), 8);
-    require(length >= 2 && length <= static_cast<std::uint64_t>(kMostHeaderBytes), path, " is not a safetensors file: its header would have ", length, " bytes");
-    require(length <= static_cast<std::uint64_t>(map_.size() - 8), path, " is cut short: its header has ", length, " bytes, the file ", map_.size());
+    require(length >= 2 && length <= static_cast<std::uint64_t>(kMostHeaderBytes), path,
+            " is not a safetensors file: its header would have ", length, " bytes");
+    require(length <= static_cast<std::uint64_t>(map_.size() - 8), path, " is cut short: its header has ", length,
+            " bytes, the file ", map_.size());
     data_begin_ = 8 + static_cast<std::int64_t>(length);
-    const Json header = parse_header({reinterpret_cast<const char*>(map_.data()) + 8, static_cast<std::size_t>(length)}, path);
+    const Json header =
+        parse_header({reinterpret_cast<const char*>(map_.data()) + 8, static_cast<std::size_t>(length)}, path);
     for (const auto& [name, value] : header.items()) {
         if (name == "__metadata__") {
             require(value.is_object(), path, ": __metadata__ is not a JSON object");
-            for (const auto& [key, content] : value.items()) metadata_[key] = content.is_string() ? content.get<std::string>() : to_line(content);
+            for (const auto& [key, content] : value.items())
+                metadata_[key] = content.is_string() ? content.get<std::string>() : to_line(content);
             continue;
         }
         const std::string where = path + ", tensor " + name;
@@ -88,9 +95,13 @@ void SafetensorsFile::read_header() {
         entry.type = get_text(value, "dtype", where);
         const Json& shape = member(value, "shape", where);
         const Json& offsets = member(value, "data_offsets", where);
-        const auto whole = [](const Json& v) { return v.is_number_unsigned() && v.get<std::uint64_t>() <= (std::uint64_t{1} << 60); };
-        require(shape.is_array() && std::all_of(shape.begin(), shape.end(), whole), where, ": \"shape\" is not a list of sizes");
-        require(offsets.is_array() && offsets.size() == 2 && whole(offsets[0]) && whole(offsets[1]), where, ": \"data_offsets\" is not two positions");
+        const auto whole = [](const Json& v) {
+            return v.is_number_unsigned() && v.get<std::uint64_t>() <= (std::uint64_t{1} << 60);
+        };
+        require(shape.is_array() && std::all_of(shape.begin(), shape.end(), whole), where,
+                ": \"shape\" is not a list of sizes");
+        require(offsets.is_array() && offsets.size() == 2 && whole(offsets[0]) && whole(offsets[1]), where,
+                ": \"data_offsets\" is not two positions");
         entry.shape = shape.get<std::vector<std::int64_t>>();
         entry.begin = offsets[0].get<std::int64_t>();
         entry.end = offsets[1].get<std::int64_t>();
@@ -105,19 +116,21 @@ void SafetensorsFile::check_layout() const {
     for (const auto& [name, entry] : entries_) {
         const std::int64_t bits = bits_of(entry.type);
         require(bits > 0, path, ": tensor ", name, " has the unknown type ", entry.type);
-        require(entry.begin <= entry.end && entry.end <= data_bytes, path, " is cut short or damaged: tensor ", name, " lies at bytes ", entry.begin, " to ", entry.end, " of ",
-                data_bytes);
+        require(entry.begin <= entry.end && entry.end <= data_bytes, path, " is cut short or damaged: tensor ", name,
+                " lies at bytes ", entry.begin, " to ", entry.end, " of ", data_bytes);
         std::int64_t total = bits;
         bool overflow = false;
         for (std::int64_t size : entry.shape) overflow = __builtin_mul_overflow(total, size, &total) || overflow;
         const bool fits = !overflow && total % 8 == 0 && total / 8 == entry.end - entry.begin;
-        require(fits, path, ": tensor ", name, " has ", entry.end - entry.begin, " bytes, which is not what its shape and type ", entry.type, " need");
+        require(fits, path, ": tensor ", name, " has ", entry.end - entry.begin,
+                " bytes, which is not what its shape and type ", entry.type, " need");
         ranges.push_back({{entry.begin, entry.end}, &name});
     }
     std::sort(ranges.begin(), ranges.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
     std::int64_t done = 0;
     for (const auto& [range, name] : ranges) {
-        require(range.first == done, path, " is damaged: tensor ", *name, " begins at byte ", range.first, ", the one before ends at ", done);
+        require(range.first == done, path, " is damaged: tensor ", *name, " begins at byte ", range.first,
+                ", the one before ends at ", done);
         done = range.second;
     }
     require(done == data_bytes, path, " is damaged: its tensors end at byte ", done, " of ", data_bytes);
@@ -134,12 +147,15 @@ std::optional<HostTensor> SafetensorsFile::find(const std::string& name) const {
     if (found == entries_.end()) return std::nullopt;
     const Entry& entry = found->second;
     HostTensor tensor;
-    require(find_dtype(entry.type, tensor.dtype), path(), ": tensor ", name, " has the type ", entry.type, ", which is not supported; convert the model to F32, BF16 or F16");
-    require(entry.shape.size() <= 4, path(), ": tensor ", name, " has ", entry.shape.size(), " dimensions; at most four are supported");
+    require(find_dtype(entry.type, tensor.dtype), path(), ": tensor ", name, " has the type ", entry.type,
+            ", which is not supported; convert the model to F32, BF16 or F16");
+    require(entry.shape.size() <= 4, path(), ": tensor ", name, " has ", entry.shape.size(),
+            " dimensions; at most four are supported");
     tensor.shape.rank = static_cast<int>(entry.shape.size());
     std::copy(entry.shape.begin(), entry.shape.end(), tensor.shape.sizes.begin());
     tensor.bytes = map_.data() + data_begin_ + entry.begin;
-    const bool aligned = reinterpret_cast<std::uintptr_t>(tensor.bytes) % static_cast<std::uintptr_t>(size_of(tensor.dtype)) == 0;
+    const bool aligned =
+        reinterpret_cast<std::uintptr_t>(tensor.bytes) % static_cast<std::uintptr_t>(size_of(tensor.dtype)) == 0;
     if (aligned) return tensor;
     const std::lock_guard lock(copies_->mutex);
     std::vector<double>& copy = copies_->of[name];
@@ -165,9 +181,11 @@ SafetensorsFolder::SafetensorsFolder(const std::string& path) : path_(path) {
         std::map<std::string, std::size_t> opened;
         for (const auto& [name, file] : map.items()) {
             const std::string shard = get_text(map, name.c_str(), index_path);
-            require(shard.find('/') == std::string::npos, index_path, ": ", shard, " is not the name of a file beside it");
+            require(shard.find('/') == std::string::npos, index_path, ": ", shard,
+                    " is not the name of a file beside it");
             if (opened.emplace(shard, files_.size()).second) files_.emplace_back(path + "/" + shard);
-            require(files_[opened[shard]].has(name), index_path, " expects ", name, " in ", shard, ", which does not have it");
+            require(files_[opened[shard]].has(name), index_path, " expects ", name, " in ", shard,
+                    ", which does not have it");
             file_index_[name] = opened[shard];
         }
         return;

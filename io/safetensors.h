@@ -1,5 +1,5 @@
-// Reading (memory-mapped) and writing (streamed, renamed when whole) of safetensors files and of Hugging Face folders of them.
-// It knows names, types and shapes, not what the tensors mean (src/model/weights does).
+// Reading (memory-mapped) and writing (streamed, renamed when whole) of safetensors files and of Hugging Face folders
+// of them. It knows names, types and shapes, not what the tensors mean (src/model/weights does).
 #pragma once
 
 #include <cstddef>
@@ -27,7 +27,8 @@ struct HostTensor {
 
 class SafetensorsFile {
 public:
-    /// Maps the file and checks the whole header: length, types, offsets in range, no overlap and no hole, shape * size == bytes, no name twice.
+    /// Maps the file and checks the whole header: length, types, offsets in range, no overlap and no hole, shape * size
+    /// == bytes, no name twice.
     explicit SafetensorsFile(const std::string& path);
     ~SafetensorsFile();
     SafetensorsFile(SafetensorsFile&&) noexcept;
@@ -78,7 +79,8 @@ private:
     std::map<std::string, std::size_t> file_index_;
 };
 
-/// A tensor to be written. `fill` puts all its bytes to the given memory when its turn comes, so only one tensor is in memory at a time.
+/// A tensor to be written. `fill` puts all its bytes to the given memory when its turn comes, so only one tensor is in
+/// memory at a time.
 struct TensorToWrite {
     std::string name;
     DType dtype = DType::float32;
@@ -90,8 +92,8 @@ struct TensorToWrite {
 /// One file, metadata {"format": "pt"}: PATH.partial, fsync, rename.
 void write_safetensors(const std::string& path, const std::vector<TensorToWrite>& tensors);
 
-/// model.safetensors, or model-0000i-of-0000n.safetensors with model.safetensors.index.json when they are more than `max_shard_bytes` together.
-/// Returns the names of the files written.
+/// model.safetensors, or model-0000i-of-0000n.safetensors with model.safetensors.index.json when they are more than
+/// `max_shard_bytes` together. Returns the names of the files written.
 std::vector<std::string> write_safetensors_folder(const std::string& folder, const std::vector<TensorToWrite>& tensors,
                                                   std::int64_t max_shard_bytes = 5'000'000'000);
 

@@ -13,16 +13,26 @@ namespace {
 
 const char* type_name(DType dtype) {
     switch (dtype) {
-        case DType::float32: return "F32";
-        case DType::bfloat16: return "BF16";
-        case DType::float16: return "F16";
-        case DType::float64: return "F64";
-        case DType::int32: return "I32";
-        case DType::int64: return "I64";
-        case DType::uint8: return "U8";
-        case DType::uint16: return "U16";
-        case DType::uint32: return "U32";
-        case DType::uint64: return "U64";
+        case DType::float32:
+            return "F32";
+        case DType::bfloat16:
+            return "BF16";
+        case DType::float16:
+            return "F16";
+        case DType::float64:
+            return "F64";
+        case DType::int32:
+            return "I32";
+        case DType::int64:
+            return "I64";
+        case DType::uint8:
+            return "U8";
+        case DType::uint16:
+            return "U16";
+        case DType::uint32:
+            return "U32";
+        case DType::uint64:
+            return "U64";
     }
     return "";
 }
@@ -37,7 +47,8 @@ std::string header_of(const std::vector<TensorToWrite>& tensors) {
         Json shape = Json::array();
         for (int i = 0; i < tensor.shape.rank; ++i) shape.push_back(tensor.shape[i]);
         const std::int64_t end = at + tensor.size_bytes();
-        header += text(",", to_line(tensor.name), ":{\"dtype\":\"", type_name(tensor.dtype), "\",\"shape\":", to_line(shape), ",\"data_offsets\":[", at, ",", end, "]}");
+        header += text(",", to_line(tensor.name), ":{\"dtype\":\"", type_name(tensor.dtype),
+                       "\",\"shape\":", to_line(shape), ",\"data_offsets\":[", at, ",", end, "]}");
         at = end;
     }
     header += "}";
@@ -56,9 +67,11 @@ std::int64_t bytes_of(const std::vector<TensorToWrite>& tensors) {
 }  // namespace
 
 void write_safetensors(const std::string& path, const std::vector<TensorToWrite>& tensors) {
-    // Wider elements first keeps every tensor aligned, as the Hugging Face writer does; within one width the given order stays.
+    // Wider elements first keeps every tensor aligned, as the Hugging Face writer does; within one width the given
+    // order stays.
     std::vector<TensorToWrite> ordered = tensors;
-    std::stable_sort(ordered.begin(), ordered.end(), [](const auto& a, const auto& b) { return size_of(a.dtype) > size_of(b.dtype); });
+    std::stable_sort(ordered.begin(), ordered.end(),
+                     [](const auto& a, const auto& b) { return size_of(a.dtype) > size_of(b.dtype); });
     const std::string partial = path + ".partial", header = header_of(ordered);
     try {
         const FileHandle file = FileHandle::create(partial);
@@ -82,7 +95,8 @@ void write_safetensors(const std::string& path, const std::vector<TensorToWrite>
     rename_file(partial, path);
 }
 
-std::vector<std::string> write_safetensors_folder(const std::string& folder, const std::vector<TensorToWrite>& tensors, std::int64_t max_shard_bytes) {
+std::vector<std::string> write_safetensors_folder(const std::string& folder, const std::vector<TensorToWrite>& tensors,
+                                                  std::int64_t max_shard_bytes) {
     std::vector<std::vector<TensorToWrite>> shards(1);
     std::int64_t held = 0;
     for (const TensorToWrite& tensor : tensors) {
@@ -103,7 +117,8 @@ std::vector<std::string> write_safetensors_folder(const std::string& folder, con
         files.emplace_back(name);
         for (const TensorToWrite& tensor : shards[i]) map[tensor.name] = name;
     }
-    write_text_file(folder + "/model.safetensors.index.json", Json({{"metadata", {{"total_size", bytes_of(tensors)}}}, {"weight_map", map}}).dump(2) + "\n");
+    write_text_file(folder + "/model.safetensors.index.json",
+                    Json({{"metadata", {{"total_size", bytes_of(tensors)}}}, {"weight_map", map}}).dump(2) + "\n");
     files.emplace_back("model.safetensors.index.json");
     return files;
 }

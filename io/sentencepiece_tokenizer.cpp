@@ -17,7 +17,8 @@ public:
         hash_ = sha256_of(content);
         bool loaded = false;
         try {
-            loaded = !content.empty() && processor_.LoadFromSerializedProto(content).ok() && processor_.GetPieceSize() > 0;
+            loaded =
+                !content.empty() && processor_.LoadFromSerializedProto(content).ok() && processor_.GetPieceSize() > 0;
         } catch (const std::exception&) {  // protobuf may run out of memory on absurd lengths
         }
         require(loaded, path, " is not a SentencePiece model");
@@ -30,7 +31,8 @@ public:
         return ids;
     }
     std::string decode(const std::vector<std::int32_t>& ids) const override {
-        for (std::int32_t id : ids) require(id >= 0 && id < vocabulary(), "the id ", id, " is beyond the vocabulary of ", path_);
+        for (std::int32_t id : ids)
+            require(id >= 0 && id < vocabulary(), "the id ", id, " is beyond the vocabulary of ", path_);
         std::string content;
         const auto status = processor_.Decode(ids, &content);
         require(status.ok(), "the tokenizer ", path_, " cannot decode: ", status.ToString());
@@ -49,6 +51,8 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Tokenizer> open_sentencepiece(const std::string& path) { return std::make_unique<SentencePieceTokenizer>(path); }
+std::unique_ptr<Tokenizer> open_sentencepiece(const std::string& path) {
+    return std::make_unique<SentencePieceTokenizer>(path);
+}
 
 }  // namespace longlora

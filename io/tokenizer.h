@@ -1,5 +1,5 @@
-// Text <-> token ids. Kinds: SentencePiece (tokenizer.model) and byte-level BPE (tokenizer.json). Neither adds bos or eos by itself: the caller does.
-// Not here: other tokenizers; their ids come ready-made (io/documents.h).
+// Text <-> token ids. Kinds: SentencePiece (tokenizer.model) and byte-level BPE (tokenizer.json). Neither adds bos or
+// eos by itself: the caller does. Not here: other tokenizers; their ids come ready-made (io/documents.h).
 #pragma once
 
 #include <cstdint>

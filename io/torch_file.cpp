@@ -1,6 +1,8 @@
-// The container as PyTorch's serialization format 3 lays it out (torch/serialization.py, caffe2/serialize/inline_container.h):
-//   archive/data.pkl    pickle protocol 2 of {name: torch._utils._rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict())}
-//   archive/byteorder   "little"          archive/data/N   the bytes of tensor N, 64-byte aligned          archive/version   "3\n"
+// The container as PyTorch's serialization format 3 lays it out (torch/serialization.py,
+// caffe2/serialize/inline_container.h):
+//   archive/data.pkl    pickle protocol 2 of {name: torch._utils._rebuild_tensor_v2(storage, 0, shape, strides, False,
+//   OrderedDict())} archive/byteorder   "little"          archive/data/N   the bytes of tensor N, 64-byte aligned
+//   archive/version   "3\n"
 // Zip fields that do not fit 32 bits go to zip64 records (APPNOTE 6.3, section 4.5.3).
 #include "io/torch_file.h"
 
@@ -45,7 +47,8 @@ public:
         const bool large = bytes >= kMost32;
         header.u32(0x04034b50);
         common_fields(header, entry, large);
-        const std::int64_t zip64 = large ? 20 : 0, begin = offset_ + 30 + static_cast<std::int64_t>(name.size()) + zip64;
+        const std::int64_t zip64 = large ? 20 : 0,
+                           begin = offset_ + 30 + static_cast<std::int64_t>(name.size()) + zip64;
         // a field of 4 bytes and zeros moves the data to the next aligned place
         const std::int64_t padding = alignment == 1 ? 0 : 4 + (alignment - (begin + 4) % alignment) % alignment;
         header.u16(zip64 + padding);
@@ -70,7 +73,8 @@ public:
         const std::int64_t begin = offset_;
         Bytes directory;
         for (const Entry& entry : entries_) central_entry(directory, entry);
-        const auto size = static_cast<std::int64_t>(directory.out.size()), end = begin + size, n = static_cast<std::int64_t>(entries_.size());
+        const auto size = static_cast<std::int64_t>(directory.out.size()), end = begin + size,
+                   n = static_cast<std::int64_t>(entries_.size());
         end_records(directory, begin, size, end, n);
         write(directory.out.data(), static_cast<std::int64_t>(directory.out.size()));
         file_.sync();
@@ -86,10 +90,10 @@ private:
     /// From "version needed" to the length of the name: the same in local headers and in the central directory.
     static void common_fields(Bytes& b, const Entry& entry, bool large) {
         b.u16(large ? 45 : 20);
-        b.u16(0x0800);   // names are UTF-8
-        b.u16(0);        // stored
-        b.u16(0);        // 00:00
-        b.u16(0x21);     // 1 January 1980: equal tensors make equal files
+        b.u16(0x0800);  // names are UTF-8
+        b.u16(0);       // stored
+        b.u16(0);       // 00:00
+        b.u16(0x21);    // 1 January 1980: equal tensors make equal files
         b.u32(entry.crc);
         b.u32(large ? kMost32 : entry.bytes);
         b.u32(large ? kMost32 : entry.bytes);
@@ -102,10 +106,10 @@ private:
         b.u16(45);
         common_fields(b, entry, large);
         b.u16(large || far ? 4 + (large ? 16 : 0) + (far ? 8 : 0) : 0);
-        b.u16(0);   // comment
-        b.u16(0);   // disk
-        b.u16(0);   // internal attributes
-        b.u32(0);   // external attributes
+        b.u16(0);  // comment
+        b.u16(0);  // disk
+        b.u16(0);  // internal attributes
+        b.u32(0);  // external attributes
         b.u32(far ? kMost32 : entry.offset);
         b.out += entry.name;
         if (!large && !far) return;
@@ -171,7 +175,7 @@ struct Pickle {
             op('J');
             bytes.u32(value);
         } else {
-            op('\x8a');   // LONG1
+            op('\x8a');  // LONG1
             op(8);
             bytes.u64(value);
         }
@@ -188,7 +192,7 @@ struct Pickle {
         for (std::size_t i = strides.size(); i-- > 1;) strides[i - 1] = strides[i] * shape[i];
         global("torch._utils", "_rebuild_tensor_v2");
         op('(');
-        op('(');   // the persistent id of the storage
+        op('(');  // the persistent id of the storage
         text("storage");
         global("torch", t.dtype == DType::bfloat16 ? "BFloat16Storage" : "FloatStorage");
         text(std::to_string(key));
@@ -199,7 +203,7 @@ struct Pickle {
         integer(0);
         tuple(shape);
         tuple(strides);
-        op('\x89');   // requires_grad: False
+        op('\x89');  // requires_grad: False
         global("collections", "OrderedDict");
         op(')');
         op('R');
@@ -243,7 +247,8 @@ void write_archive(const std::string& path, const std::vector<TensorToWrite>& te
 }  // namespace
 
 void write_torch_file(const std::string& path, const std::vector<TensorToWrite>& tensors) {
-    for (const TensorToWrite& t : tensors) ensure(t.dtype == DType::float32 || t.dtype == DType::bfloat16, "a PyTorch file holds float32 or bfloat16");
+    for (const TensorToWrite& t : tensors)
+        ensure(t.dtype == DType::float32 || t.dtype == DType::bfloat16, "a PyTorch file holds float32 or bfloat16");
     const std::string partial = path + ".partial";
     try {
         write_archive(partial, tensors);

@@ -8,9 +8,9 @@ namespace longlora {
 namespace {
 
 struct Sequence {
-    int length;         // bytes that are well-formed or the start of a well-formed sequence
-    bool good;          // whole and well-formed
-    bool needs_more;    // well-formed up to the end of the input
+    int length;       // bytes that are well-formed or the start of a well-formed sequence
+    bool good;        // whole and well-formed
+    bool needs_more;  // well-formed up to the end of the input
 };
 
 /// Looks at the sequence that begins at text[0]; text is not empty.
@@ -29,7 +29,8 @@ Sequence next_sequence(std::string_view text) {
             if (lead == 0xf0) low = 0x90;
             if (lead == 0xf4) high = 0x8f;
         }
-        if (byte(static_cast<std::size_t>(i)) < low || byte(static_cast<std::size_t>(i)) > high) return {i, false, false};
+        if (byte(static_cast<std::size_t>(i)) < low || byte(static_cast<std::size_t>(i)) > high)
+            return {i, false, false};
     }
     return {length, true, false};
 }

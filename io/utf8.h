@@ -1,5 +1,5 @@
-// Makes any bytes valid UTF-8: every maximal part of an ill-formed sequence becomes one U+FFFD (Unicode 15, section 3.9, "substitution of
-// maximal subparts", as browsers and Python do). No normalisation.
+// Makes any bytes valid UTF-8: every maximal part of an ill-formed sequence becomes one U+FFFD (Unicode 15,
+// section 3.9, "substitution of maximal subparts", as browsers and Python do). No normalisation.
 #pragma once
 
 #include <cstdint>

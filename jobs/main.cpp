@@ -1,14 +1,15 @@
-// longlora: finds the subcommand, starts and ends MPI, turns errors into one sentence and an exit code. The work is in the other files of this folder.
+// longlora: finds the subcommand, starts and ends MPI, turns errors into one sentence and an exit code. The work is in
+// the other files of this folder.
 #include <cstdio>
 #include <exception>
 #include <memory>
 #include <string_view>
 
 #include "core/error.h"
-#include "parallel/agree.h"
 #include "jobs/command_line/commands.h"
 #include "jobs/process/signals.h"
 #include "jobs/process/watchdog.h"
+#include "parallel/agree.h"
 
 namespace longlora {
 namespace {
@@ -17,7 +18,7 @@ struct Command {
     const char* name;
     int (*run)(const Arguments&, const parallel::HostGroup&);
     const char* help;
-    bool stops_in_order = false;   ///< reads stop_signal_came()
+    bool stops_in_order = false;  ///< reads stop_signal_came()
 };
 
 constexpr Command kCommands[] = {
@@ -31,9 +32,14 @@ constexpr Command kCommands[] = {
 };
 
 void print_usage(std::FILE* out) {
-    std::fprintf(out, "longlora %s: context extension of Llama models by LongLoRA fine-tuning\n\nusage: longlora COMMAND ...    (mpirun -n N longlora COMMAND ... for several ranks)\n\n", LONGLORA_VERSION);
+    std::fprintf(out,
+                 "longlora %s: context extension of Llama models by LongLoRA fine-tuning\n\nusage: longlora COMMAND "
+                 "...    (mpirun -n N longlora COMMAND ... for several ranks)\n\n",
+                 LONGLORA_VERSION);
     for (const auto& c : kCommands) std::fprintf(out, "  %-9s %s\n", c.name, c.help);
-    std::fprintf(out, "\n'longlora COMMAND --help' lists the options of a command.\nexit codes: 0 done, 2 bad input, 3 does not fit, 4 not finite, 5 communication, 75 stopped with a checkpoint\n");
+    std::fprintf(out,
+                 "\n'longlora COMMAND --help' lists the options of a command.\nexit codes: 0 done, 2 bad input, 3 does "
+                 "not fit, 4 not finite, 5 communication, 75 stopped with a checkpoint\n");
 }
 
 int run_command(const Arguments& arguments, const parallel::HostGroup& group) {
@@ -50,20 +56,24 @@ int run_command(const Arguments& arguments, const parallel::HostGroup& group) {
     for (const auto& c : kCommands)
         if (name == c.name) return c.run(Arguments(arguments.begin() + 1, arguments.end()), group);
     if (leads && name.empty()) print_usage(stderr);
-    if (leads && !name.empty()) std::fprintf(stderr, "longlora: '%s' is not a command; 'longlora --help' lists them\n", name.c_str());
+    if (leads && !name.empty())
+        std::fprintf(stderr, "longlora: '%s' is not a command; 'longlora --help' lists them\n", name.c_str());
     return static_cast<int>(ExitCode::bad_input);
 }
 
-constexpr double kInitSeconds = 600, kAbortSeconds = 10, kFinalizeSeconds = 60;   // until a rank leaves by itself whatever MPI waits for
+constexpr double kInitSeconds = 600, kAbortSeconds = 10,
+                 kFinalizeSeconds = 60;  // until a rank leaves by itself whatever MPI waits for
 
-/// Tells what went wrong on this rank and ends all ranks, in bounded time even if the place for words does not take them.
+/// Tells what went wrong on this rank and ends all ranks, in bounded time even if the place for words does not take
+/// them.
 void tell_and_end_all(const parallel::HostGroup& group, ExitCode code, const std::string& sentence) {
     if (group.size() > 1) leave_within(kAbortSeconds, static_cast<int>(code));
     std::fprintf(stderr, "longlora: %s\n", sentence.c_str());
     if (group.size() > 1) MPI_Abort(MPI_COMM_WORLD, static_cast<int>(code));
 }
 
-/// An error that all ranks agreed on is told once and ends MPI in order; any other may have left ranks waiting for each other, so all are ended.
+/// An error that all ranks agreed on is told once and ends MPI in order; any other may have left ranks waiting for each
+/// other, so all are ended.
 int run_and_tell(const Arguments& arguments, const parallel::HostGroup& group) {
     try {
         return run_command(arguments, group);
@@ -73,7 +83,9 @@ int run_and_tell(const Arguments& arguments, const parallel::HostGroup& group) {
     } catch (const std::exception& e) {
         const ExitCode code = exit_code_of(e);
         const std::string where = group.size() > 1 ? text(" (on rank ", group.rank(), ")") : "";
-        tell_and_end_all(group, code, sentence_of(e) + where + (code == ExitCode::internal ? "; this is a fault of the program, please report it" : ""));
+        tell_and_end_all(group, code,
+                         sentence_of(e) + where +
+                             (code == ExitCode::internal ? "; this is a fault of the program, please report it" : ""));
         return static_cast<int>(code);
     }
 }
@@ -86,7 +98,8 @@ int main(int argc, char** argv) {
     longlora::explain_bus_errors();
     longlora::leave_crashes_to_the_system();
     for (const auto& command : longlora::kCommands)
-        if (argc > 1 && command.stops_in_order && std::string_view(argv[1]) == command.name) longlora::take_stop_signals();
+        if (argc > 1 && command.stops_in_order && std::string_view(argv[1]) == command.name)
+            longlora::take_stop_signals();
     int provided = 0, code = static_cast<int>(longlora::ExitCode::communication);
     {
         auto started = std::make_unique<longlora::Deadline>(longlora::kInitSeconds, code);
@@ -95,7 +108,8 @@ int main(int argc, char** argv) {
         started.reset();
         code = longlora::run_and_tell({argv + 1, argv + argc}, group);
     }
-    longlora::leave_within(longlora::kFinalizeSeconds, code);   // all is done and on disk, so a rank that is lost now changes nothing
+    longlora::leave_within(longlora::kFinalizeSeconds,
+                           code);  // all is done and on disk, so a rank that is lost now changes nothing
     MPI_Finalize();
     return code;
 }

@@ -13,7 +13,8 @@ AddressRange::AddressRange(std::int64_t bytes, Access access) {
     const int protection = access == Access::none ? PROT_NONE : PROT_READ | PROT_WRITE;
     for (bytes_ = std::max(bytes, kLeast); bytes_ >= kLeast; bytes_ /= 2) {
         // One huge page more than asked for, so that the range can begin at a huge page's boundary.
-        void* place = mmap(nullptr, static_cast<std::size_t>(bytes_ + kPage), protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        void* place = mmap(nullptr, static_cast<std::size_t>(bytes_ + kPage), protection,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (place == MAP_FAILED) continue;
         const auto address = reinterpret_cast<std::uintptr_t>(place), aligned = (address + kPage - 1) / kPage * kPage;
         if (aligned > address) munmap(place, aligned - address);
@@ -21,7 +22,9 @@ AddressRange::AddressRange(std::int64_t bytes, Access access) {
         const std::uintptr_t end = aligned + static_cast<std::uintptr_t>(bytes_ + 4095) / 4096 * 4096,
                              mapped_end = address + static_cast<std::uintptr_t>(bytes_ + kPage + 4095) / 4096 * 4096;
         if (mapped_end > end) munmap(reinterpret_cast<void*>(end), mapped_end - end);
-        if (access != Access::none) madvise(begin_, static_cast<std::size_t>(bytes_), MADV_HUGEPAGE);  // advice only: kernels without it are slower, not wrong
+        if (access != Access::none)
+            madvise(begin_, static_cast<std::size_t>(bytes_),
+                    MADV_HUGEPAGE);  // advice only: kernels without it are slower, not wrong
         return;
     }
     fail("the kernel gives this process no address space; raise its limits (ulimit -v)", ExitCode::does_not_fit);
@@ -30,18 +33,23 @@ AddressRange::AddressRange(std::int64_t bytes, Access access) {
 AddressRange::~AddressRange() { munmap(begin_, static_cast<std::size_t>(bytes_)); }
 
 void forget_bytes(std::byte* begin, std::int64_t n) {
-    const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE)), from = reinterpret_cast<std::uintptr_t>(begin), to = from + static_cast<std::uintptr_t>(n);
+    const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE)),
+               from = reinterpret_cast<std::uintptr_t>(begin), to = from + static_cast<std::uintptr_t>(n);
     const std::uintptr_t first = (from + page - 1) / page * page, last = to / page * page;
     if (first >= last) return static_cast<void>(std::memset(begin, 0, static_cast<std::size_t>(n)));
     std::memset(begin, 0, first - from);
     std::memset(reinterpret_cast<void*>(last), 0, to - last);
-    if (madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED) != 0) std::memset(reinterpret_cast<void*>(first), 0, last - first);
+    if (madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED) != 0)
+        std::memset(reinterpret_cast<void*>(first), 0, last - first);
 }
 
 void check_copy(const Tensor& to, const Tensor& from, const char* name) {
-    const bool fits = to.shape == from.shape && to.dtype == from.dtype && !overlap(to, from) && (to.count() == 0 || (to.bytes && from.bytes));
+    const bool fits = to.shape == from.shape && to.dtype == from.dtype && !overlap(to, from) &&
+                      (to.count() == 0 || (to.bytes && from.bytes));
     if (!fits)
-        ensure(false, text(name, ": one shape and type, apart: ", name_of(to.dtype), to_text(to.shape), " ", name_of(from.dtype), to_text(from.shape)).c_str());
+        ensure(false, text(name, ": one shape and type, apart: ", name_of(to.dtype), to_text(to.shape), " ",
+                           name_of(from.dtype), to_text(from.shape))
+                          .c_str());
 }
 
 void copy_rows(const Tensor& to, const Tensor& from) {
@@ -52,7 +60,8 @@ void copy_rows(const Tensor& to, const Tensor& from) {
         return;
     }
     for (std::int64_t row = 0; row < to.num_rows(); ++row)
-        std::memcpy(to.bytes + row * to.row_stride * size, from.bytes + row * from.row_stride * size, static_cast<std::size_t>(to.width() * size));
+        std::memcpy(to.bytes + row * to.row_stride * size, from.bytes + row * from.row_stride * size,
+                    static_cast<std::size_t>(to.width() * size));
 }
 
 }  // namespace longlora

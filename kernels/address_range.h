@@ -1,5 +1,5 @@
-// AddressRange: a range of address space from the kernel, kept until destroyed, pages of it come when first touched. Not an allocator;
-// kernels/arena.h hands it out. And the copies between ranges that host code may touch.
+// AddressRange: a range of address space from the kernel, kept until destroyed, pages of it come when first touched.
+// Not an allocator; kernels/arena.h hands it out. And the copies between ranges that host code may touch.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,8 @@ enum class Access { none, read_write };
 
 class AddressRange {
 public:
-    /// Takes as much of `bytes` as the process may have (halving it until the kernel agrees); Access::none: any touch is SIGSEGV.
+    /// Takes as much of `bytes` as the process may have (halving it until the kernel agrees); Access::none: any touch
+    /// is SIGSEGV.
     AddressRange(std::int64_t bytes, Access access);
     ~AddressRange();
     AddressRange(const AddressRange&) = delete;

@@ -7,7 +7,9 @@
 
 namespace longlora {
 
-ArenaTensor::ArenaTensor(ArenaTensor&& other) noexcept : arena_(std::exchange(other.arena_, nullptr)), view_(std::exchange(other.view_, Tensor{})) {}
+ArenaTensor::ArenaTensor(ArenaTensor&& other) noexcept
+    : arena_(std::exchange(other.arena_, nullptr)),
+      view_(std::exchange(other.view_, Tensor{})) {}
 
 ArenaTensor& ArenaTensor::operator=(ArenaTensor&& other) noexcept {
     if (this != &other) {
@@ -24,17 +26,25 @@ void ArenaTensor::release() {
     view_ = {};
 }
 
-Arena::Arena(std::byte* base, std::int64_t capacity, std::string name) : base_(base), capacity_(capacity), name_(std::move(name)) { free_[0] = capacity; }
+Arena::Arena(std::byte* base, std::int64_t capacity, std::string name)
+    : base_(base),
+      capacity_(capacity),
+      name_(std::move(name)) {
+    free_[0] = capacity;
+}
 
 ArenaTensor Arena::tensor(DType dtype, Shape shape, Use use) {
     constexpr std::int64_t kAlignment = 256;
     Tensor view(nullptr, dtype, shape);
-    const std::int64_t bytes = std::max<std::int64_t>((view.size_bytes() + kAlignment - 1) / kAlignment * kAlignment, kAlignment);
+    const std::int64_t bytes =
+        std::max<std::int64_t>((view.size_bytes() + kAlignment - 1) / kAlignment * kAlignment, kAlignment);
     auto hole = free_.begin();
     while (hole != free_.end() && hole->second < bytes) ++hole;
     if (hole == free_.end())
-        fail(text(name_, " is too small: ", bytes_text(bytes), " more for ", name_of(use), " do not fit beside ", bytes_text(in_use_), " in use of ",
-                  bytes_text(capacity_), "; take a shorter context, more ranks, or give more with --memory"), ExitCode::does_not_fit);
+        fail(text(name_, " is too small: ", bytes_text(bytes), " more for ", name_of(use), " do not fit beside ",
+                  bytes_text(in_use_), " in use of ", bytes_text(capacity_),
+                  "; take a shorter context, more ranks, or give more with --memory"),
+             ExitCode::does_not_fit);
     const auto [begin, room] = *hole;
     free_.erase(hole);
     if (room > bytes) free_[begin + bytes] = room - bytes;

@@ -1,5 +1,6 @@
-// Arena: all of a device's (or all pinned host) memory in one reserved address range, handed out first-fit, given back at
-// scope end, with a high-water mark by use. Not thread-safe: the main thread allocates. It never touches the memory itself.
+// Arena: all of a device's (or all pinned host) memory in one reserved address range, handed out first-fit, given back
+// at scope end, with a high-water mark by use. Not thread-safe: the main thread allocates. It never touches the memory
+// itself.
 #pragma once
 
 #include <array>
@@ -16,14 +17,16 @@ namespace longlora {
 enum class Use : std::uint8_t { weights, masters, moments, gradients, activations, workspace, exchange, batch };
 constexpr int kNumUses = 8;
 constexpr std::string_view name_of(Use use) {
-    constexpr std::string_view names[] = {"weights", "masters", "moments", "gradients", "activations", "workspace", "exchange", "batch"};
+    constexpr std::string_view names[] = {"weights",     "masters",   "moments",  "gradients",
+                                          "activations", "workspace", "exchange", "batch"};
     return names[static_cast<int>(use)];
 }
 
 class Arena;
 
-/// Owns a piece of an arena and shows it as a tensor. Move-only. It may be released while work that uses it is still queued
-/// on the compute stream (later users of the same bytes queue behind it); any other stream must have been waited for.
+/// Owns a piece of an arena and shows it as a tensor. Move-only. It may be released while work that uses it is still
+/// queued on the compute stream (later users of the same bytes queue behind it); any other stream must have been waited
+/// for.
 class ArenaTensor {
 public:
     ArenaTensor() = default;
@@ -44,7 +47,8 @@ private:
     Tensor view_;
 };
 
-/// Learns of every tensor that an arena hands out and gets back, as tools that check accesses want to know. bytes: the tensor's own, without what rounds them up.
+/// Learns of every tensor that an arena hands out and gets back, as tools that check accesses want to know. bytes: the
+/// tensor's own, without what rounds them up.
 class ArenaWatcher {
 public:
     virtual ~ArenaWatcher() = default;
@@ -62,7 +66,8 @@ public:
     /// Who is told from now on; nullptr: nobody. It outlives what is handed out.
     void set_watcher(ArenaWatcher* watcher) { watcher_ = watcher; }
 
-    /// Uninitialised memory, 256-byte aligned. Throws Error(does_not_fit) naming use, size and what is in use when nothing fits.
+    /// Uninitialised memory, 256-byte aligned. Throws Error(does_not_fit) naming use, size and what is in use when
+    /// nothing fits.
     ArenaTensor tensor(DType dtype, Shape shape, Use use);
 
     std::int64_t capacity() const { return capacity_; }
@@ -77,13 +82,16 @@ public:
 private:
     friend class ArenaTensor;
     void give_back(std::byte* address);
-    struct Block { std::int64_t bytes; Use use; };
+    struct Block {
+        std::int64_t bytes;
+        Use use;
+    };
     std::byte* base_;
     std::int64_t capacity_, in_use_ = 0, high_water_ = 0, peak_in_use_ = 0;
     std::string name_;
     ArenaWatcher* watcher_ = nullptr;
-    std::map<std::int64_t, std::int64_t> free_;   // begin -> bytes, coalesced
-    std::map<std::int64_t, Block> used_;          // begin -> block
+    std::map<std::int64_t, std::int64_t> free_;  // begin -> bytes, coalesced
+    std::map<std::int64_t, Block> used_;         // begin -> block
     std::array<std::int64_t, kNumUses> by_use_{}, at_peak_{};
 };
 

@@ -33,7 +33,7 @@ std::string content_of(const char* path) {
 std::int64_t cgroup_limit_bytes(const std::string& membership, const std::string& root) {
     std::int64_t least = kNoLimit;
     std::istringstream lines(membership);
-    for (std::string line; std::getline(lines, line);) {   // "0::/path", or "4:memory:/path" of version 1
+    for (std::string line; std::getline(lines, line);) {  // "0::/path", or "4:memory:/path" of version 1
         const auto first = line.find(':'), second = line.find(':', first + 1);
         if (first == std::string::npos || second == std::string::npos) continue;
         const std::string controllers = line.substr(first + 1, second - first - 1);
@@ -48,10 +48,12 @@ std::int64_t cgroup_limit_bytes(const std::string& membership, const std::string
     return least;
 }
 
-/// Of a container, the cgroups that it is told of may lie elsewhere in the tree that it sees; its own limit is at the root then.
+/// Of a container, the cgroups that it is told of may lie elsewhere in the tree that it sees; its own limit is at the
+/// root then.
 std::int64_t host_memory_bytes() {
     const std::int64_t physical = static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
-    return std::min(physical, cgroup_limit_bytes(content_of("/proc/self/cgroup") + "\n0::/\n0:memory:/\n", "/sys/fs/cgroup"));
+    return std::min(physical,
+                    cgroup_limit_bytes(content_of("/proc/self/cgroup") + "\n0::/\n0:memory:/\n", "/sys/fs/cgroup"));
 }
 
 /// MemAvailable: page cache that can be dropped included. It is the machine's, so limits go before.

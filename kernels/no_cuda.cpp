@@ -1,6 +1,6 @@
 // Stands for kernels/cuda in builds without the CUDA toolkit: says so, and what to do. Nothing else.
-#include "kernels/device.h"
 #include "kernels/no_cuda.h"
+#include "kernels/device.h"
 
 namespace longlora {
 

@@ -1,5 +1,6 @@
-// The device that computes nothing: addresses, offsets and alias checks are real, bytes are not there. Running the trainer on it gives the
-// arena's high-water mark and the recorder's FLOPs; host code that touches device memory dies here instead of on a GPU.
+// The device that computes nothing: addresses, offsets and alias checks are real, bytes are not there. Running the
+// trainer on it gives the arena's high-water mark and the recorder's FLOPs; host code that touches device memory dies
+// here instead of on a GPU.
 #include "kernels/address_range.h"
 #include "kernels/device.h"
 
@@ -13,7 +14,8 @@ struct PlanRanges {
 class PlanDevice : private PlanRanges, public Device {
 public:
     explicit PlanDevice(const DeviceOptions& options)
-        : PlanRanges{{options.memory_bytes > 0 ? options.memory_bytes : kReserved, Access::none}, {kPinned, Access::read_write}},
+        : PlanRanges{{options.memory_bytes > 0 ? options.memory_bytes : kReserved, Access::none},
+                     {kPinned, Access::read_write}},
           Device(memory_range.begin(), memory_range.size_bytes(), pinned_range.begin(), pinned_range.size_bytes()) {
         if (options.own_bytes > 0) own_ = memory().tensor(DType::uint8, {options.own_bytes}, Use::workspace);
     }
@@ -35,7 +37,9 @@ public:
         check_copy(host, device, "copy_to_host");
         recorder().add("copy_to_host", 0, static_cast<double>(device.size_bytes()));
         const std::int64_t size = size_of(host.dtype), rows = host.contiguous() ? 1 : host.num_rows();
-        for (std::int64_t row = 0; row < rows; ++row) forget_bytes(host.bytes + row * host.row_stride * size, host.contiguous() ? host.size_bytes() : host.width() * size);
+        for (std::int64_t row = 0; row < rows; ++row)
+            forget_bytes(host.bytes + row * host.row_stride * size,
+                         host.contiguous() ? host.size_bytes() : host.width() * size);
     }
 
 protected:

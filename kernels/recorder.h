@@ -18,10 +18,10 @@ struct OpRecord {
 using OperationSeconds = std::function<double(std::string_view name, double flops, double bytes)>;
 
 struct Recorder {
-    std::map<std::string_view, OpRecord> by_operation;   ///< names are string literals
-    bool time = false;                                   ///< measure seconds too (waits for each operation)
-    OperationSeconds seconds_of;                         ///< for plans: estimates instead of measuring; may be empty
-    int unit = -1;                                       ///< of the model, for which work and messages are counted now; -1: for none
+    std::map<std::string_view, OpRecord> by_operation;  ///< names are string literals
+    bool time = false;                                  ///< measure seconds too (waits for each operation)
+    OperationSeconds seconds_of;                        ///< for plans: estimates instead of measuring; may be empty
+    int unit = -1;  ///< of the model, for which work and messages are counted now; -1: for none
     std::map<int, double> flops_by_unit;
 
     void add(std::string_view name, double flops, double bytes) {

@@ -8,7 +8,7 @@
 
 namespace longlora {
 
-using Arguments = std::vector<std::string>;   ///< those after the subcommand
+using Arguments = std::vector<std::string>;  ///< those after the subcommand
 
 int prepare_command(const Arguments& arguments, const parallel::HostGroup& group);
 int train_command(const Arguments& arguments, const parallel::HostGroup& group);

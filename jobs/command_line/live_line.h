@@ -1,4 +1,5 @@
-// The training line that a person watches: one line that is replaced on a terminal, plain lines elsewhere. Progress of long jobs is progress.h.
+// The training line that a person watches: one line that is replaced on a terminal, plain lines elsewhere. Progress of
+// long jobs is progress.h.
 #pragma once
 
 #include <string>

@@ -17,9 +17,12 @@ public:
         const std::string path = app_.get_config_ptr()->as<std::string>();
         auto entries = ConfigBase::from_config(input);
         for (const auto& item : entries) {
-            require(item.parents.empty(), path, " has a section [", item.parents.empty() ? "" : item.parents.front(), "]; write the options without sections");
-            require(app_.get_option_no_throw("--" + item.name) != nullptr, path, ": there is no option '", printable(item.name), "'");
-            require(!item.inputs.empty() && item.name != "config", path, ": '", item.name, "' cannot stand here like this; write name = value, one a line");
+            require(item.parents.empty(), path, " has a section [", item.parents.empty() ? "" : item.parents.front(),
+                    "]; write the options without sections");
+            require(app_.get_option_no_throw("--" + item.name) != nullptr, path, ": there is no option '",
+                    printable(item.name), "'");
+            require(!item.inputs.empty() && item.name != "config", path, ": '", item.name,
+                    "' cannot stand here like this; write name = value, one a line");
         }
         return entries;
     }
@@ -35,7 +38,8 @@ private:
     const CLI::App& app_;
 };
 
-/// The parser keeps what it did not expect in its own order; the option is what a person mistyped, its value only followed.
+/// The parser keeps what it did not expect in its own order; the option is what a person mistyped, its value only
+/// followed.
 std::string unexpected(const CLI::App& app) {
     const std::vector<std::string> words = app.remaining();
     for (const auto& word : words)
@@ -49,7 +53,8 @@ void require_whole_number(const std::string& option, const std::string& value) {
     std::int64_t number = 0;
     const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
     require(error != std::errc::result_out_of_range, option, " is ", value, ", which is far beyond what it can be");
-    require(error == std::errc() && end == value.data() + value.size(), option, " is '", value, "', not a whole number");
+    require(error == std::errc() && end == value.data() + value.size(), option, " is '", value,
+            "', not a whole number");
 }
 
 void require_number(const std::string& option, const std::string& value) {
@@ -73,9 +78,12 @@ std::string sentence_of(const CLI::ParseError& error, const CLI::App& app) {
     if (const auto end = reason.find('\n'); end != std::string::npos) reason.resize(end);
     const std::string name = reason.substr(0, reason.find_first_of(": "));
     if (dynamic_cast<const CLI::ExtrasError*>(&error)) return unexpected(app);
-    if (dynamic_cast<const CLI::FileError*>(&error)) return text("the --config file ", app.get_config_ptr()->as<std::string>(), " cannot be read");
+    if (dynamic_cast<const CLI::FileError*>(&error))
+        return text("the --config file ", app.get_config_ptr()->as<std::string>(), " cannot be read");
     if (dynamic_cast<const CLI::RequiredError*>(&error)) return text(name, " is not given");
-    if (dynamic_cast<const CLI::ArgumentMismatch*>(&error)) return text(name, reason.find("At Most") != std::string::npos ? " takes one value, and more are given" : " is given without a value");
+    if (dynamic_cast<const CLI::ArgumentMismatch*>(&error))
+        return text(name, reason.find("At Most") != std::string::npos ? " takes one value, and more are given"
+                                                                      : " is given without a value");
     return reason;
 }
 

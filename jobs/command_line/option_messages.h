@@ -1,4 +1,5 @@
-// What a command line or a --config file says that no option table knows: one sentence each, in place of the parser's own words. The tables are not here.
+// What a command line or a --config file says that no option table knows: one sentence each, in place of the parser's
+// own words. The tables are not here.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -7,7 +8,8 @@
 
 namespace longlora {
 
-/// Throws an Error unless `value`, given to `option`, is what its field holds: a whole number that fits, a number, true or false.
+/// Throws an Error unless `value`, given to `option`, is what its field holds: a whole number that fits, a number, true
+/// or false.
 void require_whole_number(const std::string& option, const std::string& value);
 void require_number(const std::string& option, const std::string& value);
 void require_boolean(const std::string& option, const std::string& value);

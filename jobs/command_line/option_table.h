@@ -1,5 +1,6 @@
-// The mechanism behind the option tables: an options struct has visit(v), which calls v(name, field, class, help) for each option; parsing, --help, --config,
-// the manifest and the resume check all come from it. The tables themselves are in train_options.h, evaluate.h, ...
+// The mechanism behind the option tables: an options struct has visit(v), which calls v(name, field, class, help) for
+// each option; parsing, --help, --config, the manifest and the resume check all come from it. The tables themselves are
+// in train_options.h, evaluate.h, ...
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -31,26 +32,27 @@ namespace detail {
 
 struct AddOption {
     CLI::App& app;
-    template <class Field>
-    void operator()(const char* name, Field& field, OptionClass, const char* help) const {
+    template <class Field> void operator()(const char* name, Field& field, OptionClass, const char* help) const {
         const std::string dashed = std::string("--") + name;
         if constexpr (std::is_same_v<Field, Flag>) app.add_flag(dashed + ",!--no-" + name, field.on, help);
-        else if constexpr (std::is_same_v<Field, std::vector<std::string>>) app.add_option(dashed, field, help)->delimiter(',')->capture_default_str();
+        else if constexpr (std::is_same_v<Field, std::vector<std::string>>)
+            app.add_option(dashed, field, help)->delimiter(',')->capture_default_str();
         else check<Field>(app.add_option(dashed, field, help)->capture_default_str(), dashed);
     }
     /// The parser itself would take "" for 0 and cut what is too large to the largest.
-    template <class Field>
-    static void check(CLI::Option* option, const std::string& dashed) {
+    template <class Field> static void check(CLI::Option* option, const std::string& dashed) {
         const auto with = [&](void (*require_kind)(const std::string&, const std::string&)) {
-            option->check([=](const std::string& value) { require_kind(dashed, value); return std::string(); });
+            option->check([=](const std::string& value) {
+                require_kind(dashed, value);
+                return std::string();
+            });
         };
         if constexpr (std::is_same_v<Field, bool>) with(require_boolean);
         else if constexpr (std::is_integral_v<Field>) with(require_whole_number);
         else if constexpr (std::is_floating_point_v<Field>) with(require_number);
     }
     /// An argument without a name; several when the field is a list.
-    template <class Field>
-    void positional(const char* name, Field& field, const char* help) const {
+    template <class Field> void positional(const char* name, Field& field, const char* help) const {
         app.add_option(name, field, help)->required();
     }
 };
@@ -59,19 +61,24 @@ struct ToClasses {
     OptionClasses& out;
     template <class Field>
     void operator()(const char* name, const Field& field, OptionClass option_class, const char*) const {
-        Json& group = option_class == OptionClass::identity ? out.identity : option_class == OptionClass::schedule ? out.schedule : out.free;
+        Json& group = option_class == OptionClass::identity   ? out.identity
+                      : option_class == OptionClass::schedule ? out.schedule
+                                                              : out.free;
         if constexpr (std::is_same_v<Field, Flag>) group[name] = field.on;
         else group[name] = field;
     }
-    template <class Field>
-    void positional(const char* name, const Field& field, const char*) const { out.free[name] = field; }
+    template <class Field> void positional(const char* name, const Field& field, const char*) const {
+        out.free[name] = field;
+    }
 };
 
 }  // namespace detail
 
-/// Parses `arguments` (those after the subcommand) into options. Throws Error with one sentence for anything that is not in the table.
+/// Parses `arguments` (those after the subcommand) into options. Throws Error with one sentence for anything that is
+/// not in the table.
 template <class Options>
-Parsed parse_options(const std::string& command, const std::string& description, std::vector<std::string> arguments, Options& options) {
+Parsed parse_options(const std::string& command, const std::string& description, std::vector<std::string> arguments,
+                     Options& options) {
     CLI::App app(description, "longlora " + command);
     app.option_defaults()->always_capture_default();
     options.visit(detail::AddOption{app});
@@ -90,8 +97,7 @@ Parsed parse_options(const std::string& command, const std::string& description,
 }
 
 /// Every option by class, for manifests and checkpoints.
-template <class Options>
-OptionClasses classes_of(Options options) {
+template <class Options> OptionClasses classes_of(Options options) {
     OptionClasses out;
     options.visit(detail::ToClasses{out});
     return out;

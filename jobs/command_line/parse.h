@@ -1,5 +1,5 @@
-// Parsing on all ranks: the way from a command's arguments to its options that every command takes. The option table itself is
-// option_table.h.
+// Parsing on all ranks: the way from a command's arguments to its options that every command takes. The option table
+// itself is option_table.h.
 #pragma once
 
 #include <cstdio>
@@ -11,11 +11,11 @@
 
 namespace longlora {
 
-/// The options that `arguments` give, refused by `check(options)` if they cannot be; none when help was asked for, which rank 0 then prints.
-/// Collective: an error on one rank is an AgreedError on all.
+/// The options that `arguments` give, refused by `check(options)` if they cannot be; none when help was asked for,
+/// which rank 0 then prints. Collective: an error on one rank is an AgreedError on all.
 template <class Options, class Check>
-std::optional<Options> parse_on_all_ranks(const parallel::HostGroup& group, const char* command, const char* description,
-                                          const Arguments& arguments, Check check) {
+std::optional<Options> parse_on_all_ranks(const parallel::HostGroup& group, const char* command,
+                                          const char* description, const Arguments& arguments, Check check) {
     Options options;
     Parsed parsed;
     parallel::agree(group, [&] {
@@ -28,8 +28,8 @@ std::optional<Options> parse_on_all_ranks(const parallel::HostGroup& group, cons
 }
 
 template <class Options>
-std::optional<Options> parse_on_all_ranks(const parallel::HostGroup& group, const char* command, const char* description,
-                                          const Arguments& arguments) {
+std::optional<Options> parse_on_all_ranks(const parallel::HostGroup& group, const char* command,
+                                          const char* description, const Arguments& arguments) {
     return parse_on_all_ranks<Options>(group, command, description, arguments, [](const Options&) {});
 }
 

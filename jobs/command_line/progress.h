@@ -1,4 +1,5 @@
-// How far a long job is, on stderr: a bar on a terminal, otherwise a plain line now and then. One rank speaks; nothing here communicates.
+// How far a long job is, on stderr: a bar on a terminal, otherwise a plain line now and then. One rank speaks; nothing
+// here communicates.
 #pragma once
 
 #include <cstdint>

@@ -15,8 +15,9 @@ std::string tokenizer_note(const std::string& model_folder, const TokenFile& fil
         if (sha256_of_file(model_folder + name) == file.tokenizer_hash()) return "";
         any = true;
     }
-    return any ? text("warning: ", file.path(), " was made with another tokenizer (", file.tokenizer_kind(), ") than ", model_folder,
-                      " has; unless both give the same ids, prepare the data again with --tokenizer ", model_folder)
+    return any ? text("warning: ", file.path(), " was made with another tokenizer (", file.tokenizer_kind(), ") than ",
+                      model_folder, " has; unless both give the same ids, prepare the data again with --tokenizer ",
+                      model_folder)
                : "";
 }
 

@@ -6,7 +6,8 @@
 
 namespace longlora {
 
-/// Bytes. KB, MB, GB, TB are powers of 1000; KiB, MiB, GiB, TiB (or K, M, G, T) of 1024; no unit: bytes. `option` names it in messages.
+/// Bytes. KB, MB, GB, TB are powers of 1000; KiB, MiB, GiB, TiB (or K, M, G, T) of 1024; no unit: bytes. `option` names
+/// it in messages.
 std::int64_t parse_bytes(const std::string& value, const std::string& option);
 /// Seconds. s, m, h, d; no unit: seconds; also H:MM:SS as Slurm writes it.
 double parse_seconds(const std::string& value, const std::string& option);

@@ -1,19 +1,20 @@
-// `longlora evaluate`: opens model and texts, all ranks agreeing on each, measures every context length, prints the table and its protocol.
+// `longlora evaluate`: opens model and texts, all ranks agreeing on each, measures every context length, prints the
+// table and its protocol.
 #include <algorithm>
 #include <cstdio>
 
-#include "parallel/agree.h"
 #include "eval/window_rounds.h"
 #include "io/file.h"
 #include "jobs/command_line/parse.h"
-#include "jobs/process/device_choice.h"
-#include "jobs/evaluate/report.h"
 #include "jobs/command_line/progress.h"
 #include "jobs/command_line/same_options.h"
+#include "jobs/command_line/tokenizer_note.h"
+#include "jobs/evaluate/report.h"
+#include "jobs/process/device_choice.h"
 #include "jobs/process/signals.h"
 #include "jobs/process/threads.h"
-#include "jobs/command_line/tokenizer_note.h"
 #include "jobs/process/watched_group.h"
+#include "parallel/agree.h"
 
 namespace longlora {
 namespace {
@@ -23,10 +24,10 @@ struct Evaluation {
     const EvaluateOptions options;
     const std::vector<Measurement> measurements;
     WatchedGroup watched;
-    const parallel::HostGroup& group;   // that of `watched`
+    const parallel::HostGroup& group;  // that of `watched`
     ModelSource source;
     TokenFiles files;
-    std::vector<WindowList> lists;   // one per measurement
+    std::vector<WindowList> lists;  // one per measurement
     std::string model_hash, adapter_hash, dtype;
     Stage stage;
     parallel::MeshShape shape;
@@ -36,7 +37,10 @@ struct Evaluation {
     std::unique_ptr<Weights> weights;
     int threads = 1;
     Evaluation(const EvaluateOptions& o, const std::vector<Measurement>& m, const parallel::HostGroup& ranks)
-        : options(o), measurements(m), watched(ranks, o.timeout, "start the evaluation again"), group(watched.group) {}
+        : options(o),
+          measurements(m),
+          watched(ranks, o.timeout, "start the evaluation again"),
+          group(watched.group) {}
     bool leads() const { return group.rank() == 0; }
     void say(const std::string& words) const {
         if (leads() && !words.empty()) std::printf("%s\n", words.c_str()), std::fflush(stdout);
@@ -54,15 +58,18 @@ void check_writable(const std::string& path) {
 void open_files(Evaluation& e) {
     for (const auto& path : e.options.data) {
         e.files.push_back(std::make_shared<const TokenFile>(path));
-        require(e.files.back()->vocabulary() <= e.source.config.vocabulary, path, " has a vocabulary of ", e.files.back()->vocabulary(), " ids but the model only ",
-                e.source.config.vocabulary, "; prepare the data with the model's own tokenizer");
+        require(e.files.back()->vocabulary() <= e.source.config.vocabulary, path, " has a vocabulary of ",
+                e.files.back()->vocabulary(), " ids but the model only ", e.source.config.vocabulary,
+                "; prepare the data with the model's own tokenizer");
     }
     for (const Measurement& m : e.measurements) e.lists.push_back(list_windows(e.files, m.rules));
 }
 
 /// This rank's layers; those of all contexts, so dealt by the costs of the longest.
 Stage stage_of(const Evaluation& e) {
-    const auto longest = std::max_element(e.measurements.begin(), e.measurements.end(), [](const Measurement& a, const Measurement& b) { return a.rules.context < b.rules.context; });
+    const auto longest =
+        std::max_element(e.measurements.begin(), e.measurements.end(),
+                         [](const Measurement& a, const Measurement& b) { return a.rules.context < b.rules.context; });
     const auto stages = stages_of(e.source.config, e.shape.pipeline, longest->pattern, longest->rules.context);
     return stages[static_cast<std::size_t>(parallel::coordinate_of(e.shape, e.group.rank()).pipeline)];
 }
@@ -93,7 +100,8 @@ struct Needed {
     std::int64_t arena_bytes = 0, pinned_bytes = 0;
 };
 
-/// Windows of each kind through this rank's part of the mesh on a device that only counts memory: what does not fit in `limit` is said before anything is computed.
+/// Windows of each kind through this rank's part of the mesh on a device that only counts memory: what does not fit in
+/// `limit` is said before anything is computed.
 Needed plan_memory(const Evaluation& e, WeightsOptions how, std::int64_t limit) {
     DeviceOptions options;
     options.memory_bytes = limit;
@@ -105,20 +113,23 @@ Needed plan_memory(const Evaluation& e, WeightsOptions how, std::int64_t limit) 
     for (const Measurement& m : e.measurements) {
         Model model(weights, m.pattern, m.rules.context, mesh.sequence.get());
         const std::vector<std::int32_t> any(static_cast<std::size_t>(m.rules.context));
-        window_losses(model, mesh, {2, 2}, [&](std::int64_t i) { return i < 0 ? WindowTokens{} : window_tokens(any, 1, model.local()); });
+        window_losses(model, mesh, {2, 2},
+                      [&](std::int64_t i) { return i < 0 ? WindowTokens{} : window_tokens(any, 1, model.local()); });
     }
     return {plan->memory().high_water_bytes(), plan->pinned().high_water_bytes()};
 }
 
-/// The device that plan_memory found large enough; a GPU's memory is allocated at once, so there it is as large and not larger.
+/// The device that plan_memory found large enough; a GPU's memory is allocated at once, so there it is as large and not
+/// larger.
 void make_device_and_mesh(Evaluation& e, const WeightsOptions& how) {
-    constexpr std::int64_t kLoading = std::int64_t{64} << 20;   // pinned memory for weights on their way
+    constexpr std::int64_t kLoading = std::int64_t{64} << 20;  // pinned memory for weights on their way
     parallel::CommunicatorOptions lines;
     lines.while_waiting = [&e] { e.watched.listens(); };
     const std::int64_t limit = device_memory_limit(e.group, e.choice, e.options.memory, e.shape, lines);
     parallel::agree(e.group, [&] {
         const Needed needed = plan_memory(e, how, limit);
-        e.device = make_device(e.choice, e.threads, e.choice.kind == DeviceKind::cuda ? needed.arena_bytes : limit, needed.pinned_bytes + kLoading);
+        e.device = make_device(e.choice, e.threads, e.choice.kind == DeviceKind::cuda ? needed.arena_bytes : limit,
+                               needed.pinned_bytes + kLoading);
     });
     e.mesh = parallel::make_mesh(*e.device, e.group.handle(), e.shape, lines);
     e.device->set_progress([&e] {
@@ -141,7 +152,7 @@ void open_device(Evaluation& e) {
     how.data = e.mesh.data.get();
     parallel::agree(e.group, [&] {
         e.weights = load_weights(*e.device, e.source, how, e.stage);
-        e.source.files.reset();   // mapped files whose values are copied
+        e.source.files.reset();  // mapped files whose values are copied
     });
 }
 
@@ -153,10 +164,12 @@ Result measure(Evaluation& e, std::size_t i) {
     const auto windows = static_cast<std::int64_t>(e.lists[i].windows.size());
     Progress progress(text("context ", m.rules.context), windows, windows_text, e.leads());
     const auto between = [&](std::int64_t done) {
-        if (stop_signal_came()) fail("stopped as asked before the evaluation was complete; nothing is written", ExitCode::stopped);
+        if (stop_signal_came())
+            fail("stopped as asked before the evaluation was complete; nothing is written", ExitCode::stopped);
         progress.update(std::min(windows, done * e.mesh.shape.data));
     };
-    return {m, e.lists[i], measure_perplexity(e.group, e.mesh, *e.weights, m.pattern, e.files, m.rules, e.lists[i], between)};
+    return {m, e.lists[i],
+            measure_perplexity(e.group, e.mesh, *e.weights, m.pattern, e.files, m.rules, e.lists[i], between)};
 }
 
 std::vector<Result> measure_all(Evaluation& e) {
@@ -170,12 +183,17 @@ std::vector<Result> measure_all(Evaluation& e) {
 }
 
 void report(Evaluation& e, const std::vector<Result>& results) {
-    const Protocol protocol{e.options, e.source, e.files, e.model_hash, e.adapter_hash, e.dtype, e.device->description(), e.mesh.shape, e.threads};
+    const Protocol protocol{
+        e.options,    e.source, e.files, e.model_hash, e.adapter_hash, e.dtype, e.device->description(),
+        e.mesh.shape, e.threads};
     for (const auto& file : e.files)
-        if (const std::string note = e.leads() ? tokenizer_note(e.source.model_path, *file) : ""; !note.empty()) e.say(note + "\n");
+        if (const std::string note = e.leads() ? tokenizer_note(e.source.model_path, *file) : ""; !note.empty())
+            e.say(note + "\n");
     e.say(beyond_notes(e.source.config, results) + "\n" + in_words(protocol, results));
     parallel::agree(e.group, [&] {
-        if (e.leads() && !e.options.json.empty()) write_text_file(e.options.json, to_json(protocol, results).dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+        if (e.leads() && !e.options.json.empty())
+            write_text_file(e.options.json,
+                            to_json(protocol, results).dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
     });
 }
 
@@ -183,7 +201,8 @@ void report(Evaluation& e, const std::vector<Result>& results) {
 
 int evaluate_command(const Arguments& arguments, const parallel::HostGroup& ranks) {
     std::vector<Measurement> measurements;
-    const char* description = "Perplexity of a model, an adapter or a checkpoint by context length, with the protocol it was measured by.";
+    const char* description =
+        "Perplexity of a model, an adapter or a checkpoint by context length, with the protocol it was measured by.";
     const auto parsed = parse_on_all_ranks<EvaluateOptions>(ranks, "evaluate", description, arguments,
                                                             [&](EvaluateOptions& o) { measurements = validate(o); });
     if (!parsed) return 0;

@@ -33,10 +33,12 @@ void open_base_of_checkpoint(ModelSource& source, const std::string& model) {
         return;
     }
     const Json& base = member(source.attributes, "base_model", where);
-    require(base.is_object(), where, " does not train every parameter but names no base model; it is no checkpoint of this program");
+    require(base.is_object(), where,
+            " does not train every parameter but names no base model; it is no checkpoint of this program");
     source.model_path = model.empty() ? get_text(base, "path", where) : model;
     source.expected_hash = get_text(base, "hash", where);
-    require(is_folder(source.model_path), "the base model of ", where, " is not in ", source.model_path, "; say where it is with --model DIR");
+    require(is_folder(source.model_path), "the base model of ", where, " is not in ", source.model_path,
+            "; say where it is with --model DIR");
     source.files.emplace(source.model_path);
 }
 
@@ -52,9 +54,13 @@ void open_checkpoint(ModelSource& source, const ModelPlaces& places) {
 }  // namespace
 
 void check_places(const ModelPlaces& places) {
-    require(places.adapter.empty() || places.checkpoint.empty(), "--adapter and --checkpoint are both given, but only one can be put on a model; leave one out");
-    require(places.adapter.empty() || !places.model.empty(), "--adapter ", places.adapter, " needs the model it belongs to; add --model DIR");
-    require(!places.model.empty() || !places.checkpoint.empty(), "no model is given; say --model DIR, --model DIR --adapter DIR, or --checkpoint FILE (or the run's folder)");
+    require(places.adapter.empty() || places.checkpoint.empty(),
+            "--adapter and --checkpoint are both given, but only one can be put on a model; leave one out");
+    require(places.adapter.empty() || !places.model.empty(), "--adapter ", places.adapter,
+            " needs the model it belongs to; add --model DIR");
+    require(
+        !places.model.empty() || !places.checkpoint.empty(),
+        "no model is given; say --model DIR, --model DIR --adapter DIR, or --checkpoint FILE (or the run's folder)");
 }
 
 ModelSource open_model_source(const ModelPlaces& places, const RopeRequest& rope) {
@@ -69,7 +75,8 @@ ModelSource open_model_source(const ModelPlaces& places, const RopeRequest& rope
 std::string base_model_hash(const ModelSource& source, const std::function<void()>& progress) {
     if (!source.files) return "";
     const std::string hash = content_hash(*source.files, tensor_checksums(*source.files, progress));
-    require(source.expected_hash.empty() || hash == source.expected_hash, "the weights in ", source.model_path, " are not those that ", source.checkpoint_path,
+    require(source.expected_hash.empty() || hash == source.expected_hash, "the weights in ", source.model_path,
+            " are not those that ", source.checkpoint_path,
             " was trained from; name the right base model with --model DIR");
     return hash;
 }
@@ -78,19 +85,22 @@ std::string adapter_hash(const ModelSource& source) {
     if (!source.adapter) return "";
     Sha256 hash;
     for (const auto& [name, t] : source.adapter->values)
-        hash.add(text(name, '\n', name_of(t.dtype), to_text(t.shape), crc32c(t.bytes, static_cast<std::size_t>(t.size_bytes())), '\n'));
+        hash.add(text(name, '\n', name_of(t.dtype), to_text(t.shape),
+                      crc32c(t.bytes, static_cast<std::size_t>(t.size_bytes())), '\n'));
     return hash.finish();
 }
 
 WeightsOptions weights_options(const ModelSource& source, DType real) {
     WeightsOptions how;
     how.real = real;
-    how.frozen = source.files ? frozen_dtype_of(real, list_parameters(source.config, source.trainables), *source.files) : real;
+    how.frozen =
+        source.files ? frozen_dtype_of(real, list_parameters(source.config, source.trainables), *source.files) : real;
     how.training = false;
     return how;
 }
 
-std::unique_ptr<Weights> load_weights(Device& device, const ModelSource& source, const WeightsOptions& how, const Stage& stage) {
+std::unique_ptr<Weights> load_weights(Device& device, const ModelSource& source, const WeightsOptions& how,
+                                      const Stage& stage) {
     auto weights = std::make_unique<Weights>(device, source.config, source.trainables, how, stage);
     if (source.files) load_model(*weights, *source.files, 0);
     if (source.adapter) load_adapter(*weights, *source.adapter);

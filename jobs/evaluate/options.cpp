@@ -10,18 +10,20 @@
 namespace longlora {
 namespace {
 
-constexpr std::int64_t kLongestContext = std::int64_t{1} << 30, kMostRanks = 1 << 20;   // products of a few of them fit into 64 bits
+constexpr std::int64_t kLongestContext = std::int64_t{1} << 30,
+                       kMostRanks = 1 << 20;  // products of a few of them fit into 64 bits
 
 std::int64_t context_of(const std::string& value) {
     std::int64_t context = 0;
     const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), context);
-    require(error == std::errc{} && end == value.data() + value.size(), "--context ", value, " is not a number of tokens; write --context 4096 or --context 1024,4096");
-    require(context >= 2 && context <= kLongestContext, "--context is ", value, "; it must be at least 2 and at most ", kLongestContext);
+    require(error == std::errc{} && end == value.data() + value.size(), "--context ", value,
+            " is not a number of tokens; write --context 4096 or --context 1024,4096");
+    require(context >= 2 && context <= kLongestContext, "--context is ", value, "; it must be at least 2 and at most ",
+            kLongestContext);
     return context;
 }
 
-template <class T>
-void no_repeats(const char* option, const std::vector<T>& values) {
+template <class T> void no_repeats(const char* option, const std::vector<T>& values) {
     for (auto one = values.begin(); one != values.end(); ++one)
         require(std::find(values.begin(), one, *one) == one, "--", option, " has ", *one, " twice; name each once");
 }
@@ -29,14 +31,18 @@ void no_repeats(const char* option, const std::vector<T>& values) {
 void validate_group(const EvaluateOptions& o, std::int64_t context) {
     require(o.group >= 0, "--group is ", o.group, "; it must be at least 1, or 0 for a quarter of the context");
     if (o.group == 0) return;
-    require(attention_kind(o.attention) != AttentionKind::dense, "--group ", o.group, " has no effect with --attention dense; leave it out or choose the attention it is for");
-    require(o.group <= context, "--group ", o.group, " is larger than the context of ", context, " tokens; take at most the context");
+    require(attention_kind(o.attention) != AttentionKind::dense, "--group ", o.group,
+            " has no effect with --attention dense; leave it out or choose the attention it is for");
+    require(o.group <= context, "--group ", o.group, " is larger than the context of ", context,
+            " tokens; take at most the context");
 }
 
 void validate_mesh(const EvaluateOptions& o) {
     for (const auto& [name, degree] : {std::pair{"pipeline", o.pipeline}, {"sequence", o.sequence}})
-        require(degree >= 1 && degree <= kMostRanks, "--", name, " is ", degree, "; it must be at least 1 and at most ", kMostRanks);
-    require(o.zero >= 0 && o.zero <= 3, "--zero ", o.zero, " is not a ZeRO stage; take 0 (every rank keeps all weights) or 3 (data and sequence ranks share them)");
+        require(degree >= 1 && degree <= kMostRanks, "--", name, " is ", degree, "; it must be at least 1 and at most ",
+                kMostRanks);
+    require(o.zero >= 0 && o.zero <= 3, "--zero ", o.zero,
+            " is not a ZeRO stage; take 0 (every rank keeps all weights) or 3 (data and sequence ranks share them)");
 }
 
 }  // namespace
@@ -49,15 +55,20 @@ AttentionPattern EvaluateOptions::pattern(std::int64_t context_length) const {
 
 std::vector<Measurement> validate(const EvaluateOptions& o) {
     check_places(o.places());
-    require(!o.data.empty(), "no text is given; make a token file with 'longlora prepare' and give it with --data FILE.h5");
+    require(!o.data.empty(),
+            "no text is given; make a token file with 'longlora prepare' and give it with --data FILE.h5");
     require(!o.context.empty(), "no context length is given; say with --context N[,N...] how many tokens a window has");
     require(o.stride >= 0, "--stride is ", o.stride, "; it must be at least 1, or 0 for the context");
     require(o.windows >= 0, "--windows is ", o.windows, "; it must be at least 1, or 0 for all");
     require(!o.score.empty(), "--score is empty; take all, last or all,last");
-    require(o.dtype == "auto" || o.dtype == "bfloat16" || o.dtype == "float32", "--dtype ", o.dtype, " is not one of auto, bfloat16 and float32");
-    require(o.device == "auto" || o.device == "cpu" || o.device == "cuda", "--device ", o.device, " is not one of auto, cpu and cuda");
-    for (double rope : {o.rope_factor, o.rope_theta, o.rope_low_freq_factor, o.rope_high_freq_factor, o.rope_beta_fast, o.rope_beta_slow})
-        require(std::isfinite(rope) && rope >= 0, "a --rope-... parameter is ", rope, "; it must be positive, or 0 for the model's own");
+    require(o.dtype == "auto" || o.dtype == "bfloat16" || o.dtype == "float32", "--dtype ", o.dtype,
+            " is not one of auto, bfloat16 and float32");
+    require(o.device == "auto" || o.device == "cpu" || o.device == "cuda", "--device ", o.device,
+            " is not one of auto, cpu and cuda");
+    for (double rope : {o.rope_factor, o.rope_theta, o.rope_low_freq_factor, o.rope_high_freq_factor, o.rope_beta_fast,
+                        o.rope_beta_slow})
+        require(std::isfinite(rope) && rope >= 0, "a --rope-... parameter is ", rope,
+                "; it must be positive, or 0 for the model's own");
     validate_mesh(o);
     if (!o.memory.empty()) parse_bytes(o.memory, "--memory");
     check_timeout(o.timeout);
@@ -67,10 +78,13 @@ std::vector<Measurement> validate(const EvaluateOptions& o) {
     for (const auto& value : o.context) {
         const std::int64_t context = context_of(value);
         validate_group(o, context);
-        require(o.sequence <= context, "--sequence ", o.sequence, " is more ranks than the ", context, " tokens of a window; take fewer");
-        require(o.stride <= context, "--stride ", o.stride, " is larger than the context of ", context, " tokens, so text would be left out; take at most the context");
+        require(o.sequence <= context, "--sequence ", o.sequence, " is more ranks than the ", context,
+                " tokens of a window; take fewer");
+        require(o.stride <= context, "--stride ", o.stride, " is larger than the context of ", context,
+                " tokens, so text would be left out; take at most the context");
         for (const auto& score : o.score)
-            out.push_back({{context, o.stride ? o.stride : context, score_of(score), o.per_document.on, o.windows}, o.pattern(context)});
+            out.push_back({{context, o.stride ? o.stride : context, score_of(score), o.per_document.on, o.windows},
+                           o.pattern(context)});
     }
     return out;
 }

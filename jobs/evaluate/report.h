@@ -1,4 +1,5 @@
-// What an evaluation says of itself: the protocol in words and as JSON, the results as a table and as JSON. Text only; nothing is computed here.
+// What an evaluation says of itself: the protocol in words and as JSON, the results as a table and as JSON. Text only;
+// nothing is computed here.
 #pragma once
 
 #include <string>

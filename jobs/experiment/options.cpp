@@ -7,8 +7,8 @@
 #include "jobs/command_line/units.h"
 #include "model/attention_pattern.h"
 #include "model/parameters.h"
-#include "train/data_order.h"
 #include "run/option_check.h"
+#include "train/data_order.h"
 #include "train/schedule.h"
 
 namespace longlora {
@@ -22,31 +22,45 @@ void at_least(const char* name, std::int64_t value, std::int64_t least, std::int
     require(value <= most, "--", name, " is ", value, "; it must be at most ", most);
 }
 void in_range(const char* name, double value, double least, double below) {
-    require(std::isfinite(value) && value >= least && value < below, "--", name, " is ", value, "; it must be at least ", least, " and below ", below);
+    require(std::isfinite(value) && value >= least && value < below, "--", name, " is ", value,
+            "; it must be at least ", least, " and below ", below);
 }
 
 void validate_sources(const TrainOptions& o) {
-    require(o.model.empty() != o.init.empty(), o.model.empty() ? "neither --model nor --init is given" : "both --model and --init are given",
+    require(o.model.empty() != o.init.empty(),
+            o.model.empty() ? "neither --model nor --init is given" : "both --model and --init are given",
             "; give --model FOLDER to train a pretrained model or --init config.json to start from scratch");
-    require(o.init.empty() || o.method == "full", "--init starts from random weights, which only --method full can train; add --method full");
-    require(!o.data.empty() || o.device == "plan", "no training data is given; make a token file with 'longlora prepare' and give it with --data FILE.h5");
-    require(!o.run.empty() || o.device == "plan", "no run folder is given; say with --run FOLDER where checkpoints and metrics go");
-    require(o.adapter.empty() || o.method != "full", "--adapter and --method full exclude each other; export the adapter merged and train that model");
+    require(o.init.empty() || o.method == "full",
+            "--init starts from random weights, which only --method full can train; add --method full");
+    require(!o.data.empty() || o.device == "plan",
+            "no training data is given; make a token file with 'longlora prepare' and give it with --data FILE.h5");
+    require(!o.run.empty() || o.device == "plan",
+            "no run folder is given; say with --run FOLDER where checkpoints and metrics go");
+    require(o.adapter.empty() || o.method != "full",
+            "--adapter and --method full exclude each other; export the adapter merged and train that model");
 }
 
 void validate_mesh(const TrainOptions& o) {
     at_least("pipeline", o.pipeline, 1, 1 << 20);
     at_least("sequence", o.sequence, 1, 1 << 20);
-    require(o.sequence <= o.context, "--sequence ", o.sequence, " is more ranks than the ", o.context, " tokens of a sequence; take fewer");
-    require(o.zero >= 0 && o.zero <= 3, "--zero ", o.zero, " is not a ZeRO stage; take 0 (nothing sharded), 1 (optimizer), 2 (and gradients) or 3 (and weights)");
-    require(o.device == "auto" || o.device == "cpu" || o.device == "cuda" || o.device == "plan", "--device ", o.device, " is not one of auto, cpu, cuda and plan");
+    require(o.sequence <= o.context, "--sequence ", o.sequence, " is more ranks than the ", o.context,
+            " tokens of a sequence; take fewer");
+    require(o.zero >= 0 && o.zero <= 3, "--zero ", o.zero,
+            " is not a ZeRO stage; take 0 (nothing sharded), 1 (optimizer), 2 (and gradients) or 3 (and weights)");
+    require(o.device == "auto" || o.device == "cpu" || o.device == "cuda" || o.device == "plan", "--device ", o.device,
+            " is not one of auto, cpu, cuda and plan");
 }
 
 void check_rope_numbers(const TrainOptions& o) {
-    const std::pair<const char*, double> numbers[] = {{"factor", o.rope_factor}, {"theta", o.rope_theta}, {"low-freq-factor", o.rope_low_freq_factor},
-                                                      {"high-freq-factor", o.rope_high_freq_factor}, {"beta-fast", o.rope_beta_fast}, {"beta-slow", o.rope_beta_slow}};
+    const std::pair<const char*, double> numbers[] = {{"factor", o.rope_factor},
+                                                      {"theta", o.rope_theta},
+                                                      {"low-freq-factor", o.rope_low_freq_factor},
+                                                      {"high-freq-factor", o.rope_high_freq_factor},
+                                                      {"beta-fast", o.rope_beta_fast},
+                                                      {"beta-slow", o.rope_beta_slow}};
     for (const auto& [name, value] : numbers)
-        require(std::isfinite(value) && value >= 0, "--rope-", name, " is ", value, "; it must be positive, or 0 for what the model says");
+        require(std::isfinite(value) && value >= 0, "--rope-", name, " is ", value,
+                "; it must be positive, or 0 for what the model says");
 }
 
 }  // namespace
@@ -62,7 +76,8 @@ void validate(TrainOptions& o) {
     at_least("context", o.context, 2);
     validate_mesh(o);
     at_least("group", o.group, 0);
-    require(o.group <= o.context, "--group ", o.group, " is larger than the context of ", o.context, " tokens; take at most the context");
+    require(o.group <= o.context, "--group ", o.group, " is larger than the context of ", o.context,
+            " tokens; take at most the context");
     if (o.group == 0) o.group = std::max<std::int64_t>(1, o.context / 4);
     at_least("lora-rank", o.lora_rank, 1, 1 << 16);
     in_range("lora-alpha", o.lora_alpha, 1e-30, 1e9);
@@ -83,13 +98,17 @@ void validate(TrainOptions& o) {
     in_range("eps", o.eps, 1e-30, 1);
     in_range("clip", o.clip, 0, 1e30);
     check_rope_numbers(o);
-    require(o.dtype == "auto" || o.dtype == "bfloat16" || o.dtype == "float32", "--dtype ", o.dtype, " is not one of auto, bfloat16 and float32");
-    require(o.offload == "none" || o.offload == "activations", "--offload ", o.offload, " is not one of none and activations");
-    require(o.recompute == "auto" || o.recompute == "all" || o.recompute == "none", "--recompute ", o.recompute, " is not one of auto, all and none");
+    require(o.dtype == "auto" || o.dtype == "bfloat16" || o.dtype == "float32", "--dtype ", o.dtype,
+            " is not one of auto, bfloat16 and float32");
+    require(o.offload == "none" || o.offload == "activations", "--offload ", o.offload,
+            " is not one of none and activations");
+    require(o.recompute == "auto" || o.recompute == "all" || o.recompute == "none", "--recompute ", o.recompute,
+            " is not one of auto, all and none");
     if (!o.memory.empty()) parse_bytes(o.memory, "--memory");
     if (!o.stop_after.empty()) parse_seconds(o.stop_after, "--stop-after");
     check_allowed(o.allow_change, classes_of(o));
-    require(parse_seconds(o.lock_timeout, "--lock-timeout") >= 5, "--lock-timeout is ", o.lock_timeout, "; it must be at least 5 seconds, as a living job shows itself every second");
+    require(parse_seconds(o.lock_timeout, "--lock-timeout") >= 5, "--lock-timeout is ", o.lock_timeout,
+            "; it must be at least 5 seconds, as a living job shows itself every second");
     check_timeout(o.timeout);
 }
 

@@ -1,4 +1,5 @@
-// The option table of `longlora train` (and of `plan`, which runs the same step). One line per option: name, field, class, help.
+// The option table of `longlora train` (and of `plan`, which runs the same step). One line per option: name, field,
+// class, help.
 #pragma once
 
 #include <string>
@@ -22,7 +23,8 @@ struct TrainOptions {
     // context
     std::int64_t context = 0, group = 0;
     std::string attention = "shifted", rope = "auto";
-    double rope_factor = 0, rope_theta = 0, rope_low_freq_factor = 0, rope_high_freq_factor = 0, rope_beta_fast = 0, rope_beta_slow = 0;
+    double rope_factor = 0, rope_theta = 0, rope_low_freq_factor = 0, rope_high_freq_factor = 0, rope_beta_fast = 0,
+           rope_beta_slow = 0;
     // optimization
     std::int64_t steps = 1000, global_batch = 64, micro_batch = 1, warmup = 20;
     double lr = 2e-5, lr_embed = 0, lr_norm = 0, weight_decay = 0, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, clip = 1;
@@ -37,8 +39,7 @@ struct TrainOptions {
     std::vector<std::string> allow_change;
     Flag profile;
 
-    template <class V>
-    void visit(V&& v) {
+    template <class V> void visit(V&& v) {
         constexpr auto identity = OptionClass::identity, changeable = OptionClass::schedule, free = OptionClass::free;
         v("model", model, free, "folder of the pretrained model (config.json, safetensors)");
         v("init", init, free, "config.json of a model to start from scratch, instead of --model");
@@ -53,7 +54,9 @@ struct TrainOptions {
         v("lora-rank", lora_rank, identity, "R");
         v("lora-alpha", lora_alpha, identity, "alpha; LoRA is scaled by alpha / R");
         v("lora-targets", lora_targets, identity, "projections with LoRA, of q,k,v,o,gate,up,down");
-        v("rope", rope, identity, "auto (the model's kind, linear if it has none, raised to the context) | keep | linear | ntk | yarn | llama3");
+        v("rope", rope, identity,
+          "auto (the model's kind, linear if it has none, raised to the context) | keep | linear | ntk | yarn | "
+          "llama3");
         v("rope-factor", rope_factor, identity, "rotary scaling factor; 0 = context / original context when needed");
         v("rope-theta", rope_theta, identity, "rotary base; 0 = the model's");
         v("rope-low-freq-factor", rope_low_freq_factor, identity, "llama3 scaling; 0 = the model's or 1");
@@ -76,13 +79,18 @@ struct TrainOptions {
         v("order", order, identity, "shuffle | sequential");
         v("document-mask", document_mask, identity, "tokens do not see other documents packed into their sequence");
         v("seed", seed, identity, "of data order and initialisation");
-        v("dtype", dtype, identity, "computing type: auto (bfloat16 where every rank is good at it) | bfloat16 | float32");
-        v("device", device, free, "auto (GPUs if every rank gets one, else CPUs) | cpu | cuda | plan (compute nothing, show what it would take)");
+        v("dtype", dtype, identity,
+          "computing type: auto (bfloat16 where every rank is good at it) | bfloat16 | float32");
+        v("device", device, free,
+          "auto (GPUs if every rank gets one, else CPUs) | cpu | cuda | plan (compute nothing, show what it would "
+          "take)");
         v("pipeline", pipeline, free, "pipeline stages: ranks that hold consecutive layers");
         v("sequence", sequence, free, "ranks that share a sequence, each with its part of the tokens");
-        v("zero", zero, free, "what data and sequence ranks share out: 0 nothing | 1 optimizer state | 2 and gradients | 3 and weights");
+        v("zero", zero, free,
+          "what data and sequence ranks share out: 0 nothing | 1 optimizer state | 2 and gradients | 3 and weights");
         v("recompute", recompute, free, "auto (keep what --memory allows) | all | none");
-        v("offload", offload, free, "none | activations (layers' inputs wait for backward in pinned host memory; saves a GPU's)");
+        v("offload", offload, free,
+          "none | activations (layers' inputs wait for backward in pinned host memory; saves a GPU's)");
         v("memory", memory, free, "device memory that a rank may use, as 16GB; default: its share of what is free");
         v("checkpoint-every", checkpoint_every, free, "steps between checkpoints; 0 = not by steps");
         v("checkpoint-minutes", checkpoint_minutes, free, "minutes between checkpoints; 0 = not by time");
@@ -91,12 +99,14 @@ struct TrainOptions {
         v("allow-change", allow_change, free, "schedule options that may differ from the checkpoint's");
         v("stop-after", stop_after, free, "stop with a checkpoint and exit code 75 after this time, as 3600, 90m, 2h");
         v("timeout", timeout, free, "a rank without progress for this time ends the run with exit code 5");
-        v("lock-timeout", lock_timeout, free, "a job that shows no sign of life in --run for this time is taken for dead");
+        v("lock-timeout", lock_timeout, free,
+          "a job that shows no sign of life in --run for this time is taken for dead");
         v("profile", profile, free, "print FLOPs and seconds by operation at the end");
     }
 };
 
-/// Refuses values that cannot be, before anything is created; fills in what follows from others (group, learning rates).
+/// Refuses values that cannot be, before anything is created; fills in what follows from others (group, learning
+/// rates).
 void validate(TrainOptions& options);
 
 }  // namespace longlora

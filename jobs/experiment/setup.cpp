@@ -19,7 +19,9 @@ TrainableSet trainables_of(const TrainOptions& o) {
         if (part == "embed") set.embedding = true;
         else if (part == "norm") set.norm = true;
         else if (part == "lm_head") set.lm_head = true;
-        else require(part.empty() || part == "none", "--train ", part, " is not known; take some of embed,norm,lm_head or none");
+        else
+            require(part.empty() || part == "none", "--train ", part,
+                    " is not known; take some of embed,norm,lm_head or none");
     }
     return set;
 }
@@ -32,10 +34,13 @@ std::string list_text(const std::vector<Projection>& targets) {
 
 void check_adapter(const Adapter& adapter, const TrainableSet& set) {
     const auto& a = adapter.trainables;
-    require(a.lora_rank == set.lora_rank, "the adapter ", adapter.path, " has LoRA rank ", a.lora_rank, " but the run ", set.lora_rank, "; add --lora-rank ", a.lora_rank);
-    require(a.lora_alpha == set.lora_alpha, "the adapter ", adapter.path, " has LoRA alpha ", a.lora_alpha, " but the run ", set.lora_alpha, "; add --lora-alpha ", a.lora_alpha);
-    require(a.lora_targets == set.lora_targets, "the adapter ", adapter.path, " has LoRA on ", list_text(a.lora_targets), " but the run on ", list_text(set.lora_targets),
-            "; add --lora-targets ", list_text(a.lora_targets));
+    require(a.lora_rank == set.lora_rank, "the adapter ", adapter.path, " has LoRA rank ", a.lora_rank, " but the run ",
+            set.lora_rank, "; add --lora-rank ", a.lora_rank);
+    require(a.lora_alpha == set.lora_alpha, "the adapter ", adapter.path, " has LoRA alpha ", a.lora_alpha,
+            " but the run ", set.lora_alpha, "; add --lora-alpha ", a.lora_alpha);
+    require(a.lora_targets == set.lora_targets, "the adapter ", adapter.path, " has LoRA on ",
+            list_text(a.lora_targets), " but the run on ", list_text(set.lora_targets), "; add --lora-targets ",
+            list_text(a.lora_targets));
 }
 
 /// "FILE.h5" or "FILE.h5:weight".
@@ -45,7 +50,8 @@ DataSource open_source(const std::string& value) {
     if (const auto colon = value.rfind(':'); colon != std::string::npos && !file_exists(value)) {
         char* end = nullptr;
         weight = std::strtod(value.c_str() + colon + 1, &end);
-        require(end != value.c_str() + colon + 1 && *end == 0, "--data ", value, ": '", value.substr(colon + 1), "' is not a weight; write FILE.h5:2.5");
+        require(end != value.c_str() + colon + 1 && *end == 0, "--data ", value, ": '", value.substr(colon + 1),
+                "' is not a weight; write FILE.h5:2.5");
         path = value.substr(0, colon);
     }
     return {std::make_shared<TokenFile>(path), weight};
@@ -57,23 +63,28 @@ BaseModel open_base_model(const TrainOptions& o, bool with_weights) {
     BaseModel base;
     base.config = read_config(o.init.empty() ? o.model : o.init);
     base.trainables = trainables_of(o);
-    require(!base.trainables.lm_head || !base.config.tied || base.trainables.embedding, "--train lm_head: this model's head is its embedding (tied); name embed, which trains both");
+    require(!base.trainables.lm_head || !base.config.tied || base.trainables.embedding,
+            "--train lm_head: this model's head is its embedding (tied); name embed, which trains both");
     if (with_weights && o.init.empty()) base.files.emplace(o.model);
     if (!o.adapter.empty()) {
         base.adapter = open_adapter(o.adapter, base.config);
         if (base.adapter->config) base.config = *base.adapter->config;
         check_adapter(*base.adapter, base.trainables);
     }
-    base.config = extend_rope(base.config, {o.rope, o.rope_factor, o.rope_theta, o.rope_low_freq_factor, o.rope_high_freq_factor, o.rope_beta_fast, o.rope_beta_slow}, o.context);
+    base.config = extend_rope(base.config,
+                              {o.rope, o.rope_factor, o.rope_theta, o.rope_low_freq_factor, o.rope_high_freq_factor,
+                               o.rope_beta_fast, o.rope_beta_slow},
+                              o.context);
     return base;
 }
 
 std::unique_ptr<DataOrder> open_data(const TrainOptions& o, const ModelConfig& config) {
     std::vector<DataSource> sources;
     for (const auto& value : o.data) sources.push_back(open_source(value));
-    auto order = std::make_unique<DataOrder>(std::move(sources), o.context, sequence_order_of(o.order), static_cast<std::uint64_t>(o.seed));
-    require(order->vocabulary() <= config.vocabulary, "the token files have a vocabulary of ", order->vocabulary(), " ids but the model only ", config.vocabulary,
-            "; prepare the data with the model's own tokenizer");
+    auto order = std::make_unique<DataOrder>(std::move(sources), o.context, sequence_order_of(o.order),
+                                             static_cast<std::uint64_t>(o.seed));
+    require(order->vocabulary() <= config.vocabulary, "the token files have a vocabulary of ", order->vocabulary(),
+            " ids but the model only ", config.vocabulary, "; prepare the data with the model's own tokenizer");
     return order;
 }
 
@@ -81,10 +92,15 @@ AttentionPattern pattern_of(const TrainOptions& o) { return {attention_kind(o.at
 
 StepOptions step_options_of(const TrainOptions& o) {
     const auto or_lr = [&](double lr) { return lr > 0 ? lr : o.lr; };
-    return {o.global_batch, o.micro_batch, o.clip, o.document_mask.on, {o.lr, or_lr(o.lr_embed), or_lr(o.lr_norm), o.weight_decay, o.beta1, o.beta2, o.eps}};
+    return {o.global_batch,
+            o.micro_batch,
+            o.clip,
+            o.document_mask.on,
+            {o.lr, or_lr(o.lr_embed), or_lr(o.lr_norm), o.weight_decay, o.beta1, o.beta2, o.eps}};
 }
 
-std::unique_ptr<Weights> make_weights(Device& device, const BaseModel& base, const WeightsOptions& how, const Stage& stage, std::int64_t seed) {
+std::unique_ptr<Weights> make_weights(Device& device, const BaseModel& base, const WeightsOptions& how,
+                                      const Stage& stage, std::int64_t seed) {
     auto weights = std::make_unique<Weights>(device, base.config, base.trainables, how, stage);
     if (base.files) load_model(*weights, *base.files, static_cast<std::uint64_t>(seed));
     else initialise_model(*weights, static_cast<std::uint64_t>(seed));
@@ -92,8 +108,10 @@ std::unique_ptr<Weights> make_weights(Device& device, const BaseModel& base, con
     return weights;
 }
 
-PlanRequest plan_request(const TrainOptions& o, const BaseModel& base, const WeightsOptions& how, parallel::MeshShape mesh, int rank) {
-    return {base.config, base.trainables, how, pattern_of(o), o.context, step_options_of(o), mesh, rank, o.offload == "activations"};
+PlanRequest plan_request(const TrainOptions& o, const BaseModel& base, const WeightsOptions& how,
+                         parallel::MeshShape mesh, int rank) {
+    return {base.config, base.trainables,           how, pattern_of(o), o.context, step_options_of(o), mesh,
+            rank,        o.offload == "activations"};
 }
 
 }  // namespace longlora

@@ -1,4 +1,5 @@
-// From option values to the things that train: model, data, device, weights. Each step is agreed on by all ranks. What is done with them is train.cpp.
+// From option values to the things that train: model, data, device, weights. Each step is agreed on by all ranks. What
+// is done with them is train.cpp.
 #pragma once
 
 #include <memory>
@@ -13,11 +14,11 @@ namespace longlora {
 
 /// The base model as its files say, and what it is extended to.
 struct BaseModel {
-    ModelConfig config;                       ///< extended to the run's context
-    std::optional<SafetensorsFolder> files;   ///< none with --init
+    ModelConfig config;                      ///< extended to the run's context
+    std::optional<SafetensorsFolder> files;  ///< none with --init
     std::optional<Adapter> adapter;
     TrainableSet trainables;
-    std::string hash;                         ///< of the files' content; "" with --init
+    std::string hash;  ///< of the files' content; "" with --init
 };
 
 /// Reads config.json, maps the weights, opens the adapter. with_weights: false reads config.json alone (plan).
@@ -27,8 +28,10 @@ std::unique_ptr<DataOrder> open_data(const TrainOptions& options, const ModelCon
 AttentionPattern pattern_of(const TrainOptions& options);
 StepOptions step_options_of(const TrainOptions& options);
 /// A stage's weights filled from the base model, or from the seed: of the files only what this rank keeps is read.
-std::unique_ptr<Weights> make_weights(Device& device, const BaseModel& base, const WeightsOptions& how, const Stage& stage, std::int64_t seed);
+std::unique_ptr<Weights> make_weights(Device& device, const BaseModel& base, const WeightsOptions& how,
+                                      const Stage& stage, std::int64_t seed);
 /// What plan needs to run the step of rank `rank` of the mesh.
-PlanRequest plan_request(const TrainOptions& options, const BaseModel& base, const WeightsOptions& how, parallel::MeshShape mesh, int rank);
+PlanRequest plan_request(const TrainOptions& options, const BaseModel& base, const WeightsOptions& how,
+                         parallel::MeshShape mesh, int rank);
 
 }  // namespace longlora

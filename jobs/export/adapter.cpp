@@ -1,4 +1,5 @@
-// Adapters: PEFT's own layout, and the two files that LongLoRA publishes. The base model stays what it was; what is trained travels.
+// Adapters: PEFT's own layout, and the two files that LongLoRA publishes. The base model stays what it was; what is
+// trained travels.
 #include <algorithm>
 
 #include "io/file.h"
@@ -20,7 +21,8 @@ OrderedJson adapter_config(const ExportSource& source) {
     OrderedJson targets = OrderedJson::array();
     for (const Projection p : set.lora_targets) targets.push_back(std::string(name_of(p)) + "_proj");
     const auto whole = static_cast<std::int64_t>(set.lora_alpha);
-    const OrderedJson alpha = static_cast<double>(whole) == set.lora_alpha ? OrderedJson(whole) : OrderedJson(set.lora_alpha);
+    const OrderedJson alpha =
+        static_cast<double>(whole) == set.lora_alpha ? OrderedJson(whole) : OrderedJson(set.lora_alpha);
     return {{"alpha_pattern", OrderedJson::object()},
             {"auto_mapping", nullptr},
             {"base_model_name_or_path", source.base_path},
@@ -44,10 +46,12 @@ OrderedJson adapter_config(const ExportSource& source) {
 }
 
 bool trains(const ExportSource& source, ParameterGroup group) {
-    return std::any_of(source.list.parameters.begin(), source.list.parameters.end(), [&](const Parameter& p) { return p.trainable && p.group == group; });
+    return std::any_of(source.list.parameters.begin(), source.list.parameters.end(),
+                       [&](const Parameter& p) { return p.trainable && p.group == group; });
 }
 
-/// What peft itself writes for an adapter whose embedding, norms or head are trained whole (golden trained-adapter folders).
+/// What peft itself writes for an adapter whose embedding, norms or head are trained whole (golden trained-adapter
+/// folders).
 OrderedJson modules_to_save(const ExportSource& source) {
     const bool embedding = trains(source, ParameterGroup::embedding), norm = trains(source, ParameterGroup::norm);
     OrderedJson modules = OrderedJson::array();
@@ -69,9 +73,11 @@ void export_peft(const ExportSource& source, const std::string& folder, DType dt
     for (const Parameter& p : source.list.parameters) {
         if (!p.trainable) continue;
         tensors.push_back(plain_tensor(source, p, kPeftPrefix + p.name, dtype));
-        if (both_ends && p.group == ParameterGroup::embedding) tensors.push_back(plain_tensor(source, p, kPeftPrefix + "lm_head.weight", dtype));
+        if (both_ends && p.group == ParameterGroup::embedding)
+            tensors.push_back(plain_tensor(source, p, kPeftPrefix + "lm_head.weight", dtype));
     }
-    std::sort(tensors.begin(), tensors.end(), [](const TensorToWrite& a, const TensorToWrite& b) { return a.name < b.name; });
+    std::sort(tensors.begin(), tensors.end(),
+              [](const TensorToWrite& a, const TensorToWrite& b) { return a.name < b.name; });
     OrderedJson config = adapter_config(source);
     config["modules_to_save"] = modules_to_save(source);
     config["ensure_weight_tying"] = both_ends;

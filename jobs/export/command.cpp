@@ -7,7 +7,10 @@ namespace longlora {
 int export_command(const Arguments& arguments, const parallel::HostGroup& group) {
     const char* description = "Makes a Hugging Face model or an adapter of a checkpoint.";
     const auto options = parse_on_all_ranks<ExportOptions>(group, "export", description, arguments);
-    if (options) parallel::agree(group, [&] { if (group.rank() == 0) run_export(*options); });
+    if (options)
+        parallel::agree(group, [&] {
+            if (group.rank() == 0) run_export(*options);
+        });
     return 0;
 }
 

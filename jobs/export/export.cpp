@@ -14,12 +14,15 @@ namespace longlora {
 namespace {
 
 void check_options(const ExportOptions& o) {
-    require(o.format == "hf" || o.format == "peft" || o.format == "longlora", "--format ", o.format, " is not known; take hf, peft or longlora");
-    require(o.dtype.empty() || o.dtype == "bfloat16" || o.dtype == "float32", "--dtype ", o.dtype, " is not known; take bfloat16 or float32");
+    require(o.format == "hf" || o.format == "peft" || o.format == "longlora", "--format ", o.format,
+            " is not known; take hf, peft or longlora");
+    require(o.dtype.empty() || o.dtype == "bfloat16" || o.dtype == "float32", "--dtype ", o.dtype,
+            " is not known; take bfloat16 or float32");
     require(!file_exists(o.to), o.to, " exists already; remove it or name another output folder");
 }
 
-/// The type of the exported tensors: asked for, or bfloat16 where the base model is that and the whole model is written.
+/// The type of the exported tensors: asked for, or bfloat16 where the base model is that and the whole model is
+/// written.
 DType dtype_of(const ExportOptions& o, const ExportSource& source) {
     if (!o.dtype.empty()) return o.dtype == "bfloat16" ? DType::bfloat16 : DType::float32;
     if (o.format != "hf" || !source.base) return DType::float32;
@@ -52,10 +55,13 @@ int run_export(const ExportOptions& options) {
     else export_longlora(source, out.partial(), dtype);
     out.commit();
     const RopeScaling& rope = source.config.rope;
-    std::printf("exported step %lld of %s\n  to       %s  (%s, %s, %s, %s)\n  context  %lld tokens", static_cast<long long>(source.step()),
-                source.checkpoint->path().c_str(), options.to.c_str(), options.format.c_str(), std::string(name_of(dtype)).c_str(),
-                bytes_text(folder_bytes(options.to)).c_str(), duration_text(now_seconds() - begin).c_str(), static_cast<long long>(source.context()));
-    if (rope.kind != RopeKind::none) std::printf(", rotary scaling %s by %g", std::string(name_of(rope.kind)).c_str(), rope.factor);
+    std::printf("exported step %lld of %s\n  to       %s  (%s, %s, %s, %s)\n  context  %lld tokens",
+                static_cast<long long>(source.step()), source.checkpoint->path().c_str(), options.to.c_str(),
+                options.format.c_str(), std::string(name_of(dtype)).c_str(),
+                bytes_text(folder_bytes(options.to)).c_str(), duration_text(now_seconds() - begin).c_str(),
+                static_cast<long long>(source.context()));
+    if (rope.kind != RopeKind::none)
+        std::printf(", rotary scaling %s by %g", std::string(name_of(rope.kind)).c_str(), rope.factor);
     std::printf("\n");
     return 0;
 }

@@ -1,4 +1,5 @@
-// A merged Hugging Face model folder: what AutoModelForCausalLM.from_pretrained and every tool of that world load without knowing of LoRA.
+// A merged Hugging Face model folder: what AutoModelForCausalLM.from_pretrained and every tool of that world load
+// without knowing of LoRA.
 #include "io/file.h"
 #include "jobs/export/formats.h"
 
@@ -8,16 +9,28 @@ namespace {
 using OrderedJson = nlohmann::ordered_json;
 
 /// Beside the weights, a model folder's files that stay true for the extended model: generation, tokenizer, licence.
-constexpr const char* kCopied[] = {"generation_config.json", "tokenizer.model", "tokenizer.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
-                                   "chat_template.jinja",    "LICENSE",         "LICENSE.txt",    "USE_POLICY.md",           "NOTICE"};
+constexpr const char* kCopied[] = {"generation_config.json",
+                                   "tokenizer.model",
+                                   "tokenizer.json",
+                                   "special_tokens_map.json",
+                                   "added_tokens.json",
+                                   "vocab.json",
+                                   "merges.txt",
+                                   "chat_template.jinja",
+                                   "LICENSE",
+                                   "LICENSE.txt",
+                                   "USE_POLICY.md",
+                                   "NOTICE"};
 
-/// model_max_length follows the context; without that, tokenizers cut texts at the old length. A larger one ("none") stays.
+/// model_max_length follows the context; without that, tokenizers cut texts at the old length. A larger one ("none")
+/// stays.
 void copy_tokenizer_config(const std::string& from, const std::string& to, std::int64_t context) {
     const std::string content = read_text_file(from);
     OrderedJson config = OrderedJson::parse(content, nullptr, false);
     require(config.is_object(), from, " is not a JSON object");
     const auto length = config.find("model_max_length");
-    if (length == config.end() || !length->is_number() || length->get<double>() >= static_cast<double>(context)) return write_text_file(to, content);
+    if (length == config.end() || !length->is_number() || length->get<double>() >= static_cast<double>(context))
+        return write_text_file(to, content);
     *length = context;
     write_text_file(to, config.dump(2) + "\n");
 }
@@ -28,9 +41,10 @@ void write_config(const ModelConfig& config, const std::string& dtype, const std
     ModelConfig written = config;
     write_rope(written);
     OrderedJson& raw = written.raw;
-    raw.erase("_name_or_path");   // where the base model lay
-    if (!raw.contains("architectures")) raw["architectures"] = {config.model_type == "mistral" ? "MistralForCausalLM" : "LlamaForCausalLM"};
-    if (!dtype.empty()) raw["torch_dtype"] = raw["dtype"] = dtype;   // transformers 4, 5
+    raw.erase("_name_or_path");  // where the base model lay
+    if (!raw.contains("architectures"))
+        raw["architectures"] = {config.model_type == "mistral" ? "MistralForCausalLM" : "LlamaForCausalLM"};
+    if (!dtype.empty()) raw["torch_dtype"] = raw["dtype"] = dtype;  // transformers 4, 5
     write_text_file(folder + "/config.json", raw.dump(2) + "\n");
 }
 

@@ -23,17 +23,21 @@ std::string normal(const std::string& path) {
     require(!path.empty(), "the output folder has no name");
     fs::path p = fs::path(path).lexically_normal();
     if (!p.has_filename()) p = p.parent_path();
-    require(p.has_filename() && p.filename() != ".." && p.filename() != ".", path, " cannot be an output folder; name a new one");
+    require(p.has_filename() && p.filename() != ".." && p.filename() != ".", path,
+            " cannot be an output folder; name a new one");
     return p.string();
 }
 
 }  // namespace
 
 OutputFolder::OutputFolder(const std::string& path) : path_(normal(path)), partial_(path_ + ".partial") {
-    require(!file_exists(path_) && !fs::is_symlink(path_), path_, " exists already; remove it or name another output folder");
+    require(!file_exists(path_) && !fs::is_symlink(path_), path_,
+            " exists already; remove it or name another output folder");
     if (file_exists(partial_)) remove_tree(partial_);
     created_ = partial_;
-    for (std::string parent = folder_of(created_); !file_exists(parent) && parent != created_; parent = folder_of(parent)) created_ = parent;
+    for (std::string parent = folder_of(created_); !file_exists(parent) && parent != created_;
+         parent = folder_of(parent))
+        created_ = parent;
     try {
         create_folders(partial_);
     } catch (...) {

@@ -1,4 +1,5 @@
-// A folder that appears whole or not at all: work goes to PATH.partial, commit() renames it. Not for single files (io/file.h).
+// A folder that appears whole or not at all: work goes to PATH.partial, commit() renames it. Not for single files
+// (io/file.h).
 #pragma once
 
 #include <string>
@@ -19,7 +20,7 @@ public:
     void commit();
 
 private:
-    std::string path_, partial_, created_;   // created_: the topmost folder that did not exist before
+    std::string path_, partial_, created_;  // created_: the topmost folder that did not exist before
     bool committed_ = false;
 };
 

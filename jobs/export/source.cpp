@@ -1,12 +1,13 @@
-// Checks first, then values row by row: a parameter's row is read as double, LoRA's part is added, and the sum is rounded to the wanted type.
+// Checks first, then values row by row: a parameter's row is read as double, LoRA's part is added, and the sum is
+// rounded to the wanted type.
 #include "jobs/export/source.h"
 
 #include <filesystem>
 #include <functional>
 
 #include "core/dtype.h"
-#include "io/file.h"
 #include "io/content_hash.h"
+#include "io/file.h"
 #include "model/parameters_json.h"
 #include "run/checkpoint_files.h"
 
@@ -29,29 +30,36 @@ const Parameter* lora_of(const ParameterList& list, const Parameter& p, const ch
 void open_base(ExportSource& source, const std::string& model) {
     const Json& base = member(source.attributes, "base_model", source.checkpoint->path());
     if (base.is_null()) {
-        require(model.empty(), source.checkpoint->path(), " was trained from scratch, so there is no base model; leave --model out");
+        require(model.empty(), source.checkpoint->path(),
+                " was trained from scratch, so there is no base model; leave --model out");
         return;
     }
     source.base_path = model.empty() ? get_text(base, "path", source.checkpoint->path()) : model;
-    require(is_folder(source.base_path), "the base model of ", source.checkpoint->path(), " is not in ", source.base_path, "; say where it is with --model DIR");
+    require(is_folder(source.base_path), "the base model of ", source.checkpoint->path(), " is not in ",
+            source.base_path, "; say where it is with --model DIR");
     source.base = std::make_unique<SafetensorsFolder>(source.base_path);
-    require(content_hash(*source.base) == get_text(base, "hash", source.checkpoint->path()), "the weights in ", source.base_path, " are not those that ",
-            source.checkpoint->path(), " was trained from; name the right base model with --model DIR");
+    require(content_hash(*source.base) == get_text(base, "hash", source.checkpoint->path()), "the weights in ",
+            source.base_path, " are not those that ", source.checkpoint->path(),
+            " was trained from; name the right base model with --model DIR");
 }
 
 void check_tensors(const ExportSource& source) {
     for (const Parameter& p : source.list.parameters) {
         if (p.trainable) {
             const TensorEntry& entry = source.checkpoint->entry(kMaster + p.name);
-            require(entry.dtype == DType::float32 && entry.shape == p.shape, source.checkpoint->path(), ": ", entry.name, " is ", name_of(entry.dtype), " ",
-                    to_text(entry.shape), ", expected is float32 ", to_text(p.shape));
+            require(entry.dtype == DType::float32 && entry.shape == p.shape, source.checkpoint->path(), ": ",
+                    entry.name, " is ", name_of(entry.dtype), " ", to_text(entry.shape), ", expected is float32 ",
+                    to_text(p.shape));
             continue;
         }
         require(source.base != nullptr, source.checkpoint->path(), " has no base model but does not train ", p.name);
         const HostTensor tensor = source.base->get(p.name);
-        require(tensor.shape == p.shape, source.base_path, ": ", p.name, " has the shape ", to_text(tensor.shape), ", the configuration needs ", to_text(p.shape));
-        const bool real = tensor.dtype == DType::float32 || tensor.dtype == DType::bfloat16 || tensor.dtype == DType::float16 || tensor.dtype == DType::float64;
-        require(real, source.base_path, ": ", p.name, " has the type ", name_of(tensor.dtype), ", which is no floating-point type of ours");
+        require(tensor.shape == p.shape, source.base_path, ": ", p.name, " has the shape ", to_text(tensor.shape),
+                ", the configuration needs ", to_text(p.shape));
+        const bool real = tensor.dtype == DType::float32 || tensor.dtype == DType::bfloat16 ||
+                          tensor.dtype == DType::float16 || tensor.dtype == DType::float64;
+        require(real, source.base_path, ": ", p.name, " has the type ", name_of(tensor.dtype),
+                ", which is no floating-point type of ours");
     }
 }
 
@@ -61,32 +69,39 @@ std::vector<float> read_master(const ExportSource& source, const Parameter& p) {
     return values;
 }
 
-template <class T>
-void widen(double* out, const std::byte* from, std::int64_t begin, std::int64_t count) {
+template <class T> void widen(double* out, const std::byte* from, std::int64_t begin, std::int64_t count) {
     const T* values = reinterpret_cast<const T*>(from) + begin;
     for (std::int64_t i = 0; i < count; ++i) out[i] = static_cast<double>(values[i]);
 }
 
 void widen(double* out, DType dtype, const std::byte* from, std::int64_t begin, std::int64_t count) {
     switch (dtype) {
-        case DType::float32: return widen<float>(out, from, begin, count);
-        case DType::bfloat16: return widen<bf16>(out, from, begin, count);
-        case DType::float16: return widen<fp16>(out, from, begin, count);
-        case DType::float64: return widen<double>(out, from, begin, count);
-        default: ensure(false, "a weight of a type that check_tensors lets through");
+        case DType::float32:
+            return widen<float>(out, from, begin, count);
+        case DType::bfloat16:
+            return widen<bf16>(out, from, begin, count);
+        case DType::float16:
+            return widen<fp16>(out, from, begin, count);
+        case DType::float64:
+            return widen<double>(out, from, begin, count);
+        default:
+            ensure(false, "a weight of a type that check_tensors lets through");
     }
 }
 
 void narrow(std::byte* out, DType dtype, std::int64_t begin, const double* values, std::int64_t count) {
     if (dtype == DType::float32) {
-        for (std::int64_t i = 0; i < count; ++i) reinterpret_cast<float*>(out)[begin + i] = static_cast<float>(values[i]);
+        for (std::int64_t i = 0; i < count; ++i)
+            reinterpret_cast<float*>(out)[begin + i] = static_cast<float>(values[i]);
     } else {
-        for (std::int64_t i = 0; i < count; ++i) reinterpret_cast<bf16*>(out)[begin + i] = bf16(static_cast<float>(values[i]));
+        for (std::int64_t i = 0; i < count; ++i)
+            reinterpret_cast<bf16*>(out)[begin + i] = bf16(static_cast<float>(values[i]));
     }
 }
 
 /// Every row of `p` through `change`, in parallel.
-void fill_rows(const ExportSource& source, const Parameter& p, DType dtype, std::byte* out, const std::function<void(double*, std::int64_t)>& change) {
+void fill_rows(const ExportSource& source, const Parameter& p, DType dtype, std::byte* out,
+               const std::function<void(double*, std::int64_t)>& change) {
     const std::vector<float> master = p.trainable ? read_master(source, p) : std::vector<float>();
     HostTensor from{DType::float32, p.shape, reinterpret_cast<const std::byte*>(master.data())};
     if (!p.trainable) from = source.base->get(p.name);
@@ -105,10 +120,13 @@ void fill_rows(const ExportSource& source, const Parameter& p, DType dtype, std:
 
 }  // namespace
 
-void add_lora_row(double* sums, const float* b_row, const float* a, std::int64_t rank, std::int64_t width, double scale) {
+void add_lora_row(double* sums, const float* b_row, const float* a, std::int64_t rank, std::int64_t width,
+                  double scale) {
     std::vector<double> product(static_cast<std::size_t>(width), 0.0);
     for (std::int64_t k = 0; k < rank; ++k)
-        for (std::int64_t i = 0; i < width; ++i) product[static_cast<std::size_t>(i)] += static_cast<double>(b_row[k]) * static_cast<double>(a[k * width + i]);
+        for (std::int64_t i = 0; i < width; ++i)
+            product[static_cast<std::size_t>(i)] +=
+                static_cast<double>(b_row[k]) * static_cast<double>(a[k * width + i]);
     for (std::int64_t i = 0; i < width; ++i) sums[i] += scale * product[static_cast<std::size_t>(i)];
 }
 
@@ -127,7 +145,8 @@ ExportSource open_export_source(const std::string& run_or_file, const std::strin
 }
 
 std::int64_t ExportSource::context() const {
-    return std::max(config.covered_positions(), attributes.value(Json::json_pointer("/options/identity/context"), std::int64_t{0}));
+    return std::max(config.covered_positions(),
+                    attributes.value(Json::json_pointer("/options/identity/context"), std::int64_t{0}));
 }
 
 TensorToWrite plain_tensor(const ExportSource& source, const Parameter& p, const std::string& name, DType dtype) {
@@ -142,7 +161,9 @@ TensorToWrite merged_tensor(const ExportSource& source, const Parameter& p, DTyp
     return {p.name, dtype, p.shape, [&source, &p, lora_a, lora_b, scale, dtype](std::byte* out) {
                 const std::vector<float> a = read_master(source, *lora_a), b = read_master(source, *lora_b);
                 const std::int64_t rank = lora_a->shape[0], width = lora_a->shape[1];
-                fill_rows(source, p, dtype, out, [&](double* row, std::int64_t r) { add_lora_row(row, b.data() + r * rank, a.data(), rank, width, scale); });
+                fill_rows(source, p, dtype, out, [&](double* row, std::int64_t r) {
+                    add_lora_row(row, b.data() + r * rank, a.data(), rank, width, scale);
+                });
             }};
 }
 

@@ -38,8 +38,10 @@ std::string options_lines(const std::string& label, const Json& options) {
 /// How many parameters of each group are trained.
 std::string groups(const ParameterList& list, const NamedTensorReader& reader) {
     std::string out;
-    const std::pair<ParameterGroup, const char*> kGroups[] = {
-        {ParameterGroup::lora, "LoRA"}, {ParameterGroup::embedding, "embedding"}, {ParameterGroup::norm, "norms"}, {ParameterGroup::weight, "matrices"}};
+    const std::pair<ParameterGroup, const char*> kGroups[] = {{ParameterGroup::lora, "LoRA"},
+                                                              {ParameterGroup::embedding, "embedding"},
+                                                              {ParameterGroup::norm, "norms"},
+                                                              {ParameterGroup::weight, "matrices"}};
     for (const auto& [group, name] : kGroups) {
         std::int64_t tensors = 0, elements = 0;
         for (const Parameter& p : list.parameters) {
@@ -48,7 +50,9 @@ std::string groups(const ParameterList& list, const NamedTensorReader& reader) {
             ++tensors;
             elements += p.shape.count();
         }
-        if (tensors) out += inspect_line("", text(grouped(elements), " in ", grouped(tensors), tensors == 1 ? " tensor: " : " tensors: ", name));
+        if (tensors)
+            out += inspect_line(
+                "", text(grouped(elements), " in ", grouped(tensors), tensors == 1 ? " tensor: " : " tensors: ", name));
     }
     return out;
 }
@@ -57,7 +61,8 @@ std::string base_model(const Json& attributes) {
     const auto base = attributes.find("base_model");
     if (base == attributes.end() || !base->is_object()) return inspect_line("base model", "none, trained from scratch");
     const std::string path = base->value("path", std::string("?")), hash = base->value("hash", std::string("?"));
-    return inspect_line("base model", path + (is_folder(path) ? "" : "  (not there now)")) + inspect_line("", "weights " + hash);
+    return inspect_line("base model", path + (is_folder(path) ? "" : "  (not there now)")) +
+           inspect_line("", "weights " + hash);
 }
 
 void verify_finite(const NamedTensorReader& reader) {
@@ -69,7 +74,8 @@ void verify_finite(const NamedTensorReader& reader) {
             values.resize(static_cast<std::size_t>(std::min(kPiece, entry.shape.count() - begin)));
             reader.read(entry.name, begin, static_cast<std::int64_t>(values.size()), values.data());
             for (std::size_t i = 0; i < values.size(); ++i)
-                require(std::isfinite(values[i]), reader.path(), ": element ", begin + static_cast<std::int64_t>(i), " of ", entry.name, " is not finite");
+                require(std::isfinite(values[i]), reader.path(), ": element ", begin + static_cast<std::int64_t>(i),
+                        " of ", entry.name, " is not finite");
         }
     }
 }
@@ -83,7 +89,8 @@ std::string verify_rest_of_run(const std::string& run, const std::string& newest
         verify_checkpoint(file.path);
         ++others;
     }
-    if (others) out += inspect_line("", text("so have the ", others, " earlier ", others == 1 ? "checkpoint" : "checkpoints"));
+    if (others)
+        out += inspect_line("", text("so have the ", others, " earlier ", others == 1 ? "checkpoint" : "checkpoints"));
     const TensorChecksums was = recorded_checksums(run);
     const auto base = attributes.find("base_model");
     const std::string model = base != attributes.end() && base->is_object() ? base->value("path", std::string()) : "";
@@ -109,14 +116,20 @@ std::string inspect_checkpoint(const InspectOptions& options) {
         out += text("run ", options.path, ", ", n, n == 1 ? " checkpoint\n" : " checkpoints\n");
     }
     out += "checkpoint " + path + "\n";
-    const std::int64_t step = get_integer(attributes, "step", path), step_tokens = get_integer(attributes, "tokens_per_step", path);
-    out += inspect_line("step", text(grouped(step), ", ", grouped(step * step_tokens), " tokens seen, ", bytes_text(FileHandle::open_read(path).size())));
-    out += inspect_line("model", describe_model(config)) + inspect_line("context", describe_context(config)) + base_model(attributes);
+    const std::int64_t step = get_integer(attributes, "step", path),
+                       step_tokens = get_integer(attributes, "tokens_per_step", path);
+    out += inspect_line("step", text(grouped(step), ", ", grouped(step * step_tokens), " tokens seen, ",
+                                     bytes_text(FileHandle::open_read(path).size())));
+    out += inspect_line("model", describe_model(config)) + inspect_line("context", describe_context(config)) +
+           base_model(attributes);
     out += inspect_line("trained", describe_trainables(set));
-    const double percent = 100 * static_cast<double>(list.trainable_elements()) / static_cast<double>(list.total_elements());
+    const double percent =
+        100 * static_cast<double>(list.trainable_elements()) / static_cast<double>(list.total_elements());
     char share[32];
     std::snprintf(share, sizeof share, "%.3g", percent);
-    out += inspect_line("", text(grouped(list.trainable_elements()), " of ", grouped(list.total_elements()), " parameters (", share, " %)")) + groups(list, reader);
+    out += inspect_line("", text(grouped(list.trainable_elements()), " of ", grouped(list.total_elements()),
+                                 " parameters (", share, " %)")) +
+           groups(list, reader);
     if (const auto found = attributes.find("options"); found != attributes.end() && found->is_object())
         for (const char* kind : {"identity", "schedule", "free"})
             if (found->contains(kind)) out += options_lines(kind, (*found)[kind]);

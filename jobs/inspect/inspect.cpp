@@ -1,4 +1,5 @@
-// Finds out what a path is by looking into it (file names decide only where nothing else can), and prints that kind's screen.
+// Finds out what a path is by looking into it (file names decide only where nothing else can), and prints that kind's
+// screen.
 #include "jobs/inspect/inspect.h"
 
 #include <cstdio>
@@ -14,7 +15,8 @@
 namespace longlora {
 namespace {
 
-constexpr const char* kKinds = "a token file, a checkpoint, a run folder, a model folder, an adapter folder, a .safetensors file or a config.json";
+constexpr const char* kKinds =
+    "a token file, a checkpoint, a run folder, a model folder, an adapter folder, a .safetensors file or a config.json";
 
 bool is_hdf5(const std::string& path) {
     char bytes[8] = {};
@@ -41,7 +43,8 @@ std::string inspect_folder(const InspectOptions& options) {
 
 std::string inspect_config(const InspectOptions& options) {
     const ModelConfig config = read_config(options.path);
-    return "configuration " + options.path + "\n" + inspect_line("model", describe_model(config)) + inspect_line("context", describe_context(config)) +
+    return "configuration " + options.path + "\n" + inspect_line("model", describe_model(config)) +
+           inspect_line("context", describe_context(config)) +
            inspect_line("parameters", grouped(list_parameters(config, nothing_trainable()).total_elements()));
 }
 

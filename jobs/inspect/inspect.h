@@ -1,4 +1,5 @@
-// `longlora inspect`: what is inside a token file, checkpoint, run, model, adapter or safetensors file, in one screen. It changes nothing.
+// `longlora inspect`: what is inside a token file, checkpoint, run, model, adapter or safetensors file, in one screen.
+// It changes nothing.
 #pragma once
 
 #include <string>
@@ -9,12 +10,12 @@ namespace longlora {
 
 struct InspectOptions {
     std::string path;
-    Flag verify = {};   ///< read every byte: checksums where the format has them, otherwise that every value is finite
+    Flag verify = {};  ///< read every byte: checksums where the format has them, otherwise that every value is finite
 
-    template <class V>
-    void visit(V&& v) {
+    template <class V> void visit(V&& v) {
         v.positional("PATH", path, "token file, checkpoint, run, model, adapter, .safetensors file or config.json");
-        v("verify", verify, OptionClass::free, "read everything: all checksums, or where the format has none, that all values are finite");
+        v("verify", verify, OptionClass::free,
+          "read everything: all checksums, or where the format has none, that all values are finite");
     }
 };
 

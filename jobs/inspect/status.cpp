@@ -1,4 +1,5 @@
-// status.json says how far the run came, the lock whether somebody still works in it: its counter advances every second.
+// status.json says how far the run came, the lock whether somebody still works in it: its counter advances every
+// second.
 #include "jobs/inspect/status.h"
 
 #include <chrono>
@@ -13,14 +14,18 @@
 #include "jobs/inspect/kinds.h"
 #include "jobs/process/slurm_job.h"
 #include "run/checkpoint_files.h"
-#include "run/rank_files.h"
 #include "run/folder.h"
+#include "run/rank_files.h"
 
 namespace longlora {
 namespace {
 
-std::string text_of(const Json& status, const char* key) { return status.contains(key) && status[key].is_string() ? status[key].get<std::string>() : ""; }
-std::int64_t number_of(const Json& status, const char* key) { return status.contains(key) && status[key].is_number_integer() ? status[key].get<std::int64_t>() : 0; }
+std::string text_of(const Json& status, const char* key) {
+    return status.contains(key) && status[key].is_string() ? status[key].get<std::string>() : "";
+}
+std::int64_t number_of(const Json& status, const char* key) {
+    return status.contains(key) && status[key].is_number_integer() ? status[key].get<std::int64_t>() : 0;
+}
 
 /// "3 min ago"; the time as it is written where it cannot be read.
 std::string ago(const std::string& utc) {
@@ -47,14 +52,20 @@ Life life_of(const std::string& run, double watch_seconds, LockHolder& holder) {
 std::string life_text(Life life, const LockHolder& holder, const Json& status, const std::string& run) {
     const std::string who = holder_text(holder);
     switch (life) {
-        case Life::none: return "no";
-        case Life::dead: return text("no: ", who, " has ended without a word (killed, or its node is lost); the same command goes on");
-        case Life::silent: return text("no sign of life of ", who, "; the same command goes on if it stays so (--lock-timeout)");
-        case Life::lives: break;
+        case Life::none:
+            return "no";
+        case Life::dead:
+            return text("no: ", who,
+                        " has ended without a word (killed, or its node is lost); the same command goes on");
+        case Life::silent:
+            return text("no sign of life of ", who, "; the same command goes on if it stays so (--lock-timeout)");
+        case Life::lives:
+            break;
     }
     const auto ranks = static_cast<int>(number_of(status, "ranks"));
     double longest = 0;
-    for (const RankState& s : read_rank_states(run, holder.token, ranks)) longest = std::max(longest, s.waiting ? 0 : s.worked_seconds_ago);
+    for (const RankState& s : read_rank_states(run, holder.token, ranks))
+        longest = std::max(longest, s.waiting ? 0 : s.worked_seconds_ago);
     std::string out = text("yes: ", who, ", ", ranks, ranks == 1 ? " rank" : " ranks");
     if (longest > 60) out += text("; one has done nothing for ", duration_text(longest));
     return out;
@@ -64,9 +75,13 @@ std::string life_text(Life life, const LockHolder& holder, const Json& status, c
 std::string state_text(const Json& status, Life life) {
     const std::string state = text_of(status, "state"), message = text_of(status, "message");
     std::string code;
-    if (status.contains("exit_code") && status["exit_code"].is_number_integer()) code = text(" (exit code ", number_of(status, "exit_code"), ")");
+    if (status.contains("exit_code") && status["exit_code"].is_number_integer())
+        code = text(" (exit code ", number_of(status, "exit_code"), ")");
     const std::string extra = message.empty() ? "" : ": " + message;
-    if (state == "running") return life == Life::lives ? "running" : life == Life::silent ? "not known" : "interrupted, without having saved at the end";
+    if (state == "running")
+        return life == Life::lives    ? "running"
+               : life == Life::silent ? "not known"
+                                      : "interrupted, without having saved at the end";
     if (state == "stopped") return "stopped" + code + extra + "; the same command goes on";
     if (state.empty()) return "not begun";
     return state + code + extra;
@@ -91,9 +106,12 @@ Json last_step(const std::string& run) {
 }
 
 std::string last_step_text(const Json& step) {
-    const auto value = [&](const char* key) { return step.contains(key) && step[key].is_number() ? step[key].get<double>() : std::nan(""); };
+    const auto value = [&](const char* key) {
+        return step.contains(key) && step[key].is_number() ? step[key].get<double>() : std::nan("");
+    };
     char out[160];
-    std::snprintf(out, sizeof out, "loss %.4f at step %.0f, %.0f tokens/s, %.3g s a step", value("loss"), value("step"), value("tokens_per_second"), value("seconds"));
+    std::snprintf(out, sizeof out, "loss %.4f at step %.0f, %.0f tokens/s, %.3g s a step", value("loss"), value("step"),
+                  value("tokens_per_second"), value("seconds"));
     return out;
 }
 
@@ -107,7 +125,8 @@ std::string starts_text(const Json& status) {
     const std::int64_t starts = number_of(status, "starts");
     const std::string job = text_of(status, "job"), restart = text_of(status, "restart");
     std::string out = text(starts, ", the last ", ago(text_of(status, "started")), " on ", text_of(status, "host"));
-    if (!job.empty()) out += text(", job ", job, restart == "0" || restart.empty() ? "" : text(" (restart ", restart, ")"));
+    if (!job.empty())
+        out += text(", job ", job, restart == "0" || restart.empty() ? "" : text(" (restart ", restart, ")"));
     return out;
 }
 
@@ -117,17 +136,24 @@ std::string status_text(const StatusOptions& options, double watch_seconds) {
     const std::string& run = options.run;
     require(is_folder(run), "there is no run folder ", run, "; give the --run folder of a training");
     const Json status = read_status(run);
-    require(!status.empty() || is_folder(checkpoint_folder(run)), run, " is no run folder: it has neither status.json nor checkpoints; give the --run folder of a training");
+    require(!status.empty() || is_folder(checkpoint_folder(run)), run,
+            " is no run folder: it has neither status.json nor checkpoints; give the --run folder of a training");
     LockHolder holder;
     const Life life = life_of(run, watch_seconds, holder);
     const Json step = last_step(run);
-    const std::int64_t done = step.is_object() && step.contains("step") ? step["step"].get<std::int64_t>() : number_of(status, "step"), steps = number_of(status, "steps");
-    std::string out = "run " + run + "\n" + inspect_line("state", state_text(status, life)) + inspect_line("alive", life_text(life, holder, status, run));
+    const std::int64_t done = step.is_object() && step.contains("step") ? step["step"].get<std::int64_t>()
+                                                                        : number_of(status, "step"),
+                       steps = number_of(status, "steps");
+    std::string out = "run " + run + "\n" + inspect_line("state", state_text(status, life)) +
+                      inspect_line("alive", life_text(life, holder, status, run));
     const std::string percent = steps > 0 ? text(" of ", grouped(steps), " (", 100 * done / steps, " %)") : "";
     const bool left = status.contains("seconds_left") && status["seconds_left"].is_number() && done < steps;
-    out += inspect_line("steps", grouped(done) + percent + (left ? ", " + duration_text(status["seconds_left"].get<double>()) + " left at this speed" : ""));
+    out += inspect_line(
+        "steps", grouped(done) + percent +
+                     (left ? ", " + duration_text(status["seconds_left"].get<double>()) + " left at this speed" : ""));
     if (step.is_object()) out += inspect_line("", last_step_text(step));
-    out += checkpoint_line(run) + inspect_line("starts", starts_text(status)) + inspect_line("updated", ago(text_of(status, "updated")));
+    out += checkpoint_line(run) + inspect_line("starts", starts_text(status)) +
+           inspect_line("updated", ago(text_of(status, "updated")));
     return out;
 }
 

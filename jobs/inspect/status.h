@@ -1,5 +1,5 @@
-// `longlora status RUN`: what a run did, where it stands, and whether it is alive, in one screen. It changes nothing and needs no MPI. What is inside of a checkpoint
-// says inspect; curves draws jobs/plot_run.sh.
+// `longlora status RUN`: what a run did, where it stands, and whether it is alive, in one screen. It changes nothing
+// and needs no MPI. What is inside of a checkpoint says inspect; curves draws jobs/plot_run.sh.
 #pragma once
 
 #include <string>
@@ -11,10 +11,7 @@ namespace longlora {
 struct StatusOptions {
     std::string run;
 
-    template <class V>
-    void visit(V&& v) {
-        v.positional("RUN", run, "the --run folder of a training");
-    }
+    template <class V> void visit(V&& v) { v.positional("RUN", run, "the --run folder of a training"); }
 };
 
 /// The screen. Waits for up to `watch_seconds` for a sign of life where the files do not tell.

@@ -1,17 +1,18 @@
-// Screens of what lies in safetensors: models, adapters, single files. Equal tensors of all layers are one line of the table.
+// Screens of what lies in safetensors: models, adapters, single files. Equal tensors of all layers are one line of the
+// table.
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <map>
 
 #include "core/clock.h"
+#include "io/content_hash.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/safetensors.h"
 #include "jobs/command_line/describe.h"
 #include "jobs/inspect/kinds.h"
 #include "model/adapter.h"
-#include "io/content_hash.h"
 
 namespace longlora {
 namespace {
@@ -39,7 +40,8 @@ std::string table(const SafetensorsFolder& files) {
     }
     constexpr std::size_t kMostRows = 30;
     std::vector<std::pair<std::string, Row>> shown(rows.begin(), rows.end());
-    std::stable_sort(shown.begin(), shown.end(), [](const auto& a, const auto& b) { return a.second.bytes > b.second.bytes; });
+    std::stable_sort(shown.begin(), shown.end(),
+                     [](const auto& a, const auto& b) { return a.second.bytes > b.second.bytes; });
     std::string out;
     for (std::size_t i = 0; i < std::min(kMostRows, shown.size()); ++i) {
         const auto& [what, row] = shown[i];
@@ -56,18 +58,20 @@ std::string totals(const SafetensorsFolder& files) {
         elements += t.count();
         bytes += t.size_bytes();
     }
-    return inspect_line("holds", text(grouped(elements), " values in ", files.names().size(), " tensors, ", files.files().size(), files.files().size() == 1 ? " file, " : " files, ", bytes_text(bytes)));
+    return inspect_line("holds",
+                        text(grouped(elements), " values in ", files.names().size(), " tensors, ", files.files().size(),
+                             files.files().size() == 1 ? " file, " : " files, ", bytes_text(bytes)));
 }
 
-template <class T>
-std::int64_t first_not_finite(const HostTensor& t) {
+template <class T> std::int64_t first_not_finite(const HostTensor& t) {
     const T* values = reinterpret_cast<const T*>(t.bytes);
     for (std::int64_t i = 0; i < t.count(); ++i)
         if (!std::isfinite(static_cast<double>(values[i]))) return i;
     return -1;
 }
 
-/// The format has no checksums, so the most that can be said: it is all there, every value is finite, and what the content is.
+/// The format has no checksums, so the most that can be said: it is all there, every value is finite, and what the
+/// content is.
 std::string verify(const SafetensorsFolder& files) {
     for (const std::string& name : files.names()) {
         const HostTensor t = files.get(name);
@@ -78,16 +82,19 @@ std::string verify(const SafetensorsFolder& files) {
         else if (t.dtype == DType::float64) at = first_not_finite<double>(t);
         require(at < 0, files.path(), ": element ", at, " of ", name, " is not finite");
     }
-    return inspect_line("verified", "every value is finite (safetensors has no checksums)") + inspect_line("", "weights " + content_hash(files));
+    return inspect_line("verified", "every value is finite (safetensors has no checksums)") +
+           inspect_line("", "weights " + content_hash(files));
 }
 
 /// Files beside the weights that a user of the model needs.
 std::string companions(const std::string& folder) {
     std::string names;
-    for (const char* name : {"tokenizer.model", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"})
+    for (const char* name : {"tokenizer.model", "tokenizer.json", "tokenizer_config.json", "generation_config.json",
+                             "chat_template.jinja"})
         if (file_exists(folder + "/" + name)) names += (names.empty() ? "" : ", ") + std::string(name);
     const bool tokenizer = file_exists(folder + "/tokenizer.model") || file_exists(folder + "/tokenizer.json");
-    return inspect_line("beside it", (tokenizer ? "" : "no tokenizer" + std::string(names.empty() ? "" : ", ")) + names);
+    return inspect_line("beside it",
+                        (tokenizer ? "" : "no tokenizer" + std::string(names.empty() ? "" : ", ")) + names);
 }
 
 /// Whether the tensors are those that the configuration asks for.
@@ -102,7 +109,8 @@ std::string fit(const ModelConfig& config, const SafetensorsFolder& files) {
         if ((!t || wrong) && example.empty()) example = p.name;
     }
     if (!missing && !other) return "";
-    return inspect_line("BUT", text(missing, " tensors of the configuration are missing, ", other, " have another shape, such as ", example));
+    return inspect_line("BUT", text(missing, " tensors of the configuration are missing, ", other,
+                                    " have another shape, such as ", example));
 }
 
 }  // namespace
@@ -117,7 +125,8 @@ std::string inspect_model(const InspectOptions& options) {
     std::string out = "model " + options.path + "\n";
     try {
         const ModelConfig config = read_config(options.path);
-        out += inspect_line("model", describe_model(config)) + inspect_line("context", describe_context(config)) + fit(config, files);
+        out += inspect_line("model", describe_model(config)) + inspect_line("context", describe_context(config)) +
+               fit(config, files);
     } catch (const Error& error) {
         out += inspect_line("unusable", error.what());
     }
@@ -132,13 +141,16 @@ std::string inspect_adapter(const InspectOptions& options) {
     const std::string base = found != json.end() && found->is_string() ? found->get<std::string>() : "?";
     std::string out = "adapter " + path + "\n" + inspect_line("base model", base);
     // The configuration beside the adapter, or the base model's, says which shapes are right.
-    const std::string config = file_exists(path + "/config.json") ? path : file_exists(base + "/config.json") ? base : "";
+    const std::string config = file_exists(path + "/config.json")   ? path
+                               : file_exists(base + "/config.json") ? base
+                                                                    : "";
     if (config.empty()) out += inspect_line("", "not there now, so shapes are not compared with it");
     else {
         try {
             const ModelConfig model = read_config(config);
             const Adapter adapter = open_adapter(path, model);
-            out += inspect_line("trained", describe_trainables(adapter.trainables)) + inspect_line("context", describe_context(adapter.config.value_or(model)));
+            out += inspect_line("trained", describe_trainables(adapter.trainables)) +
+                   inspect_line("context", describe_context(adapter.config.value_or(model)));
         } catch (const Error& error) {
             out += inspect_line("unusable", error.what());
         }

@@ -1,4 +1,5 @@
-// A token file's screen: how much, made of what, and how long its documents are - which decides what context can be learnt from it.
+// A token file's screen: how much, made of what, and how long its documents are - which decides what context can be
+// learnt from it.
 #include <algorithm>
 #include <numeric>
 
@@ -13,7 +14,8 @@ namespace {
 
 std::int64_t length_of(const TokenFile& file, std::int64_t document) {
     const auto& begin = file.document_begin();
-    return static_cast<std::int64_t>(begin[static_cast<std::size_t>(document) + 1] - begin[static_cast<std::size_t>(document)]);
+    return static_cast<std::int64_t>(begin[static_cast<std::size_t>(document) + 1] -
+                                     begin[static_cast<std::size_t>(document)]);
 }
 
 /// How many documents reach a length, and how much of all tokens they hold.
@@ -26,8 +28,10 @@ std::string lengths(const TokenFile& file) {
             if (n >= least) ++documents, tokens += n;
         }
         if (!documents) break;
-        const auto percent = static_cast<std::int64_t>(100.0 * static_cast<double>(tokens) / static_cast<double>(file.num_tokens()) + 0.5);
-        out += inspect_line("", text(grouped(documents), " of at least ", grouped(least), " tokens, ", percent, " % of all"));
+        const auto percent = static_cast<std::int64_t>(
+            100.0 * static_cast<double>(tokens) / static_cast<double>(file.num_tokens()) + 0.5);
+        out += inspect_line(
+            "", text(grouped(documents), " of at least ", grouped(least), " tokens, ", percent, " % of all"));
     }
     return out;
 }
@@ -36,12 +40,14 @@ std::string longest(const TokenFile& file) {
     std::vector<std::int64_t> order(static_cast<std::size_t>(file.num_documents()));
     std::iota(order.begin(), order.end(), 0);
     const std::size_t shown = std::min<std::size_t>(5, order.size());
-    std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(shown), order.end(), [&](std::int64_t a, std::int64_t b) {
-        return std::pair(length_of(file, b), a) < std::pair(length_of(file, a), b);
-    });
+    std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(shown), order.end(),
+                      [&](std::int64_t a, std::int64_t b) {
+                          return std::pair(length_of(file, b), a) < std::pair(length_of(file, a), b);
+                      });
     std::string out;
     for (std::size_t i = 0; i < shown; ++i)
-        out += inspect_line(i ? "" : "longest", text(grouped(length_of(file, order[i])), " tokens  ", file.document_name(order[i])));
+        out += inspect_line(i ? "" : "longest",
+                            text(grouped(length_of(file, order[i])), " tokens  ", file.document_name(order[i])));
     return out;
 }
 
@@ -50,8 +56,10 @@ std::string sources(const TokenFile& file) {
     if (!list.is_array() || list.empty()) return "";
     std::int64_t bytes = 0;
     for (const Json& source : list)
-        if (source.is_object() && source.contains("bytes") && source["bytes"].is_number_integer()) bytes += source["bytes"].get<std::int64_t>();
-    return inspect_line("made from", text(grouped(static_cast<std::int64_t>(list.size())), list.size() == 1 ? " file, " : " files, ", bytes_text(bytes)));
+        if (source.is_object() && source.contains("bytes") && source["bytes"].is_number_integer())
+            bytes += source["bytes"].get<std::int64_t>();
+    return inspect_line("made from", text(grouped(static_cast<std::int64_t>(list.size())),
+                                          list.size() == 1 ? " file, " : " files, ", bytes_text(bytes)));
 }
 
 }  // namespace
@@ -60,13 +68,17 @@ std::string inspect_token_file(const InspectOptions& options) {
     const TokenFile file(options.path);
     const std::int64_t documents = file.num_documents(), tokens = file.num_tokens();
     std::string out = "token file " + options.path + "\n";
-    out += inspect_line("tokens", text(grouped(tokens), " (", name_of(file.token_dtype()), ", ", bytes_text(tokens * size_of(file.token_dtype())), ")"));
-    out += inspect_line("documents", text(grouped(documents), documents ? ", on average " + grouped(tokens / documents) + " tokens" : ""));
+    out += inspect_line("tokens", text(grouped(tokens), " (", name_of(file.token_dtype()), ", ",
+                                       bytes_text(tokens * size_of(file.token_dtype())), ")"));
+    out += inspect_line("documents", text(grouped(documents),
+                                          documents ? ", on average " + grouped(tokens / documents) + " tokens" : ""));
     out += lengths(file) + longest(file);
-    out += inspect_line("vocabulary", text(grouped(file.vocabulary()), ", bos ", file.bos() < 0 ? "none" : std::to_string(file.bos()), ", eos ",
-                                           file.eos() < 0 ? "none" : std::to_string(file.eos())));
+    out += inspect_line("vocabulary",
+                        text(grouped(file.vocabulary()), ", bos ", file.bos() < 0 ? "none" : std::to_string(file.bos()),
+                             ", eos ", file.eos() < 0 ? "none" : std::to_string(file.eos())));
     const bool ready = file.tokenizer_hash().empty();
-    out += inspect_line("tokenizer", ready ? "none: the ids came ready-made" : file.tokenizer_kind() + ", sha256 " + file.tokenizer_hash());
+    out += inspect_line("tokenizer", ready ? "none: the ids came ready-made"
+                                           : file.tokenizer_kind() + ", sha256 " + file.tokenizer_hash());
     out += sources(file);
     out += inspect_line("content", file.content_hash());
     if (!options.verify.on) return out;

@@ -1,19 +1,20 @@
-// `longlora plan`: what the options ask to plan - one mesh, the best meshes, the longest context - from config.json alone. Rank 0 plans, all agree on the outcome.
+// `longlora plan`: what the options ask to plan - one mesh, the best meshes, the longest context - from config.json
+// alone. Rank 0 plans, all agree on the outcome.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <numeric>
 
-#include "parallel/agree.h"
 #include "io/file.h"
 #include "jobs/command_line/parse.h"
+#include "jobs/command_line/units.h"
+#include "jobs/experiment/setup.h"
 #include "jobs/plan/options.h"
 #include "jobs/plan/report.h"
 #include "jobs/process/threads.h"
-#include "jobs/experiment/setup.h"
-#include "jobs/command_line/units.h"
 #include "kernels/cuda_limits.h"
 #include "kernels/host_memory.h"
+#include "parallel/agree.h"
 
 namespace longlora {
 namespace {
@@ -31,14 +32,17 @@ DType frozen_dtype(DType real, const ModelConfig& config) {
 /// auto: what this computer's processor is good at, or any GPU.
 DType real_dtype(const std::string& option, const MachineModel& machine) {
     if (option != "auto") return option == "bfloat16" ? DType::bfloat16 : DType::float32;
-    const bool good = !machine.device_is_host() || make_cpu_device({.memory_bytes = 1 << 20, .num_threads = 0, .instruction_set = ""})->good_at_bfloat16();
+    const bool good =
+        !machine.device_is_host() ||
+        make_cpu_device({.memory_bytes = 1 << 20, .num_threads = 0, .instruction_set = ""})->good_at_bfloat16();
     return good ? DType::bfloat16 : DType::float32;
 }
 
 PlanRequest request_of(const TrainOptions& o, const PlanGoal& goal, parallel::MeshShape mesh) {
     const BaseModel base = open_base_model(o, false);
     const std::string problem = goal.machine.device_is_host() ? "" : cuda_head_dim_problem(base.config.head_dim);
-    require(problem.empty(), "this model cannot be computed on ", goal.machine.name, ": ", problem, "; plan for --machine cpu");
+    require(problem.empty(), "this model cannot be computed on ", goal.machine.name, ": ", problem,
+            "; plan for --machine cpu");
     WeightsOptions how;
     how.real = real_dtype(o.dtype, goal.machine);
     how.frozen = frozen_dtype(how.real, base.config);
@@ -55,7 +59,9 @@ PlanGoal goal_of(const PlanOptions& options, const parallel::HostGroup& group, i
     if (!options.train.memory.empty()) goal.memory_bytes = parse_bytes(options.train.memory, "--memory");
     if (!goal.machine.device_is_host()) return goal;
     goal.free_host_bytes = free_memory_bytes();
-    goal.ranks_per_node = ranks == group.size() ? group.node_size() : 1;   // of other jobs only the ranks are known: each on a computer like this one
+    goal.ranks_per_node = ranks == group.size()
+                              ? group.node_size()
+                              : 1;  // of other jobs only the ranks are known: each on a computer like this one
     goal.cores_per_rank = threads;
     return goal;
 }
@@ -63,7 +69,8 @@ PlanGoal goal_of(const PlanOptions& options, const parallel::HostGroup& group, i
 std::int64_t rank_number(const std::string& value, int ranks) {
     require_whole_number("--rank", value);
     const std::int64_t rank = std::atoll(value.c_str());
-    require(rank >= 0 && rank < ranks, "--rank ", rank, " is not one of ", ranks, " ranks; take 0 to ", ranks - 1, ", or all");
+    require(rank >= 0 && rank < ranks, "--rank ", rank, " is not one of ", ranks, " ranks; take 0 to ", ranks - 1,
+            ", or all");
     return rank;
 }
 
@@ -81,7 +88,8 @@ void plan_one(const PlanOptions& options, PlanGoal goal, const PlanRequest& requ
         shown = planned;
     } else if (!options.rank.empty()) {
         shown = {static_cast<int>(rank_number(options.rank, ranks))};
-        if (std::find(planned.begin(), planned.end(), shown[0]) == planned.end()) planned.insert(std::lower_bound(planned.begin(), planned.end(), shown[0]), shown[0]);
+        if (std::find(planned.begin(), planned.end(), shown[0]) == planned.end())
+            planned.insert(std::lower_bound(planned.begin(), planned.end(), shown[0]), shown[0]);
     }
     const MeshPlan plan = plan_mesh(request, goal, planned);
     if (options.rank == "all") print_ranks(plan);
@@ -96,42 +104,53 @@ void plan_best(const PlanOptions& options, const PlanGoal& goal, const PlanReque
     if (!found.empty()) print_found(options.train, found);
     write_json(options.json, found_json(found));
     if (found.empty())
-        fail(text("no mesh of ", ranks, " rank(s) fits a context of ", request.context, " tokens on ", goal.machine.name, "; take a shorter --context, or more --ranks or --memory"), ExitCode::does_not_fit);
+        fail(text("no mesh of ", ranks, " rank(s) fits a context of ", request.context, " tokens on ",
+                  goal.machine.name, "; take a shorter --context, or more --ranks or --memory"),
+             ExitCode::does_not_fit);
 }
 
 void plan_longest(const PlanOptions& options, const PlanGoal& goal, const PlanRequest& request, int ranks) {
     const auto request_at = [&](std::int64_t context) {
         TrainOptions o = options.train;
         o.context = context;
-        if (o.group == 0) validate(o);   // follows the context
+        if (o.group == 0) validate(o);  // follows the context
         o.group = std::min(o.group, context);
         return request_of(o, goal, request.mesh);
     };
     std::vector<Spread> spreads{{request.mesh, request.weights.zero, request.step.micro_batch}};
     if (options.find.on) {
         spreads = spreads_of(request_at(kContextUnit), ranks);
-        std::erase_if(spreads, [](const Spread& s) { return s.micro_batch > 1; });   // more sequences at a time only take more memory
-        std::reverse(spreads.begin(), spreads.end());                               // the finest first, so that most of the others are asked one question
+        std::erase_if(spreads, [](const Spread& s) {
+            return s.micro_batch > 1;
+        });  // more sequences at a time only take more memory
+        std::reverse(spreads.begin(),
+                     spreads.end());  // the finest first, so that most of the others are asked one question
     }
     const LongestContext longest = longest_context(request_at, spreads, goal, kContextUnit);
-    if (longest.context == 0) fail(text("not even ", kContextUnit, " tokens fit on ", goal.machine.name, " with ", ranks, " rank(s); take more --ranks or --memory"), ExitCode::does_not_fit);
+    if (longest.context == 0)
+        fail(text("not even ", kContextUnit, " tokens fit on ", goal.machine.name, " with ", ranks,
+                  " rank(s); take more --ranks or --memory"),
+             ExitCode::does_not_fit);
     const int dearest = longest.plan.dearest().request.rank;
     TrainOptions found = options.train;
     found.context = longest.context;
     found.micro_batch = longest.spread.micro_batch;
     print_plan(found, goal, longest.plan, dearest);
-    std::printf("longest context that fits: %lld tokens, with %s\n", static_cast<long long>(longest.context), options_text(longest.spread).c_str());
+    std::printf("longest context that fits: %lld tokens, with %s\n", static_cast<long long>(longest.context),
+                options_text(longest.spread).c_str());
     write_json(options.json, plan_json(goal, longest.plan, {dearest}));
 }
 
 int run_plan(const PlanOptions& options, const parallel::HostGroup& group) {
-    const int ranks = options.ranks == 0 ? group.size() : static_cast<int>(options.ranks), threads = threads_per_rank(group);
+    const int ranks = options.ranks == 0 ? group.size() : static_cast<int>(options.ranks),
+              threads = threads_per_rank(group);
     parallel::agree(group, [&] {
         if (group.rank() != 0) return;
         const PlanGoal goal = goal_of(options, group, ranks, threads);
         TrainOptions o = options.train;
         if (o.group == 0) validate(o);
-        const auto mesh = options.find.on ? parallel::MeshShape{1, ranks, 1} : parallel::mesh_shape_of(ranks, o.pipeline, o.sequence);
+        const auto mesh =
+            options.find.on ? parallel::MeshShape{1, ranks, 1} : parallel::mesh_shape_of(ranks, o.pipeline, o.sequence);
         const PlanRequest request = request_of(o, goal, mesh);
         PlanOptions checked = options;
         if (!options.max_context.on) checked.train = o;
@@ -147,11 +166,15 @@ int run_plan(const PlanOptions& options, const parallel::HostGroup& group) {
 
 int plan_command(const Arguments& arguments, const parallel::HostGroup& group) {
     const auto check = [](PlanOptions& options) {
-        for (const char* device : {"auto", "cpu", "cuda"})   // the words of a training may be planned as they are; what it runs on is --machine's
+        for (const char* device :
+             {"auto", "cpu",
+              "cuda"})  // the words of a training may be planned as they are; what it runs on is --machine's
             if (options.train.device == device) options.train.device = "plan";
-        require(options.ranks >= 0 && options.ranks <= 1 << 20, "--ranks ", options.ranks, " is not a number of ranks; take 1 or more");
+        require(options.ranks >= 0 && options.ranks <= 1 << 20, "--ranks ", options.ranks,
+                " is not a number of ranks; take 1 or more");
         if (options.max_context.on) options.train.context = std::max(kContextUnit, options.train.group);
-        TrainOptions checked = options.train;   // what follows from others is filled in later, --group from each context that is tried
+        TrainOptions checked =
+            options.train;  // what follows from others is filled in later, --group from each context that is tried
         validate(checked);
     };
     const char* description = "Runs a training step on devices that compute nothing and says what it takes.";

@@ -1,4 +1,5 @@
-// Cheap questions first: what cannot divide is not planned, what does not fit when the least is kept is not timed, and only the most promising are planned in full.
+// Cheap questions first: what cannot divide is not planned, what does not fit when the least is kept is not timed, and
+// only the most promising are planned in full.
 #include "jobs/plan/find.h"
 
 #include <algorithm>
@@ -10,15 +11,16 @@
 namespace longlora {
 namespace {
 
-/// Of a mesh and micro-batch, the fastest and the smallest ZeRO stage are planned in full (what is free can be kept for backward, which is faster), of so many
-/// meshes and micro-batches for each one that is asked for.
+/// Of a mesh and micro-batch, the fastest and the smallest ZeRO stage are planned in full (what is free can be kept for
+/// backward, which is faster), of so many meshes and micro-batches for each one that is asked for.
 constexpr double kRefinedForEach = 1.5;
 
 /// First and last stage; ranks with a neighbour on one side and on both: where memory and work are extreme.
 std::vector<int> extreme_ranks(parallel::MeshShape mesh) {
     std::set<int> ranks;
     for (int p : {0, mesh.pipeline - 1})
-        for (int s : {0, std::min(1, mesh.sequence - 1), mesh.sequence - 1}) ranks.insert(parallel::rank_of(mesh, {p, 0, s}));
+        for (int s : {0, std::min(1, mesh.sequence - 1), mesh.sequence - 1})
+            ranks.insert(parallel::rank_of(mesh, {p, 0, s}));
     return {ranks.begin(), ranks.end()};
 }
 
@@ -32,7 +34,8 @@ struct Candidate {
 Candidate planned_cheaply(const PlanRequest& request, const PlanGoal& goal, const Spread& spread) {
     PlanRequest few = shortened(spread_request(request, spread), spread.mesh.pipeline);
     few.seconds_of = operation_seconds(goal.machine, request.weights.real, goal.cores_per_rank);
-    const double times = static_cast<double>(micro_batches_of(spread_request(request, spread).step, spread.mesh)) / static_cast<double>(micro_batches_of(few.step, few.mesh));
+    const double times = static_cast<double>(micro_batches_of(spread_request(request, spread).step, spread.mesh)) /
+                         static_cast<double>(micro_batches_of(few.step, few.mesh));
     const KeepPlan least = keep_least(request.config);
     Candidate candidate{spread, 0, 0};
     RankTime slowest;
@@ -52,18 +55,23 @@ Candidate planned_cheaply(const PlanRequest& request, const PlanGoal& goal, cons
 /// Of the candidates of one mesh and micro-batch, the fastest and the smallest.
 std::vector<Candidate> extremes(std::vector<Candidate> candidates) {
     if (candidates.empty()) return candidates;
-    std::stable_sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) { return a.seconds < b.seconds; });
-    const auto smallest = std::min_element(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) { return a.arena_bytes < b.arena_bytes; });
+    std::stable_sort(candidates.begin(), candidates.end(),
+                     [](const Candidate& a, const Candidate& b) { return a.seconds < b.seconds; });
+    const auto smallest =
+        std::min_element(candidates.begin(), candidates.end(),
+                         [](const Candidate& a, const Candidate& b) { return a.arena_bytes < b.arena_bytes; });
     std::vector<Candidate> out{candidates.front()};
     if (smallest != candidates.begin()) out.push_back(*smallest);
     return out;
 }
 
-/// Those that fit, mesh and micro-batch with the fastest first. Larger micro-batches are asked for the ZeRO stages that are extremes with the smallest.
+/// Those that fit, mesh and micro-batch with the fastest first. Larger micro-batches are asked for the ZeRO stages that
+/// are extremes with the smallest.
 std::vector<std::vector<Candidate>> promising(const PlanRequest& request, const PlanGoal& goal, int ranks) {
     std::vector<std::vector<Candidate>> groups;
     std::map<std::pair<int, int>, std::map<std::int64_t, std::vector<Spread>>> by_mesh;
-    for (const Spread& spread : spreads_of(request, ranks)) by_mesh[{spread.mesh.pipeline, spread.mesh.sequence}][spread.micro_batch].push_back(spread);
+    for (const Spread& spread : spreads_of(request, ranks))
+        by_mesh[{spread.mesh.pipeline, spread.mesh.sequence}][spread.micro_batch].push_back(spread);
     for (const auto& [mesh, by_micro_batch] : by_mesh) {
         std::set<int> zeros{0, 1, 2, 3};
         for (const auto& [micro_batch, spreads] : by_micro_batch) {
@@ -74,19 +82,20 @@ std::vector<std::vector<Candidate>> promising(const PlanRequest& request, const 
                 if (candidate.arena_bytes <= arena_limit(goal)) fitting.push_back(candidate);
             }
             const std::vector<Candidate> chosen = extremes(std::move(fitting));
-            if (chosen.empty()) break;   // larger ones take more memory
+            if (chosen.empty()) break;  // larger ones take more memory
             zeros.clear();
             for (const Candidate& candidate : chosen) zeros.insert(candidate.spread.zero);
             groups.push_back(chosen);
         }
     }
-    std::stable_sort(groups.begin(), groups.end(), [](const auto& a, const auto& b) { return a.front().seconds < b.front().seconds; });
+    std::stable_sort(groups.begin(), groups.end(),
+                     [](const auto& a, const auto& b) { return a.front().seconds < b.front().seconds; });
     return groups;
 }
 
 /// Whether keeping the least fits the extreme ranks.
 bool fits(const PlanRequest& request, const PlanGoal& goal) {
-    PlanRequest few = shortened(request, request.mesh.pipeline + 2);   // as plan_many
+    PlanRequest few = shortened(request, request.mesh.pipeline + 2);  // as plan_many
     const KeepPlan least = keep_least(request.config);
     const auto ranks = extreme_ranks(request.mesh);
     return std::all_of(ranks.begin(), ranks.end(), [&](int rank) {
@@ -96,12 +105,14 @@ bool fits(const PlanRequest& request, const PlanGoal& goal) {
 }
 
 /// The best of a mesh and micro-batch, planned in full; nothing if none fits.
-std::optional<Found> best_of(const PlanRequest& request, const PlanGoal& goal, const std::vector<Candidate>& candidates) {
+std::optional<Found> best_of(const PlanRequest& request, const PlanGoal& goal,
+                             const std::vector<Candidate>& candidates) {
     std::optional<Found> best;
     for (const Candidate& candidate : candidates) {
         const PlanRequest here = spread_request(request, candidate.spread);
         MeshPlan plan = plan_mesh(here, goal, representative_ranks(here));
-        if (plan.fits && (!best || plan.step_seconds < best->plan.step_seconds)) best = Found{candidate.spread, std::move(plan)};
+        if (plan.fits && (!best || plan.step_seconds < best->plan.step_seconds))
+            best = Found{candidate.spread, std::move(plan)};
     }
     return best;
 }
@@ -126,7 +137,8 @@ std::vector<Spread> spreads_of(const PlanRequest& request, int ranks) {
             if (mesh.data > request.step.global_batch) continue;
             const std::int64_t most = (request.step.global_batch + mesh.data - 1) / mesh.data;
             for (int zero = 0; zero <= (mesh.data * sequence == 1 ? 0 : 3); ++zero)
-                for (std::int64_t micro_batch = 1; micro_batch <= std::min<std::int64_t>(8, most); micro_batch *= 2) spreads.push_back({mesh, zero, micro_batch});
+                for (std::int64_t micro_batch = 1; micro_batch <= std::min<std::int64_t>(8, most); micro_batch *= 2)
+                    spreads.push_back({mesh, zero, micro_batch});
         }
     return spreads;
 }
@@ -139,13 +151,16 @@ std::vector<Found> find_spreads(const PlanRequest& request, const PlanGoal& goal
         if (auto best = best_of(request, goal, candidates)) found.push_back(std::move(*best));
     }
     const auto memory = [](const Found& f) { return f.plan.dearest().device.used; };
-    std::stable_sort(found.begin(), found.end(), [&](const Found& a, const Found& b) { return std::pair(a.plan.step_seconds, memory(a)) < std::pair(b.plan.step_seconds, memory(b)); });
+    std::stable_sort(found.begin(), found.end(), [&](const Found& a, const Found& b) {
+        return std::pair(a.plan.step_seconds, memory(a)) < std::pair(b.plan.step_seconds, memory(b));
+    });
     if (found.size() > count) found.resize(count);
     return found;
 }
 
-LongestContext longest_context(const RequestAt& request_at, const std::vector<Spread>& spreads, const PlanGoal& goal, std::int64_t unit) {
-    constexpr std::int64_t kMostTokens = std::int64_t{1} << 30;   // positions are int32
+LongestContext longest_context(const RequestAt& request_at, const std::vector<Spread>& spreads, const PlanGoal& goal,
+                               std::int64_t unit) {
+    constexpr std::int64_t kMostTokens = std::int64_t{1} << 30;  // positions are int32
     LongestContext best;
     for (const Spread& spread : spreads) {
         const auto fits_units = [&](std::int64_t units) {
@@ -155,7 +170,7 @@ LongestContext longest_context(const RequestAt& request_at, const std::vector<Sp
         std::int64_t good = best.context / unit;
         if (!fits_units(good + 1)) continue;
         std::int64_t step = 1;
-        while (fits_units(good + 2 * step)) step *= 2;   // good + step fits
+        while (fits_units(good + 2 * step)) step *= 2;  // good + step fits
         std::int64_t too_long = good + 2 * step;
         good += step;
         while (too_long - good > 1) {

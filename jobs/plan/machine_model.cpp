@@ -1,4 +1,5 @@
-// The files' form: sections of NAME = [number, "source"]. The parser is CLI11's, which knows no types, so numbers and sources are told apart here.
+// The files' form: sections of NAME = [number, "source"]. The parser is CLI11's, which knows no types, so numbers and
+// sources are told apart here.
 #include "jobs/plan/machine_model.h"
 
 #include <CLI/CLI.hpp>
@@ -22,20 +23,28 @@ constexpr std::pair<const char*, const char*> kBuiltIn[] = {
 
 /// Where an entry goes, and what it may be.
 struct Entry {
-    std::string key;   // SECTION.NAME
+    std::string key;  // SECTION.NAME
     Figure* figure;
     double least, most;
 };
 
 std::vector<Entry> entries_of(MachineModel& m) {
     const double tiny = 1e-300, any = 1e30;
-    return {{"device.memory", &m.device_memory, 0, any}, {"device.bfloat16_flops", &m.bfloat16_flops, tiny, any}, {"device.float32_flops", &m.float32_flops, tiny, any},
-            {"device.memory_bandwidth", &m.memory_bandwidth, tiny, any}, {"device.host_bandwidth", &m.host_bandwidth, tiny, any},
+    return {{"device.memory", &m.device_memory, 0, any},
+            {"device.bfloat16_flops", &m.bfloat16_flops, tiny, any},
+            {"device.float32_flops", &m.float32_flops, tiny, any},
+            {"device.memory_bandwidth", &m.memory_bandwidth, tiny, any},
+            {"device.host_bandwidth", &m.host_bandwidth, tiny, any},
             {"device.matmul_fraction", &m.matmul_fraction, tiny, 1},
-            {"device.bfloat16_attention_fraction", &m.bfloat16_attention_fraction, tiny, 1}, {"device.float32_attention_fraction", &m.float32_attention_fraction, tiny, 1}, {"device.bandwidth_fraction", &m.bandwidth_fraction, tiny, 1},
-            {"node.devices", &m.devices_per_node, 0, 1 << 20}, {"node.memory", &m.node_memory, 0, any},
-            {"inside_node.bandwidth", &m.inside_node.bandwidth, tiny, any}, {"inside_node.latency", &m.inside_node.latency, 0, 1},
-            {"between_nodes.bandwidth", &m.between_nodes.bandwidth, tiny, any}, {"between_nodes.latency", &m.between_nodes.latency, 0, 1}};
+            {"device.bfloat16_attention_fraction", &m.bfloat16_attention_fraction, tiny, 1},
+            {"device.float32_attention_fraction", &m.float32_attention_fraction, tiny, 1},
+            {"device.bandwidth_fraction", &m.bandwidth_fraction, tiny, 1},
+            {"node.devices", &m.devices_per_node, 0, 1 << 20},
+            {"node.memory", &m.node_memory, 0, any},
+            {"inside_node.bandwidth", &m.inside_node.bandwidth, tiny, any},
+            {"inside_node.latency", &m.inside_node.latency, 0, 1},
+            {"between_nodes.bandwidth", &m.between_nodes.bandwidth, tiny, any},
+            {"between_nodes.latency", &m.between_nodes.latency, 0, 1}};
 }
 
 Figure figure_of(const std::vector<std::string>& inputs, const std::string& key, const std::string& where) {
@@ -43,7 +52,8 @@ Figure figure_of(const std::vector<std::string>& inputs, const std::string& key,
     char* end = nullptr;
     const double value = std::strtod(inputs[0].c_str(), &end);
     while (*end == ' ') ++end;
-    require(end != inputs[0].c_str() && *end == 0 && std::isfinite(value) && value >= 0, where, ": ", key, " is '", inputs[0], "', not a number that it can be");
+    require(end != inputs[0].c_str() && *end == 0 && std::isfinite(value) && value >= 0, where, ": ", key, " is '",
+            inputs[0], "', not a number that it can be");
     return {value, inputs[1]};
 }
 
@@ -55,7 +65,9 @@ std::int64_t sum_of(const std::vector<OutsideEntry>& entries) {
 
 /// A name of a free section ("outside_device.cuda_context"), or nullptr.
 std::vector<OutsideEntry>* outside_of(MachineModel& machine, const std::string& section) {
-    return section == "outside_device" ? &machine.outside_device : section == "outside_host" ? &machine.outside_host : nullptr;
+    return section == "outside_device" ? &machine.outside_device
+           : section == "outside_host" ? &machine.outside_host
+                                       : nullptr;
 }
 
 }  // namespace
@@ -69,7 +81,7 @@ MachineModel parse_machine(const std::string& content, const std::string& where)
     std::istringstream input(content);
     std::set<std::string> seen;
     for (const auto& item : CLI::ConfigTOML().from_config(input)) {
-        if (item.name == "++" || item.name == "--") continue;   // begin and end of a section
+        if (item.name == "++" || item.name == "--") continue;  // begin and end of a section
         const std::string section = item.parents.empty() ? "" : item.parents.front(), key = item.fullname();
         require(seen.insert(key).second, where, ": ", key, " stands there twice");
         if (key == "name") {
@@ -82,22 +94,27 @@ MachineModel parse_machine(const std::string& content, const std::string& where)
             continue;
         }
         const auto entry = std::find_if(entries.begin(), entries.end(), [&](const Entry& e) { return e.key == key; });
-        require(entry != entries.end(), where, ": there is no entry '", key, "' in a machine model; jobs/machines has examples");
+        require(entry != entries.end(), where, ": there is no entry '", key,
+                "' in a machine model; jobs/machines has examples");
         *entry->figure = figure_of(item.inputs, key, where);
-        require(entry->figure->value >= entry->least && entry->figure->value <= entry->most, where, ": ", key, " is ", item.inputs[0], "; it must be ", entry->least > 0 ? "more than 0" : "at least 0",
-                " and at most ", entry->most);
+        require(entry->figure->value >= entry->least && entry->figure->value <= entry->most, where, ": ", key, " is ",
+                item.inputs[0], "; it must be ", entry->least > 0 ? "more than 0" : "at least 0", " and at most ",
+                entry->most);
     }
     require(!machine.name.empty(), where, ": name is missing");
     for (const auto& entry : entries) require(seen.count(entry.key), where, ": ", entry.key, " is missing");
-    require(machine.devices_per_node.value == std::floor(machine.devices_per_node.value), where, ": node.devices is not a whole number");
-    require(!machine.device_is_host() || machine.outside_device.empty(), where, ": a machine without device.memory has outside_host only");
+    require(machine.devices_per_node.value == std::floor(machine.devices_per_node.value), where,
+            ": node.devices is not a whole number");
+    require(!machine.device_is_host() || machine.outside_device.empty(), where,
+            ": a machine without device.memory has outside_host only");
     return machine;
 }
 
 MachineModel read_machine(const std::string& name_or_file) {
     for (const auto& [name, content] : kBuiltIn)
         if (name_or_file == name) return parse_machine(content, text("machine ", name));
-    require(file_exists(name_or_file), "--machine ", name_or_file, " is neither a file nor one of ", built_in_machines());
+    require(file_exists(name_or_file), "--machine ", name_or_file, " is neither a file nor one of ",
+            built_in_machines());
     return parse_machine(read_text_file(name_or_file), name_or_file);
 }
 

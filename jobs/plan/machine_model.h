@@ -1,5 +1,6 @@
-// MachineModel: what a planner assumes of a machine - speeds, links, memory, and what takes memory beside our arena - each figure with its source.
-// Read from a TOML file; three are built in (jobs/machines). No planning here; that is plan_time.h and plan_mesh.h.
+// MachineModel: what a planner assumes of a machine - speeds, links, memory, and what takes memory beside our arena -
+// each figure with its source. Read from a TOML file; three are built in (jobs/machines). No planning here; that is
+// plan_time.h and plan_mesh.h.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +19,7 @@ struct Figure {
 
 /// Of one device, in one direction.
 struct Link {
-    Figure bandwidth, latency;   ///< bytes/s, seconds per message
+    Figure bandwidth, latency;  ///< bytes/s, seconds per message
 };
 
 /// Memory that is taken beside arena and pinned buffers.
@@ -29,19 +30,21 @@ struct OutsideEntry {
 
 struct MachineModel {
     std::string name;
-    Figure device_memory;                     ///< bytes; 0: the device's memory is the host's
-    Figure bfloat16_flops, float32_flops;     ///< peak of matrix products, FLOP/s
-    Figure memory_bandwidth;                  ///< bytes/s
-    Figure host_bandwidth;                    ///< bytes/s each way between the device and its computer's memory
-    Figure matmul_fraction, bandwidth_fraction;                          ///< of the peaks, that are reached
-    Figure bfloat16_attention_fraction, float32_attention_fraction;      ///< of the peak of matrix products in that type
-    Figure devices_per_node;                  ///< 0: the cores of the computer that plans, which its ranks share
-    Figure node_memory;                       ///< host bytes of a node; 0: those of the computer that plans
+    Figure device_memory;                        ///< bytes; 0: the device's memory is the host's
+    Figure bfloat16_flops, float32_flops;        ///< peak of matrix products, FLOP/s
+    Figure memory_bandwidth;                     ///< bytes/s
+    Figure host_bandwidth;                       ///< bytes/s each way between the device and its computer's memory
+    Figure matmul_fraction, bandwidth_fraction;  ///< of the peaks, that are reached
+    Figure bfloat16_attention_fraction, float32_attention_fraction;  ///< of the peak of matrix products in that type
+    Figure devices_per_node;  ///< 0: the cores of the computer that plans, which its ranks share
+    Figure node_memory;       ///< host bytes of a node; 0: those of the computer that plans
     Link inside_node, between_nodes;
-    std::vector<OutsideEntry> outside_device, outside_host;   ///< per rank
+    std::vector<OutsideEntry> outside_device, outside_host;  ///< per rank
 
     double flops_of(DType real) const { return (real == DType::bfloat16 ? bfloat16_flops : float32_flops).value; }
-    double attention_fraction_of(DType real) const { return (real == DType::bfloat16 ? bfloat16_attention_fraction : float32_attention_fraction).value; }
+    double attention_fraction_of(DType real) const {
+        return (real == DType::bfloat16 ? bfloat16_attention_fraction : float32_attention_fraction).value;
+    }
     bool device_is_host() const { return device_memory.value == 0; }
     /// Sums of the entries.
     std::int64_t outside_device_bytes() const;

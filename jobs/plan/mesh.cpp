@@ -10,7 +10,8 @@
 namespace longlora {
 namespace {
 
-constexpr std::int64_t kLargestSnapshot = std::int64_t{4} << 30, kStaging = std::int64_t{64} << 20;   // as SaverOptions: a larger save goes through staging memory
+constexpr std::int64_t kLargestSnapshot = std::int64_t{4} << 30,
+                       kStaging = std::int64_t{64} << 20;  // as SaverOptions: a larger save goes through staging memory
 
 template <class Map> typename Map::mapped_type value_or_zero(const Map& map, const typename Map::key_type& key) {
     const auto at = map.find(key);
@@ -32,7 +33,8 @@ StepPlan extrapolated(const StepPlan& a, const StepPlan& b, std::int64_t times) 
         sent.bytes += times * (sent.bytes - before.bytes);
         sent.messages += times * (sent.messages - before.messages);
     };
-    for (auto& [unit, flops] : out.recorder.flops_by_unit) flops += n * (flops - value_or_zero(a.recorder.flops_by_unit, unit));
+    for (auto& [unit, flops] : out.recorder.flops_by_unit)
+        flops += n * (flops - value_or_zero(a.recorder.flops_by_unit, unit));
     for (auto& [axis, sent] : out.traffic) extend(sent, a.traffic.at(axis));
     for (auto& [axis, units] : out.traffic_by_unit)
         for (auto& [unit, sent] : units) extend(sent, value_or_zero(a.traffic_by_unit.at(axis), unit));
@@ -41,14 +43,19 @@ StepPlan extrapolated(const StepPlan& a, const StepPlan& b, std::int64_t times) 
 
 /// Operations go with layers and tiles of tokens; this many take about a second.
 bool plans_quickly(const RankPlan& rank) {
-    const double tokens = static_cast<double>(rank.request.context) / rank.request.mesh.sequence * static_cast<double>(rank.request.step.global_batch) / rank.request.mesh.data;
+    const double tokens = static_cast<double>(rank.request.context) / rank.request.mesh.sequence *
+                          static_cast<double>(rank.request.step.global_batch) / rank.request.mesh.data;
     return tokens * static_cast<double>(rank.stage.num_layers) < 1e8;
 }
 
 KeepPlan keep_of(const PlanRequest& request, const PlanGoal& goal, bool exact, std::string& misfit) {
-    const std::int64_t limit = arena_limit(goal), gaps = request.mesh.pipeline > 1 ? limit / 25 : 0;   // seen to grow by 3 % with more micro-batches in a pipeline
+    const std::int64_t limit = arena_limit(goal),
+                       gaps = request.mesh.pipeline > 1
+                                  ? limit / 25
+                                  : 0;  // seen to grow by 3 % with more micro-batches in a pipeline
     try {
-        return exact ? choose_keep(request, goal.recompute, limit) : choose_keep(shortened(request, request.mesh.pipeline + 2), goal.recompute, limit - gaps);
+        return exact ? choose_keep(request, goal.recompute, limit)
+                     : choose_keep(shortened(request, request.mesh.pipeline + 2), goal.recompute, limit - gaps);
     } catch (const Error& e) {
         if (e.code != ExitCode::does_not_fit) throw;
         if (misfit.empty()) misfit = e.what();
@@ -62,10 +69,12 @@ Balance device_balance(const PlanGoal& goal, const StepPlan& step) {
 }
 
 std::int64_t host_bytes(const PlanGoal& goal, const RankPlan& rank) {
-    return (goal.machine.device_is_host() ? rank.step.arena_bytes : 0) + rank.step.pinned_bytes + rank.snapshot_bytes + goal.machine.outside_host_bytes();
+    return (goal.machine.device_is_host() ? rank.step.arena_bytes : 0) + rank.step.pinned_bytes + rank.snapshot_bytes +
+           goal.machine.outside_host_bytes();
 }
 
-/// A node of the dearest ranks; --memory on a machine whose size is not known says what a rank may take, and nothing is known of the node.
+/// A node of the dearest ranks; --memory on a machine whose size is not known says what a rank may take, and nothing is
+/// known of the node.
 Balance host_balance(const PlanGoal& goal, const std::vector<RankPlan>& ranks, int num_ranks) {
     std::int64_t dearest = 0;
     for (const auto& rank : ranks) dearest = std::max(dearest, host_bytes(goal, rank));
@@ -75,13 +84,15 @@ Balance host_balance(const PlanGoal& goal, const std::vector<RankPlan>& ranks, i
     return {dearest * on_node, memory > 0 ? static_cast<std::int64_t>(memory) : free_here};
 }
 
-/// Stages that are not there cannot be slower than those that are: each stage is like the planned one with its number of layers.
+/// Stages that are not there cannot be slower than those that are: each stage is like the planned one with its number
+/// of layers.
 double seconds_of(const PlanRequest& request, const std::vector<RankPlan>& ranks) {
     std::vector<RankTime> stages;
     for (const Stage& stage : stages_of(request.config, request.mesh.pipeline, request.pattern, request.context)) {
         RankTime slowest;
         for (const auto& rank : ranks)
-            if (rank.stage.num_layers == stage.num_layers && rank.stage.has_embedding == stage.has_embedding && rank.stage.has_head == stage.has_head && rank.time.busy() > slowest.busy())
+            if (rank.stage.num_layers == stage.num_layers && rank.stage.has_embedding == stage.has_embedding &&
+                rank.stage.has_head == stage.has_head && rank.time.busy() > slowest.busy())
                 slowest = rank.time;
         stages.push_back(slowest);
     }
@@ -91,13 +102,16 @@ double seconds_of(const PlanRequest& request, const std::vector<RankPlan>& ranks
 }  // namespace
 
 const RankPlan& MeshPlan::dearest() const {
-    return *std::max_element(ranks.begin(), ranks.end(), [](const RankPlan& a, const RankPlan& b) { return a.device.used < b.device.used; });
+    return *std::max_element(ranks.begin(), ranks.end(),
+                             [](const RankPlan& a, const RankPlan& b) { return a.device.used < b.device.used; });
 }
 
 std::vector<int> representative_ranks(const PlanRequest& request) {
     const parallel::MeshShape mesh = request.mesh;
     const auto stages = stages_of(request.config, mesh.pipeline, request.pattern, request.context);
-    const auto sequences = [&](int data) { return parallel::deal_of(request.step.global_batch, data, mesh.data).count; };
+    const auto sequences = [&](int data) {
+        return parallel::deal_of(request.step.global_batch, data, mesh.data).count;
+    };
     int most = 0, least = 0;
     for (int data = 0; data < mesh.data; ++data) {
         if (sequences(data) > sequences(most)) most = data;
@@ -106,38 +120,50 @@ std::vector<int> representative_ranks(const PlanRequest& request) {
     std::set<int> ranks;
     for (int p = 0; p < mesh.pipeline; ++p) {
         const Stage& stage = stages[static_cast<std::size_t>(p)];
-        const bool like_before = p > 1 && p < mesh.pipeline - 1 && std::any_of(stages.begin() + 1, stages.begin() + p, [&](const Stage& s) { return s.num_layers == stage.num_layers; });
-        if (like_before) continue;   // the stages in between differ in their layers, and the first of a kind has the most micro-batches alive
+        const bool like_before = p > 1 && p < mesh.pipeline - 1 &&
+                                 std::any_of(stages.begin() + 1, stages.begin() + p,
+                                             [&](const Stage& s) { return s.num_layers == stage.num_layers; });
+        if (like_before)
+            continue;  // the stages in between differ in their layers, and the first of a kind has the most
+                       // micro-batches alive
         for (int data : {0, least, most})
-            for (int sequence : {0, std::min(1, mesh.sequence - 1), std::max(0, mesh.sequence - 2), mesh.sequence - 1}) ranks.insert(parallel::rank_of(mesh, {p, data, sequence}));
+            for (int sequence : {0, std::min(1, mesh.sequence - 1), std::max(0, mesh.sequence - 2), mesh.sequence - 1})
+                ranks.insert(parallel::rank_of(mesh, {p, data, sequence}));
     }
     return {ranks.begin(), ranks.end()};
 }
 
 StepPlan plan_many(const PlanRequest& request, const KeepPlan& keep) {
-    const std::int64_t all = micro_batches_of(request.step, request.mesh), enough = request.mesh.pipeline + 1, left_out = all - enough - 1;
+    const std::int64_t all = micro_batches_of(request.step, request.mesh), enough = request.mesh.pipeline + 1,
+                       left_out = all - enough - 1;
     if (left_out <= 0) return plan_step(request, keep);
-    const auto with_fewer = [&](std::int64_t fewer) {   // every rank's share of the sequences shrinks by so many full micro-batches
-        PlanRequest shorter = request;
-        shorter.step.global_batch -= fewer * request.step.micro_batch * request.mesh.data;
-        return plan_step(shorter, keep);
-    };
+    const auto with_fewer =
+        [&](std::int64_t fewer) {  // every rank's share of the sequences shrinks by so many full micro-batches
+            PlanRequest shorter = request;
+            shorter.step.global_batch -= fewer * request.step.micro_batch * request.mesh.data;
+            return plan_step(shorter, keep);
+        };
     return extrapolated(with_fewer(left_out + 1), with_fewer(left_out), left_out);
 }
 
 PlanRequest shortened(const PlanRequest& request, std::int64_t micro_batches) {
     PlanRequest few = request;
-    few.step.global_batch = std::min(request.step.global_batch, request.step.micro_batch * request.mesh.data * micro_batches);
+    few.step.global_batch =
+        std::min(request.step.global_batch, request.step.micro_batch * request.mesh.data * micro_batches);
     return few;
 }
 
-KeepPlan keep_least(const ModelConfig& config) { return KeepPlan(static_cast<std::size_t>(config.num_layers), LayerKeep{.halo = false}); }
+KeepPlan keep_least(const ModelConfig& config) {
+    return KeepPlan(static_cast<std::size_t>(config.num_layers), LayerKeep{.halo = false});
+}
 
 std::int64_t arena_limit(const PlanGoal& goal) {
     const MachineModel& machine = goal.machine;
     // A tenth of what is free stays for pinned buffers, snapshots and libraries.
-    const std::int64_t left = machine.device_is_host() ? goal.free_host_bytes / 10 * 9 / goal.ranks_per_node
-                                                       : std::max<std::int64_t>(0, static_cast<std::int64_t>(machine.device_memory.value) - machine.outside_device_bytes());
+    const std::int64_t left = machine.device_is_host()
+                                  ? goal.free_host_bytes / 10 * 9 / goal.ranks_per_node
+                                  : std::max<std::int64_t>(0, static_cast<std::int64_t>(machine.device_memory.value) -
+                                                                  machine.outside_device_bytes());
     if (goal.memory_bytes == 0) return left;
     return machine.device_is_host() ? goal.memory_bytes : std::min(goal.memory_bytes, left);
 }
@@ -149,15 +175,17 @@ std::int64_t snapshot_bytes(const PlanRequest& request) {
     for (std::size_t unit = 0; unit < list.units.size(); ++unit) {
         const auto layer = static_cast<std::int64_t>(unit) - 1;
         const bool own_layer = layer >= stage.first_layer && layer < stage.first_layer + stage.num_layers;
-        if (own_layer || (unit == 0 && stage.has_embedding) || (unit + 1 == list.units.size() && stage.has_head)) elements += list.units[unit].trainable_count;
+        if (own_layer || (unit == 0 && stage.has_embedding) || (unit + 1 == list.units.size() && stage.has_head))
+            elements += list.units[unit].trainable_count;
     }
-    const std::int64_t ranks = request.mesh.data * request.mesh.sequence, bytes = (elements + ranks - 1) / ranks * 12;   // master and two moments, float32
+    const std::int64_t ranks = request.mesh.data * request.mesh.sequence,
+                       bytes = (elements + ranks - 1) / ranks * 12;  // master and two moments, float32
     return bytes <= kLargestSnapshot ? bytes : kStaging;
 }
 
 MeshPlan plan_mesh(const PlanRequest& request, const PlanGoal& goal, const std::vector<int>& ranks) {
     MeshPlan plan;
-    std::map<int, KeepPlan> keeps;   // by pipeline coordinate
+    std::map<int, KeepPlan> keeps;  // by pipeline coordinate
     for (const int rank : ranks) {
         RankPlan one;
         one.request = request;
@@ -173,13 +201,16 @@ MeshPlan plan_mesh(const PlanRequest& request, const PlanGoal& goal, const std::
         one.time = rank_time(goal.machine, one.request, one.step);
         one.device = device_balance(goal, one.step);
         if (!one.device.fits() && plan.misfit.empty())
-            plan.misfit = text("rank ", rank, " needs ", bytes_text(one.device.used), " of device memory and there are ", bytes_text(one.device.limit), "; take a shorter --context, more ranks, or --zero 3");
+            plan.misfit =
+                text("rank ", rank, " needs ", bytes_text(one.device.used), " of device memory and there are ",
+                     bytes_text(one.device.limit), "; take a shorter --context, more ranks, or --zero 3");
         plan.ranks.push_back(std::move(one));
     }
     plan.step_seconds = seconds_of(request, plan.ranks);
     plan.host = host_balance(goal, plan.ranks, request.mesh.num_ranks());
     if (!plan.host.fits() && plan.misfit.empty())
-        plan.misfit = text("a node needs ", bytes_text(plan.host.used), " of host memory and has ", bytes_text(plan.host.limit), "; start fewer ranks on a node");
+        plan.misfit = text("a node needs ", bytes_text(plan.host.used), " of host memory and has ",
+                           bytes_text(plan.host.limit), "; start fewer ranks on a node");
     plan.fits = plan.misfit.empty();
     return plan;
 }

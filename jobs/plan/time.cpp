@@ -11,30 +11,39 @@ constexpr double kBackwardShare = 2.0 / 3;
 
 bool is_attention(std::string_view operation) { return operation.starts_with("attention_"); }
 
-double seconds_over(const Link& link, double bytes, double messages) { return messages * link.latency.value + bytes / link.bandwidth.value; }
+double seconds_over(const Link& link, double bytes, double messages) {
+    return messages * link.latency.value + bytes / link.bandwidth.value;
+}
 
-/// The share of what a rank sends on an axis that goes to other nodes. Data goes to all ranks of the stage alike. The others go to neighbours: as soon as two of
-/// them are on different nodes somewhere in the mesh, all wait for that link.
+/// The share of what a rank sends on an axis that goes to other nodes. Data goes to all ranks of the stage alike. The
+/// others go to neighbours: as soon as two of them are on different nodes somewhere in the mesh, all wait for that
+/// link.
 double share_outside(const MachineModel& machine, const PlanRequest& request, const std::string& axis) {
-    const int devices = static_cast<int>(machine.devices_per_node.value), stage_ranks = request.mesh.data * request.mesh.sequence;
+    const int devices = static_cast<int>(machine.devices_per_node.value),
+              stage_ranks = request.mesh.data * request.mesh.sequence;
     if (devices == 0 || request.mesh.num_ranks() <= devices) return 0;
     if (axis == "pipeline") return 1;
     if (axis == "sequence") return devices % request.mesh.sequence == 0 ? 0 : 1;
     const int first = request.rank / stage_ranks * stage_ranks, node = request.rank / devices;
-    const int near = std::min(first + stage_ranks, (node + 1) * devices) - std::max(first, node * devices);   // of the stage's ranks, itself included
+    const int near = std::min(first + stage_ranks, (node + 1) * devices) -
+                     std::max(first, node * devices);  // of the stage's ranks, itself included
     return static_cast<double>(stage_ranks - near) / std::max(1, stage_ranks - 1);
 }
 
-double axis_seconds(const MachineModel& machine, const PlanRequest& request, const std::string& axis, double bytes, double messages) {
+double axis_seconds(const MachineModel& machine, const PlanRequest& request, const std::string& axis, double bytes,
+                    double messages) {
     const double outside = share_outside(machine, request, axis);
-    return seconds_over(machine.between_nodes, bytes * outside, messages * outside) + seconds_over(machine.inside_node, bytes * (1 - outside), messages * (1 - outside));
+    return seconds_over(machine.between_nodes, bytes * outside, messages * outside) +
+           seconds_over(machine.inside_node, bytes * (1 - outside), messages * (1 - outside));
 }
 
 /// ZeRO 1 and 2: bytes that a rank sends of its updated weights.
 double update_bytes(const PlanRequest& request, const StepPlan& step) {
     if (request.weights.zero != 1 && request.weights.zero != 2) return 0;
-    const double own_elements = static_cast<double>(step.by_use[static_cast<std::size_t>(Use::moments)]) / 8;   // two float32 each
-    return own_elements * static_cast<double>(size_of(request.weights.real)) * (request.mesh.data * request.mesh.sequence - 1);
+    const double own_elements =
+        static_cast<double>(step.by_use[static_cast<std::size_t>(Use::moments)]) / 8;  // two float32 each
+    return own_elements * static_cast<double>(size_of(request.weights.real)) *
+           (request.mesh.data * request.mesh.sequence - 1);
 }
 
 }  // namespace
@@ -45,7 +54,8 @@ std::int64_t micro_batches_of(const StepOptions& step, parallel::MeshShape mesh)
 }
 
 OperationSeconds operation_seconds(const MachineModel& machine, DType real, double cores_per_rank) {
-    const double peak = machine.flops_of(real) * cores_per_rank, bandwidth = machine.memory_bandwidth.value * machine.bandwidth_fraction.value * cores_per_rank;
+    const double peak = machine.flops_of(real) * cores_per_rank,
+                 bandwidth = machine.memory_bandwidth.value * machine.bandwidth_fraction.value * cores_per_rank;
     const double matmul = peak * machine.matmul_fraction.value, attention = peak * machine.attention_fraction_of(real);
     const double host_bandwidth = machine.host_bandwidth.value;
     return [=](std::string_view operation, double flops, double bytes) {
@@ -64,15 +74,19 @@ RankTime rank_time(const MachineModel& machine, const PlanRequest& request, cons
         if (is_attention(name)) attention += record.seconds;
     }
     RankTime time{compute, 0, compute / micro_batches};
-    const auto hidden_behind = [&](double seconds, double compute_seconds) { time.exposed += std::max(0.0, seconds - compute_seconds); };
+    const auto hidden_behind = [&](double seconds, double compute_seconds) {
+        time.exposed += std::max(0.0, seconds - compute_seconds);
+    };
     for (const auto& [axis, sent] : step.traffic) {
         if (sent.messages == 0 && sent.bytes == 0) continue;
         const double bytes = static_cast<double>(sent.bytes), messages = static_cast<double>(sent.messages);
         if (axis == "data") {
-            const double late = std::min(bytes, update_bytes(request, step)), late_seconds = axis_seconds(machine, request, axis, late, 0);
+            const double late = std::min(bytes, update_bytes(request, step)),
+                         late_seconds = axis_seconds(machine, request, axis, late, 0);
             const int zero = request.weights.zero;
             time.exposed += late_seconds;
-            hidden_behind(axis_seconds(machine, request, axis, bytes - late, messages), zero == 3 ? compute : kBackwardShare * compute / (zero == 2 ? 1 : micro_batches));
+            hidden_behind(axis_seconds(machine, request, axis, bytes - late, messages),
+                          zero == 3 ? compute : kBackwardShare * compute / (zero == 2 ? 1 : micro_batches));
             continue;
         }
         const double seconds = axis_seconds(machine, request, axis, bytes, messages);
@@ -83,7 +97,8 @@ RankTime rank_time(const MachineModel& machine, const PlanRequest& request, cons
 }
 
 double step_seconds(const std::vector<RankTime>& stages) {
-    const auto slowest = std::max_element(stages.begin(), stages.end(), [](const RankTime& a, const RankTime& b) { return a.busy() < b.busy(); });
+    const auto slowest = std::max_element(stages.begin(), stages.end(),
+                                          [](const RankTime& a, const RankTime& b) { return a.busy() < b.busy(); });
     double seconds = slowest->busy();
     for (auto stage = stages.begin(); stage != stages.end(); ++stage)
         if (stage != slowest) seconds += stage->fill;

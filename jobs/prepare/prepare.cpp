@@ -8,12 +8,12 @@
 
 #include "core/clock.h"
 #include "core/error.h"
-#include "parallel/agree.h"
 #include "io/checksum.h"
 #include "io/json.h"
 #include "io/token_file.h"
-#include "jobs/prepare/units.h"
 #include "jobs/command_line/progress.h"
+#include "jobs/prepare/units.h"
+#include "parallel/agree.h"
 
 namespace longlora {
 
@@ -43,10 +43,14 @@ struct UnitCounts {
 void check_options(const PrepareOptions& o) {
     require(!o.output.empty(), "no output file is named");
     require(!o.inputs.empty(), "no input is given");
-    require(o.tokenizer.empty() || o.vocabulary == 0, "--tokenizer and --vocabulary exclude each other: the tokenizer knows its vocabulary");
-    require(!o.tokenizer.empty() || o.vocabulary != 0, "give --tokenizer for texts, or --vocabulary for inputs that are ready token ids");
-    require(o.vocabulary >= 0 && o.vocabulary <= 0x7fffffff, "--vocabulary is ", o.vocabulary, "; it must be 1 to 2147483647");
-    require(o.bin_type == "uint16" || o.bin_type == "uint32", "--bin-type is ", o.bin_type, "; it must be uint16 or uint32");
+    require(o.tokenizer.empty() || o.vocabulary == 0,
+            "--tokenizer and --vocabulary exclude each other: the tokenizer knows its vocabulary");
+    require(!o.tokenizer.empty() || o.vocabulary != 0,
+            "give --tokenizer for texts, or --vocabulary for inputs that are ready token ids");
+    require(o.vocabulary >= 0 && o.vocabulary <= 0x7fffffff, "--vocabulary is ", o.vocabulary,
+            "; it must be 1 to 2147483647");
+    require(o.bin_type == "uint16" || o.bin_type == "uint32", "--bin-type is ", o.bin_type,
+            "; it must be uint16 or uint32");
     require(!is_folder(o.output), "the output ", o.output, " is a folder; name a file");
     require(is_folder(folder_of(o.output)), "the folder ", folder_of(o.output), " of the output does not exist");
 }
@@ -60,9 +64,12 @@ void open_and_list(Preparation& p) {
         if (!p.lead()) return;
         Json list = Json::array();
         for (const Source& s : list_sources(o.inputs)) {
-            require(p.tokenizer || s.kind != SourceKind::text, s.path, " is a text; give --tokenizer instead of --vocabulary");
+            require(p.tokenizer || s.kind != SourceKind::text, s.path,
+                    " is a text; give --tokenizer instead of --vocabulary");
             // File names may be any bytes; JSON takes them one by one.
-            list.push_back({std::vector<unsigned char>(s.path.begin(), s.path.end()), std::vector<unsigned char>(s.name.begin(), s.name.end()), static_cast<int>(s.kind), s.bytes});
+            list.push_back({std::vector<unsigned char>(s.path.begin(), s.path.end()),
+                            std::vector<unsigned char>(s.name.begin(), s.name.end()), static_cast<int>(s.kind),
+                            s.bytes});
         }
         packed = list.dump();
     });
@@ -135,7 +142,8 @@ public:
     void show() {
         std::int64_t bytes = current_;
         for (std::size_t u = 0; u < done_.size(); ++u) {
-            if (!done_[u] && !p_.mine(u)) done_[u] = file_exists(unit_result_path(p_.parts_folder, static_cast<std::int64_t>(u)));
+            if (!done_[u] && !p_.mine(u))
+                done_[u] = file_exists(unit_result_path(p_.parts_folder, static_cast<std::int64_t>(u)));
             if (done_[u]) bytes += p_.units[u].bytes;
         }
         progress_->update(bytes);
@@ -157,7 +165,9 @@ std::vector<UnitCounts> tokenize(Preparation& p) {
     });
     parallel::agree(p.group, [&] {
         for (std::size_t u = 0; u < p.units.size(); ++u)
-            if (p.mine(u)) made[u] = unit_is_made(p.parts_folder, static_cast<std::int64_t>(u), unit_key(p.units[u], p.sources, p.settings));
+            if (p.mine(u))
+                made[u] = unit_is_made(p.parts_folder, static_cast<std::int64_t>(u),
+                                       unit_key(p.units[u], p.sources, p.settings));
     });
     std::vector<std::int64_t> counts;  // unit, then its UnitCounts
     parallel::agree(p.group, [&] {
@@ -166,26 +176,32 @@ std::vector<UnitCounts> tokenize(Preparation& p) {
             if (!p.mine(u)) continue;
             const auto index = static_cast<std::int64_t>(u);
             const UnitResult r = made[u] ? read_unit_result(p.parts_folder, index)
-                                         : make_unit(p.parts_folder, index, p.units[u], p.sources, p.settings, [&](std::int64_t bytes) { watch.read(bytes); });
+                                         : make_unit(p.parts_folder, index, p.units[u], p.sources, p.settings,
+                                                     [&](std::int64_t bytes) { watch.read(bytes); });
             watch.finished(u);
-            counts.insert(counts.end(), {index, r.num_tokens, r.num_documents(), r.name_bytes(), r.num_empty, r.num_replaced, r.text_bytes, r.text_tokens});
+            counts.insert(counts.end(), {index, r.num_tokens, r.num_documents(), r.name_bytes(), r.num_empty,
+                                         r.num_replaced, r.text_bytes, r.text_tokens});
         }
     });
     std::vector<UnitCounts> all(p.units.size());
     for (const std::string& packed : p.group.all_gather(Json(counts).dump())) {
         const auto c = parse_json(packed, "the counts of another rank").get<std::vector<std::int64_t>>();
-        for (std::size_t i = 0; i + 8 <= c.size(); i += 8) all[static_cast<std::size_t>(c[i])] = {c[i + 1], c[i + 2], c[i + 3], c[i + 4], c[i + 5], c[i + 6], c[i + 7]};
+        for (std::size_t i = 0; i + 8 <= c.size(); i += 8)
+            all[static_cast<std::size_t>(c[i])] = {c[i + 1], c[i + 2], c[i + 3], c[i + 4],
+                                                   c[i + 5], c[i + 6], c[i + 7]};
     }
     return all;
 }
 
 /// Copies one unit's spool into its place of the output.
-void write_unit(const Preparation& p, const FileHandle& file, const NamedTensorLayout& layout, std::size_t u, const UnitCounts& before, std::vector<ChecksumPiece>& pieces) {
+void write_unit(const Preparation& p, const FileHandle& file, const NamedTensorLayout& layout, std::size_t u,
+                const UnitCounts& before, std::vector<ChecksumPiece>& pieces) {
     const auto index = static_cast<std::int64_t>(u);
     const UnitResult result = read_unit_result(p.parts_folder, index);
     const FileHandle spool = FileHandle::open_read(unit_tokens_path(p.parts_folder, index));
     const std::int64_t width = size_of(layout.entries[kTokens].dtype), bytes = result.num_tokens * width;
-    require(spool.size() == bytes, spool.path(), " has ", spool.size(), " bytes where ", bytes, " were written; remove its folder and start again");
+    require(spool.size() == bytes, spool.path(), " has ", spool.size(), " bytes where ", bytes,
+            " were written; remove its folder and start again");
     std::vector<char> buffer(static_cast<std::size_t>(std::min(bytes, kChecksumBlock)));
     std::uint32_t crc = 0;
     for (std::int64_t at = 0; at < bytes;) {
@@ -206,7 +222,8 @@ void write_unit(const Preparation& p, const FileHandle& file, const NamedTensorL
     const std::int64_t place = 8 * (before.documents + 1), end_bytes = 8 * result.num_documents();
     write_slice(file, layout, kDocumentBegin, place, ends.data(), end_bytes, pieces);
     write_slice(file, layout, kDocumentNameBegin, place, name_ends.data(), end_bytes, pieces);
-    write_slice(file, layout, kDocumentName, before.name_bytes, names.data(), static_cast<std::int64_t>(names.size()), pieces);
+    write_slice(file, layout, kDocumentName, before.name_bytes, names.data(), static_cast<std::int64_t>(names.size()),
+                pieces);
 }
 
 std::string attributes_of(const Preparation& p) {
@@ -216,7 +233,8 @@ std::string attributes_of(const Preparation& p) {
     info.vocabulary = p.settings.vocabulary;
     if (p.tokenizer) info.bos = p.tokenizer->bos(), info.eos = p.tokenizer->eos();
     Json list = Json::array();
-    for (const HashedSource& source : p.sources) list.push_back({{"name", source.name}, {"bytes", source.bytes}, {"sha256", source.sha256}});
+    for (const HashedSource& source : p.sources)
+        list.push_back({{"name", source.name}, {"bytes", source.bytes}, {"sha256", source.sha256}});
     info.sources = to_line(list);
     return token_file_attributes(info);
 }
@@ -232,7 +250,8 @@ std::int64_t assemble(Preparation& p, const std::vector<UnitCounts>& counts, con
     parallel::agree(p.group, [&] {
         if (!p.lead()) return;
         const auto tensors = token_file_tensors(p.settings.vocabulary, total.tokens, total.documents, total.name_bytes);
-        packed = pack_layout(create_named_tensor_file(p.partial, kTokenFileFormat, kTokenFileVersion, tensors, attributes_of(p)));
+        packed = pack_layout(
+            create_named_tensor_file(p.partial, kTokenFileFormat, kTokenFileVersion, tensors, attributes_of(p)));
     });
     const NamedTensorLayout layout = unpack_layout(p.group.broadcast(packed));
     std::vector<ChecksumPiece> pieces;
@@ -240,11 +259,13 @@ std::int64_t assemble(Preparation& p, const std::vector<UnitCounts>& counts, con
         const FileHandle file = FileHandle::open_write(p.partial);
         const std::uint64_t zero = 0;
         if (p.lead())
-            for (std::int64_t tensor : {kDocumentBegin, kDocumentNameBegin}) write_slice(file, layout, tensor, 0, &zero, sizeof zero, pieces);
+            for (std::int64_t tensor : {kDocumentBegin, kDocumentNameBegin})
+                write_slice(file, layout, tensor, 0, &zero, sizeof zero, pieces);
         UnitCounts before{};
         for (std::size_t u = 0; u < counts.size(); ++u) {
             if (p.mine(u)) write_unit(p, file, layout, u, before, pieces);
-            before.tokens += counts[u].tokens, before.documents += counts[u].documents, before.name_bytes += counts[u].name_bytes;
+            before.tokens += counts[u].tokens, before.documents += counts[u].documents,
+                before.name_bytes += counts[u].name_bytes;
         }
         file.sync();
     });
@@ -264,12 +285,16 @@ std::int64_t assemble(Preparation& p, const std::vector<UnitCounts>& counts, con
 }
 
 void print_summary(const Preparation& p, const UnitCounts& total, std::int64_t file_bytes, double seconds) {
-    std::printf("%s: %lld documents, %lld tokens of a vocabulary of %lld", p.options.output.c_str(), static_cast<long long>(total.documents),
-                static_cast<long long>(total.tokens), static_cast<long long>(p.settings.vocabulary));
-    if (total.text_tokens > 0) std::printf(", %.2f bytes of text per token", static_cast<double>(total.text_bytes) / static_cast<double>(total.text_tokens));
+    std::printf("%s: %lld documents, %lld tokens of a vocabulary of %lld", p.options.output.c_str(),
+                static_cast<long long>(total.documents), static_cast<long long>(total.tokens),
+                static_cast<long long>(p.settings.vocabulary));
+    if (total.text_tokens > 0)
+        std::printf(", %.2f bytes of text per token",
+                    static_cast<double>(total.text_bytes) / static_cast<double>(total.text_tokens));
     std::printf(", %s, %s\n", bytes_text(file_bytes).c_str(), duration_text(seconds).c_str());
     if (total.empty) std::printf("  empty documents skipped: %lld\n", static_cast<long long>(total.empty));
-    if (total.replaced) std::printf("  ill-formed UTF-8 sequences replaced by U+FFFD: %lld\n", static_cast<long long>(total.replaced));
+    if (total.replaced)
+        std::printf("  ill-formed UTF-8 sequences replaced by U+FFFD: %lld\n", static_cast<long long>(total.replaced));
     std::fflush(stdout);
 }
 
@@ -284,14 +309,18 @@ int run_prepare(const PrepareOptions& options, const parallel::HostGroup& group)
         const std::vector<UnitCounts> counts = tokenize(p);
         UnitCounts total{};
         for (const UnitCounts& c : counts) {
-            total.tokens += c.tokens, total.documents += c.documents, total.name_bytes += c.name_bytes, total.empty += c.empty;
+            total.tokens += c.tokens, total.documents += c.documents, total.name_bytes += c.name_bytes,
+                total.empty += c.empty;
             total.replaced += c.replaced, total.text_bytes += c.text_bytes, total.text_tokens += c.text_tokens;
         }
-        if (total.tokens == 0) throw parallel::AgreedError(text("the inputs have no tokens: all their ", total.empty, " documents are empty"));
+        if (total.tokens == 0)
+            throw parallel::AgreedError(
+                text("the inputs have no tokens: all their ", total.empty, " documents are empty"));
         const std::int64_t file_bytes = assemble(p, counts, total);
         if (p.lead()) print_summary(p, total, file_bytes, now_seconds() - begin);
     } catch (const Error&) {
-        // All ranks are here. Minutes of finished work, or an earlier run's, are kept for the next try; otherwise nothing is left behind.
+        // All ranks are here. Minutes of finished work, or an earlier run's, are kept for the next try; otherwise
+        // nothing is left behind.
         constexpr double kWorthKeeping = 60;
         std::error_code ignored;
         if (p.lead()) std::filesystem::remove(p.partial, ignored);

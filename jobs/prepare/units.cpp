@@ -56,7 +56,10 @@ private:
 /// Turns documents into tokens of one unit.
 class UnitMaker {
 public:
-    UnitMaker(TokenSpool& spool, UnitResult& result, const TokenizeSettings& settings) : spool_(spool), result_(result), settings_(settings) {}
+    UnitMaker(TokenSpool& spool, UnitResult& result, const TokenizeSettings& settings)
+        : spool_(spool),
+          result_(result),
+          settings_(settings) {}
 
     void add(const DocumentPart& document) {
         result_.num_replaced += document.num_replaced;
@@ -76,7 +79,8 @@ public:
 private:
     void add_text(const DocumentPart& document) {
         require(settings_.tokenizer != nullptr, document.where, " is a text; give --tokenizer instead of --vocabulary");
-        const std::vector<std::int32_t> ids = document.text.empty() ? std::vector<std::int32_t>() : settings_.tokenizer->encode(document.text);
+        const std::vector<std::int32_t> ids =
+            document.text.empty() ? std::vector<std::int32_t>() : settings_.tokenizer->encode(document.text);
         if (ids.empty()) return;
         if (settings_.bos >= 0) spool_.add(static_cast<std::uint32_t>(settings_.bos));
         for (std::int32_t id : ids) {
@@ -90,8 +94,8 @@ private:
 
     void add_ready(const DocumentPart& document) {
         for (std::int64_t id : document.tokens) {
-            require(id >= 0 && id < settings_.vocabulary, document.where, ": token ", spool_.num_tokens() - begin_, " is ", id, ", beyond the vocabulary of ",
-                    settings_.vocabulary);
+            require(id >= 0 && id < settings_.vocabulary, document.where, ": token ", spool_.num_tokens() - begin_,
+                    " is ", id, ", beyond the vocabulary of ", settings_.vocabulary);
             spool_.add(static_cast<std::uint32_t>(id));
         }
     }
@@ -119,7 +123,8 @@ std::vector<Unit> plan_units(const std::vector<Source>& sources) {
     for (std::size_t s = 0; s < sources.size(); ++s) {
         const std::int64_t bytes = sources[s].bytes;
         const std::int64_t cuts = sources[s].kind == SourceKind::jsonl ? std::max<std::int64_t>(1, bytes / wanted) : 1;
-        for (std::int64_t c = 0; c < cuts; ++c) add(static_cast<std::int64_t>(s), bytes / cuts * c, c + 1 == cuts ? bytes : bytes / cuts * (c + 1));
+        for (std::int64_t c = 0; c < cuts; ++c)
+            add(static_cast<std::int64_t>(s), bytes / cuts * c, c + 1 == cuts ? bytes : bytes / cuts * (c + 1));
     }
     return units;
 }
@@ -139,7 +144,8 @@ std::vector<int> deal_by_size(const std::vector<std::int64_t>& sizes, int num_ra
 }
 
 std::string TokenizeSettings::key() const {
-    return text("1 ", tokenizer ? tokenizer->kind() + tokenizer->hash() : "none", " ", vocabulary, " ", bos, " ", eos, " ", name_of(bin_type));
+    return text("1 ", tokenizer ? tokenizer->kind() + tokenizer->hash() : "none", " ", vocabulary, " ", bos, " ", eos,
+                " ", name_of(bin_type));
 }
 
 std::int64_t UnitResult::name_bytes() const {
@@ -152,15 +158,19 @@ std::string unit_key(const Unit& unit, const std::vector<HashedSource>& sources,
     std::string all = settings.key();
     for (const UnitPart& part : unit.parts) {
         const HashedSource& source = sources[static_cast<std::size_t>(part.source)];
-        all += text("\n", source.sha256, " ", static_cast<int>(source.kind), " ", part.range.begin, " ", part.range.end, " ", part.range.lines_before, " ", source.name);
+        all += text("\n", source.sha256, " ", static_cast<int>(source.kind), " ", part.range.begin, " ", part.range.end,
+                    " ", part.range.lines_before, " ", source.name);
     }
     return sha256_of(all);
 }
 
-std::string unit_tokens_path(const std::string& folder, std::int64_t index) { return unit_path(folder, index, "tokens"); }
+std::string unit_tokens_path(const std::string& folder, std::int64_t index) {
+    return unit_path(folder, index, "tokens");
+}
 std::string unit_result_path(const std::string& folder, std::int64_t index) { return unit_path(folder, index, "json"); }
 
-UnitResult make_unit(const std::string& folder, std::int64_t index, const Unit& unit, const std::vector<HashedSource>& sources, const TokenizeSettings& settings,
+UnitResult make_unit(const std::string& folder, std::int64_t index, const Unit& unit,
+                     const std::vector<HashedSource>& sources, const TokenizeSettings& settings,
                      const std::function<void(std::int64_t)>& progress) {
     UnitResult result;
     result.key = unit_key(unit, sources, settings);
@@ -168,14 +178,21 @@ UnitResult make_unit(const std::string& folder, std::int64_t index, const Unit& 
     UnitMaker maker(spool, result, settings);
     for (const UnitPart& part : unit.parts) {
         const Source& source = sources[static_cast<std::size_t>(part.source)];
-        read_documents(source, part.range, settings.bin_type, [&](DocumentPart&& document) { maker.add(document); }, progress);
+        read_documents(
+            source, part.range, settings.bin_type, [&](DocumentPart&& document) { maker.add(document); }, progress);
     }
     spool.finish();
     result.num_tokens = spool.num_tokens();
     result.tokens_crc = spool.crc();
     // The result's file makes the unit complete: it is written last and appears whole.
-    const Json json = {{"key", result.key}, {"num_tokens", result.num_tokens}, {"tokens_crc", result.tokens_crc}, {"document_ends", result.document_ends},
-                       {"names", result.names}, {"num_empty", result.num_empty}, {"num_replaced", result.num_replaced}, {"text_bytes", result.text_bytes},
+    const Json json = {{"key", result.key},
+                       {"num_tokens", result.num_tokens},
+                       {"tokens_crc", result.tokens_crc},
+                       {"document_ends", result.document_ends},
+                       {"names", result.names},
+                       {"num_empty", result.num_empty},
+                       {"num_replaced", result.num_replaced},
+                       {"text_bytes", result.text_bytes},
                        {"text_tokens", result.text_tokens}};
     write_text_file(unit_result_path(folder, index), to_line(json));
     return result;

@@ -1,4 +1,5 @@
-// The work units of `longlora prepare`: which parts of which files, whose they are, and what one became (its spool files). No MPI.
+// The work units of `longlora prepare`: which parts of which files, whose they are, and what one became (its spool
+// files). No MPI.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +29,8 @@ struct Unit {
     std::int64_t bytes = 0;
 };
 
-/// From the sizes only, so that the number of ranks does not matter. Small enough to balance ranks and to lose little when killed.
+/// From the sizes only, so that the number of ranks does not matter. Small enough to balance ranks and to lose little
+/// when killed.
 std::vector<Unit> plan_units(const std::vector<Source>& sources);
 
 /// Owner of each item: largest first, each to the rank with the least so far.
@@ -38,7 +40,7 @@ std::vector<int> deal_by_size(const std::vector<std::int64_t>& sizes, int num_ra
 struct TokenizeSettings {
     const Tokenizer* tokenizer = nullptr;  // none: only ready ids
     std::int64_t vocabulary = 0;
-    std::int32_t bos = -1, eos = -1;       // -1: not added
+    std::int32_t bos = -1, eos = -1;  // -1: not added
     DType bin_type = DType::uint16;
     /// What makes a unit's result: a changed value makes another key.
     std::string key() const;
@@ -62,7 +64,8 @@ std::string unit_tokens_path(const std::string& folder, std::int64_t index);
 std::string unit_result_path(const std::string& folder, std::int64_t index);
 
 /// Tokenizes a unit into its spool files and returns the result. `progress(bytes)` as in read_documents.
-UnitResult make_unit(const std::string& folder, std::int64_t index, const Unit& unit, const std::vector<HashedSource>& sources, const TokenizeSettings& settings,
+UnitResult make_unit(const std::string& folder, std::int64_t index, const Unit& unit,
+                     const std::vector<HashedSource>& sources, const TokenizeSettings& settings,
                      const std::function<void(std::int64_t)>& progress);
 
 UnitResult read_unit_result(const std::string& folder, std::int64_t index);

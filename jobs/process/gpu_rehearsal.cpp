@@ -1,22 +1,24 @@
-// What NCCL takes depends on its version, the network and the number of ranks (hundreds of MB to gigabytes), and is taken when ranks connect; so it is measured, not assumed.
+// What NCCL takes depends on its version, the network and the number of ranks (hundreds of MB to gigabytes), and is
+// taken when ranks connect; so it is measured, not assumed.
 #include "jobs/process/gpu_rehearsal.h"
 
 #include <algorithm>
 
+#include "kernels/device.h"
 #include "parallel/agree.h"
 #include "parallel/mesh_communicators.h"
-#include "kernels/device.h"
 
 namespace longlora {
 namespace {
 
 constexpr std::int64_t kMiB = std::int64_t{1} << 20;
-constexpr std::int64_t kStage = 16 * kMiB;    // of the rehearsal's own tensors
-constexpr std::int64_t kSpare = 256 * kMiB;   // for what drivers take later
+constexpr std::int64_t kStage = 16 * kMiB;   // of the rehearsal's own tensors
+constexpr std::int64_t kSpare = 256 * kMiB;  // for what drivers take later
 
 /// cuBLAS loads its kernels when it is first used.
 void multiply(Device& device, DType type) {
-    const ArenaTensor a = device.memory().tensor(type, {64, 64}, Use::workspace), out = device.memory().tensor(type, {64, 64}, Use::workspace);
+    const ArenaTensor a = device.memory().tensor(type, {64, 64}, Use::workspace),
+                      out = device.memory().tensor(type, {64, 64}, Use::workspace);
     device.ops().fill(*a, 0);
     device.ops().matmul(*out, *a, *a, Transpose::no, Transpose::yes);
     device.synchronize(Device::compute_stream());
@@ -24,7 +26,8 @@ void multiply(Device& device, DType type) {
 
 }  // namespace
 
-std::int64_t rehearsed_gpu_bytes(const parallel::HostGroup& group, int gpu, parallel::MeshShape shape, const parallel::CommunicatorOptions& lines) {
+std::int64_t rehearsed_gpu_bytes(const parallel::HostGroup& group, int gpu, parallel::MeshShape shape,
+                                 const parallel::CommunicatorOptions& lines) {
     DeviceOptions small;
     small.memory_bytes = cuda_own_bytes() + kStage;
     small.pinned_bytes = kMiB;

@@ -15,8 +15,9 @@ std::string pinned_memory_problem(const std::vector<PinnedShare>& by_rank, bool 
         for (const PinnedShare& other : by_rank)
             if (other.host == one.host) pinned += other.pinned, free = std::min(free, other.free), ++ranks;
         if (pinned <= free / 10 * 9) continue;
-        return text(ranks, " rank(s) on ", one.host, " need ", bytes_text(pinned), " of pinned host memory, and of the ", bytes_text(free),
-                    " that are free there they may take ", bytes_text(free / 10 * 9), "; start fewer ranks on a node, ask Slurm for more memory (--mem)",
+        return text(ranks, " rank(s) on ", one.host, " need ", bytes_text(pinned),
+                    " of pinned host memory, and of the ", bytes_text(free), " that are free there they may take ",
+                    bytes_text(free / 10 * 9), "; start fewer ranks on a node, ask Slurm for more memory (--mem)",
                     offload ? ", or leave out --offload activations" : "");
     }
     return "";

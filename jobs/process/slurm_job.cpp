@@ -1,4 +1,5 @@
-// scontrol is a program, so it is run as one, once, when a run folder has a lock; a controller that does not answer costs ten seconds.
+// scontrol is a program, so it is run as one, once, when a run folder has a lock; a controller that does not answer
+// costs ten seconds.
 #include "jobs/process/slurm_job.h"
 
 #include <array>
@@ -16,7 +17,9 @@ std::string variable(const char* name) {
 
 std::int64_t number(const std::string& digits) { return std::strtoll(digits.c_str(), nullptr, 10); }
 
-bool is_number(const std::string& word) { return !word.empty() && word.find_first_not_of("0123456789") == std::string::npos; }
+bool is_number(const std::string& word) {
+    return !word.empty() && word.find_first_not_of("0123456789") == std::string::npos;
+}
 
 /// The value of KEY=VALUE among words; "" if there is none.
 std::string value_of(const std::string& answer, const std::string& key) {
@@ -48,19 +51,21 @@ JobIdentity job_of_environment() {
 }
 
 bool answer_says_ended(const std::string& answer, const std::string& restart) {
-    if (answer.find("Invalid job id") != std::string::npos) return true;   // so long ago that it is forgotten
+    if (answer.find("Invalid job id") != std::string::npos) return true;  // so long ago that it is forgotten
     const std::string state = value_of(answer, "JobState");
     if (state.empty()) return false;
     if (number(value_of(answer, "Restarts")) > number(restart)) return state != "COMPLETING";
-    for (const std::string_view over : {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"})
+    for (const std::string_view over : {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED",
+                                        "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"})
         if (state == over) return true;
     return false;
 }
 
 bool slurm_says_ended(const LockHolder& holder, const JobIdentity& mine) {
     if (mine.id.empty() || holder.job.cluster != mine.cluster || !is_number(holder.job.id)) return false;
-    if (holder.job.id == mine.id && number(mine.restart) != number(holder.job.restart)) return number(mine.restart) > number(holder.job.restart);
-    if (holder.job.id == mine.id) return false;   // two steps of one job
+    if (holder.job.id == mine.id && number(mine.restart) != number(holder.job.restart))
+        return number(mine.restart) > number(holder.job.restart);
+    if (holder.job.id == mine.id) return false;  // two steps of one job
     return answer_says_ended(ask_scontrol(holder.job.id), holder.job.restart);
 }
 

@@ -5,7 +5,8 @@
 
 namespace longlora {
 
-/// Collective. Ranks of one node that share the same set of allowed cores divide it; a rank that the launcher bound to its own cores uses them all.
+/// Collective. Ranks of one node that share the same set of allowed cores divide it; a rank that the launcher bound to
+/// its own cores uses them all.
 int threads_per_rank(const parallel::HostGroup& group);
 
 }  // namespace longlora

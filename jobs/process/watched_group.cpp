@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "jobs/process/signals.h"
 #include "jobs/command_line/units.h"
+#include "jobs/process/signals.h"
 
 namespace longlora {
 

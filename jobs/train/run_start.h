@@ -1,5 +1,5 @@
-// The run folder of `longlora train` from the first look to the first step: its lock, what to go on from, what is set aside, manifest and status. All functions are
-// collective. What is inside of a checkpoint is src/train/checkpoint.h.
+// The run folder of `longlora train` from the first look to the first step: its lock, what to go on from, what is set
+// aside, manifest and status. All functions are collective. What is inside of a checkpoint is src/train/checkpoint.h.
 #pragma once
 
 #include "jobs/train/run.h"
@@ -12,7 +12,8 @@ void lock_existing_folder(Run& run);
 void find_resume_source(Run& run);
 /// Loads that checkpoint if there is one; returns the first step to do. Changes nothing in the folder.
 std::int64_t load_resume_source(Run& run);
-/// Makes the folder and locks it if that is not done, sets aside what came after the checkpoint, writes manifest and status. From here on ranks give signs of life in it.
+/// Makes the folder and locks it if that is not done, sets aside what came after the checkpoint, writes manifest and
+/// status. From here on ranks give signs of life in it.
 void begin_in_folder(Run& run, std::int64_t first_step);
 
 /// Options by class, with what files of paths hold.

@@ -42,9 +42,10 @@ void adamw(Tensor master, Tensor m, Tensor v, Tensor weight, Tensor grad, Tensor
     const float s = *scale.data<float>();
     if (std::isnan(s)) return;
     const double step = static_cast<double>(options.step);
-    const float decay = static_cast<float>(1 - options.lr * options.weight_decay), beta1 = static_cast<float>(options.beta1),
-                beta2 = static_cast<float>(options.beta2);
-    const float rest1 = static_cast<float>(1 - options.beta1), rest2 = static_cast<float>(1 - options.beta2), eps = static_cast<float>(options.eps);
+    const float decay = static_cast<float>(1 - options.lr * options.weight_decay),
+                beta1 = static_cast<float>(options.beta1), beta2 = static_cast<float>(options.beta2);
+    const float rest1 = static_cast<float>(1 - options.beta1), rest2 = static_cast<float>(1 - options.beta2),
+                eps = static_cast<float>(options.eps);
     const float rate = static_cast<float>(options.lr / (1 - std::pow(options.beta1, step)));
     const float root = static_cast<float>(1 / std::sqrt(1 - std::pow(options.beta2, step)));
     float *p = master.data<float>(), *first = m.data<float>(), *second = v.data<float>();

@@ -1,5 +1,5 @@
-// Attention on the CPU, forward and backward, as Ops::attention_* in kernels/ops.h describe it. Arguments are checked there already.
-// Not here: which instruction set to take (instruction_set.h), the patterns (windows.h).
+// Attention on the CPU, forward and backward, as Ops::attention_* in kernels/ops.h describe it. Arguments are checked
+// there already. Not here: which instruction set to take (instruction_set.h), the patterns (windows.h).
 #pragma once
 
 #include <functional>
@@ -12,11 +12,14 @@
 namespace longlora::cpu {
 
 /// Same bits for any number of threads. progress, if not empty, is called by the calling thread between tiles.
-void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, const Windows& windows, const AttentionPlace& place, bool accumulate,
-                       InstructionSet isa, const std::function<void()>& progress);
+void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, const Windows& windows,
+                       const AttentionPlace& place, bool accumulate, InstructionSet isa,
+                       const std::function<void()>& progress);
 
-/// delta (H,T) float32 is workspace. Same bits for any number of threads. A float32 d_q is faster than a bfloat16 one (5 products instead of 7).
-void attention_backward(Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, const Windows& windows,
-                        const AttentionPlace& place, Tensor delta, InstructionSet isa, const std::function<void()>& progress);
+/// delta (H,T) float32 is workspace. Same bits for any number of threads. A float32 d_q is faster than a bfloat16 one
+/// (5 products instead of 7).
+void attention_backward(Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor out, Tensor lse, Tensor q, Tensor k,
+                        Tensor v, const Windows& windows, const AttentionPlace& place, Tensor delta, InstructionSet isa,
+                        const std::function<void()>& progress);
 
 }  // namespace longlora::cpu

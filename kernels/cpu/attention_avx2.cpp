@@ -4,6 +4,8 @@
 
 namespace longlora::cpu {
 
-AttentionTiles attention_tiles_avx2() { return {Avx2::kLanes, 3 * Avx2::kLanes, &forward_tile<Avx2>, &backward_tile<Avx2>}; }
+AttentionTiles attention_tiles_avx2() {
+    return {Avx2::kLanes, 3 * Avx2::kLanes, &forward_tile<Avx2>, &backward_tile<Avx2>};
+}
 
 }  // namespace longlora::cpu

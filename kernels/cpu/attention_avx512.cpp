@@ -4,6 +4,8 @@
 
 namespace longlora::cpu {
 
-AttentionTiles attention_tiles_avx512() { return {Avx512::kLanes, 3 * Avx512::kLanes, &forward_tile<Avx512>, &backward_tile<Avx512>}; }
+AttentionTiles attention_tiles_avx512() {
+    return {Avx512::kLanes, 3 * Avx512::kLanes, &forward_tile<Avx512>, &backward_tile<Avx512>};
+}
 
 }  // namespace longlora::cpu

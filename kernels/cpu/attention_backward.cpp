@@ -1,7 +1,8 @@
-// Backward attention. A task is one key/value head and one chunk of keys: it owns their dK and dV and goes over the queries that see them, of all query heads
-// of its group. dQ of a block of queries gets its parts from several chunks, always in the order of the chunks: a counter per (head, block) says whose turn it is.
-// Tasks are taken in order, so the oldest unfinished one never waits, and no sum depends on threads or timing.
-// A bfloat16 dQ would be rounded once per chunk; it is computed in a second pass instead, which owns blocks of queries.
+// Backward attention. A task is one key/value head and one chunk of keys: it owns their dK and dV and goes over the
+// queries that see them, of all query heads of its group. dQ of a block of queries gets its parts from several chunks,
+// always in the order of the chunks: a counter per (head, block) says whose turn it is. Tasks are taken in order, so
+// the oldest unfinished one never waits, and no sum depends on threads or timing. A bfloat16 dQ would be rounded once
+// per chunk; it is computed in a second pass instead, which owns blocks of queries.
 #include <immintrin.h>
 #include <omp.h>
 
@@ -29,7 +30,9 @@ struct Call {
     AttentionTiles tiles;
     float scale;
 
-    std::span<const std::int32_t> first_key(std::int64_t head) const { return windows.host[head >= windows.num_plain_heads]; }
+    std::span<const std::int32_t> first_key(std::int64_t head) const {
+        return windows.host[head >= windows.num_plain_heads];
+    }
     std::int64_t num_chunks() const { return (shape.key_end - shape.key_begin + kKeyChunk - 1) / kKeyChunk; }
     std::int64_t num_blocks() const { return (shape.num_queries() + kQueryBlock - 1) / kQueryBlock; }
 };
@@ -49,7 +52,9 @@ struct KeyBuffers {
 struct QueryBuffers {
     float *q, *d_out, *d_q, *lse, *delta, *p, *ds;
 
-    static std::int64_t num_floats(const Call& c) { return 3 * kQueryBlock * c.shape.width + 2 * kQueryBlock + 2 * kQueryBlock * c.tiles.panel; }
+    static std::int64_t num_floats(const Call& c) {
+        return 3 * kQueryBlock * c.shape.width + 2 * kQueryBlock + 2 * kQueryBlock * c.tiles.panel;
+    }
     QueryBuffers(Scratch& scratch, const Call& c) {
         for (float** part : {&q, &d_out, &d_q}) *part = scratch.floats(kQueryBlock * c.shape.width);
         lse = scratch.floats(kQueryBlock), delta = scratch.floats(kQueryBlock);
@@ -61,7 +66,10 @@ struct Buffers {
     Scratch scratch;
     KeyBuffers keys;
     QueryBuffers queries;
-    explicit Buffers(const Call& c) : scratch(KeyBuffers::num_floats(c) + QueryBuffers::num_floats(c)), keys(scratch, c), queries(scratch, c) {}
+    explicit Buffers(const Call& c)
+        : scratch(KeyBuffers::num_floats(c) + QueryBuffers::num_floats(c)),
+          keys(scratch, c),
+          queries(scratch, c) {}
 };
 
 /// Global tokens [begin, end).
@@ -81,14 +89,16 @@ Range block_of(const Call& c, std::int64_t i) {
 
 /// Numbers of the chunks that a block of queries sees; their keys have no gap, since every query sees itself.
 Range chunks_seen(const Call& c, std::span<const std::int32_t> first_key, Range queries) {
-    const std::int64_t begin = std::max<std::int64_t>(first_key[queries.begin], c.shape.key_begin), end = std::min(queries.end, c.shape.key_end);
+    const std::int64_t begin = std::max<std::int64_t>(first_key[queries.begin], c.shape.key_begin),
+                       end = std::min(queries.end, c.shape.key_end);
     if (begin >= end) return {0, 0};
     return {(begin - c.shape.key_begin) / kKeyChunk, (end - 1 - c.shape.key_begin) / kKeyChunk + 1};
 }
 
 /// First of the queries [begin, end) whose first key is beyond key, or end.
 std::int64_t first_beyond(std::span<const std::int32_t> first_key, std::int64_t key, Range queries) {
-    return std::upper_bound(first_key.begin() + queries.begin, first_key.begin() + queries.end, key) - first_key.begin();
+    return std::upper_bound(first_key.begin() + queries.begin, first_key.begin() + queries.end, key) -
+           first_key.begin();
 }
 
 /// Numbers of the blocks whose queries see keys of a chunk.
@@ -97,12 +107,15 @@ Range blocks_seeing(const Call& c, std::span<const std::int32_t> first_key, Rang
     if (queries.begin >= queries.end) return {0, 0};
     queries.end = first_beyond(first_key, keys.end - 1, queries);
     if (queries.begin >= queries.end) return {0, 0};
-    return {(queries.begin - c.shape.query_begin) / kQueryBlock, (queries.end - 1 - c.shape.query_begin) / kQueryBlock + 1};
+    return {(queries.begin - c.shape.query_begin) / kQueryBlock,
+            (queries.end - 1 - c.shape.query_begin) / kQueryBlock + 1};
 }
 
 void load_keys(const Call& c, const KeyBuffers& b, std::int64_t kv_head, Range keys) {
-    const std::int64_t n = keys.end - keys.begin, padded = round_up(n, c.tiles.panel), w = c.shape.width, column = kv_head * c.shape.head_dim;
-    load_rows(b.d_v, c.shape, padded, c.v, keys.begin - c.shape.key_begin, n, column);  // d_v is free until the sums start
+    const std::int64_t n = keys.end - keys.begin, padded = round_up(n, c.tiles.panel), w = c.shape.width,
+                       column = kv_head * c.shape.head_dim;
+    load_rows(b.d_v, c.shape, padded, c.v, keys.begin - c.shape.key_begin, n,
+              column);  // d_v is free until the sums start
     load_rows(b.k, c.shape, padded, c.k, keys.begin - c.shape.key_begin, n, column);
     for (std::int64_t r = 0; r < padded; r += c.tiles.panel) {
         transpose(b.k_t + r * w, c.tiles.panel, b.k + r * w, w, c.tiles.panel, w);
@@ -110,7 +123,8 @@ void load_keys(const Call& c, const KeyBuffers& b, std::int64_t kv_head, Range k
     }
     std::fill_n(b.d_k, padded * w, 0.0f);
     std::fill_n(b.d_v, padded * w, 0.0f);
-    for (std::int64_t r = 0; r < padded; ++r) b.key[r] = r < n ? static_cast<std::int32_t>(keys.begin + r) : std::numeric_limits<std::int32_t>::max();
+    for (std::int64_t r = 0; r < padded; ++r)
+        b.key[r] = r < n ? static_cast<std::int32_t>(keys.begin + r) : std::numeric_limits<std::int32_t>::max();
 }
 
 /// One block of queries of one head: q and d_out rows, in place or copied.
@@ -119,8 +133,10 @@ struct QueryRows {
 };
 
 QueryRows load_queries(const Call& c, const QueryBuffers& b, std::int64_t head, Range queries) {
-    const std::int64_t n = queries.end - queries.begin, row = queries.begin - c.shape.query_begin, padded = round_up(n, 8);
-    const float *lse = c.lse.data<float>() + head * c.lse.row_stride + row, *delta = c.delta.data<float>() + head * c.delta.row_stride + row;
+    const std::int64_t n = queries.end - queries.begin, row = queries.begin - c.shape.query_begin,
+                       padded = round_up(n, 8);
+    const float *lse = c.lse.data<float>() + head * c.lse.row_stride + row,
+                *delta = c.delta.data<float>() + head * c.delta.row_stride + row;
     for (std::int64_t r = 0; r < n; ++r) b.lse[r] = lse[r] == -kInfinity ? kInfinity : lse[r] * kLog2e;
     std::copy_n(delta, n, b.delta);
     return {block_of_rows(b.q, c.shape, padded, c.tiles.lanes, c.q, row, n, head * c.shape.head_dim),
@@ -128,7 +144,8 @@ QueryRows load_queries(const Call& c, const QueryBuffers& b, std::int64_t head, 
 }
 
 /// All panels of the loaded keys against the loaded queries.
-void run_tiles(const Call& c, const Buffers& b, const QueryRows& rows, std::int64_t head, Range keys, Range queries, bool key_gradients, bool query_gradients) {
+void run_tiles(const Call& c, const Buffers& b, const QueryRows& rows, std::int64_t head, Range keys, Range queries,
+               bool key_gradients, bool query_gradients) {
     const auto first_key = c.first_key(head);
     const std::int64_t w = c.shape.width, panel = c.tiles.panel;
     BackwardTile t{};
@@ -155,7 +172,8 @@ void run_tiles(const Call& c, const Buffers& b, const QueryRows& rows, std::int6
 using Turns = std::vector<std::atomic<std::int32_t>>;
 
 /// The task of the file comment. turns is null when dQ is left to the second pass.
-void run_chunk(const Call& c, const Buffers& b, std::int64_t kv_head, std::int64_t chunk, Turns* turns, const std::function<void()>* progress) {
+void run_chunk(const Call& c, const Buffers& b, std::int64_t kv_head, std::int64_t chunk, Turns* turns,
+               const std::function<void()>* progress) {
     const Range keys = chunk_of(c, chunk);
     load_keys(c, b.keys, kv_head, keys);
     for (std::int64_t head = kv_head * c.shape.group; head < (kv_head + 1) * c.shape.group; ++head) {
@@ -169,19 +187,24 @@ void run_chunk(const Call& c, const Buffers& b, std::int64_t kv_head, std::int64
             if (turns) {
                 auto& turn = (*turns)[head * c.num_blocks() + i];
                 const auto mine = static_cast<std::int32_t>(chunk - chunks_seen(c, c.first_key(head), queries).begin);
-                for (int spins = 0; turn.load(std::memory_order_acquire) != mine; ++spins) spins % 64 ? _mm_pause() : std::this_thread::yield();
-                add_rows(c.d_q, queries.begin - c.shape.query_begin, n, head * c.shape.head_dim, b.queries.d_q, c.shape);
+                for (int spins = 0; turn.load(std::memory_order_acquire) != mine; ++spins)
+                    spins % 64 ? _mm_pause() : std::this_thread::yield();
+                add_rows(c.d_q, queries.begin - c.shape.query_begin, n, head * c.shape.head_dim, b.queries.d_q,
+                         c.shape);
                 turn.store(mine + 1, std::memory_order_release);
             }
             if (progress) (*progress)();
         }
     }
-    add_rows(c.d_k, keys.begin - c.shape.key_begin, keys.end - keys.begin, kv_head * c.shape.head_dim, b.keys.d_k, c.shape);
-    add_rows(c.d_v, keys.begin - c.shape.key_begin, keys.end - keys.begin, kv_head * c.shape.head_dim, b.keys.d_v, c.shape);
+    add_rows(c.d_k, keys.begin - c.shape.key_begin, keys.end - keys.begin, kv_head * c.shape.head_dim, b.keys.d_k,
+             c.shape);
+    add_rows(c.d_v, keys.begin - c.shape.key_begin, keys.end - keys.begin, kv_head * c.shape.head_dim, b.keys.d_v,
+             c.shape);
 }
 
 /// Second pass, one block of queries of one head: dQ alone.
-void run_block(const Call& c, const Buffers& b, std::int64_t head, std::int64_t block, const std::function<void()>* progress) {
+void run_block(const Call& c, const Buffers& b, std::int64_t head, std::int64_t block,
+               const std::function<void()>* progress) {
     const Range queries = block_of(c, block), chunks = chunks_seen(c, c.first_key(head), queries);
     const std::int64_t n = queries.end - queries.begin;
     const QueryRows rows = load_queries(c, b.queries, head, queries);
@@ -194,12 +217,12 @@ void run_block(const Call& c, const Buffers& b, std::int64_t head, std::int64_t 
     add_rows(c.d_q, queries.begin - c.shape.query_begin, n, head * c.shape.head_dim, b.queries.d_q, c.shape);
 }
 
-/// delta[h, t] = sum_e d_out * out for rows [begin, end), at most kDeltaRows. The sums are made like those of dP = d_out * v (fused, in the order of e): a query that sees
-/// one key only has out = v and gets a gradient of exactly 0. Several rows at a time hide the latency of the chain.
+/// delta[h, t] = sum_e d_out * out for rows [begin, end), at most kDeltaRows. The sums are made like those of dP =
+/// d_out * v (fused, in the order of e): a query that sees one key only has out = v and gets a gradient of exactly 0.
+/// Several rows at a time hide the latency of the chain.
 constexpr std::int64_t kDeltaRows = 4;
 
-template <class RealOut, class RealGradient>
-void sum_products(const Call& c, std::int64_t begin, std::int64_t end) {
+template <class RealOut, class RealGradient> void sum_products(const Call& c, std::int64_t begin, std::int64_t end) {
     const std::int64_t e = c.shape.head_dim, row_out = c.out.row_stride, row_gradient = c.d_out.row_stride;
     for (std::int64_t head = 0; head < c.shape.num_heads; ++head) {
         const RealGradient* g = c.d_out.data<RealGradient>() + begin * row_gradient + head * e;
@@ -207,11 +230,15 @@ void sum_products(const Call& c, std::int64_t begin, std::int64_t end) {
         float sums[kDeltaRows] = {};
         if (end - begin == kDeltaRows) {
             for (std::int64_t i = 0; i < e; ++i) {
-                for (std::int64_t r = 0; r < kDeltaRows; ++r) sums[r] = std::fma(static_cast<float>(g[r * row_gradient + i]), static_cast<float>(o[r * row_out + i]), sums[r]);
+                for (std::int64_t r = 0; r < kDeltaRows; ++r)
+                    sums[r] = std::fma(static_cast<float>(g[r * row_gradient + i]),
+                                       static_cast<float>(o[r * row_out + i]), sums[r]);
             }
         } else {
             for (std::int64_t r = 0; r < end - begin; ++r) {
-                for (std::int64_t i = 0; i < e; ++i) sums[r] = std::fma(static_cast<float>(g[r * row_gradient + i]), static_cast<float>(o[r * row_out + i]), sums[r]);
+                for (std::int64_t i = 0; i < e; ++i)
+                    sums[r] = std::fma(static_cast<float>(g[r * row_gradient + i]),
+                                       static_cast<float>(o[r * row_out + i]), sums[r]);
             }
         }
         std::copy_n(sums, end - begin, c.delta.data<float>() + head * c.delta.row_stride + begin);
@@ -229,11 +256,15 @@ void compute_delta(const Call& c, std::int64_t begin) {
 
 }  // namespace
 
-void attention_backward(Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, const Windows& windows,
-                        const AttentionPlace& place, Tensor delta, InstructionSet isa, const std::function<void()>& progress) {
+void attention_backward(Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor out, Tensor lse, Tensor q, Tensor k,
+                        Tensor v, const Windows& windows, const AttentionPlace& place, Tensor delta, InstructionSet isa,
+                        const std::function<void()>& progress) {
     const AttentionTiles tiles = attention_tiles(isa);
-    const Call c{d_q, d_k, d_v, d_out, out, lse, q, k, v, delta, windows, attention_shape(q, k, place, tiles.lanes), tiles, place.scale};
-    const std::int64_t blocks = c.num_blocks(), chunks = c.num_chunks(), heads = c.shape.num_heads, tasks = c.shape.num_kv_heads * chunks;
+    const Call c{d_q,   d_k,        d_v, d_out, out,     lse,
+                 q,     k,          v,   delta, windows, attention_shape(q, k, place, tiles.lanes),
+                 tiles, place.scale};
+    const std::int64_t blocks = c.num_blocks(), chunks = c.num_chunks(), heads = c.shape.num_heads,
+                       tasks = c.shape.num_kv_heads * chunks;
     const bool one_pass = d_q.dtype == DType::float32;
     Turns turns(static_cast<std::size_t>(one_pass ? heads * blocks : 0));
     std::atomic<std::int64_t> next_task{0};
@@ -243,10 +274,12 @@ void attention_backward(Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor
         const auto* call_progress = omp_get_thread_num() == 0 && progress ? &progress : nullptr;
 #pragma omp for schedule(static)
         for (std::int64_t t = 0; t < c.shape.num_queries(); t += kDeltaRows) compute_delta(c, t);
-        for (std::int64_t i = next_task++; i < tasks; i = next_task++) run_chunk(c, buffers, i / chunks, i % chunks, one_pass ? &turns : nullptr, call_progress);
+        for (std::int64_t i = next_task++; i < tasks; i = next_task++)
+            run_chunk(c, buffers, i / chunks, i % chunks, one_pass ? &turns : nullptr, call_progress);
         if (!one_pass) {
 #pragma omp for schedule(dynamic, 1)
-            for (std::int64_t i = 0; i < heads * blocks; ++i) run_block(c, buffers, i % heads, blocks - 1 - i / heads, call_progress);
+            for (std::int64_t i = 0; i < heads * blocks; ++i)
+                run_block(c, buffers, i % heads, blocks - 1 - i / heads, call_progress);
         }
     }
 }

@@ -1,4 +1,5 @@
-// Packing for attention. Compiled for AVX2, the floor, on every machine: these are moves, which more lanes hardly speed up.
+// Packing for attention. Compiled for AVX2, the floor, on every machine: these are moves, which more lanes hardly speed
+// up.
 #include "kernels/cpu/attention_blocks.h"
 
 #include <immintrin.h>
@@ -24,9 +25,12 @@ AttentionShape attention_shape(const Tensor& q, const Tensor& k, const Attention
     return s;
 }
 
-AttentionTiles attention_tiles(InstructionSet isa) { return isa == InstructionSet::avx512 ? attention_tiles_avx512() : attention_tiles_avx2(); }
+AttentionTiles attention_tiles(InstructionSet isa) {
+    return isa == InstructionSet::avx512 ? attention_tiles_avx512() : attention_tiles_avx2();
+}
 
-void load_rows(float* out, const AttentionShape& shape, std::int64_t padded_rows, const Tensor& t, std::int64_t begin, std::int64_t n, std::int64_t column) {
+void load_rows(float* out, const AttentionShape& shape, std::int64_t padded_rows, const Tensor& t, std::int64_t begin,
+               std::int64_t n, std::int64_t column) {
     const std::int64_t e = shape.head_dim, w = shape.width, offset = begin * t.row_stride + column;
     for (std::int64_t r = 0; r < n; ++r, out += w) {
         if (t.dtype == DType::float32) {
@@ -40,16 +44,20 @@ void load_rows(float* out, const AttentionShape& shape, std::int64_t padded_rows
     std::fill(out, out + (padded_rows - n) * w, 0.0f);
 }
 
-RowBlock block_of_rows(float* buffer, const AttentionShape& shape, std::int64_t padded_rows, std::int64_t column_multiple, const Tensor& t, std::int64_t begin, std::int64_t n, std::int64_t column) {
+RowBlock block_of_rows(float* buffer, const AttentionShape& shape, std::int64_t padded_rows,
+                       std::int64_t column_multiple, const Tensor& t, std::int64_t begin, std::int64_t n,
+                       std::int64_t column) {
     constexpr std::int64_t kBadStride = 512;  // floats; a multiple of 2 KiB leaves at most two sets of a 64-set cache
-    if (t.dtype == DType::float32 && shape.head_dim % column_multiple == 0 && begin + padded_rows <= t.num_rows() && t.row_stride % kBadStride != 0) {
+    if (t.dtype == DType::float32 && shape.head_dim % column_multiple == 0 && begin + padded_rows <= t.num_rows() &&
+        t.row_stride % kBadStride != 0) {
         return {t.data<float>() + begin * t.row_stride + column, t.row_stride};
     }
     load_rows(buffer, shape, padded_rows, t, begin, n, column);
     return {buffer, shape.width};
 }
 
-void add_rows(const Tensor& t, std::int64_t begin, std::int64_t n, std::int64_t column, const float* rows, const AttentionShape& shape) {
+void add_rows(const Tensor& t, std::int64_t begin, std::int64_t n, std::int64_t column, const float* rows,
+              const AttentionShape& shape) {
     const std::int64_t e = shape.head_dim, offset = begin * t.row_stride + column;
     for (std::int64_t r = 0; r < n; ++r, rows += shape.width) {
         if (t.dtype == DType::float32) {
@@ -85,9 +93,11 @@ void transpose_8x8(float* out, std::int64_t out_stride, const float* in, std::in
 
 }  // namespace
 
-void transpose(float* out, std::int64_t out_stride, const float* in, std::int64_t in_stride, std::int64_t rows, std::int64_t columns) {
+void transpose(float* out, std::int64_t out_stride, const float* in, std::int64_t in_stride, std::int64_t rows,
+               std::int64_t columns) {
     for (std::int64_t r = 0; r < rows; r += 8) {
-        for (std::int64_t c = 0; c < columns; c += 8) transpose_8x8(out + c * out_stride + r, out_stride, in + r * in_stride + c, in_stride);
+        for (std::int64_t c = 0; c < columns; c += 8)
+            transpose_8x8(out + c * out_stride + r, out_stride, in + r * in_stride + c, in_stride);
     }
 }
 
@@ -99,7 +109,8 @@ Scratch::Scratch(std::int64_t num_floats) {
     thread_local std::int64_t size = 0;
     if (size < num_floats) {
         size = 0;
-        memory.reset(static_cast<float*>(std::aligned_alloc(64, static_cast<std::size_t>(round_up(num_floats, 16)) * sizeof(float))));
+        memory.reset(static_cast<float*>(
+            std::aligned_alloc(64, static_cast<std::size_t>(round_up(num_floats, 16)) * sizeof(float))));
         if (!memory) throw std::bad_alloc();
         size = num_floats;
     }

@@ -1,5 +1,5 @@
-// Forward attention: blocks of queries are independent; each goes over the blocks of keys that its windows touch, keeping running maximum, sum and output.
-// The arithmetic on tiles is in attention_tiles_impl.h.
+// Forward attention: blocks of queries are independent; each goes over the blocks of keys that its windows touch,
+// keeping running maximum, sum and output. The arithmetic on tiles is in attention_tiles_impl.h.
 #include <omp.h>
 
 #include <algorithm>
@@ -14,7 +14,8 @@ namespace longlora::cpu {
 namespace {
 
 constexpr std::int64_t kKeyBlock = 64;
-constexpr float kLog2e = 1.4426950408889634f, kLn2 = 0.6931471805599453f, kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kLog2e = 1.4426950408889634f, kLn2 = 0.6931471805599453f,
+                kInfinity = std::numeric_limits<float>::infinity();
 
 struct Call {
     Tensor out, lse, q, k, v;
@@ -32,26 +33,30 @@ struct Buffers {
     std::int32_t *first_key, *token;
 
     static std::int64_t num_floats(const Call& c) {
-        return 3 * c.query_block * c.shape.width + 4 * round_up(c.query_block, 16) + 2 * kKeyBlock * c.shape.width + kKeyBlock * c.tiles.panel + 64;
+        return 3 * c.query_block * c.shape.width + 4 * round_up(c.query_block, 16) + 2 * kKeyBlock * c.shape.width +
+               kKeyBlock * c.tiles.panel + 64;
     }
     explicit Buffers(const Call& c) {
         Scratch scratch(num_floats(c));
         const std::int64_t block = c.query_block, w = c.shape.width;
         rows = scratch.floats(block * w), q_t = scratch.floats(block * w), o_t = scratch.floats(block * w);
-        max = scratch.floats(block), sum = scratch.floats(block), first_key = scratch.integers(block), token = scratch.integers(block);
-        k = scratch.floats(kKeyBlock * w), v = scratch.floats(kKeyBlock * w), s = scratch.floats(kKeyBlock * c.tiles.panel);
+        max = scratch.floats(block), sum = scratch.floats(block), first_key = scratch.integers(block),
+        token = scratch.integers(block);
+        k = scratch.floats(kKeyBlock * w), v = scratch.floats(kKeyBlock * w),
+        s = scratch.floats(kKeyBlock * c.tiles.panel);
     }
 };
 
 struct Block {
-    std::int64_t head, begin, end;      ///< queries [begin, end), global tokens
+    std::int64_t head, begin, end;  ///< queries [begin, end), global tokens
     std::span<const std::int32_t> first_key;
 };
 
 void start(const Call& c, const Block& block, const Buffers& b) {
     const std::int64_t n = block.end - block.begin, padded = round_up(n, c.tiles.panel), w = c.shape.width;
     load_rows(b.rows, c.shape, padded, c.q, block.begin - c.shape.query_begin, n, block.head * c.shape.head_dim);
-    for (std::int64_t r = 0; r < padded; r += c.tiles.panel) transpose(b.q_t + r * w, c.tiles.panel, b.rows + r * w, w, c.tiles.panel, w);
+    for (std::int64_t r = 0; r < padded; r += c.tiles.panel)
+        transpose(b.q_t + r * w, c.tiles.panel, b.rows + r * w, w, c.tiles.panel, w);
     std::fill_n(b.o_t, padded * w, 0.0f);
     std::fill_n(b.max, padded, -kInfinity);
     std::fill_n(b.sum, padded, 0.0f);
@@ -63,12 +68,14 @@ void start(const Call& c, const Block& block, const Buffers& b) {
 
 /// Keys [begin, end), at most kKeyBlock of them, against all panels of the block.
 void add_keys(const Call& c, const Block& block, const Buffers& b, std::int64_t begin, std::int64_t end) {
-    const std::int64_t n = end - begin, padded = round_up(n, 8), w = c.shape.width, column = block.head / c.shape.group * c.shape.head_dim;
+    const std::int64_t n = end - begin, padded = round_up(n, 8), w = c.shape.width,
+                       column = block.head / c.shape.group * c.shape.head_dim;
     const RowBlock k = block_of_rows(b.k, c.shape, padded, 8, c.k, begin - c.shape.key_begin, n, column);
     const RowBlock v = block_of_rows(b.v, c.shape, padded, 8, c.v, begin - c.shape.key_begin, n, column);
     ForwardTile t{};
     t.k = k.p, t.k_stride = k.stride, t.v = v.p, t.v_stride = v.stride, t.s = b.s;
-    t.head_dim = c.shape.head_dim, t.width = w, t.scale = c.scale * kLog2e, t.key_begin = static_cast<std::int32_t>(begin);
+    t.head_dim = c.shape.head_dim, t.width = w, t.scale = c.scale * kLog2e,
+    t.key_begin = static_cast<std::int32_t>(begin);
     for (std::int64_t r = 0; r < block.end - block.begin; r += c.tiles.panel) {
         const std::int64_t first = block.begin + r, last = std::min(first + c.tiles.panel, block.end) - 1;
         t.lo = std::max<std::int64_t>(block.first_key[first], begin) - begin;
@@ -76,7 +83,8 @@ void add_keys(const Call& c, const Block& block, const Buffers& b, std::int64_t 
         if (t.lo >= t.hi) continue;
         t.full_lo = std::max(block.first_key[last] - begin, t.lo);
         t.full_hi = std::min(first + 1 - begin, t.hi);
-        t.q_t = b.q_t + r * w, t.o_t = b.o_t + r * w, t.max = b.max + r, t.sum = b.sum + r, t.first_key = b.first_key + r, t.token = b.token + r;
+        t.q_t = b.q_t + r * w, t.o_t = b.o_t + r * w, t.max = b.max + r, t.sum = b.sum + r,
+        t.first_key = b.first_key + r, t.token = b.token + r;
         c.tiles.forward(t);
     }
 }
@@ -93,19 +101,23 @@ void finish_row(Real* out, float* lse, const float* o, std::int64_t n, float max
         return;
     }
     if (own == -kInfinity) return;
-    const float larger = std::max(own, *lse), merged = larger + std::log(std::exp(own - larger) + std::exp(*lse - larger));
+    const float larger = std::max(own, *lse),
+                merged = larger + std::log(std::exp(own - larger) + std::exp(*lse - larger));
     const float keep = std::exp(*lse - merged), factor = std::exp(own - merged) / sum;
     for (std::int64_t i = 0; i < n; ++i) out[i] = Real(keep * out[i] + factor * o[i]);
     *lse = merged;
 }
 
 void finish(const Call& c, const Block& block, const Buffers& b) {
-    const std::int64_t n = block.end - block.begin, w = c.shape.width, e = c.shape.head_dim, row = block.begin - c.shape.query_begin;
-    for (std::int64_t r = 0; r < n; r += c.tiles.panel) transpose(b.rows + r * w, w, b.o_t + r * w, c.tiles.panel, w, c.tiles.panel);
+    const std::int64_t n = block.end - block.begin, w = c.shape.width, e = c.shape.head_dim,
+                       row = block.begin - c.shape.query_begin;
+    for (std::int64_t r = 0; r < n; r += c.tiles.panel)
+        transpose(b.rows + r * w, w, b.o_t + r * w, c.tiles.panel, w, c.tiles.panel);
     float* lse = c.lse.data<float>() + block.head * c.lse.row_stride + row;
     for (std::int64_t r = 0; r < n; ++r) {
         const std::int64_t at = (row + r) * c.out.row_stride + block.head * e;
-        if (c.out.dtype == DType::float32) finish_row(c.out.data<float>() + at, lse + r, b.rows + r * w, e, b.max[r], b.sum[r], c.accumulate);
+        if (c.out.dtype == DType::float32)
+            finish_row(c.out.data<float>() + at, lse + r, b.rows + r * w, e, b.max[r], b.sum[r], c.accumulate);
         else finish_row(c.out.data<bf16>() + at, lse + r, b.rows + r * w, e, b.max[r], b.sum[r], c.accumulate);
     }
 }
@@ -114,7 +126,8 @@ void run_block(const Call& c, const Block& block, const Buffers& b, const std::f
     start(c, block, b);
     const std::int64_t origin = c.shape.key_begin, end = std::min(block.end, c.shape.key_end);
     std::int64_t begin = std::max<std::int64_t>(block.first_key[block.begin], origin);
-    while (begin < end) {  // blocks lie on a grid from the first key, so that a row's sums do not depend on which rows share its block
+    while (begin < end) {  // blocks lie on a grid from the first key, so that a row's sums do not depend on which rows
+                           // share its block
         const std::int64_t next = std::min(origin + ((begin - origin) / kKeyBlock + 1) * kKeyBlock, end);
         add_keys(c, block, b, begin, next);
         begin = next;
@@ -125,13 +138,15 @@ void run_block(const Call& c, const Block& block, const Buffers& b, const std::f
 
 }  // namespace
 
-void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, const Windows& windows, const AttentionPlace& place, bool accumulate,
-                       InstructionSet isa, const std::function<void()>& progress) {
+void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, const Windows& windows,
+                       const AttentionPlace& place, bool accumulate, InstructionSet isa,
+                       const std::function<void()>& progress) {
     const AttentionTiles tiles = attention_tiles(isa);
     Call c{out, lse, q, k, v, windows, attention_shape(q, k, place, tiles.lanes), tiles, place.scale, accumulate, 0};
     const std::int64_t n = c.shape.num_queries(), heads = c.shape.num_heads;
     const bool plenty = heads * (n / 192) >= 4 * omp_get_max_threads();
-    c.query_block = plenty && c.shape.width <= 192 ? 192 : 96;  // multiples of every panel; a larger block packs keys less often
+    c.query_block =
+        plenty && c.shape.width <= 192 ? 192 : 96;  // multiples of every panel; a larger block packs keys less often
     const std::int64_t blocks = (n + c.query_block - 1) / c.query_block;
 #pragma omp parallel
     {
@@ -140,7 +155,8 @@ void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, con
 #pragma omp for schedule(dynamic, 1)
         for (std::int64_t i = 0; i < heads * blocks; ++i) {  // late blocks, which see most, first
             const std::int64_t head = i % heads, begin = c.shape.query_begin + (blocks - 1 - i / heads) * c.query_block;
-            const Block block{head, begin, std::min(begin + c.query_block, c.shape.query_end), windows.host[head >= windows.num_plain_heads]};
+            const Block block{head, begin, std::min(begin + c.query_block, c.shape.query_end),
+                              windows.host[head >= windows.num_plain_heads]};
             run_block(c, block, buffers, call_progress);
         }
     }

@@ -1,4 +1,5 @@
-// Loss and gradient of a chunk of tokens, a row at a time in float32; the losses are added in double in the order of the rows.
+// Loss and gradient of a chunk of tokens, a row at a time in float32; the losses are added in double in the order of
+// the rows.
 #include <limits>
 #include <vector>
 
@@ -27,7 +28,8 @@ template <class T> double exp_row(float* exps, const T* x, float most, std::int6
 }
 
 /// A NaN in the row makes the loss NaN: it is not lost in the maximum but reaches the sum.
-template <class T> double loss_of_row(T* x, float* exps, std::int32_t label, std::int64_t width, float scale, bool gradient) {
+template <class T>
+double loss_of_row(T* x, float* exps, std::int32_t label, std::int64_t width, float scale, bool gradient) {
     float most = -std::numeric_limits<float>::infinity();
 #pragma omp simd reduction(max : most)
     for (std::int64_t i = 0; i < width; ++i) most = float(x[i]) > most ? float(x[i]) : most;
@@ -57,9 +59,9 @@ void cross_entropy(Tensor loss_sum, Tensor logits, Tensor labels, float scale, b
 #pragma omp for schedule(static)
             for (std::int64_t t = 0; t < num_rows; ++t) {
                 if (label[t] >= 0)
-                    losses[static_cast<std::size_t>(t)] = loss_of_row(rows[t], exps.data(), label[t], width, scale, gradient);
-                else if (gradient)
-                    std::fill_n(rows[t], width, T(0.0f));
+                    losses[static_cast<std::size_t>(t)] =
+                        loss_of_row(rows[t], exps.data(), label[t], width, scale, gradient);
+                else if (gradient) std::fill_n(rows[t], width, T(0.0f));
             }
         }
     });

@@ -1,5 +1,6 @@
-// The processor as a device: one arena in ordinary memory that never goes back to the kernel, work runs at once on the calling thread and
-// its OpenMP team, so streams are empty whenever the host looks and events are reached when recorded.
+// The processor as a device: one arena in ordinary memory that never goes back to the kernel, work runs at once on the
+// calling thread and its OpenMP team, so streams are empty whenever the host looks and events are reached when
+// recorded.
 #include "kernels/device.h"
 
 #include <omp.h>
@@ -23,9 +24,11 @@ std::string processor_name() {
 
 cpu::InstructionSet chosen_set(const std::string& name) {
     const cpu::InstructionSet best = cpu::detect_instruction_set();
-    require(name.empty() || name == "avx2" || name == "avx512", "instruction set '", name, "' is unknown; take avx2 or avx512");
+    require(name.empty() || name == "avx2" || name == "avx512", "instruction set '", name,
+            "' is unknown; take avx2 or avx512");
     if (name == "avx2") return cpu::InstructionSet::avx2;
-    require(name.empty() || best == cpu::InstructionSet::avx512, "this processor has no AVX-512; take instruction set avx2");
+    require(name.empty() || best == cpu::InstructionSet::avx512,
+            "this processor has no AVX-512; take instruction set avx2");
     return best;
 }
 
@@ -51,7 +54,8 @@ public:
                           : !bfloat16_                      ? "AVX-512"
                           : cpu::has_amx_bf16()             ? "AVX-512, AMX bfloat16"
                                                             : "AVX-512 with bfloat16";
-        return text(processor_name(), ", ", omp_get_max_threads(), omp_get_max_threads() == 1 ? " thread, " : " threads, ", set);
+        return text(processor_name(), ", ", omp_get_max_threads(),
+                    omp_get_max_threads() == 1 ? " thread, " : " threads, ", set);
     }
     bool good_at_bfloat16() const override { return bfloat16_; }
 

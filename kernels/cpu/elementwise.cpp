@@ -22,7 +22,9 @@ template <class... Tensors> Extent extent_of(const Tensor& first, const Tensors&
 template <class T> void fill_with(const Tensor& x, T value) {
     const Rows<T> rows(x);
     const auto [num_rows, width] = extent_of(x);
-    for_pieces(num_rows, width, [&](std::int64_t row, std::int64_t begin, std::int64_t end) { std::fill(rows[row] + begin, rows[row] + end, value); });
+    for_pieces(num_rows, width, [&](std::int64_t row, std::int64_t begin, std::int64_t end) {
+        std::fill(rows[row] + begin, rows[row] + end, value);
+    });
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Rows out of a table and gradients back into it. The gradient is dealt out by columns, so every row of the table adds its tokens in order.
+// Rows out of a table and gradients back into it. The gradient is dealt out by columns, so every row of the table adds
+// its tokens in order.
 #include "kernels/cpu/operations.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/cpu/vector_math.h"
@@ -32,7 +33,8 @@ void embedding_backward(Tensor d_table, Tensor d_out, Tensor ids) {
         const Rows<float> table(d_table);
         const Rows<T> gradient(d_out);
         const std::int32_t* id = ids.data<std::int32_t>();
-        const std::int64_t width = d_out.width(), num_tokens = ids.count(), num_blocks = (width + kColumns - 1) / kColumns;
+        const std::int64_t width = d_out.width(), num_tokens = ids.count(),
+                           num_blocks = (width + kColumns - 1) / kColumns;
 #pragma omp parallel for schedule(static) if (d_out.count() > kParallelElements)
         for (std::int64_t block = 0; block < num_blocks; ++block) {
             const std::int64_t begin = block * kColumns, end = std::min(width, begin + kColumns);

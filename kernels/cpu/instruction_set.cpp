@@ -1,4 +1,5 @@
-// Detection through cpuid, xgetbv (does the operating system save the registers?) and, for AMX, arch_prctl (may this process use them?).
+// Detection through cpuid, xgetbv (does the operating system save the registers?) and, for AMX, arch_prctl (may this
+// process use them?).
 #include "kernels/cpu/instruction_set.h"
 
 #include <cpuid.h>
@@ -44,18 +45,22 @@ bool has_avx2() {
 
 bool has_avx512() {
     const Registers seven = cpuid(7, 0);
-    return has_avx2() && has_states(kZmm) && bit(seven.b, 16) && bit(seven.b, 17) && bit(seven.b, 28) && bit(seven.b, 30) && bit(seven.b, 31);  // F, DQ, CD, BW, VL
+    return has_avx2() && has_states(kZmm) && bit(seven.b, 16) && bit(seven.b, 17) && bit(seven.b, 28) &&
+           bit(seven.b, 30) && bit(seven.b, 31);  // F, DQ, CD, BW, VL
 }
 
 bool request_tiles() {
-    constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA of Linux' asm/prctl.h
+    constexpr long kRequestPermission = 0x1023,
+                   kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA of Linux' asm/prctl.h
     return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
 }  // namespace
 
 InstructionSet detect_instruction_set() {
-    require(has_avx2(), "this processor has no AVX2 and FMA instructions: run on one that has them (Intel since 2013, AMD since 2015)");
+    require(
+        has_avx2(),
+        "this processor has no AVX2 and FMA instructions: run on one that has them (Intel since 2013, AMD since 2015)");
     return has_avx512() ? InstructionSet::avx512 : InstructionSet::avx2;
 }
 

@@ -1,4 +1,5 @@
-// Instruction sets: which vector instructions this processor and its operating system offer. Detection only; who uses what is the callers' business.
+// Instruction sets: which vector instructions this processor and its operating system offer. Detection only; who uses
+// what is the callers' business.
 #pragma once
 
 #include <string_view>
@@ -14,7 +15,8 @@ InstructionSet detect_instruction_set();
 /// Dot products of bfloat16 pairs in 512-bit registers.
 bool has_avx512_bf16();
 
-/// Matrix tiles for bfloat16; asks the kernel for the permission to use them, so true means that they may be used in this process.
+/// Matrix tiles for bfloat16; asks the kernel for the permission to use them, so true means that they may be used in
+/// this process.
 bool has_amx_bf16();
 
 constexpr std::string_view name_of(InstructionSet isa) { return isa == InstructionSet::avx512 ? "avx512" : "avx2"; }

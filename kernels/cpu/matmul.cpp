@@ -1,5 +1,6 @@
-// Products go tile by tile to onednn_gemm.h. A bfloat16 operand that oneDNN cannot take as it is (beside a float32 one, or without bfloat16
-// instructions) is widened into a panel of at most 8 MiB; a bfloat16 result of such a product comes from a float32 panel, rounded once.
+// Products go tile by tile to onednn_gemm.h. A bfloat16 operand that oneDNN cannot take as it is (beside a float32 one,
+// or without bfloat16 instructions) is widened into a panel of at most 8 MiB; a bfloat16 result of such a product comes
+// from a float32 panel, rounded once.
 #include "kernels/cpu/matmul.h"
 
 #include <vector>
@@ -12,8 +13,9 @@ namespace longlora::cpu {
 namespace {
 
 constexpr std::int64_t kPanelElements = 1 << 21;  // 8 MiB of float32
-constexpr std::int64_t kDepth = 8192;             // longest sum that is done at once when a panel is widened, so that panels stay wide
-constexpr double kTileFlops = 2e9;                // some 5 to 30 ms: how long a message waits at most
+constexpr std::int64_t kDepth =
+    8192;  // longest sum that is done at once when a panel is widened, so that panels stay wide
+constexpr double kTileFlops = 2e9;  // some 5 to 30 ms: how long a message waits at most
 constexpr std::int64_t kLeastSide = 256, kSideStep = 64;
 
 /// An operand or result with its transposition taken apart: rows and columns of op(x).
@@ -21,7 +23,8 @@ struct Operand {
     Tensor tensor;
     bool transposed;
     Tensor part(std::int64_t row, std::int64_t num_rows, std::int64_t column, std::int64_t num_columns) const {
-        return transposed ? tensor.rows(column, num_columns).columns(row, num_rows) : tensor.rows(row, num_rows).columns(column, num_columns);
+        return transposed ? tensor.rows(column, num_columns).columns(row, num_rows)
+                          : tensor.rows(row, num_rows).columns(column, num_columns);
     }
 };
 
@@ -58,7 +61,8 @@ struct Panel {
 
     Tensor widen(const Operand& from, std::int64_t r, std::int64_t num_rows, std::int64_t c, std::int64_t num_columns) {
         const Tensor source = from.part(r, num_rows, c, num_columns);
-        if (static_cast<std::int64_t>(storage.size()) < source.count()) storage.resize(static_cast<std::size_t>(source.count()));
+        if (static_cast<std::int64_t>(storage.size()) < source.count())
+            storage.resize(static_cast<std::size_t>(source.count()));
         const Tensor wide(storage.data(), DType::float32, source.shape);
         if (row == r && column == c) return wide;
         row = r, column = c;
@@ -112,20 +116,25 @@ struct Matmul::State {
     std::vector<float> panel_out;
 };
 
-Matmul::Matmul(bool bfloat16_instructions) : state_(new State{{}, bfloat16_instructions && OnednnGemm::has_bfloat16(), {}, {}, {}}) {}
+Matmul::Matmul(bool bfloat16_instructions)
+    : state_(new State{{}, bfloat16_instructions && OnednnGemm::has_bfloat16(), {}, {}, {}}) {}
 Matmul::~Matmul() = default;
 
-void Matmul::operator()(Tensor out, Tensor a, Tensor b, bool transpose_a, bool transpose_b, float alpha, float beta, const std::function<void()>& progress) {
+void Matmul::operator()(Tensor out, Tensor a, Tensor b, bool transpose_a, bool transpose_b, float alpha, float beta,
+                        const std::function<void()>& progress) {
     const std::int64_t m = out.shape[0], n = out.shape[1], k = a.shape[transpose_a ? 0 : 1];
     if (m == 0 || n == 0) return;
     if (k == 0) return scale(out, beta);
     State& s = *state_;
-    const bool narrow_a = a.dtype == DType::bfloat16, narrow_b = b.dtype == DType::bfloat16, direct = narrow_a && narrow_b && s.bfloat16_instructions;
-    const bool widen_a = narrow_a && !direct, widen_b = narrow_b && !direct, narrow_out = out.dtype == DType::bfloat16 && !direct;
+    const bool narrow_a = a.dtype == DType::bfloat16, narrow_b = b.dtype == DType::bfloat16,
+               direct = narrow_a && narrow_b && s.bfloat16_instructions;
+    const bool widen_a = narrow_a && !direct, widen_b = narrow_b && !direct,
+               narrow_out = out.dtype == DType::bfloat16 && !direct;
     const Tile tile = tile_of(m, n, k, widen_a, widen_b, narrow_out);
     const Operand op_a{a, transpose_a}, op_b{b, transpose_b};
     s.panel_a.forget(), s.panel_b.forget();
-    if (narrow_out && static_cast<std::int64_t>(s.panel_out.size()) < tile.m * tile.n) s.panel_out.resize(static_cast<std::size_t>(tile.m * tile.n));
+    if (narrow_out && static_cast<std::int64_t>(s.panel_out.size()) < tile.m * tile.n)
+        s.panel_out.resize(static_cast<std::size_t>(tile.m * tile.n));
     bool first = true;
     for (std::int64_t column = 0; column < n; column += tile.n)
         for (std::int64_t row = 0; row < m; row += tile.m) {
@@ -136,8 +145,10 @@ void Matmul::operator()(Tensor out, Tensor a, Tensor b, bool transpose_a, bool t
                 if (!first) progress();
                 first = false;
                 const std::int64_t depth = std::min(tile.k, k - at);
-                const Tensor left = widen_a ? s.panel_a.widen(op_a, row, rows, at, depth) : op_a.part(row, rows, at, depth);
-                const Tensor right = widen_b ? s.panel_b.widen(op_b, at, depth, column, columns) : op_b.part(at, depth, column, columns);
+                const Tensor left =
+                    widen_a ? s.panel_a.widen(op_a, row, rows, at, depth) : op_a.part(row, rows, at, depth);
+                const Tensor right =
+                    widen_b ? s.panel_b.widen(op_b, at, depth, column, columns) : op_b.part(at, depth, column, columns);
                 s.gemm(sum, left, right, transpose_a, transpose_b, alpha, at > 0 ? 1.0f : narrow_out ? 0.0f : beta);
             }
             if (narrow_out) narrow(to, sum, beta);

@@ -1,4 +1,5 @@
-// Matrix products on the CPU: oneDNN, with what it cannot do around it (mixed types, tiles between which messages move). Arguments as in ops.h.
+// Matrix products on the CPU: oneDNN, with what it cannot do around it (mixed types, tiles between which messages
+// move). Arguments as in ops.h.
 #pragma once
 
 #include <functional>
@@ -10,12 +11,14 @@ namespace longlora::cpu {
 
 class Matmul {
 public:
-    /// bfloat16_instructions: products of two bfloat16 matrices go to oneDNN as they are; otherwise they are widened panel by panel.
+    /// bfloat16_instructions: products of two bfloat16 matrices go to oneDNN as they are; otherwise they are widened
+    /// panel by panel.
     explicit Matmul(bool bfloat16_instructions);
     ~Matmul();
 
     /// progress is called between tiles; the tiles depend on the shapes and types only.
-    void operator()(Tensor out, Tensor a, Tensor b, bool transpose_a, bool transpose_b, float alpha, float beta, const std::function<void()>& progress);
+    void operator()(Tensor out, Tensor a, Tensor b, bool transpose_a, bool transpose_b, float alpha, float beta,
+                    const std::function<void()>& progress);
 
 private:
     struct State;

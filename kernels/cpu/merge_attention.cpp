@@ -1,4 +1,5 @@
-// merge_attention: two partial results of the same queries become one, row by row and head by head. What makes partial results is attention_forward.cpp.
+// merge_attention: two partial results of the same queries become one, row by row and head by head. What makes partial
+// results is attention_forward.cpp.
 #include <cmath>
 #include <limits>
 
@@ -9,7 +10,8 @@
 namespace longlora::cpu {
 namespace {
 
-/// With r = exp(smaller - larger) in (0, 1], the weights are 1 / (1 + r) and r / (1 + r), which add up to 1 however large the sums are.
+/// With r = exp(smaller - larger) in (0, 1], the weights are 1 / (1 + r) and r / (1 + r), which add up to 1 however
+/// large the sums are.
 void merge_row(float* out, float& lse, const float* other_out, float other_lse, std::int64_t head_dim) {
     constexpr float kInfinity = std::numeric_limits<float>::infinity();
     if (other_lse == -kInfinity) return;
@@ -19,7 +21,8 @@ void merge_row(float* out, float& lse, const float* other_out, float other_lse, 
         return;
     }
     const bool own_larger = lse >= other_lse;
-    const float r = std::exp(own_larger ? other_lse - lse : lse - other_lse), of_larger = 1 / (1 + r), of_smaller = r / (1 + r);
+    const float r = std::exp(own_larger ? other_lse - lse : lse - other_lse), of_larger = 1 / (1 + r),
+                of_smaller = r / (1 + r);
     const float keep = own_larger ? of_larger : of_smaller, take = own_larger ? of_smaller : of_larger;
 #pragma omp simd
     for (std::int64_t i = 0; i < head_dim; ++i) out[i] = keep * out[i] + take * other_out[i];
@@ -33,7 +36,8 @@ void merge_attention(Tensor out, Tensor lse, Tensor other_out, Tensor other_lse)
     const std::int64_t num_queries = out.shape[0], num_heads = lse.shape[0], head_dim = out.width() / num_heads;
 #pragma omp parallel for schedule(static) if (out.count() > kParallelElements)
     for (std::int64_t t = 0; t < num_queries; ++t)
-        for (std::int64_t h = 0; h < num_heads; ++h) merge_row(to[t] + h * head_dim, sums[h][t], from[t] + h * head_dim, other_sums[h][t], head_dim);
+        for (std::int64_t h = 0; h < num_heads; ++h)
+            merge_row(to[t] + h * head_dim, sums[h][t], from[t] + h * head_dim, other_sums[h][t], head_dim);
 }
 
 }  // namespace longlora::cpu

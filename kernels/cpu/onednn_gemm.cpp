@@ -1,6 +1,7 @@
-// Two ways into oneDNN: dnnl_sgemm, which takes any strides, alpha and beta without preparation, and the matmul primitive, which knows
-// bfloat16 and is 5 to 20 % faster for a times b transposed (Zen 5, AVX-512; elsewhere both run the same kernel). Making a primitive
-// costs 0.2 to 2 ms, so they are kept by shape; all of them use one scratchpad, so a step allocates nothing after the first.
+// Two ways into oneDNN: dnnl_sgemm, which takes any strides, alpha and beta without preparation, and the matmul
+// primitive, which knows bfloat16 and is 5 to 20 % faster for a times b transposed (Zen 5, AVX-512; elsewhere both run
+// the same kernel). Making a primitive costs 0.2 to 2 ms, so they are kept by shape; all of them use one scratchpad, so
+// a step allocates nothing after the first.
 #include "kernels/cpu/onednn_gemm.h"
 
 #include <omp.h>
@@ -30,7 +31,9 @@ struct Prepared {
 };
 
 /// The stride as oneDNN wants it: at least the width also where there is one row only.
-std::int64_t stride_of(const Tensor& t) { return t.num_rows() > 1 ? t.row_stride : std::max<std::int64_t>(t.width(), 1); }
+std::int64_t stride_of(const Tensor& t) {
+    return t.num_rows() > 1 ? t.row_stride : std::max<std::int64_t>(t.width(), 1);
+}
 
 dnnl::memory::desc describe(std::int64_t rows, std::int64_t columns, DType type, std::int64_t stride, bool transposed) {
     const auto data_type = type == DType::float32 ? dnnl::memory::data_type::f32 : dnnl::memory::data_type::bf16;
@@ -58,12 +61,15 @@ struct OnednnGemm::State {
             attributes.set_post_ops(sum);
         }
         const auto out = describe(key.m, key.n, key.type_out, key.stride_out, false);
-        const auto a = describe(key.m, key.k, key.type_a, key.stride_a, key.transpose_a), b = describe(key.k, key.n, key.type_a, key.stride_b, key.transpose_b);
+        const auto a = describe(key.m, key.k, key.type_a, key.stride_a, key.transpose_a),
+                   b = describe(key.k, key.n, key.type_a, key.stride_b, key.transpose_b);
         const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(a, b, out), attributes, engine);
         const auto memory = [&](const dnnl::memory::desc& d) { return dnnl::memory(d, engine, DNNL_MEMORY_NONE); };
         const std::size_t need = description.scratchpad_desc().get_size();
         if (scratchpad.size() < need) scratchpad.resize(need);
-        return prepared.emplace(key, Prepared{memory(out), memory(a), memory(b), memory(description.scratchpad_desc()), dnnl::matmul(description)})
+        return prepared
+            .emplace(key, Prepared{memory(out), memory(a), memory(b), memory(description.scratchpad_desc()),
+                                   dnnl::matmul(description)})
             .first->second;
     }
 
@@ -71,7 +77,9 @@ struct OnednnGemm::State {
         Prepared& p = prepare(key);
         p.out.set_data_handle(out.bytes), p.a.set_data_handle(a.bytes), p.b.set_data_handle(b.bytes);
         p.scratchpad.set_data_handle(scratchpad.data());
-        p.primitive.execute(stream, {{DNNL_ARG_SRC, p.a}, {DNNL_ARG_WEIGHTS, p.b}, {DNNL_ARG_DST, p.out}, {DNNL_ARG_SCRATCHPAD, p.scratchpad}});
+        p.primitive.execute(
+            stream,
+            {{DNNL_ARG_SRC, p.a}, {DNNL_ARG_WEIGHTS, p.b}, {DNNL_ARG_DST, p.out}, {DNNL_ARG_SCRATCHPAD, p.scratchpad}});
         stream.wait();
     }
 };
@@ -89,18 +97,21 @@ bool OnednnGemm::has_bfloat16() {
     }
 }
 
-void OnednnGemm::operator()(Tensor out, Tensor a, Tensor b, bool transpose_a, bool transpose_b, float alpha, float beta) {
+void OnednnGemm::operator()(Tensor out, Tensor a, Tensor b, bool transpose_a, bool transpose_b, float alpha,
+                            float beta) {
     const std::int64_t m = out.shape[0], n = out.shape[1], k = a.shape[transpose_a ? 0 : 1];
     const bool wide = a.dtype == DType::float32;
     constexpr std::int64_t kRowsWorthPreparing = 64;
     if (wide && (transpose_a || !transpose_b || alpha != 1 || m < kRowsWorthPreparing)) {
-        const auto status = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, alpha, a.data<float>(), stride_of(a), b.data<float>(),
-                                       stride_of(b), beta, out.data<float>(), stride_of(out));
+        const auto status =
+            dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, alpha, a.data<float>(), stride_of(a),
+                       b.data<float>(), stride_of(b), beta, out.data<float>(), stride_of(out));
         ensure(status == dnnl_success, "oneDNN refused a product");
         return;
     }
-    state_->run({m, n, k, stride_of(out), stride_of(a), stride_of(b), out.dtype, a.dtype, transpose_a, transpose_b, alpha, beta, omp_get_max_threads()}, out, a,
-                b);
+    state_->run({m, n, k, stride_of(out), stride_of(a), stride_of(b), out.dtype, a.dtype, transpose_a, transpose_b,
+                 alpha, beta, omp_get_max_threads()},
+                out, a, b);
 }
 
 }  // namespace longlora::cpu

@@ -1,4 +1,5 @@
-// The CPU's operations but matmul and attention itself: the functions of ops.h with the same arguments, which are checked already.
+// The CPU's operations but matmul and attention itself: the functions of ops.h with the same arguments, which are
+// checked already.
 #pragma once
 
 #include "kernels/ops.h"

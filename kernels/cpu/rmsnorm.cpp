@@ -1,4 +1,5 @@
-// RMS normalisation, a row at a time. The weight's gradient is summed in chunks of rows that depend on the shape only, then over the chunks.
+// RMS normalisation, a row at a time. The weight's gradient is summed in chunks of rows that depend on the shape only,
+// then over the chunks.
 #include <vector>
 
 #include "kernels/cpu/operations.h"
@@ -39,23 +40,27 @@ void rmsnorm_forward(Tensor y, Tensor rrms, Tensor x, Tensor weight, float eps) 
 namespace {
 
 /// One row: d_x += r (w d_y - x r^2 mean(w d_y x)); d_w += d_y x r where d_w is wanted.
-template <class DX, class DY, class X, class W> void backward_row(DX* d_x, float* d_w, const DY* d_y, const X* x, const W* w, float r, std::int64_t width) {
+template <class DX, class DY, class X, class W>
+void backward_row(DX* d_x, float* d_w, const DY* d_y, const X* x, const W* w, float r, std::int64_t width) {
     float dot = 0;
 #pragma omp simd reduction(+ : dot)
     for (std::int64_t d = 0; d < width; ++d) dot += float(d_y[d]) * float(w[d]) * float(x[d]);
     const float factor = dot / static_cast<float>(width) * r * r;
 #pragma omp simd
-    for (std::int64_t d = 0; d < width; ++d) put(d_x[d], float(d_x[d]) + r * (float(d_y[d]) * float(w[d]) - float(x[d]) * factor));
+    for (std::int64_t d = 0; d < width; ++d)
+        put(d_x[d], float(d_x[d]) + r * (float(d_y[d]) * float(w[d]) - float(x[d]) * factor));
     if (!d_w) return;
 #pragma omp simd
     for (std::int64_t d = 0; d < width; ++d) d_w[d] += float(d_y[d]) * float(x[d]) * r;
 }
 
 template <class DX, class DY, class X, class W>
-void backward(const Tensor& d_x, const Tensor& d_weight, const Tensor& d_y, const Tensor& x, const Tensor& weight, const Tensor& rrms) {
+void backward(const Tensor& d_x, const Tensor& d_weight, const Tensor& d_y, const Tensor& x, const Tensor& weight,
+              const Tensor& rrms) {
     constexpr std::int64_t kChunkRows = 32, kMostChunks = 256;
     const std::int64_t num_rows = x.shape[0], width = x.width();
-    const std::int64_t chunk_rows = std::max(kChunkRows, (num_rows + kMostChunks - 1) / kMostChunks), num_chunks = (num_rows + chunk_rows - 1) / chunk_rows;
+    const std::int64_t chunk_rows = std::max(kChunkRows, (num_rows + kMostChunks - 1) / kMostChunks),
+                       num_chunks = (num_rows + chunk_rows - 1) / chunk_rows;
     std::vector<float> partial(d_weight ? static_cast<std::size_t>(num_chunks * width) : 0);
     const Rows<DX> out(d_x);
     const Rows<DY> gradient(d_y);
@@ -84,7 +89,8 @@ void rmsnorm_backward(Tensor d_x, Tensor d_weight, Tensor d_y, Tensor x, Tensor 
         with_type(d_y.dtype, [&](auto dy_type) {
             with_type(x.dtype, [&](auto x_type) {
                 with_type(weight.dtype, [&](auto weight_type) {
-                    backward<decltype(dx_type), decltype(dy_type), decltype(x_type), decltype(weight_type)>(d_x, d_weight, d_y, x, weight, rrms);
+                    backward<decltype(dx_type), decltype(dy_type), decltype(x_type), decltype(weight_type)>(
+                        d_x, d_weight, d_y, x, weight, rrms);
                 });
             });
         });

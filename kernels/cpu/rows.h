@@ -7,10 +7,8 @@ namespace longlora::cpu {
 
 /// Calls f with a float or a bf16; the operation takes its type by decltype.
 template <class F> void with_type(DType dtype, F&& f) {
-    if (dtype == DType::float32)
-        f(float{});
-    else
-        f(bf16{});
+    if (dtype == DType::float32) f(float{});
+    else f(bf16{});
 }
 
 /// A matrix of T as pointer and stride: rows[i] is the begin of row i.
@@ -24,12 +22,14 @@ template <class T> struct Rows {
 /// A contiguous tensor as one long row: fewer, longer loops for what goes element by element.
 inline Tensor flat(const Tensor& t) { return t.contiguous() ? Tensor(t.bytes, t.dtype, {1, t.count()}) : t; }
 
-/// Calls f(row, begin, end) for pieces of all rows of a matrix of that shape, in parallel; the pieces depend on the shape only.
+/// Calls f(row, begin, end) for pieces of all rows of a matrix of that shape, in parallel; the pieces depend on the
+/// shape only.
 template <class F> void for_pieces(std::int64_t num_rows, std::int64_t width, F&& f) {
     constexpr std::int64_t kPiece = 1 << 13;
     const std::int64_t pieces = (width + kPiece - 1) / kPiece, num_pieces = num_rows * pieces;
 #pragma omp parallel for schedule(static) if (num_rows * width > 2 * kPiece)
-    for (std::int64_t i = 0; i < num_pieces; ++i) f(i / pieces, i % pieces * kPiece, std::min(width, (i % pieces + 1) * kPiece));
+    for (std::int64_t i = 0; i < num_pieces; ++i)
+        f(i / pieces, i % pieces * kPiece, std::min(width, (i % pieces + 1) * kPiece));
 }
 
 }  // namespace longlora::cpu

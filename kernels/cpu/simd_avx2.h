@@ -1,4 +1,5 @@
-// Eight floats at a time: the operations that the tile kernels need, in AVX2 and FMA (see simd_avx512.h, its wider twin).
+// Eight floats at a time: the operations that the tile kernels need, in AVX2 and FMA (see simd_avx512.h, its wider
+// twin).
 #pragma once
 
 #include <immintrin.h>
@@ -23,7 +24,9 @@ struct Avx2 {
     static inline Vector sub(Vector a, Vector b) { return _mm256_sub_ps(a, b); }
     static inline Vector max(Vector a, Vector b) { return _mm256_max_ps(a, b); }
 
-    static inline Integers load(const std::int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+    static inline Integers load(const std::int32_t* p) {
+        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    }
     static inline Integers broadcast(std::int32_t x) { return _mm256_set1_epi32(x); }
     /// low <= x <= high ? value : otherwise
     static inline Vector select_between(Integers low, Integers x, Integers high, Vector value, Vector otherwise) {
@@ -31,7 +34,9 @@ struct Avx2 {
         return _mm256_blendv_ps(value, otherwise, _mm256_castsi256_ps(outside));
     }
     /// x == -inf ? 0 : x
-    static inline Vector finite_or_zero(Vector x) { return _mm256_and_ps(x, _mm256_cmp_ps(x, _mm256_set1_ps(-__builtin_inff()), _CMP_NEQ_UQ)); }
+    static inline Vector finite_or_zero(Vector x) {
+        return _mm256_and_ps(x, _mm256_cmp_ps(x, _mm256_set1_ps(-__builtin_inff()), _CMP_NEQ_UQ));
+    }
     /// 2^x with a relative error of about 1e-7; exactly 0 below 2^-126 and for -inf; NaN stays NaN; at most 2^127.
     static inline Vector exp2(Vector x) {
         const Vector keep = _mm256_cmp_ps(x, _mm256_set1_ps(-126.0f), _CMP_NLT_UQ);
@@ -44,7 +49,8 @@ struct Avx2 {
         p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(2.402265092e-1f));
         p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(6.931472067e-1f));
         p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
-        const Integers exponent = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
+        const Integers exponent =
+            _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
         return _mm256_and_ps(_mm256_mul_ps(p, _mm256_castsi256_ps(exponent)), keep);
     }
 };

@@ -1,4 +1,5 @@
-// Sixteen floats at a time: the operations that the tile kernels need, in AVX-512. Include it only in files named *_avx512.cpp.
+// Sixteen floats at a time: the operations that the tile kernels need, in AVX-512. Include it only in files named
+// *_avx512.cpp.
 #pragma once
 
 #include <immintrin.h>
@@ -12,7 +13,8 @@ struct Avx512 {
     using Integers = __m512i;
     static constexpr int kLanes = 16;
     static constexpr int kRowTile = 8;  ///< 8 x 3 sums + 3 + 1 of 32 registers
-    static constexpr __mmask16 kAll = 0xffff;  ///< g++ 12 warns of its own header in the unmasked forms of some intrinsics; the code is the same
+    static constexpr __mmask16 kAll =
+        0xffff;  ///< g++ 12 warns of its own header in the unmasked forms of some intrinsics; the code is the same
 
     static inline Vector load(const float* p) { return _mm512_loadu_ps(p); }
     static inline void store(float* p, Vector x) { _mm512_storeu_ps(p, x); }
@@ -28,13 +30,15 @@ struct Avx512 {
     static inline Integers broadcast(std::int32_t x) { return _mm512_set1_epi32(x); }
     /// low <= x <= high ? value : otherwise
     static inline Vector select_between(Integers low, Integers x, Integers high, Vector value, Vector otherwise) {
-        return _mm512_mask_blend_ps(_mm512_mask_cmple_epi32_mask(_mm512_cmple_epi32_mask(low, x), x, high), otherwise, value);
+        return _mm512_mask_blend_ps(_mm512_mask_cmple_epi32_mask(_mm512_cmple_epi32_mask(low, x), x, high), otherwise,
+                                    value);
     }
     /// x == -inf ? 0 : x
     static inline Vector finite_or_zero(Vector x) {
         return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_set1_ps(-__builtin_inff()), _CMP_NEQ_UQ), x);
     }
-    /// 2^x with a relative error of about 1e-7; exactly 0 below 2^-126 and for -inf; NaN stays NaN. The polynomial interpolates at Chebyshev points of [-1/2, 1/2].
+    /// 2^x with a relative error of about 1e-7; exactly 0 below 2^-126 and for -inf; NaN stays NaN. The polynomial
+    /// interpolates at Chebyshev points of [-1/2, 1/2].
     static inline Vector exp2(Vector x) {
         const Vector n = _mm512_maskz_roundscale_ps(kAll, x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
         const Vector r = _mm512_sub_ps(x, n);

@@ -23,7 +23,8 @@ void swiglu_forward(Tensor out, Tensor gate, Tensor up) {
 void swiglu_backward(Tensor d_gate, Tensor d_up, Tensor d_out, Tensor gate, Tensor up) {
     with_type(gate.dtype, [&](auto type) {
         using T = decltype(type);
-        const bool together = d_gate.contiguous() && d_up.contiguous() && d_out.contiguous() && gate.contiguous() && up.contiguous();
+        const bool together =
+            d_gate.contiguous() && d_up.contiguous() && d_out.contiguous() && gate.contiguous() && up.contiguous();
         const std::int64_t num_rows = together ? 1 : gate.num_rows(), width = together ? gate.count() : gate.width();
         const Rows<T> dg(d_gate), du(d_up), dy(d_out), a(gate), b(up);
         for_pieces(num_rows, width, [&](std::int64_t row, std::int64_t begin, std::int64_t end) {

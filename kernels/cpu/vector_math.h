@@ -1,4 +1,5 @@
-// Scalar functions and row loops written so that the compiler turns them into AVX2 code: exp, sigmoid, fixed chunks of work. No tensors.
+// Scalar functions and row loops written so that the compiler turns them into AVX2 code: exp, sigmoid, fixed chunks of
+// work. No tensors.
 #pragma once
 
 #include <algorithm>
@@ -10,12 +11,15 @@
 
 namespace longlora::cpu {
 
-/// e^x within 2 ulp for -87.3 <= x <= 88.3; below that 0, above it stays at e^88.3; NaN stays NaN. No branches: loops over it become vector code.
+/// e^x within 2 ulp for -87.3 <= x <= 88.3; below that 0, above it stays at e^88.3; NaN stays NaN. No branches: loops
+/// over it become vector code.
 inline float fast_exp(float x) {
-    constexpr float kLeast = -87.3f, kMost = 88.3f, kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves the rounded integer in the low bits
+    constexpr float kLeast = -87.3f, kMost = 88.3f,
+                    kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves the rounded integer in the low bits
     const float clamped = x < kLeast ? kLeast : x > kMost ? kMost : x;
     const float shifted = std::fma(clamped, 1.44269504f, kRound), n = shifted - kRound;
-    const float r = std::fma(n, -1.42860682e-6f, std::fma(n, -0.693145752f, clamped));  // x - n ln 2, ln 2 = 0.693145752 + 1.42860682e-6
+    const float r = std::fma(n, -1.42860682e-6f,
+                             std::fma(n, -0.693145752f, clamped));  // x - n ln 2, ln 2 = 0.693145752 + 1.42860682e-6
     float p = 1.0f / 5040;
     p = std::fma(p, r, 1.0f / 720);
     p = std::fma(p, r, 1.0f / 120);

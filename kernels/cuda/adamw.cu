@@ -1,4 +1,5 @@
-// The optimizer's update and the scale that decides it. The host never sees the scale: a NaN there makes the update do nothing.
+// The optimizer's update and the scale that decides it. The host never sees the scale: a NaN there makes the update do
+// nothing.
 #include <cmath>
 
 #include "kernels/cuda/elementwise.cuh"
@@ -12,14 +13,14 @@ __global__ void clip_scale_kernel(float* scale, const double* sum_squares, const
     const double squares = *sum_squares, loss = *loss_sum;
     double factor = 1;
     if (max_norm > 0) factor = fmin(1.0, max_norm / (sqrt(squares) + 1e-6));
-    const bool finite = fabs(squares) < INFINITY && fabs(loss) < INFINITY;   // false for NaN
+    const bool finite = fabs(squares) < INFINITY && fabs(loss) < INFINITY;  // false for NaN
     *scale = finite ? static_cast<float>(factor) : NAN;
 }
 
 /// What AdamwOptions come to at a step, in the precision of the update.
 struct Rates {
     float decay, beta1, beta2, rest1, rest2, eps;
-    float rate, root;   ///< lr / (1 - beta1^step), 1 / sqrt(1 - beta2^step)
+    float rate, root;  ///< lr / (1 - beta1^step), 1 / sqrt(1 - beta2^step)
 };
 
 Rates rates_of(const AdamwOptions& options) {
@@ -37,7 +38,7 @@ Rates rates_of(const AdamwOptions& options) {
 template <class W> struct AdamwUpdate {
     static constexpr int kElements = kPack<float>;
     float *master, *m, *v;
-    W* weight;   // nullptr: none
+    W* weight;  // nullptr: none
     const float *grad, *scale;
     Rates r;
     bool aligned;
@@ -66,19 +67,27 @@ template <class W> struct AdamwUpdate {
 }  // namespace
 
 void clip_scale(cudaStream_t stream, Tensor scale, Tensor sum_squares, Tensor loss_sum, double max_norm) {
-    clip_scale_kernel<<<1, 1, 0, stream>>>(pointer_to<float>(scale), pointer_to<const double>(sum_squares), pointer_to<const double>(loss_sum), max_norm);
+    clip_scale_kernel<<<1, 1, 0, stream>>>(pointer_to<float>(scale), pointer_to<const double>(sum_squares),
+                                           pointer_to<const double>(loss_sum), max_norm);
     check(cudaGetLastError(), "clip_scale");
 }
 
-void adamw(cudaStream_t stream, Tensor master, Tensor m, Tensor v, Tensor weight, Tensor grad, Tensor scale, const AdamwOptions& options) {
+void adamw(cudaStream_t stream, Tensor master, Tensor m, Tensor v, Tensor weight, Tensor grad, Tensor scale,
+           const AdamwOptions& options) {
     const Rates rates = rates_of(options);
     with_type(weight ? weight.dtype : DType::float32, [&](auto type) {
         using W = typename decltype(type)::type;
         for_sheets(
             [&](const Tensor& p, const Tensor& first, const Tensor& second, const Tensor& g, const Tensor& w) {
                 const bool aligned = packs_aligned(kPack<float>, p, first, second, g, w);
-                const AdamwUpdate<W> update{pointer_to<float>(p), pointer_to<float>(first), pointer_to<float>(second), weight ? pointer_to<W>(w) : nullptr,
-                                            pointer_to<const float>(g), pointer_to<const float>(scale), rates, aligned};
+                const AdamwUpdate<W> update{pointer_to<float>(p),
+                                            pointer_to<float>(first),
+                                            pointer_to<float>(second),
+                                            weight ? pointer_to<W>(w) : nullptr,
+                                            pointer_to<const float>(g),
+                                            pointer_to<const float>(scale),
+                                            rates,
+                                            aligned};
                 elementwise(stream, "adamw", update, 1, p.count());
             },
             master, m, v, grad, weight ? weight : master);

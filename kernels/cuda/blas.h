@@ -1,4 +1,5 @@
-// Blas: cuBLAS for one stream, with a workspace of ours. It is loaded when a device is made, since the program also runs where it is not installed.
+// Blas: cuBLAS for one stream, with a workspace of ours. It is loaded when a device is made, since the program also
+// runs where it is not installed.
 #pragma once
 
 #include <cublas_v2.h>
@@ -12,13 +13,14 @@ namespace longlora::cuda {
 
 class Blas {
 public:
-    /// workspace: 256-byte aligned device memory that only this handle's products use. Same GPU, shapes and addresses modulo alignment: same bits, since cuBLAS is
-    /// deterministic for one stream with a workspace of its own.
+    /// workspace: 256-byte aligned device memory that only this handle's products use. Same GPU, shapes and addresses
+    /// modulo alignment: same bits, since cuBLAS is deterministic for one stream with a workspace of its own.
     Blas(cudaStream_t stream, Tensor workspace);
 
-    /// out = alpha * op(a) op(b) + beta * out, row-major with row strides, sums in float32 and never in TF32, out rounded once. Types: all float32; or a and b bfloat16
-    /// with out of either type. No side is 0.
-    void gemm(const Tensor& out, const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b, float alpha, float beta);
+    /// out = alpha * op(a) op(b) + beta * out, row-major with row strides, sums in float32 and never in TF32, out
+    /// rounded once. Types: all float32; or a and b bfloat16 with out of either type. No side is 0.
+    void gemm(const Tensor& out, const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b, float alpha,
+              float beta);
 
 private:
     void check(cublasStatus_t status, const char* call) const;
@@ -30,8 +32,9 @@ private:
     decltype(&cublasSetWorkspace_v2) set_workspace_;
     decltype(&cublasSetMathMode) set_math_mode_;
     decltype(&cublasGetStatusString) status_string_;
-    cublasStatus_t (*gemm_ex_)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int, int, const void*, const void*, cudaDataType, int, const void*, cudaDataType, int,
-                               const void*, void*, cudaDataType, int, cublasComputeType_t, cublasGemmAlgo_t);
+    cublasStatus_t (*gemm_ex_)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int, int, const void*,
+                               const void*, cudaDataType, int, const void*, cudaDataType, int, const void*, void*,
+                               cudaDataType, int, cublasComputeType_t, cublasGemmAlgo_t);
     std::unique_ptr<std::remove_pointer_t<cublasHandle_t>, decltype(&cublasDestroy_v2)> handle_;
 };
 

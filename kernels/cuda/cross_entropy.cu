@@ -1,7 +1,8 @@
-// Loss and gradient of a chunk of tokens, a block per row: one pass finds maximum and sum together (Milakov, Gimelshein 2018, arXiv:1805.02867), in float within a
-// thread and double over threads; a second one writes the gradient over the logits. A row that fits in shared memory is read from device memory once.
-#include "kernels/cuda/elements.cuh"
+// Loss and gradient of a chunk of tokens, a block per row: one pass finds maximum and sum together (Milakov, Gimelshein
+// 2018, arXiv:1805.02867), in float within a thread and double over threads; a second one writes the gradient over the
+// logits. A row that fits in shared memory is read from device memory once.
 #include "kernels/cuda/cuda_check.h"
+#include "kernels/cuda/elements.cuh"
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/types.h"
@@ -9,15 +10,15 @@
 namespace longlora::cuda {
 namespace {
 
-constexpr unsigned kMostThreads = 1024;   // a row in shared memory leaves room for one block on a processor
+constexpr unsigned kMostThreads = 1024;  // a row in shared memory leaves room for one block on a processor
 
 template <class T> struct Arguments {
-    double* losses;   ///< a row's
+    double* losses;  ///< a row's
     Rows<T> logits;
     const int* labels;
     unsigned width, num_packs;
     float scale;
-    bool gradient, cached, aligned;   ///< cached: shared memory holds num_packs packs
+    bool gradient, cached, aligned;  ///< cached: shared memory holds num_packs packs
 };
 
 /// The largest number so far and the sum of exp(x - largest). A NaN is not lost in the maximum but stays in the sum.
@@ -28,7 +29,8 @@ struct Running {
         float larger = most;
 #pragma unroll
         for (const float value : x) larger = fmaxf(larger, value);
-        const float base = larger == -INFINITY ? 0.0f : larger;   // only -inf so far: exp(-inf - 0) is 0, exp(-inf + inf) would be NaN
+        const float base =
+            larger == -INFINITY ? 0.0f : larger;  // only -inf so far: exp(-inf - 0) is 0, exp(-inf + inf) would be NaN
         sum *= expf(most - base);
 #pragma unroll
         for (const float value : x) sum += expf(value - base);
@@ -45,7 +47,7 @@ template <class T> __device__ void zero_row(const Arguments<T>& a, T* x) {
 
 template <class T> __global__ void __launch_bounds__(kMostThreads) cross_entropy_kernel(const Arguments<T> a) {
     constexpr int n = kPack<T>;
-    extern __shared__ uint4 cache[];   // a pack each
+    extern __shared__ uint4 cache[];  // a pack each
     __shared__ float most_room[kMostThreads / kWarp];
     __shared__ double sum_room[kMostThreads / kWarp];
     T *x = a.logits.at(blockIdx.x, 0), *kept = reinterpret_cast<T*>(cache);
@@ -55,9 +57,12 @@ template <class T> __global__ void __launch_bounds__(kMostThreads) cross_entropy
         if (a.gradient) zero_row(a, x);
         return;
     }
-    __shared__ float at_label;   // thread 0 reads it before the barriers of over_block, or that of a warp, and its place is written behind them
+    __shared__ float at_label;  // thread 0 reads it before the barriers of over_block, or that of a warp, and its place
+                                // is written behind them
     const float read_at_label = threadIdx.x == 0 ? to_float(x[label]) : 0.0f;
-    const auto count_at = [&](unsigned pack) { return static_cast<int>(min(static_cast<unsigned>(n), a.width - pack * n)); };
+    const auto count_at = [&](unsigned pack) {
+        return static_cast<int>(min(static_cast<unsigned>(n), a.width - pack * n));
+    };
     Running running;
     for (unsigned pack = threadIdx.x; pack < a.num_packs; pack += blockDim.x) {
         float values[n];
@@ -67,31 +72,35 @@ template <class T> __global__ void __launch_bounds__(kMostThreads) cross_entropy
     }
     if (threadIdx.x == 0) at_label = read_at_label;
     const float most = over_block(running.most, most_room, Larger{});
-    const double sum = over_block(static_cast<double>(running.sum) * static_cast<double>(expf(running.most - most)), sum_room, Add{});
+    const double sum =
+        over_block(static_cast<double>(running.sum) * static_cast<double>(expf(running.most - most)), sum_room, Add{});
     if (threadIdx.x == 0) a.losses[blockIdx.x] = log(sum) + (static_cast<double>(most) - static_cast<double>(at_label));
     if (!a.gradient) return;
-    __syncwarp();   // a single warp meets no barrier in over_block, and shuffles order no memory
+    __syncwarp();  // a single warp meets no barrier in over_block, and shuffles order no memory
     const float factor = static_cast<float>(static_cast<double>(a.scale) / sum);
     const float of_label = a.scale * (static_cast<float>(static_cast<double>(expf(at_label - most)) / sum) - 1.0f);
     for (unsigned pack = threadIdx.x; pack < a.num_packs; pack += blockDim.x) {
         float values[n];
-        if (a.cached)
-            load_at_once(values, kept + pack * n);
-        else
-            load(values, x + pack * n, count_at(pack), a.aligned);
+        if (a.cached) load_at_once(values, kept + pack * n);
+        else load(values, x + pack * n, count_at(pack), a.aligned);
 #pragma unroll
-        for (int i = 0; i < n; ++i) values[i] = static_cast<int>(pack * n) + i == label ? of_label : expf(values[i] - most) * factor;
+        for (int i = 0; i < n; ++i)
+            values[i] = static_cast<int>(pack * n) + i == label ? of_label : expf(values[i] - most) * factor;
         store(x + pack * n, values, count_at(pack), a.aligned);
     }
 }
 
-template <class T> void launch(cudaStream_t stream, std::int64_t shared_bytes, const Arguments<T>& arguments, std::int64_t num_rows) {
-    constexpr std::int64_t kOwnSharedBytes = 1024;   // of the reductions, rounded up
+template <class T>
+void launch(cudaStream_t stream, std::int64_t shared_bytes, const Arguments<T>& arguments, std::int64_t num_rows) {
+    constexpr std::int64_t kOwnSharedBytes = 1024;  // of the reductions, rounded up
     Arguments<T> a = arguments;
     const std::int64_t row_bytes = std::int64_t{a.num_packs} * 16;
     a.cached = a.gradient && row_bytes + kOwnSharedBytes <= shared_bytes;
     const std::size_t bytes = a.cached ? static_cast<std::size_t>(row_bytes) : 0;
-    if (a.cached) check(cudaFuncSetAttribute(cross_entropy_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)), "cudaFuncSetAttribute");
+    if (a.cached)
+        check(cudaFuncSetAttribute(cross_entropy_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                   static_cast<int>(bytes)),
+              "cudaFuncSetAttribute");
     const unsigned threads = std::clamp((a.num_packs + kWarp - 1) / kWarp * kWarp, kWarp, kMostThreads);
     cross_entropy_kernel<T><<<static_cast<unsigned>(num_rows), threads, bytes, stream>>>(a);
     check(cudaGetLastError(), "cross_entropy");
@@ -99,10 +108,11 @@ template <class T> void launch(cudaStream_t stream, std::int64_t shared_bytes, c
 
 }  // namespace
 
-void cross_entropy(cudaStream_t stream, Tensor scratch, std::int64_t shared_bytes, Tensor loss_sum, Tensor logits, Tensor labels, float scale, bool gradient) {
+void cross_entropy(cudaStream_t stream, Tensor scratch, std::int64_t shared_bytes, Tensor loss_sum, Tensor logits,
+                   Tensor labels, float scale, bool gradient) {
     if (logits.count() == 0) return;
     ensure(logits.width() < (std::int64_t{1} << 31) - 16, "a row has too many elements for a kernel");
-    const std::int64_t most = scratch.size_bytes() / std::int64_t{sizeof(double)};   // rows at a time
+    const std::int64_t most = scratch.size_bytes() / std::int64_t{sizeof(double)};  // rows at a time
     for (std::int64_t begin = 0; begin < logits.shape[0]; begin += most) {
         const std::int64_t num_rows = std::min(most, logits.shape[0] - begin);
         const Tensor rows = logits.rows(begin, num_rows);

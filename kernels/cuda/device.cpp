@@ -1,5 +1,6 @@
-// A GPU as a device: one piece of device memory and one of pinned host memory, allocated when it is made and never again; streams of CUDA, copies that are
-// queued on them, operations by backend.h. Which GPU can be used is find_gpus.cpp.
+// A GPU as a device: one piece of device memory and one of pinned host memory, allocated when it is made and never
+// again; streams of CUDA, copies that are queued on them, operations by backend.h. Which GPU can be used is
+// find_gpus.cpp.
 #include "kernels/device.h"
 
 #include <chrono>
@@ -25,7 +26,9 @@ struct CudaRanges {
     cuda::HeapNotes notes;
 
     explicit CudaRanges(const DeviceOptions& options)
-        : gpu(cuda::usable_gpu(options.gpu, rounded(options.memory_bytes))), device_memory(rounded(options.memory_bytes)), pinned_memory(rounded(options.pinned_bytes)),
+        : gpu(cuda::usable_gpu(options.gpu, rounded(options.memory_bytes))),
+          device_memory(rounded(options.memory_bytes)),
+          pinned_memory(rounded(options.pinned_bytes)),
           notes(device_memory.begin(), device_memory.size_bytes()) {}
     static std::int64_t rounded(std::int64_t bytes) { return (bytes + 255) / 256 * 256; }
 };
@@ -43,7 +46,8 @@ public:
 
     DeviceKind kind() const override { return DeviceKind::cuda; }
     std::string description() const override {
-        return text(gpu.name, " (sm_", gpu.major, gpu.minor, "), ", std::llround(static_cast<double>(gpu.total_bytes) / 0x1p30), " GB");
+        return text(gpu.name, " (sm_", gpu.major, gpu.minor, "), ",
+                    std::llround(static_cast<double>(gpu.total_bytes) / 0x1p30), " GB");
     }
     bool good_at_bfloat16() const override { return true; }
 
@@ -52,14 +56,15 @@ public:
     void wait(Stream stream, Event event) override { events_.wait(streams_[stream.index], event.ticket); }
     /// Asked again and again: what waits with us, as communicators and watchdogs, is told meanwhile.
     void synchronize(Stream stream) override {
-        constexpr int kPatience = 200;   // questions without sleep
+        constexpr int kPatience = 200;  // questions without sleep
         for (int asked = 0; !empty(streams_[stream.index]); ++asked) {
             look_around();
             if (asked > kPatience) std::this_thread::sleep_for(std::chrono::microseconds(20));
         }
         if (stream.index == compute_stream().index) marks_.clear();
     }
-    /// A stream holds some thousand launches; when it is full they wait for the GPU, and this is then all that is heard of a long part of a step.
+    /// A stream holds some thousand launches; when it is full they wait for the GPU, and this is then all that is heard
+    /// of a long part of a step.
     void mark_progress() override {
         look_around();
         if (marks_.size() < kMostMarks) marks_.push_back(events_.record(streams_[0]));
@@ -98,22 +103,27 @@ private:
         const cudaError_t status = cudaStreamQuery(stream);
         if (status == cudaSuccess) return true;
         if (status != cudaErrorNotReady) cuda::check(status, "cudaStreamQuery");
-        cudaGetLastError();   // "not ready" is no error
+        cudaGetLastError();  // "not ready" is no error
         return false;
     }
     void copy_between(const Tensor& to, const Tensor& from, cudaMemcpyKind kind, Stream stream) {
         const cudaStream_t queue = streams_[stream.index];
         if (to.count() == 0) return;
         if (to.contiguous() && from.contiguous())
-            return cuda::check(cudaMemcpyAsync(to.bytes, from.bytes, static_cast<std::size_t>(to.size_bytes()), kind, queue), "cudaMemcpyAsync");
-        const auto bytes = [size = size_of(to.dtype)](std::int64_t elements) { return static_cast<std::size_t>(elements * size); };
-        cuda::check(cudaMemcpy2DAsync(to.bytes, bytes(to.row_stride), from.bytes, bytes(from.row_stride), bytes(to.width()), static_cast<std::size_t>(to.num_rows()), kind, queue),
+            return cuda::check(
+                cudaMemcpyAsync(to.bytes, from.bytes, static_cast<std::size_t>(to.size_bytes()), kind, queue),
+                "cudaMemcpyAsync");
+        const auto bytes = [size = size_of(to.dtype)](std::int64_t elements) {
+            return static_cast<std::size_t>(elements * size);
+        };
+        cuda::check(cudaMemcpy2DAsync(to.bytes, bytes(to.row_stride), from.bytes, bytes(from.row_stride),
+                                      bytes(to.width()), static_cast<std::size_t>(to.num_rows()), kind, queue),
                     "cudaMemcpy2DAsync");
     }
 
     cuda::Streams streams_;
     cuda::Events events_;
-    std::deque<std::uint64_t> marks_;   // of progress, by the order of the compute stream
+    std::deque<std::uint64_t> marks_;  // of progress, by the order of the compute stream
     ArenaTensor own_;
     cuda::CudaBackend backend_;
 };

@@ -1,5 +1,6 @@
-// How kernels reach elements: a thread takes a pack of neighbouring elements of a row at once, 16 bytes of the widest type, so that a warp touches whole sectors. Which
-// thread takes which elements follows from shapes and types only; whether a pack is one access or several follows from addresses and changes no result.
+// How kernels reach elements: a thread takes a pack of neighbouring elements of a row at once, 16 bytes of the widest
+// type, so that a warp touches whole sectors. Which thread takes which elements follows from shapes and types only;
+// whether a pack is one access or several follows from addresses and changes no result.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -34,10 +35,13 @@ template <class T> Rows<T> rows_of(const Tensor& t) { return {pointer_to<T>(t), 
 
 /// Whether every row of t begins at a multiple of `bytes`.
 inline bool aligned_to(const Tensor& t, std::int64_t bytes) {
-    return reinterpret_cast<std::uintptr_t>(t.bytes) % static_cast<std::uintptr_t>(bytes) == 0 && (t.num_rows() <= 1 || t.row_stride * size_of(t.dtype) % bytes == 0);
+    return reinterpret_cast<std::uintptr_t>(t.bytes) % static_cast<std::uintptr_t>(bytes) == 0 &&
+           (t.num_rows() <= 1 || t.row_stride * size_of(t.dtype) % bytes == 0);
 }
 /// Whether packs of n elements of all the tensors may be accessed at once.
-template <class... Tensors> bool packs_aligned(int n, const Tensors&... tensors) { return (aligned_to(tensors, n * size_of(tensors.dtype)) && ...); }
+template <class... Tensors> bool packs_aligned(int n, const Tensors&... tensors) {
+    return (aligned_to(tensors, n * size_of(tensors.dtype)) && ...);
+}
 
 inline __device__ float to_float(float x) { return x; }
 inline __device__ float to_float(bfloat16 x) { return __bfloat162float(x); }
@@ -70,7 +74,9 @@ inline __device__ void load_at_once(float (&to)[8], const float* from) {
     const float4 x = *reinterpret_cast<const float4*>(from), y = *reinterpret_cast<const float4*>(from + 4);
     to[0] = x.x, to[1] = x.y, to[2] = x.z, to[3] = x.w, to[4] = y.x, to[5] = y.y, to[6] = y.z, to[7] = y.w;
 }
-inline __device__ void store_at_once(float* to, const float (&from)[4]) { *reinterpret_cast<float4*>(to) = make_float4(from[0], from[1], from[2], from[3]); }
+inline __device__ void store_at_once(float* to, const float (&from)[4]) {
+    *reinterpret_cast<float4*>(to) = make_float4(from[0], from[1], from[2], from[3]);
+}
 inline __device__ void store_at_once(bfloat16* to, const float (&from)[4]) {
     *reinterpret_cast<uint2*>(to) = make_uint2(pair_of(from[0], from[1]), pair_of(from[2], from[3]));
 }
@@ -79,11 +85,13 @@ inline __device__ void store_at_once(float* to, const float (&from)[8]) {
     *reinterpret_cast<float4*>(to + 4) = make_float4(from[4], from[5], from[6], from[7]);
 }
 inline __device__ void store_at_once(bfloat16* to, const float (&from)[8]) {
-    *reinterpret_cast<uint4*>(to) = make_uint4(pair_of(from[0], from[1]), pair_of(from[2], from[3]), pair_of(from[4], from[5]), pair_of(from[6], from[7]));
+    *reinterpret_cast<uint4*>(to) = make_uint4(pair_of(from[0], from[1]), pair_of(from[2], from[3]),
+                                               pair_of(from[4], from[5]), pair_of(from[6], from[7]));
 }
 
 /// The first `count` elements of a pack as floats, `beyond` for the others. aligned: from is a multiple of the pack.
-template <class T, int n> __device__ void load(float (&to)[n], const T* from, int count, bool aligned, float beyond = 0) {
+template <class T, int n>
+__device__ void load(float (&to)[n], const T* from, int count, bool aligned, float beyond = 0) {
     if (aligned && count == n) return load_at_once(to, from);
 #pragma unroll
     for (int i = 0; i < n; ++i) to[i] = i < count ? to_float(from[i]) : beyond;

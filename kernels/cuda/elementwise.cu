@@ -1,4 +1,5 @@
-// fill, add, copy, and what products need beside cuBLAS (combine, scale): rows of any stride, every real type to every other.
+// fill, add, copy, and what products need beside cuBLAS (combine, scale): rows of any stride, every real type to every
+// other.
 #include <bit>
 
 #include "kernels/cuda/elementwise.cuh"
@@ -13,7 +14,9 @@ template <class Unit> struct Move {
     static constexpr int kElements = 1;
     Rows<Unit> y;
     Rows<const Unit> x;
-    __device__ void operator()(std::int64_t row, unsigned column, int) const { *y.at(row, column) = *x.at(row, column); }
+    __device__ void operator()(std::int64_t row, unsigned column, int) const {
+        *y.at(row, column) = *x.at(row, column);
+    }
 };
 
 template <class Unit> struct Fill {
@@ -22,7 +25,9 @@ template <class Unit> struct Fill {
     Unit value;
     bool aligned;
     __device__ void operator()(std::int64_t row, unsigned column, int count) const {
-        struct alignas(16) Pack { Unit unit[kElements]; } pack;
+        struct alignas(16) Pack {
+            Unit unit[kElements];
+        } pack;
 #pragma unroll
         for (int i = 0; i < kElements; ++i) pack.unit[i] = value;
         Unit* to = x.at(row, column);
@@ -82,12 +87,17 @@ __global__ void add_doubles_kernel(double* y, const double* x, double alpha) { *
 /// Equal types: rows as bytes, moved in the largest units that all of pointers, strides and widths are multiples of.
 template <class Unit> void move(cudaStream_t stream, const Tensor& y, const Tensor& x) {
     const std::int64_t units = sizeof(Unit);
-    const auto strided = [&](const Tensor& t) { return t.num_rows() > 1 ? t.row_stride * size_of(t.dtype) / units : 0; };
-    elementwise(stream, "copy", Move<Unit>{{pointer_to<Unit>(y), strided(y)}, {pointer_to<const Unit>(x), strided(x)}}, y.num_rows(), y.width() * size_of(y.dtype) / units);
+    const auto strided = [&](const Tensor& t) {
+        return t.num_rows() > 1 ? t.row_stride * size_of(t.dtype) / units : 0;
+    };
+    elementwise(stream, "copy", Move<Unit>{{pointer_to<Unit>(y), strided(y)}, {pointer_to<const Unit>(x), strided(x)}},
+                y.num_rows(), y.width() * size_of(y.dtype) / units);
 }
 
 void move_any(cudaStream_t stream, const Tensor& y, const Tensor& x) {
-    const auto fits = [&](std::int64_t bytes) { return aligned_to(y, bytes) && aligned_to(x, bytes) && y.width() * size_of(y.dtype) % bytes == 0; };
+    const auto fits = [&](std::int64_t bytes) {
+        return aligned_to(y, bytes) && aligned_to(x, bytes) && y.width() * size_of(y.dtype) % bytes == 0;
+    };
     if (fits(16)) return move<uint4>(stream, y, x);
     if (fits(8)) return move<uint2>(stream, y, x);
     if (fits(4)) return move<unsigned>(stream, y, x);
@@ -96,7 +106,12 @@ void move_any(cudaStream_t stream, const Tensor& y, const Tensor& x) {
 }
 
 template <class Unit> void fill_with(cudaStream_t stream, const Tensor& x, Unit value) {
-    for_sheets([&](const Tensor& t) { elementwise(stream, "fill", Fill<Unit>{rows_of<Unit>(t), value, aligned_to(t, 16)}, t.num_rows(), t.width()); }, x);
+    for_sheets(
+        [&](const Tensor& t) {
+            elementwise(stream, "fill", Fill<Unit>{rows_of<Unit>(t), value, aligned_to(t, 16)}, t.num_rows(),
+                        t.width());
+        },
+        x);
 }
 
 void add_scaled(cudaStream_t stream, const Tensor& y, const Tensor& x, float alpha, float beta) {
@@ -106,7 +121,8 @@ void add_scaled(cudaStream_t stream, const Tensor& y, const Tensor& x, float alp
         for_sheets(
             [&](const Tensor& to, const Tensor& from) {
                 const bool aligned = packs_aligned(kPack<Y, X>, to, from);
-                elementwise(stream, "add", Combine<Y, X>{rows_of<Y>(to), rows_of<const X>(from), alpha, beta, aligned}, to.num_rows(), to.width());
+                elementwise(stream, "add", Combine<Y, X>{rows_of<Y>(to), rows_of<const X>(from), alpha, beta, aligned},
+                            to.num_rows(), to.width());
             },
             y, x);
     });
@@ -115,9 +131,12 @@ void add_scaled(cudaStream_t stream, const Tensor& y, const Tensor& x, float alp
 }  // namespace
 
 void fill(cudaStream_t stream, Tensor x, float value) {
-    if (x.dtype == DType::float64) return fill_with(stream, x, std::bit_cast<unsigned long long>(static_cast<double>(value)));
+    if (x.dtype == DType::float64)
+        return fill_with(stream, x, std::bit_cast<unsigned long long>(static_cast<double>(value)));
     if (x.dtype == DType::bfloat16) return fill_with(stream, x, static_cast<unsigned short>(bf16(value).bits));
-    fill_with(stream, x, x.dtype == DType::int32 ? static_cast<unsigned>(static_cast<std::int32_t>(value)) : std::bit_cast<unsigned>(value));
+    fill_with(stream, x,
+              x.dtype == DType::int32 ? static_cast<unsigned>(static_cast<std::int32_t>(value))
+                                      : std::bit_cast<unsigned>(value));
 }
 
 void combine(cudaStream_t stream, Tensor y, Tensor x, float beta) {
@@ -127,7 +146,8 @@ void combine(cudaStream_t stream, Tensor y, Tensor x, float beta) {
 
 void add(cudaStream_t stream, Tensor y, Tensor x, float alpha) {
     if (y.dtype != DType::float64) return add_scaled(stream, y, x, alpha, 1);
-    add_doubles_kernel<<<1, 1, 0, stream>>>(pointer_to<double>(y), pointer_to<const double>(x), static_cast<double>(alpha));
+    add_doubles_kernel<<<1, 1, 0, stream>>>(pointer_to<double>(y), pointer_to<const double>(x),
+                                            static_cast<double>(alpha));
     check(cudaGetLastError(), "add");
 }
 
@@ -135,7 +155,12 @@ void scale(cudaStream_t stream, Tensor y, float beta) {
     if (beta == 0) return fill(stream, y, 0);
     with_type(y.dtype, [&](auto type) {
         using T = typename decltype(type)::type;
-        for_sheets([&](const Tensor& t) { elementwise(stream, "scale", Scale<T>{rows_of<T>(t), beta, packs_aligned(kPack<T>, t)}, t.num_rows(), t.width()); }, y);
+        for_sheets(
+            [&](const Tensor& t) {
+                elementwise(stream, "scale", Scale<T>{rows_of<T>(t), beta, packs_aligned(kPack<T>, t)}, t.num_rows(),
+                            t.width());
+            },
+            y);
     });
 }
 
@@ -145,9 +170,13 @@ void copy(cudaStream_t stream, Tensor y, Tensor x) {
             if (to.dtype == from.dtype) return move_any(stream, to, from);
             const bool aligned = packs_aligned(kPack<float, bfloat16>, to, from);
             if (to.dtype == DType::float32)
-                elementwise(stream, "copy", Cast<float, bfloat16>{rows_of<float>(to), rows_of<const bfloat16>(from), aligned}, to.num_rows(), to.width());
+                elementwise(stream, "copy",
+                            Cast<float, bfloat16>{rows_of<float>(to), rows_of<const bfloat16>(from), aligned},
+                            to.num_rows(), to.width());
             else
-                elementwise(stream, "copy", Cast<bfloat16, float>{rows_of<bfloat16>(to), rows_of<const float>(from), aligned}, to.num_rows(), to.width());
+                elementwise(stream, "copy",
+                            Cast<bfloat16, float>{rows_of<bfloat16>(to), rows_of<const float>(from), aligned},
+                            to.num_rows(), to.width());
         },
         y, x);
 }

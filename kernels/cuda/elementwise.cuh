@@ -1,6 +1,8 @@
-// elementwise: one kernel for all that goes pack by pack over the rows of matrices. An operation is a struct of pointers with
+// elementwise: one kernel for all that goes pack by pack over the rows of matrices. An operation is a struct of
+// pointers with
 //     static constexpr int kElements;                                                       elements of a pack
-//     __device__ void operator()(std::int64_t row, unsigned column, int count) const;       the pack of `count` elements at a row and column
+//     __device__ void operator()(std::int64_t row, unsigned column, int count) const;       the pack of `count`
+//     elements at a row and column
 #pragma once
 
 #include <algorithm>
@@ -16,7 +18,7 @@ constexpr unsigned kThreads = 256, kPacksPerThread = 4;
 /// A matrix cut into blocks of threads; threadIdx.x goes along a row, threadIdx.y over rows.
 struct Sheet {
     std::int64_t num_rows;
-    unsigned width, num_packs;    ///< of a row: elements, packs
+    unsigned width, num_packs;  ///< of a row: elements, packs
     unsigned blocks_per_row;
 };
 
@@ -40,7 +42,10 @@ inline Blocks blocks_of(std::int64_t num_rows, std::int64_t width, int n) {
     const std::int64_t blocks_per_row = (num_packs + along * kPacksPerThread - 1) / (along * kPacksPerThread);
     const std::int64_t num_blocks = blocks_per_row * ((num_rows + rows_per_block - 1) / rows_per_block);
     ensure(num_blocks < (std::int64_t{1} << 31), "a matrix has too many elements for a kernel");
-    return {{num_rows, static_cast<unsigned>(width), static_cast<unsigned>(num_packs), static_cast<unsigned>(blocks_per_row)}, dim3(along, rows_per_block), num_blocks};
+    return {{num_rows, static_cast<unsigned>(width), static_cast<unsigned>(num_packs),
+             static_cast<unsigned>(blocks_per_row)},
+            dim3(along, rows_per_block),
+            num_blocks};
 }
 
 /// Calls work(row, column, count) for the packs of this thread in block number `block`.
@@ -53,20 +58,25 @@ template <int n, class Work> __device__ void for_packs(const Sheet& sheet, unsig
         work(row, pack * n, static_cast<int>(min(static_cast<unsigned>(n), sheet.width - pack * n)));
 }
 
-template <class Operation> __global__ void __launch_bounds__(kThreads) elementwise_kernel(const Operation operation, const Sheet sheet) {
+template <class Operation>
+__global__ void __launch_bounds__(kThreads) elementwise_kernel(const Operation operation, const Sheet sheet) {
     for_packs<Operation::kElements>(sheet, blockIdx.x, operation);
 }
 
 /// Queues the operation for all packs of num_rows rows of `width` elements. name: for messages.
-template <class Operation> void elementwise(cudaStream_t stream, const char* name, const Operation& operation, std::int64_t num_rows, std::int64_t width) {
+template <class Operation>
+void elementwise(cudaStream_t stream, const char* name, const Operation& operation, std::int64_t num_rows,
+                 std::int64_t width) {
     static_assert(std::is_trivially_copyable_v<Operation>);
     if (num_rows == 0 || width == 0) return;
     const Blocks blocks = blocks_of(num_rows, width, Operation::kElements);
-    elementwise_kernel<<<static_cast<unsigned>(blocks.num_blocks), blocks.threads, 0, stream>>>(operation, blocks.sheet);
+    elementwise_kernel<<<static_cast<unsigned>(blocks.num_blocks), blocks.threads, 0, stream>>>(operation,
+                                                                                                blocks.sheet);
     check(cudaGetLastError(), name);
 }
 
-/// Calls f(views ...) of tensors of one shape, as rows: all contiguous ones as one row, cut where it would be too long for 32 bits.
+/// Calls f(views ...) of tensors of one shape, as rows: all contiguous ones as one row, cut where it would be too long
+/// for 32 bits.
 template <class F, class... Tensors> void for_sheets(F&& f, const Tensor& first, const Tensors&... others) {
     constexpr std::int64_t kLongest = std::int64_t{1} << 30;
     if (!(first.contiguous() && ... && others.contiguous())) return f(first, others...);

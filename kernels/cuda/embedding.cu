@@ -1,5 +1,5 @@
-// Rows out of a table, and gradients back into it in the order of the tokens without atomics: where tokens are in the order of the table's rows (token_order.cuh), the
-// first of each row adds all of the row's tokens.
+// Rows out of a table, and gradients back into it in the order of the tokens without atomics: where tokens are in the
+// order of the table's rows (token_order.cuh), the first of each row adds all of the row's tokens.
 #include "kernels/cuda/elementwise.cuh"
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/token_order.cuh"
@@ -23,7 +23,7 @@ template <class Out, class Table> struct EmbeddingGather {
 
 /// Row i of the sheet stands for key i, which works if it is the first of its row of the table.
 template <class T> struct EmbeddingAddTokens {
-    static constexpr int kElements = kPack<float>, kAhead = 4;   // tokens that are on their way at once
+    static constexpr int kElements = kPack<float>, kAhead = 4;  // tokens that are on their way at once
     Rows<float> table;
     Rows<const T> d_out;
     const Key* keys;
@@ -45,7 +45,8 @@ template <class T> struct EmbeddingAddTokens {
             bool mine[kAhead];
 #pragma unroll
             for (unsigned k = 0; k < kAhead; ++k) {
-                const bool wanted = more || at != first + 1;   // a row with few tokens, as most are, reads but one key of other rows; of many, the keys come together
+                const bool wanted = more || at != first + 1;  // a row with few tokens, as most are, reads but one key
+                                                              // of other rows; of many, the keys come together
                 const Key next = wanted && at + k < num_keys ? keys[at + k] : ~key;
                 mine[k] = more = more && row_of(next) == table_row;
                 if (more) load(values[k], d_out.at(token_of(next), column), count, aligned);
@@ -66,21 +67,25 @@ void embedding_forward(cudaStream_t stream, Tensor out, Tensor table, Tensor ids
     with_types(out.dtype, table.dtype, [&](auto out_type, auto table_type) {
         using Out = typename decltype(out_type)::type;
         using Table = typename decltype(table_type)::type;
-        const EmbeddingGather<Out, Table> gather{rows_of<Out>(out), rows_of<const Table>(table), pointer_to<const int>(ids), packs_aligned(kPack<Out, Table>, out, table)};
+        const EmbeddingGather<Out, Table> gather{rows_of<Out>(out), rows_of<const Table>(table),
+                                                 pointer_to<const int>(ids),
+                                                 packs_aligned(kPack<Out, Table>, out, table)};
         elementwise(stream, "embedding_forward", gather, out.num_rows(), out.width());
     });
 }
 
 void embedding_backward(cudaStream_t stream, Tensor scratch, Tensor d_table, Tensor d_out, Tensor ids) {
     if (d_out.count() == 0) return;
-    const std::int64_t most = std::min<std::int64_t>(scratch.size_bytes() / (2 * std::int64_t{sizeof(Key)}), std::int64_t{1} << 30);   // tokens at a time, in their order
+    const std::int64_t most = std::min<std::int64_t>(scratch.size_bytes() / (2 * std::int64_t{sizeof(Key)}),
+                                                     std::int64_t{1} << 30);  // tokens at a time, in their order
     for (std::int64_t begin = 0; begin < ids.count(); begin += most) {
         const std::int64_t n = std::min(most, ids.count() - begin);
         const Tensor rows = d_out.rows(begin, n);
         const Key* keys = tokens_in_order(stream, scratch, ids.slice(begin, n));
         with_type(d_out.dtype, [&](auto type) {
             using T = typename decltype(type)::type;
-            const EmbeddingAddTokens<T> add{rows_of<float>(d_table), rows_of<const T>(rows), keys, static_cast<unsigned>(n), packs_aligned(kPack<float>, d_table, rows)};
+            const EmbeddingAddTokens<T> add{rows_of<float>(d_table), rows_of<const T>(rows), keys,
+                                            static_cast<unsigned>(n), packs_aligned(kPack<float>, d_table, rows)};
             elementwise(stream, "embedding_backward", add, n, rows.width());
         });
     }

@@ -15,8 +15,10 @@ namespace {
 
 std::string version_text(int version) { return text(version / 1000, ".", version % 1000 / 10); }
 std::string driver_is_older(int driver, int runtime) {
-    return text("the NVIDIA driver of this machine is older than this program: it is made for CUDA ", version_text(driver), ", the program was built with CUDA ",
-                version_text(runtime), "; update the driver, build with a toolkit of CUDA ", version_text(driver), " or older, or take --device cpu");
+    return text("the NVIDIA driver of this machine is older than this program: it is made for CUDA ",
+                version_text(driver), ", the program was built with CUDA ", version_text(runtime),
+                "; update the driver, build with a toolkit of CUDA ", version_text(driver),
+                " or older, or take --device cpu");
 }
 
 /// Why there is no GPU to use; "" when there are `count`.
@@ -24,33 +26,39 @@ std::string problem_of(cudaError_t status, int count) {
     if (status == cudaSuccess && count > 0) return "";
     int driver = 0, runtime = 0;
     cudaDriverGetVersion(&driver), cudaRuntimeGetVersion(&runtime);
-    cudaGetLastError();   // what failed is told by the sentence
+    cudaGetLastError();  // what failed is told by the sentence
     if (status == cudaSuccess || status == cudaErrorNoDevice)
-        return "no GPU is visible to this process; ask Slurm for one (--gpus-per-node), look at CUDA_VISIBLE_DEVICES, or take --device cpu";
-    if (status == cudaErrorInsufficientDriver && driver == 0) return "this machine has no NVIDIA driver; run on a node with GPUs, or take --device cpu";
+        return "no GPU is visible to this process; ask Slurm for one (--gpus-per-node), look at CUDA_VISIBLE_DEVICES, "
+               "or take --device cpu";
+    if (status == cudaErrorInsufficientDriver && driver == 0)
+        return "this machine has no NVIDIA driver; run on a node with GPUs, or take --device cpu";
     if (status == cudaErrorInsufficientDriver) return driver_is_older(driver, runtime);
-    return text("the GPUs of this machine cannot be used: ", cudaGetErrorString(status), "; look at nvidia-smi, or take --device cpu");
+    return text("the GPUs of this machine cannot be used: ", cudaGetErrorString(status),
+                "; look at nvidia-smi, or take --device cpu");
 }
 
-/// Why the current GPU cannot run this program's kernels; "" when it can. The program has machine code of the GPUs of CMakeLists.txt; for others the driver compiles its
-/// PTX, and one that is only a minor version older than the toolkit passes everywhere else but does not know that PTX.
+/// Why the current GPU cannot run this program's kernels; "" when it can. The program has machine code of the GPUs of
+/// CMakeLists.txt; for others the driver compiles its PTX, and one that is only a minor version older than the toolkit
+/// passes everywhere else but does not know that PTX.
 std::string problem_of_code() {
     const cudaError_t status = cuda::load_a_kernel();
     if (status == cudaSuccess) return "";
-    const bool not_compiled = status == cudaErrorUnsupportedPtxVersion || status == cudaErrorInvalidPtx || status == cudaErrorJitCompilerNotFound;
+    const bool not_compiled = status == cudaErrorUnsupportedPtxVersion || status == cudaErrorInvalidPtx ||
+                              status == cudaErrorJitCompilerNotFound;
     if (!not_compiled && status != cudaErrorNoKernelImageForDevice) cuda::check(status, "cudaFuncGetAttributes");
     int driver = 0, runtime = 0;
     cudaDriverGetVersion(&driver), cudaRuntimeGetVersion(&runtime);
-    cudaGetLastError();   // what failed is told by the sentence
-    return text("this program has no machine code for it, and its driver compiles none (", cudaGetErrorString(status), "): ",
-                driver < runtime ? driver_is_older(driver, runtime) : "update the driver, or take --device cpu");
+    cudaGetLastError();  // what failed is told by the sentence
+    return text("this program has no machine code for it, and its driver compiles none (", cudaGetErrorString(status),
+                "): ", driver < runtime ? driver_is_older(driver, runtime) : "update the driver, or take --device cpu");
 }
 
 /// Its UUID (of a part of a GPU its own), and where it sits.
 std::string id_of(const cudaDeviceProp& properties) {
     std::ostringstream out;
     out << std::hex;
-    for (const char byte : properties.uuid.bytes) out << std::setw(2) << std::setfill('0') << static_cast<int>(static_cast<unsigned char>(byte));
+    for (const char byte : properties.uuid.bytes)
+        out << std::setw(2) << std::setfill('0') << static_cast<int>(static_cast<unsigned char>(byte));
     out << "@" << properties.pciDomainID << ":" << properties.pciBusID << ":" << properties.pciDeviceID;
     return out.str();
 }
@@ -65,7 +73,8 @@ Gpus find_gpus() {
     for (int i = 0; i < count; ++i) {
         cudaDeviceProp properties{};
         cuda::check(cudaGetDeviceProperties(&properties, i), "cudaGetDeviceProperties");
-        found.gpus.push_back({properties.name, properties.major, properties.minor, static_cast<std::int64_t>(properties.totalGlobalMem), id_of(properties)});
+        found.gpus.push_back({properties.name, properties.major, properties.minor,
+                              static_cast<std::int64_t>(properties.totalGlobalMem), id_of(properties)});
     }
     return found;
 }
@@ -74,7 +83,8 @@ std::int64_t free_gpu_bytes(int gpu) {
     std::size_t free = 0, total = 0;
     cudaError_t status = cudaSetDevice(gpu);
     if (status == cudaSuccess) status = cudaMemGetInfo(&free, &total);
-    require(status == cudaSuccess, "GPU ", gpu, " cannot be used: ", cudaGetErrorString(status), "; look at nvidia-smi, or take --device cpu");
+    require(status == cudaSuccess, "GPU ", gpu, " cannot be used: ", cudaGetErrorString(status),
+            "; look at nvidia-smi, or take --device cpu");
     const std::string problem = problem_of_code();
     require(problem.empty(), "GPU ", gpu, " cannot be used: ", problem);
     return static_cast<std::int64_t>(free);
@@ -85,16 +95,20 @@ namespace cuda {
 Gpu usable_gpu(int index, std::int64_t memory_bytes) {
     const auto [problem, gpus] = find_gpus();
     require(problem.empty(), problem);
-    require(index >= 0 && index < static_cast<int>(gpus.size()), "this rank needs GPU ", index, ", but its process sees only ", gpus.size(),
+    require(index >= 0 && index < static_cast<int>(gpus.size()), "this rank needs GPU ", index,
+            ", but its process sees only ", gpus.size(),
             "; start fewer ranks per node, ask for more GPUs per node, or look at CUDA_VISIBLE_DEVICES");
     const Gpu& gpu = gpus[static_cast<std::size_t>(index)];
-    require(gpu.major >= kLeastComputeMajor, "GPU ", index, " (", gpu.name, ") has compute capability ", gpu.major, ".", gpu.minor, ", but ", kLeastComputeMajor,
+    require(gpu.major >= kLeastComputeMajor, "GPU ", index, " (", gpu.name, ") has compute capability ", gpu.major, ".",
+            gpu.minor, ", but ", kLeastComputeMajor,
             ".0 is the least that can be used; take a newer GPU, or --device cpu");
     const std::int64_t free = free_gpu_bytes(index);
     require(memory_bytes > 0, "the memory of a CUDA device must be given, since it is allocated at once");
     if (memory_bytes > free)
-        fail(text("GPU ", index, " (", gpu.name, ") has ", bytes_text(free), " free of ", bytes_text(gpu.total_bytes), ", but ", bytes_text(memory_bytes),
-                  " are asked for; end what else runs on it, or give less with --memory"), ExitCode::does_not_fit);
+        fail(text("GPU ", index, " (", gpu.name, ") has ", bytes_text(free), " free of ", bytes_text(gpu.total_bytes),
+                  ", but ", bytes_text(memory_bytes),
+                  " are asked for; end what else runs on it, or give less with --memory"),
+             ExitCode::does_not_fit);
     return gpu;
 }
 

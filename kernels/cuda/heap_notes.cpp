@@ -1,4 +1,5 @@
-// By the NVTX memory extension (CUDA 13.0 has its header); with a toolkit that lacks it nothing is told. A tensor of no bytes has one here, so that each has a region.
+// By the NVTX memory extension (CUDA 13.0 has its header); with a toolkit that lacks it nothing is told. A tensor of no
+// bytes has one here, so that each has a region.
 #include "kernels/cuda/heap_notes.h"
 
 #include <algorithm>
@@ -35,7 +36,8 @@ HeapNotes::~HeapNotes() {
 
 void HeapNotes::handed_out(const std::byte* begin, std::int64_t bytes) {
     if (!heap_) return;
-    const nvtxMemVirtualRangeDesc_t range{.size = static_cast<std::size_t>(std::max<std::int64_t>(bytes, 1)), .ptr = begin};
+    const nvtxMemVirtualRangeDesc_t range{.size = static_cast<std::size_t>(std::max<std::int64_t>(bytes, 1)),
+                                          .ptr = begin};
     nvtxMemRegionsRegisterBatch_t regions{};
     regions.extCompatID = NVTX_EXT_COMPATID_MEM;
     regions.structSize = sizeof regions;

@@ -1,5 +1,6 @@
-// What a CUDA device owns outside of its arenas: one piece of device memory, one of pinned host memory, streams, events. Each is given back when destroyed;
-// errors of giving back are not looked at, since a device that failed has told so before.
+// What a CUDA device owns outside of its arenas: one piece of device memory, one of pinned host memory, streams,
+// events. Each is given back when destroyed; errors of giving back are not looked at, since a device that failed has
+// told so before.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -16,14 +17,18 @@ namespace longlora::cuda {
 /// As check, but memory that is not there is the user's matter, who asked for so much: Error(does_not_fit).
 inline void check_memory(cudaError_t status, const char* what, std::int64_t bytes) {
     if (status == cudaErrorMemoryAllocation)
-        fail(text(bytes_text(bytes), " of ", what, " are not to be had; end what else uses it, or give less (--memory for the GPU's)"), ExitCode::does_not_fit);
+        fail(text(bytes_text(bytes), " of ", what,
+                  " are not to be had; end what else uses it, or give less (--memory for the GPU's)"),
+             ExitCode::does_not_fit);
     check(status, what);
 }
 
 /// One cudaMalloc.
 class DeviceMemory {
 public:
-    explicit DeviceMemory(std::int64_t bytes) : bytes_(bytes) { check_memory(cudaMalloc(&begin_, static_cast<std::size_t>(bytes)), "GPU memory", bytes); }
+    explicit DeviceMemory(std::int64_t bytes) : bytes_(bytes) {
+        check_memory(cudaMalloc(&begin_, static_cast<std::size_t>(bytes)), "GPU memory", bytes);
+    }
     ~DeviceMemory() { cudaFree(begin_); }
     DeviceMemory(const DeviceMemory&) = delete;
     DeviceMemory& operator=(const DeviceMemory&) = delete;
@@ -39,7 +44,9 @@ private:
 class PinnedMemory {
 public:
     explicit PinnedMemory(std::int64_t bytes) : bytes_(bytes) {
-        if (bytes > 0) check_memory(cudaHostAlloc(&begin_, static_cast<std::size_t>(bytes), cudaHostAllocDefault), "pinned host memory", bytes);
+        if (bytes > 0)
+            check_memory(cudaHostAlloc(&begin_, static_cast<std::size_t>(bytes), cudaHostAllocDefault),
+                         "pinned host memory", bytes);
     }
     ~PinnedMemory() {
         if (begin_) cudaFreeHost(begin_);
@@ -54,8 +61,9 @@ private:
     std::int64_t bytes_;
 };
 
-/// Streams by number, none of which waits for the default stream. All are empty before they go. Stream 0 computes, with the least priority. What others run (messages of NCCL,
-/// copies) is little and awaited elsewhere: by the greatest one it comes next when a processor gets free, and not behind the thousands of blocks of a launch of attention.
+/// Streams by number, none of which waits for the default stream. All are empty before they go. Stream 0 computes, with
+/// the least priority. What others run (messages of NCCL, copies) is little and awaited elsewhere: by the greatest one
+/// it comes next when a processor gets free, and not behind the thousands of blocks of a launch of attention.
 class Streams {
 public:
     Streams() { make(); }
@@ -67,9 +75,10 @@ public:
 
     int make() {
         cudaStream_t stream = nullptr;
-        int least = 0, greatest = 0;   // both 0 where a GPU knows no priorities
+        int least = 0, greatest = 0;  // both 0 where a GPU knows no priorities
         check(cudaDeviceGetStreamPriorityRange(&least, &greatest), "cudaDeviceGetStreamPriorityRange");
-        check(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, streams_.empty() ? least : greatest), "cudaStreamCreateWithPriority");
+        check(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, streams_.empty() ? least : greatest),
+              "cudaStreamCreateWithPriority");
         streams_.push_back(stream);
         return static_cast<int>(streams_.size()) - 1;
     }
@@ -94,24 +103,28 @@ public:
     Events& operator=(const Events&) = delete;
 
     std::uint64_t record(cudaStream_t stream) {
-        pending_.push_back(unused());   // ours before anything can fail
+        pending_.push_back(unused());  // ours before anything can fail
         check(cudaEventRecord(pending_.back(), stream), "cudaEventRecord");
         return first_ticket_ + pending_.size() - 1;
     }
     /// A ticket whose event is in use again was reached long ago.
     void wait(cudaStream_t stream, std::uint64_t ticket) const {
-        ensure(ticket > 0 && ticket < first_ticket_ + pending_.size(), "an event is waited for that was never recorded");
-        if (ticket >= first_ticket_) check(cudaStreamWaitEvent(stream, pending_[ticket - first_ticket_], 0), "cudaStreamWaitEvent");
+        ensure(ticket > 0 && ticket < first_ticket_ + pending_.size(),
+               "an event is waited for that was never recorded");
+        if (ticket >= first_ticket_)
+            check(cudaStreamWaitEvent(stream, pending_[ticket - first_ticket_], 0), "cudaStreamWaitEvent");
     }
 
-    bool reached(std::uint64_t ticket) const { return ticket < first_ticket_ || was_reached(pending_[ticket - first_ticket_]); }
+    bool reached(std::uint64_t ticket) const {
+        return ticket < first_ticket_ || was_reached(pending_[ticket - first_ticket_]);
+    }
 
 private:
     static bool was_reached(cudaEvent_t event) {
         const cudaError_t status = cudaEventQuery(event);
         if (status == cudaSuccess) return true;
         if (status != cudaErrorNotReady) check(status, "cudaEventQuery");
-        cudaGetLastError();   // "not ready" is no error
+        cudaGetLastError();  // "not ready" is no error
         return false;
     }
     /// The oldest event if it was reached, else a new one.
@@ -126,7 +139,7 @@ private:
         return event;
     }
 
-    std::deque<cudaEvent_t> pending_;   // by ticket
+    std::deque<cudaEvent_t> pending_;  // by ticket
     std::uint64_t first_ticket_ = 1;
 };
 

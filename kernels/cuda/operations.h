@@ -1,5 +1,6 @@
-// CUDA's operations but matmul and attention itself: the functions of ops.h with the same arguments, which are checked already, queued on a stream.
-// scratch: uint8, contiguous, 256-byte aligned; an operation may leave anything in it, and needs it until its last kernel has run.
+// CUDA's operations but matmul and attention itself: the functions of ops.h with the same arguments, which are checked
+// already, queued on a stream. scratch: uint8, contiguous, 256-byte aligned; an operation may leave anything in it, and
+// needs it until its last kernel has run.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -11,16 +12,20 @@ namespace longlora::cuda {
 void embedding_forward(cudaStream_t stream, Tensor out, Tensor table, Tensor ids);
 void embedding_backward(cudaStream_t stream, Tensor scratch, Tensor d_table, Tensor d_out, Tensor ids);
 void rmsnorm_forward(cudaStream_t stream, Tensor y, Tensor rrms, Tensor x, Tensor weight, float eps);
-void rmsnorm_backward(cudaStream_t stream, Tensor scratch, Tensor d_x, Tensor d_weight, Tensor d_y, Tensor x, Tensor weight, Tensor rrms);
-void rotary(cudaStream_t stream, Tensor x, Tensor cos, Tensor sin, std::int64_t head_dim, std::int64_t position_begin, bool inverse);
+void rmsnorm_backward(cudaStream_t stream, Tensor scratch, Tensor d_x, Tensor d_weight, Tensor d_y, Tensor x,
+                      Tensor weight, Tensor rrms);
+void rotary(cudaStream_t stream, Tensor x, Tensor cos, Tensor sin, std::int64_t head_dim, std::int64_t position_begin,
+            bool inverse);
 void merge_attention(cudaStream_t stream, Tensor out, Tensor lse, Tensor other_out, Tensor other_lse);
 void swiglu_forward(cudaStream_t stream, Tensor out, Tensor gate, Tensor up);
 void swiglu_backward(cudaStream_t stream, Tensor d_gate, Tensor d_up, Tensor d_out, Tensor gate, Tensor up);
 /// shared_bytes: what a block may have of shared memory on this GPU; rows that fit are read from memory once.
-void cross_entropy(cudaStream_t stream, Tensor scratch, std::int64_t shared_bytes, Tensor loss_sum, Tensor logits, Tensor labels, float scale, bool gradient);
+void cross_entropy(cudaStream_t stream, Tensor scratch, std::int64_t shared_bytes, Tensor loss_sum, Tensor logits,
+                   Tensor labels, float scale, bool gradient);
 void sum_squares(cudaStream_t stream, Tensor scratch, Tensor sum, Tensor x);
 void clip_scale(cudaStream_t stream, Tensor scale, Tensor sum_squares, Tensor loss_sum, double max_norm);
-void adamw(cudaStream_t stream, Tensor master, Tensor m, Tensor v, Tensor weight, Tensor grad, Tensor scale, const AdamwOptions& options);
+void adamw(cudaStream_t stream, Tensor master, Tensor m, Tensor v, Tensor weight, Tensor grad, Tensor scale,
+           const AdamwOptions& options);
 void fill(cudaStream_t stream, Tensor x, float value);
 void add(cudaStream_t stream, Tensor y, Tensor x, float alpha);
 void copy(cudaStream_t stream, Tensor y, Tensor x);
@@ -29,7 +34,8 @@ void copy(cudaStream_t stream, Tensor y, Tensor x);
 void combine(cudaStream_t stream, Tensor y, Tensor x, float beta);
 void scale(cudaStream_t stream, Tensor y, float beta);
 
-/// Loads a kernel on the current GPU, which compiles it if the program has no machine code for that, and does not run it: what the first launch would say.
+/// Loads a kernel on the current GPU, which compiles it if the program has no machine code for that, and does not run
+/// it: what the first launch would say.
 cudaError_t load_a_kernel();
 
 }  // namespace longlora::cuda

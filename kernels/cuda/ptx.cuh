@@ -1,6 +1,8 @@
-// PTX: every inline PTX instruction of the kernels, one wrapper each; sm_80's tensor-core and copy instructions, which later GPUs run as well. No algorithm.
+// PTX: every inline PTX instruction of the kernels, one wrapper each; sm_80's tensor-core and copy instructions, which
+// later GPUs run as well. No algorithm.
 //
-// Fragments of mma.m16n8k16 (PTX ISA, "Matrix fragments for mma.m16n8k16"), lane l of a warp, g = l / 4, t = l % 4, each register two neighbouring bfloat16:
+// Fragments of mma.m16n8k16 (PTX ISA, "Matrix fragments for mma.m16n8k16"), lane l of a warp, g = l / 4, t = l % 4,
+// each register two neighbouring bfloat16:
 //   a[0] (row g, columns 2t, 2t+1)   a[1] (g+8, 2t ..)   a[2] (g, 2t+8 ..)   a[3] (g+8, 2t+8 ..)
 //   b[0] (rows 2t, 2t+1, column g)   b[1] (rows 2t+8 .., g)
 //   d[0] (g, 2t)   d[1] (g, 2t+1)   d[2] (g+8, 2t)   d[3] (g+8, 2t+1)         d is float32
@@ -12,12 +14,16 @@
 namespace longlora::cuda {
 
 /// What the PTX instructions below take as an address: bytes from the start of the block's shared memory.
-__device__ inline unsigned shared_address(const void* shared) { return static_cast<unsigned>(__cvta_generic_to_shared(shared)); }
+__device__ inline unsigned shared_address(const void* shared) {
+    return static_cast<unsigned>(__cvta_generic_to_shared(shared));
+}
 
-/// No instruction: the compiler takes the pointer as a value of its own instead of carrying the parts that it was made of through a loop, two registers each.
+/// No instruction: the compiler takes the pointer as a value of its own instead of carrying the parts that it was made
+/// of through a loop, two registers each.
 __device__ inline void settle(std::byte*& pointer) { asm("" : "+l"(pointer)); }
 
-/// Starts copying 16 bytes; the first `bytes` of them (0 or 16) are read, the others become 0. Both addresses are multiples of 16.
+/// Starts copying 16 bytes; the first `bytes` of them (0 or 16) are read, the others become 0. Both addresses are
+/// multiples of 16.
 __device__ inline void copy_async(unsigned to, const void* from, int bytes) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
 }
@@ -25,21 +31,30 @@ __device__ inline void copy_async(unsigned to, const void* from, int bytes) {
 /// Waits until all copies that this thread has started are in shared memory. Other threads see them after a barrier.
 __device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
-/// Four 8x8 matrices of bfloat16. Lane l gives the address of row l % 8 of matrix l / 8; r[m] gets (row l/4, columns 2(l%4), 2(l%4)+1) of matrix m.
+/// Four 8x8 matrices of bfloat16. Lane l gives the address of row l % 8 of matrix l / 8; r[m] gets (row l/4, columns
+/// 2(l%4), 2(l%4)+1) of matrix m.
 __device__ inline void load_matrices(std::uint32_t (&r)[4], unsigned row) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(row) : "memory");
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(row)
+                 : "memory");
 }
 
 /// The same, each matrix transposed: r[m] gets (rows 2(l%4), 2(l%4)+1, column l/4) of matrix m.
 __device__ inline void load_matrices_transposed(std::uint32_t (&r)[4], unsigned row) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(row) : "memory");
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(row)
+                 : "memory");
 }
 
 /// d (16x8) += a (16x16) b (16x8).
 __device__ inline void multiply_add(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, "
+        "%2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 /// 2^x within 2 units of the last place; results below 2^-126 are 0; 2^-inf = 0.
@@ -56,13 +71,19 @@ __device__ inline std::uint32_t pack_bf16(float low, float high) {
     return packed;
 }
 
-__device__ inline void store_shared(unsigned to, float a, float b) { asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(to), "f"(a), "f"(b) : "memory"); }
+__device__ inline void store_shared(unsigned to, float a, float b) {
+    asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(to), "f"(a), "f"(b) : "memory");
+}
 __device__ inline void store_shared(unsigned to, uint4 x) {
-    asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w) : "memory");
+    asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w)
+                 : "memory");
 }
 __device__ inline float4 load_shared(unsigned from) {
     float4 x;
-    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w) : "r"(from) : "memory");
+    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
+                 : "r"(from)
+                 : "memory");
     return x;
 }
 

@@ -1,4 +1,5 @@
-// Sums and maxima over the threads of a block, in an order that depends on the block's size only, and over what blocks left (add_sum).
+// Sums and maxima over the threads of a block, in an order that depends on the block's size only, and over what blocks
+// left (add_sum).
 #pragma once
 
 #include <cuda_runtime.h>
@@ -18,12 +19,13 @@ struct Larger {
 /// The same in all lanes, bit for bit, where combine(a, b) is combine(b, a). All lanes take part.
 template <class T, class Combine> __device__ T over_warp(T value, Combine combine) {
 #pragma unroll
-    for (unsigned distance = kWarp / 2; distance > 0; distance /= 2) value = combine(value, __shfl_xor_sync(kAllLanes, value, distance));
+    for (unsigned distance = kWarp / 2; distance > 0; distance /= 2)
+        value = combine(value, __shfl_xor_sync(kAllLanes, value, distance));
     return value;
 }
 
-/// The same in all threads of a one-dimensional block of whole warps. room: shared memory, one element per warp, that nobody else touches from the last barrier before
-/// until the next one behind.
+/// The same in all threads of a one-dimensional block of whole warps. room: shared memory, one element per warp, that
+/// nobody else touches from the last barrier before until the next one behind.
 template <class T, class Combine> __device__ T over_block(T value, T* room, Combine combine) {
     const unsigned warp = threadIdx.x / kWarp, num_warps = blockDim.x / kWarp;
     value = over_warp(value, combine);

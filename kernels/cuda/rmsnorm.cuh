@@ -1,5 +1,6 @@
-// What both directions of RMS normalisation share: how a block takes rows. A thread keeps its first packs of a row in registers, so that rows are read once; packs beyond
-// those are read again, and all packs of rows that are no whole aligned packs. The order of sums follows from width and types alone.
+// What both directions of RMS normalisation share: how a block takes rows. A thread keeps its first packs of a row in
+// registers, so that rows are read once; packs beyond those are read again, and all packs of rows that are no whole
+// aligned packs. The order of sums follows from width and types alone.
 #pragma once
 
 #include "kernels/cuda/elementwise.cuh"
@@ -8,7 +9,7 @@
 namespace longlora::cuda {
 
 constexpr unsigned kMostRowThreads = 512;
-constexpr int kHeldElements = 16;   // of each row that a thread keeps: up to 8192 in a block
+constexpr int kHeldElements = 16;  // of each row that a thread keeps: up to 8192 in a block
 /// Packs of n that a thread keeps.
 template <bool whole, int n> constexpr int kHeldPacks = whole ? kHeldElements / n : 0;
 
@@ -16,17 +17,26 @@ template <bool whole, int n> constexpr int kHeldPacks = whole ? kHeldElements / 
 struct RowShape {
     unsigned num_rows, width, num_packs, rows_per_block;
     /// Elements of a pack of n. whole: known to be n.
-    template <bool whole, int n> __device__ int count_at(unsigned pack) const { return whole ? n : static_cast<int>(min(static_cast<unsigned>(n), width - pack * n)); }
+    template <bool whole, int n> __device__ int count_at(unsigned pack) const {
+        return whole ? n : static_cast<int>(min(static_cast<unsigned>(n), width - pack * n));
+    }
 };
 
-/// Kernels of whole packs, each one access, are compiled apart from those of any rows, whose packs are taken element by element and not kept: so both need few registers.
-template <class... Tensors> bool whole_packs(int n, std::int64_t width, const Tensors&... tensors) { return width % n == 0 && packs_aligned(n, tensors...); }
+/// Kernels of whole packs, each one access, are compiled apart from those of any rows, whose packs are taken element by
+/// element and not kept: so both need few registers.
+template <class... Tensors> bool whole_packs(int n, std::int64_t width, const Tensors&... tensors) {
+    return width % n == 0 && packs_aligned(n, tensors...);
+}
 
 inline RowShape row_shape(const Tensor& x, int n, std::int64_t rows_per_block) {
-    ensure(x.shape[0] < (std::int64_t{1} << 31) && x.width() < (std::int64_t{1} << 31) - 16, "a matrix has too many rows or columns for a kernel");
-    return {static_cast<unsigned>(x.shape[0]), static_cast<unsigned>(x.width()), static_cast<unsigned>((x.width() + n - 1) / n), static_cast<unsigned>(rows_per_block)};
+    ensure(x.shape[0] < (std::int64_t{1} << 31) && x.width() < (std::int64_t{1} << 31) - 16,
+           "a matrix has too many rows or columns for a kernel");
+    return {static_cast<unsigned>(x.shape[0]), static_cast<unsigned>(x.width()),
+            static_cast<unsigned>((x.width() + n - 1) / n), static_cast<unsigned>(rows_per_block)};
 }
-inline unsigned num_blocks_of(const RowShape& shape) { return (shape.num_rows + shape.rows_per_block - 1) / shape.rows_per_block; }
+inline unsigned num_blocks_of(const RowShape& shape) {
+    return (shape.num_rows + shape.rows_per_block - 1) / shape.rows_per_block;
+}
 
 /// Whole warps, as few as keep a row in registers with num_held packs a thread.
 inline unsigned row_threads(const RowShape& shape, unsigned num_held) {
@@ -39,10 +49,8 @@ struct NormWeight {
     const void* data;
     bool narrow;
     template <bool whole, int n> __device__ void load(float (&to)[n], unsigned column, int count) const {
-        if (narrow)
-            cuda::load(to, static_cast<const bfloat16*>(data) + column, count, whole);
-        else
-            cuda::load(to, static_cast<const float*>(data) + column, count, whole);
+        if (narrow) cuda::load(to, static_cast<const bfloat16*>(data) + column, count, whole);
+        else cuda::load(to, static_cast<const float*>(data) + column, count, whole);
     }
 };
 inline NormWeight norm_weight(const Tensor& weight) { return {weight.bytes, weight.dtype == DType::bfloat16}; }

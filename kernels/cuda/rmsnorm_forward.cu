@@ -6,7 +6,7 @@
 namespace longlora::cuda {
 namespace {
 
-constexpr std::int64_t kRowsPerBlock = 8;   // so often a weight in registers is used
+constexpr std::int64_t kRowsPerBlock = 8;  // so often a weight in registers is used
 
 template <bool whole, class Y, class X>
 __global__ void __launch_bounds__(kMostRowThreads, 1)
@@ -17,7 +17,8 @@ __global__ void __launch_bounds__(kMostRowThreads, 1)
     float w[kHeld + 1][n];
 #pragma unroll
     for (int k = 0; k < kHeld; ++k)
-        if (const unsigned pack = threadIdx.x + k * blockDim.x; pack < shape.num_packs) weight.template load<whole>(w[k], pack * n, count_at(pack));
+        if (const unsigned pack = threadIdx.x + k * blockDim.x; pack < shape.num_packs)
+            weight.template load<whole>(w[k], pack * n, count_at(pack));
     const unsigned begin = blockIdx.x * shape.rows_per_block, end = min(begin + shape.rows_per_block, shape.num_rows);
     for (unsigned row = begin; row < end; ++row) {
         const X* from = x.at(row, 0);
@@ -47,7 +48,8 @@ __global__ void __launch_bounds__(kMostRowThreads, 1)
         };
 #pragma unroll
         for (int k = 0; k < kHeld; ++k)
-            if (const unsigned pack = threadIdx.x + k * blockDim.x; pack < shape.num_packs) put_scaled(pack, held[k], w[k]);
+            if (const unsigned pack = threadIdx.x + k * blockDim.x; pack < shape.num_packs)
+                put_scaled(pack, held[k], w[k]);
         for (unsigned pack = threadIdx.x + kHeld * blockDim.x; pack < shape.num_packs; pack += blockDim.x) {
             float values[n], weights[n];
             load(values, from + pack * n, count_at(pack), whole);
@@ -66,9 +68,10 @@ void rmsnorm_forward(cudaStream_t stream, Tensor y, Tensor rrms, Tensor x, Tenso
         using X = typename decltype(x_type)::type;
         constexpr int n = kPack<Y, X>;
         const RowShape shape = row_shape(x, n, kRowsPerBlock);
-        const auto kernel = whole_packs(n, x.width(), y, x, weight) ? rmsnorm_forward_kernel<true, Y, X> : rmsnorm_forward_kernel<false, Y, X>;
-        kernel<<<num_blocks_of(shape), row_threads(shape, kHeldElements / n), 0, stream>>>(rows_of<Y>(y), pointer_to<float>(rrms), rows_of<const X>(x), norm_weight(weight), shape,
-                                                                                           eps);
+        const auto kernel = whole_packs(n, x.width(), y, x, weight) ? rmsnorm_forward_kernel<true, Y, X>
+                                                                    : rmsnorm_forward_kernel<false, Y, X>;
+        kernel<<<num_blocks_of(shape), row_threads(shape, kHeldElements / n), 0, stream>>>(
+            rows_of<Y>(y), pointer_to<float>(rrms), rows_of<const X>(x), norm_weight(weight), shape, eps);
         check(cudaGetLastError(), "rmsnorm_forward");
     });
 }

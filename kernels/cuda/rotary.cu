@@ -1,4 +1,5 @@
-// Rotary positions in place; the angles come from tables. A thread turns the same pairs of several heads of one token, so that a cosine is read once for all of them.
+// Rotary positions in place; the angles come from tables. A thread turns the same pairs of several heads of one token,
+// so that a cosine is read once for all of them.
 #include "kernels/cuda/elementwise.cuh"
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/types.h"
@@ -8,16 +9,18 @@ namespace {
 
 constexpr unsigned kHeadsPerThread = 8;
 
-/// Sheet of (token, share of the heads) by half a head; the pack at a column is turned with the one half a head further.
+/// Sheet of (token, share of the heads) by half a head; the pack at a column is turned with the one half a head
+/// further.
 template <class T> struct RotaryTurn {
     static constexpr int kElements = kPack<T, float>;
     Rows<T> x;
-    Rows<const float> cos, sin;   ///< from the first token's position on
+    Rows<const float> cos, sin;  ///< from the first token's position on
     unsigned num_heads, half, shares;
     float sign;
     bool aligned, tables_aligned;
     __device__ void operator()(std::int64_t row, unsigned column, int count) const {
-        const unsigned token = static_cast<unsigned>(row) / shares, first_head = (static_cast<unsigned>(row) - token * shares) * kHeadsPerThread;
+        const unsigned token = static_cast<unsigned>(row) / shares,
+                       first_head = (static_cast<unsigned>(row) - token * shares) * kHeadsPerThread;
         float c[kElements], s[kElements];
         load(c, cos.at(token, column), count, tables_aligned);
         load(s, sin.at(token, column), count, tables_aligned);
@@ -41,8 +44,10 @@ template <class T> struct RotaryTurn {
 
 }  // namespace
 
-void rotary(cudaStream_t stream, Tensor x, Tensor cos, Tensor sin, std::int64_t head_dim, std::int64_t position_begin, bool inverse) {
-    const std::int64_t num_tokens = x.shape[0], num_heads = x.width() / head_dim, half = head_dim / 2, shares = (num_heads + kHeadsPerThread - 1) / kHeadsPerThread;
+void rotary(cudaStream_t stream, Tensor x, Tensor cos, Tensor sin, std::int64_t head_dim, std::int64_t position_begin,
+            bool inverse) {
+    const std::int64_t num_tokens = x.shape[0], num_heads = x.width() / head_dim, half = head_dim / 2,
+                       shares = (num_heads + kHeadsPerThread - 1) / kHeadsPerThread;
     if (x.count() == 0) return;
     ensure(num_tokens * shares < (std::int64_t{1} << 32), "too many tokens for a kernel");
     const Tensor c = cos.rows(position_begin, num_tokens), s = sin.rows(position_begin, num_tokens);
@@ -50,14 +55,14 @@ void rotary(cudaStream_t stream, Tensor x, Tensor cos, Tensor sin, std::int64_t 
         using T = typename decltype(type)::type;
         constexpr int n = RotaryTurn<T>::kElements;
         const RotaryTurn<T> turn{rows_of<T>(x),
-                           {pointer_to<const float>(c), half},
-                           {pointer_to<const float>(s), half},
-                           static_cast<unsigned>(num_heads),
-                           static_cast<unsigned>(half),
-                           static_cast<unsigned>(shares),
-                           inverse ? -1.0f : 1.0f,
-                           packs_aligned(n, x) && half % n == 0,
-                           packs_aligned(n, c, s) && half % n == 0};
+                                 {pointer_to<const float>(c), half},
+                                 {pointer_to<const float>(s), half},
+                                 static_cast<unsigned>(num_heads),
+                                 static_cast<unsigned>(half),
+                                 static_cast<unsigned>(shares),
+                                 inverse ? -1.0f : 1.0f,
+                                 packs_aligned(n, x) && half % n == 0,
+                                 packs_aligned(n, c, s) && half % n == 0};
         elementwise(stream, "rotary", turn, num_tokens * shares, half);
     });
 }

@@ -1,4 +1,5 @@
-// Sums in double: of squares, and of what blocks of other kernels left. Which thread adds what follows from the shape alone.
+// Sums in double: of squares, and of what blocks of other kernels left. Which thread adds what follows from the shape
+// alone.
 #include "kernels/cuda/elementwise.cuh"
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/reduce.cuh"
@@ -7,7 +8,7 @@
 namespace longlora::cuda {
 namespace {
 
-constexpr std::int64_t kMostBlocks = 4096;   // each leaves one sum
+constexpr std::int64_t kMostBlocks = 4096;  // each leaves one sum
 
 __global__ void __launch_bounds__(kThreads) add_sum_kernel(double* sum, const double* parts, unsigned count) {
     __shared__ double room[kThreads / kWarp];
@@ -17,7 +18,9 @@ __global__ void __launch_bounds__(kThreads) add_sum_kernel(double* sum, const do
     if (threadIdx.x == 0) *sum += total;
 }
 
-template <class T> __global__ void __launch_bounds__(kThreads) sum_squares_kernel(double* parts, Rows<const T> x, Sheet sheet, unsigned num_blocks, bool aligned) {
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    sum_squares_kernel(double* parts, Rows<const T> x, Sheet sheet, unsigned num_blocks, bool aligned) {
     __shared__ double room[kThreads / kWarp];
     double part = 0;
     for (unsigned block = blockIdx.x; block < num_blocks; block += gridDim.x)
@@ -54,7 +57,8 @@ void sum_squares(cudaStream_t stream, Tensor scratch, Tensor sum, Tensor x) {
                 const auto grid = static_cast<unsigned>(std::min(blocks.num_blocks, kMostBlocks));
                 auto* parts = pointer_to<double>(scratch);
                 const auto num_blocks = static_cast<unsigned>(blocks.num_blocks);
-                sum_squares_kernel<T><<<grid, blocks.threads, 0, stream>>>(parts, rows_of<const T>(t), blocks.sheet, num_blocks, packs_aligned(kPack<T>, t));
+                sum_squares_kernel<T><<<grid, blocks.threads, 0, stream>>>(parts, rows_of<const T>(t), blocks.sheet,
+                                                                           num_blocks, packs_aligned(kPack<T>, t));
                 check(cudaGetLastError(), "sum_squares");
                 add_sum(stream, pointer_to<double>(sum), parts, grid, "sum_squares");
             },

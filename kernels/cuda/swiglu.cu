@@ -53,7 +53,8 @@ void swiglu_forward(cudaStream_t stream, Tensor out, Tensor gate, Tensor up) {
         using T = typename decltype(type)::type;
         for_sheets(
             [&](const Tensor& y, const Tensor& g, const Tensor& u) {
-                const SwigluForward<T> operation{rows_of<T>(y), rows_of<const T>(g), rows_of<const T>(u), packs_aligned(kPack<T>, y, g, u)};
+                const SwigluForward<T> operation{rows_of<T>(y), rows_of<const T>(g), rows_of<const T>(u),
+                                                 packs_aligned(kPack<T>, y, g, u)};
                 elementwise(stream, "swiglu_forward", operation, y.num_rows(), y.width());
             },
             out, gate, up);
@@ -66,7 +67,8 @@ void swiglu_backward(cudaStream_t stream, Tensor d_gate, Tensor d_up, Tensor d_o
         for_sheets(
             [&](const Tensor& dg, const Tensor& du, const Tensor& dy, const Tensor& g, const Tensor& u) {
                 const bool aligned = packs_aligned(kPack<T>, dg, du, dy, g, u);
-                const SwigluBackward<T> operation{rows_of<T>(dg), rows_of<T>(du), rows_of<const T>(dy), rows_of<const T>(g), rows_of<const T>(u), aligned};
+                const SwigluBackward<T> operation{rows_of<T>(dg),      rows_of<T>(du),      rows_of<const T>(dy),
+                                                  rows_of<const T>(g), rows_of<const T>(u), aligned};
                 elementwise(stream, "swiglu_backward", operation, g.num_rows(), g.width());
             },
             d_gate, d_up, d_out, gate, up);

@@ -1,10 +1,11 @@
-// A merge sort whose every access of device memory is to neighbouring keys: blocks sort runs of kThreads keys, then merge runs of twice the length, and of four times, and so on. A block
-// makes kThreads neighbouring keys of the result; where they come from, it finds on the merge path (Green, McColl, Bader 2012, "GPU merge path"); inside of a block keys
-// go by Batcher's bitonic merge (1968), a key per thread.
+// A merge sort whose every access of device memory is to neighbouring keys: blocks sort runs of kThreads keys, then
+// merge runs of twice the length, and of four times, and so on. A block makes kThreads neighbouring keys of the result;
+// where they come from, it finds on the merge path (Green, McColl, Bader 2012, "GPU merge path"); inside of a block
+// keys go by Batcher's bitonic merge (1968), a key per thread.
 #include <utility>
 
-#include "kernels/cuda/elementwise.cuh"
 #include "kernels/cuda/elements.cuh"
+#include "kernels/cuda/elementwise.cuh"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/token_order.cuh"
 
@@ -13,12 +14,12 @@ namespace {
 
 constexpr Key kBehindAll = ~Key{0};
 
-/// Sorts each `length` keys that rise and then fall, or fall and then rise; the thread's number is its key's place. room: kThreads keys.
+/// Sorts each `length` keys that rise and then fall, or fall and then rise; the thread's number is its key's place.
+/// room: kThreads keys.
 inline __device__ Key sort_bitonic(Key own, unsigned length, bool rising, Key* room) {
     for (unsigned distance = length / 2; distance > 0; distance /= 2) {
         Key other;
-        if (distance < kWarp)
-            other = __shfl_xor_sync(kAllLanes, own, distance);
+        if (distance < kWarp) other = __shfl_xor_sync(kAllLanes, own, distance);
         else {
             __syncthreads();
             room[threadIdx.x] = own;
@@ -36,7 +37,8 @@ __global__ void __launch_bounds__(kThreads) sort_runs_kernel(Key* keys, const in
     __shared__ Key room[kThreads];
     const unsigned token = blockIdx.x * kThreads + threadIdx.x;
     Key own = token < count ? Key{static_cast<unsigned>(ids[token])} << 32 | token : kBehindAll;
-    for (unsigned length = 2; length <= kThreads; length *= 2) own = sort_bitonic(own, length, (threadIdx.x & length) == 0, room);
+    for (unsigned length = 2; length <= kThreads; length *= 2)
+        own = sort_bitonic(own, length, (threadIdx.x & length) == 0, room);
     if (token < count) keys[token] = own;
 }
 
@@ -49,20 +51,21 @@ inline __device__ unsigned share_of_first(unsigned n, Run a, Run b) {
     unsigned least = n > b.length ? n - b.length : 0, most = min(n, a.length);
     while (least < most) {
         const unsigned middle = least + (most - least) / 2;
-        if (a.keys[middle] < b.keys[n - 1 - middle])
-            least = middle + 1;
-        else
-            most = middle;
+        if (a.keys[middle] < b.keys[n - 1 - middle]) least = middle + 1;
+        else most = middle;
     }
     return least;
 }
 
 /// Sorted runs of 2 * length keys out of runs of `length`, a multiple of kThreads.
-__global__ void __launch_bounds__(kThreads) merge_runs_kernel(Key* to, const Key* from, unsigned count, unsigned length) {
+__global__ void __launch_bounds__(kThreads)
+    merge_runs_kernel(Key* to, const Key* from, unsigned count, unsigned length) {
     __shared__ Key room[kThreads];
-    const unsigned begin = blockIdx.x * kThreads, pair = begin / (2 * length) * (2 * length), middle = min(pair + length, count), end = min(middle + length, count);
+    const unsigned begin = blockIdx.x * kThreads, pair = begin / (2 * length) * (2 * length),
+                   middle = min(pair + length, count), end = min(middle + length, count);
     const Run a{from + pair, middle - pair}, b{from + middle, end - middle};
-    const unsigned n = min(kThreads, end - begin), a_begin = share_of_first(begin - pair, a, b), b_begin = begin - pair - a_begin;
+    const unsigned n = min(kThreads, end - begin), a_begin = share_of_first(begin - pair, a, b),
+                   b_begin = begin - pair - a_begin;
     const unsigned from_a = share_of_first(begin - pair + n, a, b) - a_begin, from_b = n - from_a;
     // a's keys rise, b's fall behind them, and what is behind all lies between.
     const unsigned i = threadIdx.x, from_last = kThreads - 1 - i;

@@ -1,4 +1,5 @@
-// Tokens in the order of the rows of the table that they name, and of one row in their own order: what a gradient that many tokens add to goes by. Not a sort of anything else.
+// Tokens in the order of the rows of the table that they name, and of one row in their own order: what a gradient that
+// many tokens add to goes by. Not a sort of anything else.
 #pragma once
 
 #include "core/tensor.h"

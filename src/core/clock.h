@@ -1,4 +1,5 @@
-// Wall-clock seconds and how durations and sizes are written for people. No profiling; that is the recorder of kernels/.
+// Wall-clock seconds and how durations and sizes are written for people. No profiling; that is the recorder of
+// kernels/.
 #pragma once
 
 #include <chrono>
@@ -9,7 +10,9 @@
 namespace longlora {
 
 /// Seconds of a monotonic clock since an arbitrary moment.
-inline double now_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+inline double now_seconds() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 /// "47 s", "12 min", "3 h 05 min".
 inline std::string duration_text(double seconds) {

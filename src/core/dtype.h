@@ -13,16 +13,27 @@ enum class DType : std::uint8_t { float32, bfloat16, float16, float64, int32, in
 
 constexpr std::int64_t size_of(DType dtype) {
     switch (dtype) {
-        case DType::uint8: return 1;
-        case DType::bfloat16: case DType::float16: case DType::uint16: return 2;
-        case DType::float32: case DType::int32: case DType::uint32: return 4;
-        case DType::float64: case DType::int64: case DType::uint64: return 8;
+        case DType::uint8:
+            return 1;
+        case DType::bfloat16:
+        case DType::float16:
+        case DType::uint16:
+            return 2;
+        case DType::float32:
+        case DType::int32:
+        case DType::uint32:
+            return 4;
+        case DType::float64:
+        case DType::int64:
+        case DType::uint64:
+            return 8;
     }
     return 0;
 }
 
 constexpr std::string_view name_of(DType dtype) {
-    constexpr std::string_view names[] = {"float32", "bfloat16", "float16", "float64", "int32", "int64", "uint8", "uint16", "uint32", "uint64"};
+    constexpr std::string_view names[] = {"float32", "bfloat16", "float16", "float64", "int32",
+                                          "int64",   "uint8",    "uint16",  "uint32",  "uint64"};
     return names[static_cast<int>(dtype)];
 }
 
@@ -33,7 +44,8 @@ struct bf16 {
     explicit bf16(float value) {
         const auto u = std::bit_cast<std::uint32_t>(value);
         const bool nan = (u & 0x7fffffffu) > 0x7f800000u;
-        bits = nan ? static_cast<std::uint16_t>((u >> 16) | 0x40u) : static_cast<std::uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+        bits = nan ? static_cast<std::uint16_t>((u >> 16) | 0x40u)
+                   : static_cast<std::uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
     }
     operator float() const { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
 };
@@ -42,7 +54,8 @@ struct bf16 {
 struct fp16 {
     std::uint16_t bits = 0;
     operator float() const {
-        const std::uint32_t sign = std::uint32_t(bits & 0x8000u) << 16, exponent = (bits >> 10) & 31u, mantissa = bits & 1023u;
+        const std::uint32_t sign = std::uint32_t(bits & 0x8000u) << 16, exponent = (bits >> 10) & 31u,
+                            mantissa = bits & 1023u;
         if (exponent == 0) {  // zero and subnormals: mantissa * 2^-24
             const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
             return std::bit_cast<float>(std::bit_cast<std::uint32_t>(magnitude) | sign);

@@ -1,5 +1,5 @@
-// Counter-based random numbers: a pure function of (seed, stream, index), so nothing has to be saved and any rank can make
-// any element. SplitMix64's finaliser (Steele, Lea, Flood 2014) over the three words; not for cryptography.
+// Counter-based random numbers: a pure function of (seed, stream, index), so nothing has to be saved and any rank can
+// make any element. SplitMix64's finaliser (Steele, Lea, Flood 2014) over the three words; not for cryptography.
 #pragma once
 
 #include <cmath>

@@ -37,7 +37,8 @@ inline std::string to_text(const Shape& shape) {
     return out + ")";
 }
 
-/// Rows are all dimensions but the last, in order; neighbouring rows start row_stride elements apart; elements of a row are adjacent.
+/// Rows are all dimensions but the last, in order; neighbouring rows start row_stride elements apart; elements of a row
+/// are adjacent.
 struct Tensor {
     std::byte* bytes = nullptr;
     DType dtype = DType::float32;
@@ -45,7 +46,11 @@ struct Tensor {
     std::int64_t row_stride = 1;
 
     Tensor() = default;
-    Tensor(void* data, DType type, Shape sizes) : bytes(static_cast<std::byte*>(data)), dtype(type), shape(sizes), row_stride(sizes.last()) {}
+    Tensor(void* data, DType type, Shape sizes)
+        : bytes(static_cast<std::byte*>(data)),
+          dtype(type),
+          shape(sizes),
+          row_stride(sizes.last()) {}
 
     explicit operator bool() const { return bytes != nullptr; }
     std::int64_t count() const { return shape.count(); }
@@ -54,7 +59,9 @@ struct Tensor {
     bool contiguous() const { return row_stride == width() || num_rows() <= 1; }
     std::int64_t size_bytes() const { return count() * size_of(dtype); }
     /// One past the last byte that the view can touch.
-    std::byte* end() const { return count() ? bytes + ((num_rows() - 1) * row_stride + width()) * size_of(dtype) : bytes; }
+    std::byte* end() const {
+        return count() ? bytes + ((num_rows() - 1) * row_stride + width()) * size_of(dtype) : bytes;
+    }
 
     /// Typed pointer; host code may call it only on host tensors, kernels only on their own device's.
     template <class T> T* data() const {
@@ -83,10 +90,14 @@ struct Tensor {
         return Tensor(bytes, dtype, to);
     }
     /// Elements [begin, begin + n) of a contiguous tensor, as a vector.
-    Tensor slice(std::int64_t begin, std::int64_t n) const { return reshaped({count(), 1}).rows(begin, n).reshaped({n}); }
+    Tensor slice(std::int64_t begin, std::int64_t n) const {
+        return reshaped({count(), 1}).rows(begin, n).reshaped({n});
+    }
 };
 
 /// Whether the byte ranges that two views span touch each other.
-inline bool overlap(const Tensor& a, const Tensor& b) { return a.count() && b.count() && a.bytes < b.end() && b.bytes < a.end(); }
+inline bool overlap(const Tensor& a, const Tensor& b) {
+    return a.count() && b.count() && a.bytes < b.end() && b.bytes < a.end();
+}
 
 }  // namespace longlora

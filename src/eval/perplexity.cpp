@@ -1,4 +1,5 @@
-// A rank's losses are doubles in window order; they travel once, at the end, as bytes, so nothing is rounded on the way.
+// A rank's losses are doubles in window order; they travel once, at the end, as bytes, so nothing is rounded on the
+// way.
 #include "eval/perplexity.h"
 
 #include <algorithm>
@@ -7,13 +8,14 @@
 #include <memory>
 
 #include "core/clock.h"
-#include "parallel/agree.h"
 #include "eval/window_rounds.h"
+#include "parallel/agree.h"
 
 namespace longlora {
 namespace {
 
-WindowTokens read_window(const TokenFiles& files, const EvaluationWindow& window, std::int64_t context, parallel::Shard local) {
+WindowTokens read_window(const TokenFiles& files, const EvaluationWindow& window, std::int64_t context,
+                         parallel::Shard local) {
     std::vector<std::int32_t> tokens(static_cast<std::size_t>(context));
     files[static_cast<std::size_t>(window.file)]->read(window.begin, context, tokens.data());
     return window_tokens(tokens, window.first_target, local);
@@ -27,12 +29,14 @@ std::vector<double> numbers_in(const std::string& bytes) {
 
 /// Every window's loss, on every rank: that of its sequence ranks on the last stage, added in their order.
 std::vector<double> gather(const parallel::HostGroup& group, parallel::MeshShape mesh, const std::vector<double>& own) {
-    const auto parts = group.all_gather(std::string(reinterpret_cast<const char*>(own.data()), own.size() * sizeof(double)));
+    const auto parts =
+        group.all_gather(std::string(reinterpret_cast<const char*>(own.data()), own.size() * sizeof(double)));
     std::vector<double> all;
     for (int data = 0; data < mesh.data; ++data) {
         std::vector<double> sums;
         for (int sequence = 0; sequence < mesh.sequence; ++sequence) {
-            const auto losses = numbers_in(parts[static_cast<std::size_t>(parallel::rank_of(mesh, {mesh.pipeline - 1, data, sequence}))]);
+            const auto losses = numbers_in(
+                parts[static_cast<std::size_t>(parallel::rank_of(mesh, {mesh.pipeline - 1, data, sequence}))]);
             if (sequence == 0) sums = losses;
             else std::transform(sums.begin(), sums.end(), losses.begin(), sums.begin(), std::plus<>());
         }
@@ -42,38 +46,50 @@ std::vector<double> gather(const parallel::HostGroup& group, parallel::MeshShape
 }
 
 /// All ranks have the same losses here, so all throw or none.
-void check_finite(const std::vector<double>& losses, const TokenFiles& files, const WindowRules& rules, const WindowList& list) {
+void check_finite(const std::vector<double>& losses, const TokenFiles& files, const WindowRules& rules,
+                  const WindowList& list) {
     const auto bad = std::find_if(losses.begin(), losses.end(), [](double loss) { return !std::isfinite(loss); });
     if (bad == losses.end()) return;
     const EvaluationWindow& window = list.windows[static_cast<std::size_t>(bad - losses.begin())];
-    throw parallel::AgreedError(text("the loss over tokens ", window.begin, " to ", window.begin + rules.context - 1, " of ", files[static_cast<std::size_t>(window.file)]->path(), " is ", *bad,
-                                 "; the model's weights or its computing type cannot express it, try --dtype float32"), ExitCode::non_finite);
+    throw parallel::AgreedError(
+        text("the loss over tokens ", window.begin, " to ", window.begin + rules.context - 1, " of ",
+             files[static_cast<std::size_t>(window.file)]->path(), " is ", *bad,
+             "; the model's weights or its computing type cannot express it, try --dtype float32"),
+        ExitCode::non_finite);
 }
 
 }  // namespace
 
 double Perplexity::value() const { return std::exp(nll()); }
 
-Perplexity measure_perplexity(const parallel::HostGroup& group, parallel::MeshCommunicators& mesh, Weights& weights, const AttentionPattern& pattern, const TokenFiles& files,
-                              const WindowRules& rules, const WindowList& list, const std::function<void(std::int64_t)>& between) {
+Perplexity measure_perplexity(const parallel::HostGroup& group, parallel::MeshCommunicators& mesh, Weights& weights,
+                              const AttentionPattern& pattern, const TokenFiles& files, const WindowRules& rules,
+                              const WindowList& list, const std::function<void(std::int64_t)>& between) {
     const double begin = now_seconds();
-    ensure(group.size() == mesh.shape.num_ranks() && parallel::coordinate_of(mesh.shape, group.rank()) == mesh.at, "the mesh is that of the group");
+    ensure(group.size() == mesh.shape.num_ranks() && parallel::coordinate_of(mesh.shape, group.rank()) == mesh.at,
+           "the mesh is that of the group");
     const auto num_windows = static_cast<std::int64_t>(list.windows.size());
     const parallel::Shard own = parallel::deal_of(num_windows, mesh.at.data, mesh.shape.data);
     std::unique_ptr<Model> model;
-    parallel::agree(group, [&] { model = std::make_unique<Model>(weights, pattern, rules.context, mesh.sequence.get()); });   // tables and windows of this context length
+    parallel::agree(group, [&] {
+        model = std::make_unique<Model>(weights, pattern, rules.context, mesh.sequence.get());
+    });  // tables and windows of this context length
     std::int64_t done = 0;
-    const auto begin_round = [&](std::int64_t i) {   // agreed on before anything is sent, so nobody waits for a rank that failed
-        WindowTokens tokens;
-        parallel::agree(group, [&] {
-            if (between) between(done);
-            if (i >= 0) tokens = read_window(files, list.windows[static_cast<std::size_t>(own.begin + i)], rules.context, model->local());
-        });
-        if (i >= 0) ++done;
-        return tokens;
-    };
-    std::vector<double> losses = window_losses(*model, mesh, {own.count, (num_windows + mesh.shape.data - 1) / mesh.shape.data}, begin_round);
-    begin_round(-1);   // the last windows are done
+    const auto begin_round =
+        [&](std::int64_t i) {  // agreed on before anything is sent, so nobody waits for a rank that failed
+            WindowTokens tokens;
+            parallel::agree(group, [&] {
+                if (between) between(done);
+                if (i >= 0)
+                    tokens = read_window(files, list.windows[static_cast<std::size_t>(own.begin + i)], rules.context,
+                                         model->local());
+            });
+            if (i >= 0) ++done;
+            return tokens;
+        };
+    std::vector<double> losses =
+        window_losses(*model, mesh, {own.count, (num_windows + mesh.shape.data - 1) / mesh.shape.data}, begin_round);
+    begin_round(-1);  // the last windows are done
     losses = gather(group, mesh.shape, losses);
     check_finite(losses, files, rules, list);
     Perplexity result;

@@ -12,7 +12,8 @@ namespace {
 
 double loss_over(Model& model, const MicroBatch& batch, Tensor out) {
     Device& device = model.device();
-    const ArenaTensor sum = device.memory().tensor(DType::float64, {}, Use::workspace), host = device.pinned().tensor(DType::float64, {}, Use::workspace);
+    const ArenaTensor sum = device.memory().tensor(DType::float64, {}, Use::workspace),
+                      host = device.pinned().tensor(DType::float64, {}, Use::workspace);
     host->data<double>()[0] = 0;
     device.copy_to_device(sum, host, Device::compute_stream());
     model.loss(batch, out, sum);
@@ -21,7 +22,8 @@ double loss_over(Model& model, const MicroBatch& batch, Tensor out) {
     return host->data<double>()[0];
 }
 
-/// This stage's output goes to the next stage (an empty one stays), what the stage before computed comes here if `expected`.
+/// This stage's output goes to the next stage (an empty one stays), what the stage before computed comes here if
+/// `expected`.
 ArenaTensor hand_on(const Model& model, parallel::MeshCommunicators& mesh, const ArenaTensor& out, bool expected) {
     std::vector<parallel::Send> sends;
     std::vector<parallel::Receive> receives;
@@ -45,12 +47,13 @@ void walk_through(Model& model) {
 
 WindowTokens window_tokens(std::span<const std::int32_t> window, std::int64_t first_target, parallel::Shard local) {
     std::vector<std::int32_t> labels = next_token_labels(window);
-    std::fill(labels.begin(), labels.begin() + (first_target - 1), -1);   // label t is token t + 1
+    std::fill(labels.begin(), labels.begin() + (first_target - 1), -1);  // label t is token t + 1
     const auto length = static_cast<std::int64_t>(window.size());
     return {local_part(window, length, local), local_part(labels, length, local)};
 }
 
-std::vector<double> window_losses(Model& model, parallel::MeshCommunicators& mesh, WindowCount windows, const BeginRound& begin_round) {
+std::vector<double> window_losses(Model& model, parallel::MeshCommunicators& mesh, WindowCount windows,
+                                  const BeginRound& begin_round) {
     std::vector<double> losses;
     ArenaTensor input;
     const auto is_own = [&](std::int64_t i) { return i >= 0 && i < windows.own; };

@@ -22,8 +22,8 @@ void add_documents(WindowList& list, const WindowRules& rules, std::int64_t inde
         if (end - begin < rules.context) list.skipped_documents += 1;
         else add_windows(list, rules, index, begin, end);
     }
-    require(longest >= rules.context, "no window of ", rules.context, " tokens fits into a document of ", file.path(), ", whose longest has ", longest,
-            " tokens; take a shorter --context or leave --per-document out");
+    require(longest >= rules.context, "no window of ", rules.context, " tokens fits into a document of ", file.path(),
+            ", whose longest has ", longest, " tokens; take a shorter --context or leave --per-document out");
 }
 
 }  // namespace
@@ -31,12 +31,14 @@ void add_documents(WindowList& list, const WindowRules& rules, std::int64_t inde
 Score score_of(const std::string& name) {
     if (name == "all") return Score::all;
     if (name == "last") return Score::last;
-    fail(text("--score ", name, " is not known; take all (every token of a window) or last (the last --stride tokens of it)"));
+    fail(text("--score ", name,
+              " is not known; take all (every token of a window) or last (the last --stride tokens of it)"));
 }
 
 std::string_view name_of(Score score) { return score == Score::all ? "all" : "last"; }
 
-std::int64_t add_windows(WindowList& list, const WindowRules& rules, std::int64_t file, std::int64_t begin, std::int64_t end) {
+std::int64_t add_windows(WindowList& list, const WindowRules& rules, std::int64_t file, std::int64_t begin,
+                         std::int64_t end) {
     ensure(rules.context >= 2 && rules.stride >= 1, "a window predicts something and the next one is further on");
     std::int64_t added = 0;
     for (std::int64_t at = begin; at + rules.context <= end && !full(list, rules); at += rules.stride, ++added) {
@@ -53,8 +55,8 @@ WindowList list_windows(const TokenFiles& files, const WindowRules& rules) {
     for (std::size_t i = 0; i < files.size(); ++i) {
         const TokenFile& file = *files[i];
         const auto index = static_cast<std::int64_t>(i);
-        require(file.num_tokens() >= rules.context, "no window of ", rules.context, " tokens fits into ", file.path(), ", which has ", file.num_tokens(),
-                " tokens; take a shorter --context or more text");
+        require(file.num_tokens() >= rules.context, "no window of ", rules.context, " tokens fits into ", file.path(),
+                ", which has ", file.num_tokens(), " tokens; take a shorter --context or more text");
         if (rules.per_document) add_documents(list, rules, index, file);
         else add_windows(list, rules, index, 0, file.num_tokens());
     }

@@ -1,5 +1,6 @@
-// Order of the streams: out - the copy waits for the layer that computed x, later work on the compute stream for the copy before x's memory is anyone's. Back - the copy waits for all
-// that may still use the memory that it is given, the layer for the copy.
+// Order of the streams: out - the copy waits for the layer that computed x, later work on the compute stream for the
+// copy before x's memory is anyone's. Back - the copy waits for all that may still use the memory that it is given, the
+// layer for the copy.
 #include "model/activation_offload.h"
 
 #include <algorithm>
@@ -8,7 +9,9 @@
 namespace longlora {
 
 ArenaTensor ActivationOffload::host_buffer(const Tensor& like) {
-    const auto fits = std::find_if(idle_.begin(), idle_.end(), [&](const ArenaTensor& buffer) { return buffer->dtype == like.dtype && buffer->shape == like.shape; });
+    const auto fits = std::find_if(idle_.begin(), idle_.end(), [&](const ArenaTensor& buffer) {
+        return buffer->dtype == like.dtype && buffer->shape == like.shape;
+    });
     if (fits == idle_.end()) return device_.pinned().tensor(like.dtype, like.shape, Use::activations);
     ArenaTensor buffer = std::move(*fits);
     idle_.erase(fits);

@@ -1,5 +1,6 @@
-// ActivationOffload: tensors that wait for backward in pinned host memory instead of the device's. Copies go on a stream of their own: out while the next layer's forward computes, back
-// while the backward of the layer behind does. Which tensors wait is model.cpp's; other memory savers are KeepPlan (recompute) and Zero.
+// ActivationOffload: tensors that wait for backward in pinned host memory instead of the device's. Copies go on a
+// stream of their own: out while the next layer's forward computes, back while the backward of the layer behind does.
+// Which tensors wait is model.cpp's; other memory savers are KeepPlan (recompute) and Zero.
 #pragma once
 
 #include <vector>
@@ -25,7 +26,8 @@ public:
     ActivationOffload(const ActivationOffload&) = delete;
     ActivationOffload& operator=(const ActivationOffload&) = delete;
 
-    /// Takes x, as the compute stream has left it, to the host. One tensor leaves at a time: x's device memory is free for others from the next store() or settle() on.
+    /// Takes x, as the compute stream has left it, to the host. One tensor leaves at a time: x's device memory is free
+    /// for others from the next store() or settle() on.
     Stored store(ArenaTensor x);
     /// The compute stream waits for the tensor that is leaving, whose device memory is then free.
     void settle();
@@ -44,7 +46,8 @@ private:
     Device& device_;
     Stream copies_;
     Leaving leaving_;
-    /// Buffers that come and go on the copy stream alone. They never return to the pinned arena, where host code could write into one that a queued copy still reads.
+    /// Buffers that come and go on the copy stream alone. They never return to the pinned arena, where host code could
+    /// write into one that a queued copy still reads.
     std::vector<ArenaTensor> idle_;
 };
 

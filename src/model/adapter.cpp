@@ -1,5 +1,6 @@
-// Reads adapter folders: adapter_config.json is checked key by key, tensor names are translated to ours, every tensor is compared with the base
-// model's list of parameters. PyTorch's .bin files are not read (they are programs for Python's unpickler): the sentence says how to convert them.
+// Reads adapter folders: adapter_config.json is checked key by key, tensor names are translated to ours, every tensor
+// is compared with the base model's list of parameters. PyTorch's .bin files are not read (they are programs for
+// Python's unpickler): the sentence says how to convert them.
 #include "model/adapter.h"
 
 #include <algorithm>
@@ -14,24 +15,42 @@ namespace {
 
 /// Says nothing: null, false, "", {}, [].
 bool is_empty(const Json& value) {
-    return value.is_null() || (value.is_boolean() && !value.get<bool>()) || (value.is_string() && value.get<std::string>().empty()) ||
-           (value.is_structured() && value.empty());
+    return value.is_null() || (value.is_boolean() && !value.get<bool>()) ||
+           (value.is_string() && value.get<std::string>().empty()) || (value.is_structured() && value.empty());
 }
 
 /// Keys that do not change what the adapter computes. Unknown ones pass only as null, false, a number, a text or empty.
 bool is_harmless(const std::string& key) {
-    static const std::set<std::string> keys = {"peft_type", "r",         "lora_alpha",     "target_modules", "modules_to_save", "bias",        "init_lora_weights",
-                                               "task_type", "revision",  "inference_mode", "lora_dropout",   "peft_version",    "auto_mapping", "exclude_modules",
-                                               "eva_config", "megatron_core", "base_model_name_or_path",      "ensure_weight_tying"};
+    static const std::set<std::string> keys = {"peft_type",
+                                               "r",
+                                               "lora_alpha",
+                                               "target_modules",
+                                               "modules_to_save",
+                                               "bias",
+                                               "init_lora_weights",
+                                               "task_type",
+                                               "revision",
+                                               "inference_mode",
+                                               "lora_dropout",
+                                               "peft_version",
+                                               "auto_mapping",
+                                               "exclude_modules",
+                                               "eva_config",
+                                               "megatron_core",
+                                               "base_model_name_or_path",
+                                               "ensure_weight_tying"};
     return keys.count(key) != 0;
 }
 
 void check_key(const std::string& key, const Json& value, const std::string& where) {
-    const auto refuse = [&](const char* why) { fail(text(where, ": \"", key, "\": ", value.dump(), " is not supported; ", why)); };
+    const auto refuse = [&](const char* why) {
+        fail(text(where, ": \"", key, "\": ", value.dump(), " is not supported; ", why));
+    };
     if (key == "peft_type" && value != "LORA") refuse("only LoRA adapters are");
     if (key == "bias" && value != "none") refuse("biases cannot be part of an adapter here");
     // "pissa", "olora", "loftq", "corda" ... change the base model's weights as well
-    if (key == "init_lora_weights" && value.is_string() && value != "gaussian" && value != "eva" && value != "orthogonal")
+    if (key == "init_lora_weights" && value.is_string() && value != "gaussian" && value != "eva" &&
+        value != "orthogonal")
         refuse("it changes the base model; merge the adapter with peft and use the merged model");
     static const std::set<std::string> must_be_empty = {"fan_in_fan_out", "layers_to_transform", "layers_pattern"};
     if (is_harmless(key) || is_empty(value)) return;
@@ -46,16 +65,21 @@ void check_modules(const Json& config, const std::string& where) {
     if (config.contains("modules_to_save") && config["modules_to_save"].is_array()) {
         for (const Json& module : config["modules_to_save"]) {
             const std::string name = module.is_string() ? last_part(module.get<std::string>()) : module.dump();
-            const bool known = name == "embed_tokens" || name == "norm" || name == "input_layernorm" || name == "post_attention_layernorm" || name == "lm_head";
-            require(known, where, ": \"modules_to_save\" names ", name, ", which is neither the embedding, a norm nor lm_head");
+            const bool known = name == "embed_tokens" || name == "norm" || name == "input_layernorm" ||
+                               name == "post_attention_layernorm" || name == "lm_head";
+            require(known, where, ": \"modules_to_save\" names ", name,
+                    ", which is neither the embedding, a norm nor lm_head");
         }
     }
-    if (!config.contains("target_modules") || !config["target_modules"].is_array()) return;   // a pattern: the tensors say what it meant
+    if (!config.contains("target_modules") || !config["target_modules"].is_array())
+        return;  // a pattern: the tensors say what it meant
     for (const Json& module : config["target_modules"]) {
         const std::string name = module.is_string() ? last_part(module.get<std::string>()) : module.dump();
         bool known = false;
-        for (int p = 0; p < kNumProjections; ++p) known = known || name == std::string(name_of(Projection(p))) + "_proj";
-        require(known, where, ": \"target_modules\" names ", name, "; LoRA is supported on q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj and down_proj");
+        for (int p = 0; p < kNumProjections; ++p)
+            known = known || name == std::string(name_of(Projection(p))) + "_proj";
+        require(known, where, ": \"target_modules\" names ", name,
+                "; LoRA is supported on q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj and down_proj");
     }
 }
 
@@ -69,7 +93,8 @@ TrainableSet read_adapter_config(const Json& config, const std::string& where) {
     set.lora_rank = get_integer(config, "r", where);
     require(set.lora_rank >= 1, where, ": \"r\" is ", set.lora_rank, "; the rank of LoRA is at least 1");
     const Json& alpha = member(config, "lora_alpha", where);
-    require(alpha.is_number() && alpha.get<double>() > 0, where, ": \"lora_alpha\" is ", alpha.dump(), "; it must be a number above 0");
+    require(alpha.is_number() && alpha.get<double>() > 0, where, ": \"lora_alpha\" is ", alpha.dump(),
+            "; it must be a number above 0");
     set.lora_alpha = alpha.get<double>();
     set.embedding = set.norm = set.lm_head = false;
     set.lora_targets.clear();
@@ -80,7 +105,8 @@ void remove_all(std::string& name, const std::string& what) {
     for (std::size_t at; (at = name.find(what)) != std::string::npos;) name.erase(at, what.size());
 }
 
-/// "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight" -> "model.layers.0.self_attn.q_proj.lora_A.weight"; also the names of live PEFT modules.
+/// "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight" -> "model.layers.0.self_attn.q_proj.lora_A.weight";
+/// also the names of live PEFT modules.
 std::string our_name(std::string name) {
     const std::string prefix = "base_model.model.";
     if (name.starts_with(prefix)) name.erase(0, prefix.size());
@@ -93,8 +119,11 @@ std::string our_name(std::string name) {
 std::string tensors_file(const std::string& folder, const std::string& stem) {
     const std::string safe = folder + "/" + stem + ".safetensors", pickled = folder + "/" + stem + ".bin";
     if (file_exists(safe)) return safe;
-    require(!file_exists(pickled), pickled, " is a PyTorch file, which is not read; convert it once: python3 -c \"import torch, safetensors.torch as s; ",
-            "s.save_file({k: v.contiguous() for k, v in torch.load('", pickled, "', weights_only=True).items()}, '", safe, "')\"");
+    require(
+        !file_exists(pickled), pickled,
+        " is a PyTorch file, which is not read; convert it once: python3 -c \"import torch, safetensors.torch as s; ",
+        "s.save_file({k: v.contiguous() for k, v in torch.load('", pickled, "', weights_only=True).items()}, '", safe,
+        "')\"");
     return {};
 }
 
@@ -103,9 +132,12 @@ void add_values(Adapter& adapter, const std::string& path) {
     const SafetensorsFile& file = *adapter.files.back();
     for (const std::string& name : file.names()) {
         const HostTensor value = file.find(name).value();
-        const bool real = value.dtype == DType::float32 || value.dtype == DType::bfloat16 || value.dtype == DType::float16 || value.dtype == DType::float64;
-        require(real, path, ": ", name, " has the type ", name_of(value.dtype), "; float16, bfloat16, float32 and float64 are read");
-        require(adapter.values.emplace(our_name(name), value).second, path, ": ", name, " is there twice under different names");
+        const bool real = value.dtype == DType::float32 || value.dtype == DType::bfloat16 ||
+                          value.dtype == DType::float16 || value.dtype == DType::float64;
+        require(real, path, ": ", name, " has the type ", name_of(value.dtype),
+                "; float16, bfloat16, float32 and float64 are read");
+        require(adapter.values.emplace(our_name(name), value).second, path, ": ", name,
+                " is there twice under different names");
     }
 }
 
@@ -125,21 +157,26 @@ void find_trainables(Adapter& adapter) {
     set.method = set.embedding || set.norm || set.lm_head ? Method::longlora : Method::lora;
 }
 
-/// With tied embeddings the head must be the embedding: peft says so by ensure_weight_tying, and writes the matrix twice.
+/// With tied embeddings the head must be the embedding: peft says so by ensure_weight_tying, and writes the matrix
+/// twice.
 void check_tied(Adapter& adapter, const Json& config, bool separate_trainables, const std::string& where) {
-    const auto head = adapter.values.find("lm_head.weight"), embedding = adapter.values.find("model.embed_tokens.weight");
+    const auto head = adapter.values.find("lm_head.weight"),
+               embedding = adapter.values.find("model.embed_tokens.weight");
     const bool has_head = head != adapter.values.end(), has_embedding = embedding != adapter.values.end();
     if (!has_head && !has_embedding) return;
     require(has_embedding, where, ": lm_head.weight is changed without the embedding, but the base model ties them");
     if (has_head) {
         const HostTensor &a = head->second, &b = embedding->second;
-        const bool equal = a.dtype == b.dtype && a.shape == b.shape && std::memcmp(a.bytes, b.bytes, static_cast<std::size_t>(a.size_bytes())) == 0;
+        const bool equal = a.dtype == b.dtype && a.shape == b.shape &&
+                           std::memcmp(a.bytes, b.bytes, static_cast<std::size_t>(a.size_bytes())) == 0;
         require(equal, where, ": lm_head.weight differs from the embedding, but the base model ties them");
         adapter.values.erase(head);
         return;
     }
     const bool tying = config.contains("ensure_weight_tying") && config["ensure_weight_tying"] == true;
-    require(tying || separate_trainables, where, ": the embedding is changed but not lm_head, which the base model ties to it; such an adapter needs \"ensure_weight_tying\": true");
+    require(tying || separate_trainables, where,
+            ": the embedding is changed but not lm_head, which the base model ties to it; such an adapter needs "
+            "\"ensure_weight_tying\": true");
 }
 
 /// Every tensor is a parameter of the base model with this adapter's LoRA and fits it; no LoRA matrix is missing.
@@ -149,13 +186,16 @@ void check_values(const Adapter& adapter, const ModelConfig& base) {
     for (const Parameter& p : list.parameters) known[p.name] = &p;
     for (const auto& [name, value] : adapter.values) {
         const auto found = known.find(name);
-        const bool ours = found != known.end() && (found->second->group != ParameterGroup::weight || name == "lm_head.weight");
-        require(ours, adapter.path, ": the tensor ", name, " is neither LoRA on a projection of the base model nor its embedding, norm or lm_head");
-        require(found->second->shape == value.shape, adapter.path, ": ", name, " has the shape ", to_text(value.shape), ", the base model and rank ",
-                adapter.trainables.lora_rank, " need ", to_text(found->second->shape));
+        const bool ours =
+            found != known.end() && (found->second->group != ParameterGroup::weight || name == "lm_head.weight");
+        require(ours, adapter.path, ": the tensor ", name,
+                " is neither LoRA on a projection of the base model nor its embedding, norm or lm_head");
+        require(found->second->shape == value.shape, adapter.path, ": ", name, " has the shape ", to_text(value.shape),
+                ", the base model and rank ", adapter.trainables.lora_rank, " need ", to_text(found->second->shape));
     }
     for (const Parameter& p : list.parameters)
-        require(p.group != ParameterGroup::lora || adapter.values.count(p.name) != 0, adapter.path, ": the tensor ", p.name, " is missing");
+        require(p.group != ParameterGroup::lora || adapter.values.count(p.name) != 0, adapter.path, ": the tensor ",
+                p.name, " is missing");
 }
 
 /// The listed target_modules must all have tensors (peft would start them at zero without a word).
@@ -164,13 +204,16 @@ void check_targets(const Adapter& adapter, const Json& config, const std::string
     for (const Json& module : config["target_modules"]) {
         const std::string name = last_part(module.get<std::string>());
         const Projection p = lora_targets_of(name).front();
-        require(adapter.trainables.targets(p), where, " names ", name, " as a target, but the adapter has no tensor for it");
+        require(adapter.trainables.targets(p), where, " names ", name,
+                " as a target, but the adapter has no tensor for it");
     }
 }
 
 /// The extended configuration beside the adapter describes the same model.
 void check_same_model(const ModelConfig& a, const ModelConfig& b, const std::string& where) {
-    const auto same = [&](const char* what, std::int64_t x, std::int64_t y) { require(x == y, where, ": ", what, " is ", x, ", the base model has ", y); };
+    const auto same = [&](const char* what, std::int64_t x, std::int64_t y) {
+        require(x == y, where, ": ", what, " is ", x, ", the base model has ", y);
+    };
     same("hidden_size", a.hidden, b.hidden);
     same("intermediate_size", a.intermediate, b.intermediate);
     same("num_hidden_layers", a.num_layers, b.num_layers);
@@ -178,13 +221,15 @@ void check_same_model(const ModelConfig& a, const ModelConfig& b, const std::str
     same("num_key_value_heads", a.num_kv_heads, b.num_kv_heads);
     same("head_dim", a.head_dim, b.head_dim);
     same("vocab_size", a.vocabulary, b.vocabulary);
-    require(a.tied == b.tied, where, ": tie_word_embeddings is ", a.tied ? "true" : "false", ", the base model has ", b.tied ? "true" : "false");
+    require(a.tied == b.tied, where, ": tie_word_embeddings is ", a.tied ? "true" : "false", ", the base model has ",
+            b.tied ? "true" : "false");
 }
 
 }  // namespace
 
 Adapter open_adapter(const std::string& path, const ModelConfig& base) {
-    require(is_folder(path), path, " is not a folder; an adapter is a folder with adapter_config.json and adapter_model.safetensors");
+    require(is_folder(path), path,
+            " is not a folder; an adapter is a folder with adapter_config.json and adapter_model.safetensors");
     const std::string where = path + "/adapter_config.json";
     require(file_exists(where), path, " has no adapter_config.json, so it is not an adapter",
             file_exists(path + "/config.json") ? "; give a merged model with --model instead" : "");
@@ -192,7 +237,8 @@ Adapter open_adapter(const std::string& path, const ModelConfig& base) {
     Adapter adapter;
     adapter.path = path;
     adapter.trainables = read_adapter_config(config, where);
-    const std::string lora_file = tensors_file(path, "adapter_model"), trained_file = tensors_file(path, "trainable_params");
+    const std::string lora_file = tensors_file(path, "adapter_model"),
+                      trained_file = tensors_file(path, "trainable_params");
     require(!lora_file.empty(), path, " has no adapter_model.safetensors");
     add_values(adapter, lora_file);
     if (!trained_file.empty()) add_values(adapter, trained_file);
@@ -210,19 +256,25 @@ Adapter open_adapter(const std::string& path, const ModelConfig& base) {
 
 void load_adapter(Weights& weights, const Adapter& adapter) {
     const TrainableSet &ours = weights.trainables(), &its = adapter.trainables;
-    require(its.lora_targets.empty() || ours.has_lora(), adapter.path, " is a LoRA adapter, which full fine-tuning cannot go on from; export it merged and start from that model");
+    require(its.lora_targets.empty() || ours.has_lora(), adapter.path,
+            " is a LoRA adapter, which full fine-tuning cannot go on from; export it merged and start from that model");
     for (const Projection p : its.lora_targets)
-        require(ours.targets(p), "the adapter ", adapter.path, " has LoRA on ", name_of(p), "_proj, this run has not; add ", name_of(p), " to --lora-targets");
+        require(ours.targets(p), "the adapter ", adapter.path, " has LoRA on ", name_of(p),
+                "_proj, this run has not; add ", name_of(p), " to --lora-targets");
     if (!its.lora_targets.empty()) {
-        require(ours.lora_rank == its.lora_rank, "the adapter ", adapter.path, " has rank ", its.lora_rank, ", this run ", ours.lora_rank, "; give --lora-rank ", its.lora_rank);
-        require(ours.lora_alpha == its.lora_alpha, "the adapter ", adapter.path, " has alpha ", its.lora_alpha, ", this run ", ours.lora_alpha, "; give --lora-alpha ", its.lora_alpha);
+        require(ours.lora_rank == its.lora_rank, "the adapter ", adapter.path, " has rank ", its.lora_rank,
+                ", this run ", ours.lora_rank, "; give --lora-rank ", its.lora_rank);
+        require(ours.lora_alpha == its.lora_alpha, "the adapter ", adapter.path, " has alpha ", its.lora_alpha,
+                ", this run ", ours.lora_alpha, "; give --lora-alpha ", its.lora_alpha);
     }
     const ParameterList list = list_parameters(weights.config(), ours);
     for (const auto& [name, value] : adapter.values) {
         const Parameter& p = list.find(name);
-        // Checkpoints hold what is trained, the base model's files the rest: a frozen value of the adapter would be in neither.
-        require(p.trainable || !weights.options().training, "the adapter ", adapter.path, " has a trained ", name, ", which this run would keep frozen; take --method longlora and --train embed,norm");
-        if (weights.list().look_up(name)) weights.set(p, value, adapter.path);   // the others are other stages'
+        // Checkpoints hold what is trained, the base model's files the rest: a frozen value of the adapter would be in
+        // neither.
+        require(p.trainable || !weights.options().training, "the adapter ", adapter.path, " has a trained ", name,
+                ", which this run would keep frozen; take --method longlora and --train embed,norm");
+        if (weights.list().look_up(name)) weights.set(p, value, adapter.path);  // the others are other stages'
     }
 }
 

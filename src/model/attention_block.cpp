@@ -1,4 +1,5 @@
-// Shapes: T tokens of the micro-batch on this rank (sequence after sequence), D hidden, H heads, K key/value heads, E head_dim.
+// Shapes: T tokens of the micro-batch on this rank (sequence after sequence), D hidden, H heads, K key/value heads, E
+// head_dim.
 #include "model/attention_block.h"
 
 namespace longlora {
@@ -7,7 +8,8 @@ namespace {
 /// The tables have a row for each of this rank's tokens of a sequence.
 void rotate(const StepContext& context, Tensor x, bool inverse) {
     const std::int64_t n = context.local_length();
-    for (std::int64_t s = 0; s < context.num_sequences; ++s) context.ops().rotary(x.rows(s * n, n), context.cos, context.sin, context.config.head_dim, 0, inverse);
+    for (std::int64_t s = 0; s < context.num_sequences; ++s)
+        context.ops().rotary(x.rows(s * n, n), context.cos, context.sin, context.config.head_dim, 0, inverse);
 }
 
 void make_qkv(const StepContext& context, const AttentionWeights& weights, Tensor h, AttentionSaved& saved) {
@@ -31,7 +33,8 @@ void attend(const StepContext& context, std::int64_t layer, AttentionSaved& save
     saved.lse = context.statistics({heads, context.num_tokens()}, Use::activations);
     saved.halos.resize(static_cast<std::size_t>(context.num_sequences));
     for (std::int64_t s = 0; s < context.num_sequences; ++s)
-        sequence_attention_forward(context, s, layer, saved.out->rows(s * n, n), saved.lse->columns(s * n, n), saved.q->rows(s * n, n), saved.k->rows(s * n, n), saved.v->rows(s * n, n),
+        sequence_attention_forward(context, s, layer, saved.out->rows(s * n, n), saved.lse->columns(s * n, n),
+                                   saved.q->rows(s * n, n), saved.k->rows(s * n, n), saved.v->rows(s * n, n),
                                    saved.halos[static_cast<std::size_t>(s)], keep_halo);
 }
 
@@ -45,11 +48,16 @@ void make_mid(const StepContext& context, const AttentionWeights& weights, Tenso
 
 AttentionWeights attention_weights_of(const Weights& weights, std::int64_t layer) {
     const Parameter& norm = weights.list().find(text("model.layers.", layer, ".input_layernorm.weight"));
-    return {weights.weight(norm), weights.gradient(norm), linear_of(weights, layer, Projection::q), linear_of(weights, layer, Projection::k),
-            linear_of(weights, layer, Projection::v), linear_of(weights, layer, Projection::o)};
+    return {weights.weight(norm),
+            weights.gradient(norm),
+            linear_of(weights, layer, Projection::q),
+            linear_of(weights, layer, Projection::k),
+            linear_of(weights, layer, Projection::v),
+            linear_of(weights, layer, Projection::o)};
 }
 
-AttentionSaved attention_forward(const StepContext& context, const AttentionWeights& weights, std::int64_t layer, Tensor h, const LayerKeep& keep) {
+AttentionSaved attention_forward(const StepContext& context, const AttentionWeights& weights, std::int64_t layer,
+                                 Tensor h, const LayerKeep& keep) {
     AttentionSaved saved;
     make_qkv(context, weights, h, saved);
     attend(context, layer, saved, keep.halo);
@@ -59,13 +67,15 @@ AttentionSaved attention_forward(const StepContext& context, const AttentionWeig
     return saved;
 }
 
-void attention_restore(const StepContext& context, const AttentionWeights& weights, std::int64_t layer, Tensor h, AttentionSaved& saved) {
+void attention_restore(const StepContext& context, const AttentionWeights& weights, std::int64_t layer, Tensor h,
+                       AttentionSaved& saved) {
     if (!saved.q) make_qkv(context, weights, h, saved);
-    if (!saved.out) attend(context, layer, saved, true);   // backward is next
+    if (!saved.out) attend(context, layer, saved, true);  // backward is next
     if (!saved.mid) make_mid(context, weights, h, saved);
 }
 
-void attention_backward(const StepContext& context, const AttentionWeights& weights, std::int64_t layer, Tensor d_h, Tensor h, AttentionSaved& saved) {
+void attention_backward(const StepContext& context, const AttentionWeights& weights, std::int64_t layer, Tensor d_h,
+                        Tensor h, AttentionSaved& saved) {
     const auto& c = context.config;
     const std::int64_t n = context.local_length(), tokens = context.num_tokens();
     Ops ops = context.ops();
@@ -73,12 +83,14 @@ void attention_backward(const StepContext& context, const AttentionWeights& weig
     ArenaTensor d_out = context.workspace(saved.out->shape);
     linear_backward(context, d_out, d_h, saved.out, weights.o, Write::overwrite);
     // Sums over queries and keys: in float32, rounded once.
-    ArenaTensor d_q = context.statistics(saved.q->shape), d_k = context.statistics(saved.k->shape), d_v = context.statistics(saved.v->shape);
+    ArenaTensor d_q = context.statistics(saved.q->shape), d_k = context.statistics(saved.k->shape),
+                d_v = context.statistics(saved.v->shape);
     for (Tensor d : {*d_q, *d_k, *d_v}) ops.fill(d, 0);
     for (std::int64_t s = 0; s < context.num_sequences; ++s) {
         const auto rows = [&](const ArenaTensor& x) { return x->rows(s * n, n); };
-        sequence_attention_backward(context, s, layer, rows(d_q), rows(d_k), rows(d_v), rows(d_out), rows(saved.out), saved.lse->columns(s * n, n), rows(saved.q), rows(saved.k),
-                                    rows(saved.v), saved.halos[static_cast<std::size_t>(s)]);
+        sequence_attention_backward(context, s, layer, rows(d_q), rows(d_k), rows(d_v), rows(d_out), rows(saved.out),
+                                    saved.lse->columns(s * n, n), rows(saved.q), rows(saved.k), rows(saved.v),
+                                    saved.halos[static_cast<std::size_t>(s)]);
     }
     d_out.release();
     saved = {};
@@ -90,7 +102,8 @@ void attention_backward(const StepContext& context, const AttentionWeights& weig
             ops.copy(rounded, *d);
             *d = std::move(rounded);
         }
-    const ArenaTensor x = context.workspace({tokens, c.hidden}), d_x = context.workspace({tokens, c.hidden}), rrms = context.statistics({tokens});
+    const ArenaTensor x = context.workspace({tokens, c.hidden}), d_x = context.workspace({tokens, c.hidden}),
+                      rrms = context.statistics({tokens});
     ops.rmsnorm_forward(x, rrms, h, weights.norm, static_cast<float>(c.rms_norm_eps));
     linear_backward(context, d_x, d_q, x, weights.q, Write::overwrite);
     linear_backward(context, d_x, d_k, x, weights.k, Write::accumulate);

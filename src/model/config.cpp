@@ -38,9 +38,10 @@ bool is_true(const OrderedJson& json, const char* key, const std::string& where)
     return value && truth(*value, key, where);
 }
 
-/// A null, an integer or a list of integers, of which the first counts. An id that the vocabulary does not have can neither be
-/// produced nor embedded, so it is no id at all (small test models carry such leftovers).
-std::int64_t special_token(const OrderedJson& json, const char* key, std::int64_t otherwise, std::int64_t vocabulary, const std::string& where) {
+/// A null, an integer or a list of integers, of which the first counts. An id that the vocabulary does not have can
+/// neither be produced nor embedded, so it is no id at all (small test models carry such leftovers).
+std::int64_t special_token(const OrderedJson& json, const char* key, std::int64_t otherwise, std::int64_t vocabulary,
+                           const std::string& where) {
     const auto at = json.find(key);
     std::int64_t id = at == json.end() ? otherwise : -1;
     if (at != json.end() && !at->is_null()) {
@@ -56,7 +57,8 @@ std::int64_t special_token(const OrderedJson& json, const char* key, std::int64_
 
 void refuse_unless_zero(const OrderedJson& json, const char* key, const char* what, const std::string& where) {
     const OrderedJson* value = find_value(json, key);
-    require(!value || (value->is_number() && value->get<double>() == 0), where, ": ", key, " is ", value ? shown(*value) : "", ": ", what, " not supported");
+    require(!value || (value->is_number() && value->get<double>() == 0), where, ": ", key, " is ",
+            value ? shown(*value) : "", ": ", what, " not supported");
 }
 
 void refuse_sliding_window(const OrderedJson& json, const std::string& model_type, const std::string& where) {
@@ -64,15 +66,18 @@ void refuse_sliding_window(const OrderedJson& json, const std::string& model_typ
     require(!asked, where, ": use_sliding_window is true: attention with a sliding window is not supported");
     const auto window = json.find("sliding_window");
     if (model_type == "mistral") {
-        require(window != json.end(), where, ": sliding_window is missing, which for mistral means a window of 4096 tokens, and sliding windows are not "
-                "supported; write \"sliding_window\": null if the model has none");
-        require(window->is_null(), where, ": sliding_window is ", shown(*window), ": attention with a sliding window is not supported");
+        require(
+            window != json.end(), where,
+            ": sliding_window is missing, which for mistral means a window of 4096 tokens, and sliding windows are not "
+            "supported; write \"sliding_window\": null if the model has none");
+        require(window->is_null(), where, ": sliding_window is ", shown(*window),
+                ": attention with a sliding window is not supported");
         return;
     }
     // llama knows no window; a leftover size is harmless only where the same file says that it is not used.
     const bool declared_unused = find_value(json, "use_sliding_window") != nullptr;
-    require(window == json.end() || window->is_null() || declared_unused, where, ": sliding_window is ", window == json.end() ? "" : shown(*window),
-            ": attention with a sliding window is not supported");
+    require(window == json.end() || window->is_null() || declared_unused, where, ": sliding_window is ",
+            window == json.end() ? "" : shown(*window), ": attention with a sliding window is not supported");
 }
 
 void refuse_unsupported(const OrderedJson& json, const std::string& model_type, const std::string& where) {
@@ -80,20 +85,25 @@ void refuse_unsupported(const OrderedJson& json, const std::string& model_type, 
         require(!is_true(json, key, where), where, ": ", key, " is true: layers with biases are not supported");
     if (const OrderedJson* value = find_value(json, "hidden_act")) {
         const std::string activation = word(*value, "hidden_act", where);
-        require(activation == "silu" || activation == "swish", where, ": hidden_act is ", shown(*value), ", only \"silu\" is supported");
+        require(activation == "silu" || activation == "swish", where, ": hidden_act is ", shown(*value),
+                ", only \"silu\" is supported");
     }
     refuse_sliding_window(json, model_type, where);
     if (const OrderedJson* kinds = find_value(json, "layer_types")) {
         require(kinds->is_array(), where, ": layer_types is ", shown(*kinds), ", not a list");
-        for (const auto& kind : *kinds) require(kind == "full_attention", where, ": layer_types has ", shown(kind), ", only \"full_attention\" is supported");
+        for (const auto& kind : *kinds)
+            require(kind == "full_attention", where, ": layer_types has ", shown(kind),
+                    ", only \"full_attention\" is supported");
     }
     for (const char* key : {"num_local_experts", "num_experts", "n_routed_experts"})
         refuse_unless_zero(json, key, "mixtures of experts are", where);
     const OrderedJson* quantisation = find_value(json, "quantization_config");
-    require(!quantisation, where, ": quantization_config is set: quantised weights are not supported, use the unquantised model");
+    require(!quantisation, where,
+            ": quantization_config is set: quantised weights are not supported, use the unquantised model");
     refuse_unless_zero(json, "attention_dropout", "dropout is", where);
     if (const OrderedJson* value = find_value(json, "partial_rotary_factor"))
-        require(real_number(*value, "partial_rotary_factor", where) == 1, where, ": partial_rotary_factor is ", shown(*value), ", only 1 is supported");
+        require(real_number(*value, "partial_rotary_factor", where) == 1, where, ": partial_rotary_factor is ",
+                shown(*value), ", only 1 is supported");
 }
 
 void parse_sizes(const OrderedJson& json, ModelConfig& config, const std::string& where) {
@@ -109,40 +119,47 @@ void parse_sizes(const OrderedJson& json, ModelConfig& config, const std::string
     require(config.num_heads % config.num_kv_heads == 0, where, ": num_attention_heads is ", config.num_heads,
             ", not a multiple of num_key_value_heads ", config.num_kv_heads);
     const bool own_width = find_value(json, "head_dim") != nullptr;
-    require(own_width || config.hidden % config.num_heads == 0, where, ": hidden_size is ", config.hidden, ", not a multiple of num_attention_heads ", config.num_heads,
-            ", and there is no head_dim");
+    require(own_width || config.hidden % config.num_heads == 0, where, ": hidden_size is ", config.hidden,
+            ", not a multiple of num_attention_heads ", config.num_heads, ", and there is no head_dim");
     config.head_dim = optional_size(json, "head_dim", config.hidden / config.num_heads, where);
     require(config.head_dim % 2 == 0, where, ": head_dim is ", config.head_dim, ", rotary embeddings need an even one");
 
     // In double, since the products may not fit: 2^55 parameters leave room for 16 bytes each in int64.
     const auto real = [](std::int64_t n) { return static_cast<double>(n); };
-    const double attention = 2 * real(config.hidden) * real(config.head_dim) * (real(config.num_heads) + real(config.num_kv_heads));
+    const double attention =
+        2 * real(config.hidden) * real(config.head_dim) * (real(config.num_heads) + real(config.num_kv_heads));
     const double layer = attention + 3 * real(config.hidden) * real(config.intermediate) + 2 * real(config.hidden);
     const double total = real(config.num_layers) * layer + 2 * real(config.vocabulary) * real(config.hidden);
-    require(total < 0x1p55, where, ": hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, head_dim and vocab_size together make a model of ", total,
-            " parameters, which no machine holds");
+    require(total < 0x1p55, where,
+            ": hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, head_dim and vocab_size "
+            "together make a model of ",
+            total, " parameters, which no machine holds");
 }
 
 }  // namespace
 
 ModelConfig parse_config(const OrderedJson& json, const std::string& where) {
     require(json.is_object(), where, ": a model's config is a JSON object {...}, this is a JSON ", json.type_name());
-    require(!deeper_than(json, kDeepest), where, ": values are nested more than ", kDeepest, " deep, this is no model's config");
+    require(!deeper_than(json, kDeepest), where, ": values are nested more than ", kDeepest,
+            " deep, this is no model's config");
     ModelConfig config;
     const OrderedJson* type = find_value(json, "model_type");
     require(type, where, ": model_type is missing");
     config.model_type = word(*type, "model_type", where);
-    require(config.model_type == "llama" || config.model_type == "mistral", where, ": model_type is ", shown(*type), ", only \"llama\" and \"mistral\" are supported");
+    require(config.model_type == "llama" || config.model_type == "mistral", where, ": model_type is ", shown(*type),
+            ", only \"llama\" and \"mistral\" are supported");
     refuse_unsupported(json, config.model_type, where);
     parse_sizes(json, config, where);
     config.tied = is_true(json, "tie_word_embeddings", where);
     if (const OrderedJson* value = find_value(json, "rms_norm_eps")) {
         config.rms_norm_eps = real_number(*value, "rms_norm_eps", where);
-        require(config.rms_norm_eps > 0 && config.rms_norm_eps <= 1, where, ": rms_norm_eps is ", shown(*value), ", it must be above 0 and at most 1");
+        require(config.rms_norm_eps > 0 && config.rms_norm_eps <= 1, where, ": rms_norm_eps is ", shown(*value),
+                ", it must be above 0 and at most 1");
     }
     if (const OrderedJson* value = find_value(json, "initializer_range")) {
         config.initializer_range = real_number(*value, "initializer_range", where);
-        require(config.initializer_range >= 0 && config.initializer_range <= 1, where, ": initializer_range is ", shown(*value), ", it must be between 0 and 1");
+        require(config.initializer_range >= 0 && config.initializer_range <= 1, where, ": initializer_range is ",
+                shown(*value), ", it must be between 0 and 1");
     }
     config.bos = special_token(json, "bos_token_id", 1, config.vocabulary, where);
     config.eos = special_token(json, "eos_token_id", 2, config.vocabulary, where);
@@ -159,7 +176,8 @@ ModelConfig read_config(const std::filesystem::path& path) {
     require(fs::exists(file, problem), where, " does not exist; a model is a folder with config.json, or such a file");
     require(fs::is_regular_file(file, problem), where, " is not a regular file");
     const std::uintmax_t size = fs::file_size(file, problem);
-    require(!problem && size <= kLargestFile, where, " has more than ", kLargestFile, " bytes, this is no model's config");
+    require(!problem && size <= kLargestFile, where, " has more than ", kLargestFile,
+            " bytes, this is no model's config");
     std::ifstream in(file, std::ios::binary);
     const std::string content{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
     require(in && !in.bad(), where, " cannot be read");

@@ -1,5 +1,5 @@
-// Rotary scaling in config.json: both spellings in, both out, and which factor a longer context needs (design section 5).
-// The frequencies that follow from it are model/rotary.cpp.
+// Rotary scaling in config.json: both spellings in, both out, and which factor a longer context needs (design section
+// 5). The frequencies that follow from it are model/rotary.cpp.
 #include <algorithm>
 #include <optional>
 #include <utility>
@@ -11,15 +11,23 @@ namespace longlora {
 namespace {
 
 // transformers' word, ours on the command line. "default" is transformers' word for none.
-struct Spelling { RopeKind kind; const char* file; const char* option; };
-constexpr Spelling kSpellings[] = {{RopeKind::none, "default", "keep"}, {RopeKind::linear, "linear", "linear"}, {RopeKind::dynamic, "dynamic", "ntk"},
-                                   {RopeKind::yarn, "yarn", "yarn"}, {RopeKind::llama3, "llama3", "llama3"}};
+struct Spelling {
+    RopeKind kind;
+    const char* file;
+    const char* option;
+};
+constexpr Spelling kSpellings[] = {{RopeKind::none, "default", "keep"},
+                                   {RopeKind::linear, "linear", "linear"},
+                                   {RopeKind::dynamic, "dynamic", "ntk"},
+                                   {RopeKind::yarn, "yarn", "yarn"},
+                                   {RopeKind::llama3, "llama3", "llama3"}};
 
 const Spelling& spelling(RopeKind kind) {
-    return *std::find_if(std::begin(kSpellings), std::end(kSpellings), [&](const Spelling& one) { return one.kind == kind; });
+    return *std::find_if(std::begin(kSpellings), std::end(kSpellings),
+                         [&](const Spelling& one) { return one.kind == kind; });
 }
 
-constexpr double kLargestFactor = static_cast<double>(kLargestSize);   // 2^31 positions made of one
+constexpr double kLargestFactor = static_cast<double>(kLargestSize);  // 2^31 positions made of one
 
 double positive(const OrderedJson& value, const char* key, const std::string& where) {
     const double number = real_number(value, key, where);
@@ -35,12 +43,15 @@ double theta_value(const OrderedJson& value, const std::string& where) {
 
 double factor_value(const OrderedJson& value, const std::string& where) {
     const double factor = real_number(value, "factor", where);
-    require(factor >= 1 && factor <= kLargestFactor, where, ": factor is ", shown(value), ", it must be between 1 and 2^31");
+    require(factor >= 1 && factor <= kLargestFactor, where, ": factor is ", shown(value),
+            ", it must be between 1 and 2^31");
     return factor;
 }
 
 /// original * factor in tokens; a factor that is a rounded quotient must not lose a token.
-std::int64_t covered_by(std::int64_t original, double factor) { return static_cast<std::int64_t>(static_cast<double>(original) * factor * (1 + 1e-12)); }
+std::int64_t covered_by(std::int64_t original, double factor) {
+    return static_cast<std::int64_t>(static_cast<double>(original) * factor * (1 + 1e-12));
+}
 
 RopeKind kind_of_block(const OrderedJson& block, const std::string& where) {
     const OrderedJson* type = find_value(block, "rope_type");
@@ -52,7 +63,8 @@ RopeKind kind_of_block(const OrderedJson& block, const std::string& where) {
     const std::string name = word(*type, "rope_type", where);
     for (const Spelling& one : kSpellings)
         if (name == one.file) return one.kind;
-    fail(text(where, ": rope_type is ", shown(*type), ", only \"default\", \"linear\", \"dynamic\", \"yarn\" and \"llama3\" are supported"));
+    fail(text(where, ": rope_type is ", shown(*type),
+              ", only \"default\", \"linear\", \"dynamic\", \"yarn\" and \"llama3\" are supported"));
 }
 
 void parse_yarn(const OrderedJson& block, RopeScaling& rope, const std::string& where) {
@@ -68,9 +80,11 @@ void parse_yarn(const OrderedJson& block, RopeScaling& rope, const std::string& 
     rope.beta_slow = given("beta_slow").value_or(1);
     rope.mscale = given("mscale").value_or(0);
     rope.mscale_all_dim = given("mscale_all_dim").value_or(0);
-    if (const OrderedJson* value = find_value(block, "attention_factor")) rope.attention_factor = positive(*value, "attention_factor", where);
+    if (const OrderedJson* value = find_value(block, "attention_factor"))
+        rope.attention_factor = positive(*value, "attention_factor", where);
     if (const OrderedJson* value = find_value(block, "truncate")) rope.truncate = truth(*value, "truncate", where);
-    require(rope.beta_fast >= rope.beta_slow, where, ": beta_fast is ", rope.beta_fast, ", below beta_slow ", rope.beta_slow);
+    require(rope.beta_fast >= rope.beta_slow, where, ": beta_fast is ", rope.beta_fast, ", below beta_slow ",
+            rope.beta_slow);
 }
 
 void parse_llama3(const OrderedJson& block, RopeScaling& rope, const std::string& where) {
@@ -78,19 +92,24 @@ void parse_llama3(const OrderedJson& block, RopeScaling& rope, const std::string
     require(low && high, where, ": ", low ? "high" : "low", "_freq_factor is missing");
     rope.low_freq_factor = positive(*low, "low_freq_factor", where);
     rope.high_freq_factor = positive(*high, "high_freq_factor", where);
-    require(rope.high_freq_factor > rope.low_freq_factor, where, ": high_freq_factor is ", rope.high_freq_factor, ", not above low_freq_factor ", rope.low_freq_factor);
+    require(rope.high_freq_factor > rope.low_freq_factor, where, ": high_freq_factor is ", rope.high_freq_factor,
+            ", not above low_freq_factor ", rope.low_freq_factor);
 }
 
 /// One of rope_parameters and rope_scaling; theta is left to the caller.
-RopeScaling parse_block(const OrderedJson& json, const OrderedJson& block, std::int64_t max_positions, const std::string& where) {
+RopeScaling parse_block(const OrderedJson& json, const OrderedJson& block, std::int64_t max_positions,
+                        const std::string& where) {
     for (const auto& [key, value] : block.items())
-        require(!value.is_object(), where, ": ", shown(key), " is an object: rotary parameters by kind of layer are not supported");
+        require(!value.is_object(), where, ": ", shown(key),
+                " is an object: rotary parameters by kind of layer are not supported");
     if (const OrderedJson* value = find_value(block, "partial_rotary_factor"))
-        require(real_number(*value, "partial_rotary_factor", where) == 1, where, ": partial_rotary_factor is ", shown(*value), ", only 1 is supported");
+        require(real_number(*value, "partial_rotary_factor", where) == 1, where, ": partial_rotary_factor is ",
+                shown(*value), ", only 1 is supported");
     RopeScaling rope;
     rope.kind = kind_of_block(block, where);
     if (rope.kind == RopeKind::none) return rope;
-    // transformers computes dynamic NTK from max_position_embeddings alone. A top-level original (as we write it for linear) goes before.
+    // transformers computes dynamic NTK from max_position_embeddings alone. A top-level original (as we write it for
+    // linear) goes before.
     if (rope.kind != RopeKind::dynamic)
         for (const OrderedJson* object : {&block, &json})
             if (const OrderedJson* value = find_value(*object, "original_max_position_embeddings"))
@@ -101,7 +120,8 @@ RopeScaling parse_block(const OrderedJson& json, const OrderedJson& block, std::
         rope.factor = factor_value(*factor, where);
     } else if (rope.original > 0) {
         rope.factor = static_cast<double>(max_positions) / static_cast<double>(rope.original);
-        require(rope.factor >= 1, where, ": original_max_position_embeddings is ", rope.original, ", more than max_position_embeddings ", max_positions);
+        require(rope.factor >= 1, where, ": original_max_position_embeddings is ", rope.original,
+                ", more than max_position_embeddings ", max_positions);
     }
     if (rope.kind == RopeKind::yarn) parse_yarn(block, rope, where);
     if (rope.kind == RopeKind::llama3) parse_llama3(block, rope, where);
@@ -115,7 +135,8 @@ const OrderedJson* find_block(const OrderedJson& json, const char* key, const st
 }
 
 /// rope_theta stands at the top (transformers 4), in rope_parameters (5), or in both and agrees.
-double parse_theta(const OrderedJson& json, std::initializer_list<const OrderedJson*> blocks, const std::string& where) {
+double parse_theta(const OrderedJson& json, std::initializer_list<const OrderedJson*> blocks,
+                   const std::string& where) {
     std::optional<double> theta;
     const auto look = [&](const OrderedJson& object) {
         const OrderedJson* value = find_value(object, "rope_theta");
@@ -133,7 +154,8 @@ double parse_theta(const OrderedJson& json, std::initializer_list<const OrderedJ
 }  // namespace
 
 std::string rope_text(const RopeScaling& rope) {
-    return rope.kind == RopeKind::none ? "no rotary scaling" : text("rotary scaling ", name_of(rope.kind), " by ", rope.factor);
+    return rope.kind == RopeKind::none ? "no rotary scaling"
+                                       : text("rotary scaling ", name_of(rope.kind), " by ", rope.factor);
 }
 
 std::string_view name_of(RopeKind kind) { return kind == RopeKind::none ? "none" : spelling(kind).option; }
@@ -145,7 +167,8 @@ RopeScaling parse_rope(const OrderedJson& json, std::int64_t max_positions, cons
     if (newer) rope = parse_block(json, *newer, max_positions, where + ": rope_parameters");
     if (older) {
         const RopeScaling from_older = parse_block(json, *older, max_positions, where + ": rope_scaling");
-        require(!newer || rope == from_older, where, ": rope_parameters and rope_scaling disagree; remove the one that is wrong");
+        require(!newer || rope == from_older, where,
+                ": rope_parameters and rope_scaling disagree; remove the one that is wrong");
         rope = from_older;
     }
     rope.theta = parse_theta(json, {newer, older}, where);
@@ -159,15 +182,15 @@ std::int64_t ModelConfig::covered_positions() const {
 void write_rope(ModelConfig& config) {
     RopeScaling& rope = config.rope;
     OrderedJson& raw = config.raw;
-    // yarn and llama3 have the original length among their parameters. linear has not: old versions of transformers 4 refuse any third
-    // key there and 5 warns, so it stands at the top, where only we look.
+    // yarn and llama3 have the original length among their parameters. linear has not: old versions of transformers 4
+    // refuse any third key there and 5 warns, so it stands at the top, where only we look.
     const bool among_parameters = rope.kind == RopeKind::yarn || rope.kind == RopeKind::llama3;
     if (among_parameters) rope.original = config.original_positions();
     raw["max_position_embeddings"] = config.max_positions;
     raw["rope_theta"] = rope.theta;
     raw.erase("rope_scaling");
     raw.erase("original_max_position_embeddings");
-    OrderedJson both = OrderedJson::object();   // what both spellings say
+    OrderedJson both = OrderedJson::object();  // what both spellings say
     if (rope.kind != RopeKind::none) both["factor"] = rope.factor;
     if (rope.kind == RopeKind::llama3) {
         both["low_freq_factor"] = rope.low_freq_factor;
@@ -176,8 +199,9 @@ void write_rope(ModelConfig& config) {
     if (rope.kind == RopeKind::yarn) {
         both["beta_fast"] = rope.beta_fast;
         both["beta_slow"] = rope.beta_slow;
-        for (const auto& [key, value] : {std::pair("attention_factor", rope.attention_factor), std::pair("mscale", rope.mscale),
-                                         std::pair("mscale_all_dim", rope.mscale_all_dim)})
+        for (const auto& [key, value] :
+             {std::pair("attention_factor", rope.attention_factor), std::pair("mscale", rope.mscale),
+              std::pair("mscale_all_dim", rope.mscale_all_dim)})
             if (value != 0) both[key] = value;
         if (!rope.truncate) both["truncate"] = false;
     }
@@ -189,7 +213,8 @@ void write_rope(ModelConfig& config) {
     newer["rope_theta"] = rope.theta;
     raw["rope_parameters"] = newer;
     if (rope.kind == RopeKind::none) return;
-    OrderedJson older = {{among_parameters ? "rope_type" : "type", spelling(rope.kind).file}};  // "type" is read by every version that knows these two
+    OrderedJson older = {{among_parameters ? "rope_type" : "type",
+                          spelling(rope.kind).file}};  // "type" is read by every version that knows these two
     older.update(both);
     raw["rope_scaling"] = older;
 }
@@ -200,13 +225,15 @@ namespace {
 RopeKind requested_kind(const ModelConfig& config, const RopeRequest& request, bool scale_if_none) {
     const RopeKind own = config.rope.kind;
     if (request.kind == "keep") {
-        require(request.factor == 0, "--rope keep leaves the model's rotary scaling as it is, so --rope-factor cannot be given with it");
+        require(request.factor == 0,
+                "--rope keep leaves the model's rotary scaling as it is, so --rope-factor cannot be given with it");
         return own;
     }
     if (request.kind == "auto") return own == RopeKind::none && scale_if_none ? RopeKind::linear : own;
     for (const Spelling& one : kSpellings) {
         if (one.kind == RopeKind::none || request.kind != one.option) continue;
-        require(own == RopeKind::none || own == one.kind, "the model's rotary scaling is already ", name_of(own), ", and ", request.kind,
+        require(own == RopeKind::none || own == one.kind, "the model's rotary scaling is already ", name_of(own),
+                ", and ", request.kind,
                 " on top of it is not defined; use --rope auto, or a model that is not extended");
         return one.kind;
     }
@@ -217,42 +244,51 @@ RopeKind requested_kind(const ModelConfig& config, const RopeRequest& request, b
 void apply_parameters(RopeScaling& rope, const RopeRequest& request) {
     const auto set = [&](double asked, double& value, const char* name, RopeKind kind) {
         if (asked == 0) return;
-        require(rope.kind == kind, "the rotary parameter ", name, " belongs to ", name_of(kind), ", but the scaling is ", name_of(rope.kind));
-        require(std::isfinite(asked) && asked > 0, "the rotary parameter ", name, " is ", asked, ", it must be above 0");
+        require(rope.kind == kind, "the rotary parameter ", name, " belongs to ", name_of(kind),
+                ", but the scaling is ", name_of(rope.kind));
+        require(std::isfinite(asked) && asked > 0, "the rotary parameter ", name, " is ", asked,
+                ", it must be above 0");
         value = asked;
     };
     set(request.low_freq_factor, rope.low_freq_factor, "low_freq_factor", RopeKind::llama3);
     set(request.high_freq_factor, rope.high_freq_factor, "high_freq_factor", RopeKind::llama3);
     set(request.beta_fast, rope.beta_fast, "beta_fast", RopeKind::yarn);
     set(request.beta_slow, rope.beta_slow, "beta_slow", RopeKind::yarn);
-    require(rope.kind != RopeKind::llama3 || rope.high_freq_factor > rope.low_freq_factor, "high_freq_factor ", rope.high_freq_factor, " is not above low_freq_factor ",
-            rope.low_freq_factor);
+    require(rope.kind != RopeKind::llama3 || rope.high_freq_factor > rope.low_freq_factor, "high_freq_factor ",
+            rope.high_freq_factor, " is not above low_freq_factor ", rope.low_freq_factor);
     require(rope.beta_fast >= rope.beta_slow, "beta_fast ", rope.beta_fast, " is below beta_slow ", rope.beta_slow);
 }
 
-/// Sets the factor; the length before any scaling becomes explicit, and max_positions what the factor covers (at least `context`).
+/// Sets the factor; the length before any scaling becomes explicit, and max_positions what the factor covers (at least
+/// `context`).
 void set_factor(ModelConfig& config, double factor, std::int64_t context) {
     RopeScaling& rope = config.rope;
     const bool shrinks = factor < rope.factor;
-    const std::int64_t original = config.original_positions(), covered = std::max(covered_by(original, factor), context);
-    require(covered <= kLargestSize, "a rotary factor of ", factor, " on ", original, " positions makes a context of ", covered, ", more than ", kLargestSize);
+    const std::int64_t original = config.original_positions(),
+                       covered = std::max(covered_by(original, factor), context);
+    require(covered <= kLargestSize, "a rotary factor of ", factor, " on ", original, " positions makes a context of ",
+            covered, ", more than ", kLargestSize);
     rope.factor = factor;
-    if (rope.kind == RopeKind::dynamic) return;   // computed from max_position_embeddings, which therefore stays
+    if (rope.kind == RopeKind::dynamic) return;  // computed from max_position_embeddings, which therefore stays
     rope.original = original;
     config.max_positions = shrinks ? covered : std::max(config.max_positions, covered);
 }
 
 /// context == 0: literally what is asked, nothing is raised.
 ModelConfig apply(const ModelConfig& config, const RopeRequest& request, std::int64_t context) {
-    require(request.factor == 0 || (request.factor >= 1 && request.factor <= kLargestFactor), "--rope-factor is ", request.factor, ", it must be between 1 and 2^31");
-    require(request.theta == 0 || (request.theta > 1 && request.theta < 1e30), "--rope-theta is ", request.theta, ", it must be above 1 and below 1e30");
+    require(request.factor == 0 || (request.factor >= 1 && request.factor <= kLargestFactor), "--rope-factor is ",
+            request.factor, ", it must be between 1 and 2^31");
+    require(request.theta == 0 || (request.theta > 1 && request.theta < 1e30), "--rope-theta is ", request.theta,
+            ", it must be above 1 and below 1e30");
     ModelConfig changed = config;
     const bool beyond = context > config.covered_positions();
     const RopeKind kind = requested_kind(config, request, beyond || request.factor != 0);
     const bool keep = request.kind == "keep";
-    // A new kind with factor 1 would compute what no scaling computes: a context that needs none leaves the model without.
+    // A new kind with factor 1 would compute what no scaling computes: a context that needs none leaves the model
+    // without.
     const bool takes_effect = kind == config.rope.kind || beyond || request.factor != 0;
-    require(takes_effect || context > 0, "--rope ", request.kind, " on a model without rotary scaling needs --rope-factor");
+    require(takes_effect || context > 0, "--rope ", request.kind,
+            " on a model without rotary scaling needs --rope-factor");
     if (request.theta != 0) changed.rope.theta = request.theta;
     if (takes_effect) {
         changed.rope.kind = kind;
@@ -261,9 +297,12 @@ ModelConfig apply(const ModelConfig& config, const RopeRequest& request, std::in
     if (request.factor != 0) {
         set_factor(changed, request.factor, 0);
     } else if (beyond && !keep) {
-        set_factor(changed, std::max(config.rope.factor, static_cast<double>(context) / static_cast<double>(config.original_positions())), context);
+        set_factor(changed,
+                   std::max(config.rope.factor,
+                            static_cast<double>(context) / static_cast<double>(config.original_positions())),
+                   context);
     } else if (beyond && request.theta != 0 && kind == RopeKind::none) {
-        changed.max_positions = context;   // a larger theta instead of scaling: the context is the model's all the same
+        changed.max_positions = context;  // a larger theta instead of scaling: the context is the model's all the same
     }
     if (changed.rope != config.rope || changed.max_positions != config.max_positions) write_rope(changed);
     return changed;
@@ -272,7 +311,8 @@ ModelConfig apply(const ModelConfig& config, const RopeRequest& request, std::in
 }  // namespace
 
 ModelConfig extend_rope(const ModelConfig& config, const RopeRequest& request, std::int64_t context) {
-    require(context >= 1 && context <= kLargestSize, "a context of ", context, " tokens is not possible; it must be between 1 and ", kLargestSize);
+    require(context >= 1 && context <= kLargestSize, "a context of ", context,
+            " tokens is not possible; it must be between 1 and ", kLargestSize);
     return apply(config, request, context);
 }
 

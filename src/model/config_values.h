@@ -1,5 +1,5 @@
-// Typed reading of single keys of a config.json: every message names file, key and what stands there. Private to config*.cpp;
-// which keys a model has is config.cpp, what rotary keys mean is config_rope.cpp.
+// Typed reading of single keys of a config.json: every message names file, key and what stands there. Private to
+// config*.cpp; which keys a model has is config.cpp, what rotary keys mean is config_rope.cpp.
 #pragma once
 
 #include <cmath>
@@ -29,7 +29,8 @@ inline const OrderedJson* find_value(const OrderedJson& object, const char* key)
 }
 
 inline std::int64_t whole_number(const OrderedJson& value, const char* key, const std::string& where) {
-    const bool fits = value.is_number_unsigned() ? value.get<std::uint64_t>() <= 0x7fffffffffffffffull : value.is_number_integer();
+    const bool fits =
+        value.is_number_unsigned() ? value.get<std::uint64_t>() <= 0x7fffffffffffffffull : value.is_number_integer();
     require(fits, where, ": ", key, " is ", shown(value), ", not a whole number");
     return value.get<std::int64_t>();
 }
@@ -37,7 +38,8 @@ inline std::int64_t whole_number(const OrderedJson& value, const char* key, cons
 /// A count or width: 1 .. 2^31.
 inline std::int64_t size_value(const OrderedJson& value, const char* key, const std::string& where) {
     const std::int64_t size = whole_number(value, key, where);
-    require(size >= 1 && size <= kLargestSize, where, ": ", key, " is ", size, ", it must be between 1 and ", kLargestSize);
+    require(size >= 1 && size <= kLargestSize, where, ": ", key, " is ", size, ", it must be between 1 and ",
+            kLargestSize);
     return size;
 }
 
@@ -58,7 +60,8 @@ inline std::string word(const OrderedJson& value, const char* key, const std::st
     return value.get<std::string>();
 }
 
-/// Rotary scaling from rope_parameters (transformers 5) and rope_theta + rope_scaling (4); refuses when both are there and disagree.
+/// Rotary scaling from rope_parameters (transformers 5) and rope_theta + rope_scaling (4); refuses when both are there
+/// and disagree.
 RopeScaling parse_rope(const OrderedJson& json, std::int64_t max_positions, const std::string& where);
 
 }  // namespace longlora

@@ -1,10 +1,12 @@
-// Logits are float32 whatever the computing type, so that losses are true; their gradient is rounded to the computing type.
+// Logits are float32 whatever the computing type, so that losses are true; their gradient is rounded to the computing
+// type.
 #include "model/head.h"
 
 namespace longlora {
 namespace {
 
-void normalised_logits(const StepContext& context, const HeadWeights& weights, Tensor logits, Tensor x, Tensor rrms, Tensor h) {
+void normalised_logits(const StepContext& context, const HeadWeights& weights, Tensor logits, Tensor x, Tensor rrms,
+                       Tensor h) {
     context.ops().rmsnorm_forward(x, rrms, h, weights.norm, static_cast<float>(context.config.rms_norm_eps));
     context.ops().matmul(logits, x, weights.head, Transpose::no, Transpose::yes);
 }
@@ -13,7 +15,8 @@ void normalised_logits(const StepContext& context, const HeadWeights& weights, T
 
 HeadWeights head_weights_of(const Weights& weights) {
     const auto& list = weights.list();
-    const Parameter &norm = list.find("model.norm.weight"), &head = list.find(weights.config().tied ? "model.embed_tokens.weight" : "lm_head.weight");
+    const Parameter &norm = list.find("model.norm.weight"),
+                    &head = list.find(weights.config().tied ? "model.embed_tokens.weight" : "lm_head.weight");
     return {weights.weight(norm), weights.gradient(norm), weights.weight(head), weights.gradient(head)};
 }
 
@@ -22,20 +25,24 @@ const Parameter& table_of(const Weights& weights) { return weights.list().find("
 void head_loss(const StepContext& context, const HeadWeights& weights, Tensor loss_sum, Tensor h, Tensor labels) {
     const auto& c = context.config;
     const std::int64_t tokens = h.num_rows(), tile = std::min(tokens, tile_rows(c.vocabulary));
-    const ArenaTensor x = context.workspace({tile, c.hidden}), rrms = context.statistics({tile}), logits = context.statistics({tile, c.vocabulary});
+    const ArenaTensor x = context.workspace({tile, c.hidden}), rrms = context.statistics({tile}),
+                      logits = context.statistics({tile, c.vocabulary});
     for_tiles(tokens, tile, [&](std::int64_t begin, std::int64_t t) {
         normalised_logits(context, weights, logits->rows(0, t), x->rows(0, t), rrms->slice(0, t), h.rows(begin, t));
         context.ops().cross_entropy(loss_sum, logits->rows(0, t), labels.slice(begin, t), 1, false);
     });
 }
 
-void head_loss_backward(const StepContext& context, const HeadWeights& weights, Tensor loss_sum, Tensor d_h, Tensor h, Tensor labels, float scale) {
+void head_loss_backward(const StepContext& context, const HeadWeights& weights, Tensor loss_sum, Tensor d_h, Tensor h,
+                        Tensor labels, float scale) {
     const auto& c = context.config;
     const std::int64_t tokens = h.num_rows(), tile = std::min(tokens, tile_rows(c.vocabulary));
     Ops ops = context.ops();
-    const ArenaTensor x = context.workspace({tile, c.hidden}), d_x = context.workspace({tile, c.hidden}), rrms = context.statistics({tile});
+    const ArenaTensor x = context.workspace({tile, c.hidden}), d_x = context.workspace({tile, c.hidden}),
+                      rrms = context.statistics({tile});
     const ArenaTensor logits = context.statistics({tile, c.vocabulary});
-    const ArenaTensor rounded = context.real == DType::float32 ? ArenaTensor{} : context.workspace({tile, c.vocabulary});
+    const ArenaTensor rounded =
+        context.real == DType::float32 ? ArenaTensor{} : context.workspace({tile, c.vocabulary});
     ops.fill(d_h, 0);
     for_tiles(tokens, tile, [&](std::int64_t begin, std::int64_t t) {
         const Tensor x_t = x->rows(0, t), h_t = h.rows(begin, t), rrms_t = rrms->slice(0, t), d_x_t = d_x->rows(0, t);

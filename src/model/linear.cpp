@@ -16,7 +16,8 @@ Linear linear_of(const Weights& weights, std::int64_t layer, Projection p) {
     const std::string name = projection_name(layer, p);
     Linear linear = linear_of(weights, name);
     if (!weights.trainables().targets(p)) return linear;
-    const Parameter &a = weights.list().find(name + ".lora_A.weight"), &b = weights.list().find(name + ".lora_B.weight");
+    const Parameter &a = weights.list().find(name + ".lora_A.weight"),
+                    &b = weights.list().find(name + ".lora_B.weight");
     linear.lora_a = weights.weight(a);
     linear.lora_b = weights.weight(b);
     linear.d_lora_a = weights.gradient(a);
@@ -36,7 +37,8 @@ void linear_forward(const StepContext& context, Tensor y, Tensor x, const Linear
 
 void linear_backward(const StepContext& context, Tensor d_x, Tensor d_y, Tensor x, const Linear& linear, Write write) {
     Ops ops = context.ops();
-    if (d_x) ops.matmul(d_x, d_y, linear.weight, Transpose::no, Transpose::no, 1, write == Write::accumulate ? 1.f : 0.f);
+    if (d_x)
+        ops.matmul(d_x, d_y, linear.weight, Transpose::no, Transpose::no, 1, write == Write::accumulate ? 1.f : 0.f);
     if (linear.d_weight) ops.matmul(linear.d_weight, d_y, x, Transpose::yes, Transpose::no, 1, 1);
     if (!linear.has_lora()) return;
     const std::int64_t rank = linear.lora_a.shape[0];

@@ -12,17 +12,20 @@ std::vector<std::int32_t> next_token_labels(std::span<const std::int32_t> tokens
 std::vector<std::int32_t> local_part(std::span<const std::int32_t> whole, std::int64_t length, parallel::Shard local) {
     std::vector<std::int32_t> out;
     for (std::size_t row = 0; row < whole.size(); row += static_cast<std::size_t>(length)) {
-        const auto part = whole.subspan(row + static_cast<std::size_t>(local.begin), static_cast<std::size_t>(local.count));
+        const auto part =
+            whole.subspan(row + static_cast<std::size_t>(local.begin), static_cast<std::size_t>(local.count));
         out.insert(out.end(), part.begin(), part.end());
     }
     return out;
 }
 
-std::vector<DeviceWindows> pattern_windows(Device& device, const AttentionPattern& pattern, std::int64_t context_length, std::int64_t num_heads,
-                                           std::span<const std::int64_t> document_begin, Uploads* uploads) {
+std::vector<DeviceWindows> pattern_windows(Device& device, const AttentionPattern& pattern, std::int64_t context_length,
+                                           std::int64_t num_heads, std::span<const std::int64_t> document_begin,
+                                           Uploads* uploads) {
     std::vector<DeviceWindows> variants;
     for (int variant = 0; variant < num_window_variants(pattern); ++variant)
-        variants.emplace_back(device, make_windows(pattern, variant, context_length, num_heads, document_begin), uploads);
+        variants.emplace_back(device, make_windows(pattern, variant, context_length, num_heads, document_begin),
+                              uploads);
     return variants;
 }
 

@@ -1,13 +1,13 @@
-// MicroBatch: tokens, labels and windows of a few sequences on the device - of each sequence the part that is this rank's. Which tokens they are is
-// data order's business (src/train, src/eval).
+// MicroBatch: tokens, labels and windows of a few sequences on the device - of each sequence the part that is this
+// rank's. Which tokens they are is data order's business (src/train, src/eval).
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <vector>
 
-#include "parallel/mesh.h"
 #include "model/attention_pattern.h"
+#include "parallel/mesh.h"
 
 namespace longlora {
 
@@ -29,7 +29,8 @@ std::vector<std::int32_t> next_token_labels(std::span<const std::int32_t> tokens
 std::vector<std::int32_t> local_part(std::span<const std::int32_t> whole, std::int64_t length, parallel::Shard local);
 
 /// Windows of all variants of a pattern over N = context_length tokens; uploads as for DeviceWindows.
-std::vector<DeviceWindows> pattern_windows(Device& device, const AttentionPattern& pattern, std::int64_t context_length, std::int64_t num_heads,
-                                           std::span<const std::int64_t> document_begin = {}, Uploads* uploads = nullptr);
+std::vector<DeviceWindows> pattern_windows(Device& device, const AttentionPattern& pattern, std::int64_t context_length,
+                                           std::int64_t num_heads, std::span<const std::int64_t> document_begin = {},
+                                           Uploads* uploads = nullptr);
 
 }  // namespace longlora

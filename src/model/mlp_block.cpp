@@ -5,8 +5,8 @@ namespace longlora {
 
 MlpWeights mlp_weights_of(const Weights& weights, std::int64_t layer) {
     const Parameter& norm = weights.list().find(text("model.layers.", layer, ".post_attention_layernorm.weight"));
-    return {weights.weight(norm), weights.gradient(norm), linear_of(weights, layer, Projection::gate), linear_of(weights, layer, Projection::up),
-            linear_of(weights, layer, Projection::down)};
+    return {weights.weight(norm), weights.gradient(norm), linear_of(weights, layer, Projection::gate),
+            linear_of(weights, layer, Projection::up), linear_of(weights, layer, Projection::down)};
 }
 
 MlpSaved mlp_forward(const StepContext& context, const MlpWeights& weights, Tensor out, Tensor mid, bool keep_gate_up) {
@@ -19,12 +19,13 @@ MlpSaved mlp_forward(const StepContext& context, const MlpWeights& weights, Tens
         saved.up = context.activation({tokens, c.intermediate});
     }
     const ArenaTensor x = context.workspace({tile, c.hidden}), rrms = context.statistics({tile});
-    const ArenaTensor gate_tile = context.workspace({tile, c.intermediate});   // also the activation
+    const ArenaTensor gate_tile = context.workspace({tile, c.intermediate});  // also the activation
     const ArenaTensor up_tile = keep_gate_up ? ArenaTensor{} : context.workspace({tile, c.intermediate});
     for_tiles(tokens, tile, [&](std::int64_t begin, std::int64_t t) {
         const Tensor gate = keep_gate_up ? saved.gate->rows(begin, t) : gate_tile->rows(0, t);
         const Tensor up = keep_gate_up ? saved.up->rows(begin, t) : up_tile->rows(0, t);
-        ops.rmsnorm_forward(x->rows(0, t), rrms->slice(0, t), mid.rows(begin, t), weights.norm, static_cast<float>(c.rms_norm_eps));
+        ops.rmsnorm_forward(x->rows(0, t), rrms->slice(0, t), mid.rows(begin, t), weights.norm,
+                            static_cast<float>(c.rms_norm_eps));
         linear_forward(context, gate, x->rows(0, t), weights.gate, Write::overwrite);
         linear_forward(context, up, x->rows(0, t), weights.up, Write::overwrite);
         ops.swiglu_forward(gate_tile->rows(0, t), gate, up);
@@ -39,12 +40,17 @@ void mlp_backward(const StepContext& context, const MlpWeights& weights, Tensor 
     const std::int64_t tokens = mid.num_rows(), tile = std::min(tokens, tile_rows(c.intermediate));
     const bool kept = static_cast<bool>(saved.gate);
     Ops ops = context.ops();
-    const ArenaTensor x = context.workspace({tile, c.hidden}), d_x = context.workspace({tile, c.hidden}), rrms = context.statistics({tile});
-    const ArenaTensor gate_tile = kept ? ArenaTensor{} : context.workspace({tile, c.intermediate}), up_tile = kept ? ArenaTensor{} : context.workspace({tile, c.intermediate});
-    const ArenaTensor d_act = context.workspace({tile, c.intermediate}), act_tile = weights.down.needs_input() ? context.workspace({tile, c.intermediate}) : ArenaTensor{};
+    const ArenaTensor x = context.workspace({tile, c.hidden}), d_x = context.workspace({tile, c.hidden}),
+                      rrms = context.statistics({tile});
+    const ArenaTensor gate_tile = kept ? ArenaTensor{} : context.workspace({tile, c.intermediate}),
+                      up_tile = kept ? ArenaTensor{} : context.workspace({tile, c.intermediate});
+    const ArenaTensor d_act = context.workspace({tile, c.intermediate}),
+                      act_tile = weights.down.needs_input() ? context.workspace({tile, c.intermediate}) : ArenaTensor{};
     for_tiles(tokens, tile, [&](std::int64_t begin, std::int64_t t) {
-        const Tensor x_t = x->rows(0, t), d_x_t = d_x->rows(0, t), d_act_t = d_act->rows(0, t), rrms_t = rrms->slice(0, t);
-        const Tensor gate = kept ? saved.gate->rows(begin, t) : gate_tile->rows(0, t), up = kept ? saved.up->rows(begin, t) : up_tile->rows(0, t);
+        const Tensor x_t = x->rows(0, t), d_x_t = d_x->rows(0, t), d_act_t = d_act->rows(0, t),
+                     rrms_t = rrms->slice(0, t);
+        const Tensor gate = kept ? saved.gate->rows(begin, t) : gate_tile->rows(0, t),
+                     up = kept ? saved.up->rows(begin, t) : up_tile->rows(0, t);
         ops.rmsnorm_forward(x_t, rrms_t, mid.rows(begin, t), weights.norm, static_cast<float>(c.rms_norm_eps));
         if (!kept) {
             linear_forward(context, gate, x_t, weights.gate, Write::overwrite);
@@ -53,7 +59,7 @@ void mlp_backward(const StepContext& context, const MlpWeights& weights, Tensor 
         Tensor act;
         if (act_tile) ops.swiglu_forward(act = act_tile->rows(0, t), gate, up);
         linear_backward(context, d_act_t, d_h.rows(begin, t), act, weights.down, Write::overwrite);
-        ops.swiglu_backward(gate, d_act_t, d_act_t, gate, up);   // gate's place takes d_gate, d_act's takes d_up
+        ops.swiglu_backward(gate, d_act_t, d_act_t, gate, up);  // gate's place takes d_gate, d_act's takes d_up
         linear_backward(context, d_x_t, gate, x_t, weights.gate, Write::overwrite);
         linear_backward(context, d_x_t, d_act_t, x_t, weights.up, Write::accumulate);
         ops.rmsnorm_backward(d_h.rows(begin, t), weights.d_norm, d_x_t, mid.rows(begin, t), weights.norm, rrms_t);

@@ -1,5 +1,5 @@
-// The MLP half of a layer: out = mid + Wdown (silu(Wgate x) * (Wup x)), x = rmsnorm(mid); by tiles of tokens, so its peak does not grow
-// with the intermediate size.
+// The MLP half of a layer: out = mid + Wdown (silu(Wgate x) * (Wup x)), x = rmsnorm(mid); by tiles of tokens, so its
+// peak does not grow with the intermediate size.
 #pragma once
 
 #include "model/linear.h"
@@ -7,7 +7,7 @@
 namespace longlora {
 
 struct MlpWeights {
-    Tensor norm, d_norm;   ///< (D)
+    Tensor norm, d_norm;  ///< (D)
     Linear gate, up, down;
 };
 MlpWeights mlp_weights_of(const Weights& weights, std::int64_t layer);

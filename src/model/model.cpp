@@ -7,7 +7,8 @@ namespace longlora {
 namespace {
 
 ArenaTensor upload_rows(Device& device, const std::vector<float>& values, Shape shape) {
-    ArenaTensor on_device = device.memory().tensor(DType::float32, shape, Use::weights), staging = device.pinned().tensor(DType::float32, shape, Use::batch);
+    ArenaTensor on_device = device.memory().tensor(DType::float32, shape, Use::weights),
+                staging = device.pinned().tensor(DType::float32, shape, Use::batch);
     std::copy(values.begin(), values.end(), staging->data<float>());
     device.copy_to_device(on_device, staging, Device::compute_stream());
     device.synchronize(Device::compute_stream());
@@ -20,40 +21,67 @@ constexpr std::int64_t unit_of(std::int64_t layer) { return layer + 1; }
 }  // namespace
 
 KeepPlan keep_nothing(const ModelConfig& config) { return KeepPlan(static_cast<std::size_t>(config.num_layers)); }
-KeepPlan keep_everything(const ModelConfig& config) { return KeepPlan(static_cast<std::size_t>(config.num_layers), LayerKeep{true, true, true, true}); }
+KeepPlan keep_everything(const ModelConfig& config) {
+    return KeepPlan(static_cast<std::size_t>(config.num_layers), LayerKeep{true, true, true, true});
+}
 
-Model::Model(Weights& weights, const AttentionPattern& pattern, std::int64_t context_length, parallel::Communicator* sequence, bool offload)
-    : weights_(weights), zero_(weights), pattern_(pattern), context_length_(context_length), sequence_(sequence),
-      local_(sequence ? parallel::tokens_of(context_length, sequence->rank(), sequence->size()) : parallel::Shard{0, context_length}), uploads_(weights.device()) {
-    RotaryTables tables{local_.count, config().head_dim / 2, {}, {}};   // a plan needs their memory alone, and millions of sines would take most of its time
-    if (device().kind() != DeviceKind::plan) tables = rotary_tables(config(), context_length, local_.begin, local_.count);
+Model::Model(Weights& weights, const AttentionPattern& pattern, std::int64_t context_length,
+             parallel::Communicator* sequence, bool offload)
+    : weights_(weights),
+      zero_(weights),
+      pattern_(pattern),
+      context_length_(context_length),
+      sequence_(sequence),
+      local_(sequence ? parallel::tokens_of(context_length, sequence->rank(), sequence->size())
+                      : parallel::Shard{0, context_length}),
+      uploads_(weights.device()) {
+    RotaryTables tables{local_.count,
+                        config().head_dim / 2,
+                        {},
+                        {}};  // a plan needs their memory alone, and millions of sines would take most of its time
+    if (device().kind() != DeviceKind::plan)
+        tables = rotary_tables(config(), context_length, local_.begin, local_.count);
     cos_ = upload_rows(device(), tables.cos, {tables.positions, tables.half});
     sin_ = upload_rows(device(), tables.sin, {tables.positions, tables.half});
     windows_.push_back(pattern_windows(device(), pattern_, context_length, config().num_heads));
     if (offload) offload_.emplace(device());
 }
 
-MicroBatch Model::micro_batch(std::span<const std::int32_t> tokens, std::span<const std::int32_t> labels, const std::vector<std::vector<std::int64_t>>& document_starts) {
+MicroBatch Model::micro_batch(std::span<const std::int32_t> tokens, std::span<const std::int32_t> labels,
+                              const std::vector<std::vector<std::int64_t>>& document_starts) {
     MicroBatch batch;
     batch.num_sequences = static_cast<std::int64_t>(tokens.size()) / local_.count;
-    ensure(batch.num_sequences * local_.count == static_cast<std::int64_t>(tokens.size()) && tokens.size() == labels.size(), "a micro-batch is whole parts of sequences");
+    ensure(batch.num_sequences * local_.count == static_cast<std::int64_t>(tokens.size()) &&
+               tokens.size() == labels.size(),
+           "a micro-batch is whole parts of sequences");
     const auto count = static_cast<std::int64_t>(tokens.size());
-    uploads_.begin(2 * count + static_cast<std::int64_t>(document_starts.size()) * num_window_variants(pattern_) * 2 * context_length_);
-    batch.ids = uploads_.upload({count}, [&](Tensor host) { std::copy(tokens.begin(), tokens.end(), host.data<std::int32_t>()); });
-    batch.labels = uploads_.upload({count}, [&](Tensor host) { std::copy(labels.begin(), labels.end(), host.data<std::int32_t>()); });
+    uploads_.begin(2 * count + static_cast<std::int64_t>(document_starts.size()) * num_window_variants(pattern_) * 2 *
+                                   context_length_);
+    batch.ids = uploads_.upload(
+        {count}, [&](Tensor host) { std::copy(tokens.begin(), tokens.end(), host.data<std::int32_t>()); });
+    batch.labels = uploads_.upload(
+        {count}, [&](Tensor host) { std::copy(labels.begin(), labels.end(), host.data<std::int32_t>()); });
     batch.shared = &windows_;
-    for (const auto& starts : document_starts) batch.own_windows.push_back(pattern_windows(device(), pattern_, context_length_, config().num_heads, starts, &uploads_));
+    for (const auto& starts : document_starts)
+        batch.own_windows.push_back(
+            pattern_windows(device(), pattern_, context_length_, config().num_heads, starts, &uploads_));
     return batch;
 }
 
 StepContext Model::context(std::int64_t num_sequences, const WindowsTable& windows) const {
-    return {device(), config(), weights_.options().real, cos_, sin_, context_length_, local_, num_sequences, pattern_, windows, windows_[0], sequence_};
+    return {device(),        config(), weights_.options().real, cos_,     sin_,
+            context_length_, local_,   num_sequences,           pattern_, windows,
+            windows_[0],     sequence_};
 }
 
-ArenaTensor Model::stage_input(std::int64_t num_sequences) const { return context(num_sequences, windows_).activation({num_sequences * local_.count, config().hidden}); }
+ArenaTensor Model::stage_input(std::int64_t num_sequences) const {
+    return context(num_sequences, windows_).activation({num_sequences * local_.count, config().hidden});
+}
 
 /// The unit whose weights forward reads after a layer's.
-std::int64_t Model::after(std::int64_t layer) const { return layer < last_layer() ? unit_of(layer + 1) : stage().has_head ? unit_of(config().num_layers) : kNone; }
+std::int64_t Model::after(std::int64_t layer) const {
+    return layer < last_layer() ? unit_of(layer + 1) : stage().has_head ? unit_of(config().num_layers) : kNone;
+}
 
 /// On the first stage the embedded tokens, on others `input`.
 ArenaTensor Model::first_input(const StepContext& context, const MicroBatch& batch, ArenaTensor input) {
@@ -116,7 +144,8 @@ void Model::close_head_gradients(bool last) {
 bool Model::goes_away(std::int64_t layer) const { return offload_ && (layer < last_layer() || !stage().has_head); }
 
 void Model::fetch_input(StageSaved& saved, std::int64_t layer) {
-    if (layer >= stage().first_layer && goes_away(layer)) offload_->fetch(saved.layers[static_cast<std::size_t>(layer - stage().first_layer)].stored_h);
+    if (layer >= stage().first_layer && goes_away(layer))
+        offload_->fetch(saved.layers[static_cast<std::size_t>(layer - stage().first_layer)].stored_h);
 }
 
 StageSaved Model::forward(const MicroBatch& batch, ArenaTensor input, const KeepPlan& keep) {
@@ -161,7 +190,8 @@ ArenaTensor Model::backward(const MicroBatch& batch, StageSaved& saved, ArenaTen
     if (!stage().has_embedding) return d_out;
     const UnitMark mark(device().recorder(), kEmbedding);
     zero_.open_gradients(kEmbedding);
-    if (const Tensor d_table = weights_.gradient(table_of(weights_))) c.ops().embedding_backward(d_table, d_out, batch.ids);
+    if (const Tensor d_table = weights_.gradient(table_of(weights_)))
+        c.ops().embedding_backward(d_table, d_out, batch.ids);
     d_out.release();
     zero_.close_gradients(kEmbedding, last);
     return {};
@@ -195,7 +225,8 @@ void Model::idle_backward(bool last) {
 ArenaTensor Model::output(const MicroBatch& batch, ArenaTensor input) {
     const StepContext c = context(batch.num_sequences, batch.windows());
     ArenaTensor h = first_input(c, batch, std::move(input));
-    for (std::int64_t layer = stage().first_layer; layer <= last_layer(); ++layer) layer_forward(c, layer, h, {});   // nothing of a layer outlives it
+    for (std::int64_t layer = stage().first_layer; layer <= last_layer(); ++layer)
+        layer_forward(c, layer, h, {});  // nothing of a layer outlives it
     return h;
 }
 

@@ -1,11 +1,11 @@
-// Model: the layers of this rank's pipeline stage in order, forward and backward over a micro-batch. It reads as the paper; what is kept in between is
-// KeepPlan. Not here: the order of micro-batches and stages, updates, schedules (src/train).
+// Model: the layers of this rank's pipeline stage in order, forward and backward over a micro-batch. It reads as the
+// paper; what is kept in between is KeepPlan. Not here: the order of micro-batches and stages, updates, schedules
+// (src/train).
 #pragma once
 
 #include <optional>
 #include <vector>
 
-#include "parallel/kv_exchange.h"
 #include "model/activation_offload.h"
 #include "model/attention_block.h"
 #include "model/head.h"
@@ -13,6 +13,7 @@
 #include "model/mlp_block.h"
 #include "model/rotary.h"
 #include "model/zero.h"
+#include "parallel/kv_exchange.h"
 
 namespace longlora {
 
@@ -23,7 +24,7 @@ KeepPlan keep_everything(const ModelConfig& config);
 
 /// What a layer leaves for its backward pass.
 struct LayerSaved {
-    ArenaTensor h;   ///< the layer's input (T,D); or it waits in
+    ArenaTensor h;  ///< the layer's input (T,D); or it waits in
     ActivationOffload::Stored stored_h;
     AttentionSaved attention;
     MlpSaved mlp;
@@ -31,16 +32,19 @@ struct LayerSaved {
 /// What a stage leaves: its layers in order, and its output.
 struct StageSaved {
     std::vector<LayerSaved> layers;
-    ArenaTensor out;   ///< (T,D)
+    ArenaTensor out;  ///< (T,D)
 };
 
-/// Works on the weights' stage. Every function that reads weights is collective over the weights' data ranks (ZeRO 3), and over the ranks that share a
-/// sequence; a data rank without a sequence calls the idle function of the same name instead.
+/// Works on the weights' stage. Every function that reads weights is collective over the weights' data ranks (ZeRO 3),
+/// and over the ranks that share a sequence; a data rank without a sequence calls the idle function of the same name
+/// instead.
 class Model {
 public:
-    /// `weights` must outlive the model. `context_length`: tokens per sequence, N, over all ranks of `sequence` (empty: this rank alone). offload: layers' inputs wait for backward
-    /// in pinned host memory; they come back a layer ahead, so that no bit changes.
-    Model(Weights& weights, const AttentionPattern& pattern, std::int64_t context_length, parallel::Communicator* sequence = nullptr, bool offload = false);
+    /// `weights` must outlive the model. `context_length`: tokens per sequence, N, over all ranks of `sequence` (empty:
+    /// this rank alone). offload: layers' inputs wait for backward in pinned host memory; they come back a layer ahead,
+    /// so that no bit changes.
+    Model(Weights& weights, const AttentionPattern& pattern, std::int64_t context_length,
+          parallel::Communicator* sequence = nullptr, bool offload = false);
 
     Weights& weights() { return weights_; }
     Zero& zero() { return zero_; }
@@ -54,16 +58,19 @@ public:
     /// (T, D) of activations of `num_sequences` sequences, as they travel between stages.
     ArenaTensor stage_input(std::int64_t num_sequences) const;
 
-    /// tokens, labels: this rank's part of each sequence, one after another. document_starts: of the whole sequences, or empty for no document mask.
+    /// tokens, labels: this rank's part of each sequence, one after another. document_starts: of the whole sequences,
+    /// or empty for no document mask.
     MicroBatch micro_batch(std::span<const std::int32_t> tokens, std::span<const std::int32_t> labels,
                            const std::vector<std::vector<std::int64_t>>& document_starts = {});
 
     /// input: the output of the stage before (empty on the first stage, which embeds the tokens).
     StageSaved forward(const MicroBatch& batch, ArenaTensor input, const KeepPlan& keep);
-    /// The last stage: loss_sum (float64 scalar) += sum of the negative log likelihoods of the batch's labels; returns the gradient of scale * sum with respect to the
-    /// stage's output, which it releases, and adds those of the head. last: no further micro-batch follows in this step.
+    /// The last stage: loss_sum (float64 scalar) += sum of the negative log likelihoods of the batch's labels; returns
+    /// the gradient of scale * sum with respect to the stage's output, which it releases, and adds those of the head.
+    /// last: no further micro-batch follows in this step.
     ArenaTensor loss_gradient(const MicroBatch& batch, StageSaved& saved, Tensor loss_sum, float scale, bool last);
-    /// d_out: the gradient of the stage's output. Adds to the gradients of all trainables of the stage; returns that of its input (empty on the first stage).
+    /// d_out: the gradient of the stage's output. Adds to the gradients of all trainables of the stage; returns that of
+    /// its input (empty on the first stage).
     ArenaTensor backward(const MicroBatch& batch, StageSaved& saved, ArenaTensor d_out, bool last);
     void idle_forward();
     void idle_loss_gradient(bool last);

@@ -8,7 +8,7 @@
 namespace longlora {
 namespace {
 
-constexpr std::int64_t kAlignment = 64;   // elements: 256 bytes of float32
+constexpr std::int64_t kAlignment = 64;  // elements: 256 bytes of float32
 
 std::vector<std::string> split(const std::string& list) {
     std::vector<std::string> parts;
@@ -31,13 +31,19 @@ struct Builder {
     }
     bool trains(ParameterGroup group) const {
         switch (trainables.method) {
-            case Method::full: return true;
-            case Method::lora: return group == ParameterGroup::lora;
-            case Method::longlora: break;
+            case Method::full:
+                return true;
+            case Method::lora:
+                return group == ParameterGroup::lora;
+            case Method::longlora:
+                break;
         }
-        return group == ParameterGroup::lora || (group == ParameterGroup::norm && trainables.norm) || (group == ParameterGroup::embedding && trainables.embedding);
+        return group == ParameterGroup::lora || (group == ParameterGroup::norm && trainables.norm) ||
+               (group == ParameterGroup::embedding && trainables.embedding);
     }
-    void add(std::int64_t unit, const std::string& name, Shape shape, ParameterGroup group) { add(unit, name, shape, group, trains(group)); }
+    void add(std::int64_t unit, const std::string& name, Shape shape, ParameterGroup group) {
+        add(unit, name, shape, group, trains(group));
+    }
 
     void add_projection(std::int64_t layer, Projection p, std::int64_t out, std::int64_t in) {
         const std::string name = projection_name(layer, p);
@@ -70,9 +76,13 @@ Method method_of(const std::string& name) {
     return Method::full;
 }
 
-std::string_view name_of(Method method) { return method == Method::longlora ? "longlora" : method == Method::lora ? "lora" : "full"; }
+std::string_view name_of(Method method) {
+    return method == Method::longlora ? "longlora" : method == Method::lora ? "lora" : "full";
+}
 
-bool TrainableSet::targets(Projection p) const { return has_lora() && std::find(lora_targets.begin(), lora_targets.end(), p) != lora_targets.end(); }
+bool TrainableSet::targets(Projection p) const {
+    return has_lora() && std::find(lora_targets.begin(), lora_targets.end(), p) != lora_targets.end();
+}
 
 TrainableSet nothing_trainable() {
     TrainableSet set;
@@ -123,18 +133,24 @@ std::string projection_name(std::int64_t layer, Projection p) {
     return text("model.layers.", layer, block, name_of(p), "_proj");
 }
 
-ParameterList list_parameters(const ModelConfig& config, const TrainableSet& trainables) { return list_parameters(config, trainables, whole_model(config)); }
+ParameterList list_parameters(const ModelConfig& config, const TrainableSet& trainables) {
+    return list_parameters(config, trainables, whole_model(config));
+}
 
 ParameterList list_parameters(const ModelConfig& c, const TrainableSet& trainables, const Stage& stage) {
-    ensure(stage.first_layer >= 0 && stage.num_layers >= 0 && stage.first_layer + stage.num_layers <= c.num_layers, "a stage holds layers of the model");
+    ensure(stage.first_layer >= 0 && stage.num_layers >= 0 && stage.first_layer + stage.num_layers <= c.num_layers,
+           "a stage holds layers of the model");
     Builder b{trainables, {}};
     b.list.units.resize(static_cast<std::size_t>(c.num_layers + 2));
-    if (stage.has_embedding || (stage.has_head && c.tied)) b.add(0, "model.embed_tokens.weight", {c.vocabulary, c.hidden}, ParameterGroup::embedding);
-    for (std::int64_t layer = stage.first_layer; layer < stage.first_layer + stage.num_layers; ++layer) b.add_layer(layer, c);
+    if (stage.has_embedding || (stage.has_head && c.tied))
+        b.add(0, "model.embed_tokens.weight", {c.vocabulary, c.hidden}, ParameterGroup::embedding);
+    for (std::int64_t layer = stage.first_layer; layer < stage.first_layer + stage.num_layers; ++layer)
+        b.add_layer(layer, c);
     if (!stage.has_head) return std::move(b.list);
     b.add(c.num_layers + 1, "model.norm.weight", {c.hidden}, ParameterGroup::norm);
     if (!c.tied) {
-        const bool trained = trainables.method == Method::full || (trainables.method == Method::longlora && trainables.lm_head);
+        const bool trained =
+            trainables.method == Method::full || (trainables.method == Method::longlora && trainables.lm_head);
         b.add(c.num_layers + 1, "lm_head.weight", {c.vocabulary, c.hidden}, ParameterGroup::weight, trained);
     }
     return std::move(b.list);

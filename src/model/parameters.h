@@ -1,5 +1,6 @@
-// The one list of parameters: name, shape, unit, group, whether trained. Loading, saving, counting, sharding and the optimizer all walk it.
-// No memory here; that is weights.h. Names are Hugging Face's; LoRA's are PROJECTION.lora_A.weight and .lora_B.weight.
+// The one list of parameters: name, shape, unit, group, whether trained. Loading, saving, counting, sharding and the
+// optimizer all walk it. No memory here; that is weights.h. Names are Hugging Face's; LoRA's are
+// PROJECTION.lora_A.weight and .lora_B.weight.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +31,7 @@ constexpr std::string_view name_of(Projection p) {
 
 struct TrainableSet {
     Method method = Method::longlora;
-    bool embedding = true, norm = true, lm_head = false;   ///< beside LoRA (`--train`)
+    bool embedding = true, norm = true, lm_head = false;  ///< beside LoRA (`--train`)
     std::int64_t lora_rank = 8;
     double lora_alpha = 16;
     std::vector<Projection> lora_targets = {Projection::q, Projection::k, Projection::v, Projection::o};
@@ -50,8 +51,8 @@ struct Parameter {
     Shape shape;
     ParameterGroup group = ParameterGroup::weight;
     bool trainable = false;
-    std::int64_t unit = 0;     ///< 0: embedding, 1 .. L: layers, L+1: final norm and lm_head
-    std::int64_t offset = 0;   ///< first element in the unit's flat buffer of trainables, or of frozen ones
+    std::int64_t unit = 0;    ///< 0: embedding, 1 .. L: layers, L+1: final norm and lm_head
+    std::int64_t offset = 0;  ///< first element in the unit's flat buffer of trainables, or of frozen ones
 };
 
 /// A unit's flat buffers: how many elements, holes between parameters (multiples of 64) included.
@@ -60,18 +61,20 @@ struct UnitLayout {
 };
 
 struct ParameterList {
-    std::vector<Parameter> parameters;   ///< in unit order
-    std::vector<UnitLayout> units;       ///< all L + 2 of the model; empty ones are other stages'
-    std::unordered_map<std::string, std::size_t> index{};        ///< name -> place in parameters: views of weights are made anew at every use
-    const Parameter* look_up(const std::string& name) const;     ///< nullptr: not in this list
-    const Parameter& find(const std::string& name) const;        ///< ensure()s that it exists
-    std::int64_t trainable_elements() const;                     ///< without holes
+    std::vector<Parameter> parameters;  ///< in unit order
+    std::vector<UnitLayout> units;      ///< all L + 2 of the model; empty ones are other stages'
+    std::unordered_map<std::string, std::size_t>
+        index{};  ///< name -> place in parameters: views of weights are made anew at every use
+    const Parameter* look_up(const std::string& name) const;  ///< nullptr: not in this list
+    const Parameter& find(const std::string& name) const;     ///< ensure()s that it exists
+    std::int64_t trainable_elements() const;                  ///< without holes
     std::int64_t total_elements() const;
 };
 
 /// All parameters of a model with its trainables. Tied: there is no lm_head.weight; the embedding is both.
 ParameterList list_parameters(const ModelConfig& config, const TrainableSet& trainables);
-/// Those that a pipeline stage holds, at the same offsets of the same units. Tied: the last stage holds a copy of the embedding, which is its head.
+/// Those that a pipeline stage holds, at the same offsets of the same units. Tied: the last stage holds a copy of the
+/// embedding, which is its head.
 ParameterList list_parameters(const ModelConfig& config, const TrainableSet& trainables, const Stage& stage);
 
 /// "model.layers.3.self_attn.q_proj" and so on.

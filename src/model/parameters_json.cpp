@@ -15,8 +15,9 @@ bool get_bool(const Json& json, const char* key, const std::string& where) {
 Json to_json(const TrainableSet& set) {
     Json targets = Json::array();
     for (const Projection p : set.lora_targets) targets.push_back(name_of(p));
-    return {{"method", name_of(set.method)}, {"embedding", set.embedding}, {"norm", set.norm},       {"lm_head", set.lm_head},
-            {"rank", set.lora_rank},         {"alpha", set.lora_alpha},    {"targets", std::move(targets)}};
+    return {{"method", name_of(set.method)}, {"embedding", set.embedding}, {"norm", set.norm},
+            {"lm_head", set.lm_head},        {"rank", set.lora_rank},      {"alpha", set.lora_alpha},
+            {"targets", std::move(targets)}};
 }
 
 TrainableSet trainables_of(const Json& json, const std::string& where) {
@@ -37,7 +38,8 @@ TrainableSet trainables_of(const Json& json, const std::string& where) {
         require(target.is_string(), where, ": the LoRA target ", target.dump(), " is not a name");
         set.lora_targets.push_back(lora_targets_of(target.get<std::string>()).front());
     }
-    require(!set.has_lora() || (set.lora_rank >= 1 && set.lora_alpha > 0), where, ": rank ", set.lora_rank, " and alpha ", set.lora_alpha, " must be above 0");
+    require(!set.has_lora() || (set.lora_rank >= 1 && set.lora_alpha > 0), where, ": rank ", set.lora_rank,
+            " and alpha ", set.lora_alpha, " must be above 0");
     return set;
 }
 

@@ -1,4 +1,5 @@
-// TrainableSet as JSON and back: what checkpoints and manifests say about what is trained. Not PEFT's adapter_config.json (adapter.h, jobs/export_peft).
+// TrainableSet as JSON and back: what checkpoints and manifests say about what is trained. Not PEFT's
+// adapter_config.json (adapter.h, jobs/export_peft).
 #pragma once
 
 #include <string>
@@ -8,7 +9,8 @@
 
 namespace longlora {
 
-/// {"method": "longlora", "embedding": true, "norm": true, "lm_head": false, "rank": 8, "alpha": 16.0, "targets": ["q", "k", "v", "o"]}
+/// {"method": "longlora", "embedding": true, "norm": true, "lm_head": false, "rank": 8, "alpha": 16.0, "targets": ["q",
+/// "k", "v", "o"]}
 Json to_json(const TrainableSet& set);
 /// `where` names the file in messages about what is missing or wrong.
 TrainableSet trainables_of(const Json& json, const std::string& where);

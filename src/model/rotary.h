@@ -1,4 +1,5 @@
-// Rotary tables: cos and sin per position and frequency, computed in double for any scaling kind. Applying them is Ops::rotary.
+// Rotary tables: cos and sin per position and frequency, computed in double for any scaling kind. Applying them is
+// Ops::rotary.
 #pragma once
 
 #include <cstdint>
@@ -10,16 +11,20 @@ namespace longlora {
 
 struct RotaryTables {
     std::int64_t positions = 0, half = 0;
-    std::vector<float> cos, sin;   ///< (positions, half); YaRN's attention factor is multiplied in
+    std::vector<float> cos, sin;  ///< (positions, half); YaRN's attention factor is multiplied in
 };
 
-/// theta_i per pair (i = 0 .. head_dim/2 - 1), radians per token, for a sequence of `context` tokens (dynamic NTK depends on it).
-std::vector<double> rotary_frequencies(const RopeScaling& rope, std::int64_t head_dim, std::int64_t max_positions, std::int64_t original_positions, std::int64_t context);
+/// theta_i per pair (i = 0 .. head_dim/2 - 1), radians per token, for a sequence of `context` tokens (dynamic NTK
+/// depends on it).
+std::vector<double> rotary_frequencies(const RopeScaling& rope, std::int64_t head_dim, std::int64_t max_positions,
+                                       std::int64_t original_positions, std::int64_t context);
 /// The factor on cos and sin (1 but for yarn).
 double rotary_attention_factor(const RopeScaling& rope);
 /// Rows are positions [begin, begin + count) of a sequence of `context` tokens.
 RotaryTables rotary_tables(const ModelConfig& config, std::int64_t context, std::int64_t begin, std::int64_t count);
 /// All positions.
-inline RotaryTables rotary_tables(const ModelConfig& config, std::int64_t context) { return rotary_tables(config, context, 0, context); }
+inline RotaryTables rotary_tables(const ModelConfig& config, std::int64_t context) {
+    return rotary_tables(config, context, 0, context);
+}
 
 }  // namespace longlora

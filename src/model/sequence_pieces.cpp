@@ -6,10 +6,16 @@
 namespace longlora::sequence_pieces {
 namespace {
 
-int sender(const KvTransfer& transfer, Way way) { return (way == Way::there) != transfer.at_owner() ? transfer.from : transfer.to; }
-int receiver(const KvTransfer& transfer, Way way) { return sender(transfer, way == Way::there ? Way::back : Way::there); }
+int sender(const KvTransfer& transfer, Way way) {
+    return (way == Way::there) != transfer.at_owner() ? transfer.from : transfer.to;
+}
+int receiver(const KvTransfer& transfer, Way way) {
+    return sender(transfer, way == Way::there ? Way::back : Way::there);
+}
 /// Of keys and values nothing comes back but gradients.
-bool travels(const KvTransfer& transfer, Pass pass, Way way) { return transfer.at_owner() || way == Way::there || pass == Pass::backward; }
+bool travels(const KvTransfer& transfer, Pass pass, Way way) {
+    return transfer.at_owner() || way == Way::there || pass == Pass::backward;
+}
 
 /// The piece's tensors.
 template <class Each> void for_tensors(const Piece& piece, Each&& each) {
@@ -39,15 +45,19 @@ Call make_call(const StepContext& context, std::int64_t s, std::int64_t layer) {
     const ModelConfig& config = context.config;
     const Windows& windows = context.windows(s, layer);
     Call c{context, windows, config.head_dim, config.num_heads / config.num_kv_heads, {}, {}};
-    c.rounds = parallel::kv_transfers(windows, context.windows_without_documents(layer), context.sequence->size(), config.num_heads, config.num_kv_heads);
-    for (const parallel::KvHeadClass& heads : parallel::kv_head_classes(windows, config.num_heads, config.num_kv_heads)) {
+    c.rounds = parallel::kv_transfers(windows, context.windows_without_documents(layer), context.sequence->size(),
+                                      config.num_heads, config.num_kv_heads);
+    for (const parallel::KvHeadClass& heads :
+         parallel::kv_head_classes(windows, config.num_heads, config.num_kv_heads)) {
         const std::int64_t rows = parallel::num_seeing(windows, heads, context.local, context.local.begin);
         if (c.parts.empty() || c.parts.back().num_rows != rows) {
             c.parts.push_back({heads, rows});
             continue;
         }
         parallel::KvHeadClass& wider = c.parts.back().heads;
-        wider = {{wider.heads.begin, wider.heads.count + heads.heads.count}, wider.plain || heads.plain, wider.shifted || heads.shifted};
+        wider = {{wider.heads.begin, wider.heads.count + heads.heads.count},
+                 wider.plain || heads.plain,
+                 wider.shifted || heads.shifted};
     }
     return c;
 }
@@ -64,11 +74,18 @@ Windows windows_of(const Call& c, Shard heads) {
 }
 
 Tensor queries(const Call& c, Tensor x, Shard heads, Shard rows) {
-    return x.rows(rows.begin, rows.count).columns(heads.begin * c.group * c.head_dim, heads.count * c.group * c.head_dim);
+    return x.rows(rows.begin, rows.count)
+        .columns(heads.begin * c.group * c.head_dim, heads.count * c.group * c.head_dim);
 }
-Tensor keys(const Call& c, Tensor x, Shard heads, Shard rows) { return x.rows(rows.begin, rows.count).columns(heads.begin * c.head_dim, heads.count * c.head_dim); }
-Tensor sums(const Call& c, Tensor lse, Shard heads, Shard rows) { return lse.rows(heads.begin * c.group, heads.count * c.group).columns(rows.begin, rows.count); }
-Tensor own_keys(const Call& c, const KvTransfer& transfer, Tensor x) { return keys(c, x, transfer.heads, {transfer.tokens.begin - c.local().begin, transfer.tokens.count}); }
+Tensor keys(const Call& c, Tensor x, Shard heads, Shard rows) {
+    return x.rows(rows.begin, rows.count).columns(heads.begin * c.head_dim, heads.count * c.head_dim);
+}
+Tensor sums(const Call& c, Tensor lse, Shard heads, Shard rows) {
+    return lse.rows(heads.begin * c.group, heads.count * c.group).columns(rows.begin, rows.count);
+}
+Tensor own_keys(const Call& c, const KvTransfer& transfer, Tensor x) {
+    return keys(c, x, transfer.heads, {transfer.tokens.begin - c.local().begin, transfer.tokens.count});
+}
 Tensor own_queries(const Call& c, const KvTransfer& transfer, Tensor x) {
     return queries(c, x, transfer.heads, {transfer.queries.begin - c.local().begin, transfer.queries.count});
 }
@@ -78,17 +95,20 @@ Tensor own_sums(const Call& c, const KvTransfer& transfer, Tensor lse) {
 
 Piece make_piece(const Call& c, const KvTransfer& transfer, Pass pass, Way way) {
     const bool there = way == Way::there, of_queries = transfer.at_owner(), forward = pass == Pass::forward;
-    const std::int64_t heads = transfer.heads.count * (of_queries ? c.group : 1), rows = of_queries ? transfer.queries.count : transfer.tokens.count;
+    const std::int64_t heads = transfer.heads.count * (of_queries ? c.group : 1),
+                       rows = of_queries ? transfer.queries.count : transfer.tokens.count;
     Piece piece;
     piece.num_things = !of_queries ? 2 : there && !forward ? 3 : 1;
-    piece.rows = c.context.device.memory().tensor(there ? c.context.real : DType::float32, {piece.num_things * rows, heads * c.head_dim}, Use::exchange);
+    piece.rows = c.context.device.memory().tensor(there ? c.context.real : DType::float32,
+                                                  {piece.num_things * rows, heads * c.head_dim}, Use::exchange);
     if (of_queries && there != forward) piece.lse = c.context.statistics({heads, rows}, Use::exchange);
     return piece;
 }
 
 bool receives(const Call& c, const KvTransfer& transfer, Way way) { return receiver(transfer, way) == c.rank(); }
 
-Round start_round(const Call& c, const std::vector<KvTransfer>& transfers, std::vector<Piece> sent, Pass pass, Way way) {
+Round start_round(const Call& c, const std::vector<KvTransfer>& transfers, std::vector<Piece> sent, Pass pass,
+                  Way way) {
     Round round{std::move(sent), std::vector<Piece>(transfers.size()), {}};
     std::vector<parallel::Send> out;
     std::vector<parallel::Receive> in;

@@ -1,12 +1,12 @@
-// What ranks that share a sequence send each other for its attention, and how a transfer's tokens and heads are found in a rank's own tensors. Nothing is computed
-// here; that is sequence_attention.cpp.
-// Shapes: n tokens of this rank, H query heads, K key/value heads, E head_dim, g = H / K.
+// What ranks that share a sequence send each other for its attention, and how a transfer's tokens and heads are found
+// in a rank's own tensors. Nothing is computed here; that is sequence_attention.cpp. Shapes: n tokens of this rank, H
+// query heads, K key/value heads, E head_dim, g = H / K.
 #pragma once
 
 #include <vector>
 
-#include "parallel/kv_exchange.h"
 #include "model/step_context.h"
+#include "parallel/kv_exchange.h"
 
 namespace longlora::sequence_pieces {
 
@@ -22,7 +22,7 @@ struct Part {
 struct Call {
     const StepContext& context;
     const Windows& windows;
-    std::int64_t head_dim, group;   ///< E; H / K
+    std::int64_t head_dim, group;  ///< E; H / K
     std::vector<std::vector<KvTransfer>> rounds;
     std::vector<Part> parts;
 
@@ -57,16 +57,21 @@ Tensor own_queries(const Call& c, const KvTransfer& transfer, Tensor x);
 Tensor own_sums(const Call& c, const KvTransfer& transfer, Tensor lse);
 
 enum class Pass { forward, backward };
-/// `there`: keys and values to who has the queries, or queries to who has the keys. `back`: what was computed with them.
+/// `there`: keys and values to who has the queries, or queries to who has the keys. `back`: what was computed with
+/// them.
 enum class Way { there, back };
 
-/// What one transfer carries one way: equally many rows of each of several things, one after the other, as wide as its heads.
-///     keys and values   there: k, v                                                        back: float32 d_k, d_v (backward)
-///     queries           there: q; backward q, d_out, out and lse (heads * g, queries)      back: float32 out and lse; backward float32 d_q
+/// What one transfer carries one way: equally many rows of each of several things, one after the other, as wide as its
+/// heads.
+///     keys and values   there: k, v                                                        back: float32 d_k, d_v
+///     (backward) queries           there: q; backward q, d_out, out and lse (heads * g, queries)      back: float32
+///     out and lse; backward float32 d_q
 struct Piece {
     ArenaTensor rows, lse;
     std::int64_t num_things = 0;
-    Tensor operator[](std::int64_t thing) const { return rows->rows(thing * (rows->shape[0] / num_things), rows->shape[0] / num_things); }
+    Tensor operator[](std::int64_t thing) const {
+        return rows->rows(thing * (rows->shape[0] / num_things), rows->shape[0] / num_things);
+    }
 };
 Piece make_piece(const Call& c, const KvTransfer& transfer, Pass pass, Way way);
 bool receives(const Call& c, const KvTransfer& transfer, Way way);

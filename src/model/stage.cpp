@@ -1,4 +1,5 @@
-// Costs in closed form, since a context may have millions of tokens; the best cut by dynamic programming, since layers need not cost the same.
+// Costs in closed form, since a context may have millions of tokens; the best cut by dynamic programming, since layers
+// need not cost the same.
 #include "model/stage.h"
 
 #include <algorithm>
@@ -17,7 +18,9 @@ constexpr double kSame = 1 + 1e-9;
 double triangle(std::int64_t count) { return 0.5 * static_cast<double>(count) * static_cast<double>(count + 1); }
 
 /// Of `count` tokens in groups, the last one perhaps short (attention_pattern.h: plain_first_key).
-double group_pairs(std::int64_t count, std::int64_t group) { return static_cast<double>(count / group) * triangle(group) + triangle(count % group); }
+double group_pairs(std::int64_t count, std::int64_t group) {
+    return static_cast<double>(count / group) * triangle(group) + triangle(count % group);
+}
 
 /// The first half group on its own, then groups (shifted_first_key).
 double shifted_pairs(std::int64_t count, std::int64_t group) {
@@ -36,20 +39,26 @@ struct Cut {
     std::int64_t count = 0;
 };
 
-/// table[s][l]; `value` of a stage is value(stage, first layer, layers), that of several is combine(one, the rest). Among equals the first stage is the shortest.
+/// table[s][l]; `value` of a stage is value(stage, first layer, layers), that of several is combine(one, the rest).
+/// Among equals the first stage is the shortest.
 template <class Value, class Combine>
-std::vector<std::vector<Cut>> best_cuts(std::int64_t num_layers, std::int64_t num_stages, Value&& value, Combine&& combine) {
-    std::vector<std::vector<Cut>> table(static_cast<std::size_t>(num_stages), std::vector<Cut>(static_cast<std::size_t>(num_layers)));
+std::vector<std::vector<Cut>> best_cuts(std::int64_t num_layers, std::int64_t num_stages, Value&& value,
+                                        Combine&& combine) {
+    std::vector<std::vector<Cut>> table(static_cast<std::size_t>(num_stages),
+                                        std::vector<Cut>(static_cast<std::size_t>(num_layers)));
     for (std::int64_t stage = num_stages - 1; stage >= 0; --stage) {
         const std::int64_t behind = num_stages - 1 - stage;
-        for (std::int64_t first = stage; first + behind < num_layers; ++first) {   // at least one layer for each stage before and behind
+        for (std::int64_t first = stage; first + behind < num_layers;
+             ++first) {  // at least one layer for each stage before and behind
             Cut& best = table[static_cast<std::size_t>(stage)][static_cast<std::size_t>(first)];
             if (behind == 0) {
                 best = {value(stage, first, num_layers - first), num_layers - first};
                 continue;
             }
             for (std::int64_t count = 1; first + count + behind <= num_layers; ++count) {
-                const double total = combine(value(stage, first, count), table[static_cast<std::size_t>(stage + 1)][static_cast<std::size_t>(first + count)].value);
+                const double total =
+                    combine(value(stage, first, count),
+                            table[static_cast<std::size_t>(stage + 1)][static_cast<std::size_t>(first + count)].value);
                 if (total < best.value) best = {total, count};
             }
         }
@@ -59,46 +68,65 @@ std::vector<std::vector<Cut>> best_cuts(std::int64_t num_layers, std::int64_t nu
 
 }  // namespace
 
-double mean_visible_keys(const AttentionPattern& pattern, std::int64_t layer, std::int64_t context_length, std::int64_t num_heads) {
+double mean_visible_keys(const AttentionPattern& pattern, std::int64_t layer, std::int64_t context_length,
+                         std::int64_t num_heads) {
     const std::int64_t n = context_length, group = pattern.group;
-    ensure(n >= 1 && num_heads >= 1 && (pattern.kind == AttentionKind::dense || group >= 1), "a context, heads and a group");
+    ensure(n >= 1 && num_heads >= 1 && (pattern.kind == AttentionKind::dense || group >= 1),
+           "a context, heads and a group");
     const auto mean = [&](double pairs) { return pairs / static_cast<double>(n); };
     switch (pattern.kind) {
-        case AttentionKind::dense: return mean(triangle(n));
-        case AttentionKind::plain: return mean(group_pairs(n, group));
-        case AttentionKind::shifted_only: return mean(shifted_pairs(n, group));
-        case AttentionKind::layers: return mean(window_variant(pattern, layer) == 0 ? group_pairs(n, group) : shifted_pairs(n, group));
-        case AttentionKind::sliding: return mean(sliding_pairs(n, group));
-        case AttentionKind::shifted: break;
+        case AttentionKind::dense:
+            return mean(triangle(n));
+        case AttentionKind::plain:
+            return mean(group_pairs(n, group));
+        case AttentionKind::shifted_only:
+            return mean(shifted_pairs(n, group));
+        case AttentionKind::layers:
+            return mean(window_variant(pattern, layer) == 0 ? group_pairs(n, group) : shifted_pairs(n, group));
+        case AttentionKind::sliding:
+            return mean(sliding_pairs(n, group));
+        case AttentionKind::shifted:
+            break;
     }
-    const auto heads = static_cast<double>(num_heads), plain_heads = static_cast<double>(num_heads / 2);   // as make_windows deals them
+    const auto heads = static_cast<double>(num_heads),
+               plain_heads = static_cast<double>(num_heads / 2);  // as make_windows deals them
     return mean((plain_heads * group_pairs(n, group) + (heads - plain_heads) * shifted_pairs(n, group)) / heads);
 }
 
-// A product with a matrix is 2 FLOPs per element and token, an attention head 4 E per key (q k and p v). A backward counts as two forwards. Where matrices are
-// frozen it is rather one, in layers and head alike, which moves their ratio too little to move a layer.
-double layer_cost(const ModelConfig& config, const AttentionPattern& pattern, std::int64_t layer, std::int64_t context_length) {
+// A product with a matrix is 2 FLOPs per element and token, an attention head 4 E per key (q k and p v). A backward
+// counts as two forwards. Where matrices are frozen it is rather one, in layers and head alike, which moves their ratio
+// too little to move a layer.
+double layer_cost(const ModelConfig& config, const AttentionPattern& pattern, std::int64_t layer,
+                  std::int64_t context_length) {
     const std::int64_t queries = config.num_heads * config.head_dim, keys = config.num_kv_heads * config.head_dim;
     const auto elements = static_cast<double>(config.hidden * (2 * queries + 2 * keys + 3 * config.intermediate));
-    const double attention = 4.0 * static_cast<double>(queries) * mean_visible_keys(pattern, layer, context_length, config.num_heads);
+    const double attention =
+        4.0 * static_cast<double>(queries) * mean_visible_keys(pattern, layer, context_length, config.num_heads);
     return 4 * (2 * elements + attention);
 }
 
-double head_cost(const ModelConfig& config) { return 3 * 2.0 * static_cast<double>(config.hidden) * static_cast<double>(config.vocabulary); }
+double head_cost(const ModelConfig& config) {
+    return 3 * 2.0 * static_cast<double>(config.hidden) * static_cast<double>(config.vocabulary);
+}
 
-std::vector<Stage> stages_of(const ModelConfig& config, int num_stages, const AttentionPattern& pattern, std::int64_t context_length) {
+std::vector<Stage> stages_of(const ModelConfig& config, int num_stages, const AttentionPattern& pattern,
+                             std::int64_t context_length) {
     const std::int64_t num_layers = config.num_layers;
     ensure(num_stages >= 1, "a pipeline has a stage");
-    require(num_stages <= num_layers, "--pipeline ", num_stages, " is more stages than the model's ", num_layers, " layer(s), and a stage holds at least one; take at most --pipeline ",
-            num_layers, " and give the other ranks to --sequence or to data");
-    std::vector<double> before(1, 0.0);   // cost of the layers before each
-    for (std::int64_t layer = 0; layer < num_layers; ++layer) before.push_back(before.back() + layer_cost(config, pattern, layer, context_length));
+    require(num_stages <= num_layers, "--pipeline ", num_stages, " is more stages than the model's ", num_layers,
+            " layer(s), and a stage holds at least one; take at most --pipeline ", num_layers,
+            " and give the other ranks to --sequence or to data");
+    std::vector<double> before(1, 0.0);  // cost of the layers before each
+    for (std::int64_t layer = 0; layer < num_layers; ++layer)
+        before.push_back(before.back() + layer_cost(config, pattern, layer, context_length));
     const auto cost = [&](std::int64_t stage, std::int64_t first, std::int64_t count) {
         const double layers = before[static_cast<std::size_t>(first + count)] - before[static_cast<std::size_t>(first)];
         return stage + 1 == num_stages ? layers + head_cost(config) : layers;
     };
-    const double dearest = best_cuts(num_layers, num_stages, cost, [](double a, double b) { return std::max(a, b); })[0][0].value;
-    const auto squares = [&](std::int64_t stage, std::int64_t first, std::int64_t count) {   // least when counts are even
+    const double dearest =
+        best_cuts(num_layers, num_stages, cost, [](double a, double b) { return std::max(a, b); })[0][0].value;
+    const auto squares = [&](std::int64_t stage, std::int64_t first,
+                             std::int64_t count) {  // least when counts are even
         return cost(stage, first, count) <= dearest * kSame ? static_cast<double>(count * count) : kNever;
     };
     const auto cuts = best_cuts(num_layers, num_stages, squares, [](double a, double b) { return a + b; });

@@ -1,5 +1,6 @@
-// Copies go on the compute stream, so that device memory needs no order of its own. Both stagings are always of one size: how much is pinned does not depend on
-// the turn at which a large micro-batch comes, and a plan of one step knows it for all.
+// Copies go on the compute stream, so that device memory needs no order of its own. Both stagings are always of one
+// size: how much is pinned does not depend on the turn at which a large micro-batch comes, and a plan of one step knows
+// it for all.
 #include "model/uploads.h"
 
 #include <algorithm>
@@ -11,26 +12,30 @@ Uploads::Uploads(Device& device) : device_(device) {
     for (Staging& staging : stagings_) staging.passed = device_.make_stream();
 }
 
-/// Whoever gets the pinned memory next may write into it. After an error nobody does, and the device may never get so far.
+/// Whoever gets the pinned memory next may write into it. After an error nobody does, and the device may never get so
+/// far.
 Uploads::~Uploads() {
     if (std::uncaught_exceptions() > 0) return;
     try {
         for (const Staging& staging : stagings_) device_.synchronize(staging.passed);
-    } catch (const std::exception&) {   // the next call to the device tells it
+    } catch (const std::exception&) {  // the next call to the device tells it
     }
 }
 
 void Uploads::begin(std::int64_t count) {
     turn_ = 1 - turn_;
     used_ = 0;
-    if (stagings_[turn_].memory && count <= stagings_[turn_].memory->count()) return device_.synchronize(stagings_[turn_].passed);
+    if (stagings_[turn_].memory && count <= stagings_[turn_].memory->count())
+        return device_.synchronize(stagings_[turn_].passed);
     for (Staging& staging : stagings_) device_.synchronize(staging.passed), staging.memory.release();
-    for (Staging& staging : stagings_) staging.memory = device_.pinned().tensor(DType::int32, {std::max<std::int64_t>(count, 1)}, Use::batch);
+    for (Staging& staging : stagings_)
+        staging.memory = device_.pinned().tensor(DType::int32, {std::max<std::int64_t>(count, 1)}, Use::batch);
 }
 
 ArenaTensor Uploads::upload(Shape shape, const std::function<void(Tensor)>& fill) {
     Staging& staging = stagings_[turn_];
-    ensure(staging.memory && used_ + shape.count() <= staging.memory->count(), "a micro-batch uploads more than it said");
+    ensure(staging.memory && used_ + shape.count() <= staging.memory->count(),
+           "a micro-batch uploads more than it said");
     const Tensor host = staging.memory->slice(used_, shape.count()).reshaped(shape);
     used_ += shape.count();
     ArenaTensor on_device = device_.memory().tensor(DType::int32, shape, Use::batch);

@@ -1,4 +1,5 @@
-// Allocation of the flat buffers, which part of them is whose, and movement of parameters from and to the host. Filling from files is weights_load.cpp.
+// Allocation of the flat buffers, which part of them is whose, and movement of parameters from and to the host. Filling
+// from files is weights_load.cpp.
 #include "model/weights.h"
 
 #include <cstring>
@@ -6,7 +7,7 @@
 namespace longlora {
 namespace {
 
-constexpr std::int64_t kStagingElements = 1 << 22;   // 16 MiB of float32 at a time
+constexpr std::int64_t kStagingElements = 1 << 22;  // 16 MiB of float32 at a time
 
 /// n elements of `from` (any float type) as elements of `to` (float32 or bfloat16).
 void convert(std::byte* to, DType to_type, const std::byte* from, DType from_type, std::int64_t n) {
@@ -24,11 +25,16 @@ void convert(std::byte* to, DType to_type, const std::byte* from, DType from_typ
         }
     };
     switch (from_type) {
-        case DType::float32: return each([&](std::int64_t i) { return reinterpret_cast<const float*>(from)[i]; });
-        case DType::float64: return each([&](std::int64_t i) { return reinterpret_cast<const double*>(from)[i]; });
-        case DType::bfloat16: return each([&](std::int64_t i) { return float(reinterpret_cast<const bf16*>(from)[i]); });
-        case DType::float16: return each([&](std::int64_t i) { return float(reinterpret_cast<const fp16*>(from)[i]); });
-        default: ensure(false, "weights are converted between float types only");
+        case DType::float32:
+            return each([&](std::int64_t i) { return reinterpret_cast<const float*>(from)[i]; });
+        case DType::float64:
+            return each([&](std::int64_t i) { return reinterpret_cast<const double*>(from)[i]; });
+        case DType::bfloat16:
+            return each([&](std::int64_t i) { return float(reinterpret_cast<const bf16*>(from)[i]); });
+        case DType::float16:
+            return each([&](std::int64_t i) { return float(reinterpret_cast<const fp16*>(from)[i]); });
+        default:
+            ensure(false, "weights are converted between float types only");
     }
 }
 
@@ -41,17 +47,28 @@ parallel::Shard common(parallel::Shard a, parallel::Shard b) {
 parallel::Shard in_unit(const Parameter& p) { return {p.offset, p.shape.count()}; }
 
 /// This parameter in a whole flat buffer; empty when there is none.
-Tensor part(const ArenaTensor& flat, const Parameter& p) { return flat ? flat->slice(p.offset, p.shape.count()).reshaped(p.shape) : Tensor{}; }
+Tensor part(const ArenaTensor& flat, const Parameter& p) {
+    return flat ? flat->slice(p.offset, p.shape.count()).reshaped(p.shape) : Tensor{};
+}
 /// `own` of a whole flat buffer; empty when there is none.
-Tensor part(const ArenaTensor& flat, parallel::Shard own) { return flat ? flat->slice(own.begin, own.count) : Tensor{}; }
+Tensor part(const ArenaTensor& flat, parallel::Shard own) {
+    return flat ? flat->slice(own.begin, own.count) : Tensor{};
+}
 
 }  // namespace
 
-Weights::Weights(Device& device, const ModelConfig& config, const TrainableSet& trainables, const WeightsOptions& options)
+Weights::Weights(Device& device, const ModelConfig& config, const TrainableSet& trainables,
+                 const WeightsOptions& options)
     : Weights(device, config, trainables, options, whole_model(config)) {}
 
-Weights::Weights(Device& device, const ModelConfig& config, const TrainableSet& trainables, const WeightsOptions& options, const Stage& stage)
-    : device_(&device), config_(config), trainables_(trainables), stage_(stage), list_(list_parameters(config, trainables, stage)), options_(options) {
+Weights::Weights(Device& device, const ModelConfig& config, const TrainableSet& trainables,
+                 const WeightsOptions& options, const Stage& stage)
+    : device_(&device),
+      config_(config),
+      trainables_(trainables),
+      stage_(stage),
+      list_(list_parameters(config, trainables, stage)),
+      options_(options) {
     ensure(options.zero >= 0 && options.zero <= 3, "ZeRO has stages 0 to 3");
     if (!options.data || options.data->size() == 1) options_.zero = 0;
     buffers_.resize(list_.units.size());
@@ -72,7 +89,8 @@ void Weights::allocate(std::int64_t unit) {
     const std::int64_t mine = own(unit).count;
     const bool rounds = options_.real != DType::float32;
     // In float32 the weights are masters, unless most of them are other ranks'.
-    b.weight = zeros(options_.real, zero == 3 ? mine : trainable, rounds || zero == 1 || zero == 2 ? Use::weights : Use::masters);
+    b.weight = zeros(options_.real, zero == 3 ? mine : trainable,
+                     rounds || zero == 1 || zero == 2 ? Use::weights : Use::masters);
     if (rounds) b.master = zeros(DType::float32, mine, Use::masters);
     if (!options_.training) return;
     b.moment1 = zeros(DType::float32, mine, Use::moments);
@@ -80,11 +98,21 @@ void Weights::allocate(std::int64_t unit) {
     b.gradient = zeros(DType::float32, zero >= 2 ? mine : trainable, Use::gradients);
 }
 
-parallel::Shard Weights::share_of(std::int64_t count) const { return options_.data ? parallel::shard_of(count, options_.data->rank(), options_.data->size()) : parallel::Shard{0, count}; }
-parallel::Shard Weights::own(std::int64_t unit) const { return options_.zero >= 1 ? share_of(layout(unit).trainable_count) : parallel::Shard{0, layout(unit).trainable_count}; }
-parallel::Shard Weights::own_frozen(std::int64_t unit) const { return options_.zero == 3 ? share_of(layout(unit).frozen_count) : parallel::Shard{0, layout(unit).frozen_count}; }
+parallel::Shard Weights::share_of(std::int64_t count) const {
+    return options_.data ? parallel::shard_of(count, options_.data->rank(), options_.data->size())
+                         : parallel::Shard{0, count};
+}
+parallel::Shard Weights::own(std::int64_t unit) const {
+    return options_.zero >= 1 ? share_of(layout(unit).trainable_count)
+                              : parallel::Shard{0, layout(unit).trainable_count};
+}
+parallel::Shard Weights::own_frozen(std::int64_t unit) const {
+    return options_.zero == 3 ? share_of(layout(unit).frozen_count) : parallel::Shard{0, layout(unit).frozen_count};
+}
 /// The embedding is the first stage's; the last one's copy of it is nobody's to answer for.
-parallel::Shard Weights::sole(std::int64_t unit) const { return unit == 0 && !stage_.has_embedding ? parallel::Shard{} : share_of(layout(unit).trainable_count); }
+parallel::Shard Weights::sole(std::int64_t unit) const {
+    return unit == 0 && !stage_.has_embedding ? parallel::Shard{} : share_of(layout(unit).trainable_count);
+}
 
 std::vector<OwnedPart> Weights::parts_of(parallel::Shard (Weights::*of)(std::int64_t) const) const {
     std::vector<OwnedPart> parts;
@@ -101,8 +129,12 @@ Tensor Weights::own_master(std::int64_t unit) const {
     if (options_.real != DType::float32) return b.master;
     return options_.zero == 3 ? Tensor(b.weight) : part(b.weight, own(unit));
 }
-Tensor Weights::own_moment(std::int64_t unit, int which) const { return which == 1 ? buffers(unit).moment1 : buffers(unit).moment2; }
-Tensor Weights::own_gradient(std::int64_t unit) const { return options_.zero >= 2 ? Tensor(buffers(unit).gradient) : part(buffers(unit).gradient, own(unit)); }
+Tensor Weights::own_moment(std::int64_t unit, int which) const {
+    return which == 1 ? buffers(unit).moment1 : buffers(unit).moment2;
+}
+Tensor Weights::own_gradient(std::int64_t unit) const {
+    return options_.zero >= 2 ? Tensor(buffers(unit).gradient) : part(buffers(unit).gradient, own(unit));
+}
 Tensor Weights::own_weight(std::int64_t unit) const {
     if (options_.real == DType::float32) return {};
     return options_.zero == 3 ? Tensor(buffers(unit).weight) : part(buffers(unit).weight, own(unit));
@@ -122,15 +154,19 @@ Tensor Weights::gradient(const Parameter& p) const {
 }
 
 void Weights::set(const Parameter& p, const HostTensor& value, const std::string& where) {
-    require(value.shape == p.shape, "'", p.name, "' has shape ", to_text(value.shape), " in ", where, ", but the model's configuration asks for ", to_text(p.shape),
+    require(value.shape == p.shape, "'", p.name, "' has shape ", to_text(value.shape), " in ", where,
+            ", but the model's configuration asks for ", to_text(p.shape),
             "; take the config.json that belongs to these weights");
-    require(value.dtype == DType::float32 || value.dtype == DType::float64 || value.dtype == DType::bfloat16 || value.dtype == DType::float16, "'", p.name, "' in ", where,
-            " has type ", name_of(value.dtype), "; weights must be float32, float64, bfloat16 or float16 (quantised models cannot be trained)");
+    require(value.dtype == DType::float32 || value.dtype == DType::float64 || value.dtype == DType::bfloat16 ||
+                value.dtype == DType::float16,
+            "'", p.name, "' in ", where, " has type ", name_of(value.dtype),
+            "; weights must be float32, float64, bfloat16 or float16 (quantised models cannot be trained)");
     set_part(p, 0, {value.dtype, {p.shape.count()}, value.bytes});
 }
 
 parallel::Shard Weights::kept(const Parameter& p) const {
-    const parallel::Shard mine = options_.zero < 3 ? in_unit(p) : common(in_unit(p), p.trainable ? own(p.unit) : own_frozen(p.unit));
+    const parallel::Shard mine =
+        options_.zero < 3 ? in_unit(p) : common(in_unit(p), p.trainable ? own(p.unit) : own_frozen(p.unit));
     return {mine.begin - p.offset, mine.count};
 }
 
@@ -142,15 +178,19 @@ void Weights::set_part(const Parameter& p, std::int64_t begin, const HostTensor&
     if (b.master) write(b.master, own_begin, p, begin, values);
 }
 
-/// Puts those of `values`, elements [begin, ...) of p, in their places that belong into `flat`, elements [flat_begin, ...) of p's unit.
-void Weights::write(Tensor flat, std::int64_t flat_begin, const Parameter& p, std::int64_t begin, const HostTensor& values) {
+/// Puts those of `values`, elements [begin, ...) of p, in their places that belong into `flat`, elements [flat_begin,
+/// ...) of p's unit.
+void Weights::write(Tensor flat, std::int64_t flat_begin, const Parameter& p, std::int64_t begin,
+                    const HostTensor& values) {
     if (device_->kind() == DeviceKind::plan) return;
     const parallel::Shard wanted = common({flat_begin, flat.count()}, {p.offset + begin, values.count()});
     if (!wanted.count) return;
-    const ArenaTensor staging = device_->pinned().tensor(flat.dtype, {std::min(wanted.count, kStagingElements)}, Use::workspace);
+    const ArenaTensor staging =
+        device_->pinned().tensor(flat.dtype, {std::min(wanted.count, kStagingElements)}, Use::workspace);
     for (std::int64_t at = wanted.begin; at < wanted.begin + wanted.count; at += kStagingElements) {
         const std::int64_t count = std::min(kStagingElements, wanted.begin + wanted.count - at);
-        convert(staging->bytes, flat.dtype, values.bytes + (at - p.offset - begin) * size_of(values.dtype), values.dtype, count);
+        convert(staging->bytes, flat.dtype, values.bytes + (at - p.offset - begin) * size_of(values.dtype),
+                values.dtype, count);
         device_->copy_to_device(flat.slice(at - flat_begin, count), staging->slice(0, count), Device::compute_stream());
         device_->synchronize(Device::compute_stream());
     }
@@ -158,10 +198,12 @@ void Weights::write(Tensor flat, std::int64_t flat_begin, const Parameter& p, st
 
 std::vector<float> Weights::get(const Parameter& p) const {
     const UnitBuffers& b = buffers(p.unit);
-    ensure(options_.zero == 0 || (options_.zero < 3 && !(p.trainable && b.master)), "a parameter's values are read where they are all kept");
+    ensure(options_.zero == 0 || (options_.zero < 3 && !(p.trainable && b.master)),
+           "a parameter's values are read where they are all kept");
     const Tensor source = part(!p.trainable ? b.frozen : b.master ? b.master : b.weight, p).reshaped({p.shape.count()});
     std::vector<float> out(static_cast<std::size_t>(source.count()));
-    const ArenaTensor staging = device_->pinned().tensor(source.dtype, {std::min(source.count(), kStagingElements)}, Use::workspace);
+    const ArenaTensor staging =
+        device_->pinned().tensor(source.dtype, {std::min(source.count(), kStagingElements)}, Use::workspace);
     for (std::int64_t begin = 0; begin < source.count(); begin += kStagingElements) {
         const std::int64_t count = std::min(kStagingElements, source.count() - begin);
         device_->copy_to_host(staging->slice(0, count), source.slice(begin, count), Device::compute_stream());

@@ -1,4 +1,5 @@
-// Filling weights: from a model's files, or from a seed. Every random element is a pure function of (seed, parameter name, index).
+// Filling weights: from a model's files, or from a seed. Every random element is a pure function of (seed, parameter
+// name, index).
 #include <cmath>
 #include <set>
 
@@ -11,14 +12,14 @@ namespace {
 constexpr std::int64_t kPieceElements = 1 << 20;
 
 /// Makes only what this rank keeps, a piece at a time.
-template <class Value>
-void set_each(Weights& weights, const Parameter& p, Value&& value) {
+template <class Value> void set_each(Weights& weights, const Parameter& p, Value&& value) {
     if (weights.device().kind() == DeviceKind::plan) return;
     const parallel::Shard kept = weights.kept(p);
     std::vector<float> values(static_cast<std::size_t>(std::min(kept.count, kPieceElements)));
     for (std::int64_t at = 0; at < kept.count; at += kPieceElements) {
         const std::int64_t begin = kept.begin + at, count = std::min(kPieceElements, kept.count - at);
-        for (std::int64_t i = 0; i < count; ++i) values[static_cast<std::size_t>(i)] = static_cast<float>(value(static_cast<std::uint64_t>(begin + i)));
+        for (std::int64_t i = 0; i < count; ++i)
+            values[static_cast<std::size_t>(i)] = static_cast<float>(value(static_cast<std::uint64_t>(begin + i)));
         weights.set_part(p, begin, {DType::float32, {count}, reinterpret_cast<const std::byte*>(values.data())});
         weights.device().progress();
     }
@@ -67,12 +68,15 @@ void load_model(Weights& weights, const SafetensorsFolder& files, std::uint64_t 
     std::set<std::string> known;
     for (const auto& p : list_parameters(weights.config(), weights.trainables()).parameters) {
         if (p.group == ParameterGroup::lora) continue;
-        require(files.has(p.name), "the model in ", files.path(), " lacks the tensor '", p.name, "'; its files and config.json do not belong together or are not complete");
+        require(files.has(p.name), "the model in ", files.path(), " lacks the tensor '", p.name,
+                "'; its files and config.json do not belong together or are not complete");
         known.insert(p.name);
     }
     for (const auto& name : files.names())
-        require(known.count(name) || is_known_extra(name, weights.config()), "the model in ", files.path(), " has a tensor '", name,
-                "' that a Llama model of its config.json does not have; take a model without biases, adapters or quantisation");
+        require(known.count(name) || is_known_extra(name, weights.config()), "the model in ", files.path(),
+                " has a tensor '", name,
+                "' that a Llama model of its config.json does not have; take a model without biases, adapters or "
+                "quantisation");
     for (const auto& p : weights.list().parameters) {
         if (p.group == ParameterGroup::lora) continue;
         weights.set(p, files.get(p.name), files.file_of(p.name));

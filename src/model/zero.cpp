@@ -1,5 +1,6 @@
-// Why nothing deadlocks: all ranks start and finish the same communications in the same order, one unit's after another's. A rank that waits in one of them
-// waits for ranks that are at the same call, or have started what it needs and are behind it; so the earliest call that anybody is in can always end.
+// Why nothing deadlocks: all ranks start and finish the same communications in the same order, one unit's after
+// another's. A rank that waits in one of them waits for ranks that are at the same call, or have started what it needs
+// and are behind it; so the earliest call that anybody is in can always end.
 #include "model/zero.h"
 
 #include <utility>
@@ -24,7 +25,8 @@ parallel::Request Zero::gather(ArenaTensor& whole, Tensor own, std::int64_t coun
 }
 
 void Zero::gather(std::int64_t unit) {
-    const UnitMark mark(weights_.device().recorder(), static_cast<int>(unit));   // perhaps ahead, while another unit is computed
+    const UnitMark mark(weights_.device().recorder(),
+                        static_cast<int>(unit));  // perhaps ahead, while another unit is computed
     auto& b = weights_.buffers(unit);
     unit_of(unit).weight = gather(b.open_weight, b.weight, weights_.layout(unit).trainable_count);
     unit_of(unit).frozen = gather(b.open_frozen, b.frozen, weights_.layout(unit).frozen_count);
@@ -61,7 +63,8 @@ void Zero::open_gradients(std::int64_t unit) {
     auto& b = weights_.buffers(unit);
     if (zero() < 2 || !b.gradient) return;
     ensure(!b.open_gradient, "a unit's gradients are opened once before they are closed");
-    b.open_gradient = weights_.device().memory().tensor(DType::float32, {weights_.layout(unit).trainable_count}, Use::gradients);
+    b.open_gradient =
+        weights_.device().memory().tensor(DType::float32, {weights_.layout(unit).trainable_count}, Use::gradients);
     weights_.device().ops().fill(b.open_gradient, 0);
 }
 
@@ -81,10 +84,12 @@ void Zero::start_sum(std::int64_t unit) {
     if (zero() >= 2) {
         ensure(static_cast<bool>(b.open_gradient), "gradients are closed that were not opened");
         sum_.whole = std::move(b.open_gradient);
-        sum_.request = data->reduce_scatter(sum_.whole->slice(own.begin, own.count), sum_.whole, Device::compute_stream());
+        sum_.request =
+            data->reduce_scatter(sum_.whole->slice(own.begin, own.count), sum_.whole, Device::compute_stream());
     } else {
-        sum_.request = zero() == 1 ? data->reduce_scatter(weights_.own_gradient(unit), b.gradient, Device::compute_stream())
-                                   : data->all_reduce(b.gradient, Device::compute_stream());
+        sum_.request = zero() == 1
+                           ? data->reduce_scatter(weights_.own_gradient(unit), b.gradient, Device::compute_stream())
+                           : data->all_reduce(b.gradient, Device::compute_stream());
     }
     sum_.unit = unit;
 }
@@ -93,7 +98,8 @@ void Zero::finish_sum() {
     if (sum_.unit < 0) return;
     sum_.request.finish();
     const parallel::Shard own = weights_.own(sum_.unit);
-    if (sum_.whole && own.count) weights_.device().ops().add(weights_.own_gradient(sum_.unit), sum_.whole->slice(own.begin, own.count));
+    if (sum_.whole && own.count)
+        weights_.device().ops().add(weights_.own_gradient(sum_.unit), sum_.whole->slice(own.begin, own.count));
     sum_.whole.release();
     sum_.unit = -1;
 }
@@ -106,7 +112,8 @@ void Zero::share_update() {
     std::vector<parallel::Request> gathers;
     for (std::int64_t unit = 0; unit < weights_.num_units(); ++unit) {
         const UnitMark mark(weights_.device().recorder(), static_cast<int>(unit));
-        if (const auto& weight = weights_.buffers(unit).weight) gathers.push_back(weights_.options().data->all_gather(weight, Device::compute_stream()));
+        if (const auto& weight = weights_.buffers(unit).weight)
+            gathers.push_back(weights_.options().data->all_gather(weight, Device::compute_stream()));
     }
     for (parallel::Request& gather : gathers) gather.finish();
 }

@@ -1,4 +1,5 @@
-// agree: one gather of exit codes; only if a rank failed, its sentence follows. So the good path costs one small message.
+// agree: one gather of exit codes; only if a rank failed, its sentence follows. So the good path costs one small
+// message.
 #include "parallel/agree.h"
 
 #include <algorithm>
@@ -11,7 +12,7 @@ namespace longlora::parallel {
 
 namespace {
 
-constexpr int kFine = -1;   // no exit code
+constexpr int kFine = -1;  // no exit code
 
 struct Outcome {
     int code = kFine;

@@ -1,4 +1,5 @@
-// agree: what can fail on one rank (open, read, parse, allocate, write) ends here, so that all ranks leave together, with one sentence.
+// agree: what can fail on one rank (open, read, parse, allocate, write) ends here, so that all ranks leave together,
+// with one sentence.
 #pragma once
 
 #include <functional>
@@ -13,9 +14,9 @@ struct AgreedError : Error {
     using Error::Error;
 };
 
-/// Runs `work` on every rank, then all ranks compare: if any threw, every rank throws an AgreedError (sentence and exit code) of the lowest
-/// failing rank; with more than one rank "(on rank R)" is added. Other exceptions than Error travel as ExitCode::internal.
-/// `work` itself must not communicate.
+/// Runs `work` on every rank, then all ranks compare: if any threw, every rank throws an AgreedError (sentence and exit
+/// code) of the lowest failing rank; with more than one rank "(on rank R)" is added. Other exceptions than Error travel
+/// as ExitCode::internal. `work` itself must not communicate.
 void agree(const HostGroup& group, const std::function<void()>& work);
 
 }  // namespace longlora::parallel

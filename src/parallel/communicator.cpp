@@ -9,7 +9,8 @@ namespace longlora::parallel {
 
 Request& Request::operator=(Request&& other) noexcept {
     if (this != &other) {
-        ensure(!finish_, "a communication is dropped before it was finished");   // noexcept: ends the process with this sentence
+        ensure(!finish_,
+               "a communication is dropped before it was finished");  // noexcept: ends the process with this sentence
         finish_ = std::exchange(other.finish_, nullptr);
     }
     return *this;

@@ -1,4 +1,5 @@
-// A beat that arrives is as good as one of its own: rank 0 passes it on. Nobody beats while all wait, so silence of a whole interval means that.
+// A beat that arrives is as good as one of its own: rank 0 passes it on. Nobody beats while all wait, so silence of a
+// whole interval means that.
 #include "parallel/heartbeat.h"
 
 #include "core/clock.h"
@@ -8,12 +9,16 @@ namespace longlora::parallel {
 namespace {
 
 constexpr int kTag = 0;
-constexpr double kListenSeconds = 0.02;   // between two looks for messages
+constexpr double kListenSeconds = 0.02;  // between two looks for messages
 
 }  // namespace
 
 Heartbeat::Heartbeat(const HostGroup& group, double interval_seconds, std::function<void()> alive)
-    : comm_(duplicate(group.handle())), rank_(group.rank()), size_(group.size()), interval_(interval_seconds), alive_(std::move(alive)) {}
+    : comm_(duplicate(group.handle())),
+      rank_(group.rank()),
+      size_(group.size()),
+      interval_(interval_seconds),
+      alive_(std::move(alive)) {}
 
 Heartbeat::~Heartbeat() { release(comm_); }
 

@@ -1,5 +1,6 @@
-// Heartbeat: ranks that compute tell the others now and then, so that waiting for a slow rank is not taken for a hang, and a hang not for waiting.
-// Empty messages on a communicator of its own, to rank 0 and from there to all. What follows from silence is the caller's business (jobs/process/watchdog.h).
+// Heartbeat: ranks that compute tell the others now and then, so that waiting for a slow rank is not taken for a hang,
+// and a hang not for waiting. Empty messages on a communicator of its own, to rank 0 and from there to all. What
+// follows from silence is the caller's business (jobs/process/watchdog.h).
 #pragma once
 
 #include <mpi.h>
@@ -12,7 +13,8 @@ namespace longlora::parallel {
 
 class Heartbeat {
 public:
-    /// Collective over `group`. alive(): called when this rank computes, or hears that another one does. interval_seconds: between two beats of a rank.
+    /// Collective over `group`. alive(): called when this rank computes, or hears that another one does.
+    /// interval_seconds: between two beats of a rank.
     Heartbeat(const HostGroup& group, double interval_seconds, std::function<void()> alive);
     ~Heartbeat();
     Heartbeat(const Heartbeat&) = delete;

@@ -1,4 +1,5 @@
-// HostGroup over MPI, with small host data. Calls are started and tested, never blocking, so that waiting can be told from hanging. Strings of any length: long ones go in pieces that fit MPI's int counts.
+// HostGroup over MPI, with small host data. Calls are started and tested, never blocking, so that waiting can be told
+// from hanging. Strings of any length: long ones go in pieces that fit MPI's int counts.
 #include "parallel/host_group.h"
 
 #include <algorithm>
@@ -10,15 +11,18 @@ namespace longlora::parallel {
 
 namespace {
 
-constexpr std::int64_t kMaxPiece = std::int64_t{1} << 30;   // bytes of one MPI call
+constexpr std::int64_t kMaxPiece = std::int64_t{1} << 30;  // bytes of one MPI call
 
 }  // namespace
 
-HostGroup::HostGroup(MPI_Comm parent, std::function<void()> while_waiting) : comm_(duplicate(parent)), while_waiting_(std::move(while_waiting)) {
+HostGroup::HostGroup(MPI_Comm parent, std::function<void()> while_waiting)
+    : comm_(duplicate(parent)),
+      while_waiting_(std::move(while_waiting)) {
     check_mpi(MPI_Comm_rank(comm_, &rank_), "MPI_Comm_rank", 0);
     check_mpi(MPI_Comm_size(comm_, &size_), "MPI_Comm_size", rank_);
     MPI_Comm node = MPI_COMM_NULL;
-    check_mpi(MPI_Comm_split_type(comm_, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &node), "MPI_Comm_split_type", rank_);
+    check_mpi(MPI_Comm_split_type(comm_, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &node), "MPI_Comm_split_type",
+              rank_);
     check_mpi(MPI_Comm_rank(node, &node_rank_), "MPI_Comm_rank", rank_);
     check_mpi(MPI_Comm_size(node, &node_size_), "MPI_Comm_size", rank_);
     release(node);
@@ -60,7 +64,8 @@ std::string HostGroup::broadcast(const std::string& bytes, int root) const {
     auto length = static_cast<std::int64_t>(out.size());
     broadcast(&length, sizeof length, root);
     out.resize(static_cast<std::size_t>(length));
-    for (std::int64_t begin = 0; begin < length; begin += kMaxPiece) broadcast(out.data() + begin, std::min(kMaxPiece, length - begin), root);
+    for (std::int64_t begin = 0; begin < length; begin += kMaxPiece)
+        broadcast(out.data() + begin, std::min(kMaxPiece, length - begin), root);
     return out;
 }
 
@@ -76,11 +81,12 @@ std::vector<std::string> HostGroup::all_gather(const std::string& bytes) const {
     const auto mine = static_cast<std::int64_t>(bytes.size());
     std::vector<std::int64_t> lengths(num_ranks);
     MPI_Request request = MPI_REQUEST_NULL;
-    finish(MPI_Iallgather(&mine, 1, MPI_INT64_T, lengths.data(), 1, MPI_INT64_T, comm_, &request), request, "MPI_Iallgather");
+    finish(MPI_Iallgather(&mine, 1, MPI_INT64_T, lengths.data(), 1, MPI_INT64_T, comm_, &request), request,
+           "MPI_Iallgather");
     std::int64_t total = 0;
     for (const std::int64_t length : lengths) total += length;
     std::vector<std::string> out(num_ranks);
-    if (total > kMaxPiece) {   // does not fit one call: rank after rank
+    if (total > kMaxPiece) {  // does not fit one call: rank after rank
         for (int r = 0; r < size_; ++r) out[static_cast<std::size_t>(r)] = broadcast(bytes, r);
         return out;
     }
@@ -90,9 +96,11 @@ std::vector<std::string> HostGroup::all_gather(const std::string& bytes) const {
         counts[r] = static_cast<int>(lengths[r]);
         begins[r] = r ? begins[r - 1] + counts[r - 1] : 0;
     }
-    finish(MPI_Iallgatherv(bytes.data(), counts[static_cast<std::size_t>(rank_)], MPI_BYTE, all.data(), counts.data(), begins.data(), MPI_BYTE, comm_, &request), request,
-           "MPI_Iallgatherv");
-    for (std::size_t r = 0; r < num_ranks; ++r) out[r] = all.substr(static_cast<std::size_t>(begins[r]), static_cast<std::size_t>(counts[r]));
+    finish(MPI_Iallgatherv(bytes.data(), counts[static_cast<std::size_t>(rank_)], MPI_BYTE, all.data(), counts.data(),
+                           begins.data(), MPI_BYTE, comm_, &request),
+           request, "MPI_Iallgatherv");
+    for (std::size_t r = 0; r < num_ranks; ++r)
+        out[r] = all.substr(static_cast<std::size_t>(begins[r]), static_cast<std::size_t>(counts[r]));
     return out;
 }
 

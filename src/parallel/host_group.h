@@ -13,8 +13,8 @@ namespace longlora::parallel {
 
 class HostGroup {
 public:
-    /// Duplicates the communicator. while_waiting is called now and then while this rank waits for others in any of the functions below; it may send and receive
-    /// on communicators of its own.
+    /// Duplicates the communicator. while_waiting is called now and then while this rank waits for others in any of the
+    /// functions below; it may send and receive on communicators of its own.
     explicit HostGroup(MPI_Comm parent = MPI_COMM_WORLD, std::function<void()> while_waiting = {});
     ~HostGroup();
     HostGroup(const HostGroup&) = delete;

@@ -1,4 +1,5 @@
-// Mesh: ranks as pipeline x data x sequence, sequence fastest (neighbours share a node). Pure arithmetic; no communication.
+// Mesh: ranks as pipeline x data x sequence, sequence fastest (neighbours share a node). Pure arithmetic; no
+// communication.
 #pragma once
 
 #include <algorithm>
@@ -22,12 +23,16 @@ struct MeshCoordinate {
 constexpr MeshCoordinate coordinate_of(MeshShape shape, int rank) {
     return {rank / (shape.data * shape.sequence), rank / shape.sequence % shape.data, rank % shape.sequence};
 }
-constexpr int rank_of(MeshShape shape, MeshCoordinate at) { return (at.pipeline * shape.data + at.data) * shape.sequence + at.sequence; }
+constexpr int rank_of(MeshShape shape, MeshCoordinate at) {
+    return (at.pipeline * shape.data + at.data) * shape.sequence + at.sequence;
+}
 
-/// The mesh of `ranks` ranks with this many stages and ranks to a sequence; the rest is data parallel. Refuses what does not divide.
+/// The mesh of `ranks` ranks with this many stages and ranks to a sequence; the rest is data parallel. Refuses what
+/// does not divide.
 inline MeshShape mesh_shape_of(int ranks, std::int64_t pipeline, std::int64_t sequence) {
-    require(pipeline >= 1 && sequence >= 1 && ranks % (pipeline * sequence) == 0, "--pipeline ", pipeline, " x --sequence ", sequence, " does not divide the ", ranks,
-            " rank(s) of this job; start a multiple of ", pipeline * sequence, " ranks, or take other degrees");
+    require(pipeline >= 1 && sequence >= 1 && ranks % (pipeline * sequence) == 0, "--pipeline ", pipeline,
+            " x --sequence ", sequence, " does not divide the ", ranks, " rank(s) of this job; start a multiple of ",
+            pipeline * sequence, " ranks, or take other degrees");
     return {static_cast<int>(pipeline), static_cast<int>(ranks / (pipeline * sequence)), static_cast<int>(sequence)};
 }
 

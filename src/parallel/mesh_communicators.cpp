@@ -6,9 +6,9 @@
 namespace longlora::parallel {
 namespace {
 
-/// Makes each line with line(colour, rank along it, how many, whether it is a chain of stages): ranks of one colour are one line.
-template <class Line>
-MeshCommunicators make_lines(MeshShape shape, int rank, Line&& line) {
+/// Makes each line with line(colour, rank along it, how many, whether it is a chain of stages): ranks of one colour are
+/// one line.
+template <class Line> MeshCommunicators make_lines(MeshShape shape, int rank, Line&& line) {
     MeshCommunicators mesh;
     mesh.shape = shape;
     mesh.at = coordinate_of(shape, rank);
@@ -52,7 +52,8 @@ std::map<std::string, Traffic> MeshCommunicators::traffic() const {
     return out;
 }
 
-MeshCommunicators make_mesh(const MakeLine& make_line, Device& device, MPI_Comm ranks, MeshShape shape, const CommunicatorOptions& options) {
+MeshCommunicators make_mesh(const MakeLine& make_line, Device& device, MPI_Comm ranks, MeshShape shape,
+                            const CommunicatorOptions& options) {
     int rank = 0, size = 0;
     check_mpi(MPI_Comm_rank(ranks, &rank), "MPI_Comm_rank", 0);
     check_mpi(MPI_Comm_size(ranks, &size), "MPI_Comm_size", rank);
@@ -70,7 +71,9 @@ MeshCommunicators make_mesh(const MakeLine& make_line, Device& device, MPI_Comm 
 
 MeshCommunicators make_plan_mesh(Device& device, MeshShape shape, int rank, const CommunicatorOptions& options) {
     ensure(rank >= 0 && rank < shape.num_ranks(), "a rank of the mesh is planned");
-    return make_lines(shape, rank, [&](int, int along, int size, bool) { return make_plan_communicator(device, along, size, options); });
+    return make_lines(shape, rank, [&](int, int along, int size, bool) {
+        return make_plan_communicator(device, along, size, options);
+    });
 }
 
 }  // namespace longlora::parallel

@@ -1,4 +1,5 @@
-// check_mpi: a failed MPI call becomes one sentence with exit code 5. Works where MPI_ERRORS_RETURN is set, as this room does on its communicators.
+// check_mpi: a failed MPI call becomes one sentence with exit code 5. Works where MPI_ERRORS_RETURN is set, as this
+// room does on its communicators.
 #pragma once
 
 #include <mpi.h>
@@ -13,7 +14,8 @@ inline void check_mpi(int code, const char* call, int rank) {
     char reason[MPI_MAX_ERROR_STRING] = "unknown reason";
     int length = 0;
     MPI_Error_string(code, reason, &length);
-    fail(text("communication failed on rank ", rank, " in ", call, " (", reason, "): look whether all ranks and nodes are alive, then start the job again"),
+    fail(text("communication failed on rank ", rank, " in ", call, " (", reason,
+              "): look whether all ranks and nodes are alive, then start the job again"),
          ExitCode::communication);
 }
 
@@ -27,7 +29,8 @@ inline MPI_Comm duplicate(MPI_Comm parent) {
     return own;
 }
 
-/// For destructors: quiet, and nothing after MPI_Finalize. (Open MPI frees a communicator without talking to other ranks.)
+/// For destructors: quiet, and nothing after MPI_Finalize. (Open MPI frees a communicator without talking to other
+/// ranks.)
 inline void release(MPI_Comm& comm) noexcept {
     int finalized = 0;
     MPI_Finalized(&finalized);

@@ -1,4 +1,5 @@
-// The mpi transport: non-blocking messages of bytes in CPU memory. Main thread only (MPI_THREAD_FUNNELED). It computes nothing.
+// The mpi transport: non-blocking messages of bytes in CPU memory. Main thread only (MPI_THREAD_FUNNELED). It computes
+// nothing.
 #include <map>
 
 #include "core/error.h"
@@ -11,20 +12,27 @@ namespace {
 
 class MpiTransport final : public Transport {
 public:
-    MpiTransport(Device& device, MPI_Comm comm, int rank, std::function<void()> while_waiting) : device_(device), comm_(comm), rank_(rank), while_waiting_(std::move(while_waiting)) {}
+    MpiTransport(Device& device, MPI_Comm comm, int rank, std::function<void()> while_waiting)
+        : device_(device),
+          comm_(comm),
+          rank_(rank),
+          while_waiting_(std::move(while_waiting)) {}
     ~MpiTransport() override { release(comm_); }
     MpiTransport(const MpiTransport&) = delete;
     MpiTransport& operator=(const MpiTransport&) = delete;
 
     Ticket start(const std::vector<Piece>& sends, const std::vector<Piece>& receives, int tag, Stream after) override {
-        device_.synchronize(after);   // what is sent must be there
+        device_.synchronize(after);  // what is sent must be there
         UnderWay messages{std::vector<MPI_Request>(receives.size() + sends.size(), MPI_REQUEST_NULL), {}};
         auto request = messages.requests.begin();
-        for (const Piece& piece : receives) {   // before the sends, so that early arrivals find their place
+        for (const Piece& piece : receives) {  // before the sends, so that early arrivals find their place
             messages.expected.push_back(piece.size);
-            check_mpi(MPI_Irecv(piece.bytes, piece.size, MPI_BYTE, piece.peer, tag, comm_, &*request++), "MPI_Irecv", rank_);
+            check_mpi(MPI_Irecv(piece.bytes, piece.size, MPI_BYTE, piece.peer, tag, comm_, &*request++), "MPI_Irecv",
+                      rank_);
         }
-        for (const Piece& piece : sends) check_mpi(MPI_Isend(piece.bytes, piece.size, MPI_BYTE, piece.peer, tag, comm_, &*request++), "MPI_Isend", rank_);
+        for (const Piece& piece : sends)
+            check_mpi(MPI_Isend(piece.bytes, piece.size, MPI_BYTE, piece.peer, tag, comm_, &*request++), "MPI_Isend",
+                      rank_);
         under_way_.emplace(++last_ticket_, std::move(messages));
         return last_ticket_;
     }
@@ -54,8 +62,8 @@ public:
 
 private:
     struct UnderWay {
-        std::vector<MPI_Request> requests;   // receives first
-        std::vector<int> expected;           // bytes of each receive
+        std::vector<MPI_Request> requests;  // receives first
+        std::vector<int> expected;          // bytes of each receive
     };
     /// MPI_Test looks at all connections, and yields the core as MPI_Wait does where ranks are more than cores.
     void wait(MPI_Request& request, MPI_Status& status) {
@@ -81,7 +89,8 @@ std::unique_ptr<Communicator> make_mpi_communicator(Device& device, MPI_Comm com
     int rank = 0, size = 1;
     check_mpi(MPI_Comm_rank(own, &rank), "MPI_Comm_rank", 0);
     check_mpi(MPI_Comm_size(own, &size), "MPI_Comm_size", rank);
-    return std::make_unique<OrderedCommunicator>(device, rank, size, options, std::make_unique<MpiTransport>(device, own, rank, options.while_waiting));
+    return std::make_unique<OrderedCommunicator>(
+        device, rank, size, options, std::make_unique<MpiTransport>(device, own, rank, options.while_waiting));
 }
 
 }  // namespace longlora::parallel

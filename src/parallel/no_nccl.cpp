@@ -1,4 +1,5 @@
-// Stands for parallel/nccl in builds without the CUDA toolkit, where no device exists that would need it (kernels/no_cuda.cpp). Nothing else.
+// Stands for parallel/nccl in builds without the CUDA toolkit, where no device exists that would need it
+// (kernels/no_cuda.cpp). Nothing else.
 #include "parallel/communicator.h"
 
 #include "core/error.h"

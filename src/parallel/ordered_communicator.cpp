@@ -1,5 +1,5 @@
-// Collectives from point-to-point messages. Every rank sends each peer what it needs directly: as many bytes as a ring, and parts keep their rank,
-// so that sums are ((p0 + p1) + p2) + ... on every rank, whatever arrives first.
+// Collectives from point-to-point messages. Every rank sends each peer what it needs directly: as many bytes as a ring,
+// and parts keep their rank, so that sums are ((p0 + p1) + p2) + ... on every rank, whatever arrives first.
 #include "parallel/ordered_communicator.h"
 
 #include <array>
@@ -11,7 +11,7 @@ namespace longlora::parallel {
 
 namespace {
 
-constexpr std::int64_t kSmallBytes = 64 << 10;   // up to here one round of whole tensors is quicker than two of parts
+constexpr std::int64_t kSmallBytes = 64 << 10;  // up to here one round of whole tensors is quicker than two of parts
 constexpr int kNobody = -1;
 
 // Results must not be read before finish(): builds for finding bugs make that visible.
@@ -21,7 +21,8 @@ constexpr bool kPoison = true;
 constexpr bool kPoison = false;
 #endif
 
-/// y += x; float64 is added one scalar at a time, which is all that operations offer (such tensors are a few loss sums).
+/// y += x; float64 is added one scalar at a time, which is all that operations offer (such tensors are a few loss
+/// sums).
 void add(Ops ops, Tensor y, Tensor x) {
     if (y.dtype != DType::float64) return ops.add(y, x);
     for (std::int64_t i = 0; i < y.count(); ++i) ops.add(y.slice(i, 1).reshaped({}), x.slice(i, 1).reshaped({}));
@@ -29,12 +30,14 @@ void add(Ops ops, Tensor y, Tensor x) {
 
 }  // namespace
 
-/// A reduce_scatter under way, in rounds: in round k every rank sends each peer piece k of the peer's part, and the others' pieces k of its own part arrive in slot k % 2 of the workspace.
-/// All ranks have the same rounds, so that they start their messages in one order; of a shorter part the last rounds bring nothing.
+/// A reduce_scatter under way, in rounds: in round k every rank sends each peer piece k of the peer's part, and the
+/// others' pieces k of its own part arrive in slot k % 2 of the workspace. All ranks have the same rounds, so that they
+/// start their messages in one order; of a shorter part the last rounds bring nothing.
 struct OrderedCommunicator::Reduction {
-    Tensor shard, own, whole;                      // result and this rank's own summand, which may be the same; all ranks' summands
-    std::int64_t piece = 0, num_pieces = 0, num_rounds = 0;   // elements of a piece; pieces of this rank's part, and of the longest
-    ArenaTensor workspace;                         // (slots * (size - 1), piece)
+    Tensor shard, own, whole;  // result and this rank's own summand, which may be the same; all ranks' summands
+    std::int64_t piece = 0, num_pieces = 0,
+                 num_rounds = 0;  // elements of a piece; pieces of this rank's part, and of the longest
+    ArenaTensor workspace;        // (slots * (size - 1), piece)
     int tag = 0, unit = -1;
     std::array<Transport::Ticket, 2> under_way{};  // by round % 2
 
@@ -42,10 +45,15 @@ struct OrderedCommunicator::Reduction {
     Transport::Ticket& ticket(std::int64_t round) { return under_way[static_cast<std::size_t>(round % 2)]; }
 };
 
-OrderedCommunicator::OrderedCommunicator(Device& device, int rank, int size, const CommunicatorOptions& options, std::unique_ptr<Transport> transport)
-    : Communicator(rank, size), device_(device), options_(options), transport_(std::move(transport)) {
+OrderedCommunicator::OrderedCommunicator(Device& device, int rank, int size, const CommunicatorOptions& options,
+                                         std::unique_ptr<Transport> transport)
+    : Communicator(rank, size),
+      device_(device),
+      options_(options),
+      transport_(std::move(transport)) {
     ensure(size >= 1 && rank >= 0 && rank < size, "a communicator's rank is one of its ranks");
-    ensure(options.max_message >= 1 && options.max_message <= std::numeric_limits<int>::max(), "a message carries at most 2^31 - 1 bytes");
+    ensure(options.max_message >= 1 && options.max_message <= std::numeric_limits<int>::max(),
+           "a message carries at most 2^31 - 1 bytes");
 }
 
 int OrderedCommunicator::next_tag() { return static_cast<int>(1 + num_collectives_++ % kNumCollectiveTags); }
@@ -56,19 +64,22 @@ Tensor OrderedCommunicator::own_part(Tensor whole, int part) const {
 }
 
 void OrderedCommunicator::poison(Tensor result, Stream stream) {
-    if (kPoison && result.dtype == DType::float32 && result.count()) device_.ops(stream).fill(result, std::numeric_limits<float>::quiet_NaN());
+    if (kPoison && result.dtype == DType::float32 && result.count())
+        device_.ops(stream).fill(result, std::numeric_limits<float>::quiet_NaN());
 }
 
 std::vector<Piece> OrderedCommunicator::split(int peer, Tensor data) const {
     ensure(data.contiguous(), "tensors travel contiguous");
     std::vector<Piece> pieces;
     for (std::int64_t begin = 0; begin < data.size_bytes(); begin += options_.max_message)
-        pieces.push_back({peer, data.bytes + begin, static_cast<int>(std::min(options_.max_message, data.size_bytes() - begin))});
+        pieces.push_back(
+            {peer, data.bytes + begin, static_cast<int>(std::min(options_.max_message, data.size_bytes() - begin))});
     return pieces;
 }
 
 /// Empty tensors do not travel: both sides know their sizes.
-Transport::Ticket OrderedCommunicator::start(const std::vector<Send>& sends, const std::vector<Receive>& receives, int tag, Stream stream) {
+Transport::Ticket OrderedCommunicator::start(const std::vector<Send>& sends, const std::vector<Receive>& receives,
+                                             int tag, Stream stream) {
     std::vector<Piece> out, in;
     for (const Receive& receive : receives) {
         poison(receive.data, stream);
@@ -83,7 +94,8 @@ Transport::Ticket OrderedCommunicator::start(const std::vector<Send>& sends, con
     return transport_->start(out, in, tag, stream);
 }
 
-/// Everyone's own part of `whole` to everyone but `without`. Peers in turns, so that not all ranks send to the same one at once.
+/// Everyone's own part of `whole` to everyone but `without`. Peers in turns, so that not all ranks send to the same one
+/// at once.
 Transport::Ticket OrderedCommunicator::start_gather(Tensor whole, int without, int tag, Stream stream) {
     std::vector<Send> sends;
     std::vector<Receive> receives;
@@ -98,33 +110,43 @@ Transport::Ticket OrderedCommunicator::start_gather(Tensor whole, int without, i
 Request OrderedCommunicator::all_gather(Tensor whole, Stream stream) {
     ensure(whole.contiguous(), "all_gather takes a contiguous tensor");
     if (size() == 1) return {};
-    return Request([this, ticket = start_gather(whole, kNobody, next_tag(), stream)](Stream at) { transport_->finish(ticket, at); });
+    return Request([this, ticket = start_gather(whole, kNobody, next_tag(), stream)](Stream at) {
+        transport_->finish(ticket, at);
+    });
 }
 
-/// sum = parts added in rank order; `own` is this rank's, `others` (size - 1, n) the rest by rank (the first row is used up).
-/// a + b and b + a have the same bits, so the own part may stay in place and take up the sum of the ranks before it.
+/// sum = parts added in rank order; `own` is this rank's, `others` (size - 1, n) the rest by rank (the first row is
+/// used up). a + b and b + a have the same bits, so the own part may stay in place and take up the sum of the ranks
+/// before it.
 void OrderedCommunicator::add_in_rank_order(Tensor sum, Tensor own, Tensor others, Stream stream) {
     Ops ops = device_.ops(stream);
     const std::int64_t n = sum.count(), before = rank();
-    const auto part = [&](std::int64_t i) { return others.rows(i, 1).slice(0, n); };   // a piece may be shorter than a row
+    const auto part = [&](std::int64_t i) {
+        return others.rows(i, 1).slice(0, n);
+    };  // a piece may be shorter than a row
     for (std::int64_t i = 1; i < before; ++i) add(ops, part(0), part(i));
     if (sum.bytes != own.bytes) ops.copy(sum, own);
     if (before) add(ops, sum, part(0));
     for (std::int64_t i = before; i < size() - 1; ++i) add(ops, sum, part(i));
 }
 
-std::shared_ptr<OrderedCommunicator::Reduction> OrderedCommunicator::start_reduction(Tensor shard, Tensor whole, int tag, Stream stream) {
+std::shared_ptr<OrderedCommunicator::Reduction> OrderedCommunicator::start_reduction(Tensor shard, Tensor whole,
+                                                                                     int tag, Stream stream) {
     auto reduction = std::make_shared<Reduction>();
     Reduction& r = *reduction;
-    r.shard = shard.reshaped({shard.count()}), r.own = own_part(whole, rank()), r.whole = whole, r.tag = tag, r.unit = device_.recorder().unit;
+    r.shard = shard.reshaped({shard.count()}), r.own = own_part(whole, rank()), r.whole = whole, r.tag = tag,
+    r.unit = device_.recorder().unit;
     // The piece follows from what all ranks know: whole's size and theirs.
-    const std::int64_t chunk = shard_of(whole.count(), 0, size()).count, others = size() - 1, element = size_of(whole.dtype);
+    const std::int64_t chunk = shard_of(whole.count(), 0, size()).count, others = size() - 1,
+                       element = size_of(whole.dtype);
     const bool fits = chunk * others * element <= options_.max_workspace;
     r.piece = fits ? chunk : std::clamp<std::int64_t>(options_.max_workspace / (2 * others * element), 1, chunk);
     r.num_pieces = r.piece ? (shard.count() + r.piece - 1) / r.piece : 0;
     r.num_rounds = r.piece ? (chunk + r.piece - 1) / r.piece : 0;
     const std::int64_t slots = std::min<std::int64_t>(r.num_pieces, 2);
-    if (slots) r.workspace = device_.memory().tensor(whole.dtype, {slots * others, std::min(r.piece, shard.count())}, Use::exchange);
+    if (slots)
+        r.workspace =
+            device_.memory().tensor(whole.dtype, {slots * others, std::min(r.piece, shard.count())}, Use::exchange);
     for (std::int64_t k = 0; k < std::min<std::int64_t>(r.num_rounds, 2); ++k) start_round(r, k, stream);
     if (!overlap(shard, whole)) poison(r.shard, stream);
     return reduction;
@@ -137,7 +159,8 @@ void OrderedCommunicator::start_round(Reduction& r, std::int64_t k, Stream strea
     for (int turn = 1; turn < size(); ++turn) {
         const int to = (rank() + turn) % size();
         const Tensor part = own_part(r.whole, to);
-        if (const std::int64_t begin = k * r.piece; begin < part.count()) sends.push_back({to, part.slice(begin, std::min(r.piece, part.count() - begin))});
+        if (const std::int64_t begin = k * r.piece; begin < part.count())
+            sends.push_back({to, part.slice(begin, std::min(r.piece, part.count() - begin))});
     }
     const std::int64_t slot = k % 2, others = size() - 1;
     for (int peer = 0, row = 0; peer < size() && k < r.num_pieces; ++peer) {
@@ -154,11 +177,12 @@ void OrderedCommunicator::finish_reduction(Reduction& r, Stream stream) {
         transport_->finish(r.ticket(k), stream);
         if (k < r.num_pieces) {
             const std::int64_t n = r.piece_size(k);
-            add_in_rank_order(r.shard.slice(k * r.piece, n), r.own.slice(k * r.piece, n), r.workspace->rows(slot * others, others), stream);
+            add_in_rank_order(r.shard.slice(k * r.piece, n), r.own.slice(k * r.piece, n),
+                              r.workspace->rows(slot * others, others), stream);
         }
         if (k + 2 < r.num_rounds) start_round(r, k + 2, stream);
     }
-    r.workspace.release();   // whoever has it next queues behind the additions
+    r.workspace.release();  // whoever has it next queues behind the additions
 }
 
 Request OrderedCommunicator::reduce_scatter(Tensor shard, Tensor whole, Stream stream) {
@@ -166,12 +190,15 @@ Request OrderedCommunicator::reduce_scatter(Tensor shard, Tensor whole, Stream s
     ensure(shard.dtype == DType::float32 && whole.dtype == DType::float32, "reduce_scatter sums float32");
     const Tensor own = own_part(whole, rank());
     ensure(shard.count() == own.count(), "reduce_scatter's shard is as large as this rank's part");
-    ensure(!overlap(shard, whole) || shard.bytes == own.bytes, "reduce_scatter's shard is this rank's own part of whole, or elsewhere");
+    ensure(!overlap(shard, whole) || shard.bytes == own.bytes,
+           "reduce_scatter's shard is this rank's own part of whole, or elsewhere");
     if (size() == 1) {
         if (shard.bytes != own.bytes && shard.count()) device_.ops(stream).copy(shard.reshaped({own.count()}), own);
         return {};
     }
-    return Request([this, reduction = start_reduction(shard, whole, next_tag(), stream)](Stream at) { finish_reduction(*reduction, at); });
+    return Request([this, reduction = start_reduction(shard, whole, next_tag(), stream)](Stream at) {
+        finish_reduction(*reduction, at);
+    });
 }
 
 Request OrderedCommunicator::all_reduce_small(Tensor x, Stream stream) {
@@ -191,20 +218,24 @@ Request OrderedCommunicator::all_reduce_small(Tensor x, Stream stream) {
 }
 
 Request OrderedCommunicator::all_reduce(Tensor x, Stream stream) {
-    ensure(x.contiguous() && (x.dtype == DType::float32 || x.dtype == DType::float64), "all_reduce sums contiguous float32 or float64");
+    ensure(x.contiguous() && (x.dtype == DType::float32 || x.dtype == DType::float64),
+           "all_reduce sums contiguous float32 or float64");
     if (size() == 1 || x.count() == 0) return {};
     if (x.size_bytes() <= kSmallBytes) return all_reduce_small(x, stream);
     const int reduce_tag = next_tag(), gather_tag = next_tag();
-    return Request([this, x, gather_tag, unit = device_.recorder().unit, reduction = start_reduction(own_part(x, rank()), x, reduce_tag, stream)](Stream at) {
+    return Request([this, x, gather_tag, unit = device_.recorder().unit,
+                    reduction = start_reduction(own_part(x, rank()), x, reduce_tag, stream)](Stream at) {
         const UnitMark mark(device_.recorder(), unit);
         finish_reduction(*reduction, at);
         transport_->finish(start_gather(x, kNobody, gather_tag, at), at);
     });
 }
 
-/// Small: from root to all. Large: root deals parts, then everyone gathers them, so root sends the tensor about twice, not size - 1 times.
+/// Small: from root to all. Large: root deals parts, then everyone gathers them, so root sends the tensor about twice,
+/// not size - 1 times.
 Request OrderedCommunicator::broadcast(Tensor x, int root, Stream stream) {
-    ensure(x.contiguous() && root >= 0 && root < size(), "broadcast takes a contiguous tensor and one of the ranks as root");
+    ensure(x.contiguous() && root >= 0 && root < size(),
+           "broadcast takes a contiguous tensor and one of the ranks as root");
     if (size() == 1 || x.count() == 0) return {};
     const bool small = x.size_bytes() <= kSmallBytes;
     const int deal_tag = next_tag(), gather_tag = next_tag();
@@ -218,18 +249,24 @@ Request OrderedCommunicator::broadcast(Tensor x, int root, Stream stream) {
         poison(x.reshaped({x.count()}), stream);
         receives.push_back({root, small ? x : own_part(x, rank())});
     }
-    return Request([this, x, root, small, gather_tag, unit = device_.recorder().unit, ticket = start(sends, receives, deal_tag, stream)](Stream at) {
+    return Request([this, x, root, small, gather_tag, unit = device_.recorder().unit,
+                    ticket = start(sends, receives, deal_tag, stream)](Stream at) {
         const UnitMark mark(device_.recorder(), unit);
         transport_->finish(ticket, at);
         if (!small) transport_->finish(start_gather(x, root, gather_tag, at), at);
     });
 }
 
-Request OrderedCommunicator::exchange(const std::vector<Send>& sends, const std::vector<Receive>& receives, Stream stream) {
-    for (const Send& send : sends) ensure(send.peer >= 0 && send.peer < size() && send.peer != rank(), "exchange sends to another rank");
-    for (const Receive& receive : receives) ensure(receive.peer >= 0 && receive.peer < size() && receive.peer != rank(), "exchange receives from another rank");
+Request OrderedCommunicator::exchange(const std::vector<Send>& sends, const std::vector<Receive>& receives,
+                                      Stream stream) {
+    for (const Send& send : sends)
+        ensure(send.peer >= 0 && send.peer < size() && send.peer != rank(), "exchange sends to another rank");
+    for (const Receive& receive : receives)
+        ensure(receive.peer >= 0 && receive.peer < size() && receive.peer != rank(),
+               "exchange receives from another rank");
     if (sends.empty() && receives.empty()) return {};
-    return Request([this, ticket = start(sends, receives, kExchangeTag, stream)](Stream at) { transport_->finish(ticket, at); });
+    return Request(
+        [this, ticket = start(sends, receives, kExchangeTag, stream)](Stream at) { transport_->finish(ticket, at); });
 }
 
 }  // namespace longlora::parallel

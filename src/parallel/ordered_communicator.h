@@ -1,5 +1,5 @@
-// OrderedCommunicator: all that a communicator does, except moving bytes, which is its Transport's (mpi and nccl move, plan does not).
-// So message lists, workspace and sums cannot differ between a plan and a run.
+// OrderedCommunicator: all that a communicator does, except moving bytes, which is its Transport's (mpi and nccl move,
+// plan does not). So message lists, workspace and sums cannot differ between a plan and a run.
 #pragma once
 
 #include <cstdint>
@@ -20,15 +20,19 @@ struct Piece {
 /// Tags below are for messages; a transport may use kNoMessageTag for itself. MPI guarantees tags up to 32767.
 constexpr int kExchangeTag = 0, kNumCollectiveTags = 32766, kNoMessageTag = 32767;
 
-/// Point-to-point messages under way. Between two ranks, messages of one tag match in the order of their starts; a transport without tags relies on all ranks starting theirs in one
-/// common order. Messages of one start go together: none of them waits for another one of it.
+/// Point-to-point messages under way. Between two ranks, messages of one tag match in the order of their starts; a
+/// transport without tags relies on all ranks starting theirs in one common order. Messages of one start go together:
+/// none of them waits for another one of it.
 class Transport {
 public:
     using Ticket = std::uint64_t;
     virtual ~Transport() = default;
-    /// The messages begin after the work queued on `after`; the call does not wait for other ranks' (but it may for `after`).
-    virtual Ticket start(const std::vector<Piece>& sends, const std::vector<Piece>& receives, int tag, Stream after) = 0;
-    /// Once a ticket: work queued on `before` from now on starts when all messages of the ticket are there and sent (mpi: they are on return).
+    /// The messages begin after the work queued on `after`; the call does not wait for other ranks' (but it may for
+    /// `after`).
+    virtual Ticket start(const std::vector<Piece>& sends, const std::vector<Piece>& receives, int tag,
+                         Stream after) = 0;
+    /// Once a ticket: work queued on `before` from now on starts when all messages of the ticket are there and sent
+    /// (mpi: they are on return).
     virtual void finish(Ticket ticket, Stream before) = 0;
     /// Lets messages move; throws Error(communication) if it finds them in error.
     virtual void progress() = 0;
@@ -36,7 +40,8 @@ public:
 
 class OrderedCommunicator final : public Communicator {
 public:
-    OrderedCommunicator(Device& device, int rank, int size, const CommunicatorOptions& options, std::unique_ptr<Transport> transport);
+    OrderedCommunicator(Device& device, int rank, int size, const CommunicatorOptions& options,
+                        std::unique_ptr<Transport> transport);
 
     Request all_gather(Tensor whole, Stream stream) override;
     Request reduce_scatter(Tensor shard, Tensor whole, Stream stream) override;
@@ -47,7 +52,8 @@ public:
 
 private:
     struct Reduction;
-    Transport::Ticket start(const std::vector<Send>& sends, const std::vector<Receive>& receives, int tag, Stream stream);
+    Transport::Ticket start(const std::vector<Send>& sends, const std::vector<Receive>& receives, int tag,
+                            Stream stream);
     Transport::Ticket start_gather(Tensor whole, int without, int tag, Stream stream);
     std::shared_ptr<Reduction> start_reduction(Tensor shard, Tensor whole, int tag, Stream stream);
     void start_round(Reduction& reduction, std::int64_t round, Stream stream);

@@ -1,4 +1,5 @@
-// Task i of a kind is micro-batch i on every stage, so forwards and backwards each go in the order of the micro-batches; only their interleaving differs.
+// Task i of a kind is micro-batch i on every stage, so forwards and backwards each go in the order of the
+// micro-batches; only their interleaving differs.
 #include "parallel/pipeline_schedule.h"
 
 #include <algorithm>

@@ -14,7 +14,8 @@ public:
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_plan_communicator(Device& device, int rank, int size, const CommunicatorOptions& options) {
+std::unique_ptr<Communicator> make_plan_communicator(Device& device, int rank, int size,
+                                                     const CommunicatorOptions& options) {
     return std::make_unique<OrderedCommunicator>(device, rank, size, options, std::make_unique<PlanTransport>());
 }
 

@@ -1,4 +1,5 @@
-// Names and life of checkpoint files. Everything here is repeatable: killed anywhere, it leaves whole checkpoints or marked leftovers.
+// Names and life of checkpoint files. Everything here is repeatable: killed anywhere, it leaves whole checkpoints or
+// marked leftovers.
 #include "run/checkpoint_files.h"
 
 #include <algorithm>
@@ -20,7 +21,8 @@ const std::string kPrefix = "step-", kSuffix = ".h5", kPartial = ".partial";
 std::vector<std::string> names_in(const std::string& folder) {
     std::vector<std::string> names;
     std::error_code error;
-    for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) names.push_back(at->path().filename().string());
+    for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
+        names.push_back(at->path().filename().string());
     require(!error, "cannot read the folder ", folder, ": ", error.message());
     return names;
 }
@@ -37,7 +39,9 @@ std::string checkpoint_name(std::int64_t step) {
 
 std::int64_t step_of_checkpoint(const std::string& path) {
     const std::string name = std::filesystem::path(path).filename().string();
-    if (name.size() <= kPrefix.size() + kSuffix.size() || name.rfind(kPrefix, 0) != 0 || name.substr(name.size() - kSuffix.size()) != kSuffix) return -1;
+    if (name.size() <= kPrefix.size() + kSuffix.size() || name.rfind(kPrefix, 0) != 0 ||
+        name.substr(name.size() - kSuffix.size()) != kSuffix)
+        return -1;
     const char* begin = name.data() + kPrefix.size();
     const char* end = name.data() + name.size() - kSuffix.size();
     std::int64_t step = -1;
@@ -60,11 +64,14 @@ std::string newest_checkpoint(const std::string& run_or_file) {
             "; give a file of RUN/checkpoints or the --run folder of a training");
     if (!is_folder(run_or_file)) return run_or_file;
     const std::vector<CheckpointFile> files = list_checkpoints(run_or_file);
-    require(!files.empty(), run_or_file, " has no checkpoint (", checkpoint_folder("."), "/step-*.h5); give the --run folder of a training that has saved one");
+    require(!files.empty(), run_or_file, " has no checkpoint (", checkpoint_folder("."),
+            "/step-*.h5); give the --run folder of a training that has saved one");
     return files.back().path;
 }
 
-void verify_checkpoint(const std::string& path, const std::function<void()>& progress) { NamedTensorReader(path, kCheckpointFormat, kCheckpointVersion).verify_all(progress); }
+void verify_checkpoint(const std::string& path, const std::function<void()>& progress) {
+    NamedTensorReader(path, kCheckpointFormat, kCheckpointVersion).verify_all(progress);
+}
 
 namespace {
 
@@ -75,11 +82,13 @@ bool has_damaged(const std::string& run) {
     return std::any_of(names.begin(), names.end(), [](const std::string& name) { return name.ends_with(".damaged"); });
 }
 
-/// Why a checkpoint does not verify; "" if it does. Read twice, the second time from the disk, since a disk or network that failed once has damaged nothing.
+/// Why a checkpoint does not verify; "" if it does. Read twice, the second time from the disk, since a disk or network
+/// that failed once has damaged nothing.
 std::string damage_of(const std::string& path, const std::function<void()>& progress) {
     std::string damage;
     for (int attempt = 0; attempt < 2; ++attempt) {
-        const FileHandle file = FileHandle::open_read(path);   // one that may not be read is not damaged: that Error is the user's
+        const FileHandle file =
+            FileHandle::open_read(path);  // one that may not be read is not damaged: that Error is the user's
         try {
             if (attempt > 0) file.forget_cached();
             verify_checkpoint(path, progress);
@@ -95,7 +104,8 @@ std::string damage_of(const std::string& path, const std::function<void()>& prog
 
 Resumable find_resumable(const std::string& run, const std::function<void()>& progress) {
     Resumable found;
-    for (std::vector<CheckpointFile> files = list_checkpoints(run); !files.empty() && found.path.empty(); files.pop_back()) {
+    for (std::vector<CheckpointFile> files = list_checkpoints(run); !files.empty() && found.path.empty();
+         files.pop_back()) {
         const std::string& path = files.back().path;
         if (const std::string damage = damage_of(path, progress); damage.empty()) found.path = path;
         else found.damaged.push_back({path, damage});
@@ -105,15 +115,20 @@ Resumable find_resumable(const std::string& run, const std::function<void()>& pr
 
 void require_some_whole(const std::string& run, const Resumable& found) {
     if (!found.path.empty() || (found.damaged.empty() && !has_damaged(run))) return;
-    fail(text(found.damaged.empty() ? "" : text("the checkpoint ", found.damaged.front().path, " is not whole (", found.damaged.front().why, "); "), "no checkpoint of ", run,
-              " verifies; take another --run to start from the beginning, or delete what is in ", checkpoint_folder(run)));
+    fail(text(
+        found.damaged.empty()
+            ? ""
+            : text("the checkpoint ", found.damaged.front().path, " is not whole (", found.damaged.front().why, "); "),
+        "no checkpoint of ", run, " verifies; take another --run to start from the beginning, or delete what is in ",
+        checkpoint_folder(run)));
 }
 
 std::vector<std::string> set_damaged_aside(const Resumable& found) {
     std::vector<std::string> notes;
     for (const auto& [path, why] : found.damaged) {
         rename_file(path, path + ".damaged");
-        notes.push_back(text("the checkpoint ", path, " is not whole (", why, "); it was moved to ", checkpoint_name(step_of_checkpoint(path)), ".damaged"));
+        notes.push_back(text("the checkpoint ", path, " is not whole (", why, "); it was moved to ",
+                             checkpoint_name(step_of_checkpoint(path)), ".damaged"));
     }
     return notes;
 }
@@ -129,14 +144,15 @@ void remove_partials(const std::string& run) {
 void discard_checkpoints_after(const std::string& run, std::int64_t step) {
     std::vector<CheckpointFile> files = list_checkpoints(run);
     if (files.empty() || files.back().step <= step) return;
-    for (; !files.empty() && files.back().step > step; files.pop_back()) rename_file(files.back().path, files.back().path + ".discarded");
-    if (!files.empty())
-        set_latest(run, checkpoint_name(files.back().step));
-    else
-        remove_file(checkpoint_folder(run) + "/latest");
+    for (; !files.empty() && files.back().step > step; files.pop_back())
+        rename_file(files.back().path, files.back().path + ".discarded");
+    if (!files.empty()) set_latest(run, checkpoint_name(files.back().step));
+    else remove_file(checkpoint_folder(run) + "/latest");
 }
 
-void set_latest(const std::string& run, const std::string& name) { write_text_file(checkpoint_folder(run) + "/latest", name + "\n"); }
+void set_latest(const std::string& run, const std::string& name) {
+    write_text_file(checkpoint_folder(run) + "/latest", name + "\n");
+}
 
 void remove_old_checkpoints(const std::string& run, std::int64_t keep, std::int64_t last_good) {
     const std::vector<CheckpointFile> files = list_checkpoints(run);

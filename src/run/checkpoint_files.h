@@ -1,5 +1,7 @@
-// The files of a run's checkpoints: names, `latest`, which is the newest good one, which may go. It does not know what is inside (checkpoint.h).
-//   RUN/checkpoints/step-00000120.h5   .../latest (the newest one's file name, for scripts)   .../*.partial (being written)   .../*.damaged, *.discarded (set aside)
+// The files of a run's checkpoints: names, `latest`, which is the newest good one, which may go. It does not know what
+// is inside (checkpoint.h).
+//   RUN/checkpoints/step-00000120.h5   .../latest (the newest one's file name, for scripts)   .../*.partial (being
+//   written)   .../*.damaged, *.discarded (set aside)
 // All of it is rank 0's work.
 #pragma once
 
@@ -37,20 +39,22 @@ struct DamagedCheckpoint {
     std::string path, why;
 };
 struct Resumable {
-    std::string path;                         ///< the newest that verifies; empty: nothing to resume from
-    std::vector<DamagedCheckpoint> damaged;   ///< newer ones, newest first
+    std::string path;                        ///< the newest that verifies; empty: nothing to resume from
+    std::vector<DamagedCheckpoint> damaged;  ///< newer ones, newest first
 };
 
 /// Looks, and changes nothing. progress: called after each block that was read.
 Resumable find_resumable(const std::string& run, const std::function<void()>& progress = {});
-/// Refuses to begin anew where only damaged checkpoints are, now or set aside earlier: that would throw away, unseen in a requeued job, what may still be saved.
+/// Refuses to begin anew where only damaged checkpoints are, now or set aside earlier: that would throw away, unseen in
+/// a requeued job, what may still be saved.
 void require_some_whole(const std::string& run, const Resumable& found);
 /// Moves the damaged ones to NAME.damaged; returns sentences for the user.
 std::vector<std::string> set_damaged_aside(const Resumable& found);
 
 /// Removes what killed savers left half-written, in the run folder and its checkpoints/.
 void remove_partials(const std::string& run);
-/// Going on from `step`: later checkpoints belong to a course that is given up; they move to NAME.discarded, so that `newest` means this course.
+/// Going on from `step`: later checkpoints belong to a course that is given up; they move to NAME.discarded, so that
+/// `newest` means this course.
 void discard_checkpoints_after(const std::string& run, std::int64_t step);
 /// Points `latest` at a whole checkpoint.
 void set_latest(const std::string& run, const std::string& name);

@@ -50,7 +50,8 @@ TensorChecksums recorded_checksums(const std::string& run) {
         return checksums;
     }
     const Json manifest = Json::parse(content, nullptr, false);
-    if (!manifest.is_object() || !manifest.contains("model_tensors") || !manifest["model_tensors"].is_object()) return checksums;
+    if (!manifest.is_object() || !manifest.contains("model_tensors") || !manifest["model_tensors"].is_object())
+        return checksums;
     for (const auto& [name, checksum] : manifest["model_tensors"].items())
         if (checksum.is_number_unsigned()) checksums[name] = checksum.get<std::uint32_t>();
     return checksums;
@@ -70,7 +71,8 @@ std::string MetricsLog::append(const Json& line) {
     } catch (const Error& error) {
         require(unwritten_.size() < kMostUnwritten, error.what(), " for so long that ", unwritten_.size(),
                 " bytes of metrics wait; make room in the --run folder");
-        return failed_before ? std::string() : text(error.what(), "; the lines are kept and written when there is room");
+        return failed_before ? std::string()
+                             : text(error.what(), "; the lines are kept and written when there is room");
     }
     return {};
 }
@@ -97,13 +99,16 @@ std::int64_t discard_metrics_after(const std::string& run, std::int64_t step) {
         const std::string line = content.substr(begin, newline == std::string::npos ? newline : newline - begin);
         const Json json = Json::parse(line, nullptr, false);
         if (json.is_discarded() && end == content.size()) continue;  // torn by a kill
-        const bool later = json.is_discarded() || (json.is_object() && json.contains("step") && json["step"].is_number() && json["step"] > step);
+        const bool later = json.is_discarded() || (json.is_object() && json.contains("step") &&
+                                                   json["step"].is_number() && json["step"] > step);
         (later ? moved : kept) += line + "\n";
         num_moved += later;
     }
     if (num_moved) {
-        const std::string earlier = file_exists(discarded_path(run)) ? read_text_file(discarded_path(run)) : std::string();
-        if (!ends_with(earlier, moved)) write_text_file(discarded_path(run), earlier + moved);  // else: killed between the two writes
+        const std::string earlier =
+            file_exists(discarded_path(run)) ? read_text_file(discarded_path(run)) : std::string();
+        if (!ends_with(earlier, moved))
+            write_text_file(discarded_path(run), earlier + moved);  // else: killed between the two writes
     }
     if (kept != content) write_text_file(metrics_path(run), kept);
     return num_moved;

@@ -1,5 +1,6 @@
-// RunLock: one job at a time writes a run folder. RUN/lock is created exclusively, says who holds it, and holds a counter that its owner advances while it lives.
-// Rank 0 only; no MPI. What a scheduler knows about its jobs comes from outside (jobs/process/slurm_job.h).
+// RunLock: one job at a time writes a run folder. RUN/lock is created exclusively, says who holds it, and holds a
+// counter that its owner advances while it lives. Rank 0 only; no MPI. What a scheduler knows about its jobs comes from
+// outside (jobs/process/slurm_job.h).
 #pragma once
 
 #include <cstdint>
@@ -18,29 +19,29 @@ struct JobIdentity {
 
 /// Who holds a lock, as the lock file says.
 struct LockHolder {
-    std::string token;     ///< of one start of the program, never twice
+    std::string token;  ///< of one start of the program, never twice
     JobIdentity job;
     std::string host;
-    std::string machine;   ///< boot and process namespace: where `process` is a number of
-    std::int64_t process = 0, process_start = 0;   ///< the start tells a process from a later one of the same number
+    std::string machine;                          ///< boot and process namespace: where `process` is a number of
+    std::int64_t process = 0, process_start = 0;  ///< the start tells a process from a later one of the same number
     std::int64_t counter = 0;
 };
 
 struct RunLockOptions {
     JobIdentity job;
-    double timeout_seconds = 60;   ///< a lock is stale whose counter stands still so long, by this process's own clock
-    double beat_seconds = 1;       ///< from one advance of the own counter to the next
+    double timeout_seconds = 60;  ///< a lock is stale whose counter stands still so long, by this process's own clock
+    double beat_seconds = 1;      ///< from one advance of the own counter to the next
     /// The holder's job is over, as the scheduler says. Asked once, only about holders with a job.
     std::function<bool(const LockHolder&)> has_ended;
-    std::function<void()> waiting;                   ///< called while it waits for a sign of life of the holder
-    std::function<void(const std::string&)> say;     ///< sentences for the user
+    std::function<void()> waiting;                ///< called while it waits for a sign of life of the holder
+    std::function<void(const std::string&)> say;  ///< sentences for the user
 };
 
 class RunLock {
 public:
-    /// Takes RUN/lock (RUN exists). An Error names the holder if it lives. A lock is taken over at once if its process is no more (on this machine) or its job is
-    /// over, otherwise when its counter stands still for the timeout
-    /// (and it is not known to be awake on this machine).
+    /// Takes RUN/lock (RUN exists). An Error names the holder if it lives. A lock is taken over at once if its process
+    /// is no more (on this machine) or its job is over, otherwise when its counter stands still for the timeout (and it
+    /// is not known to be awake on this machine).
     RunLock(const std::string& run, const RunLockOptions& options);
     /// Gives it back.
     ~RunLock();
@@ -48,7 +49,8 @@ public:
     RunLock& operator=(const RunLock&) = delete;
 
     const std::string& token() const;
-    /// Reads the file again: an Error if it is another's now (this process stood still for so long that it was taken for dead). Before every rename in the run folder.
+    /// Reads the file again: an Error if it is another's now (this process stood still for so long that it was taken
+    /// for dead). Before every rename in the run folder.
     void require_held() const;
 
 private:

@@ -23,14 +23,16 @@ std::vector<OptionChange> differences(const Json& before, const Json& now) {
         for (const auto& item : side->items()) names.insert(item.key());
     std::vector<OptionChange> changes;
     for (const std::string& name : names)
-        if (value_of(before, name) != value_of(now, name)) changes.push_back({name, value_of(before, name), value_of(now, name)});
+        if (value_of(before, name) != value_of(now, name))
+            changes.push_back({name, value_of(before, name), value_of(now, name)});
     return changes;
 }
 
 /// More steps of a schedule that does not depend on how many there are.
 bool is_harmless(const OptionChange& change, const Json& before, const Json& now) {
-    return change.name == "steps" && value_of(before, "schedule") == "constant" && value_of(now, "schedule") == "constant" && change.before.is_number() &&
-           change.now.is_number() && change.now >= change.before;
+    return change.name == "steps" && value_of(before, "schedule") == "constant" &&
+           value_of(now, "schedule") == "constant" && change.before.is_number() && change.now.is_number() &&
+           change.now >= change.before;
 }
 
 std::string names_text(const std::vector<OptionChange>& changes) {
@@ -41,10 +43,13 @@ std::string names_text(const std::vector<OptionChange>& changes) {
 
 }  // namespace
 
-Json to_json(const OptionClasses& options) { return {{"identity", options.identity}, {"schedule", options.schedule}, {"free", options.free}}; }
+Json to_json(const OptionClasses& options) {
+    return {{"identity", options.identity}, {"schedule", options.schedule}, {"free", options.free}};
+}
 
 OptionClasses option_classes_of(const Json& json, const std::string& where) {
-    OptionClasses options{member(json, "identity", where), member(json, "schedule", where), member(json, "free", where)};
+    OptionClasses options{member(json, "identity", where), member(json, "schedule", where),
+                          member(json, "free", where)};
     for (const Json* part : {&options.identity, &options.schedule, &options.free})
         require(part->is_object(), where, ": the options of the run are not as this program writes them");
     return options;
@@ -53,7 +58,8 @@ OptionClasses option_classes_of(const Json& json, const std::string& where) {
 std::string changes_text(const std::vector<OptionChange>& changes) {
     std::string out;
     for (const OptionChange& change : changes)
-        out += (out.empty() ? "" : ", ") + change.name + " " + value_text(change.before) + " (now " + value_text(change.now) + ")";
+        out += (out.empty() ? "" : ", ") + change.name + " " + value_text(change.before) + " (now " +
+               value_text(change.now) + ")";
     return out;
 }
 
@@ -61,27 +67,30 @@ void check_allowed(const std::vector<std::string>& allowed, const OptionClasses&
     for (const std::string& name : allowed) {
         require(!present.identity.contains(name), "--allow-change ", name, " is not possible: ", name,
                 " decides what is trained; start a new --run to change it");
-        require(present.schedule.contains(name), "--allow-change ", name, ": there is no such option of the schedule; what changes freely needs no permission");
+        require(present.schedule.contains(name), "--allow-change ", name,
+                ": there is no such option of the schedule; what changes freely needs no permission");
     }
 }
 
-PermittedChanges check_options(const OptionClasses& saved, const OptionClasses& present, const std::vector<std::string>& allowed,
-                               const std::string& checkpoint) {
+PermittedChanges check_options(const OptionClasses& saved, const OptionClasses& present,
+                               const std::vector<std::string>& allowed, const std::string& checkpoint) {
     check_allowed(allowed, present);
     const std::vector<OptionChange> identity = differences(saved.identity, present.identity);
     std::vector<OptionChange> refused;
     PermittedChanges permitted;
     for (const OptionChange& change : differences(saved.schedule, present.schedule)) {
         const bool asked_for = std::find(allowed.begin(), allowed.end(), change.name) != allowed.end();
-        (asked_for || is_harmless(change, saved.schedule, present.schedule) ? permitted.schedule : refused).push_back(change);
+        (asked_for || is_harmless(change, saved.schedule, present.schedule) ? permitted.schedule : refused)
+            .push_back(change);
     }
     permitted.free = differences(saved.free, present.free);
     std::string sentence;
     if (!identity.empty())
-        sentence = "these decide what is trained and cannot change: " + changes_text(identity) + " (take the earlier values, or start a new --run)";
+        sentence = "these decide what is trained and cannot change: " + changes_text(identity) +
+                   " (take the earlier values, or start a new --run)";
     if (!refused.empty())
-        sentence += (sentence.empty() ? "" : "; ") + ("the schedule is another: " + changes_text(refused)) + " (take the earlier values, or say" +
-                    names_text(refused) + ")";
+        sentence += (sentence.empty() ? "" : "; ") + ("the schedule is another: " + changes_text(refused)) +
+                    " (take the earlier values, or say" + names_text(refused) + ")";
     require(sentence.empty(), checkpoint, " was saved with other options; ", sentence);
     return permitted;
 }

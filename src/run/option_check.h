@@ -1,5 +1,5 @@
-// option_check: may a run with the present options go on from a checkpoint made with others? It compares JSON values by class
-// (design section 7) and does not know the option table.
+// option_check: may a run with the present options go on from a checkpoint made with others? It compares JSON values by
+// class (design section 7) and does not know the option table.
 #pragma once
 
 #include <string>
@@ -20,7 +20,7 @@ OptionClasses option_classes_of(const Json& json, const std::string& where);
 
 struct OptionChange {
     std::string name;
-    Json before, now;   ///< null: not there
+    Json before, now;  ///< null: not there
 };
 
 /// "context 8192 (now 16384), seed 0 (now 1)"
@@ -34,8 +34,10 @@ struct PermittedChanges {
 /// Refuses names (of --allow-change) that are not options of the schedule.
 void check_allowed(const std::vector<std::string>& allowed, const OptionClasses& present);
 
-/// Refuses, in one sentence that names every difference: any change of identity; a change of schedule unless its name is in `allowed` (--allow-change),
-/// but more "steps" of a "schedule" that is and was "constant" are always fine. Names in `allowed` must be schedule options.
-PermittedChanges check_options(const OptionClasses& saved, const OptionClasses& present, const std::vector<std::string>& allowed, const std::string& checkpoint);
+/// Refuses, in one sentence that names every difference: any change of identity; a change of schedule unless its name
+/// is in `allowed` (--allow-change), but more "steps" of a "schedule" that is and was "constant" are always fine. Names
+/// in `allowed` must be schedule options.
+PermittedChanges check_options(const OptionClasses& saved, const OptionClasses& present,
+                               const std::vector<std::string>& allowed, const std::string& checkpoint);
 
 }  // namespace longlora

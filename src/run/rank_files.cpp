@@ -12,7 +12,7 @@
 namespace longlora {
 namespace {
 
-constexpr std::size_t kBytes = 512;   // of a file; host names have up to 255
+constexpr std::size_t kBytes = 512;  // of a file; host names have up to 255
 constexpr std::size_t kMostNamed = 8;
 
 std::string rank_path(const std::string& run, int rank) { return text(run, "/ranks/", rank); }
@@ -30,7 +30,14 @@ std::string list_of(const std::vector<std::string>& names) {
 void create_rank_folder(const std::string& run) { create_folders(run + "/ranks"); }
 
 void write_rank_state(const std::string& run, const RankState& s) {
-    std::string line = to_line({{"rank", s.rank}, {"token", s.token}, {"host", s.host}, {"process", s.process}, {"beat", s.beat}, {"step", s.step}, {"waiting", s.waiting}, {"worked_seconds_ago", s.worked_seconds_ago}});
+    std::string line = to_line({{"rank", s.rank},
+                                {"token", s.token},
+                                {"host", s.host},
+                                {"process", s.process},
+                                {"beat", s.beat},
+                                {"step", s.step},
+                                {"waiting", s.waiting},
+                                {"worked_seconds_ago", s.worked_seconds_ago}});
     line.resize(kBytes - 1, ' ');
     line += '\n';
     FileHandle::open_or_create(rank_path(run, s.rank)).write_at(line.data(), static_cast<std::int64_t>(line.size()), 0);
@@ -43,7 +50,8 @@ std::vector<RankState> read_rank_states(const std::string& run, const std::strin
             const std::string path = rank_path(run, rank);
             const Json json = read_json_file(path);
             if (get_text(json, "token", path) != token) continue;
-            states.push_back({rank, token, get_text(json, "host", path), get_integer(json, "process", path), get_integer(json, "beat", path), get_integer(json, "step", path),
+            states.push_back({rank, token, get_text(json, "host", path), get_integer(json, "process", path),
+                              get_integer(json, "beat", path), get_integer(json, "step", path),
                               json.at("waiting").get<bool>(), json.at("worked_seconds_ago").get<double>()});
         } catch (const std::exception&) {
             // no sign of life
@@ -52,7 +60,8 @@ std::vector<RankState> read_rank_states(const std::string& run, const std::strin
     return states;
 }
 
-Standstill who_stands_still(const std::vector<RankState>& before, const std::vector<RankState>& now, int num_ranks, double still_seconds) {
+Standstill who_stands_still(const std::vector<RankState>& before, const std::vector<RankState>& now, int num_ranks,
+                            double still_seconds) {
     std::map<int, RankState> earlier, later;
     for (const RankState& s : before) earlier[s.rank] = s;
     for (const RankState& s : now) later[s.rank] = s;
@@ -61,12 +70,19 @@ Standstill who_stands_still(const std::vector<RankState>& before, const std::vec
     for (int rank = 0; rank < num_ranks; ++rank) {
         const auto was = earlier.find(rank), is = later.find(rank);
         const bool beats = is != later.end() && (was == earlier.end() || was->second.beat != is->second.beat);
-        if (!beats) silent.push_back(is != later.end() ? name_of(is->second) : was != earlier.end() ? name_of(was->second) : text("rank ", rank));
-        else if (!is->second.waiting && is->second.worked_seconds_ago >= still_seconds) stuck.push_back(name_of(is->second));
+        if (!beats)
+            silent.push_back(is != later.end()      ? name_of(is->second)
+                             : was != earlier.end() ? name_of(was->second)
+                                                    : text("rank ", rank));
+        else if (!is->second.waiting && is->second.worked_seconds_ago >= still_seconds)
+            stuck.push_back(name_of(is->second));
         if (beats && out.speaker < 0) out.speaker = rank;
     }
-    if (!silent.empty()) out.sentence = list_of(silent) + (silent.size() == 1 ? " gives no sign of life" : " give no sign of life");
-    if (!stuck.empty()) out.sentence += (silent.empty() ? "" : "; ") + list_of(stuck) + (stuck.size() == 1 ? " stands still in its own work" : " stand still in their own work");
+    if (!silent.empty())
+        out.sentence = list_of(silent) + (silent.size() == 1 ? " gives no sign of life" : " give no sign of life");
+    if (!stuck.empty())
+        out.sentence += (silent.empty() ? "" : "; ") + list_of(stuck) +
+                        (stuck.size() == 1 ? " stands still in its own work" : " stand still in their own work");
     if (silent.empty() && stuck.empty()) out.sentence = "every rank waits for another";
     return out;
 }

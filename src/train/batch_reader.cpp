@@ -15,7 +15,7 @@ Batch read_batch(const DataOrder& order, parallel::Shard part, parallel::Shard l
     Batch batch;
     const auto n = static_cast<std::size_t>(local.count);
     const bool has_end = local.begin + local.count == order.context();
-    std::vector<std::int32_t> read(n + 1, -1);   // a sequence's last token has no label
+    std::vector<std::int32_t> read(n + 1, -1);  // a sequence's last token has no label
     for (std::int64_t i = part.begin; i < part.begin + part.count; ++i) {
         const Sequence sequence = order.sequence(i);
         order.file(sequence.source).read(sequence.first_token + local.begin, local.count + !has_end, read.data());
@@ -28,9 +28,15 @@ Batch read_batch(const DataOrder& order, parallel::Shard part, parallel::Shard l
 }
 
 BatchReader::BatchReader(const DataOrder& order, BatchSlice slice, std::int64_t first_step, std::int64_t last_step)
-    : order_(order), slice_(slice), last_step_(last_step), next_step_(first_step) {
-    ensure(first_step >= 1 && slice.part.begin >= 0 && slice.part.count >= 0 && slice.part.begin + slice.part.count <= slice.global_batch, "a rank's slice of a step's batch");
-    ensure(slice.local.begin >= 0 && slice.local.count >= 1 && slice.local.begin + slice.local.count <= order.context(), "a rank's tokens of every sequence");
+    : order_(order),
+      slice_(slice),
+      last_step_(last_step),
+      next_step_(first_step) {
+    ensure(first_step >= 1 && slice.part.begin >= 0 && slice.part.count >= 0 &&
+               slice.part.begin + slice.part.count <= slice.global_batch,
+           "a rank's slice of a step's batch");
+    ensure(slice.local.begin >= 0 && slice.local.count >= 1 && slice.local.begin + slice.local.count <= order.context(),
+           "a rank's tokens of every sequence");
     thread_ = std::thread([this, first_step] { work(first_step); });
 }
 
@@ -51,7 +57,8 @@ void BatchReader::work(std::int64_t first_step) {
                 changed_.wait(lock, [this] { return stop_ || ready_.size() < kStepsAhead; });
                 if (stop_) return;
             }
-            Batch batch = read_batch(order_, {(step - 1) * slice_.global_batch + slice_.part.begin, slice_.part.count}, slice_.local);
+            Batch batch = read_batch(order_, {(step - 1) * slice_.global_batch + slice_.part.begin, slice_.part.count},
+                                     slice_.local);
             batch.step = step;
             const std::lock_guard lock(mutex_);
             ready_.push_back(std::move(batch));

@@ -1,5 +1,6 @@
 // BatchReader: this rank's sequences of each step, read ahead by a background thread that calls neither MPI nor HDF5.
-// Which sequences exist is data_order.h; which of a step's sequences are this rank's is the caller's slice of the global batch.
+// Which sequences exist is data_order.h; which of a step's sequences are this rank's is the caller's slice of the
+// global batch.
 #pragma once
 
 #include <condition_variable>
@@ -17,31 +18,36 @@ namespace longlora {
 
 /// The sequences of one rank in one step, and of each the n tokens that are this rank's.
 struct Batch {
-    std::int64_t step = 0;                                   ///< 1, 2, ...
-    std::vector<std::int32_t> tokens, labels;                ///< sequence after sequence, n each; a label is the token after, -1 at a sequence's end
-    std::vector<std::vector<std::int64_t>> document_starts;  ///< a list a sequence, relative to its first token; the first entry is 0
-    std::vector<std::int64_t> sequences;                     ///< indices of the run's order
+    std::int64_t step = 0;  ///< 1, 2, ...
+    std::vector<std::int32_t> tokens,
+        labels;  ///< sequence after sequence, n each; a label is the token after, -1 at a sequence's end
+    std::vector<std::vector<std::int64_t>>
+        document_starts;                  ///< a list a sequence, relative to its first token; the first entry is 0
+    std::vector<std::int64_t> sequences;  ///< indices of the run's order
     std::int64_t num_sequences() const { return static_cast<std::int64_t>(sequences.size()); }
 };
 
-/// Of sequences `part` of the order the tokens `local` (and the one behind them, which is the last label), read now. Any thread.
+/// Of sequences `part` of the order the tokens `local` (and the one behind them, which is the last label), read now.
+/// Any thread.
 Batch read_batch(const DataOrder& order, parallel::Shard part, parallel::Shard local);
 
 struct BatchSlice {
-    std::int64_t global_batch = 1;   ///< sequences of a step over all ranks
-    parallel::Shard part{0, 1};          ///< this rank's of them; may be empty
-    parallel::Shard local;               ///< this rank's tokens of every sequence
+    std::int64_t global_batch = 1;  ///< sequences of a step over all ranks
+    parallel::Shard part{0, 1};     ///< this rank's of them; may be empty
+    parallel::Shard local;          ///< this rank's tokens of every sequence
 };
 
 class BatchReader {
 public:
-    /// Reads steps first_step .. last_step, at most two ahead. Step k's sequences are [(k-1) * global_batch, k * global_batch). `order` must outlive it.
+    /// Reads steps first_step .. last_step, at most two ahead. Step k's sequences are [(k-1) * global_batch, k *
+    /// global_batch). `order` must outlive it.
     BatchReader(const DataOrder& order, BatchSlice slice, std::int64_t first_step, std::int64_t last_step);
-    ~BatchReader();   ///< stops the thread; what was read ahead is dropped
+    ~BatchReader();  ///< stops the thread; what was read ahead is dropped
     BatchReader(const BatchReader&) = delete;
     BatchReader& operator=(const BatchReader&) = delete;
 
-    /// The next step's batch, in order; waits for it. What the thread could not read is thrown here, at its step and at every later call.
+    /// The next step's batch, in order; waits for it. What the thread could not read is thrown here, at its step and at
+    /// every later call.
     Batch next();
 
 private:
@@ -52,7 +58,7 @@ private:
     std::int64_t next_step_;
     std::mutex mutex_;
     std::condition_variable changed_;
-    std::deque<Batch> ready_;      // guarded by mutex_, as the two below
+    std::deque<Batch> ready_;  // guarded by mutex_, as the two below
     std::exception_ptr failure_;
     bool stop_ = false;
     std::thread thread_;

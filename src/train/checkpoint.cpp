@@ -1,4 +1,5 @@
-// Saving checkpoints: rank 0 lays the file out, everybody writes the parts that are its own to answer for, rank 0 puts the finished file in its place.
+// Saving checkpoints: rank 0 lays the file out, everybody writes the parts that are its own to answer for, rank 0 puts
+// the finished file in its place.
 #include "train/checkpoint.h"
 
 #include <sys/resource.h>
@@ -21,10 +22,11 @@ namespace {
 constexpr std::int64_t kElementsOfBlock = kChecksumBlock / 4;   // float32
 constexpr std::int64_t kWriteElements = 16 * kElementsOfBlock;  // one pwrite and its checksums
 constexpr const char* kKinds[] = {"master/", "moment1/", "moment2/"};
-constexpr std::int64_t kUnsyncedBytes = std::int64_t{32} << 20;   // at most so much goes to the disk at once: a slow one shows its progress
-constexpr double kLookSeconds = 0.005;                          // between two looks at the helper thread
-constexpr int kHelperNice = 10;                                 // a tenth of a core where others want it too
-constexpr char kFine = '+', kFailed = '-';                      // first byte of what ranks tell each other
+constexpr std::int64_t kUnsyncedBytes =
+    std::int64_t{32} << 20;                 // at most so much goes to the disk at once: a slow one shows its progress
+constexpr double kLookSeconds = 0.005;      // between two looks at the helper thread
+constexpr int kHelperNice = 10;             // a tenth of a core where others want it too
+constexpr char kFine = '+', kFailed = '-';  // first byte of what ranks tell each other
 
 std::int64_t elements_of(const std::vector<CheckpointPart>& parts) {
     std::int64_t n = 0;
@@ -48,7 +50,8 @@ std::vector<CheckpointPart> parts_to_save(const Weights& weights, const std::vec
         for (const OwnedPart& part : weights.sole_parts()) {
             const std::int64_t unit = part.parameter->unit;
             const Tensor own = which == 0 ? weights.own_master(unit) : weights.own_moment(unit, which);
-            parts.push_back({place.at(kKinds[which] + part.parameter->name), part.in_parameter.begin, own.slice(part.in_own, part.in_parameter.count)});
+            parts.push_back({place.at(kKinds[which] + part.parameter->name), part.in_parameter.begin,
+                             own.slice(part.in_own, part.in_parameter.count)});
         }
     return parts;
 }
@@ -72,7 +75,7 @@ struct CheckpointSaver::Save {
     std::vector<ChecksumPiece> pieces;
     std::string failure;
     std::atomic<bool> done = false;
-    std::atomic<std::int64_t> written = 0;   // bytes
+    std::atomic<std::int64_t> written = 0;  // bytes
     std::int64_t synced = 0;
     std::thread helper;
 
@@ -133,8 +136,10 @@ bool CheckpointSaver::start(std::int64_t step, const Json& attributes) {
             Json all = attributes;
             all["step"] = step;
             create_folders(checkpoint_folder(options_.run));
-            const std::string partial = checkpoint_folder(options_.run) + "/" + checkpoint_name(step) + (options_.writer.empty() ? "" : "." + options_.writer) + ".partial";
-            answer = kFine + pack_layout(create_named_tensor_file(partial, kCheckpointFormat, kCheckpointVersion, tensors_, to_line(all)));
+            const std::string partial = checkpoint_folder(options_.run) + "/" + checkpoint_name(step) +
+                                        (options_.writer.empty() ? "" : "." + options_.writer) + ".partial";
+            answer = kFine + pack_layout(create_named_tensor_file(partial, kCheckpointFormat, kCheckpointVersion,
+                                                                  tensors_, to_line(all)));
         } catch (const std::exception& error) {
             answer = kFailed + sentence_of(error);
         }
@@ -158,7 +163,8 @@ bool CheckpointSaver::reserve_snapshot() {
     const std::int64_t n = elements_of(parts_);
     if (4 * n > options_.max_snapshot_bytes || options_.max_snapshot_bytes <= 0) return false;
     try {
-        save_->snapshot = weights_.device().pinned().tensor(DType::float32, {std::max<std::int64_t>(n, 1)}, Use::workspace);
+        save_->snapshot =
+            weights_.device().pinned().tensor(DType::float32, {std::max<std::int64_t>(n, 1)}, Use::workspace);
     } catch (const Error&) {
         return false;
     }
@@ -179,13 +185,15 @@ void CheckpointSaver::write_in_foreground() {
     Save& save = *save_;
     save.snapshot.release();
     save.attempt([&] {
-        const std::int64_t piece = std::clamp<std::int64_t>(options_.staging_bytes / 4, 1, std::max<std::int64_t>(1, elements_of(parts_)));
+        const std::int64_t piece =
+            std::clamp<std::int64_t>(options_.staging_bytes / 4, 1, std::max<std::int64_t>(1, elements_of(parts_)));
         const ArenaTensor staging = weights_.device().pinned().tensor(DType::float32, {piece}, Use::workspace);
         const FileHandle file = FileHandle::open_write(save.layout.path);
         for (const CheckpointPart& part : parts_) {
             for (std::int64_t at = 0; at < part.source.count(); at += piece) {
                 const std::int64_t count = std::min(piece, part.source.count() - at);
-                weights_.device().copy_to_host(staging->slice(0, count), part.source.slice(at, count), Device::compute_stream());
+                weights_.device().copy_to_host(staging->slice(0, count), part.source.slice(at, count),
+                                               Device::compute_stream());
                 weights_.device().synchronize(Device::compute_stream());
                 save.write(file, part.tensor, part.begin + at, count, staging->data<float>());
                 if (options_.works) options_.works();
@@ -208,7 +216,8 @@ void CheckpointSaver::begin_save(std::int64_t step, const Json& attributes) {
     take_snapshot();
     try {
         save.helper = std::thread([&save, this] {
-            // The computing threads may already fill the cores: training goes first. On Linux a priority is a thread's own; that it cannot be had only costs time.
+            // The computing threads may already fill the cores: training goes first. On Linux a priority is a thread's
+            // own; that it cannot be had only costs time.
             setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kHelperNice);
             save.write_snapshot(parts_);
         });
@@ -237,9 +246,10 @@ SaveReport CheckpointSaver::save_now(std::int64_t step, const Json& attributes) 
     }
     SaveReport report = reports_.back();
     reports_.pop_back();
-    if (!report.saved)   // the same report on every rank
-        throw parallel::AgreedError(text(report.sentence, "; make room in the --run folder or mend what failed, and start the job again",
-                                     last_good_.saved ? text(": it goes on from step ", last_good_.step) : std::string()));
+    if (!report.saved)  // the same report on every rank
+        throw parallel::AgreedError(
+            text(report.sentence, "; make room in the --run folder or mend what failed, and start the job again",
+                 last_good_.saved ? text(": it goes on from step ", last_good_.step) : std::string()));
     return report;
 }
 
@@ -251,7 +261,8 @@ SaveReport CheckpointSaver::commit(const std::vector<std::string>& outcomes) {
     try {
         std::vector<ChecksumPiece> pieces;
         for (std::size_t r = 0; r < outcomes.size(); ++r) {
-            require(outcomes[r][0] == kFine, outcomes[r].substr(1), outcomes.size() > 1 ? text(" (on rank ", r, ")") : std::string());
+            require(outcomes[r][0] == kFine, outcomes[r].substr(1),
+                    outcomes.size() > 1 ? text(" (on rank ", r, ")") : std::string());
             const std::vector<ChecksumPiece> part = unpack_pieces(outcomes[r].substr(1));
             report.most_bytes_of_a_rank = std::max(report.most_bytes_of_a_rank, bytes_of(part));
             pieces.insert(pieces.end(), part.begin(), part.end());
@@ -272,7 +283,8 @@ SaveReport CheckpointSaver::commit(const std::vector<std::string>& outcomes) {
         set_latest(options_.run, checkpoint_name(save.step));
         remove_old_checkpoints(options_.run, options_.keep, save.step);
     } catch (const std::exception& error) {
-        report.sentence = text("the checkpoint of step ", save.step, " is saved, but not all around it: ", sentence_of(error));
+        report.sentence =
+            text("the checkpoint of step ", save.step, " is saved, but not all around it: ", sentence_of(error));
     }
     return report;
 }
@@ -293,17 +305,15 @@ void CheckpointSaver::complete() {
     const bool foreground = !save.helper.joinable();
     if (!foreground) wait_for_helper();
     save.snapshot.release();
-    const std::vector<std::string> outcomes = group_.all_gather(save.failure.empty() ? kFine + pack_pieces(save.pieces) : kFailed + save.failure);
+    const std::vector<std::string> outcomes =
+        group_.all_gather(save.failure.empty() ? kFine + pack_pieces(save.pieces) : kFailed + save.failure);
     Json answer;
     if (group_.rank() == 0) {
         const SaveReport r = commit(outcomes);
         const double now = now_seconds(), seconds = now - save.begin_seconds;
-        answer = {{"saved", r.saved},
-                  {"most", r.most_bytes_of_a_rank},
-                  {"seconds", seconds},
-                  {"stalled", foreground ? seconds : save.stalled_seconds + now - called},
-                  {"path", r.path},
-                  {"sentence", r.sentence}};
+        answer = {{"saved", r.saved},   {"most", r.most_bytes_of_a_rank},
+                  {"seconds", seconds}, {"stalled", foreground ? seconds : save.stalled_seconds + now - called},
+                  {"path", r.path},     {"sentence", r.sentence}};
     }
     answer = parse_json(group_.broadcast(to_line(answer)), "rank 0's report of a save");
     SaveReport report;

@@ -1,5 +1,6 @@
-// Checkpoints: masters and moments of every trainable parameter as whole, named, logical tensors in one file, written by all ranks together.
-// Saving overlaps with training: a snapshot, then a helper thread that calls neither MPI nor HDF5. Names and `latest` are checkpoint_files.h.
+// Checkpoints: masters and moments of every trainable parameter as whole, named, logical tensors in one file, written
+// by all ranks together. Saving overlaps with training: a snapshot, then a helper thread that calls neither MPI nor
+// HDF5. Names and `latest` are checkpoint_files.h.
 //   tensors: master/NAME, moment1/NAME, moment2/NAME (float32, whole)     attributes: the caller's JSON and "step"
 #pragma once
 
@@ -10,18 +11,19 @@
 #include <thread>
 #include <vector>
 
-#include "parallel/host_group.h"
 #include "io/json.h"
 #include "io/named_tensor_file.h"
 #include "model/weights.h"
+#include "parallel/host_group.h"
 #include "run/checkpoint_files.h"
 
 namespace longlora {
 
-/// Elements [begin, begin + source.count()) of tensor `tensor` of checkpoint_tensors(), and where they are on the device.
+/// Elements [begin, begin + source.count()) of tensor `tensor` of checkpoint_tensors(), and where they are on the
+/// device.
 struct CheckpointPart {
     std::int64_t tensor = 0, begin = 0;
-    Tensor source;   ///< flat
+    Tensor source;  ///< flat
 };
 
 /// The tensors of a checkpoint, in the order of the file: of the whole model's list.
@@ -30,11 +32,11 @@ std::vector<NamedTensor> checkpoint_tensors(const ParameterList& list);
 /// How a save went; the same on every rank.
 struct SaveReport {
     bool saved = false;
-    std::int64_t step = 0, bytes = 0;   ///< bytes of the file
-    std::int64_t most_bytes_of_a_rank = 0;   ///< written by the rank that wrote the most of it
-    double seconds = 0;                 ///< rank 0's, from the call until it was in place
-    double stalled_seconds = 0;         ///< rank 0's, of these spent inside our calls: training stood still
-    std::string path, sentence;         ///< sentence: why it was not saved, or a warning; empty when all is well
+    std::int64_t step = 0, bytes = 0;       ///< bytes of the file
+    std::int64_t most_bytes_of_a_rank = 0;  ///< written by the rank that wrote the most of it
+    double seconds = 0;                     ///< rank 0's, from the call until it was in place
+    double stalled_seconds = 0;             ///< rank 0's, of these spent inside our calls: training stood still
+    std::string path, sentence;             ///< sentence: why it was not saved, or a warning; empty when all is well
 };
 
 struct SaverOptions {
@@ -62,15 +64,16 @@ public:
     CheckpointSaver(const CheckpointSaver&) = delete;
     CheckpointSaver& operator=(const CheckpointSaver&) = delete;
 
-    /// Starts a save of the present values; waits for an earlier one first. A failure is reported by poll() or finish(), never thrown.
+    /// Starts a save of the present values; waits for an earlier one first. A failure is reported by poll() or
+    /// finish(), never thrown.
     void begin_save(std::int64_t step, const Json& attributes);
-    /// At every step boundary: completes the save if all ranks have written theirs. Costs nothing when none is under way.
-    /// Returns how saves went that ended since the last call.
+    /// At every step boundary: completes the save if all ranks have written theirs. Costs nothing when none is under
+    /// way. Returns how saves went that ended since the last call.
     std::vector<SaveReport> poll();
     /// Waits until nothing is under way.
     std::vector<SaveReport> finish();
-    /// The end of a run: waits for an earlier save, saves in bounded memory and throws an Error on all ranks if that fails.
-    /// Does nothing but return the earlier report if `step` is saved already.
+    /// The end of a run: waits for an earlier save, saves in bounded memory and throws an Error on all ranks if that
+    /// fails. Does nothing but return the earlier report if `step` is saved already.
     SaveReport save_now(std::int64_t step, const Json& attributes);
     bool under_way() const { return static_cast<bool>(save_); }
 
@@ -87,7 +90,7 @@ private:
     Weights& weights_;
     const SaverOptions options_;
     const std::vector<NamedTensor> tensors_;
-    const std::vector<CheckpointPart> parts_;   // what this rank writes
+    const std::vector<CheckpointPart> parts_;  // what this rank writes
     std::unique_ptr<Save> save_;
     std::vector<SaveReport> reports_;
     SaveReport last_good_;
@@ -95,8 +98,9 @@ private:
 
 /// The attributes that the saver was given, "step" included. Checks the format, reads no tensors.
 Json read_checkpoint_attributes(const std::string& path);
-/// Fills what this rank keeps of masters (and moments, when training), bit for bit, and of the weights computed with; every block read is verified.
-/// A checkpoint of other parameters or shapes is an Error that names the first. Returns the attributes. Not collective: wrap it in agree().
+/// Fills what this rank keeps of masters (and moments, when training), bit for bit, and of the weights computed with;
+/// every block read is verified. A checkpoint of other parameters or shapes is an Error that names the first. Returns
+/// the attributes. Not collective: wrap it in agree().
 Json load_checkpoint(Weights& weights, const std::string& path);
 
 }  // namespace longlora

@@ -1,5 +1,6 @@
-// The order behind train/data_order.h. Files are dealt by a binary tree of exact integer shares, so "how many of the first i sequences went left" is one
-// multiplication; places inside a file are shuffled by a Feistel network with cycle walking.
+// The order behind train/data_order.h. Files are dealt by a binary tree of exact integer shares, so "how many of the
+// first i sequences went left" is one multiplication; places inside a file are shuffled by a Feistel network with cycle
+// walking.
 #include "train/data_order.h"
 
 #include <algorithm>
@@ -20,19 +21,21 @@ constexpr double kWholeShare = 0x1p32;
 /// How many of the first i arrivals get a share of share / 2^32: i * share, rounded. Grows by 0 or 1 with i.
 std::int64_t first_to_left(std::int64_t i, std::uint64_t share) {
     __extension__ using Wide = unsigned __int128;
-    return static_cast<std::int64_t>((static_cast<Wide>(static_cast<std::uint64_t>(i)) * share + (std::uint64_t{1} << 31)) >> 32);
+    return static_cast<std::int64_t>(
+        (static_cast<Wide>(static_cast<std::uint64_t>(i)) * share + (std::uint64_t{1} << 31)) >> 32);
 }
 
 void check_source(const DataSource& source, const TokenFile& first, std::int64_t context) {
     const TokenFile& file = *source.file;
     require(std::isfinite(source.weight) && source.weight > 0, "the weight ", source.weight, " of ", file.path(),
             " is not a positive number; leave the file out if nothing of it is wanted");
-    require(file.num_tokens() >= context, file.path(), " has ", file.num_tokens(), " tokens, fewer than one context of ", context,
-            "; give more text or a smaller --context");
-    require(file.vocabulary() == first.vocabulary(), file.path(), " has a vocabulary of ", file.vocabulary(), ", but ", first.path(), " one of ",
-            first.vocabulary(), "; prepare both with the same tokenizer");
-    require(file.tokenizer_hash().empty() || first.tokenizer_hash().empty() || file.tokenizer_hash() == first.tokenizer_hash(), file.path(), " and ",
-            first.path(), " were made with different tokenizers; prepare both with the same one");
+    require(file.num_tokens() >= context, file.path(), " has ", file.num_tokens(),
+            " tokens, fewer than one context of ", context, "; give more text or a smaller --context");
+    require(file.vocabulary() == first.vocabulary(), file.path(), " has a vocabulary of ", file.vocabulary(), ", but ",
+            first.path(), " one of ", first.vocabulary(), "; prepare both with the same tokenizer");
+    require(file.tokenizer_hash().empty() || first.tokenizer_hash().empty() ||
+                file.tokenizer_hash() == first.tokenizer_hash(),
+            file.path(), " and ", first.path(), " were made with different tokenizers; prepare both with the same one");
 }
 
 }  // namespace
@@ -47,7 +50,8 @@ std::string_view name_of(SequenceOrder order) { return order == SequenceOrder::s
 
 std::int64_t permuted(std::int64_t index, std::int64_t n, std::uint64_t seed, std::uint64_t stream) {
     ensure(index >= 0 && index < n, "an index outside of a permutation");
-    // A permutation of [0, 4^half) with 4^half < 4 n; steps that leave [0, n) are followed until they come back, which they do.
+    // A permutation of [0, 4^half) with 4^half < 4 n; steps that leave [0, n) are followed until they come back, which
+    // they do.
     const int half = std::max(1, (static_cast<int>(std::bit_width(static_cast<std::uint64_t>(n - 1))) + 1) / 2);
     const std::uint64_t mask = (std::uint64_t{1} << half) - 1;
     auto x = static_cast<std::uint64_t>(index);
@@ -64,7 +68,10 @@ std::int64_t permuted(std::int64_t index, std::int64_t n, std::uint64_t seed, st
 }
 
 DataOrder::DataOrder(std::vector<DataSource> sources, std::int64_t context, SequenceOrder order, std::uint64_t seed)
-    : sources_(std::move(sources)), context_(context), order_(order), seed_(seed) {
+    : sources_(std::move(sources)),
+      context_(context),
+      order_(order),
+      seed_(seed) {
     require(!sources_.empty(), "there is no data to train on; give --data FILE.h5");
     require(context > 0, "a context of ", context, " tokens is not possible; give a positive --context");
     for (const DataSource& source : sources_) {
@@ -104,7 +111,9 @@ Sequence DataOrder::sequence(std::int64_t i) const {
     const std::int64_t n = num_sequences(source), epoch = i / n;
     std::int64_t place = i % n;
     if (order_ == SequenceOrder::shuffle)
-        place = permuted(place, n, seed_, random_bits(stream_of("order"), static_cast<std::uint64_t>(source), static_cast<std::uint64_t>(epoch)));
+        place = permuted(
+            place, n, seed_,
+            random_bits(stream_of("order"), static_cast<std::uint64_t>(source), static_cast<std::uint64_t>(epoch)));
     return {source, place * context_, epoch};
 }
 
@@ -122,7 +131,8 @@ std::int64_t DataOrder::count_before(std::int64_t i, std::int64_t source) const 
 std::vector<std::int64_t> DataOrder::document_starts(const Sequence& s) const {
     const std::vector<std::uint64_t>& begins = file(s.source).document_begin();
     std::vector<std::int64_t> starts{0};
-    for (auto at = std::upper_bound(begins.begin(), begins.end(), static_cast<std::uint64_t>(s.first_token)); at != begins.end(); ++at) {
+    for (auto at = std::upper_bound(begins.begin(), begins.end(), static_cast<std::uint64_t>(s.first_token));
+         at != begins.end(); ++at) {
         const std::int64_t start = static_cast<std::int64_t>(*at) - s.first_token;
         if (start >= context_) break;
         if (start != starts.back()) starts.push_back(start);  // empty documents start where the next one does

@@ -1,5 +1,5 @@
-// DataOrder: which tokens the i-th sequence of a run is - a pure function of (seed, epoch, index), never of ranks, so resuming replays nothing.
-// It reads no tokens (batch_reader.h) and does not know steps, batches or the mesh.
+// DataOrder: which tokens the i-th sequence of a run is - a pure function of (seed, epoch, index), never of ranks, so
+// resuming replays nothing. It reads no tokens (batch_reader.h) and does not know steps, batches or the mesh.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,8 @@ enum class SequenceOrder : std::uint8_t { sequential, shuffle };
 SequenceOrder sequence_order_of(const std::string& name);
 std::string_view name_of(SequenceOrder order);
 
-/// Tokens [first_token, first_token + context) of file `source`; epoch = how often that file has been read whole before.
+/// Tokens [first_token, first_token + context) of file `source`; epoch = how often that file has been read whole
+/// before.
 struct Sequence {
     std::int64_t source = 0, first_token = 0, epoch = 0;
     bool operator==(const Sequence&) const = default;
@@ -33,7 +34,8 @@ std::int64_t permuted(std::int64_t index, std::int64_t n, std::uint64_t seed, st
 
 class DataOrder {
 public:
-    /// Refuses: no file, a file shorter than one context, a weight that is not positive, files of different vocabularies or tokenizers.
+    /// Refuses: no file, a file shorter than one context, a weight that is not positive, files of different
+    /// vocabularies or tokenizers.
     DataOrder(std::vector<DataSource> sources, std::int64_t context, SequenceOrder order, std::uint64_t seed);
 
     std::int64_t context() const { return context_; }
@@ -50,7 +52,8 @@ public:
     std::int64_t count_before(std::int64_t i, std::int64_t source) const;
     /// Where documents start, relative to the sequence, increasing; the first is 0 (the sequence's own start).
     std::vector<std::int64_t> document_starts(const Sequence& s) const;
-    /// Equal for equal tokens, documents, vocabularies and shares, whatever the paths: what a checkpoint remembers of its data.
+    /// Equal for equal tokens, documents, vocabularies and shares, whatever the paths: what a checkpoint remembers of
+    /// its data.
     std::string content_hash() const;
 
 private:
@@ -58,7 +61,7 @@ private:
     struct Split {
         std::size_t begin, middle, end;
         std::uint64_t share;
-        std::int64_t left, right;   // indices of nodes; -1: a leaf, the single file
+        std::int64_t left, right;  // indices of nodes; -1: a leaf, the single file
     };
     std::int64_t build(std::size_t begin, std::size_t end);
     std::vector<DataSource> sources_;

@@ -5,19 +5,23 @@ namespace longlora {
 namespace {
 
 AdamwOptions rates_of(const OptimizerOptions& o, ParameterGroup group, double lr_factor, std::int64_t step) {
-    const double lr = group == ParameterGroup::embedding ? o.lr_embedding : group == ParameterGroup::norm ? o.lr_norm : o.lr;
+    const double lr = group == ParameterGroup::embedding ? o.lr_embedding
+                      : group == ParameterGroup::norm    ? o.lr_norm
+                                                         : o.lr;
     return {lr * lr_factor, o.beta1, o.beta2, o.eps, group == ParameterGroup::norm ? 0 : o.weight_decay, step};
 }
 
 }  // namespace
 
-void optimizer_step(Weights& weights, const OptimizerOptions& options, double lr_factor, std::int64_t step, Tensor scale) {
+void optimizer_step(Weights& weights, const OptimizerOptions& options, double lr_factor, std::int64_t step,
+                    Tensor scale) {
     Ops ops = weights.device().ops();
     for (const OwnedPart& part : weights.owned_parts()) {
         const std::int64_t unit = part.parameter->unit;
         const auto of = [&](Tensor own) { return own ? own.slice(part.in_own, part.in_parameter.count) : Tensor{}; };
-        ops.adamw(of(weights.own_master(unit)), of(weights.own_moment(unit, 1)), of(weights.own_moment(unit, 2)), of(weights.own_weight(unit)), of(weights.own_gradient(unit)),
-                  scale, rates_of(options, part.parameter->group, lr_factor, step));
+        ops.adamw(of(weights.own_master(unit)), of(weights.own_moment(unit, 1)), of(weights.own_moment(unit, 2)),
+                  of(weights.own_weight(unit)), of(weights.own_gradient(unit)), scale,
+                  rates_of(options, part.parameter->group, lr_factor, step));
     }
 }
 

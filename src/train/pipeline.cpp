@@ -1,7 +1,9 @@
-// What a stage receives is asked for one task ahead, so that it arrives while the task before computes; what it sends leaves while the next one computes.
+// What a stage receives is asked for one task ahead, so that it arrives while the task before computes; what it sends
+// leaves while the next one computes.
 //
-//   forward(i):   input i from the stage before -> layers -> output i to the stage behind (last stage: kept for its loss)
-//   backward(i):  d_output i from the stage behind (last stage: from its loss) -> layers -> d_input i to the stage before
+//   forward(i):   input i from the stage before -> layers -> output i to the stage behind (last stage: kept for its
+//   loss) backward(i):  d_output i from the stage behind (last stage: from its loss) -> layers -> d_input i to the
+//   stage before
 #include "train/pipeline.h"
 
 #include <deque>
@@ -27,18 +29,25 @@ struct Alive {
 
 class StageRun {
 public:
-    StageRun(Model& model, parallel::MeshCommunicators& mesh, const MicroBatches& batches, Tensor loss_sum, float scale, const KeepPlan& keep)
-        : model_(model), mesh_(mesh), batches_(batches), loss_sum_(loss_sum), scale_(scale), keep_(keep),
+    StageRun(Model& model, parallel::MeshCommunicators& mesh, const MicroBatches& batches, Tensor loss_sum, float scale,
+             const KeepPlan& keep)
+        : model_(model),
+          mesh_(mesh),
+          batches_(batches),
+          loss_sum_(loss_sum),
+          scale_(scale),
+          keep_(keep),
           tasks_(parallel::one_forward_one_backward(mesh.shape.pipeline, mesh.at.pipeline, batches.count)) {}
 
     void run() {
         for (std::size_t t = 0; t < tasks_.size(); ++t) {
-            expect_until(t + 1);   // this task's input and the next one's
+            expect_until(t + 1);  // this task's input and the next one's
             const std::int64_t i = tasks_[t].micro_batch;
             const bool idle = batches_.num_sequences(i) == 0, last = i + 1 == batches_.count;
             if (tasks_[t].pass == Pass::forward) idle ? model_.idle_forward() : forward(i);
             else idle ? idle_backward(last) : backward(last);
-            if (tasks_[t].pass == Pass::backward) model_.zero().finish_gradients();   // else the last unit's would stay under the next forward
+            if (tasks_[t].pass == Pass::backward)
+                model_.zero().finish_gradients();  // else the last unit's would stay under the next forward
         }
         for (auto* parcels : {&sent_forward_, &sent_backward_}) finish_all(*parcels);
     }
@@ -52,7 +61,8 @@ private:
             const std::int64_t sequences = batches_.num_sequences(i);
             if (!from_peer || sequences == 0) continue;
             Parcel parcel{model_.stage_input(sequences), {}};
-            parcel.request = line(pass).exchange({}, {{mesh_.at.pipeline + (pass == Pass::forward ? -1 : 1), parcel.data}}, Device::compute_stream());
+            parcel.request = line(pass).exchange(
+                {}, {{mesh_.at.pipeline + (pass == Pass::forward ? -1 : 1), parcel.data}}, Device::compute_stream());
             (pass == Pass::forward ? inputs_ : d_outputs_).push_back(std::move(parcel));
         }
     }
@@ -72,7 +82,8 @@ private:
         auto& sent = pass == Pass::forward ? sent_forward_ : sent_backward_;
         finish_all(sent);
         Parcel parcel{std::move(data), {}};
-        parcel.request = line(pass).exchange({{mesh_.at.pipeline + (pass == Pass::forward ? 1 : -1), parcel.data}}, {}, Device::compute_stream());
+        parcel.request = line(pass).exchange({{mesh_.at.pipeline + (pass == Pass::forward ? 1 : -1), parcel.data}}, {},
+                                             Device::compute_stream());
         sent.push_back(std::move(parcel));
     }
 
@@ -85,7 +96,9 @@ private:
     void backward(bool last) {
         Alive now = std::move(alive_.front());
         alive_.pop_front();
-        ArenaTensor d_out = model_.stage().has_head ? model_.loss_gradient(now.batch, now.saved, loss_sum_, scale_, last) : take(d_outputs_);
+        ArenaTensor d_out = model_.stage().has_head
+                                ? model_.loss_gradient(now.batch, now.saved, loss_sum_, scale_, last)
+                                : take(d_outputs_);
         ArenaTensor d_input = model_.backward(now.batch, now.saved, std::move(d_out), last);
         if (!model_.stage().has_embedding) send(Pass::backward, std::move(d_input));
     }
@@ -102,14 +115,15 @@ private:
     const KeepPlan& keep_;
     const std::vector<parallel::PipelineTask> tasks_;
     std::size_t next_expected_ = 0;
-    std::deque<Alive> alive_;                             // in the order of forwards, which is that of backwards
-    std::deque<Parcel> inputs_, d_outputs_;               // expected
+    std::deque<Alive> alive_;                // in the order of forwards, which is that of backwards
+    std::deque<Parcel> inputs_, d_outputs_;  // expected
     std::deque<Parcel> sent_forward_, sent_backward_;
 };
 
 }  // namespace
 
-void run_micro_batches(Model& model, parallel::MeshCommunicators& mesh, const MicroBatches& batches, Tensor loss_sum, float scale, const KeepPlan& keep) {
+void run_micro_batches(Model& model, parallel::MeshCommunicators& mesh, const MicroBatches& batches, Tensor loss_sum,
+                       float scale, const KeepPlan& keep) {
     StageRun(model, mesh, batches, loss_sum, scale, keep).run();
 }
 

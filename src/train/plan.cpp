@@ -6,10 +6,12 @@
 namespace longlora {
 namespace {
 
-bool LayerKeep::* const kKeepOrder[] = {&LayerKeep::halo, &LayerKeep::attention, &LayerKeep::mid, &LayerKeep::qkv, &LayerKeep::gate_up};
+bool LayerKeep::*const kKeepOrder[] = {&LayerKeep::halo, &LayerKeep::attention, &LayerKeep::mid, &LayerKeep::qkv,
+                                       &LayerKeep::gate_up};
 
 LocalSequences sequences_of(const PlanRequest& request, parallel::Shard local) {
-    const auto share = parallel::deal_of(request.step.global_batch, parallel::coordinate_of(request.mesh, request.rank).data, request.mesh.data);
+    const auto share = parallel::deal_of(request.step.global_batch,
+                                         parallel::coordinate_of(request.mesh, request.rank).data, request.mesh.data);
     LocalSequences sequences;
     sequences.tokens.resize(static_cast<std::size_t>(share.count * local.count));
     sequences.labels = sequences.tokens;
@@ -21,14 +23,17 @@ LocalSequences sequences_of(const PlanRequest& request, parallel::Shard local) {
 KeepPlan keep_first(const ModelConfig& config, const Stage& stage, std::int64_t count) {
     KeepPlan keep(static_cast<std::size_t>(config.num_layers), LayerKeep{.halo = false});
     for (auto item : kKeepOrder)
-        for (std::int64_t layer = stage.first_layer; layer < stage.first_layer + stage.num_layers && count > 0; ++layer, --count) keep[static_cast<std::size_t>(layer)].*item = true;
+        for (std::int64_t layer = stage.first_layer; layer < stage.first_layer + stage.num_layers && count > 0;
+             ++layer, --count)
+            keep[static_cast<std::size_t>(layer)].*item = true;
     return keep;
 }
 
-/// What must fit: steps of the ranks of request.rank's stage on the first data coordinate, which has the largest shards; they differ in their tokens and halos. First with
-/// so few micro-batches that planning is quick: as many as can be alive, one that follows them, and one more, since the last of a step leaves other gradients behind.
-/// Then with all of a step, and with those of a coordinate that has a sequence less: of several micro-batches the blocks lie side by side in the arena in an order
-/// that goes on changing, and with it the gaps between them.
+/// What must fit: steps of the ranks of request.rank's stage on the first data coordinate, which has the largest
+/// shards; they differ in their tokens and halos. First with so few micro-batches that planning is quick: as many as
+/// can be alive, one that follows them, and one more, since the last of a step leaves other gradients behind. Then with
+/// all of a step, and with those of a coordinate that has a sequence less: of several micro-batches the blocks lie side
+/// by side in the arena in an order that goes on changing, and with it the gaps between them.
 std::vector<PlanRequest> steps_that_must_fit(const PlanRequest& request) {
     const std::int64_t data = request.mesh.data, most = (request.step.global_batch + data - 1) / data;
     std::vector<std::int64_t> batches{data * std::min(most, request.step.micro_batch * (request.mesh.pipeline + 2))};
@@ -47,8 +52,7 @@ std::vector<PlanRequest> steps_that_must_fit(const PlanRequest& request) {
 }
 
 /// The most items, at most `most`, with which fits(items); -1: not even with none.
-template <class Fits>
-std::int64_t most_that_fit(std::int64_t most, Fits&& fits) {
+template <class Fits> std::int64_t most_that_fit(std::int64_t most, Fits&& fits) {
     if (fits(most)) return most;
     std::int64_t good = -1, too_many = most;
     while (too_many - good > 1) {
@@ -77,7 +81,12 @@ StepPlan plan_step(const PlanRequest& request, const KeepPlan& keep) {
     device->recorder().seconds_of = request.seconds_of;
     const auto before = mesh.traffic_by_unit();
     train_step(model, mesh, scalars, sequences_of(request, model.local()), request.step, keep, 1, 1);
-    StepPlan plan{device->memory().high_water_bytes(), device->pinned().high_water_bytes(), device->memory().at_peak(), device->recorder(), mesh.traffic_by_unit(), {}};
+    StepPlan plan{device->memory().high_water_bytes(),
+                  device->pinned().high_water_bytes(),
+                  device->memory().at_peak(),
+                  device->recorder(),
+                  mesh.traffic_by_unit(),
+                  {}};
     for (auto& [axis, units] : plan.traffic_by_unit) {
         parallel::Traffic& sum = plan.traffic[axis];
         for (auto& [unit, sent] : units) {
@@ -89,24 +98,31 @@ StepPlan plan_step(const PlanRequest& request, const KeepPlan& keep) {
 }
 
 KeepPlan choose_keep(const PlanRequest& request, const std::string& mode, std::int64_t memory_bytes) {
-    require(mode == "all" || mode == "none" || mode == "auto", "--recompute ", mode, " is not known; take auto, all or none");
+    require(mode == "all" || mode == "none" || mode == "auto", "--recompute ", mode,
+            " is not known; take auto, all or none");
     const Stage stage = stage_of(request, request.rank);
     const std::int64_t num_items = static_cast<std::int64_t>(std::size(kKeepOrder)) * stage.num_layers;
-    const auto bytes_of = [&](const PlanRequest& one, std::int64_t items) { return plan_step(one, keep_first(request.config, stage, items)).arena_bytes; };
+    const auto bytes_of = [&](const PlanRequest& one, std::int64_t items) {
+        return plan_step(one, keep_first(request.config, stage, items)).arena_bytes;
+    };
     const std::int64_t least_items = mode == "none" ? num_items : 0;
     // Documents make pieces and halos smaller than planned, so that they lie elsewhere: room for gaps.
-    const std::int64_t limit = request.step.document_mask && request.mesh.sequence > 1 ? memory_bytes - memory_bytes / 25 : memory_bytes;
+    const std::int64_t limit =
+        request.step.document_mask && request.mesh.sequence > 1 ? memory_bytes - memory_bytes / 25 : memory_bytes;
     const auto steps = steps_that_must_fit(request);
-    std::int64_t items = mode == "all" ? stage.num_layers : num_items, before = -1;   // halos are sent again, not recomputed
-    while (before != items) {   // again after a change: with other gaps less may need more
+    std::int64_t items = mode == "all" ? stage.num_layers : num_items,
+                 before = -1;  // halos are sent again, not recomputed
+    while (before != items) {  // again after a change: with other gaps less may need more
         before = items;
         for (const auto& one : steps) {
             items = most_that_fit(items, [&](std::int64_t some) { return bytes_of(one, some) <= limit; });
             if (items >= least_items) continue;
             std::int64_t least = 0;
             for (const auto& each : steps) least = std::max(least, bytes_of(each, least_items));
-            fail(text("one step at context ", request.context, least_items ? " with --recompute none" : "", " needs at least ", bytes_text(least), " of device memory and ",
-                      bytes_text(limit), " are allowed; take a shorter --context, a smaller --micro-batch", least_items ? ", --recompute auto" : "",
+            fail(text("one step at context ", request.context, least_items ? " with --recompute none" : "",
+                      " needs at least ", bytes_text(least), " of device memory and ", bytes_text(limit),
+                      " are allowed; take a shorter --context, a smaller --micro-batch",
+                      least_items ? ", --recompute auto" : "",
                       ", more ranks with --sequence, --pipeline or --zero 3, or more --memory"),
                  ExitCode::does_not_fit);
         }
@@ -119,7 +135,8 @@ std::string to_text(const KeepPlan& keep, const Stage& stage) {
     std::string out;
     for (std::size_t i = 0; i < std::size(kKeepOrder); ++i) {
         std::int64_t layers = 0;
-        for (std::int64_t layer = stage.first_layer; layer < stage.first_layer + stage.num_layers; ++layer) layers += keep[static_cast<std::size_t>(layer)].*kKeepOrder[i];
+        for (std::int64_t layer = stage.first_layer; layer < stage.first_layer + stage.num_layers; ++layer)
+            layers += keep[static_cast<std::size_t>(layer)].*kKeepOrder[i];
         const bool usual = kKeepOrder[i] == &LayerKeep::halo && layers == stage.num_layers;
         if (!usual) out += text(out.empty() ? "" : ", ", names[i], " ", layers);
     }

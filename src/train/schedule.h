@@ -27,17 +27,18 @@ inline ScheduleKind schedule_kind_of(const std::string& name) {
 struct Schedule {
     ScheduleKind kind = ScheduleKind::constant;
     std::int64_t warmup = 0, steps = 1;
-    double minimum = 0;   ///< of the full learning rate, where a cosine ends
+    double minimum = 0;  ///< of the full learning rate, where a cosine ends
 };
 
-/// What every group's learning rate is multiplied with in step k >= 1: min(1, k / warmup), then constant, or falling to 0 (linear) or to the
-/// minimum (cosine) at k = steps. transformers' schedules have these values one step later, as its first step has learning rate 0.
+/// What every group's learning rate is multiplied with in step k >= 1: min(1, k / warmup), then constant, or falling to
+/// 0 (linear) or to the minimum (cosine) at k = steps. transformers' schedules have these values one step later, as its
+/// first step has learning rate 0.
 inline double schedule_factor(const Schedule& s, std::int64_t k) {
     ensure(k >= 1, "steps count from 1");
     if (k < s.warmup) return static_cast<double>(k) / static_cast<double>(s.warmup);
     if (s.kind == ScheduleKind::constant || k <= s.warmup) return 1;
     if (k >= s.steps) return s.kind == ScheduleKind::cosine ? s.minimum : 0;
-    const double done = static_cast<double>(k - s.warmup) / static_cast<double>(s.steps - s.warmup);   // in (0, 1)
+    const double done = static_cast<double>(k - s.warmup) / static_cast<double>(s.steps - s.warmup);  // in (0, 1)
     if (s.kind == ScheduleKind::linear) return 1 - done;
     return s.minimum + (1 - s.minimum) * 0.5 * (1 + std::cos(3.14159265358979323846 * done));
 }

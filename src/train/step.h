@@ -1,36 +1,40 @@
-// One training step: gradients of the rank's sequences, their sums over ranks, clipping, update. The page that everyone reads.
-// Not here: which sequences (data_order.h), micro-batches through the stages (pipeline.h), the loop around it (trainer.h).
+// One training step: gradients of the rank's sequences, their sums over ranks, clipping, update. The page that everyone
+// reads. Not here: which sequences (data_order.h), micro-batches through the stages (pipeline.h), the loop around it
+// (trainer.h).
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
-#include "parallel/mesh_communicators.h"
 #include "model/model.h"
+#include "parallel/mesh_communicators.h"
 #include "train/optimizer.h"
 
 namespace longlora {
 
 struct StepOptions {
-    std::int64_t global_batch = 64;   ///< sequences per update over all ranks
-    std::int64_t micro_batch = 1;     ///< sequences per forward on a rank
-    double clip = 1;                  ///< gradient norm; <= 0: no clipping
+    std::int64_t global_batch = 64;  ///< sequences per update over all ranks
+    std::int64_t micro_batch = 1;    ///< sequences per forward on a rank
+    double clip = 1;                 ///< gradient norm; <= 0: no clipping
     bool document_mask = false;
     OptimizerOptions optimizer;
 };
 
 /// This rank's sequences of a step, one after another, and of each the n tokens that are this rank's.
 struct LocalSequences {
-    std::vector<std::int32_t> tokens, labels;                  ///< num_sequences * n; label t is the token after t, -1 at a sequence's end
-    std::vector<std::vector<std::int64_t>> document_starts;    ///< per sequence, relative to its first token; read only with a document mask
+    std::vector<std::int32_t> tokens,
+        labels;  ///< num_sequences * n; label t is the token after t, -1 at a sequence's end
+    std::vector<std::vector<std::int64_t>>
+        document_starts;  ///< per sequence, relative to its first token; read only with a document mask
 };
 /// From whole sequences of `length` tokens.
-LocalSequences local_sequences(std::span<const std::int32_t> tokens, std::int64_t length, parallel::Shard local, std::vector<std::vector<std::int64_t>> document_starts = {});
+LocalSequences local_sequences(std::span<const std::int32_t> tokens, std::int64_t length, parallel::Shard local,
+                               std::vector<std::vector<std::int64_t>> document_starts = {});
 
 struct StepResult {
-    double loss = 0;        ///< mean negative log likelihood (nats) over all predictions of the global batch
-    double grad_norm = 0;   ///< before clipping
-    bool finite = true;     ///< false: nothing was updated
+    double loss = 0;       ///< mean negative log likelihood (nats) over all predictions of the global batch
+    double grad_norm = 0;  ///< before clipping
+    bool finite = true;    ///< false: nothing was updated
 };
 
 /// Device scalars and host copies that a step needs; made once.
@@ -39,7 +43,7 @@ public:
     explicit StepScalars(Device& device);
     Tensor loss_sum() const { return sums_->slice(0, 1).reshaped({}); }
     Tensor sum_squares() const { return sums_->slice(1, 1).reshaped({}); }
-    Tensor sums() const { return sums_; }   ///< both, (2) float64
+    Tensor sums() const { return sums_; }  ///< both, (2) float64
     Tensor clip_scale() const { return *scale_; }
     /// {loss_sum, sum_squares}, after everything queued so far.
     std::pair<double, double> read() const;
@@ -50,12 +54,16 @@ private:
     ArenaTensor sums_, scale_, host_;
 };
 
-/// Every rank of the mesh calls it, also one whose `local` is empty. step counts from 1. Each sequence has N - 1 predictions; the loss and its gradient are divided
-/// by their number in the global batch, so they do not depend on the mesh or on micro-batches.
-StepResult train_step(Model& model, parallel::MeshCommunicators& mesh, const StepScalars& scalars, const LocalSequences& local, const StepOptions& options, const KeepPlan& keep,
-                      std::int64_t step, double lr_factor);
+/// Every rank of the mesh calls it, also one whose `local` is empty. step counts from 1. Each sequence has N - 1
+/// predictions; the loss and its gradient are divided by their number in the global batch, so they do not depend on the
+/// mesh or on micro-batches.
+StepResult train_step(Model& model, parallel::MeshCommunicators& mesh, const StepScalars& scalars,
+                      const LocalSequences& local, const StepOptions& options, const KeepPlan& keep, std::int64_t step,
+                      double lr_factor);
 
-/// The gradient part alone: own gradients (Weights::own_gradient) are those of the mean loss over the global batch, summed over ranks. scalars.loss_sum is this rank's.
-void step_gradients(Model& model, parallel::MeshCommunicators& mesh, const StepScalars& scalars, const LocalSequences& local, const StepOptions& options, const KeepPlan& keep);
+/// The gradient part alone: own gradients (Weights::own_gradient) are those of the mean loss over the global batch,
+/// summed over ranks. scalars.loss_sum is this rank's.
+void step_gradients(Model& model, parallel::MeshCommunicators& mesh, const StepScalars& scalars,
+                    const LocalSequences& local, const StepOptions& options, const KeepPlan& keep);
 
 }  // namespace longlora

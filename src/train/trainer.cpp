@@ -18,22 +18,31 @@ struct Loop {
     const TrainerOptions& options;
     const TrainerMessages& messages;
     CheckpointSaver saver;
-    std::unique_ptr<MetricsLog> metrics;   // rank 0
+    std::unique_ptr<MetricsLog> metrics;  // rank 0
     double started = now_seconds(), last_checkpoint = started, last_status = started - 1e9;
     std::string checkpoint;
-    std::int64_t finished;   // steps
-    bool worked = false;     // any of them in this run of the loop
+    std::int64_t finished;  // steps
+    bool worked = false;    // any of them in this run of the loop
     double seconds_left = -1;
 
     Loop(const TrainerParts& p, const TrainerOptions& o, const TrainerMessages& m, std::int64_t first_step)
-        : parts(p), options(o), messages(m), saver(p.group, p.model.weights(), saver_options()), checkpoint(o.resumed_from), finished(first_step - 1) {
+        : parts(p),
+          options(o),
+          messages(m),
+          saver(p.group, p.model.weights(), saver_options()),
+          checkpoint(o.resumed_from),
+          finished(first_step - 1) {
         parallel::agree(parts.group, [&] {
             if (leads()) metrics = std::make_unique<MetricsLog>(options.run);
         });
     }
     bool leads() const { return parts.group.rank() == 0; }
-    void say(const std::string& sentence) const { if (leads() && messages.sentence && !sentence.empty()) messages.sentence(sentence); }
-    void require_ours() const { if (parts.require_ours) parts.require_ours(); }
+    void say(const std::string& sentence) const {
+        if (leads() && messages.sentence && !sentence.empty()) messages.sentence(sentence);
+    }
+    void require_ours() const {
+        if (parts.require_ours) parts.require_ours();
+    }
     SaverOptions saver_options() {
         SaverOptions out;
         out.run = options.run;
@@ -57,7 +66,7 @@ struct Loop {
         try {
             require_ours();
         } catch (const Error&) {
-            return false;   // which ends the run at the next line of metrics
+            return false;  // which ends the run at the next line of metrics
         }
         return true;
     }
@@ -74,7 +83,8 @@ struct Loop {
         if (agreed && !leads()) return;
         const std::string where = agreed || parts.group.size() == 1 ? "" : text(" (on rank ", parts.group.rank(), ")");
         try {
-            if (is_ours()) record_failure(options.run, exit_code_of(e), sentence_of(e) + where, text("rank", parts.group.rank()));
+            if (is_ours())
+                record_failure(options.run, exit_code_of(e), sentence_of(e) + where, text("rank", parts.group.rank()));
         } catch (const Error&) {
             // it is told on stderr
         }
@@ -84,7 +94,12 @@ struct Loop {
     void status_running() {
         if (!leads() || now_seconds() - last_status < 5) return;
         last_status = now_seconds();
-        status({{"state", "running"}, {"exit_code", Json()}, {"step", finished}, {"steps", options.schedule.steps}, {"checkpoint", checkpoint}, {"message", ""},
+        status({{"state", "running"},
+                {"exit_code", Json()},
+                {"step", finished},
+                {"steps", options.schedule.steps},
+                {"checkpoint", checkpoint},
+                {"message", ""},
                 {"seconds_left", seconds_left < 0 ? Json() : Json(seconds_left)}});
     }
 
@@ -94,13 +109,19 @@ struct Loop {
             if (!r.saved) continue;
             checkpoint = r.path;
             say(text("checkpoint ", r.path, " (", bytes_text(r.bytes), " in ", duration_text(r.seconds), ")"));
-            log({{"event", "checkpoint"}, {"step", r.step}, {"bytes", r.bytes}, {"most_bytes_of_a_rank", r.most_bytes_of_a_rank}, {"seconds", r.seconds}, {"stalled_seconds", r.stalled_seconds}});
+            log({{"event", "checkpoint"},
+                 {"step", r.step},
+                 {"bytes", r.bytes},
+                 {"most_bytes_of_a_rank", r.most_bytes_of_a_rank},
+                 {"seconds", r.seconds},
+                 {"stalled_seconds", r.stalled_seconds}});
         }
     }
 
     bool checkpoint_due(std::int64_t step) {
         if (options.checkpoint_every > 0 && step % options.checkpoint_every == 0) return true;
-        const bool by_time = options.checkpoint_minutes > 0 && now_seconds() - last_checkpoint > 60 * options.checkpoint_minutes;
+        const bool by_time =
+            options.checkpoint_minutes > 0 && now_seconds() - last_checkpoint > 60 * options.checkpoint_minutes;
         return options.checkpoint_minutes > 0 && parts.group.any(leads() && by_time);
     }
 
@@ -109,16 +130,29 @@ struct Loop {
         return parts.group.any(out_of_time || (parts.stop_requested && parts.stop_requested()));
     }
 
-    void report_step(const StepResult& result, std::int64_t step, std::int64_t first_step, double seconds, double factor) {
+    void report_step(const StepResult& result, std::int64_t step, std::int64_t first_step, double seconds,
+                     double factor) {
         if (!leads()) return;
         const double tokens_per_step = static_cast<double>(options.step.global_batch * parts.order.context());
         const std::int64_t tokens = step * options.step.global_batch * parts.order.context();
         const double rate = (now_seconds() - started) / static_cast<double>(step - first_step + 1);
-        const StepReport report{step, options.schedule.steps, tokens, result.loss, options.step.optimizer.lr * factor, result.grad_norm,
-                                tokens_per_step / seconds, seconds, rate * static_cast<double>(options.schedule.steps - step)};
+        const StepReport report{step,
+                                options.schedule.steps,
+                                tokens,
+                                result.loss,
+                                options.step.optimizer.lr * factor,
+                                result.grad_norm,
+                                tokens_per_step / seconds,
+                                seconds,
+                                rate * static_cast<double>(options.schedule.steps - step)};
         seconds_left = report.seconds_left;
-        log({{"step", step}, {"loss", report.loss}, {"grad_norm", report.grad_norm}, {"learning_rate", report.learning_rate}, {"tokens", tokens},
-             {"tokens_per_second", report.tokens_per_second}, {"seconds", seconds}});
+        log({{"step", step},
+             {"loss", report.loss},
+             {"grad_norm", report.grad_norm},
+             {"learning_rate", report.learning_rate},
+             {"tokens", tokens},
+             {"tokens_per_second", report.tokens_per_second},
+             {"seconds", seconds}});
         if (messages.step) messages.step(report);
     }
 
@@ -128,7 +162,8 @@ struct Loop {
         return batch;
     }
 
-    /// The last save; in bounded memory. Not what is there already: no step was done since a regular save or the resume.
+    /// The last save; in bounded memory. Not what is there already: no step was done since a regular save or the
+    /// resume.
     void save_now(std::int64_t step) {
         if (checkpoint == checkpoint_folder(options.run) + "/" + checkpoint_name(step)) return;
         report_saves({saver.save_now(step, parts.attributes)});
@@ -146,8 +181,12 @@ std::int64_t peak_process_bytes() {
 void log_totals(Loop& loop, std::int64_t step) {
     const auto& memory = loop.parts.model.device().memory();
     Json traffic = Json::object();
-    for (const auto& [axis, sent] : loop.parts.mesh.traffic()) traffic[axis] = {{"bytes", sent.bytes}, {"messages", sent.messages}};
-    const Json mine{{"arena_high_water_bytes", memory.high_water_bytes()}, {"arena_planned_bytes", loop.options.planned_arena_bytes}, {"process_peak_bytes", peak_process_bytes()}, {"traffic", traffic}};
+    for (const auto& [axis, sent] : loop.parts.mesh.traffic())
+        traffic[axis] = {{"bytes", sent.bytes}, {"messages", sent.messages}};
+    const Json mine{{"arena_high_water_bytes", memory.high_water_bytes()},
+                    {"arena_planned_bytes", loop.options.planned_arena_bytes},
+                    {"process_peak_bytes", peak_process_bytes()},
+                    {"traffic", traffic}};
     Json ranks = Json::array();
     for (const auto& rank : loop.parts.group.all_gather(mine.dump())) ranks.push_back(Json::parse(rank));
     loop.log({{"event", "end"}, {"step", step}, {"ranks", ranks}});
@@ -158,10 +197,19 @@ TrainOutcome end(Loop& loop, TrainOutcome outcome) {
     loop.save_now(outcome.step);
     if (loop.worked) log_totals(loop, outcome.step);
     outcome.checkpoint = loop.checkpoint;
-    const char* state = outcome.code == ExitCode::done ? "done" : outcome.code == ExitCode::stopped ? "stopped" : "failed";
+    const char* state = outcome.code == ExitCode::done      ? "done"
+                        : outcome.code == ExitCode::stopped ? "stopped"
+                                                            : "failed";
     if (loop.leads())
-        loop.status({{"state", state}, {"exit_code", static_cast<int>(outcome.code)}, {"step", outcome.step}, {"steps", loop.options.schedule.steps}, {"checkpoint", loop.checkpoint},
-                     {"message", outcome.sentence}, {"seconds_left", outcome.code == ExitCode::done ? Json(0) : loop.seconds_left < 0 ? Json() : Json(loop.seconds_left)}});
+        loop.status({{"state", state},
+                     {"exit_code", static_cast<int>(outcome.code)},
+                     {"step", outcome.step},
+                     {"steps", loop.options.schedule.steps},
+                     {"checkpoint", loop.checkpoint},
+                     {"message", outcome.sentence},
+                     {"seconds_left", outcome.code == ExitCode::done ? Json(0)
+                                      : loop.seconds_left < 0        ? Json()
+                                                                     : Json(loop.seconds_left)}});
     return outcome;
 }
 
@@ -169,24 +217,31 @@ TrainOutcome run_steps(Loop& loop, std::int64_t first_step) {
     const TrainerParts& parts = loop.parts;
     const TrainerOptions& options = loop.options;
     const auto share = parallel::deal_of(options.step.global_batch, parts.mesh.at.data, parts.mesh.shape.data);
-    BatchReader reader(parts.order, {options.step.global_batch, share, parts.model.local()}, first_step, options.schedule.steps);
+    BatchReader reader(parts.order, {options.step.global_batch, share, parts.model.local()}, first_step,
+                       options.schedule.steps);
     const StepScalars scalars(parts.model.device());
     for (std::int64_t step = first_step; step <= options.schedule.steps; ++step) {
-        if (loop.stop_due()) return end(loop, {ExitCode::stopped, step - 1, "", text("stopped after step ", step - 1, " as asked")});
+        if (loop.stop_due())
+            return end(loop, {ExitCode::stopped, step - 1, "", text("stopped after step ", step - 1, " as asked")});
         loop.status_running();
         const double begin = now_seconds();
         Batch batch;
         try {
             batch = loop.read(reader);
-        } catch (const parallel::AgreedError& e) {   // on all ranks, between two steps: nothing that was trained is lost
+        } catch (const parallel::AgreedError& e) {  // on all ranks, between two steps: nothing that was trained is lost
             if (!loop.worked) throw;
             return end(loop, {e.code, step - 1, "", text("the data of step ", step, " cannot be read: ", e.what())});
         }
         const double factor = schedule_factor(options.schedule, step);
-        const StepResult result = train_step(parts.model, parts.mesh, scalars, {std::move(batch.tokens), std::move(batch.labels), std::move(batch.document_starts)}, options.step, parts.keep, step, factor);
+        const StepResult result =
+            train_step(parts.model, parts.mesh, scalars,
+                       {std::move(batch.tokens), std::move(batch.labels), std::move(batch.document_starts)},
+                       options.step, parts.keep, step, factor);
         if (!result.finite)
-            return end(loop, {ExitCode::non_finite, step - 1, "", text("step ", step, ": the ", std::isfinite(result.loss) ? "gradient norm" : "loss", " is not finite; nothing was updated and the state "
-                                                                      "before it is saved; lower --lr or look at the data of this step")});
+            return end(loop, {ExitCode::non_finite, step - 1, "",
+                              text("step ", step, ": the ", std::isfinite(result.loss) ? "gradient norm" : "loss",
+                                   " is not finite; nothing was updated and the state "
+                                   "before it is saved; lower --lr or look at the data of this step")});
         loop.finished = step;
         loop.worked = true;
         loop.report_step(result, step, first_step, now_seconds() - begin, factor);
@@ -202,11 +257,12 @@ TrainOutcome run_steps(Loop& loop, std::int64_t first_step) {
 
 }  // namespace
 
-TrainOutcome run_training(const TrainerParts& parts, const TrainerOptions& options, std::int64_t first_step, const TrainerMessages& messages) {
+TrainOutcome run_training(const TrainerParts& parts, const TrainerOptions& options, std::int64_t first_step,
+                          const TrainerMessages& messages) {
     Loop loop(parts, options, messages, first_step);
     try {
         return run_steps(loop, first_step);
-    } catch (const std::exception& e) {   // perhaps of this rank alone, so only told
+    } catch (const std::exception& e) {  // perhaps of this rank alone, so only told
         loop.record(e);
         throw;
     }

@@ -1,4 +1,5 @@
-// GFLOP/s of the CPU's matmul at the shapes of SmolLM2-135M, all operand types; the best of several runs. Figures for people, no test.
+// GFLOP/s of the CPU's matmul at the shapes of SmolLM2-135M, all operand types; the best of several runs. Figures for
+// people, no test.
 #include <cstdio>
 #include <string>
 
@@ -21,7 +22,8 @@ double gflops(Device& device, const Case& c, DType out_type, DType a_type, DType
         device.ops().fill(x, 0.37f);
         return x;
     };
-    const ArenaTensor out = make(out_type, c.m, c.n), a = make(a_type, c.transpose_a ? c.k : c.m, c.transpose_a ? c.m : c.k),
+    const ArenaTensor out = make(out_type, c.m, c.n),
+                      a = make(a_type, c.transpose_a ? c.k : c.m, c.transpose_a ? c.m : c.k),
                       b = make(b_type, c.transpose_b ? c.n : c.k, c.transpose_b ? c.k : c.n);
     double best = 1e30;
     for (int i = 0; i < 6; ++i) {
@@ -38,16 +40,20 @@ int main(int argc, char** argv) {
     DeviceOptions options;
     if (argc > 1) options.instruction_set = argv[1];
     const auto device = make_cpu_device(options);
-    std::printf("%s; GFLOP/s by types of out, a, b (f = float32, b = bfloat16)\n%26s %8s %8s %8s %8s %8s\n", device->description().c_str(), "M     N     K",
-                "fff", "ffb", "fbb", "bbb", "bbf");
-    const Case cases[] = {{2048, 1536, 576, false, true},  {4096, 1536, 576, false, true},  {4096, 576, 576, false, true},  {4096, 576, 576, false, false},
-                          {4096, 576, 1536, false, true},  {4096, 1536, 576, false, false}, {256, 49152, 576, false, true}, {512, 49152, 576, false, true},
-                          {512, 576, 49152, false, false}, {1536, 576, 4096, true, false},  {49152, 576, 512, true, false}, {4096, 8, 576, false, true},
-                          {4096, 576, 8, false, true},     {4096, 8, 576, false, false},    {4096, 576, 8, false, false},   {8, 576, 4096, true, false},
-                          {576, 8, 4096, true, false},     {1, 576, 576, false, true},      {1, 49152, 576, false, true}};
+    std::printf("%s; GFLOP/s by types of out, a, b (f = float32, b = bfloat16)\n%26s %8s %8s %8s %8s %8s\n",
+                device->description().c_str(), "M     N     K", "fff", "ffb", "fbb", "bbb", "bbf");
+    const Case cases[] = {
+        {2048, 1536, 576, false, true}, {4096, 1536, 576, false, true}, {4096, 576, 576, false, true},
+        {4096, 576, 576, false, false}, {4096, 576, 1536, false, true}, {4096, 1536, 576, false, false},
+        {256, 49152, 576, false, true}, {512, 49152, 576, false, true}, {512, 576, 49152, false, false},
+        {1536, 576, 4096, true, false}, {49152, 576, 512, true, false}, {4096, 8, 576, false, true},
+        {4096, 576, 8, false, true},    {4096, 8, 576, false, false},   {4096, 576, 8, false, false},
+        {8, 576, 4096, true, false},    {576, 8, 4096, true, false},    {1, 576, 576, false, true},
+        {1, 49152, 576, false, true}};
     constexpr DType f = DType::float32, b = DType::bfloat16;
     for (const Case& c : cases)
-        std::printf("%6lld %6lld %6lld %c%c   %8.1f %8.1f %8.1f %8.1f %8.1f\n", static_cast<long long>(c.m), static_cast<long long>(c.n),
-                    static_cast<long long>(c.k), c.transpose_a ? 'T' : 'N', c.transpose_b ? 'T' : 'N', gflops(*device, c, f, f, f), gflops(*device, c, f, f, b),
+        std::printf("%6lld %6lld %6lld %c%c   %8.1f %8.1f %8.1f %8.1f %8.1f\n", static_cast<long long>(c.m),
+                    static_cast<long long>(c.n), static_cast<long long>(c.k), c.transpose_a ? 'T' : 'N',
+                    c.transpose_b ? 'T' : 'N', gflops(*device, c, f, f, f), gflops(*device, c, f, f, b),
                     gflops(*device, c, f, b, b), gflops(*device, c, b, b, b), gflops(*device, c, b, b, f));
 }

@@ -1,4 +1,5 @@
-// The operations of a training step at given sizes, each ready to be called: what the benches of a GPU time (gpu_bench) or look into (roofline). CPU benches have lists of their own.
+// The operations of a training step at given sizes, each ready to be called: what the benches of a GPU time (gpu_bench)
+// or look into (roofline). CPU benches have lists of their own.
 #pragma once
 
 #include <functional>
@@ -12,40 +13,51 @@
 namespace longlora::bench {
 
 struct Sizes {
-    std::int64_t tokens = 8192, hidden = 4096, intermediate = 11008, vocabulary = 32000, heads = 32, kv_heads = 32, head_dim = 128, group = 2048, loss_rows = 512;
+    std::int64_t tokens = 8192, hidden = 4096, intermediate = 11008, vocabulary = 32000, heads = 32, kv_heads = 32,
+                 head_dim = 128, group = 2048, loss_rows = 512;
 };
 
 struct Call {
     std::string name;
     std::function<void()> run;
-    std::string variant = {};   ///< where an operation is called in two ways
+    std::string variant = {};  ///< where an operation is called in two ways
 };
 
 class Operations {
 public:
     Operations(Device& device, const Sizes& n, DType real) : device_(device), ops_(device.ops()) {
         const std::int64_t q_width = n.heads * n.head_dim, kv_width = n.kv_heads * n.head_dim;
-        const Tensor x = make(real, {n.tokens, n.hidden}), y = make(real, {n.tokens, n.hidden}), d_x = make(real, {n.tokens, n.hidden}), weight = make(real, {n.hidden});
+        const Tensor x = make(real, {n.tokens, n.hidden}), y = make(real, {n.tokens, n.hidden}),
+                     d_x = make(real, {n.tokens, n.hidden}), weight = make(real, {n.hidden});
         const Tensor rrms = make(DType::float32, {n.tokens}), d_weight = make(DType::float32, {n.hidden});
-        const Tensor gate = make(real, {n.tokens, n.intermediate}), up = make(real, {n.tokens, n.intermediate}), d_out = make(real, {n.tokens, n.intermediate});
-        const Tensor w = make(real, {n.intermediate, n.hidden}), table = make(real, {n.vocabulary, n.hidden}), d_table = make(DType::float32, {n.vocabulary, n.hidden});
-        const Tensor q = make(real, {n.tokens, q_width}), k = make(real, {n.tokens, kv_width}), v = make(real, {n.tokens, kv_width}), out = make(real, {n.tokens, q_width}),
+        const Tensor gate = make(real, {n.tokens, n.intermediate}), up = make(real, {n.tokens, n.intermediate}),
+                     d_out = make(real, {n.tokens, n.intermediate});
+        const Tensor w = make(real, {n.intermediate, n.hidden}), table = make(real, {n.vocabulary, n.hidden}),
+                     d_table = make(DType::float32, {n.vocabulary, n.hidden});
+        const Tensor q = make(real, {n.tokens, q_width}), k = make(real, {n.tokens, kv_width}),
+                     v = make(real, {n.tokens, kv_width}), out = make(real, {n.tokens, q_width}),
                      d_attention = make(real, {n.tokens, q_width});
-        const Tensor d_q = make(DType::float32, {n.tokens, q_width}), d_k = make(DType::float32, {n.tokens, kv_width}), d_v = make(DType::float32, {n.tokens, kv_width}),
-                     lse = make(DType::float32, {n.heads, n.tokens});
-        const Tensor wide = make(DType::float32, {n.tokens, q_width}), other_lse = make(DType::float32, {n.heads, n.tokens});
-        const Tensor cos = make(DType::float32, {n.tokens, n.head_dim / 2}), sin = make(DType::float32, {n.tokens, n.head_dim / 2});
-        const Tensor logits = make(real, {n.loss_rows, n.vocabulary}), loss = make(DType::float64, {}), squares = make(DType::float64, {}), scale = make(DType::float32, {});
-        const Tensor ids = make_ids(n.tokens, n.vocabulary, 1), common = make_ids(n.tokens, n.vocabulary, 16), labels = ids.slice(0, n.loss_rows);
+        const Tensor d_q = make(DType::float32, {n.tokens, q_width}), d_k = make(DType::float32, {n.tokens, kv_width}),
+                     d_v = make(DType::float32, {n.tokens, kv_width}), lse = make(DType::float32, {n.heads, n.tokens});
+        const Tensor wide = make(DType::float32, {n.tokens, q_width}),
+                     other_lse = make(DType::float32, {n.heads, n.tokens});
+        const Tensor cos = make(DType::float32, {n.tokens, n.head_dim / 2}),
+                     sin = make(DType::float32, {n.tokens, n.head_dim / 2});
+        const Tensor logits = make(real, {n.loss_rows, n.vocabulary}), loss = make(DType::float64, {}),
+                     squares = make(DType::float64, {}), scale = make(DType::float32, {});
+        const Tensor ids = make_ids(n.tokens, n.vocabulary, 1), common = make_ids(n.tokens, n.vocabulary, 16),
+                     labels = ids.slice(0, n.loss_rows);
         windows_.emplace_back(device, make_windows({AttentionKind::shifted, n.group}, 0, n.tokens, n.heads, {}));
         const Windows& windows = *windows_.back();
         const AttentionPlace place{n.head_dim, 0, 0, 0.125f};
-        const Tensor m = make(DType::float32, d_table.shape), moment = make(DType::float32, d_table.shape), master = make(DType::float32, d_table.shape);
+        const Tensor m = make(DType::float32, d_table.shape), moment = make(DType::float32, d_table.shape),
+                     master = make(DType::float32, d_table.shape);
         const auto flat = [](Tensor t) { return t.reshaped({t.count()}); };
         calls_ = {
             {"matmul", [=, this] { ops_.matmul(gate, x, w, Transpose::no, Transpose::yes); }},
             {"attention_forward", [=, this] { ops_.attention_forward(out, lse, q, k, v, windows, place, false); }},
-            {"attention_backward", [=, this] { ops_.attention_backward(d_q, d_k, d_v, d_attention, out, lse, q, k, v, windows, place); }},
+            {"attention_backward",
+             [=, this] { ops_.attention_backward(d_q, d_k, d_v, d_attention, out, lse, q, k, v, windows, place); }},
             {"merge_attention", [=, this] { ops_.merge_attention(d_q, lse, wide, other_lse); }},
             {"embedding_forward", [=, this] { ops_.embedding_forward(y, table, ids); }},
             {"embedding_backward", [=, this] { ops_.embedding_backward(d_table, d_x, ids); }},
@@ -58,7 +70,10 @@ public:
             {"cross_entropy", [=, this] { ops_.cross_entropy(loss, logits, labels, 1, true); }},
             {"cross_entropy", [=, this] { ops_.cross_entropy(loss, logits, labels, 1, false); }, ", loss only"},
             {"sum_squares", [=, this] { ops_.sum_squares(squares, d_table); }},
-            {"adamw", [=, this] { ops_.adamw(flat(master), flat(m), flat(moment), flat(table), flat(d_table), scale, {.lr = 1e-3}); }},
+            {"adamw",
+             [=, this] {
+                 ops_.adamw(flat(master), flat(m), flat(moment), flat(table), flat(d_table), scale, {.lr = 1e-3});
+             }},
             {"fill", [=, this] { ops_.fill(d_out, 1); }},
             {"add", [=, this] { ops_.add(y, x, 0.5f); }},
             {"copy", [=, this] { ops_.copy(d_q, q); }}};
@@ -73,12 +88,15 @@ private:
         ops_.fill(memory_.back(), 0.25f);
         return memory_.back();
     }
-    /// All different where n <= below, so that the least that a gradient must move is known; one_in > 1: only one in so many, the others are one id, as frequent words are.
+    /// All different where n <= below, so that the least that a gradient must move is known; one_in > 1: only one in so
+    /// many, the others are one id, as frequent words are.
     Tensor make_ids(std::int64_t n, std::int64_t below, std::int64_t one_in) {
-        constexpr std::int64_t kStride = 7919;   // a prime
+        constexpr std::int64_t kStride = 7919;  // a prime
         memory_.push_back(device_.memory().tensor(DType::int32, {n}, Use::batch));
         const ArenaTensor host = device_.pinned().tensor(DType::int32, {n}, Use::batch);
-        for (std::int64_t i = 0; i < n; ++i) host->data<std::int32_t>()[i] = static_cast<std::int32_t>(i % one_in == 0 ? i * kStride % below : below / 2);
+        for (std::int64_t i = 0; i < n; ++i)
+            host->data<std::int32_t>()[i] =
+                static_cast<std::int32_t>(i % one_in == 0 ? i * kStride % below : below / 2);
         device_.copy_to_device(memory_.back(), host, Device::compute_stream());
         device_.synchronize(Device::compute_stream());
         return memory_.back();

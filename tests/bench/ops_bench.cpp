@@ -1,4 +1,5 @@
-// GB/s of the CPU's operations that are bound by memory, at the shapes of SmolLM2-135M, both types; the best of several runs. No test.
+// GB/s of the CPU's operations that are bound by memory, at the shapes of SmolLM2-135M, both types; the best of several
+// runs. No test.
 #include <cstdio>
 #include <functional>
 
@@ -10,7 +11,8 @@ using namespace longlora;
 int main() {
     const auto device = make_cpu_device();
     Ops ops = device->ops();
-    std::printf("%s\n%-20s %12s %12s   (GB/s, ms)\n", device->description().c_str(), "operation", "float32", "bfloat16");
+    std::printf("%s\n%-20s %12s %12s   (GB/s, ms)\n", device->description().c_str(), "operation", "float32",
+                "bfloat16");
     struct Result {
         double seconds, bytes;
     };
@@ -23,30 +25,37 @@ int main() {
             return t;
         };
         const std::int64_t tokens = 4096, hidden = 576, wide = 1536, vocabulary = 49152;
-        const ArenaTensor x = make(type, {tokens, hidden}), y = make(type, {tokens, hidden}), dx = make(type, {tokens, hidden}), w = make(type, {hidden}),
+        const ArenaTensor x = make(type, {tokens, hidden}), y = make(type, {tokens, hidden}),
+                          dx = make(type, {tokens, hidden}), w = make(type, {hidden}),
                           dw = make(DType::float32, {hidden});
-        const ArenaTensor rrms = make(DType::float32, {tokens}), ids = make(DType::int32, {tokens}), table = make(type, {vocabulary, hidden}),
+        const ArenaTensor rrms = make(DType::float32, {tokens}), ids = make(DType::int32, {tokens}),
+                          table = make(type, {vocabulary, hidden}),
                           d_table = make(DType::float32, {vocabulary, hidden});
-        const ArenaTensor cos = make(DType::float32, {tokens, 32}), sin = make(DType::float32, {tokens, 32}), gate = make(type, {tokens, wide}),
-                          up = make(type, {tokens, wide}), out = make(type, {tokens, wide});
-        const ArenaTensor logits = make(type, {256, vocabulary}), loss = make(DType::float64, {}), sum = make(DType::float64, {}),
-                          scale = make(DType::float32, {});
-        const ArenaTensor n1 = make(DType::float32, {vocabulary * hidden}), n2 = make(DType::float32, {vocabulary * hidden}),
+        const ArenaTensor cos = make(DType::float32, {tokens, 32}), sin = make(DType::float32, {tokens, 32}),
+                          gate = make(type, {tokens, wide}), up = make(type, {tokens, wide}),
+                          out = make(type, {tokens, wide});
+        const ArenaTensor logits = make(type, {256, vocabulary}), loss = make(DType::float64, {}),
+                          sum = make(DType::float64, {}), scale = make(DType::float32, {});
+        const ArenaTensor n1 = make(DType::float32, {vocabulary * hidden}),
+                          n2 = make(DType::float32, {vocabulary * hidden}),
                           n3 = make(DType::float32, {vocabulary * hidden});
-        const std::function<void()> calls[] = {
-            [&] { ops.embedding_forward(x, table, ids); },
-            [&] { ops.embedding_backward(d_table, x, ids); },
-            [&] { ops.rmsnorm_forward(y, rrms, x, w, 1e-5f); },
-            [&] { ops.rmsnorm_backward(dx, dw, y, x, w, rrms); },
-            [&] { ops.rotary(x, cos, sin, 64, 0, false); },
-            [&] { ops.swiglu_forward(out, gate, up); },
-            [&] { ops.swiglu_backward(gate, up, out, gate, up); },
-            [&] { ops.cross_entropy(loss, logits, ids->slice(0, 256), 1, true); },
-            [&] { ops.sum_squares(sum, n1); },
-            [&] { ops.adamw(n1, n2, n3, table->reshaped({vocabulary * hidden}), d_table->reshaped({vocabulary * hidden}), scale, {.lr = 1e-3}); },
-            [&] { ops.fill(out, 1); },
-            [&] { ops.add(y, x, 0.5f); },
-            [&] { ops.copy(y, x); }};
+        const std::function<void()> calls[] = {[&] { ops.embedding_forward(x, table, ids); },
+                                               [&] { ops.embedding_backward(d_table, x, ids); },
+                                               [&] { ops.rmsnorm_forward(y, rrms, x, w, 1e-5f); },
+                                               [&] { ops.rmsnorm_backward(dx, dw, y, x, w, rrms); },
+                                               [&] { ops.rotary(x, cos, sin, 64, 0, false); },
+                                               [&] { ops.swiglu_forward(out, gate, up); },
+                                               [&] { ops.swiglu_backward(gate, up, out, gate, up); },
+                                               [&] { ops.cross_entropy(loss, logits, ids->slice(0, 256), 1, true); },
+                                               [&] { ops.sum_squares(sum, n1); },
+                                               [&] {
+                                                   ops.adamw(n1, n2, n3, table->reshaped({vocabulary * hidden}),
+                                                             d_table->reshaped({vocabulary * hidden}), scale,
+                                                             {.lr = 1e-3});
+                                               },
+                                               [&] { ops.fill(out, 1); },
+                                               [&] { ops.add(y, x, 0.5f); },
+                                               [&] { ops.copy(y, x); }};
         device->recorder().time = true;
         for (int round = 0; round < 6; ++round)
             for (const auto& call : calls) {
@@ -54,13 +63,15 @@ int main() {
                 call();
                 const auto& [name, record] = *device->recorder().by_operation.begin();
                 auto& result = results[which][name];
-                if (round > 0 && (result.seconds == 0 || record.seconds < result.seconds)) result = {record.seconds, record.bytes};
+                if (round > 0 && (result.seconds == 0 || record.seconds < result.seconds))
+                    result = {record.seconds, record.bytes};
             }
         device->recorder().time = false;
     }
     for (const auto& [name, result] : results[0]) {
         const Result& narrow = results[1].at(name);
-        std::printf("%-20.*s %6.1f %6.2f %6.1f %6.2f\n", static_cast<int>(name.size()), name.data(), 1e-9 * result.bytes / result.seconds, 1e3 * result.seconds,
-                    1e-9 * narrow.bytes / narrow.seconds, 1e3 * narrow.seconds);
+        std::printf("%-20.*s %6.1f %6.2f %6.1f %6.2f\n", static_cast<int>(name.size()), name.data(),
+                    1e-9 * result.bytes / result.seconds, 1e3 * result.seconds, 1e-9 * narrow.bytes / narrow.seconds,
+                    1e3 * narrow.seconds);
     }
 }

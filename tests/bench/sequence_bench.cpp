@@ -1,6 +1,7 @@
-// What sharing a sequence costs. Alone: bytes, memory and balance of S2 against dense for 2 to 8 ranks, from plan devices. Under mpirun also measured: how long keys, values and
-// their gradients are on their way per layer, and how much of that nobody waited for. Figures for people, no test.
-// Usage: [mpirun -n RANKS] sequence_bench [tokens [group]] (of the measurement; the table's model is Llama-2 7B).
+// What sharing a sequence costs. Alone: bytes, memory and balance of S2 against dense for 2 to 8 ranks, from plan
+// devices. Under mpirun also measured: how long keys, values and their gradients are on their way per layer, and how
+// much of that nobody waited for. Figures for people, no test. Usage: [mpirun -n RANKS] sequence_bench [tokens [group]]
+// (of the measurement; the table's model is Llama-2 7B).
 #include <mpi.h>
 
 #include <cmath>
@@ -8,8 +9,8 @@
 #include <cstdlib>
 
 #include "core/clock.h"
-#include "parallel/kv_exchange.h"
 #include "model/sequence_attention.h"
+#include "parallel/kv_exchange.h"
 
 using namespace longlora;
 
@@ -37,22 +38,40 @@ std::vector<std::vector<DeviceWindows>> windows_of(Device& device, const Shapes&
 class Layer {
 public:
     Layer(Device& device, const Shapes& shapes, parallel::Communicator& communicator)
-        : config_(config_of(shapes)), pattern_(shapes.pattern), table_(windows_of(device, shapes)),
-          context_{device, config_, shapes.real, {}, {}, shapes.tokens, parallel::tokens_of(shapes.tokens, communicator.rank(), communicator.size()), 1, pattern_, table_, table_[0], &communicator} {
-        const std::int64_t n = context_.local_length(), wide = shapes.num_heads * shapes.head_dim, narrow = shapes.num_kv_heads * shapes.head_dim;
+        : config_(config_of(shapes)),
+          pattern_(shapes.pattern),
+          table_(windows_of(device, shapes)),
+          context_{device,
+                   config_,
+                   shapes.real,
+                   {},
+                   {},
+                   shapes.tokens,
+                   parallel::tokens_of(shapes.tokens, communicator.rank(), communicator.size()),
+                   1,
+                   pattern_,
+                   table_,
+                   table_[0],
+                   &communicator} {
+        const std::int64_t n = context_.local_length(), wide = shapes.num_heads * shapes.head_dim,
+                           narrow = shapes.num_kv_heads * shapes.head_dim;
         const auto tensor = [&](DType dtype, std::int64_t rows, std::int64_t columns) {
             ArenaTensor x = device.memory().tensor(dtype, {rows, columns}, Use::activations);
             device.ops().fill(x, 0.5f);
             return x;
         };
-        q_ = tensor(shapes.real, n, wide), k_ = tensor(shapes.real, n, narrow), v_ = tensor(shapes.real, n, narrow), out_ = tensor(shapes.real, n, wide), d_out_ = tensor(shapes.real, n, wide);
+        q_ = tensor(shapes.real, n, wide), k_ = tensor(shapes.real, n, narrow), v_ = tensor(shapes.real, n, narrow),
+        out_ = tensor(shapes.real, n, wide), d_out_ = tensor(shapes.real, n, wide);
         lse_ = tensor(DType::float32, shapes.num_heads, n);
-        d_q_ = tensor(DType::float32, n, wide), d_k_ = tensor(DType::float32, n, narrow), d_v_ = tensor(DType::float32, n, narrow);
+        d_q_ = tensor(DType::float32, n, wide), d_k_ = tensor(DType::float32, n, narrow),
+        d_v_ = tensor(DType::float32, n, narrow);
     }
     Layer(const Layer&) = delete;
 
     void forward() { sequence_attention_forward(context_, 0, 0, out_, lse_, q_, k_, v_, halo_, true); }
-    void backward() { sequence_attention_backward(context_, 0, 0, d_q_, d_k_, d_v_, d_out_, out_, lse_, q_, k_, v_, halo_); }
+    void backward() {
+        sequence_attention_backward(context_, 0, 0, d_q_, d_k_, d_v_, d_out_, out_, lse_, q_, k_, v_, halo_);
+    }
 
 private:
     ModelConfig config_;
@@ -65,9 +84,9 @@ private:
 
 /// Over all ranks of one sequence.
 struct Cost {
-    double most_bytes = 0, all_bytes = 0;   ///< sent by the rank that sends most, by all
-    double memory = 0;                      ///< beyond the layer's own tensors, at most
-    double imbalance = 0, of_layer = 0;     ///< FLOPs of the dearest rank over the mean: of attention, of the whole layer
+    double most_bytes = 0, all_bytes = 0;  ///< sent by the rank that sends most, by all
+    double memory = 0;                     ///< beyond the layer's own tensors, at most
+    double imbalance = 0, of_layer = 0;  ///< FLOPs of the dearest rank over the mean: of attention, of the whole layer
 };
 
 /// `other_flops`: of all but attention, per token.
@@ -96,22 +115,28 @@ void print_table(std::int64_t tokens) {
     constexpr std::int64_t kHidden = 4096, kIntermediate = 11008;
     // Frozen weights under LoRA: forward and the gradient of what comes in, two FLOPs a weight each.
     constexpr double kOtherFlops = 4.0 * (4 * kHidden * kHidden + 3 * kHidden * kIntermediate);
-    std::printf("Llama-2 7B, forward and backward of %ld tokens, G %ld, bfloat16, nothing recomputed; memory and FLOPs of one layer, bytes of all 32\n", tokens, tokens / 4);
+    std::printf(
+        "Llama-2 7B, forward and backward of %ld tokens, G %ld, bfloat16, nothing recomputed; memory and FLOPs of one "
+        "layer, bytes of all 32\n",
+        tokens, tokens / 4);
     std::printf("ranks  pattern   GB sent by a rank  GB by all  MB of memory  dearest rank / mean: attention  layer\n");
     for (int ranks = 2; ranks <= 8; ++ranks)
         for (const AttentionKind kind : {AttentionKind::shifted, AttentionKind::dense}) {
             const Cost cost = plan_cost({tokens, 32, 32, 128, DType::bfloat16, {kind, tokens / 4}}, ranks, kOtherFlops);
-            std::printf("%5d  %-8s  %17.1f  %9.1f  %12.1f  %30.2f  %5.2f\n", ranks, name_of(kind).data(), 32e-9 * cost.most_bytes, 32e-9 * cost.all_bytes,
-                        cost.memory / 1e6, cost.imbalance, cost.of_layer);
+            std::printf("%5d  %-8s  %17.1f  %9.1f  %12.1f  %30.2f  %5.2f\n", ranks, name_of(kind).data(),
+                        32e-9 * cost.most_bytes, 32e-9 * cost.all_bytes, cost.memory / 1e6, cost.imbalance,
+                        cost.of_layer);
         }
 }
 
 /// Passes everything on to another communicator, times its exchanges and remembers them.
 class TimedCommunicator final : public parallel::Communicator {
 public:
-    explicit TimedCommunicator(parallel::Communicator& inner) : Communicator(inner.rank(), inner.size()), inner_(inner) {}
-    double exposed = 0;     ///< seconds inside finish()
-    double meanwhile = 0;   ///< from start to finish(), something else being done
+    explicit TimedCommunicator(parallel::Communicator& inner)
+        : Communicator(inner.rank(), inner.size()),
+          inner_(inner) {}
+    double exposed = 0;    ///< seconds inside finish()
+    double meanwhile = 0;  ///< from start to finish(), something else being done
 
     void forget() { exposed = meanwhile = 0, exchanges_.clear(); }
     /// Seconds for the exchanges since forget() when nothing is computed.
@@ -121,12 +146,14 @@ public:
             for (const parallel::Send& send : sends) largest = std::max(largest, send.data.count());
             for (const parallel::Receive& receive : receives) largest = std::max(largest, receive.data.count());
         }
-        const ArenaTensor sent = device.memory().tensor(DType::float32, {largest}, Use::exchange), received = device.memory().tensor(DType::float32, {largest}, Use::exchange);
+        const ArenaTensor sent = device.memory().tensor(DType::float32, {largest}, Use::exchange),
+                          received = device.memory().tensor(DType::float32, {largest}, Use::exchange);
         device.ops().fill(sent, 0), device.ops().fill(received, 0);
         const auto in = [](Tensor memory, const Tensor& like) { return Tensor(memory.bytes, like.dtype, like.shape); };
         MPI_Barrier(MPI_COMM_WORLD);
         const double begin = now_seconds();
-        for (auto& [sends, receives] : exchanges_) {   // in S2 and dense attention each has one peer and one piece a direction
+        for (auto& [sends, receives] :
+             exchanges_) {  // in S2 and dense attention each has one peer and one piece a direction
             for (parallel::Send& send : sends) send.data = in(sent, send.data);
             for (parallel::Receive& receive : receives) receive.data = in(received, receive.data);
             inner_.exchange(sends, receives, Device::compute_stream()).finish();
@@ -135,10 +162,15 @@ public:
     }
 
     parallel::Request all_gather(Tensor whole, Stream stream) override { return inner_.all_gather(whole, stream); }
-    parallel::Request reduce_scatter(Tensor shard, Tensor whole, Stream stream) override { return inner_.reduce_scatter(shard, whole, stream); }
+    parallel::Request reduce_scatter(Tensor shard, Tensor whole, Stream stream) override {
+        return inner_.reduce_scatter(shard, whole, stream);
+    }
     parallel::Request all_reduce(Tensor x, Stream stream) override { return inner_.all_reduce(x, stream); }
-    parallel::Request broadcast(Tensor x, int root, Stream stream) override { return inner_.broadcast(x, root, stream); }
-    parallel::Request exchange(const std::vector<parallel::Send>& sends, const std::vector<parallel::Receive>& receives, Stream stream) override {
+    parallel::Request broadcast(Tensor x, int root, Stream stream) override {
+        return inner_.broadcast(x, root, stream);
+    }
+    parallel::Request exchange(const std::vector<parallel::Send>& sends, const std::vector<parallel::Receive>& receives,
+                               Stream stream) override {
         auto request = std::make_shared<parallel::Request>(inner_.exchange(sends, receives, stream));
         traffic_ = inner_.traffic_by_unit();
         if (!request->pending()) return {};
@@ -179,7 +211,7 @@ void measure(const Shapes& shapes, parallel::Communicator& communicator, Device&
     struct Times {
         double pass = 0, alone = 0, exposed = 0, meanwhile = 0;
     } times[2];
-    for (int i = -1; i < kLayers; ++i)   // the first one warms up
+    for (int i = -1; i < kLayers; ++i)  // the first one warms up
         for (const int pass : {0, 1}) {
             timed.forget();
             MPI_Barrier(MPI_COMM_WORLD);
@@ -189,16 +221,21 @@ void measure(const Shapes& shapes, parallel::Communicator& communicator, Device&
             const Times once{end - begin, timed.alone(device), timed.exposed, timed.meanwhile};
             if (i < 0) continue;
             Times& sum = times[pass];
-            sum.pass += once.pass / kLayers, sum.alone += once.alone / kLayers, sum.exposed += once.exposed / kLayers, sum.meanwhile += once.meanwhile / kLayers;
+            sum.pass += once.pass / kLayers, sum.alone += once.alone / kLayers, sum.exposed += once.exposed / kLayers,
+                sum.meanwhile += once.meanwhile / kLayers;
         }
     device.set_progress({});
     for (const int pass : {0, 1}) {
         const Times& t = times[pass];
-        const double slowest = most_over_ranks(t.pass), alone = mean_over_ranks(t.alone), exposed = mean_over_ranks(t.exposed), most = most_over_ranks(t.exposed),
-                     hidden = mean_over_ranks(std::max(0.0, t.alone - t.exposed)), meanwhile = mean_over_ranks(t.meanwhile);
+        const double slowest = most_over_ranks(t.pass), alone = mean_over_ranks(t.alone),
+                     exposed = mean_over_ranks(t.exposed), most = most_over_ranks(t.exposed),
+                     hidden = mean_over_ranks(std::max(0.0, t.alone - t.exposed)),
+                     meanwhile = mean_over_ranks(t.meanwhile);
         if (communicator.rank() == 0)
-            std::printf("%-8s %-8s  %-8s  %8.2f  %8.2f  %8.2f  %8.2f  %8.2f  %9.2f\n", name_of(shapes.pattern.kind).data(), name_of(shapes.real).data(), pass == 0 ? "forward" : "backward", 1e3 * slowest,
-                        1e3 * alone, 1e3 * hidden, 1e3 * exposed, 1e3 * most, 1e3 * meanwhile);
+            std::printf("%-8s %-8s  %-8s  %8.2f  %8.2f  %8.2f  %8.2f  %8.2f  %9.2f\n",
+                        name_of(shapes.pattern.kind).data(), name_of(shapes.real).data(),
+                        pass == 0 ? "forward" : "backward", 1e3 * slowest, 1e3 * alone, 1e3 * hidden, 1e3 * exposed,
+                        1e3 * most, 1e3 * meanwhile);
     }
 }
 
@@ -206,12 +243,16 @@ void measure_all(std::int64_t tokens, std::int64_t group, int rank, int ranks) {
     const auto device = make_cpu_device({.memory_bytes = std::int64_t{2} << 30});
     const auto communicator = parallel::make_mpi_communicator(*device, MPI_COMM_WORLD);
     if (rank == 0)
-        std::printf("\nmeasured: %d ranks, %ld tokens, G %ld, 9/3 heads of 64; milliseconds per layer. Slowest: rank. Means over ranks: alone: the same exchanges while nothing is computed; hidden: alone\n"
-                    "less exposed; exposed: waited for, also for a neighbour that computes more, as in dense attention; most: on one rank; meanwhile: computing between start and wait, exchanges added up.\n"
-                    "pattern  type      pass       slowest     alone    hidden   exposed      most  meanwhile\n",
-                    ranks, tokens, group);
+        std::printf(
+            "\nmeasured: %d ranks, %ld tokens, G %ld, 9/3 heads of 64; milliseconds per layer. Slowest: rank. Means "
+            "over ranks: alone: the same exchanges while nothing is computed; hidden: alone\n"
+            "less exposed; exposed: waited for, also for a neighbour that computes more, as in dense attention; most: "
+            "on one rank; meanwhile: computing between start and wait, exchanges added up.\n"
+            "pattern  type      pass       slowest     alone    hidden   exposed      most  meanwhile\n",
+            ranks, tokens, group);
     for (const DType real : {DType::float32, DType::bfloat16})
-        for (const AttentionKind kind : {AttentionKind::shifted, AttentionKind::dense}) measure({tokens, 9, 3, 64, real, {kind, group}}, *communicator, *device);
+        for (const AttentionKind kind : {AttentionKind::shifted, AttentionKind::dense})
+            measure({tokens, 9, 3, 64, real, {kind, group}}, *communicator, *device);
 }
 
 }  // namespace
@@ -221,7 +262,8 @@ int main(int argc, char** argv) {
     MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &ranks);
-    const std::int64_t tokens = argc > 1 ? std::atol(argv[1]) : 2048 * ranks, group = argc > 2 ? std::atol(argv[2]) : 1024;
+    const std::int64_t tokens = argc > 1 ? std::atol(argv[1]) : 2048 * ranks,
+                       group = argc > 2 ? std::atol(argv[2]) : 1024;
     if (rank == 0) print_table(65536);
     if (ranks > 1) measure_all(tokens, group, rank, ranks);
     MPI_Finalize();

@@ -1,5 +1,6 @@
-// compare_checkpoints A B: exit code 0 when two checkpoint files hold the same tensors bit for bit, 1 with the first difference, 2 when one cannot be read.
-// Attributes are not compared: they name paths, machines and options that may differ. It starts no MPI, so scripts can call it anywhere.
+// compare_checkpoints A B: exit code 0 when two checkpoint files hold the same tensors bit for bit, 1 with the first
+// difference, 2 when one cannot be read. Attributes are not compared: they name paths, machines and options that may
+// differ. It starts no MPI, so scripts can call it anywhere.
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -20,7 +21,8 @@ constexpr std::int64_t kPieceElements = 1 << 20;
 std::string difference(const NamedTensorReader& a, const NamedTensorReader& b, const TensorEntry& entry) {
     if (!b.has(entry.name)) return text(entry.name, " is only in ", a.path());
     const TensorEntry& other = b.entry(entry.name);
-    if (other.dtype != entry.dtype || other.shape != entry.shape) return text(entry.name, " has another type or shape in ", b.path());
+    if (other.dtype != entry.dtype || other.shape != entry.shape)
+        return text(entry.name, " has another type or shape in ", b.path());
     const std::int64_t size = size_of(entry.dtype), count = entry.shape.count();
     std::vector<char> x(static_cast<std::size_t>(size * std::min(count, kPieceElements))), y = x;
     for (std::int64_t begin = 0; begin < count; begin += kPieceElements) {
@@ -28,7 +30,8 @@ std::string difference(const NamedTensorReader& a, const NamedTensorReader& b, c
         a.read(entry.name, begin, n, x.data());
         b.read(entry.name, begin, n, y.data());
         for (std::int64_t i = 0; i < n; ++i)
-            if (std::memcmp(x.data() + i * size, y.data() + i * size, static_cast<std::size_t>(size)) != 0) return text(entry.name, " differs at element ", begin + i, " of ", count);
+            if (std::memcmp(x.data() + i * size, y.data() + i * size, static_cast<std::size_t>(size)) != 0)
+                return text(entry.name, " differs at element ", begin + i, " of ", count);
     }
     return {};
 }
@@ -49,7 +52,8 @@ int main(int argc, char** argv) {
         return 2;
     }
     try {
-        const NamedTensorReader a(argv[1], kCheckpointFormat, kCheckpointVersion), b(argv[2], kCheckpointFormat, kCheckpointVersion);
+        const NamedTensorReader a(argv[1], kCheckpointFormat, kCheckpointVersion),
+            b(argv[2], kCheckpointFormat, kCheckpointVersion);
         const std::string found = first_difference(a, b);
         if (found.empty()) return 0;
         std::printf("%s and %s: %s\n", argv[1], argv[2], found.c_str());

@@ -1,4 +1,5 @@
-// Damaging one file in many places, one at a time, and judging what its reader makes of it. For tests; it has none itself.
+// Damaging one file in many places, one at a time, and judging what its reader makes of it. For tests; it has none
+// itself.
 #pragma once
 
 #include <fcntl.h>
@@ -16,7 +17,10 @@ namespace longlora::damage_testing {
 struct MemoryFolder {
     std::string folder;
     MemoryFolder() {
-        std::string name = (is_folder("/dev/shm") && ::access("/dev/shm", W_OK) == 0 ? "/dev/shm" : std::filesystem::temp_directory_path().string()) + "/longlora-damage-XXXXXX";
+        std::string name = (is_folder("/dev/shm") && ::access("/dev/shm", W_OK) == 0
+                                ? "/dev/shm"
+                                : std::filesystem::temp_directory_path().string()) +
+                           "/longlora-damage-XXXXXX";
         BOOST_REQUIRE(mkdtemp(name.data()));
         folder = name;
     }
@@ -34,7 +38,12 @@ class Damage {
 public:
     using Read = std::function<std::string(const std::string&)>;
     Damage(const std::string& path, Read read, const std::string& names = "")
-        : path_(path), names_(names.empty() ? path : names), read_(std::move(read)), good_(io_testing::slurp(path)), said_(read_(path)), file_(FileHandle::open_write(path)) {}
+        : path_(path),
+          names_(names.empty() ? path : names),
+          read_(std::move(read)),
+          good_(io_testing::slurp(path)),
+          said_(read_(path)),
+          file_(FileHandle::open_write(path)) {}
 
     /// Changes the byte at `at` by `mask`, judges, puts it back. The Error must also say `place`.
     void flip(std::size_t at, unsigned char mask, const std::string& place) {
@@ -47,14 +56,16 @@ public:
     void cut(std::uint64_t bytes) {
         file_.truncate(static_cast<std::int64_t>(bytes));
         judge(text("cut to ", bytes, " bytes"), "");
-        file_.write_at(good_.data() + bytes, static_cast<std::int64_t>(good_.size() - bytes), static_cast<std::int64_t>(bytes));
+        file_.write_at(good_.data() + bytes, static_cast<std::int64_t>(good_.size() - bytes),
+                       static_cast<std::int64_t>(bytes));
     }
     /// Says how often what was found, and fails the test for what must not be.
     void report(const char* what) {
-        BOOST_TEST_MESSAGE(path_ << ": " << refused_ + without_meaning_ << ' ' << what << ": " << refused_ << " refused, " << without_meaning_ << " without meaning");
+        BOOST_TEST_MESSAGE(path_ << ": " << refused_ + without_meaning_ << ' ' << what << ": " << refused_
+                                 << " refused, " << without_meaning_ << " without meaning");
         BOOST_TEST(wrong_.empty(), num_wrong_ << " of " << what << " are not noticed or not well:\n" << wrong_);
         BOOST_TEST(refused_ > 0);
-        BOOST_TEST((io_testing::slurp(path_) == good_ && read_(path_) == said_));   // the damage was undone
+        BOOST_TEST((io_testing::slurp(path_) == good_ && read_(path_) == said_));  // the damage was undone
     }
 
 private:

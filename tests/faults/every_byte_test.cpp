@@ -1,12 +1,13 @@
-// Every byte of checkpoints and token files: one that is changed is noticed by an Error that names file and place, or has no meaning: all that can be read is
-// what it was. The same for files that are cut. What is done about a damaged file is tested through the program (tests/faults/disk.sh).
+// Every byte of checkpoints and token files: one that is changed is noticed by an Error that names file and place, or
+// has no meaning: all that can be read is what it was. The same for files that are cut. What is done about a damaged
+// file is tested through the program (tests/faults/disk.sh).
 #include <fcntl.h>
 #include <unistd.h>
 
 #include "core/random.h"
 #include "io/token_file.h"
-#include "tests/faults/damage_testing.h"
 #include "run/checkpoint_files.h"
+#include "tests/faults/damage_testing.h"
 
 using namespace longlora;
 using namespace longlora::damage_testing;
@@ -33,19 +34,27 @@ std::string read_tokens(const std::string& path) {
     const TokenFile file(path);
     file.verify_all();
     const TokenFileInfo& info = file.info();
-    std::string all = text(info.tokenizer_kind, ' ', info.tokenizer_hash, ' ', info.vocabulary, ' ', info.bos, ' ', info.eos, info.sources, file.content_hash());
-    for (std::int64_t d = 0; d < file.num_documents(); ++d) all += text(file.document_begin()[static_cast<std::size_t>(d)], file.document_name(d));
+    std::string all = text(info.tokenizer_kind, ' ', info.tokenizer_hash, ' ', info.vocabulary, ' ', info.bos, ' ',
+                           info.eos, info.sources, file.content_hash());
+    for (std::int64_t d = 0; d < file.num_documents(); ++d)
+        all += text(file.document_begin()[static_cast<std::size_t>(d)], file.document_name(d));
     std::vector<std::int32_t> tokens(static_cast<std::size_t>(file.num_tokens()));
     file.read(0, file.num_tokens(), tokens.data());
     return all + std::string(reinterpret_cast<const char*>(tokens.data()), 4 * tokens.size());
 }
 
-/// A checkpoint's names and layout; `elements` of each tensor. Groups of more than eight tensors are indexed by HDF5 otherwise than small ones.
+/// A checkpoint's names and layout; `elements` of each tensor. Groups of more than eight tensors are indexed by HDF5
+/// otherwise than small ones.
 void write_checkpoint(const std::string& path, int parameters, std::int64_t elements) {
     std::vector<NamedTensor> tensors;
-    for (int p = 0; p < parameters; ++p) tensors.push_back({text("master/model.layers.", p, ".self_attn.q_proj.lora_a.weight"), DType::float32, {elements / 4, 4}});
-    for (const char* kind : {"moment1/", "moment2/"}) tensors.push_back({kind + std::string("model.norm.weight"), DType::float32, {elements}});
-    const NamedTensorLayout layout = create_named_tensor_file(path, kCheckpointFormat, kCheckpointVersion, tensors, R"({"step": 7, "options": {"free": {}, "identity": {"seed": 0}}})");
+    for (int p = 0; p < parameters; ++p)
+        tensors.push_back(
+            {text("master/model.layers.", p, ".self_attn.q_proj.lora_a.weight"), DType::float32, {elements / 4, 4}});
+    for (const char* kind : {"moment1/", "moment2/"})
+        tensors.push_back({kind + std::string("model.norm.weight"), DType::float32, {elements}});
+    const NamedTensorLayout layout =
+        create_named_tensor_file(path, kCheckpointFormat, kCheckpointVersion, tensors,
+                                 R"({"step": 7, "options": {"free": {}, "identity": {"seed": 0}}})");
     const FileHandle file = FileHandle::open_write(path);
     std::vector<ChecksumPiece> pieces;
     for (std::size_t t = 0; t < tensors.size(); ++t) {
@@ -59,7 +68,8 @@ void write_checkpoint(const std::string& path, int parameters, std::int64_t elem
 void write_tokens(const std::string& path, int documents, int tokens) {
     std::vector<std::vector<std::int32_t>> contents(static_cast<std::size_t>(documents));
     for (std::size_t d = 0; d < contents.size(); ++d)
-        for (int t = 0; t < tokens; ++t) contents[d].push_back(static_cast<std::int32_t>(random_below(256, 4, d, static_cast<std::uint64_t>(t))));
+        for (int t = 0; t < tokens; ++t)
+            contents[d].push_back(static_cast<std::int32_t>(random_below(256, 4, d, static_cast<std::uint64_t>(t))));
     write_token_file(path, {"none", "", 256, 1, 2, R"([{"name": "book.txt", "bytes": 12}])"}, contents);
 }
 
@@ -91,7 +101,8 @@ void random_bytes(const Kind& kind, const std::string& path) {
     const std::vector<std::string> names = tensor_of_bytes(path, kind.format);
     for (int i = 0; i < kRandomBytes; ++i) {
         const std::size_t at = random_below(names.size(), 2, 0, static_cast<std::uint64_t>(i));
-        damage.flip(at, static_cast<unsigned char>(1u << random_below(8, 3, 0, static_cast<std::uint64_t>(i))), names[at]);
+        damage.flip(at, static_cast<unsigned char>(1u << random_below(8, 3, 0, static_cast<std::uint64_t>(i))),
+                    names[at]);
     }
     damage.report("random bytes");
 }

@@ -1,5 +1,6 @@
-// fuzz_config SECONDS: spoils the golden configs, byte by byte and value by value, and reads them. Anything but a model or an Error is a
-// failure; a model that was read must survive being extended, written and read again. The same inputs in the same order every time.
+// fuzz_config SECONDS: spoils the golden configs, byte by byte and value by value, and reads them. Anything but a model
+// or an Error is a failure; a model that was read must survive being extended, written and read again. The same inputs
+// in the same order every time.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -27,11 +28,46 @@ struct Dice {
     template <class List> const auto& of(const List& list) { return list[below(std::size(list))]; }
 };
 
-const char* const kKeys[] = {"model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size",
-                             "max_position_embeddings", "original_max_position_embeddings", "rope_theta", "rope_scaling", "rope_parameters", "rope_type", "type", "factor",
-                             "low_freq_factor", "high_freq_factor", "beta_fast", "beta_slow", "attention_factor", "mscale", "mscale_all_dim", "truncate", "partial_rotary_factor",
-                             "bos_token_id", "eos_token_id", "tie_word_embeddings", "rms_norm_eps", "initializer_range", "hidden_act", "attention_bias", "mlp_bias", "sliding_window",
-                             "use_sliding_window", "layer_types", "num_experts", "num_local_experts", "quantization_config", "attention_dropout"};
+const char* const kKeys[] = {"model_type",
+                             "hidden_size",
+                             "intermediate_size",
+                             "num_hidden_layers",
+                             "num_attention_heads",
+                             "num_key_value_heads",
+                             "head_dim",
+                             "vocab_size",
+                             "max_position_embeddings",
+                             "original_max_position_embeddings",
+                             "rope_theta",
+                             "rope_scaling",
+                             "rope_parameters",
+                             "rope_type",
+                             "type",
+                             "factor",
+                             "low_freq_factor",
+                             "high_freq_factor",
+                             "beta_fast",
+                             "beta_slow",
+                             "attention_factor",
+                             "mscale",
+                             "mscale_all_dim",
+                             "truncate",
+                             "partial_rotary_factor",
+                             "bos_token_id",
+                             "eos_token_id",
+                             "tie_word_embeddings",
+                             "rms_norm_eps",
+                             "initializer_range",
+                             "hidden_act",
+                             "attention_bias",
+                             "mlp_bias",
+                             "sliding_window",
+                             "use_sliding_window",
+                             "layer_types",
+                             "num_experts",
+                             "num_local_experts",
+                             "quantization_config",
+                             "attention_dropout"};
 
 Json nested(int depth) {
     Json value = 1;
@@ -40,11 +76,62 @@ Json nested(int depth) {
 }
 
 Json random_value(Dice& dice) {
-    static const std::vector<Json> kValues = {nullptr, true, false, 0, 1, 2, 3, 4, 64, 127, 4096, -1, 2147483647, 2147483648, 2147483649, 0x7fffffffffffffffLL, -0x7fffffffffffffffLL - 1,
-                                              0xffffffffffffffffULL, 0.0, -0.0, 0.5, 1.0, 1.0000001, 2.5, 64.0, 1e9, 1e10, 1e30, 1e308, -1e308, 1e-308, 5e-324, std::nan(""), INFINITY, "", "llama",
-                                              "mistral", "silu", "linear", "dynamic", "yarn", "llama3", "default", "longrope", "4096", "\xff\xfe", std::string(300, 'x'), std::string("a\0b\n", 4),
-                                              Json::array(), Json::object(), Json::array({1, 2}), Json::array({"x"}), Json::object({{"factor", 2.0}}),
-                                              Json::object({{"rope_type", "yarn"}, {"factor", 8.0}}), nested(31), nested(300)};
+    static const std::vector<Json> kValues = {nullptr,
+                                              true,
+                                              false,
+                                              0,
+                                              1,
+                                              2,
+                                              3,
+                                              4,
+                                              64,
+                                              127,
+                                              4096,
+                                              -1,
+                                              2147483647,
+                                              2147483648,
+                                              2147483649,
+                                              0x7fffffffffffffffLL,
+                                              -0x7fffffffffffffffLL - 1,
+                                              0xffffffffffffffffULL,
+                                              0.0,
+                                              -0.0,
+                                              0.5,
+                                              1.0,
+                                              1.0000001,
+                                              2.5,
+                                              64.0,
+                                              1e9,
+                                              1e10,
+                                              1e30,
+                                              1e308,
+                                              -1e308,
+                                              1e-308,
+                                              5e-324,
+                                              std::nan(""),
+                                              INFINITY,
+                                              "",
+                                              "llama",
+                                              "mistral",
+                                              "silu",
+                                              "linear",
+                                              "dynamic",
+                                              "yarn",
+                                              "llama3",
+                                              "default",
+                                              "longrope",
+                                              "4096",
+                                              "\xff\xfe",
+                                              std::string(300, 'x'),
+                                              std::string("a\0b\n", 4),
+                                              Json::array(),
+                                              Json::object(),
+                                              Json::array({1, 2}),
+                                              Json::array({"x"}),
+                                              Json::object({{"factor", 2.0}}),
+                                              Json::object({{"rope_type", "yarn"}, {"factor", 8.0}}),
+                                              nested(31),
+                                              nested(300)};
     return dice.of(kValues);
 }
 
@@ -76,11 +163,21 @@ void spoil_bytes(std::string& bytes, Dice& dice) {
     for (std::size_t changes = 1 + dice.below(6); changes > 0 && !bytes.empty(); --changes) {
         const std::size_t at = dice.below(bytes.size());
         switch (dice.below(5)) {
-            case 0: bytes[at] = static_cast<char>(dice.below(256)); break;
-            case 1: bytes.erase(at, 1 + dice.below(20)); break;
-            case 2: bytes.insert(at, 1, "0123456789{}[]\",:-+eE.\\u\0"[dice.below(25)]); break;
-            case 3: bytes.insert(at, bytes.substr(dice.below(bytes.size()), dice.below(40))); break;
-            case 4: bytes[at] = static_cast<char>(bytes[at] ^ (1 << dice.below(8))); break;
+            case 0:
+                bytes[at] = static_cast<char>(dice.below(256));
+                break;
+            case 1:
+                bytes.erase(at, 1 + dice.below(20));
+                break;
+            case 2:
+                bytes.insert(at, 1, "0123456789{}[]\",:-+eE.\\u\0"[dice.below(25)]);
+                break;
+            case 3:
+                bytes.insert(at, bytes.substr(dice.below(bytes.size()), dice.below(40)));
+                break;
+            case 4:
+                bytes[at] = static_cast<char>(bytes[at] ^ (1 << dice.below(8)));
+                break;
         }
     }
     if (dice.below(50) == 0) bytes.resize(dice.below(bytes.size() + 1));
@@ -97,7 +194,9 @@ void use(const ModelConfig& config, Dice& dice) {
     static const double kFactors[] = {0, 0, 0, 1, 2, 3.5, 1e9, 0x1p31, 1e300, -1, std::nan("")};
     check(config.covered_positions() >= config.max_positions && config.original_positions() > 0, "lengths");
     RopeRequest request{.kind = dice.of(kKinds), .factor = dice.of(kFactors)};
-    if (dice.below(4) == 0) request.theta = dice.of(kFactors), request.beta_fast = dice.of(kFactors), request.high_freq_factor = dice.of(kFactors);
+    if (dice.below(4) == 0)
+        request.theta = dice.of(kFactors), request.beta_fast = dice.of(kFactors),
+        request.high_freq_factor = dice.of(kFactors);
     const std::int64_t context = dice.of(kContexts);
     const ModelConfig extended = dice.below(4) ? extend_rope(config, request, context) : override_rope(config, request);
     ModelConfig again;
@@ -106,9 +205,11 @@ void use(const ModelConfig& config, Dice& dice) {
     } catch (const Error& error) {
         throw std::logic_error(text("what was written is refused: ", error.what(), "\n", extended.raw.dump()));
     }
-    check(again.rope == extended.rope && again.max_positions == extended.max_positions, "what was written reads differently");
+    check(again.rope == extended.rope && again.max_positions == extended.max_positions,
+          "what was written reads differently");
     if (config.head_dim > 512) return;
-    for (const double frequency : rotary_frequencies(extended.rope, extended.head_dim, extended.max_positions, extended.original_positions(), context))
+    for (const double frequency : rotary_frequencies(extended.rope, extended.head_dim, extended.max_positions,
+                                                     extended.original_positions(), context))
         check(std::isfinite(frequency) && frequency >= 0, "a frequency is not finite");
     check(std::isfinite(rotary_attention_factor(extended.rope)), "the attention factor is not finite");
 }
@@ -134,7 +235,8 @@ std::string read_all(const fs::path& path) {
 int main(int argc, char** argv) {
     const double seconds = argc > 1 ? std::atof(argv[1]) : 10;
     std::vector<fs::path> paths;
-    for (const auto& entry : fs::directory_iterator(fs::path(SOURCE_FOLDER) / "tests/golden/configs")) paths.push_back(entry.path());
+    for (const auto& entry : fs::directory_iterator(fs::path(SOURCE_FOLDER) / "tests/golden/configs"))
+        paths.push_back(entry.path());
     std::sort(paths.begin(), paths.end());
     std::vector<std::string> golden;
     for (const fs::path& path : paths) golden.push_back(read_all(path));

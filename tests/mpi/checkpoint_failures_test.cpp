@@ -1,4 +1,5 @@
-// Saves that fail - a full disk, one rank that may not write, a folder that cannot be made - are unlinked and said on every rank, and training goes on.
+// Saves that fail - a full disk, one rank that may not write, a folder that cannot be made - are unlinked and said on
+// every rank, and training goes on.
 #include <sys/mount.h>
 #include <sys/resource.h>
 
@@ -47,7 +48,8 @@ struct FileSizeLimit {
 
 std::vector<std::string> names_in(const std::string& folder) {
     std::vector<std::string> names;
-    for (const auto& entry : std::filesystem::directory_iterator(folder)) names.push_back(entry.path().filename().string());
+    for (const auto& entry : std::filesystem::directory_iterator(folder))
+        names.push_back(entry.path().filename().string());
     std::sort(names.begin(), names.end());
     return names;
 }
@@ -67,18 +69,21 @@ BOOST_AUTO_TEST_CASE(a_full_disk) {
     Fixture f;
     CheckpointSaver saver(group, *f.weights, {folder.path(), 5});
     fill(*f.weights, 1);
-    saver.begin_save(1, {});   // 13 MB fit once, not twice
+    saver.begin_save(1, {});  // 13 MB fit once, not twice
     fill(*f.weights, 2);
     saver.begin_save(2, {});
     const std::vector<SaveReport> reports = saver.finish();
     BOOST_CHECK(reports.size() == 2 && reports[0].saved && !reports[1].saved && reports[1].step == 2);
-    BOOST_CHECK(reports.size() == 2 && says(reports[1].sentence, "the checkpoint of step 2 was not saved") && says(reports[1].sentence, std::strerror(ENOSPC)));
+    BOOST_CHECK(reports.size() == 2 && says(reports[1].sentence, "the checkpoint of step 2 was not saved") &&
+                says(reports[1].sentence, std::strerror(ENOSPC)));
     BOOST_CHECK((names_in(folder.path() + "/checkpoints") == std::vector<std::string>{"latest", "step-00000001.h5"}));
-    group.barrier();   // all have looked
+    group.barrier();  // all have looked
     const std::string sentence = sentence_of([&] { saver.save_now(3, {}); });
-    BOOST_CHECK(says(sentence, "step 3") && says(sentence, std::strerror(ENOSPC)) && says(sentence, "make room") && says(sentence, "step 1"));
+    BOOST_CHECK(says(sentence, "step 3") && says(sentence, std::strerror(ENOSPC)) && says(sentence, "make room") &&
+                says(sentence, "step 1"));
     group.barrier();
-    if (group.rank() == 0) std::filesystem::remove(folder.path() + "/checkpoints/step-00000001.h5");   // somebody makes room
+    if (group.rank() == 0)
+        std::filesystem::remove(folder.path() + "/checkpoints/step-00000001.h5");  // somebody makes room
     group.barrier();
     saver.begin_save(4, {});
     const std::vector<SaveReport> after = saver.finish();

@@ -1,5 +1,6 @@
-// Saving on as many ranks as mpirun started and loading again: the same bytes from any number of ranks, bit-equal weights, snapshots that training
-// cannot disturb. Checks do not throw: a rank that left early would hang the others. Failures are checkpoint_failures_test.cpp.
+// Saving on as many ranks as mpirun started and loading again: the same bytes from any number of ranks, bit-equal
+// weights, snapshots that training cannot disturb. Checks do not throw: a rank that left early would hang the others.
+// Failures are checkpoint_failures_test.cpp.
 #include "train/checkpoint.h"
 
 #include <boost/test/unit_test.hpp>
@@ -36,7 +37,8 @@ std::int64_t num_wrong_in_file(const std::string& path, const Weights& weights, 
             std::vector<std::uint32_t> bits(p.shape.count());
             wrong += !(reader.entry(kinds[which] + p.name).shape == p.shape);
             reader.read(kinds[which] + p.name, 0, p.shape.count(), bits.data());
-            for (std::int64_t i = 0; i < p.shape.count(); ++i) wrong += bits[i] != std::bit_cast<std::uint32_t>(value_of(p.name, which, i, generation));
+            for (std::int64_t i = 0; i < p.shape.count(); ++i)
+                wrong += bits[i] != std::bit_cast<std::uint32_t>(value_of(p.name, which, i, generation));
         }
     return wrong + static_cast<std::int64_t>(reader.entries().size() - num_tensors);
 }
@@ -56,7 +58,8 @@ BOOST_AUTO_TEST_CASE(any_number_of_ranks_writes_the_same_file) {
             Fixture f(DType::float32, {}, true, part);
             fill(*f.weights, 1);
             for (const bool foreground : {false, true}) {
-                const SaverOptions options{text(folder.path(), "/", ranks, foreground ? "f" : "b"), 3, foreground ? 0 : std::int64_t{1} << 30, 300000};
+                const SaverOptions options{text(folder.path(), "/", ranks, foreground ? "f" : "b"), 3,
+                                           foreground ? 0 : std::int64_t{1} << 30, 300000};
                 CheckpointSaver saver(group, *f.weights, options);
                 saver.begin_save(12, kAttributes);
                 const SaveReport report = poll_until_done(saver);
@@ -71,7 +74,9 @@ BOOST_AUTO_TEST_CASE(any_number_of_ranks_writes_the_same_file) {
     const std::string expected = sha256_of_file(first);
     BOOST_CHECK(num_wrong_in_file(first, *Fixture().weights, 1) == 0);
     for (int ranks = 1; ranks <= world.size(); ++ranks)
-        for (const char* how : {"b", "f"}) BOOST_CHECK(sha256_of_file(text(folder.path(), "/", ranks, how, "/checkpoints/step-00000012.h5")) == expected);
+        for (const char* how : {"b", "f"})
+            BOOST_CHECK(sha256_of_file(text(folder.path(), "/", ranks, how, "/checkpoints/step-00000012.h5")) ==
+                        expected);
     Json attributes = kAttributes;
     attributes["step"] = 12;
     BOOST_CHECK(read_checkpoint_attributes(first) == attributes);
@@ -87,24 +92,25 @@ BOOST_AUTO_TEST_CASE(training_goes_on_behind_a_snapshot) {
     BOOST_CHECK(saver.finish().empty());
     for (std::uint64_t step = 1; step <= 5; ++step) {
         fill(*f.weights, step);
-        saver.begin_save(step, kAttributes);   // waits for the one before, whose report comes later
+        saver.begin_save(step, kAttributes);  // waits for the one before, whose report comes later
         BOOST_CHECK(saver.under_way());
         fill(*f.weights, 100 + step);
     }
     const std::vector<SaveReport> reports = saver.finish();
     BOOST_CHECK(reports.size() == 5);
-    for (std::size_t i = 0; i < reports.size(); ++i) BOOST_CHECK(reports[i].saved && reports[i].step == static_cast<std::int64_t>(i) + 1);
+    for (std::size_t i = 0; i < reports.size(); ++i)
+        BOOST_CHECK(reports[i].saved && reports[i].step == static_cast<std::int64_t>(i) + 1);
     BOOST_CHECK(!saver.under_way());
-    const std::vector<CheckpointFile> files = list_checkpoints(folder.path());   // keep = 2
+    const std::vector<CheckpointFile> files = list_checkpoints(folder.path());  // keep = 2
     BOOST_CHECK(files.size() == 2 && files[0].step == 4 && files[1].step == 5);
     for (const CheckpointFile& file : files) BOOST_CHECK(num_wrong_in_file(file.path, *f.weights, file.step) == 0);
     BOOST_CHECK(read_text_file(folder.path() + "/checkpoints/latest") == "step-00000005.h5\n");
     group.barrier();
 
-    fill(*f.weights, 6);   // the end of a run
+    fill(*f.weights, 6);  // the end of a run
     const SaveReport last = saver.save_now(6, kAttributes);
     BOOST_CHECK(last.saved && num_wrong_in_file(last.path, *f.weights, 6) == 0);
-    BOOST_CHECK(saver.save_now(6, kAttributes).path == last.path);   // it is there already
+    BOOST_CHECK(saver.save_now(6, kAttributes).path == last.path);  // it is there already
     BOOST_CHECK(saver.poll().empty());
     group.barrier();
 }
@@ -121,12 +127,12 @@ BOOST_AUTO_TEST_CASE(loading_gives_every_bit_back) {
         BOOST_CHECK(attributes["step"] == 3 && attributes["loss"].get<double>() == 0.1);
         BOOST_CHECK(num_wrong(*other.weights, 3) == 0);
     }
-    {   // no moments are kept when nothing is trained
+    {  // no moments are kept when nothing is trained
         Fixture evaluating(DType::float32, {}, false);
         load_checkpoint(*evaluating.weights, path);
         BOOST_CHECK(num_wrong(*evaluating.weights, 3, 0) == 0);
     }
-    {   // the rounded copies follow
+    {  // the rounded copies follow
         Fixture rounded(DType::bfloat16);
         load_checkpoint(*rounded.weights, path);
         BOOST_CHECK(num_wrong(*rounded.weights, 3) == 0);
@@ -134,7 +140,8 @@ BOOST_AUTO_TEST_CASE(loading_gives_every_bit_back) {
         for (const Parameter& p : rounded.weights->list().parameters) {
             if (!p.trainable) continue;
             const std::vector<bf16> found = read_device<bf16>(*rounded.device, rounded.weights->weight(p));
-            for (std::int64_t i = 0; i < p.shape.count(); ++i) wrong += !is_rounded(found[i], value_of(p.name, 0, i, 3));
+            for (std::int64_t i = 0; i < p.shape.count(); ++i)
+                wrong += !is_rounded(found[i], value_of(p.name, 0, i, 3));
         }
         BOOST_CHECK(wrong == 0);
     }
@@ -155,7 +162,7 @@ BOOST_AUTO_TEST_CASE(other_models_and_damage_are_refused) {
         Fixture other(DType::float32, trainables);
         fill(*other.weights, 9);
         const std::string sentence = sentence_of([&] { load_checkpoint(*other.weights, path); });
-        BOOST_CHECK(num_wrong(*other.weights, 9) == 0);   // nothing was touched
+        BOOST_CHECK(num_wrong(*other.weights, 9) == 0);  // nothing was touched
         return sentence;
     };
     BOOST_CHECK(says(refusal(rank4), "lora_A.weight has shape (8, 40)") && says(refusal(rank4), "(4, 40)"));
@@ -174,9 +181,11 @@ BOOST_AUTO_TEST_CASE(other_models_and_damage_are_refused) {
     }
     group.barrier();
     const std::string sentence = sentence_of([&] { load_checkpoint(*f.weights, path); });
-    BOOST_CHECK(says(sentence, path) && says(sentence, "moment2/model.embed_tokens.weight") && says(sentence, "damaged"));
+    BOOST_CHECK(says(sentence, path) && says(sentence, "moment2/model.embed_tokens.weight") &&
+                says(sentence, "damaged"));
     group.barrier();
-    const std::string none = sentence_of([&] { require_some_whole(folder.path(), find_resumable(folder.path())); });   // the only one, and it is bad
+    const std::string none = sentence_of(
+        [&] { require_some_whole(folder.path(), find_resumable(folder.path())); });  // the only one, and it is bad
     BOOST_CHECK(says(none, "step-00000004.h5 is not whole") && says(none, "no checkpoint of"));
     BOOST_CHECK(file_exists(path));
     group.barrier();

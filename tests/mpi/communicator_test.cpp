@@ -1,5 +1,6 @@
-// The communicator of the test device (MPI; on a GPU NCCL) on as many ranks as mpirun started: every call, odd sizes, split messages, small workspaces; sums bit-equal to an ordered sum
-// computed locally; traffic, memory and operations equal to the plan's. Checks do not throw: a rank that left early would hang the others.
+// The communicator of the test device (MPI; on a GPU NCCL) on as many ranks as mpirun started: every call, odd sizes,
+// split messages, small workspaces; sums bit-equal to an ordered sum computed locally; traffic, memory and operations
+// equal to the plan's. Checks do not throw: a rank that left early would hang the others.
 #include "parallel/communicator.h"
 
 #include <boost/test/unit_test.hpp>
@@ -20,7 +21,9 @@ constexpr Stream kStream{0};
 /// Numbers of very different sizes, so that another order of addition gives other bits.
 template <class T> T value_of(int rank, std::int64_t i) {
     const auto stream = static_cast<std::uint64_t>(rank), index = static_cast<std::uint64_t>(i);
-    if constexpr (std::is_floating_point_v<T>) return static_cast<T>(std::ldexp(random_normal(5, stream, index), static_cast<int>(random_below(12, 6, stream, index))));
+    if constexpr (std::is_floating_point_v<T>)
+        return static_cast<T>(
+            std::ldexp(random_normal(5, stream, index), static_cast<int>(random_below(12, 6, stream, index))));
     else return static_cast<T>(random_bits(5, stream, index));
 }
 
@@ -33,7 +36,8 @@ template <class T> std::vector<T> values_of(int rank, std::int64_t n) {
 template <class T> std::vector<T> ordered_sum(int size, std::int64_t n, bool backwards = false) {
     std::vector<T> out = values_of<T>(backwards ? size - 1 : 0, n);
     for (int r = 1; r < size; ++r)
-        for (std::int64_t i = 0; i < n; ++i) out[static_cast<std::size_t>(i)] += value_of<T>(backwards ? size - 1 - r : r, i);
+        for (std::int64_t i = 0; i < n; ++i)
+            out[static_cast<std::size_t>(i)] += value_of<T>(backwards ? size - 1 - r : r, i);
     return out;
 }
 
@@ -45,10 +49,11 @@ template <class T> bool same_bits(const std::vector<T>& a, const std::vector<T>&
 struct Ranks {
     HostGroup group;
     std::unique_ptr<Device> device = make_test_device(256 << 20), plan_device = make_test_plan(256 << 20);
-    std::vector<ArenaTensor> uploads;   // pinned memory that is still read
+    std::vector<ArenaTensor> uploads;  // pinned memory that is still read
     std::unique_ptr<Communicator> communicator, plan;
     explicit Ranks(const CommunicatorOptions& options = {})
-        : communicator(make_communicator(*device, MPI_COMM_WORLD, options)), plan(make_plan_communicator(*plan_device, group.rank(), group.size(), options)) {}
+        : communicator(make_communicator(*device, MPI_COMM_WORLD, options)),
+          plan(make_plan_communicator(*plan_device, group.rank(), group.size(), options)) {}
     int rank() const { return group.rank(); }
     int size() const { return group.size(); }
 
@@ -59,10 +64,12 @@ struct Ranks {
         put(out, values);
         return out;
     }
-    template <class T> void put(Tensor x, const std::vector<T>& values) { uploads.push_back(send_to_device(*device, x, values)); }
+    template <class T> void put(Tensor x, const std::vector<T>& values) {
+        uploads.push_back(send_to_device(*device, x, values));
+    }
     template <class T> std::vector<T> read(Tensor x) {
         std::vector<T> values = read_device<T>(*device, x);
-        uploads.clear();   // the device was waited for
+        uploads.clear();  // the device was waited for
         return values;
     }
     /// A tensor as large on the plan device.
@@ -83,12 +90,14 @@ struct Ranks {
     }
     /// The same bits on every rank.
     template <class T> bool same_everywhere(const std::vector<T>& values) {
-        const auto all = group.all_gather(std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)));
+        const auto all =
+            group.all_gather(std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)));
         return group.all(std::count(all.begin(), all.end(), all[0]) == static_cast<std::ptrdiff_t>(all.size()));
     }
 };
 
-const CommunicatorOptions kOptions[] = {{}, {.max_message = 1000, .max_workspace = 3000}, {.max_message = 4000, .max_workspace = 64}};
+const CommunicatorOptions kOptions[] = {
+    {}, {.max_message = 1000, .max_workspace = 3000}, {.max_message = 4000, .max_workspace = 64}};
 constexpr std::int64_t kSizes[] = {1, 2, 3, 7, 1000, 16384, 16385, 50021};
 
 template <class T> void check_all_gather(const CommunicatorOptions& options, std::int64_t n) {
@@ -125,12 +134,14 @@ void check_reduce_scatter(const CommunicatorOptions& options, std::int64_t n, bo
     const auto begin = static_cast<std::ptrdiff_t>(own.begin), end = static_cast<std::ptrdiff_t>(own.begin + own.count);
     const auto values = values_of<float>(ranks.rank(), n), sum = ordered_sum<float>(ranks.size(), n);
     const ArenaTensor x = ranks.tensor(values), twin = ranks.twin(x);
-    const ArenaTensor elsewhere = ranks.tensor(std::vector<float>(static_cast<std::size_t>(own.count))), elsewhere_twin = ranks.twin(elsewhere);
+    const ArenaTensor elsewhere = ranks.tensor(std::vector<float>(static_cast<std::size_t>(own.count))),
+                      elsewhere_twin = ranks.twin(elsewhere);
     const Tensor shard = in_place ? x->slice(own.begin, own.count) : *elsewhere;
     ranks.communicator->reduce_scatter(shard, x, kStream).finish();
     ranks.plan->reduce_scatter(in_place ? twin->slice(own.begin, own.count) : *elsewhere_twin, twin, kStream).finish();
-    BOOST_CHECK_MESSAGE(same_bits(ranks.read<float>(shard), std::vector<float>(sum.begin() + begin, sum.begin() + end)), "reduce_scatter of " << n);
-    auto rest = ranks.read<float>(x);   // whole stays as it was, but for the own part in place
+    BOOST_CHECK_MESSAGE(same_bits(ranks.read<float>(shard), std::vector<float>(sum.begin() + begin, sum.begin() + end)),
+                        "reduce_scatter of " << n);
+    auto rest = ranks.read<float>(x);  // whole stays as it was, but for the own part in place
     std::copy(values.begin() + begin, values.begin() + end, rest.begin() + begin);
     BOOST_CHECK(same_bits(rest, values));
     if (!in_place) BOOST_CHECK(same_bits(ranks.read<float>(x), values));
@@ -141,9 +152,10 @@ void check_reduce_scatter(const CommunicatorOptions& options, std::int64_t n, bo
 
 BOOST_AUTO_TEST_SUITE(communicator)
 
-BOOST_AUTO_TEST_CASE(order_of_addition_is_visible) {   // else the tests of sums below could not fail
+BOOST_AUTO_TEST_CASE(order_of_addition_is_visible) {  // else the tests of sums below could not fail
     HostGroup group;
-    if (group.size() > 2) BOOST_CHECK(!same_bits(ordered_sum<float>(group.size(), 1000), ordered_sum<float>(group.size(), 1000, true)));
+    if (group.size() > 2)
+        BOOST_CHECK(!same_bits(ordered_sum<float>(group.size(), 1000), ordered_sum<float>(group.size(), 1000, true)));
 }
 
 BOOST_AUTO_TEST_CASE(all_gather) {
@@ -177,32 +189,40 @@ BOOST_AUTO_TEST_CASE(broadcast) {
                 const ArenaTensor x = ranks.tensor(values_of<float>(ranks.rank(), n)), twin = ranks.twin(x);
                 ranks.communicator->broadcast(x, root, kStream).finish();
                 ranks.plan->broadcast(twin, root, kStream).finish();
-                BOOST_CHECK_MESSAGE(same_bits(ranks.read<float>(x), values_of<float>(root, n)), "broadcast of " << n << " from " << root);
+                BOOST_CHECK_MESSAGE(same_bits(ranks.read<float>(x), values_of<float>(root, n)),
+                                    "broadcast of " << n << " from " << root);
                 ranks.check_plan();
             }
         }
 }
 
-/// Every rank sends its neighbours two tensors of one pair, an empty one among them; the last rank sends the first one more, alone.
+/// Every rank sends its neighbours two tensors of one pair, an empty one among them; the last rank sends the first one
+/// more, alone.
 BOOST_AUTO_TEST_CASE(exchange) {
     for (const auto& options : kOptions) {
         Ranks ranks(options);
         if (ranks.size() == 1) continue;
         const int right = (ranks.rank() + 1) % ranks.size(), left = (ranks.rank() + ranks.size() - 1) % ranks.size();
-        const ArenaTensor first = ranks.tensor(values_of<float>(ranks.rank(), 1234)), second = ranks.tensor(values_of<std::uint8_t>(ranks.rank(), 77));
-        const ArenaTensor got_first = ranks.tensor(std::vector<float>(1234)), got_second = ranks.tensor(std::vector<std::uint8_t>(77));
+        const ArenaTensor first = ranks.tensor(values_of<float>(ranks.rank(), 1234)),
+                          second = ranks.tensor(values_of<std::uint8_t>(ranks.rank(), 77));
+        const ArenaTensor got_first = ranks.tensor(std::vector<float>(1234)),
+                          got_second = ranks.tensor(std::vector<std::uint8_t>(77));
         const ArenaTensor alone = ranks.tensor(std::vector<float>(5, static_cast<float>(ranks.rank())));
         const Tensor none = first->slice(0, 0);
-        Request ring = ranks.communicator->exchange({{right, first}, {right, none}, {right, second}}, {{left, got_first}, {left, none}, {left, got_second}}, kStream);
-        Request other;   // between two ranks only
+        Request ring = ranks.communicator->exchange({{right, first}, {right, none}, {right, second}},
+                                                    {{left, got_first}, {left, none}, {left, got_second}}, kStream);
+        Request other;  // between two ranks only
         if (ranks.rank() == ranks.size() - 1) other = ranks.communicator->exchange({{0, alone}}, {}, kStream);
         if (ranks.rank() == 0) other = ranks.communicator->exchange({}, {{ranks.size() - 1, alone}}, kStream);
-        other.finish();   // in another order than they were started
+        other.finish();  // in another order than they were started
         ring.finish();
         BOOST_CHECK(same_bits(ranks.read<float>(got_first), values_of<float>(left, 1234)));
         BOOST_CHECK(same_bits(ranks.read<std::uint8_t>(got_second), values_of<std::uint8_t>(left, 77)));
-        if (ranks.rank() == 0) BOOST_CHECK(same_bits(ranks.read<float>(alone), std::vector<float>(5, static_cast<float>(ranks.size() - 1))));
-        BOOST_CHECK_EQUAL(ranks.communicator->traffic().bytes, 1234 * 4 + 77 + (ranks.rank() == ranks.size() - 1 ? 20 : 0));
+        if (ranks.rank() == 0)
+            BOOST_CHECK(
+                same_bits(ranks.read<float>(alone), std::vector<float>(5, static_cast<float>(ranks.size() - 1))));
+        BOOST_CHECK_EQUAL(ranks.communicator->traffic().bytes,
+                          1234 * 4 + 77 + (ranks.rank() == ranks.size() - 1 ? 20 : 0));
     }
 }
 
@@ -211,9 +231,13 @@ BOOST_AUTO_TEST_CASE(requests_overlap) {
         Ranks ranks(options);
         const std::int64_t n = 20011;
         const Shard own = shard_of(n, ranks.rank(), ranks.size());
-        const ArenaTensor a = ranks.tensor(values_of<float>(ranks.rank(), n)), b = ranks.tensor(values_of<float>(ranks.rank(), n)),
-                          c = ranks.tensor(values_of<float>(ranks.rank(), n)), d = ranks.tensor(values_of<float>(ranks.rank(), 9)),
-                          e = ranks.tensor(std::vector<std::int32_t>(static_cast<std::size_t>(ranks.size()), ranks.rank())), shard = ranks.tensor(std::vector<float>(static_cast<std::size_t>(own.count)));
+        const ArenaTensor a = ranks.tensor(values_of<float>(ranks.rank(), n)),
+                          b = ranks.tensor(values_of<float>(ranks.rank(), n)),
+                          c = ranks.tensor(values_of<float>(ranks.rank(), n)),
+                          d = ranks.tensor(values_of<float>(ranks.rank(), 9)),
+                          e = ranks.tensor(
+                              std::vector<std::int32_t>(static_cast<std::size_t>(ranks.size()), ranks.rank())),
+                          shard = ranks.tensor(std::vector<float>(static_cast<std::size_t>(own.count)));
         std::vector<Request> requests;
         requests.push_back(ranks.communicator->all_reduce(a, kStream));
         requests.push_back(ranks.communicator->reduce_scatter(shard, b, kStream));
@@ -223,20 +247,22 @@ BOOST_AUTO_TEST_CASE(requests_overlap) {
         for (int i = 0; i < 100; ++i) ranks.communicator->progress();
         for (Request& request : requests) request.finish();
         const auto sum = ordered_sum<float>(ranks.size(), n);
-        const auto begin = static_cast<std::ptrdiff_t>(own.begin), end = static_cast<std::ptrdiff_t>(own.begin + own.count);
+        const auto begin = static_cast<std::ptrdiff_t>(own.begin),
+                   end = static_cast<std::ptrdiff_t>(own.begin + own.count);
         BOOST_CHECK(same_bits(ranks.read<float>(a), sum));
         BOOST_CHECK(same_bits(ranks.read<float>(shard), std::vector<float>(sum.begin() + begin, sum.begin() + end)));
         BOOST_CHECK(same_bits(ranks.read<float>(c), values_of<float>(ranks.size() - 1, n)));
         BOOST_CHECK(same_bits(ranks.read<float>(d), ordered_sum<float>(ranks.size(), 9)));
-        for (int r = 0; r < ranks.size(); ++r) BOOST_CHECK_EQUAL(ranks.read<std::int32_t>(e)[static_cast<std::size_t>(r)], r);
+        for (int r = 0; r < ranks.size(); ++r)
+            BOOST_CHECK_EQUAL(ranks.read<std::int32_t>(e)[static_cast<std::size_t>(r)], r);
     }
 }
 
-BOOST_AUTO_TEST_CASE(many_collectives_in_a_row) {   // tags come round again
+BOOST_AUTO_TEST_CASE(many_collectives_in_a_row) {  // tags come round again
     Ranks ranks;
     const ArenaTensor x = ranks.tensor(std::vector<float>(1));
     bool right = true;
-    const int times = kOnGpu ? 400 : 40000, turn = times / 40;   // NCCL has no tags
+    const int times = kOnGpu ? 400 : 40000, turn = times / 40;  // NCCL has no tags
     for (int i = 0; i < times; ++i) {
         if (i % turn == 0) ranks.put(x, std::vector<float>(1, static_cast<float>(ranks.rank() + i)));
         Request request = ranks.communicator->broadcast(x, i / turn % ranks.size(), kStream);
@@ -255,11 +281,14 @@ BOOST_AUTO_TEST_CASE(lengths_that_differ_are_noticed, *only_on_cpus("NCCL does n
         ranks.communicator->exchange({{0, x}}, {}, kStream).finish();
     }
     if (ranks.rank() == 0) {
-        BOOST_CHECK_THROW(ranks.communicator->exchange({}, {{1, x}}, kStream).finish(), std::logic_error);   // too short
-        BOOST_CHECK_EXCEPTION(ranks.communicator->exchange({}, {{1, x->slice(0, 9)}}, kStream).finish(), Error, [](const Error& error) {   // too long: MPI's own error
-            const std::string sentence = error.what();
-            return error.code == ExitCode::communication && sentence.find("rank 0") != std::string::npos && sentence.find("MPI_Test") != std::string::npos;
-        });
+        BOOST_CHECK_THROW(ranks.communicator->exchange({}, {{1, x}}, kStream).finish(), std::logic_error);  // too short
+        BOOST_CHECK_EXCEPTION(ranks.communicator->exchange({}, {{1, x->slice(0, 9)}}, kStream).finish(), Error,
+                              [](const Error& error) {  // too long: MPI's own error
+                                  const std::string sentence = error.what();
+                                  return error.code == ExitCode::communication &&
+                                         sentence.find("rank 0") != std::string::npos &&
+                                         sentence.find("MPI_Test") != std::string::npos;
+                              });
     }
 }
 

@@ -32,7 +32,8 @@ BOOST_AUTO_TEST_CASE(who_waits_hears_of_who_computes) {
         communicator->all_reduce(x, Device::compute_stream()).finish();
         return heard;
     };
-    for (int worker = 0; worker < group.size(); ++worker) BOOST_TEST_CONTEXT("rank " << worker << " computes") BOOST_CHECK_GT(work(worker, true), 0);
+    for (int worker = 0; worker < group.size(); ++worker)
+        BOOST_TEST_CONTEXT("rank " << worker << " computes") BOOST_CHECK_GT(work(worker, true), 0);
     // What was said last is passed on and heard; then there is silence.
     for (int round = 0; round < 3; ++round) {
         group.barrier();
@@ -40,7 +41,8 @@ BOOST_AUTO_TEST_CASE(who_waits_hears_of_who_computes) {
         heartbeat.listen();
     }
     group.barrier();
-    for (int worker = 0; worker < group.size(); ++worker) BOOST_TEST_CONTEXT("rank " << worker << " is silent") BOOST_CHECK_EQUAL(work(worker, false), 0);
+    for (int worker = 0; worker < group.size(); ++worker)
+        BOOST_TEST_CONTEXT("rank " << worker << " is silent") BOOST_CHECK_EQUAL(work(worker, false), 0);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -1,4 +1,5 @@
-// HostGroup and agree on as many ranks as mpirun started. Checks do not throw: a rank that left early would hang the others.
+// HostGroup and agree on as many ranks as mpirun started. Checks do not throw: a rank that left early would hang the
+// others.
 #include "parallel/host_group.h"
 
 #include <boost/test/unit_test.hpp>
@@ -27,7 +28,9 @@ std::string on_rank(const HostGroup& group, const std::string& sentence, int ran
 }
 
 /// Length and contents depend on the rank; zero bytes and empty strings included.
-std::string bytes_of_rank(int rank) { return std::string(static_cast<std::size_t>(rank * rank * 1000), static_cast<char>(rank - 1)); }
+std::string bytes_of_rank(int rank) {
+    return std::string(static_cast<std::size_t>(rank * rank * 1000), static_cast<char>(rank - 1));
+}
 
 }  // namespace
 
@@ -72,7 +75,9 @@ BOOST_AUTO_TEST_CASE(all_is_well) {
 BOOST_AUTO_TEST_CASE(any_single_rank_may_fail) {
     const HostGroup group;
     for (int bad = 0; bad < group.size(); ++bad) {
-        const auto outcome = agreed(group, [&] { if (group.rank() == bad) fail(text("file of rank ", bad, " is missing"), ExitCode::does_not_fit); });
+        const auto outcome = agreed(group, [&] {
+            if (group.rank() == bad) fail(text("file of rank ", bad, " is missing"), ExitCode::does_not_fit);
+        });
         BOOST_CHECK_EQUAL(outcome.first, static_cast<int>(ExitCode::does_not_fit));
         BOOST_CHECK_EQUAL(outcome.second, on_rank(group, text("file of rank ", bad, " is missing"), bad));
     }
@@ -80,8 +85,11 @@ BOOST_AUTO_TEST_CASE(any_single_rank_may_fail) {
 
 BOOST_AUTO_TEST_CASE(the_lowest_failing_rank_speaks) {
     const HostGroup group;
-    const int first = group.size() > 1 ? 1 : 0;   // rank 0 is fine when there are others
-    const auto outcome = agreed(group, [&] { if (group.rank() >= first) fail(text("rank ", group.rank()), group.rank() == first ? ExitCode::bad_input : ExitCode::non_finite); });
+    const int first = group.size() > 1 ? 1 : 0;  // rank 0 is fine when there are others
+    const auto outcome = agreed(group, [&] {
+        if (group.rank() >= first)
+            fail(text("rank ", group.rank()), group.rank() == first ? ExitCode::bad_input : ExitCode::non_finite);
+    });
     BOOST_CHECK_EQUAL(outcome.first, static_cast<int>(ExitCode::bad_input));
     BOOST_CHECK_EQUAL(outcome.second, on_rank(group, text("rank ", first), first));
 }
@@ -89,10 +97,14 @@ BOOST_AUTO_TEST_CASE(the_lowest_failing_rank_speaks) {
 BOOST_AUTO_TEST_CASE(other_exceptions_are_internal) {
     const HostGroup group;
     const int last = group.size() - 1;
-    const auto standard = agreed(group, [&] { if (group.rank() == last) throw std::out_of_range("beyond the end"); });
+    const auto standard = agreed(group, [&] {
+        if (group.rank() == last) throw std::out_of_range("beyond the end");
+    });
     BOOST_CHECK_EQUAL(standard.first, static_cast<int>(ExitCode::internal));
     BOOST_CHECK_EQUAL(standard.second, on_rank(group, "beyond the end", last));
-    const auto unknown = agreed(group, [&] { if (group.rank() == 0) throw 7; });
+    const auto unknown = agreed(group, [&] {
+        if (group.rank() == 0) throw 7;
+    });
     BOOST_CHECK_EQUAL(unknown.first, static_cast<int>(ExitCode::internal));
     BOOST_CHECK(!unknown.second.empty());
 }
@@ -100,10 +112,12 @@ BOOST_AUTO_TEST_CASE(other_exceptions_are_internal) {
 BOOST_AUTO_TEST_CASE(an_error_of_mpi_comes_back) {
     const HostGroup group;
     char byte = 0;
-    BOOST_CHECK(MPI_Send(&byte, 1, MPI_BYTE, group.size() + 5, 0, group.handle()) != MPI_SUCCESS);   // no such rank; MPI's own choice would be to abort
+    BOOST_CHECK(MPI_Send(&byte, 1, MPI_BYTE, group.size() + 5, 0, group.handle()) !=
+                MPI_SUCCESS);  // no such rank; MPI's own choice would be to abort
     BOOST_CHECK_EXCEPTION(check_mpi(MPI_ERR_RANK, "MPI_Send", 3), Error, [](const Error& error) {
         const std::string sentence = error.what();
-        return error.code == ExitCode::communication && sentence.find("rank 3") != std::string::npos && sentence.find("MPI_Send") != std::string::npos;
+        return error.code == ExitCode::communication && sentence.find("rank 3") != std::string::npos &&
+               sentence.find("MPI_Send") != std::string::npos;
     });
 }
 

@@ -1,6 +1,7 @@
-// Training on every mesh of as many ranks as mpirun started, at every ZeRO stage, against one rank: ten losses within 5e-5, first gradients within 1e-5, trained tensors
-// within 1e-2 of their change; lengths, head counts and batches that divide by nothing; ranks without a sequence; the same mesh twice gives the same bits;
-// messages, bytes, memory and FLOPs are exactly what the plan says.
+// Training on every mesh of as many ranks as mpirun started, at every ZeRO stage, against one rank: ten losses within
+// 5e-5, first gradients within 1e-5, trained tensors within 1e-2 of their change; lengths, head counts and batches that
+// divide by nothing; ranks without a sequence; the same mesh twice gives the same bits; messages, bytes, memory and
+// FLOPs are exactly what the plan says.
 #include <boost/test/unit_test.hpp>
 
 #include "tests/support/mesh_training.h"
@@ -12,7 +13,8 @@ namespace {
 
 const std::int64_t kSteps = kOnGpu ? 3 : 10;
 constexpr int kMostStages = 4;
-// Attention that is not vectorised adds in one accumulator: one rank's own gradients are then up to 4e-5 from double's, instead of 7e-6. So they are in builds for finding bugs.
+// Attention that is not vectorised adds in one accumulator: one rank's own gradients are then up to 4e-5 from double's,
+// instead of 7e-6. So they are in builds for finding bugs.
 #if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__)
 constexpr double kGradientBudget = 1e-5;
 #else
@@ -28,32 +30,55 @@ ModelConfig deeper(bool tied, std::int64_t heads, std::int64_t kv_heads) {
 
 /// What is varied together.
 std::vector<Training> variations() {
-    return {{.config = deeper(true, 9, 3), .pattern = {AttentionKind::shifted, 6}, .context = 29, .global_batch = 5, .micro_batch = 2, .documents = true, .keep_all = true},
-            {.config = deeper(false, 3, 1), .trainables = all_weights(), .pattern = {AttentionKind::dense, 0}, .context = 19, .global_batch = 7, .micro_batch = 1},
-            {.config = deeper(true, 4, 2), .trainables = all_weights(), .pattern = {AttentionKind::shifted, 8}, .context = 32, .global_batch = 3, .micro_batch = 1, .keep_halo = false}};
+    return {{.config = deeper(true, 9, 3),
+             .pattern = {AttentionKind::shifted, 6},
+             .context = 29,
+             .global_batch = 5,
+             .micro_batch = 2,
+             .documents = true,
+             .keep_all = true},
+            {.config = deeper(false, 3, 1),
+             .trainables = all_weights(),
+             .pattern = {AttentionKind::dense, 0},
+             .context = 19,
+             .global_batch = 7,
+             .micro_batch = 1},
+            {.config = deeper(true, 4, 2),
+             .trainables = all_weights(),
+             .pattern = {AttentionKind::shifted, 8},
+             .context = 32,
+             .global_batch = 3,
+             .micro_batch = 1,
+             .keep_halo = false}};
 }
 
-/// Calls each(variation, mesh, ZeRO stage): all of them, but on more than four ranks, where meshes are many, every mesh at every stage with one variation, in turn; on a GPU every mesh once.
-template <class Each>
-void everywhere(const Each& each) {
+/// Calls each(variation, mesh, ZeRO stage): all of them, but on more than four ranks, where meshes are many, every mesh
+/// at every stage with one variation, in turn; on a GPU every mesh once.
+template <class Each> void everywhere(const Each& each) {
     const std::vector<Training> trainings = variations();
     const std::vector<parallel::MeshShape> shapes = meshes_of_world(kMostStages);
     for (std::size_t i = 0; i < trainings.size(); ++i)
         for (std::size_t mesh = 0; mesh < shapes.size(); ++mesh)
             for (std::size_t zero = 0; zero <= 3; ++zero)
-                if (kOnGpu ? zero == 3 - mesh % 4 && mesh % trainings.size() == i : size_of_world() <= 4 || (mesh + zero) % trainings.size() == i) each(trainings[i], shapes[mesh], static_cast<int>(zero));
+                if (kOnGpu ? zero == 3 - mesh % 4 && mesh % trainings.size() == i
+                           : size_of_world() <= 4 || (mesh + zero) % trainings.size() == i)
+                    each(trainings[i], shapes[mesh], static_cast<int>(zero));
 }
 
 void check_close(const Outcome& mesh, const Outcome& one) {
     for (std::size_t step = 0; step < one.losses.size(); ++step) {
         BOOST_CHECK_LE(std::abs(mesh.losses[step] - one.losses[step]), 5e-5 * one.losses[step]);
     }
-    BOOST_CHECK_LE(std::abs(mesh.norms[0] - one.norms[0]), 1e-5 * one.norms[0]);   // later ones follow Adam, which divides by tiny gradients
-    BOOST_CHECK_GT(std::abs(one.losses[2] - one.losses[0]), 1e-3 * one.losses[0]);   // something was learnt
+    BOOST_CHECK_LE(std::abs(mesh.norms[0] - one.norms[0]),
+                   1e-5 * one.norms[0]);  // later ones follow Adam, which divides by tiny gradients
+    BOOST_CHECK_GT(std::abs(one.losses[2] - one.losses[0]), 1e-3 * one.losses[0]);  // something was learnt
     BOOST_CHECK(mesh.initial == one.initial);
-    for (const auto& [name, gradient] : mesh.first_gradients) BOOST_TEST_CONTEXT(name) BOOST_CHECK_LE(relative_l2(gradient, one.first_gradients.at(name)), kGradientBudget);
+    for (const auto& [name, gradient] : mesh.first_gradients)
+        BOOST_TEST_CONTEXT(name) BOOST_CHECK_LE(relative_l2(gradient, one.first_gradients.at(name)), kGradientBudget);
     for (const auto& [name, values] : mesh.trained)
-        BOOST_TEST_CONTEXT(name) BOOST_CHECK_LE(distance(values, one.trained.at(name)), 1e-2 * distance(one.trained.at(name), one.initial.at(name)));
+        BOOST_TEST_CONTEXT(name)
+        BOOST_CHECK_LE(distance(values, one.trained.at(name)),
+                       1e-2 * distance(one.trained.at(name), one.initial.at(name)));
 }
 
 }  // namespace
@@ -61,10 +86,11 @@ void check_close(const Outcome& mesh, const Outcome& one) {
 BOOST_AUTO_TEST_SUITE(mesh_training)
 
 BOOST_AUTO_TEST_CASE(as_one_rank) {
-    std::map<std::int64_t, Outcome> one;   // by context, which tells variations apart
+    std::map<std::int64_t, Outcome> one;  // by context, which tells variations apart
     for (const Training& t : variations()) one[t.context] = train(t, MPI_COMM_SELF, {}, 0, kSteps);
     everywhere([&](const Training& t, parallel::MeshShape shape, int zero) {
-        BOOST_TEST_CONTEXT(text_of(shape, zero) << ", context " << t.context) check_close(train(t, MPI_COMM_WORLD, shape, zero, kSteps), one.at(t.context));
+        BOOST_TEST_CONTEXT(text_of(shape, zero) << ", context " << t.context)
+        check_close(train(t, MPI_COMM_WORLD, shape, zero, kSteps), one.at(t.context));
     });
 }
 
@@ -73,7 +99,9 @@ BOOST_AUTO_TEST_CASE(global_batches_that_divide_by_nothing) {
         const Training t{.global_batch = global_batch, .micro_batch = 2, .documents = true};
         const Outcome one = train(t, MPI_COMM_SELF, {}, 0, kSteps);
         const parallel::MeshShape shape{1, size_of_world(), 1};
-        for (const int zero : sizes<int>({0, 1, 2, 3}, {2})) BOOST_TEST_CONTEXT(text_of(shape, zero) << ", global batch " << global_batch) check_close(train(t, MPI_COMM_WORLD, shape, zero, kSteps), one);
+        for (const int zero : sizes<int>({0, 1, 2, 3}, {2}))
+            BOOST_TEST_CONTEXT(text_of(shape, zero) << ", global batch " << global_batch)
+            check_close(train(t, MPI_COMM_WORLD, shape, zero, kSteps), one);
     }
 }
 
@@ -92,7 +120,8 @@ BOOST_AUTO_TEST_CASE(the_same_mesh_twice_gives_the_same_bits) {
             for (const int zero : {0, 3}) {
                 if ((size_of_world() > 4 || kOnGpu) && (zero == 0) != (real == DType::float32)) continue;
                 const Training t{.real = real};
-                const Outcome a = train(t, MPI_COMM_WORLD, shape, zero, 3), b = train(t, MPI_COMM_WORLD, shape, zero, 3);
+                const Outcome a = train(t, MPI_COMM_WORLD, shape, zero, 3),
+                              b = train(t, MPI_COMM_WORLD, shape, zero, 3);
                 BOOST_TEST_CONTEXT(text_of(shape, zero) << ", " << name_of(real)) {
                     BOOST_CHECK(a.losses == b.losses && a.norms == b.norms);
                     BOOST_CHECK(a.first_gradients == b.first_gradients && a.trained == b.trained);
@@ -107,7 +136,9 @@ BOOST_AUTO_TEST_CASE(messages_of_any_size) {
     for (const parallel::MeshShape shape : meshes_of_world(2))
         for (const int zero : {1, 3}) {
             if ((size_of_world() > 4 && zero == 1) || (kOnGpu && (shape.sequence == 1 || zero == 1))) continue;
-            BOOST_TEST_CONTEXT(text_of(shape, zero)) BOOST_CHECK(train(t, MPI_COMM_WORLD, shape, zero, 2).trained == train(whole, MPI_COMM_WORLD, shape, zero, 2).trained);
+            BOOST_TEST_CONTEXT(text_of(shape, zero))
+            BOOST_CHECK(train(t, MPI_COMM_WORLD, shape, zero, 2).trained ==
+                        train(whole, MPI_COMM_WORLD, shape, zero, 2).trained);
         }
 }
 
@@ -118,8 +149,7 @@ BOOST_AUTO_TEST_CASE(the_plan_is_exact) {
         const StepPlan plan = plan_step(t.plan_request(shape, zero, rank_of_world()), t.keep());
         BOOST_TEST_CONTEXT("rank " << rank_of_world() << ", " << text_of(shape, zero) << ", context " << t.context) {
             for (const auto& step : used.traffic)
-                for (const auto& [axis, sent] : step)
-                    BOOST_TEST_CONTEXT(axis) {
+                for (const auto& [axis, sent] : step) BOOST_TEST_CONTEXT(axis) {
                         BOOST_CHECK_EQUAL(sent.bytes, plan.traffic.at(axis).bytes);
                         BOOST_CHECK_EQUAL(sent.messages, plan.traffic.at(axis).messages);
                     }

@@ -1,44 +1,51 @@
-// Perplexity on as many ranks as mpirun started, as every mesh of them: what one rank alone says, the same bits on any number of data ranks; more ranks
-// than windows, and what fails on one rank fails on all.
+// Perplexity on as many ranks as mpirun started, as every mesh of them: what one rank alone says, the same bits on any
+// number of data ranks; more ranks than windows, and what fails on one rank fails on all.
 #include <boost/test/unit_test.hpp>
 
-#include "parallel/agree.h"
 #include "eval/window_rounds.h"
+#include "parallel/agree.h"
 #include "tests/unit/eval/eval_testing.h"
 
 using namespace eval_testing;
 
 namespace {
 
-const AttentionPattern kPatterns[] = {{AttentionKind::dense, 0}, {AttentionKind::shifted, 9}, {AttentionKind::layers, 8}, {AttentionKind::sliding, 5}};
+const AttentionPattern kPatterns[] = {
+    {AttentionKind::dense, 0}, {AttentionKind::shifted, 9}, {AttentionKind::layers, 8}, {AttentionKind::sliding, 5}};
 
 constexpr int kLayers = 5;
 /// Tied: the table is on the first and on the last stage.
-ModelConfig deep_config(bool tied) { return tiny_config({{"num_hidden_layers", kLayers}, {"tie_word_embeddings", tied}}); }
+ModelConfig deep_config(bool tied) {
+    return tiny_config({{"num_hidden_layers", kLayers}, {"tie_word_embeddings", tied}});
+}
 
 /// Calls each(shape, zero) for every mesh of `ranks` ranks, weights whole and sharded.
-template <class Each>
-void for_meshes(int ranks, Each&& each) {
+template <class Each> void for_meshes(int ranks, Each&& each) {
     for (int pipeline = 1; pipeline <= std::min(ranks, kLayers); ++pipeline)
         for (int sequence = 1; sequence * pipeline <= ranks; ++sequence)
             for (const int zero : {0, 3}) {
                 if (ranks % (pipeline * sequence)) continue;
                 const parallel::MeshShape shape = parallel::mesh_shape_of(ranks, pipeline, sequence);
-                BOOST_TEST_CONTEXT("pipeline " << shape.pipeline << " data " << shape.data << " sequence " << shape.sequence << " ZeRO " << zero) each(shape, zero);
+                BOOST_TEST_CONTEXT("pipeline " << shape.pipeline << " data " << shape.data << " sequence "
+                                               << shape.sequence << " ZeRO " << zero)
+                each(shape, zero);
             }
 }
 
 /// The ranks of this rank's data coordinate, by themselves.
 class Slice {
 public:
-    Slice(const parallel::HostGroup& all, parallel::MeshShape shape) { MPI_Comm_split(all.handle(), parallel::coordinate_of(shape, all.rank()).data, all.rank(), &comm); }
+    Slice(const parallel::HostGroup& all, parallel::MeshShape shape) {
+        MPI_Comm_split(all.handle(), parallel::coordinate_of(shape, all.rank()).data, all.rank(), &comm);
+    }
     ~Slice() { MPI_Comm_free(&comm); }
     Slice(const Slice&) = delete;
     Slice& operator=(const Slice&) = delete;
     MPI_Comm comm = MPI_COMM_NULL;
 };
 
-Perplexity measure(const parallel::HostGroup& group, TinyModel& tiny, const AttentionPattern& pattern, const TokenFiles& files, const WindowRules& rules) {
+Perplexity measure(const parallel::HostGroup& group, TinyModel& tiny, const AttentionPattern& pattern,
+                   const TokenFiles& files, const WindowRules& rules) {
     return measure_perplexity(group, tiny.mesh, *tiny.weights, pattern, files, rules, list_windows(files, rules));
 }
 
@@ -47,14 +54,15 @@ Perplexity measure(const parallel::HostGroup& group, TinyModel& tiny, const Atte
 BOOST_AUTO_TEST_SUITE(perplexity_over_ranks)
 
 BOOST_AUTO_TEST_CASE(same_bits_as_alone) {
-    const TemporaryFolder folder;   // each rank its own
+    const TemporaryFolder folder;  // each rank its own
     const parallel::HostGroup all, alone(MPI_COMM_SELF);
     TinyModel tiny, spread(small_device(), tiny_config(), all.handle(), {1, all.size(), 1}, 0);
     const TokenFiles files{token_file(folder / "a.h5", {30, 50, 41})};
     for (const std::int64_t max_windows : {1, 2, 3, 0})
         for (const Score score : {Score::all, Score::last}) {
             const WindowRules rules{24, 5, score, false, max_windows};
-            const Perplexity together = measure(all, spread, {AttentionKind::shifted, 8}, files, rules), single = measure(alone, tiny, {AttentionKind::shifted, 8}, files, rules);
+            const Perplexity together = measure(all, spread, {AttentionKind::shifted, 8}, files, rules),
+                             single = measure(alone, tiny, {AttentionKind::shifted, 8}, files, rules);
             BOOST_CHECK_EQUAL(together.loss_sum, single.loss_sum);
             BOOST_CHECK_EQUAL(together.windows, single.windows);
             BOOST_CHECK_EQUAL(together.tokens, single.tokens);
@@ -72,12 +80,16 @@ BOOST_AUTO_TEST_CASE(every_mesh) {
         for_meshes(all.size(), [&](parallel::MeshShape shape, int zero) {
             TinyModel spread(small_device(), config, all.handle(), shape, zero);
             for (const AttentionPattern& pattern : kPatterns)
-                for (const WindowRules& rules : {WindowRules{37, 16, Score::all, false, 0}, WindowRules{37, 11, Score::last, false, 1}}) {
-                    const Perplexity together = measure(all, spread, pattern, files, rules), one = measure(alone, single, pattern, files, rules);
-                    BOOST_TEST_CONTEXT(name_of(pattern.kind) << " of " << rules.max_windows << " windows, tied " << tied) {
+                for (const WindowRules& rules :
+                     {WindowRules{37, 16, Score::all, false, 0}, WindowRules{37, 11, Score::last, false, 1}}) {
+                    const Perplexity together = measure(all, spread, pattern, files, rules),
+                                     one = measure(alone, single, pattern, files, rules);
+                    BOOST_TEST_CONTEXT(name_of(pattern.kind)
+                                       << " of " << rules.max_windows << " windows, tied " << tied) {
                         BOOST_CHECK_EQUAL(together.tokens, one.tokens);
                         BOOST_CHECK_SMALL(together.nll() - one.nll(), 1e-6 * one.nll());
-                        if (shape.sequence == 1) BOOST_CHECK_EQUAL(together.loss_sum, one.loss_sum);   // the same operations on whole windows
+                        if (shape.sequence == 1)
+                            BOOST_CHECK_EQUAL(together.loss_sum, one.loss_sum);  // the same operations on whole windows
                     }
                 }
         });
@@ -93,8 +105,10 @@ BOOST_AUTO_TEST_CASE(same_bits_on_any_number_of_data_ranks) {
     for_meshes(all.size(), [&](parallel::MeshShape shape, int zero) {
         const Slice slice(all, shape);
         const parallel::HostGroup some(slice.comm);
-        TinyModel spread(small_device(), config, all.handle(), shape, zero), fewer(small_device(), config, some.handle(), {shape.pipeline, 1, shape.sequence}, 0);
-        BOOST_CHECK_EQUAL(measure(all, spread, kPatterns[1], files, rules).loss_sum, measure(some, fewer, kPatterns[1], files, rules).loss_sum);
+        TinyModel spread(small_device(), config, all.handle(), shape, zero),
+            fewer(small_device(), config, some.handle(), {shape.pipeline, 1, shape.sequence}, 0);
+        BOOST_CHECK_EQUAL(measure(all, spread, kPatterns[1], files, rules).loss_sum,
+                          measure(some, fewer, kPatterns[1], files, rules).loss_sum);
     });
 }
 
@@ -112,7 +126,9 @@ BOOST_AUTO_TEST_CASE(between_windows) {
             last = done;
         };
         measure_perplexity(all, spread.mesh, *spread.weights, kPatterns[0], files, rules, list, count);
-        BOOST_CHECK_EQUAL(last, parallel::deal_of(static_cast<std::int64_t>(list.windows.size()), spread.mesh.at.data, shape.data).count);
+        BOOST_CHECK_EQUAL(
+            last,
+            parallel::deal_of(static_cast<std::int64_t>(list.windows.size()), spread.mesh.at.data, shape.data).count);
     });
 }
 
@@ -127,14 +143,16 @@ BOOST_AUTO_TEST_CASE(one_rank_fails) {
             if (all.rank() == all.size() - 1 && done == 2) fail("enough", ExitCode::stopped);
         };
         try {
-            measure_perplexity(all, spread.mesh, *spread.weights, kPatterns[0], files, rules, list_windows(files, rules), stop);
+            measure_perplexity(all, spread.mesh, *spread.weights, kPatterns[0], files, rules,
+                               list_windows(files, rules), stop);
             BOOST_ERROR("a rank went on without the one that failed");
         } catch (const parallel::AgreedError& e) {
             BOOST_CHECK(e.code == ExitCode::stopped);
             BOOST_CHECK(std::string(e.what()).find("enough") != std::string::npos);
         }
-        spread.device->synchronize(Device::compute_stream());   // what was queued still reads pinned memory, which nobody may take before
-        BOOST_CHECK_GT(measure(all, spread, kPatterns[0], files, rules).nll(), 0);   // nothing was left on its way
+        spread.device->synchronize(
+            Device::compute_stream());  // what was queued still reads pinned memory, which nobody may take before
+        BOOST_CHECK_GT(measure(all, spread, kPatterns[0], files, rules).nll(), 0);  // nothing was left on its way
     });
 }
 
@@ -144,11 +162,14 @@ BOOST_AUTO_TEST_CASE(the_plan_is_what_it_takes) {
     for_meshes(all.size(), [&](parallel::MeshShape shape, int zero) {
         const auto taken = [&](TinyModel tiny) {
             Model model(*tiny.weights, kPatterns[1], 101, tiny.mesh.sequence.get());
-            window_losses(model, tiny.mesh, {2, 2}, [&](std::int64_t i) { return i < 0 ? WindowTokens{} : window_tokens(window, 1, model.local()); });
+            window_losses(model, tiny.mesh, {2, 2}, [&](std::int64_t i) {
+                return i < 0 ? WindowTokens{} : window_tokens(window, 1, model.local());
+            });
             return tiny.device->memory().high_water_bytes();
         };
         const ModelConfig config = deep_config(false);
-        BOOST_CHECK_EQUAL(taken({config, shape, all.rank(), zero}), taken({small_device(), config, all.handle(), shape, zero}));
+        BOOST_CHECK_EQUAL(taken({config, shape, all.rank(), zero}),
+                          taken({small_device(), config, all.handle(), shape, zero}));
     });
 }
 

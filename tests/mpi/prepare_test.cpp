@@ -1,5 +1,6 @@
-// `longlora prepare` on as many ranks as mpirun started: the same bytes as on one rank, the contents by a plain loop, going on after a failure, and errors that
-// all ranks share and that leave nothing. Checks do not throw: a rank that left early would hang the others.
+// `longlora prepare` on as many ranks as mpirun started: the same bytes as on one rank, the contents by a plain loop,
+// going on after a failure, and errors that all ranks share and that leave nothing. Checks do not throw: a rank that
+// left early would hang the others.
 #include "jobs/prepare/prepare.h"
 
 #include <unistd.h>
@@ -66,7 +67,8 @@ std::string sentence_of(const PrepareOptions& options, const HostGroup& group) {
 
 std::string words(std::uint64_t seed, std::size_t bytes) {
     std::string out;
-    for (std::uint64_t i = 0; out.size() < bytes; ++i) out += text("word", random_below(1000, seed, 1, i), i % 11 ? " " : "\n");
+    for (std::uint64_t i = 0; out.size() < bytes; ++i)
+        out += text("word", random_below(1000, seed, 1, i), i % 11 ? " " : "\n");
     return out;
 }
 
@@ -86,7 +88,9 @@ Expected make_inputs(const Shared& shared) {
         expected.documents.push_back(ids);
         expected.names.push_back(name);
     };
-    const auto is_ready = [&](const std::string& name, const std::vector<std::int32_t>& ids) { expected.documents.push_back(ids), expected.names.push_back(name); };
+    const auto is_ready = [&](const std::string& name, const std::vector<std::int32_t>& ids) {
+        expected.documents.push_back(ids), expected.names.push_back(name);
+    };
     shared.spill("in/empty.txt", "");
     std::string lines;
     for (int i = 0; i < 3000; ++i) {
@@ -132,7 +136,8 @@ PrepareOptions options_of(const Shared& shared, const std::string& output) {
 }
 
 std::size_t files_in(const std::string& folder) {
-    return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(folder), std::filesystem::directory_iterator()));
+    return static_cast<std::size_t>(
+        std::distance(std::filesystem::directory_iterator(folder), std::filesystem::directory_iterator()));
 }
 
 }  // namespace
@@ -187,10 +192,12 @@ BOOST_AUTO_TEST_CASE(what_was_finished_before_is_not_made_again) {
     BOOST_TEST(!std::filesystem::exists(options.output));
     BOOST_TEST(!std::filesystem::exists(options.output + ".partial"));
     BOOST_TEST(std::filesystem::exists(unit_result_path(options.output + ".parts", 0)));
-    // A finished unit is changed behind prepare's back, consistently: if the change is in the output, the unit was not made again.
+    // A finished unit is changed behind prepare's back, consistently: if the change is in the output, the unit was not
+    // made again.
     options = options_of(shared, "out.h5");
     if (shared.lead()) {
-        const std::string tokens_path = unit_tokens_path(options.output + ".parts", 0), result_path = unit_result_path(options.output + ".parts", 0);
+        const std::string tokens_path = unit_tokens_path(options.output + ".parts", 0),
+                          result_path = unit_result_path(options.output + ".parts", 0);
         std::string tokens = slurp(tokens_path);
         tokens[4] = static_cast<char>(tokens[4] ^ 1);
         std::ofstream(tokens_path, std::ios::binary) << tokens;
@@ -229,7 +236,8 @@ BOOST_AUTO_TEST_CASE(a_damaged_spool_is_noticed) {
     }
     shared.group.barrier();
     const std::string said = sentence_of(options_of(shared, "out.h5"), shared.group);
-    BOOST_TEST(said.find("unit-000000.tokens is damaged; remove its folder and start again") != std::string::npos, said);
+    BOOST_TEST(said.find("unit-000000.tokens is damaged; remove its folder and start again") != std::string::npos,
+               said);
     BOOST_TEST(!std::filesystem::exists(options.output));
     BOOST_TEST(!std::filesystem::exists(options.output + ".partial"));
 }
@@ -248,7 +256,8 @@ BOOST_AUTO_TEST_CASE(errors_are_one_sentence_on_all_ranks_and_leave_nothing) {
     shared.spill("folder/other.md", "x");
     shared.spill("garbage.model", "garbage");
     const std::size_t before = files_in(shared.folder);
-    const auto check = [&](const std::string& part, std::vector<std::string> inputs, const std::string& tokenizer, std::int64_t vocabulary, const std::string& output = "out.h5",
+    const auto check = [&](const std::string& part, std::vector<std::string> inputs, const std::string& tokenizer,
+                           std::int64_t vocabulary, const std::string& output = "out.h5",
                            const std::string& bin_type = "uint16") {
         PrepareOptions options;
         options.output = shared / output;
@@ -270,7 +279,8 @@ BOOST_AUTO_TEST_CASE(errors_are_one_sentence_on_all_ranks_and_leave_nothing) {
     check("no input is given", {}, kTokenizer, 0);
     check("nothing.txt does not exist", {"nothing.txt"}, kTokenizer, 0);
     check("other.md is not a file that can be read", {"other.md"}, kTokenizer, 0);
-    check("folder has no file that can be read (.txt, .jsonl, .jsonl.gz, .jsonl.zst, .bin)", {"good.txt", "folder"}, kTokenizer, 0);
+    check("folder has no file that can be read (.txt, .jsonl, .jsonl.gz, .jsonl.zst, .bin)", {"good.txt", "folder"},
+          kTokenizer, 0);
     check("the tokenizer /none does not exist", {"good.txt"}, "/none", 0);
     check("garbage.model is not a SentencePiece model", {"good.txt"}, shared / "garbage.model", 0);
     check("good.txt is a text; give --tokenizer", {"good.txt"}, "", 600);
@@ -287,7 +297,8 @@ BOOST_AUTO_TEST_CASE(errors_are_one_sentence_on_all_ranks_and_leave_nothing) {
 
 BOOST_AUTO_TEST_CASE(units_follow_from_sizes_and_ranks_get_their_share) {
     std::vector<Source> sources;
-    for (std::int64_t bytes : {0, 1000, 2000, 5'000'000, 700'000, 900'000}) sources.push_back({"p", "n", bytes == 5'000'000 ? SourceKind::jsonl : SourceKind::text, bytes});
+    for (std::int64_t bytes : {0, 1000, 2000, 5'000'000, 700'000, 900'000})
+        sources.push_back({"p", "n", bytes == 5'000'000 ? SourceKind::jsonl : SourceKind::text, bytes});
     const std::vector<Unit> units = plan_units(sources);
     std::int64_t total = 0, source = 0, at = 0;
     for (const Unit& unit : units) {

@@ -1,11 +1,12 @@
-// Going on from a checkpoint on another mesh: what any mesh and ZeRO stage saved in the middle of a training is loaded by any other to the bit, the sequences that are
-// read from then on are those of one rank, and the losses of the next steps are those of the run that went on where it was. On the mesh that saved, to the bit.
+// Going on from a checkpoint on another mesh: what any mesh and ZeRO stage saved in the middle of a training is loaded
+// by any other to the bit, the sequences that are read from then on are those of one rank, and the losses of the next
+// steps are those of the run that went on where it was. On the mesh that saved, to the bit.
 #include <boost/test/unit_test.hpp>
 #include <fstream>
 
 #include "checkpoint_testing.h"
-#include "parallel/kv_exchange.h"
 #include "io/token_file.h"
+#include "parallel/kv_exchange.h"
 #include "tests/support/mesh_training.h"
 #include "train/trainer.h"
 
@@ -24,12 +25,14 @@ struct Place {
 
 std::vector<Place> places() {
     std::vector<Place> fit;
-    for (const Place& p : {Place{{1, 1, 1}, 0}, Place{{2, 1, 1}, 0}, Place{{1, 2, 1}, 2}, Place{{1, 3, 1}, 3}, Place{{1, 1, 4}, 3}, Place{{2, 1, 2}, 1}})
+    for (const Place& p : {Place{{1, 1, 1}, 0}, Place{{2, 1, 1}, 0}, Place{{1, 2, 1}, 2}, Place{{1, 3, 1}, 3},
+                           Place{{1, 1, 4}, 3}, Place{{2, 1, 2}, 1}})
         if (p.shape.num_ranks() <= size_of_world() && (p.shape.data != 3 || size_of_world() == 3)) fit.push_back(p);
     return fit;
 }
 
-/// Several documents in a sequence, a tied table, a batch that neither 2 nor 3 ranks divide, a length that none divides.
+/// Several documents in a sequence, a tied table, a batch that neither 2 nor 3 ranks divide, a length that none
+/// divides.
 Training training() {
     Training t;
     t.config = tiny_config(true);
@@ -48,7 +51,8 @@ DataOrder make_order(const std::string& folder, const parallel::HostGroup& world
         info.tokenizer_kind = "none";
         info.vocabulary = kTinyVocabulary;
         std::vector<std::vector<std::int32_t>> documents;
-        for (const std::int64_t length : {40, 7, 95, 3, 21, 61, 130, 18, 77, 9}) documents.push_back(random_tokens(length, static_cast<std::uint64_t>(100 + documents.size())));
+        for (const std::int64_t length : {40, 7, 95, 3, 21, 61, 130, 18, 77, 9})
+            documents.push_back(random_tokens(length, static_cast<std::uint64_t>(100 + documents.size())));
         write_token_file(path, info, documents);
     }
     world.barrier();
@@ -69,10 +73,14 @@ std::int64_t num_other_bits(const Weights& weights, MPI_Comm comm, const std::st
     const NamedTensorReader file(path, kCheckpointFormat, kCheckpointVersion);
     std::int64_t wrong = 0;
     for (int which = 0; which <= 2; ++which)
-        for (const auto& [name, values] : gather(weights, comm, [&](std::int64_t unit) { return which == 0 ? weights.own_master(unit) : weights.own_moment(unit, which); })) {
+        for (const auto& [name, values] : gather(weights, comm, [&](std::int64_t unit) {
+                 return which == 0 ? weights.own_master(unit) : weights.own_moment(unit, which);
+             })) {
             std::vector<float> expected(values.size());
-            file.read(std::array{"master/", "moment1/", "moment2/"}[static_cast<std::size_t>(which)] + name, 0, static_cast<std::int64_t>(values.size()), expected.data());
-            for (std::size_t i = 0; i < values.size(); ++i) wrong += !checkpoint_testing::same_bits(values[i], expected[i]);
+            file.read(std::array{"master/", "moment1/", "moment2/"}[static_cast<std::size_t>(which)] + name, 0,
+                      static_cast<std::int64_t>(values.size()), expected.data());
+            for (std::size_t i = 0; i < values.size(); ++i)
+                wrong += !checkpoint_testing::same_bits(values[i], expected[i]);
         }
     return wrong;
 }
@@ -80,8 +88,10 @@ std::int64_t num_other_bits(const Weights& weights, MPI_Comm comm, const std::st
 /// Of the steps that a run did.
 using Losses = std::vector<double>;
 
-/// Trains to step kSteps on a place, all ranks of `comm`: from the beginning, saving at step kSaved, or from a checkpoint. The losses are rank 0's to know.
-Losses run(const Training& t, const DataOrder& order, const Place& place, MPI_Comm comm, const std::string& folder, const std::string& checkpoint) {
+/// Trains to step kSteps on a place, all ranks of `comm`: from the beginning, saving at step kSaved, or from a
+/// checkpoint. The losses are rank 0's to know.
+Losses run(const Training& t, const DataOrder& order, const Place& place, MPI_Comm comm, const std::string& folder,
+           const std::string& checkpoint) {
     MeshFixture f(t, comm, place.shape, place.zero);
     const parallel::HostGroup group(comm);
     if (!checkpoint.empty()) {
@@ -100,14 +110,17 @@ Losses run(const Training& t, const DataOrder& order, const Place& place, MPI_Co
     options.resumed_from = checkpoint;
     Losses losses;
     const TrainerMessages messages{[&](const StepReport& r) { losses.push_back(r.loss); }, [](const std::string&) {}};
-    const TrainOutcome outcome = run_training({group, f.mesh, *f.model, order, t.keep(), Json::object(), {}, {}, {}, {}}, options, checkpoint.empty() ? 1 : kSaved + 1, messages);
+    const TrainOutcome outcome =
+        run_training({group, f.mesh, *f.model, order, t.keep(), Json::object(), {}, {}, {}, {}}, options,
+                     checkpoint.empty() ? 1 : kSaved + 1, messages);
     BOOST_CHECK(outcome.code == ExitCode::done && outcome.step == kSteps);
     return losses;
 }
 
 /// The events of checkpoints say what is on disk.
 void check_saves(const std::string& folder, const Place& place, const Training& t) {
-    const std::int64_t values = 3 * 4 * list_parameters(t.config, t.trainables).trainable_elements();   // masters and two moments, fp32
+    const std::int64_t values =
+        3 * 4 * list_parameters(t.config, t.trainables).trainable_elements();  // masters and two moments, fp32
     std::ifstream lines(folder + "/metrics.jsonl");
     int saves = 0;
     for (std::string line; std::getline(lines, line);) {
@@ -115,19 +128,22 @@ void check_saves(const std::string& folder, const Place& place, const Training& 
         if (json.value("event", "") != "checkpoint") continue;
         ++saves;
         const auto bytes = json["bytes"].get<std::int64_t>(), most = json["most_bytes_of_a_rank"].get<std::int64_t>();
-        BOOST_CHECK_EQUAL(bytes, static_cast<std::int64_t>(std::filesystem::file_size(checkpoint_folder(folder) + "/" + checkpoint_name(json["step"].get<std::int64_t>()))));
+        BOOST_CHECK_EQUAL(bytes,
+                          static_cast<std::int64_t>(std::filesystem::file_size(
+                              checkpoint_folder(folder) + "/" + checkpoint_name(json["step"].get<std::int64_t>()))));
         BOOST_CHECK_GE(most * place.shape.num_ranks(), values);
-        if (place.shape.num_ranks() == 1) BOOST_CHECK_EQUAL(most, values);   // the rest are names and checksums
+        if (place.shape.num_ranks() == 1) BOOST_CHECK_EQUAL(most, values);  // the rest are names and checksums
         if (place.shape.num_ranks() > 1) BOOST_CHECK_LT(most, values);
-        if (place.zero && place.shape.pipeline == 1) BOOST_CHECK_LE(most * place.shape.num_ranks(), values + values / 10);   // all write alike
-        BOOST_CHECK(json["stalled_seconds"].get<double>() >= 0 && json["stalled_seconds"].get<double>() <= json["seconds"].get<double>());
+        if (place.zero && place.shape.pipeline == 1)
+            BOOST_CHECK_LE(most * place.shape.num_ranks(), values + values / 10);  // all write alike
+        BOOST_CHECK(json["stalled_seconds"].get<double>() >= 0 &&
+                    json["stalled_seconds"].get<double>() <= json["seconds"].get<double>());
     }
     BOOST_CHECK_EQUAL(saves, 2);
 }
 
 /// Work for the first ranks of the world, while the others wait.
-template <class Work>
-void on(const Place& place, const parallel::HostGroup& world, const Work& work) {
+template <class Work> void on(const Place& place, const parallel::HostGroup& world, const Work& work) {
     MPI_Comm comm = MPI_COMM_NULL;
     MPI_Comm_split(MPI_COMM_WORLD, world.rank() < place.shape.num_ranks() ? 0 : MPI_UNDEFINED, world.rank(), &comm);
     if (comm != MPI_COMM_NULL) {
@@ -148,15 +164,19 @@ BOOST_AUTO_TEST_CASE(any_mesh_goes_on_from_any_other) {
     const DataOrder order = make_order(folder.path(), world, t.context);
     const auto name = [](const Place& p) { return text(p.shape.pipeline, p.shape.data, p.shape.sequence, p.zero); };
     for (const Place& saving : places()) {
-        const std::string whole = text(folder.path(), "/", name(saving)), checkpoint = checkpoint_folder(whole) + "/" + checkpoint_name(kSaved);
+        const std::string whole = text(folder.path(), "/", name(saving)),
+                          checkpoint = checkpoint_folder(whole) + "/" + checkpoint_name(kSaved);
         Losses uninterrupted;
         on(saving, world, [&](MPI_Comm comm) { uninterrupted = run(t, order, saving, comm, whole, ""); });
         if (world.rank() == 0) check_saves(whole, saving, t);
         for (const Place& resuming : places())
-            BOOST_TEST_CONTEXT("saved on " << text_of(saving.shape, saving.zero) << ", resumed on " << text_of(resuming.shape, resuming.zero)) {
+            BOOST_TEST_CONTEXT("saved on " << text_of(saving.shape, saving.zero) << ", resumed on "
+                                           << text_of(resuming.shape, resuming.zero)) {
                 Losses resumed;
                 const bool same = saving.shape == resuming.shape && saving.zero == resuming.zero;
-                on(resuming, world, [&](MPI_Comm comm) { resumed = run(t, order, resuming, comm, text(whole, "-", name(resuming)), checkpoint); });
+                on(resuming, world, [&](MPI_Comm comm) {
+                    resumed = run(t, order, resuming, comm, text(whole, "-", name(resuming)), checkpoint);
+                });
                 if (world.rank() != 0) continue;
                 BOOST_CHECK_EQUAL(resumed.size(), static_cast<std::size_t>(kSteps - kSaved));
                 for (std::size_t i = 0; i < resumed.size(); ++i) {
@@ -167,7 +187,8 @@ BOOST_AUTO_TEST_CASE(any_mesh_goes_on_from_any_other) {
     }
 }
 
-/// What the ranks of a mesh are handed, put together, is what one rank is handed; from the step on where a resumed run begins.
+/// What the ranks of a mesh are handed, put together, is what one rank is handed; from the step on where a resumed run
+/// begins.
 BOOST_AUTO_TEST_CASE(every_mesh_reads_the_sequences_of_one_rank) {
     const parallel::HostGroup world;
     const checkpoint_testing::SharedFolder folder(world);
@@ -176,27 +197,35 @@ BOOST_AUTO_TEST_CASE(every_mesh_reads_the_sequences_of_one_rank) {
     for (const parallel::MeshShape shape : meshes_of_world(size_of_world())) {
         const parallel::MeshCoordinate at = parallel::coordinate_of(shape, world.rank());
         const parallel::Shard local = parallel::tokens_of(t.context, at.sequence, shape.sequence);
-        BatchReader reader(order, {t.global_batch, parallel::deal_of(t.global_batch, at.data, shape.data), local}, kSaved + 1, kSteps);
+        BatchReader reader(order, {t.global_batch, parallel::deal_of(t.global_batch, at.data, shape.data), local},
+                           kSaved + 1, kSteps);
         for (std::int64_t step = kSaved + 1; step <= kSteps; ++step) {
             const Batch batch = reader.next();
-            const Json mine{{"begin", local.begin}, {"count", local.count}, {"sequences", batch.sequences}, {"tokens", batch.tokens}, {"labels", batch.labels}};
-            std::map<std::pair<std::int64_t, std::int64_t>, std::pair<int, int>> found;   // (sequence, place in it) -> token, label
+            const Json mine{{"begin", local.begin},
+                            {"count", local.count},
+                            {"sequences", batch.sequences},
+                            {"tokens", batch.tokens},
+                            {"labels", batch.labels}};
+            std::map<std::pair<std::int64_t, std::int64_t>, std::pair<int, int>>
+                found;  // (sequence, place in it) -> token, label
             int readers_of_each = 0;
             for (const std::string& other : world.all_gather(mine.dump())) {
                 const Json part = Json::parse(other);
                 const std::int64_t begin = part["begin"], count = part["count"];
                 for (std::size_t i = 0; i < part["tokens"].size(); ++i) {
-                    const auto row = static_cast<std::int64_t>(i) / count, column = static_cast<std::int64_t>(i) % count;
+                    const auto row = static_cast<std::int64_t>(i) / count,
+                               column = static_cast<std::int64_t>(i) % count;
                     const std::pair<int, int> values{part["tokens"][i].get<int>(), part["labels"][i].get<int>()};
-                    const auto [entry, is_new] = found.try_emplace({part["sequences"][static_cast<std::size_t>(row)].get<std::int64_t>(), begin + column}, values);
-                    BOOST_CHECK(is_new || (shape.pipeline > 1 && entry->second == values));   // stages read the same
+                    const auto [entry, is_new] = found.try_emplace(
+                        {part["sequences"][static_cast<std::size_t>(row)].get<std::int64_t>(), begin + column}, values);
+                    BOOST_CHECK(is_new || (shape.pipeline > 1 && entry->second == values));  // stages read the same
                     ++readers_of_each;
                 }
             }
             BOOST_TEST_CONTEXT(text_of(shape, 0) << ", step " << step) {
                 BOOST_CHECK_EQUAL(readers_of_each, t.global_batch * t.context * shape.pipeline);
                 const Batch one = read_batch(order, {(step - 1) * t.global_batch, t.global_batch}, {0, t.context});
-                BOOST_REQUIRE_EQUAL(found.size(), one.tokens.size());   // the same on all ranks, so none is left alone
+                BOOST_REQUIRE_EQUAL(found.size(), one.tokens.size());  // the same on all ranks, so none is left alone
                 std::size_t i = 0;
                 for (const auto& [place, values] : found) {
                     BOOST_CHECK_EQUAL(place.first, one.sequences[i / static_cast<std::size_t>(t.context)]);

@@ -1,5 +1,6 @@
-// Attention of a sequence that ranks share against the one operation over the whole of it, computed on every rank: all patterns, odd lengths and heads, documents,
-// both types; what travels, what is repeated bit by bit, what it takes of memory. Checks do not throw: a rank that left early would hang the others.
+// Attention of a sequence that ranks share against the one operation over the whole of it, computed on every rank: all
+// patterns, odd lengths and heads, documents, both types; what travels, what is repeated bit by bit, what it takes of
+// memory. Checks do not throw: a rank that left early would hang the others.
 #include "tests/mpi/sequence_testing.h"
 
 #include "parallel/host_group.h"
@@ -28,12 +29,14 @@ void compare(Ranks& ranks, const Case& c, std::int64_t layer = 0) {
     for (std::size_t i = 0; i < one.all.size(); ++i) {
         const auto& [name, ref] = one.all[i];
         const double found = norm(difference(ours.all[i].second, ref)), budget = 1e-5 * norm(ref);
-        BOOST_CHECK_MESSAGE(found <= budget, c.name() << " rank " << ranks.group.rank() << " " << name << ": " << found << " beyond " << budget);
+        BOOST_CHECK_MESSAGE(found <= budget, c.name() << " rank " << ranks.group.rank() << " " << name << ": " << found
+                                                      << " beyond " << budget);
     }
     for (const Halo& halo : shared.halos) BOOST_CHECK(halo.empty());
 }
 
-/// bfloat16: as far from float32 as the one operation is, twice that at most. Inputs are the same numbers: float32 ones that bfloat16 holds.
+/// bfloat16: as far from float32 as the one operation is, twice that at most. Inputs are the same numbers: float32 ones
+/// that bfloat16 holds.
 void compare_bfloat16(Ranks& ranks, Case c, std::int64_t layer = 0) {
     Device& device = *ranks.device;
     const parallel::Shard own = ranks.local(c.tokens);
@@ -43,26 +46,35 @@ void compare_bfloat16(Ranks& ranks, Case c, std::int64_t layer = 0) {
     Case wide = c;
     wide.real = DType::float32;
     Problem exact(device, wide, nullptr);
-    for (const auto& [to, from] : {std::pair<Tensor, Tensor>{exact.q, whole.q}, {exact.k, whole.k}, {exact.v, whole.v}, {exact.d_out, whole.d_out}}) device.ops().copy(to, from);
+    for (const auto& [to, from] : {std::pair<Tensor, Tensor>{exact.q, whole.q},
+                                   {exact.k, whole.k},
+                                   {exact.v, whole.v},
+                                   {exact.d_out, whole.d_out}})
+        device.ops().copy(to, from);
     const Results ref = results(device, wide, exact, own, layer);
     for (std::size_t i = 0; i < ref.all.size(); ++i) {
         const auto& [name, values] = ref.all[i];
         const double found = largest(difference(ours.all[i].second, values));
-        const double budget = 2 * largest(difference(one.all[i].second, values)) + 4 * (name == "out" ? 0x1p-8 : 0x1p-20) * largest(values);
-        BOOST_CHECK_MESSAGE(found <= budget, c.name() << " rank " << ranks.group.rank() << " " << name << ": " << found << " beyond " << budget);
+        const double budget = 2 * largest(difference(one.all[i].second, values)) +
+                              4 * (name == "out" ? 0x1p-8 : 0x1p-20) * largest(values);
+        BOOST_CHECK_MESSAGE(found <= budget, c.name() << " rank " << ranks.group.rank() << " " << name << ": " << found
+                                                      << " beyond " << budget);
     }
 }
 
-constexpr AttentionKind kKinds[] = {AttentionKind::dense, AttentionKind::shifted, AttentionKind::plain, AttentionKind::shifted_only, AttentionKind::layers, AttentionKind::sliding};
+constexpr AttentionKind kKinds[] = {AttentionKind::dense,        AttentionKind::shifted, AttentionKind::plain,
+                                    AttentionKind::shifted_only, AttentionKind::layers,  AttentionKind::sliding};
 constexpr std::int64_t kHeads[][2] = {{9, 3}, {4, 4}, {3, 1}};
 
-/// Every pattern, also with groups of odd size, longer than a shard, and of one token. On a GPU one group and heads that divide by nothing: kernels have tests of their own.
+/// Every pattern, also with groups of odd size, longer than a shard, and of one token. On a GPU one group and heads
+/// that divide by nothing: kernels have tests of their own.
 template <class Each> void for_patterns(Each&& each) {
     for (const AttentionKind kind : kKinds)
         for (const std::int64_t group : sizes<std::int64_t>({1, 2, 7, 24, 61}, {7}))
             for (const auto& [heads, kv_heads] : kHeads) {
                 if ((kind == AttentionKind::dense && group > 1 && !kOnGpu) || (kOnGpu && heads != 9)) continue;
-                for (std::int64_t layer = 0; layer < (kind == AttentionKind::layers ? 2 : 1); ++layer) each(Case{{kind, group}, heads, kv_heads}, layer);
+                for (std::int64_t layer = 0; layer < (kind == AttentionKind::layers ? 2 : 1); ++layer)
+                    each(Case{{kind, group}, heads, kv_heads}, layer);
             }
 }
 
@@ -81,8 +93,10 @@ BOOST_AUTO_TEST_CASE(equals_the_whole_in_float32) {
         compare(ranks, c, layer);
     });
     for (const std::int64_t tokens : {4, 5, 96})
-        for (const AttentionKind kind : {AttentionKind::dense, AttentionKind::shifted}) compare(ranks, {.pattern = {kind, 6}, .tokens = tokens});
-    for (const std::vector<std::int64_t>& documents : {std::vector<std::int64_t>{7, 95}, {2, 80, 99}, {30}})   // long ones: few queries see far keys
+        for (const AttentionKind kind : {AttentionKind::dense, AttentionKind::shifted})
+            compare(ranks, {.pattern = {kind, 6}, .tokens = tokens});
+    for (const std::vector<std::int64_t>& documents :
+         {std::vector<std::int64_t>{7, 95}, {2, 80, 99}, {30}})  // long ones: few queries see far keys
         compare(ranks, {.pattern = {AttentionKind::dense, 0}, .documents = documents, .num_sequences = 2});
     BOOST_CHECK_EQUAL(ranks.device->memory().in_use_bytes(), kOnGpu ? cuda_own_bytes() : 0);
 }
@@ -97,13 +111,18 @@ BOOST_AUTO_TEST_CASE(equals_the_whole_in_bfloat16) {
     compare_bfloat16(ranks, documents);
 }
 
-/// Windows that no pattern has: heads of both kinds reach far, and not equally far; some of what is far is computed where the keys are and some is not.
+/// Windows that no pattern has: heads of both kinds reach far, and not equally far; some of what is far is computed
+/// where the keys are and some is not.
 BOOST_AUTO_TEST_CASE(equals_the_whole_for_any_windows) {
     Ranks ranks;
     for (std::uint64_t walk = 1; walk <= (kOnGpu ? 2 : 40); ++walk)
         for (const auto& [heads, kv_heads] : kHeads) {
             if (kOnGpu && heads != 9) continue;
-            Case c{.pattern = {AttentionKind::shifted, 24}, .num_heads = heads, .num_kv_heads = kv_heads, .num_sequences = 2, .walk = walk};
+            Case c{.pattern = {AttentionKind::shifted, 24},
+                   .num_heads = heads,
+                   .num_kv_heads = kv_heads,
+                   .num_sequences = 2,
+                   .walk = walk};
             compare(ranks, c);
             c.documents = {3, 90 - static_cast<std::int64_t>(walk)};
             compare(ranks, c);
@@ -116,32 +135,45 @@ BOOST_AUTO_TEST_CASE(s2_sends_half_a_group_of_shifted_heads_to_one_neighbour) {
     for (const std::int64_t group : {8, 9})
         for (const std::int64_t groups_per_rank : {1, 3})
             for (const DType real : {DType::float32, DType::bfloat16})
-                for (const auto& [heads, kv_heads, shifted_kv_heads] : {std::tuple<std::int64_t, std::int64_t, std::int64_t>{9, 3, 2}, {4, 4, 2}, {3, 1, 1}}) {
-                    const Case c{.pattern = {AttentionKind::shifted, group}, .num_heads = heads, .num_kv_heads = kv_heads, .tokens = group * groups_per_rank * ranks.group.size(), .real = real};
+                for (const auto& [heads, kv_heads, shifted_kv_heads] :
+                     {std::tuple<std::int64_t, std::int64_t, std::int64_t>{9, 3, 2}, {4, 4, 2}, {3, 1, 1}}) {
+                    const Case c{.pattern = {AttentionKind::shifted, group},
+                                 .num_heads = heads,
+                                 .num_kv_heads = kv_heads,
+                                 .tokens = group * groups_per_rank * ranks.group.size(),
+                                 .real = real};
                     Problem p(*ranks.device, c, ranks.communicator.get());
-                    const std::int64_t elements = 2 * (group - group / 2) * c.head_dim * shifted_kv_heads, start = bytes_sent(ranks);
+                    const std::int64_t elements = 2 * (group - group / 2) * c.head_dim * shifted_kv_heads,
+                                       start = bytes_sent(ranks);
                     p.forward();
                     const std::int64_t forward = bytes_sent(ranks);
-                    BOOST_CHECK_EQUAL(forward - start, ranks.group.rank() + 1 < ranks.group.size() ? elements * size_of(real) : 0);
-                    p.forward();   // recomputed: the halo is there
+                    BOOST_CHECK_EQUAL(forward - start,
+                                      ranks.group.rank() + 1 < ranks.group.size() ? elements * size_of(real) : 0);
+                    p.forward();  // recomputed: the halo is there
                     BOOST_CHECK_EQUAL(bytes_sent(ranks), forward);
                     p.backward();
                     BOOST_CHECK_EQUAL(bytes_sent(ranks) - forward, ranks.group.rank() > 0 ? elements * 4 : 0);
                 }
 }
 
-/// Rank r of S sends its keys and values to the next min(S/2, S-1-r) ranks, its queries to the max(0, r - S/2) that are farther to its left than S/2, and returns results to
-/// as many as send theirs, max(0, S-1-r - S/2); backward the same with gradients. With two ranks nobody is far.
+/// Rank r of S sends its keys and values to the next min(S/2, S-1-r) ranks, its queries to the max(0, r - S/2) that are
+/// farther to its left than S/2, and returns results to as many as send theirs, max(0, S-1-r - S/2); backward the same
+/// with gradients. With two ranks nobody is far.
 BOOST_AUTO_TEST_CASE(dense_pieces_are_sent_again) {
     Ranks ranks;
     const std::int64_t size = ranks.group.size(), rank = ranks.group.rank(), half = size / 2, n = 24;
     for (const DType real : {DType::float32, DType::bfloat16}) {
         const Case c{.pattern = {AttentionKind::dense, 0}, .tokens = n * size, .real = real};
         Problem p(*ranks.device, c, ranks.communicator.get());
-        const std::int64_t right = std::min(half, size - 1 - rank), left = std::min(half, rank), given = std::max<std::int64_t>(0, rank - half), taken = std::max<std::int64_t>(0, size - 1 - rank - half);
-        const std::int64_t keys = 2 * n * c.num_kv_heads * c.head_dim, queries = n * c.num_heads * c.head_dim, sums = 4 * n * c.num_heads;
-        const std::int64_t forward = right * keys * size_of(real) + given * queries * size_of(real) + taken * (4 * queries + sums);
-        const std::int64_t backward = right * keys * size_of(real) + left * 4 * keys + given * (3 * queries * size_of(real) + sums) + taken * 4 * queries;
+        const std::int64_t right = std::min(half, size - 1 - rank), left = std::min(half, rank),
+                           given = std::max<std::int64_t>(0, rank - half),
+                           taken = std::max<std::int64_t>(0, size - 1 - rank - half);
+        const std::int64_t keys = 2 * n * c.num_kv_heads * c.head_dim, queries = n * c.num_heads * c.head_dim,
+                           sums = 4 * n * c.num_heads;
+        const std::int64_t forward =
+            right * keys * size_of(real) + given * queries * size_of(real) + taken * (4 * queries + sums);
+        const std::int64_t backward = right * keys * size_of(real) + left * 4 * keys +
+                                      given * (3 * queries * size_of(real) + sums) + taken * 4 * queries;
         const std::int64_t start = bytes_sent(ranks), start_messages = ranks.communicator->traffic().messages;
         const bool stays = size == 1;
         p.forward();
@@ -150,7 +182,8 @@ BOOST_AUTO_TEST_CASE(dense_pieces_are_sent_again) {
         BOOST_CHECK_EQUAL(bytes_sent(ranks) - start, forward * (stays ? 1 : 2));
         p.backward();
         BOOST_CHECK_EQUAL(bytes_sent(ranks) - start, forward * (stays ? 1 : 2) + backward);
-        BOOST_CHECK_EQUAL(ranks.communicator->traffic().messages - start_messages, 2 * (right + given + 2 * taken) + right + left + 2 * given + taken);
+        BOOST_CHECK_EQUAL(ranks.communicator->traffic().messages - start_messages,
+                          2 * (right + given + 2 * taken) + right + left + 2 * given + taken);
         for (const Halo& halo : p.halos) BOOST_CHECK(halo.empty());
     }
 }
@@ -176,8 +209,10 @@ BOOST_AUTO_TEST_CASE(the_plan_says_the_same_of_traffic_memory_and_work) {
     for_patterns([&](Case c, std::int64_t layer) {
         c.real = c.pattern.group == 7 ? DType::bfloat16 : DType::float32;
         const auto device = make_test_plan(256 << 20), real_device = make_test_device(256 << 20);
-        const auto plan = parallel::make_plan_communicator(*device, ranks.group.rank(), ranks.group.size()), real = parallel::make_communicator(*real_device, MPI_COMM_WORLD);
-        for (const auto& [on, over] : {std::pair<Device*, parallel::Communicator*>{device.get(), plan.get()}, {real_device.get(), real.get()}}) {
+        const auto plan = parallel::make_plan_communicator(*device, ranks.group.rank(), ranks.group.size()),
+                   real = parallel::make_communicator(*real_device, MPI_COMM_WORLD);
+        for (const auto& [on, over] :
+             {std::pair<Device*, parallel::Communicator*>{device.get(), plan.get()}, {real_device.get(), real.get()}}) {
             Problem p(*on, c, over);
             on->memory().reset_marks();
             p.forward(layer), p.forward(layer), p.backward(layer);
@@ -189,15 +224,21 @@ BOOST_AUTO_TEST_CASE(the_plan_says_the_same_of_traffic_memory_and_work) {
     });
 }
 
-/// On plan devices, so for any number of ranks. Keys and values of a shard are 256 KiB, its queries as much: what is rounded up does not matter.
+/// On plan devices, so for any number of ranks. Keys and values of a shard are 256 KiB, its queries as much: what is
+/// rounded up does not matter.
 BOOST_AUTO_TEST_CASE(dense_memory_does_not_grow_with_ranks) {
-    constexpr std::int64_t n = 256, kNumHeads = 4, kUnit = n * kNumHeads * 32 * 4, kSums = n * kNumHeads * 4;   // bytes of q, and of lse
+    constexpr std::int64_t n = 256, kNumHeads = 4, kUnit = n * kNumHeads * 32 * 4,
+                           kSums = n * kNumHeads * 4;  // bytes of q, and of lse
     const auto peaks = [&](int size, AttentionKind kind) {
-        std::pair<std::int64_t, std::int64_t> most{0, 0};   // forward, backward
+        std::pair<std::int64_t, std::int64_t> most{0, 0};  // forward, backward
         for (int rank = 0; rank < size; ++rank) {
             const auto device = make_plan_device({.memory_bytes = std::int64_t{1} << 30});
             const auto communicator = parallel::make_plan_communicator(*device, rank, size);
-            const Case c{.pattern = {kind, n}, .num_heads = kNumHeads, .num_kv_heads = kNumHeads, .head_dim = 32, .tokens = n * size};
+            const Case c{.pattern = {kind, n},
+                         .num_heads = kNumHeads,
+                         .num_kv_heads = kNumHeads,
+                         .head_dim = 32,
+                         .tokens = n * size};
             Problem p(*device, c, communicator.get());
             const auto peak = [&](auto&& call) {
                 device->memory().reset_marks();
@@ -212,27 +253,36 @@ BOOST_AUTO_TEST_CASE(dense_memory_does_not_grow_with_ranks) {
     };
     for (const int size : {3, 4, 8, 16}) {
         const auto [forward, backward] = peaks(size, AttentionKind::dense);
-        // Two pieces that arrive and one or two that leave, keys and values (2) or queries (1; backward, with d_out and out, 3); a result that is being computed or
-        // has come (1; backward 2), and one under way.
+        // Two pieces that arrive and one or two that leave, keys and values (2) or queries (1; backward, with d_out and
+        // out, 3); a result that is being computed or has come (1; backward 2), and one under way.
         BOOST_CHECK_LE(forward, 8 * kUnit + 2 * kSums);
         BOOST_CHECK_LE(backward, 16 * kUnit + 4 * kSums);
     }
-    BOOST_CHECK(peaks(10, AttentionKind::dense) == peaks(20, AttentionKind::dense));   // fewer have too few rounds for the most at once
+    BOOST_CHECK(peaks(10, AttentionKind::dense) ==
+                peaks(20, AttentionKind::dense));  // fewer have too few rounds for the most at once
     BOOST_CHECK(peaks(4, AttentionKind::shifted) == peaks(16, AttentionKind::shifted));
 }
 
-/// An odd number of ranks: as much each; an even one: at most (S + 1) / S of the mean; but for the diagonals' half tokens.
+/// An odd number of ranks: as much each; an even one: at most (S + 1) / S of the mean; but for the diagonals' half
+/// tokens.
 BOOST_AUTO_TEST_CASE(dense_work_is_shared_evenly) {
     for (int size = 1; size <= 9; ++size) {
         double most = 0, sum = 0;
         for (int rank = 0; rank < size; ++rank) {
             const auto device = make_plan_device({.memory_bytes = std::int64_t{1} << 30});
             const auto communicator = parallel::make_plan_communicator(*device, rank, size);
-            Problem p(*device, {.pattern = {AttentionKind::dense, 0}, .num_heads = 3, .num_kv_heads = 1, .head_dim = 64, .tokens = 512 * size}, communicator.get());
+            Problem p(*device,
+                      {.pattern = {AttentionKind::dense, 0},
+                       .num_heads = 3,
+                       .num_kv_heads = 1,
+                       .head_dim = 64,
+                       .tokens = 512 * size},
+                      communicator.get());
             device->recorder().clear();
             p.forward(), p.backward();
             const auto& by_operation = device->recorder().by_operation;
-            const double flops = by_operation.at("attention_forward").flops + by_operation.at("attention_backward").flops;
+            const double flops =
+                by_operation.at("attention_forward").flops + by_operation.at("attention_backward").flops;
             most = std::max(most, flops), sum += flops;
         }
         BOOST_CHECK_LE(most / (sum / size), (size % 2 ? 1 : (size + 1.0) / size) * 1.002);

@@ -1,4 +1,5 @@
-// One attention over the ranks that mpirun started, and the same on a single one: inputs, windows, calls, comparison. No tests here.
+// One attention over the ranks that mpirun started, and the same on a single one: inputs, windows, calls, comparison.
+// No tests here.
 #pragma once
 
 #include <boost/test/unit_test.hpp>
@@ -7,8 +8,8 @@
 #include <string>
 
 #include "core/random.h"
-#include "parallel/kv_exchange.h"
 #include "model/sequence_attention.h"
+#include "parallel/kv_exchange.h"
 
 namespace longlora::sequence_testing {
 
@@ -19,12 +20,14 @@ struct Case {
     AttentionPattern pattern;
     std::int64_t num_heads = 9, num_kv_heads = 3, head_dim = 8, tokens = 101;
     DType real = DType::float32;
-    std::vector<std::int64_t> documents{};   ///< where they begin; sequence s takes them s tokens later
+    std::vector<std::int64_t> documents{};  ///< where they begin; sequence s takes them s tokens later
     std::int64_t num_sequences = 1;
-    std::uint64_t walk = 0;                  ///< not 0: first keys walk at random instead, seldom in plain heads (many reach far), often in shifted ones
+    std::uint64_t walk =
+        0;  ///< not 0: first keys walk at random instead, seldom in plain heads (many reach far), often in shifted ones
 
     std::string name() const {
-        return text(name_of(pattern.kind), " G ", pattern.group, " H ", num_heads, "/", num_kv_heads, " N ", tokens, " ", name_of(real), documents.empty() ? "" : " documents", walk ? text(" walk ", walk) : "");
+        return text(name_of(pattern.kind), " G ", pattern.group, " H ", num_heads, "/", num_kv_heads, " N ", tokens,
+                    " ", name_of(real), documents.empty() ? "" : " documents", walk ? text(" walk ", walk) : "");
     }
 };
 
@@ -39,7 +42,8 @@ inline Case without_documents(Case c) {
     return c;
 }
 
-/// First keys that never fall and are never beyond their own token, nor before their document; anything else may happen.
+/// First keys that never fall and are never beyond their own token, nor before their document; anything else may
+/// happen.
 inline HostWindows random_walk(const Case& c, const std::vector<std::int64_t>& documents) {
     HostWindows windows = make_windows(c.pattern, 0, c.tokens, c.num_heads);
     const HostWindows within = make_windows({AttentionKind::dense, 0}, 0, c.tokens, c.num_heads, documents);
@@ -47,9 +51,12 @@ inline HostWindows random_walk(const Case& c, const std::vector<std::int64_t>& d
         std::int64_t at = 0;
         for (std::int64_t t = 0; t < c.tokens; ++t) {
             const auto index = static_cast<std::uint64_t>(2 * t + kind);
-            if (random_below(kind ? 8 : 20, c.walk, 1, index) == 0) at += static_cast<std::int64_t>(random_below(static_cast<std::uint64_t>(c.tokens) / 6, c.walk, 2, index));
+            if (random_below(kind ? 8 : 20, c.walk, 1, index) == 0)
+                at +=
+                    static_cast<std::int64_t>(random_below(static_cast<std::uint64_t>(c.tokens) / 6, c.walk, 2, index));
             at = std::min(at, t);
-            windows.first_key[kind][static_cast<std::size_t>(t)] = std::max(static_cast<std::int32_t>(at), within.first_key[0][static_cast<std::size_t>(t)]);
+            windows.first_key[kind][static_cast<std::size_t>(t)] =
+                std::max(static_cast<std::int32_t>(at), within.first_key[0][static_cast<std::size_t>(t)]);
         }
     }
     return windows;
@@ -65,7 +72,8 @@ inline std::vector<std::vector<DeviceWindows>> windows_table(Device& device, con
             variants.emplace_back(device, random_walk(c, documents));
             continue;
         }
-        for (int variant = 0; variant < num_window_variants(c.pattern); ++variant) variants.emplace_back(device, make_windows(c.pattern, variant, c.tokens, c.num_heads, documents));
+        for (int variant = 0; variant < num_window_variants(c.pattern); ++variant)
+            variants.emplace_back(device, make_windows(c.pattern, variant, c.tokens, c.num_heads, documents));
     }
     return table;
 }
@@ -74,13 +82,33 @@ inline std::vector<std::vector<DeviceWindows>> windows_table(Device& device, con
 class Problem {
 public:
     Problem(Device& device, const Case& c, parallel::Communicator* communicator)
-        : device_(device), case_(c), config_(config_of(c)), table_(windows_table(device, c)), pattern_table_(windows_table(device, without_documents(c))),
-          context_{device, config_, c.real, {}, {}, c.tokens, communicator ? parallel::tokens_of(c.tokens, communicator->rank(), communicator->size()) : parallel::Shard{0, c.tokens},
-                   c.num_sequences, case_.pattern, table_, pattern_table_[0], communicator} {
-        const std::int64_t rows = context_.num_tokens(), wide = c.num_heads * c.head_dim, narrow = c.num_kv_heads * c.head_dim;
-        const auto normal = [&](DType dtype, std::int64_t width, std::uint64_t stream) { return tensor(dtype, rows, width, stream); };
-        q = normal(c.real, wide, 1), k = normal(c.real, narrow, 2), v = normal(c.real, narrow, 3), d_out = normal(c.real, wide, 4);
-        d_q = normal(DType::float32, wide, 5), d_k = normal(DType::float32, narrow, 6), d_v = normal(DType::float32, narrow, 7);   // gradients are added to what is there
+        : device_(device),
+          case_(c),
+          config_(config_of(c)),
+          table_(windows_table(device, c)),
+          pattern_table_(windows_table(device, without_documents(c))),
+          context_{device,
+                   config_,
+                   c.real,
+                   {},
+                   {},
+                   c.tokens,
+                   communicator ? parallel::tokens_of(c.tokens, communicator->rank(), communicator->size())
+                                : parallel::Shard{0, c.tokens},
+                   c.num_sequences,
+                   case_.pattern,
+                   table_,
+                   pattern_table_[0],
+                   communicator} {
+        const std::int64_t rows = context_.num_tokens(), wide = c.num_heads * c.head_dim,
+                           narrow = c.num_kv_heads * c.head_dim;
+        const auto normal = [&](DType dtype, std::int64_t width, std::uint64_t stream) {
+            return tensor(dtype, rows, width, stream);
+        };
+        q = normal(c.real, wide, 1), k = normal(c.real, narrow, 2), v = normal(c.real, narrow, 3),
+        d_out = normal(c.real, wide, 4);
+        d_q = normal(DType::float32, wide, 5), d_k = normal(DType::float32, narrow, 6),
+        d_v = normal(DType::float32, narrow, 7);  // gradients are added to what is there
         out = device.memory().tensor(c.real, {rows, wide}, Use::activations);
         lse = device.memory().tensor(DType::float32, {c.num_heads, rows}, Use::activations);
         device.ops().fill(out, NAN), device.ops().fill(lse, NAN);
@@ -90,11 +118,13 @@ public:
 
     void forward(std::int64_t layer = 0) {
         for (std::int64_t s = 0; s < case_.num_sequences; ++s)
-            sequence_attention_forward(context_, s, layer, rows(out, s), columns(lse, s), rows(q, s), rows(k, s), rows(v, s), halos[static_cast<std::size_t>(s)], true);
+            sequence_attention_forward(context_, s, layer, rows(out, s), columns(lse, s), rows(q, s), rows(k, s),
+                                       rows(v, s), halos[static_cast<std::size_t>(s)], true);
     }
     void backward(std::int64_t layer = 0) {
         for (std::int64_t s = 0; s < case_.num_sequences; ++s)
-            sequence_attention_backward(context_, s, layer, rows(d_q, s), rows(d_k, s), rows(d_v, s), rows(d_out, s), rows(out, s), columns(lse, s), rows(q, s), rows(k, s), rows(v, s),
+            sequence_attention_backward(context_, s, layer, rows(d_q, s), rows(d_k, s), rows(d_v, s), rows(d_out, s),
+                                        rows(out, s), columns(lse, s), rows(q, s), rows(k, s), rows(v, s),
                                         halos[static_cast<std::size_t>(s)]);
     }
     const StepContext& context() const { return context_; }
@@ -104,14 +134,19 @@ public:
 
 private:
     Tensor rows(Tensor x, std::int64_t s) const { return x.rows(s * context_.local_length(), context_.local_length()); }
-    Tensor columns(Tensor x, std::int64_t s) const { return x.columns(s * context_.local_length(), context_.local_length()); }
+    Tensor columns(Tensor x, std::int64_t s) const {
+        return x.columns(s * context_.local_length(), context_.local_length());
+    }
 
     /// Numbers that depend on sequence, token and column alone, whoever has them.
     ArenaTensor tensor(DType dtype, std::int64_t num_rows, std::int64_t width, std::uint64_t stream) {
-        ArenaTensor host = device_.pinned().tensor(dtype, {num_rows, width}, Use::batch), out_tensor = device_.memory().tensor(dtype, {num_rows, width}, Use::activations);
+        ArenaTensor host = device_.pinned().tensor(dtype, {num_rows, width}, Use::batch),
+                    out_tensor = device_.memory().tensor(dtype, {num_rows, width}, Use::activations);
         for (std::int64_t i = 0; i < num_rows * width; ++i) {
-            const std::int64_t row = i / width, n = context_.local_length(), token = row % n + context_.local.begin + row / n * case_.tokens;
-            const auto x = static_cast<float>(random_normal(17, stream, static_cast<std::uint64_t>(token * width + i % width)));
+            const std::int64_t row = i / width, n = context_.local_length(),
+                               token = row % n + context_.local.begin + row / n * case_.tokens;
+            const auto x =
+                static_cast<float>(random_normal(17, stream, static_cast<std::uint64_t>(token * width + i % width)));
             if (dtype == DType::float32) host->data<float>()[i] = x;
             else host->data<bf16>()[i] = bf16(x);
         }
@@ -133,7 +168,8 @@ inline Values values(Device& device, Tensor x) {
     device.copy_to_host(host, x, kStream);
     device.synchronize(kStream);
     Values out;
-    for (std::int64_t i = 0; i < x.count(); ++i) out.push_back(x.dtype == DType::float32 ? host->data<float>()[i] : static_cast<float>(host->data<bf16>()[i]));
+    for (std::int64_t i = 0; i < x.count(); ++i)
+        out.push_back(x.dtype == DType::float32 ? host->data<float>()[i] : static_cast<float>(host->data<bf16>()[i]));
     return out;
 }
 
@@ -159,7 +195,10 @@ struct Results {
     std::vector<std::pair<std::string, Values>> all;
     bool same_bits(const Results& other) const {
         for (std::size_t i = 0; i < all.size(); ++i)
-            if (all[i].second.size() != other.all[i].second.size() || std::memcmp(all[i].second.data(), other.all[i].second.data(), all[i].second.size() * sizeof(float)) != 0) return false;
+            if (all[i].second.size() != other.all[i].second.size() ||
+                std::memcmp(all[i].second.data(), other.all[i].second.data(), all[i].second.size() * sizeof(float)) !=
+                    0)
+                return false;
         return true;
     }
 };
@@ -173,10 +212,13 @@ inline Results results(Device& device, const Case& c, Problem& p, parallel::Shar
     const auto add = [&](const char* name, Tensor x, bool by_columns) {
         Values all;
         for (std::int64_t s = 0; s < c.num_sequences; ++s)
-            for (const float value : values(device, by_columns ? x.columns(s * n + begin, of.count) : x.rows(s * n + begin, of.count))) all.push_back(value);
+            for (const float value :
+                 values(device, by_columns ? x.columns(s * n + begin, of.count) : x.rows(s * n + begin, of.count)))
+                all.push_back(value);
         r.all.push_back({name, std::move(all)});
     };
-    add("out", p.out, false), add("lse", p.lse, true), add("d_q", p.d_q, false), add("d_k", p.d_k, false), add("d_v", p.d_v, false);
+    add("out", p.out, false), add("lse", p.lse, true), add("d_q", p.d_q, false), add("d_k", p.d_k, false),
+        add("d_v", p.d_v, false);
     return r;
 }
 

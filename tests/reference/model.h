@@ -1,6 +1,7 @@
-// A Llama-family model with LoRA in plain double loops, forward and backward, one sequence. `stored` is applied to every value that an implementation keeps in
-// its computing type: with the identity this is the reference, with rounding to bfloat16 it is the plain bfloat16 implementation whose error makes the budgets.
-// Slow on purpose; nothing is shared with src/ or kernels/. Names are Hugging Face's; LoRA's are PROJECTION.lora_A.weight, .lora_B.weight.
+// A Llama-family model with LoRA in plain double loops, forward and backward, one sequence. `stored` is applied to
+// every value that an implementation keeps in its computing type: with the identity this is the reference, with
+// rounding to bfloat16 it is the plain bfloat16 implementation whose error makes the budgets. Slow on purpose; nothing
+// is shared with src/ or kernels/. Names are Hugging Face's; LoRA's are PROJECTION.lora_A.weight, .lora_B.weight.
 // Shapes: N tokens, D hidden, F intermediate, V vocabulary, H heads, K key/value heads, E head_dim, R rank.
 #pragma once
 
@@ -15,7 +16,7 @@
 namespace longlora::reference {
 
 using Values = Matrix<double>;
-using Parameters = std::map<std::string, Values>;   // vectors are (1,n)
+using Parameters = std::map<std::string, Values>;  // vectors are (1,n)
 
 struct PlainModel {
     std::int64_t num_layers = 0, num_heads = 0, num_kv_heads = 0, head_dim = 0;
@@ -43,10 +44,13 @@ struct PlainForward {
 
 namespace plain {
 
-inline void store(const PlainModel& m, Values& x) { for (double& value : x.values) value = m.stored(value); }
+inline void store(const PlainModel& m, Values& x) {
+    for (double& value : x.values) value = m.stored(value);
+}
 
 /// y = a op(b), or y + factor * a op(b), stored.
-inline void multiply(const PlainModel& m, Values& y, const Values& a, const Values& b, bool transpose_b, double factor = 1, bool accumulate = false) {
+inline void multiply(const PlainModel& m, Values& y, const Values& a, const Values& b, bool transpose_b,
+                     double factor = 1, bool accumulate = false) {
     matmul(y, a, b, false, transpose_b, factor, accumulate ? 1.0 : 0.0);
     store(m, y);
 }
@@ -60,11 +64,14 @@ inline Values low_rank(const PlainModel& m, const Values& x, const std::string& 
 
 inline void linear(const PlainModel& m, Values& y, const Values& x, const std::string& name, bool accumulate = false) {
     multiply(m, y, x, m.parameters.at(name + ".weight"), true, 1, accumulate);
-    if (m.has_lora(name)) multiply(m, y, low_rank(m, x, name), m.parameters.at(name + ".lora_B.weight"), true, m.lora_scale, true);
+    if (m.has_lora(name))
+        multiply(m, y, low_rank(m, x, name), m.parameters.at(name + ".lora_B.weight"), true, m.lora_scale, true);
 }
 
-/// d_x = or += gradient; adds to those of the projection. Sums over tokens are not rounded: gradient buffers are float32.
-inline void linear_backward(const PlainModel& m, Values& d_x, const Values& d_y, const Values& x, const std::string& name, Parameters& gradients, bool accumulate = false) {
+/// d_x = or += gradient; adds to those of the projection. Sums over tokens are not rounded: gradient buffers are
+/// float32.
+inline void linear_backward(const PlainModel& m, Values& d_x, const Values& d_y, const Values& x,
+                            const std::string& name, Parameters& gradients, bool accumulate = false) {
     multiply(m, d_x, d_y, m.parameters.at(name + ".weight"), false, 1, accumulate);
     matmul(gradients.at(name + ".weight"), d_y, x, true, false, 1.0, 1.0);
     if (!m.has_lora(name)) return;
@@ -83,7 +90,8 @@ inline void normalise(const PlainModel& m, Values& y, Values& rrms, const Values
     store(m, y);
 }
 
-inline void normalise_backward(const PlainModel& m, Values& d_x, const Values& d_y, const Values& x, const Values& rrms, const std::string& name, Parameters& gradients) {
+inline void normalise_backward(const PlainModel& m, Values& d_x, const Values& d_y, const Values& x, const Values& rrms,
+                               const std::string& name, Parameters& gradients) {
     rmsnorm_backward(d_x, gradients.at(name), d_y, x, m.parameters.at(name), rrms);
     store(m, d_x);
 }
@@ -98,7 +106,9 @@ inline AttentionProblem problem_of(const PlainModel& m, std::int64_t layer, std:
     return p;
 }
 
-inline std::string layer_name(std::int64_t layer, const char* part) { return "model.layers." + std::to_string(layer) + "." + part; }
+inline std::string layer_name(std::int64_t layer, const char* part) {
+    return "model.layers." + std::to_string(layer) + "." + part;
+}
 
 inline Values layer_forward(const PlainModel& m, std::int64_t layer, const Values& h, PlainLayer& saved) {
     const auto name = [&](const char* part) { return layer_name(layer, part); };
@@ -112,7 +122,8 @@ inline Values layer_forward(const PlainModel& m, std::int64_t layer, const Value
     linear(m, saved.v, saved.x, name("self_attn.v_proj"));
     for (Values* x : {&saved.q, &saved.k}) rotary(*x, m.cos, m.sin, m.head_dim, 0, false), store(m, *x);
     saved.out = Values(tokens, saved.q.columns);
-    attention_forward(saved.out.values, saved.lse, saved.q.values, saved.k.values, saved.v.values, problem_of(m, layer, tokens));
+    attention_forward(saved.out.values, saved.lse, saved.q.values, saved.k.values, saved.v.values,
+                      problem_of(m, layer, tokens));
     store(m, saved.out);
     saved.mid = h;
     linear(m, saved.mid, saved.out, name("self_attn.o_proj"), true);
@@ -128,7 +139,8 @@ inline Values layer_forward(const PlainModel& m, std::int64_t layer, const Value
     return out;
 }
 
-inline void mlp_backward(const PlainModel& m, std::int64_t layer, Values& d_h, const PlainLayer& saved, Parameters& gradients) {
+inline void mlp_backward(const PlainModel& m, std::int64_t layer, Values& d_h, const PlainLayer& saved,
+                         Parameters& gradients) {
     const auto name = [&](const char* part) { return layer_name(layer, part); };
     Values d_act = saved.act, d_gate = saved.gate, d_up = saved.up, d_x(d_h.rows, d_h.columns);
     linear_backward(m, d_act, d_h, saved.act, name("mlp.down_proj"), gradients);
@@ -139,11 +151,14 @@ inline void mlp_backward(const PlainModel& m, std::int64_t layer, Values& d_h, c
     normalise_backward(m, d_h, d_x, saved.mid, saved.mlp_rrms, name("post_attention_layernorm.weight"), gradients);
 }
 
-inline void attention_block_backward(const PlainModel& m, std::int64_t layer, Values& d_h, const PlainLayer& saved, Parameters& gradients) {
+inline void attention_block_backward(const PlainModel& m, std::int64_t layer, Values& d_h, const PlainLayer& saved,
+                                     Parameters& gradients) {
     const auto name = [&](const char* part) { return layer_name(layer, part); };
-    Values d_out = saved.out, d_q(saved.q.rows, saved.q.columns), d_k(saved.k.rows, saved.k.columns), d_v = d_k, d_x(d_h.rows, d_h.columns);
+    Values d_out = saved.out, d_q(saved.q.rows, saved.q.columns), d_k(saved.k.rows, saved.k.columns), d_v = d_k,
+           d_x(d_h.rows, d_h.columns);
     linear_backward(m, d_out, d_h, saved.out, name("self_attn.o_proj"), gradients);
-    attention_backward(d_q.values, d_k.values, d_v.values, d_out.values, saved.out.values, saved.lse, saved.q.values, saved.k.values, saved.v.values, problem_of(m, layer, d_h.rows));
+    attention_backward(d_q.values, d_k.values, d_v.values, d_out.values, saved.out.values, saved.lse, saved.q.values,
+                       saved.k.values, saved.v.values, problem_of(m, layer, d_h.rows));
     rotary(d_q, m.cos, m.sin, m.head_dim, 0, true);
     rotary(d_k, m.cos, m.sin, m.head_dim, 0, true);
     for (Values* d : {&d_q, &d_k, &d_v}) store(m, *d);
@@ -162,7 +177,8 @@ inline PlainForward forward(const PlainModel& m, const Ids& ids, const Ids& labe
     Values h(static_cast<std::int64_t>(ids.size()), table.columns);
     embedding_forward(h, table, ids);
     f.layers.resize(static_cast<std::size_t>(m.num_layers));
-    for (std::int64_t layer = 0; layer < m.num_layers; ++layer) h = plain::layer_forward(m, layer, h, f.layers[static_cast<std::size_t>(layer)]);
+    for (std::int64_t layer = 0; layer < m.num_layers; ++layer)
+        h = plain::layer_forward(m, layer, h, f.layers[static_cast<std::size_t>(layer)]);
     plain::normalise(m, f.x, f.rrms, h, "model.norm.weight");
     f.h = std::move(h);
     f.logits = Values(f.x.rows, table.rows);
@@ -173,7 +189,8 @@ inline PlainForward forward(const PlainModel& m, const Ids& ids, const Ids& labe
 }
 
 /// Gradients of scale * loss_sum with respect to every parameter.
-inline Parameters backward(const PlainModel& m, const PlainForward& f, const Ids& ids, const Ids& labels, double scale) {
+inline Parameters backward(const PlainModel& m, const PlainForward& f, const Ids& ids, const Ids& labels,
+                           double scale) {
     Parameters gradients;
     for (const auto& [name, values] : m.parameters) gradients[name] = Values(values.rows, values.columns);
     Values d_logits = f.logits, d_x(f.x.rows, f.x.columns), d_h(f.h.rows, f.h.columns);

@@ -1,5 +1,6 @@
-// The operations of kernels/ops.h but attention as plain loops, same argument order. R is the arithmetic: double is the reference, float the
-// plain implementation whose error the budgets of the tests are made of. Slow on purpose; nothing is shared with kernels/.
+// The operations of kernels/ops.h but attention as plain loops, same argument order. R is the arithmetic: double is the
+// reference, float the plain implementation whose error the budgets of the tests are made of. Slow on purpose; nothing
+// is shared with kernels/.
 #pragma once
 
 #include <cmath>
@@ -12,25 +13,36 @@ template <class R> struct Matrix {
     std::int64_t rows = 0, columns = 0;
     std::vector<R> values;
     Matrix() = default;
-    Matrix(std::int64_t m, std::int64_t n, R value = 0) : rows(m), columns(n), values(static_cast<std::size_t>(m * n), value) {}
-    template <class Other> explicit Matrix(const Matrix<Other>& other)
-        : rows(other.rows), columns(other.columns), values(other.values.begin(), other.values.end()) {}
+    Matrix(std::int64_t m, std::int64_t n, R value = 0)
+        : rows(m),
+          columns(n),
+          values(static_cast<std::size_t>(m * n), value) {}
+    template <class Other>
+    explicit Matrix(const Matrix<Other>& other)
+        : rows(other.rows),
+          columns(other.columns),
+          values(other.values.begin(), other.values.end()) {}
     R& operator()(std::int64_t i, std::int64_t j) { return values[static_cast<std::size_t>(i * columns + j)]; }
     R operator()(std::int64_t i, std::int64_t j) const { return values[static_cast<std::size_t>(i * columns + j)]; }
 };
 using Ids = std::vector<std::int32_t>;
 
 /// One element of op(a) op(b).
-template <class R> R product(const Matrix<R>& a, const Matrix<R>& b, bool transpose_a, bool transpose_b, std::int64_t i, std::int64_t j) {
+template <class R>
+R product(const Matrix<R>& a, const Matrix<R>& b, bool transpose_a, bool transpose_b, std::int64_t i, std::int64_t j) {
     const std::int64_t depth = transpose_a ? a.rows : a.columns;
     R sum = 0;
-    for (std::int64_t k = 0; k < depth; ++k) sum += (transpose_a ? a(k, i) : a(i, k)) * (transpose_b ? b(j, k) : b(k, j));
+    for (std::int64_t k = 0; k < depth; ++k)
+        sum += (transpose_a ? a(k, i) : a(i, k)) * (transpose_b ? b(j, k) : b(k, j));
     return sum;
 }
 
-template <class R> void matmul(Matrix<R>& out, const Matrix<R>& a, const Matrix<R>& b, bool transpose_a, bool transpose_b, R alpha, R beta) {
+template <class R>
+void matmul(Matrix<R>& out, const Matrix<R>& a, const Matrix<R>& b, bool transpose_a, bool transpose_b, R alpha,
+            R beta) {
     for (std::int64_t i = 0; i < out.rows; ++i)
-        for (std::int64_t j = 0; j < out.columns; ++j) out(i, j) = alpha * product(a, b, transpose_a, transpose_b, i, j) + (beta == 0 ? 0 : beta * out(i, j));
+        for (std::int64_t j = 0; j < out.columns; ++j)
+            out(i, j) = alpha * product(a, b, transpose_a, transpose_b, i, j) + (beta == 0 ? 0 : beta * out(i, j));
 }
 
 template <class R> void embedding_forward(Matrix<R>& out, const Matrix<R>& table, const Ids& ids) {
@@ -44,7 +56,8 @@ template <class R> void embedding_backward(Matrix<R>& d_table, const Matrix<R>& 
 }
 
 /// rrms is (T,1), weight (1,D).
-template <class R> void rmsnorm_forward(Matrix<R>& y, Matrix<R>& rrms, const Matrix<R>& x, const Matrix<R>& weight, R eps) {
+template <class R>
+void rmsnorm_forward(Matrix<R>& y, Matrix<R>& rrms, const Matrix<R>& x, const Matrix<R>& weight, R eps) {
     for (std::int64_t t = 0; t < x.rows; ++t) {
         R sum = 0;
         for (std::int64_t d = 0; d < x.columns; ++d) sum += x(t, d) * x(t, d);
@@ -54,7 +67,8 @@ template <class R> void rmsnorm_forward(Matrix<R>& y, Matrix<R>& rrms, const Mat
 }
 
 template <class R>
-void rmsnorm_backward(Matrix<R>& d_x, Matrix<R>& d_weight, const Matrix<R>& d_y, const Matrix<R>& x, const Matrix<R>& weight, const Matrix<R>& rrms) {
+void rmsnorm_backward(Matrix<R>& d_x, Matrix<R>& d_weight, const Matrix<R>& d_y, const Matrix<R>& x,
+                      const Matrix<R>& weight, const Matrix<R>& rrms) {
     for (std::int64_t t = 0; t < x.rows; ++t) {
         const R r = rrms(t, 0);
         R dot = 0;
@@ -67,12 +81,15 @@ void rmsnorm_backward(Matrix<R>& d_x, Matrix<R>& d_weight, const Matrix<R>& d_y,
 }
 
 /// As complex numbers: (a + ib) * e^(i angle), conjugated when inverse.
-template <class R> void rotary(Matrix<R>& x, const Matrix<R>& cos, const Matrix<R>& sin, std::int64_t head_dim, std::int64_t position_begin, bool inverse) {
+template <class R>
+void rotary(Matrix<R>& x, const Matrix<R>& cos, const Matrix<R>& sin, std::int64_t head_dim,
+            std::int64_t position_begin, bool inverse) {
     for (std::int64_t t = 0; t < x.rows; ++t)
         for (std::int64_t head = 0; head < x.columns / head_dim; ++head)
             for (std::int64_t i = 0; i < head_dim / 2; ++i) {
                 R &a = x(t, head * head_dim + i), &b = x(t, head * head_dim + head_dim / 2 + i);
-                const R c = cos(position_begin + t, i), s = inverse ? -sin(position_begin + t, i) : sin(position_begin + t, i), was = a;
+                const R c = cos(position_begin + t, i),
+                        s = inverse ? -sin(position_begin + t, i) : sin(position_begin + t, i), was = a;
                 a = was * c - b * s;
                 b = b * c + was * s;
             }
@@ -84,7 +101,9 @@ template <class R> void swiglu_forward(Matrix<R>& out, const Matrix<R>& gate, co
     for (std::size_t i = 0; i < out.values.size(); ++i) out.values[i] = silu(gate.values[i]) * up.values[i];
 }
 
-template <class R> void swiglu_backward(Matrix<R>& d_gate, Matrix<R>& d_up, const Matrix<R>& d_out, const Matrix<R>& gate, const Matrix<R>& up) {
+template <class R>
+void swiglu_backward(Matrix<R>& d_gate, Matrix<R>& d_up, const Matrix<R>& d_out, const Matrix<R>& gate,
+                     const Matrix<R>& up) {
     for (std::size_t i = 0; i < d_gate.values.size(); ++i) {
         const R x = gate.values[i], s = 1 / (1 + std::exp(-x));
         d_gate.values[i] = d_out.values[i] * up.values[i] * (s + x * s * (1 - s));
@@ -106,7 +125,8 @@ template <class R> void cross_entropy(double& loss_sum, Matrix<R>& logits, const
 
 /// One element of AdamW as torch.optim.AdamW documents it.
 template <class R>
-void adamw(R& master, R& m, R& v, R grad, R scale, double lr, double beta1, double beta2, double eps, double weight_decay, std::int64_t step) {
+void adamw(R& master, R& m, R& v, R grad, R scale, double lr, double beta1, double beta2, double eps,
+           double weight_decay, std::int64_t step) {
     const R g = scale * grad;
     master *= static_cast<R>(1 - lr * weight_decay);
     m = static_cast<R>(beta1) * m + static_cast<R>(1 - beta1) * g;

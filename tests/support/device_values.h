@@ -1,4 +1,5 @@
-// What a tensor of a device holds, on the host, and back: through pinned memory and the compute stream, as host code must. Bits are kept. No tests here.
+// What a tensor of a device holds, on the host, and back: through pinned memory and the compute stream, as host code
+// must. Bits are kept. No tests here.
 #pragma once
 
 #include <algorithm>
@@ -9,8 +10,7 @@
 namespace longlora {
 
 /// T is as wide as an element of x.
-template <class T>
-std::vector<T> read_device(Device& device, Tensor x) {
+template <class T> std::vector<T> read_device(Device& device, Tensor x) {
     if (x.count() == 0) return {};
     const Tensor flat = x.reshaped({x.count()});
     const ArenaTensor host = device.pinned().tensor(x.dtype, flat.shape, Use::exchange);
@@ -19,10 +19,10 @@ std::vector<T> read_device(Device& device, Tensor x) {
     return std::vector<T>(host->data<T>(), host->data<T>() + x.count());
 }
 
-/// The values are on their way to x behind the work of the compute stream, and not there yet: what reads them elsewhere has to wait for it. They come from pinned
-/// memory, given back here, which has to stay until the device was waited for.
-template <class T>
-ArenaTensor send_to_device(Device& device, Tensor x, const std::vector<T>& values) {
+/// The values are on their way to x behind the work of the compute stream, and not there yet: what reads them elsewhere
+/// has to wait for it. They come from pinned memory, given back here, which has to stay until the device was waited
+/// for.
+template <class T> ArenaTensor send_to_device(Device& device, Tensor x, const std::vector<T>& values) {
     if (x.count() == 0) return {};
     const Tensor flat = x.reshaped({x.count()});
     ArenaTensor host = device.pinned().tensor(x.dtype, flat.shape, Use::exchange);
@@ -31,8 +31,7 @@ ArenaTensor send_to_device(Device& device, Tensor x, const std::vector<T>& value
     return host;
 }
 
-template <class T>
-void write_device(Device& device, Tensor x, const std::vector<T>& values) {
+template <class T> void write_device(Device& device, Tensor x, const std::vector<T>& values) {
     const ArenaTensor host = send_to_device(device, x, values);
     if (host) device.synchronize(Device::compute_stream());
 }

@@ -1,5 +1,6 @@
-// Golden cases (tests/golden/CASE, made by Hugging Face transformers and peft): what was computed, its options, and our model set up the same way.
-// What each array is says the head of make_golden.py; which are kept, tests/golden/copy_golden.py. No tests here.
+// Golden cases (tests/golden/CASE, made by Hugging Face transformers and peft): what was computed, its options, and our
+// model set up the same way. What each array is says the head of make_golden.py; which are kept,
+// tests/golden/copy_golden.py. No tests here.
 #pragma once
 
 #include <algorithm>
@@ -36,7 +37,10 @@ struct Case {
     SafetensorsFile arrays;
 
     explicit Case(const std::string& name)
-        : path(folder() + "/" + name), config(read_config(path)), json(read_json_file(path + "/golden.json")), arrays(path + "/golden.safetensors") {}
+        : path(folder() + "/" + name),
+          config(read_config(path)),
+          json(read_json_file(path + "/golden.json")),
+          arrays(path + "/golden.safetensors") {}
 
     bool stripped() const { return json.value("stripped", false); }
     std::int64_t context() const { return json.at("context"); }
@@ -50,7 +54,10 @@ struct Case {
         return std::vector<std::int32_t>(first, first + context());
     }
     /// Empty without documents.
-    std::vector<std::int64_t> document_starts() const { return json.at("documents").is_null() ? std::vector<std::int64_t>{} : json.at("documents").get<std::vector<std::int64_t>>(); }
+    std::vector<std::int64_t> document_starts() const {
+        return json.at("documents").is_null() ? std::vector<std::int64_t>{}
+                                              : json.at("documents").get<std::vector<std::int64_t>>();
+    }
     std::vector<float> array(const std::string& name) const {
         const auto found = arrays.find(name);
         ensure(found && found->dtype == DType::float32, name.c_str());

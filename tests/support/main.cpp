@@ -1,4 +1,5 @@
-// The one main of all test programs: MPI around Boost.Test; rank 0 reports, other ranks only failures, the worst exit code wins.
+// The one main of all test programs: MPI around Boost.Test; rank 0 reports, other ranks only failures, the worst exit
+// code wins.
 #define BOOST_TEST_NO_MAIN
 #define BOOST_TEST_ALTERNATIVE_INIT_API
 #include <mpi.h>

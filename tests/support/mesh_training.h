@@ -1,4 +1,5 @@
-// A tiny training on a mesh of ranks, with everything that can be compared afterwards gathered on every rank. No tests here.
+// A tiny training on a mesh of ranks, with everything that can be compared afterwards gathered on every rank. No tests
+// here.
 #pragma once
 
 #include <mpi.h>
@@ -18,7 +19,7 @@ struct Training {
     TrainableSet trainables = all_adapters();
     AttentionPattern pattern{AttentionKind::shifted, 6};
     std::int64_t context = 19, global_batch = 3, micro_batch = 1;
-    bool documents = false;   ///< several in a sequence; false: one, as a plan assumes
+    bool documents = false;  ///< several in a sequence; false: one, as a plan assumes
     bool keep_all = false, keep_halo = true;
     DType real = DType::float32;
     std::int64_t max_message = 2147483647;
@@ -40,9 +41,11 @@ struct Training {
     LocalSequences sequences(std::int64_t step, const parallel::MeshCommunicators& mesh, parallel::Shard local) const {
         const parallel::Shard share = parallel::deal_of(global_batch, mesh.at.data, mesh.shape.data);
         const auto all = random_tokens(global_batch * context, static_cast<std::uint64_t>(step));
-        const std::span<const std::int32_t> own = std::span(all).subspan(static_cast<std::size_t>(share.begin * context), static_cast<std::size_t>(share.count * context));
+        const std::span<const std::int32_t> own = std::span(all).subspan(
+            static_cast<std::size_t>(share.begin * context), static_cast<std::size_t>(share.count * context));
         std::vector<std::vector<std::int64_t>> starts;
-        for (std::int64_t i = share.begin; i < share.begin + share.count; ++i) starts.push_back(documents ? std::vector<std::int64_t>{0, 1 + i, 8 + 2 * i} : std::vector<std::int64_t>{0});
+        for (std::int64_t i = share.begin; i < share.begin + share.count; ++i)
+            starts.push_back(documents ? std::vector<std::int64_t>{0, 1 + i, 8 + 2 * i} : std::vector<std::int64_t>{0});
         return local_sequences(own, context, local, starts);
     }
     PlanRequest plan_request(parallel::MeshShape shape, int zero, int rank) const {
@@ -77,34 +80,39 @@ struct MeshFixture {
         how.zero = zero;
         how.data = mesh.data.get();
         const auto stages = stages_of(t.config, shape.pipeline, t.pattern, t.context);
-        weights = std::make_unique<Weights>(*device, t.config, t.trainables, how, stages[static_cast<std::size_t>(mesh.at.pipeline)]);
+        weights = std::make_unique<Weights>(*device, t.config, t.trainables, how,
+                                            stages[static_cast<std::size_t>(mesh.at.pipeline)]);
         fill_lively(*weights);
         model = std::make_unique<Model>(*weights, t.pattern, t.context, mesh.sequence.get());
     }
 };
 
-/// Whole tensors by name on every rank, from the parts for which ranks answer; flat(unit) is the rank's own flat buffer.
-template <class Flat>
-Values gather(const Weights& weights, MPI_Comm comm, Flat&& flat) {
+/// Whole tensors by name on every rank, from the parts for which ranks answer; flat(unit) is the rank's own flat
+/// buffer.
+template <class Flat> Values gather(const Weights& weights, MPI_Comm comm, Flat&& flat) {
     std::string bytes;
     const auto put = [&](const void* data, std::size_t size) { bytes.append(static_cast<const char*>(data), size); };
     const ParameterList whole = list_parameters(weights.config(), weights.trainables());
     for (const auto& part : weights.sole_parts()) {
         const std::vector<float> own = read(weights.device(), flat(part.parameter->unit));
         const auto index = static_cast<std::int64_t>(&whole.find(part.parameter->name) - whole.parameters.data());
-        for (const std::int64_t number : {index, part.in_parameter.begin, part.in_parameter.count}) put(&number, sizeof number);
+        for (const std::int64_t number : {index, part.in_parameter.begin, part.in_parameter.count})
+            put(&number, sizeof number);
         put(own.data() + part.in_own, static_cast<std::size_t>(part.in_parameter.count) * sizeof(float));
     }
     Values values;
     for (const auto& p : whole.parameters)
-        if (p.trainable) values[p.name].assign(static_cast<std::size_t>(p.shape.count()), std::nanf(""));   // what nobody sends is seen
+        if (p.trainable)
+            values[p.name].assign(static_cast<std::size_t>(p.shape.count()),
+                                  std::nanf(""));  // what nobody sends is seen
     const parallel::HostGroup group(comm);
     for (const std::string& other : group.all_gather(bytes))
         for (std::size_t at = 0; at < other.size();) {
             std::int64_t header[3];
             std::memcpy(header, other.data() + at, sizeof header);
             at += sizeof header;
-            std::memcpy(values.at(whole.parameters[static_cast<std::size_t>(header[0])].name).data() + header[1], other.data() + at, static_cast<std::size_t>(header[2]) * sizeof(float));
+            std::memcpy(values.at(whole.parameters[static_cast<std::size_t>(header[0])].name).data() + header[1],
+                        other.data() + at, static_cast<std::size_t>(header[2]) * sizeof(float));
             at += static_cast<std::size_t>(header[2]) * sizeof(float);
         }
     return values;
@@ -113,9 +121,9 @@ Values gather(const Weights& weights, MPI_Comm comm, Flat&& flat) {
 struct Outcome {
     Values first_gradients, initial, trained;
     std::vector<double> losses, norms;
-    std::vector<std::map<std::string, parallel::Traffic>> traffic;   ///< of each step on this rank
+    std::vector<std::map<std::string, parallel::Traffic>> traffic;  ///< of each step on this rank
     std::int64_t arena_bytes = 0;
-    double flops = 0;   ///< of the last step
+    double flops = 0;  ///< of the last step
 };
 
 inline Outcome train(const Training& t, MPI_Comm comm, parallel::MeshShape shape, int zero, std::int64_t steps) {
@@ -130,7 +138,8 @@ inline Outcome train(const Training& t, MPI_Comm comm, parallel::MeshShape shape
     for (std::int64_t step = 1; step <= steps; ++step) {
         f.device->recorder().clear();
         const auto before = f.mesh.traffic();
-        const StepResult result = train_step(*f.model, f.mesh, scalars, t.sequences(step, f.mesh, f.model->local()), t.options(), keep, step, 1);
+        const StepResult result = train_step(*f.model, f.mesh, scalars, t.sequences(step, f.mesh, f.model->local()),
+                                             t.options(), keep, step, 1);
         BOOST_CHECK(result.finite);
         out.losses.push_back(result.loss);
         out.norms.push_back(result.grad_norm);

@@ -1,4 +1,5 @@
-// A model on a CPU device for tests: made from a config, run on sequences, read back to the host. Shared by the tests of model, train and mpi.
+// A model on a CPU device for tests: made from a config, run on sequences, read back to the host. Shared by the tests
+// of model, train and mpi.
 #pragma once
 
 #include <boost/test/unit_test.hpp>
@@ -30,9 +31,11 @@ struct Fixture {
     std::unique_ptr<Weights> weights;
     std::unique_ptr<Model> model;
 
-    Fixture(const ModelConfig& config, const TrainableSet& trainables, const AttentionPattern& pattern, std::int64_t context, const FixtureOptions& options = {})
+    Fixture(const ModelConfig& config, const TrainableSet& trainables, const AttentionPattern& pattern,
+            std::int64_t context, const FixtureOptions& options = {})
         : device(make_test_device(options.instruction_set, std::int64_t{1} << 30, options.num_threads)),
-          weights(std::make_unique<Weights>(*device, config, trainables, WeightsOptions{options.real, options.frozen, true})),
+          weights(std::make_unique<Weights>(*device, config, trainables,
+                                            WeightsOptions{options.real, options.frozen, true})),
           model(std::make_unique<Model>(*weights, pattern, context)) {}
 };
 
@@ -41,7 +44,8 @@ inline std::vector<float> read(Device& device, Tensor tensor) {
     ArenaTensor host = device.pinned().tensor(tensor.dtype, flat.shape, Use::workspace);
     device.copy_to_host(host, flat, Device::compute_stream());
     device.synchronize(Device::compute_stream());
-    if (tensor.dtype == DType::float64) return std::vector<float>(host->data<double>(), host->data<double>() + flat.count());
+    if (tensor.dtype == DType::float64)
+        return std::vector<float>(host->data<double>(), host->data<double>() + flat.count());
     return std::vector<float>(host->data<float>(), host->data<float>() + flat.count());
 }
 
@@ -75,14 +79,16 @@ inline MicroBatch batch_of(Model& model, const Sequences& s) {
     return model.micro_batch(s.tokens, s.labels, s.document_starts);
 }
 
-/// The sum of negative log likelihoods, and the gradients of scale * sum are what the model's gradient buffers hold afterwards.
+/// The sum of negative log likelihoods, and the gradients of scale * sum are what the model's gradient buffers hold
+/// afterwards.
 inline double loss_and_gradients(Model& model, const Sequences& s, double scale, const KeepPlan& keep) {
     const StepScalars scalars(model.device());
     scalars.clear();
     model.zero().clear_gradients();
     const MicroBatch batch = batch_of(model, s);
     StageSaved saved = model.forward(batch, {}, keep);
-    model.backward(batch, saved, model.loss_gradient(batch, saved, scalars.loss_sum(), static_cast<float>(scale), true), true);
+    model.backward(batch, saved, model.loss_gradient(batch, saved, scalars.loss_sum(), static_cast<float>(scale), true),
+                   true);
     model.zero().finish_gradients();
     return scalars.read().first;
 }
@@ -96,21 +102,20 @@ inline double loss_of(Model& model, const Sequences& s) {
 }
 
 inline std::vector<float> logits_of(Model& model, const Sequences& s) {
-    const ArenaTensor logits = model.device().memory().tensor(DType::float32, {static_cast<std::int64_t>(s.tokens.size()), model.config().vocabulary}, Use::activations);
+    const ArenaTensor logits = model.device().memory().tensor(
+        DType::float32, {static_cast<std::int64_t>(s.tokens.size()), model.config().vocabulary}, Use::activations);
     model.logits(model.output(batch_of(model, s), {}), logits);
     return read(model.device(), logits);
 }
 
-template <class A>
-double norm(const A& x) {
+template <class A> double norm(const A& x) {
     double sum = 0;
     for (const auto value : x) sum += static_cast<double>(value) * static_cast<double>(value);
     return std::sqrt(sum);
 }
 
 /// ||a - b||; infinite when sizes differ or a value is no number.
-template <class A, class B>
-double distance(const A& a, const B& b) {
+template <class A, class B> double distance(const A& a, const B& b) {
     double sum = a.size() == b.size() ? 0 : INFINITY;
     for (std::size_t i = 0; i < a.size() && i < b.size(); ++i) {
         const double difference = static_cast<double>(a[i]) - static_cast<double>(b[i]);
@@ -120,8 +125,7 @@ double distance(const A& a, const B& b) {
 }
 
 /// ||ours - expected|| / ||expected||.
-template <class A, class B>
-double relative_l2(const A& ours, const B& expected) {
+template <class A, class B> double relative_l2(const A& ours, const B& expected) {
     return distance(ours, expected) / norm(expected);
 }
 

@@ -1,4 +1,5 @@
-// Our configuration, weights and attention pattern as the plain double model of tests/reference/model.h. Windows are derived here anew, from their definition.
+// Our configuration, weights and attention pattern as the plain double model of tests/reference/model.h. Windows are
+// derived here anew, from their definition.
 #pragma once
 
 #include "model/rotary.h"
@@ -14,20 +15,29 @@ inline std::int64_t group_begin(std::int64_t t, std::int64_t first_end, std::int
     return begin;
 }
 
-inline std::int64_t plain_window(const AttentionPattern& pattern, std::int64_t layer, bool second_half, std::int64_t t) {
+inline std::int64_t plain_window(const AttentionPattern& pattern, std::int64_t layer, bool second_half,
+                                 std::int64_t t) {
     const std::int64_t g = pattern.group;
     switch (pattern.kind) {
-        case AttentionKind::dense: return 0;
-        case AttentionKind::sliding: return std::max<std::int64_t>(0, t + 1 - g);
-        case AttentionKind::plain: return group_begin(t, g, g);
-        case AttentionKind::shifted_only: return group_begin(t, g / 2, g);
-        case AttentionKind::layers: return group_begin(t, layer % 2 ? g / 2 : g, g);
-        case AttentionKind::shifted: return group_begin(t, second_half ? g / 2 : g, g);
+        case AttentionKind::dense:
+            return 0;
+        case AttentionKind::sliding:
+            return std::max<std::int64_t>(0, t + 1 - g);
+        case AttentionKind::plain:
+            return group_begin(t, g, g);
+        case AttentionKind::shifted_only:
+            return group_begin(t, g / 2, g);
+        case AttentionKind::layers:
+            return group_begin(t, layer % 2 ? g / 2 : g, g);
+        case AttentionKind::shifted:
+            return group_begin(t, second_half ? g / 2 : g, g);
     }
     return 0;
 }
 
-inline reference::AttentionProblem plain_windows(const AttentionPattern& pattern, std::int64_t layer, std::int64_t num_heads, std::int64_t context, const std::vector<std::int64_t>& starts) {
+inline reference::AttentionProblem plain_windows(const AttentionPattern& pattern, std::int64_t layer,
+                                                 std::int64_t num_heads, std::int64_t context,
+                                                 const std::vector<std::int64_t>& starts) {
     reference::AttentionProblem p;
     p.num_plain_heads = num_heads / 2;
     for (const bool second_half : {false, true})
@@ -43,11 +53,12 @@ inline reference::AttentionProblem plain_windows(const AttentionPattern& pattern
 inline double to_bf16(double x) { return static_cast<double>(static_cast<float>(bf16(static_cast<float>(x)))); }
 
 struct PlainOptions {
-    bool bfloat16 = false;                        ///< weights and everything stored are rounded
+    bool bfloat16 = false;  ///< weights and everything stored are rounded
     std::vector<std::int64_t> document_starts{};
 };
 
-inline reference::PlainModel plain_model_of(const Weights& weights, const AttentionPattern& pattern, std::int64_t context, const PlainOptions& options = {}) {
+inline reference::PlainModel plain_model_of(const Weights& weights, const AttentionPattern& pattern,
+                                            std::int64_t context, const PlainOptions& options = {}) {
     const ModelConfig& c = weights.config();
     reference::PlainModel m;
     m.num_layers = c.num_layers, m.num_heads = c.num_heads, m.num_kv_heads = c.num_kv_heads, m.head_dim = c.head_dim;
@@ -56,10 +67,12 @@ inline reference::PlainModel plain_model_of(const Weights& weights, const Attent
     if (options.bfloat16) m.stored = to_bf16;
     for (const Parameter& p : weights.list().parameters) {
         const std::vector<float> values = weights.get(p);
-        reference::Values& matrix = m.parameters[p.name] = reference::Values(p.shape.count() / p.shape.last(), p.shape.last());
+        reference::Values& matrix = m.parameters[p.name] =
+            reference::Values(p.shape.count() / p.shape.last(), p.shape.last());
         for (std::size_t i = 0; i < values.size(); ++i) matrix.values[i] = m.stored(values[i]);
     }
-    const std::vector<double> frequencies = rotary_frequencies(c.rope, c.head_dim, c.max_positions, c.original_positions(), context);
+    const std::vector<double> frequencies =
+        rotary_frequencies(c.rope, c.head_dim, c.max_positions, c.original_positions(), context);
     m.cos = m.sin = reference::Values(context, c.head_dim / 2);
     for (std::int64_t t = 0; t < context; ++t)
         for (std::int64_t i = 0; i < c.head_dim / 2; ++i) {
@@ -67,7 +80,8 @@ inline reference::PlainModel plain_model_of(const Weights& weights, const Attent
             m.cos(t, i) = std::cos(angle) * rotary_attention_factor(c.rope);
             m.sin(t, i) = std::sin(angle) * rotary_attention_factor(c.rope);
         }
-    for (std::int64_t layer = 0; layer < c.num_layers; ++layer) m.attention.push_back(plain_windows(pattern, layer, c.num_heads, context, options.document_starts));
+    for (std::int64_t layer = 0; layer < c.num_layers; ++layer)
+        m.attention.push_back(plain_windows(pattern, layer, c.num_heads, context, options.document_starts));
     return m;
 }
 

@@ -1,5 +1,5 @@
-// Preconditions of Boost.Test cases: BOOST_AUTO_TEST_CASE(name, *only_on_cpus("reason")). A case whose precondition fails counts as skipped and its reason is reported.
-// What a case computes on is test_device.h's.
+// Preconditions of Boost.Test cases: BOOST_AUTO_TEST_CASE(name, *only_on_cpus("reason")). A case whose precondition
+// fails counts as skipped and its reason is reported. What a case computes on is test_device.h's.
 #pragma once
 
 #include "tests/support/test_device.h"

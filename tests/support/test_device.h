@@ -1,5 +1,6 @@
-// What tests compute on: in the usual programs every instruction set of this CPU; in test_*_sim and test_*_gpu a GPU, which is simulated (linked with tests/sim) or real (for
-// tests/gpu/run.sh). The same objects are in all of them; sizes come from one list, of which the slow simulation takes the edges. No tests here.
+// What tests compute on: in the usual programs every instruction set of this CPU; in test_*_sim and test_*_gpu a GPU,
+// which is simulated (linked with tests/sim) or real (for tests/gpu/run.sh). The same objects are in all of them; sizes
+// come from one list, of which the slow simulation takes the edges. No tests here.
 #pragma once
 
 #include <boost/test/unit_test.hpp>
@@ -15,13 +16,17 @@
 
 namespace longlora {
 
-extern const bool kOnGpu;   ///< on_cpu.cpp or on_gpu.cpp, whichever is linked
+extern const bool kOnGpu;  ///< on_cpu.cpp or on_gpu.cpp, whichever is linked
 
 /// The device of a test that does not care for instruction sets.
-inline std::unique_ptr<Device> make_test_device(std::int64_t memory_bytes = std::int64_t{1} << 30, int num_threads = 1) {
-    if (!kOnGpu) return make_cpu_device({.memory_bytes = memory_bytes, .num_threads = num_threads, .instruction_set = ""});
-    const char* rank = std::getenv("OMPI_COMM_WORLD_LOCAL_RANK");   // each rank has a GPU of its own
-    return make_cuda_device({.memory_bytes = memory_bytes + cuda_own_bytes(), .gpu = rank ? std::atoi(rank) : 0, .pinned_bytes = std::int64_t{256} << 20});
+inline std::unique_ptr<Device> make_test_device(std::int64_t memory_bytes = std::int64_t{1} << 30,
+                                                int num_threads = 1) {
+    if (!kOnGpu)
+        return make_cpu_device({.memory_bytes = memory_bytes, .num_threads = num_threads, .instruction_set = ""});
+    const char* rank = std::getenv("OMPI_COMM_WORLD_LOCAL_RANK");  // each rank has a GPU of its own
+    return make_cuda_device({.memory_bytes = memory_bytes + cuda_own_bytes(),
+                             .gpu = rank ? std::atoi(rank) : 0,
+                             .pinned_bytes = std::int64_t{256} << 20});
 }
 
 /// The plan of such a device.
@@ -39,9 +44,11 @@ inline std::vector<const char*> instruction_sets() {
     return {"avx2"};
 }
 
-inline std::unique_ptr<Device> make_test_device(const char* instruction_set, std::int64_t memory_bytes, int num_threads) {
+inline std::unique_ptr<Device> make_test_device(const char* instruction_set, std::int64_t memory_bytes,
+                                                int num_threads) {
     if (kOnGpu) return make_test_device(memory_bytes);
-    return make_cpu_device({.memory_bytes = memory_bytes, .num_threads = num_threads, .instruction_set = instruction_set});
+    return make_cpu_device(
+        {.memory_bytes = memory_bytes, .num_threads = num_threads, .instruction_set = instruction_set});
 }
 
 /// Calls test(device) once for each device.
@@ -53,7 +60,8 @@ inline void for_devices(const std::function<void(Device&)>& test) {
 }
 
 /// All of them, or on a GPU, which may be simulated and slow, only the edges.
-template <class T>
-std::vector<T> sizes(std::initializer_list<T> all, std::initializer_list<T> edges) { return kOnGpu ? edges : all; }
+template <class T> std::vector<T> sizes(std::initializer_list<T> all, std::initializer_list<T> edges) {
+    return kOnGpu ? edges : all;
+}
 
 }  // namespace longlora

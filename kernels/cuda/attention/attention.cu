@@ -24,17 +24,19 @@ Matrix matrix_of(const Tensor& t, std::int64_t head_dim) {
 
 HeadRows head_rows_of(const Tensor& t) { return {t.data<float>(), t.row_stride}; }
 
-AttentionProblem problem_of(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k, const Tensor& v, const Windows& windows, const AttentionPlace& place,
-                            bool accumulate) {
+AttentionProblem problem_of(const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k, const Tensor& v,
+                            const Windows& windows, const AttentionPlace& place, bool accumulate) {
     const std::int64_t e = place.head_dim;
-    if (const std::string problem = cuda_head_dim_problem(e); !problem.empty()) fail(problem + "; take --device cpu for this model");
+    if (const std::string problem = cuda_head_dim_problem(e); !problem.empty())
+        fail(problem + "; take --device cpu for this model");
     ensure(place.scale > 0 && std::isfinite(place.scale), "the scale of attention is positive");
     AttentionProblem p{};
     p.q = matrix_of(q, e), p.k = matrix_of(k, e), p.v = matrix_of(v, e), p.out = matrix_of(out, e);
     p.lse = head_rows_of(lse);
     p.first_key = windows.first_key.data<std::int32_t>();
     p.num_tokens = narrow_size(windows.num_tokens()), p.num_plain_heads = narrow_size(windows.num_plain_heads);
-    p.head_dim = narrow_size(e), p.num_heads = narrow_size(q.width() / e), p.group = p.num_heads / narrow_size(k.width() / e);
+    p.head_dim = narrow_size(e), p.num_heads = narrow_size(q.width() / e),
+    p.group = p.num_heads / narrow_size(k.width() / e);
     p.num_queries = narrow_size(q.shape[0]), p.num_keys = narrow_size(k.shape[0]);
     p.query_begin = narrow_size(place.query_begin), p.key_begin = narrow_size(place.key_begin);
     p.scale = place.scale, p.scale_log2 = place.scale * 1.4426950408889634f, p.accumulate = accumulate;
@@ -43,20 +45,22 @@ AttentionProblem problem_of(const Tensor& out, const Tensor& lse, const Tensor& 
 
 }  // namespace
 
-void attention_forward(cudaStream_t stream, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, const Windows& windows, const AttentionPlace& place,
-                       bool accumulate) {
+void attention_forward(cudaStream_t stream, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
+                       const Windows& windows, const AttentionPlace& place, bool accumulate) {
     const AttentionProblem p = problem_of(out, lse, q, k, v, windows, place, accumulate);
     if (p.num_queries == 0 || (accumulate && p.num_keys == 0)) return;
     if (q.dtype == DType::float32) forward_float(stream, p);
     else forward_bf16(stream, p);
 }
 
-void attention_backward(cudaStream_t stream, Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
-                        const Windows& windows, const AttentionPlace& place, Tensor delta) {
+void attention_backward(cudaStream_t stream, Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor out, Tensor lse,
+                        Tensor q, Tensor k, Tensor v, const Windows& windows, const AttentionPlace& place,
+                        Tensor delta) {
     AttentionProblem p = problem_of(out, lse, q, k, v, windows, place, false);
     if (p.num_queries == 0 || p.num_keys == 0) return;
     const std::int64_t e = place.head_dim;
-    p.d_q = matrix_of(d_q, e), p.d_k = matrix_of(d_k, e), p.d_v = matrix_of(d_v, e), p.d_out = matrix_of(d_out, e), p.delta = head_rows_of(delta);
+    p.d_q = matrix_of(d_q, e), p.d_k = matrix_of(d_k, e), p.d_v = matrix_of(d_v, e), p.d_out = matrix_of(d_out, e),
+    p.delta = head_rows_of(delta);
     if (q.dtype == DType::float32) return backward_float(stream, p);
     delta_bf16(stream, p);
     backward_keys_bf16(stream, p);

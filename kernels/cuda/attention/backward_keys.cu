@@ -1,8 +1,10 @@
-// dK and dV in bfloat16: one block per tile of keys and key/value head. It goes over the query heads of its group, and for each over the tiles of queries that see
-// its keys, in order, so the sums need no atomics. Formulas and the reason for two backward kernels: attention_backward.cuh.
+// dK and dV in bfloat16: one block per tile of keys and key/value head. It goes over the query heads of its group, and
+// for each over the tiles of queries that see its keys, in order, so the sums need no atomics. Formulas and the reason
+// for two backward kernels: attention_backward.cuh.
 //
-// Scores are made transposed, S^T = K Q^T, so that keys are the rows of every product: P^T and dS^T leave the first products in the very registers in which the
-// second ones (dV += P^T dO, dK += dS^T Q) take their operand a, and a warp keeps dK and dV of its keys to itself.
+// Scores are made transposed, S^T = K Q^T, so that keys are the rows of every product: P^T and dS^T leave the first
+// products in the very registers in which the second ones (dV += P^T dO, dK += dS^T Q) take their operand a, and a warp
+// keeps dK and dV of its keys to itself.
 #include "kernels/cuda/attention/backward.cuh"
 #include "kernels/cuda/attention/rows.cuh"
 
@@ -13,12 +15,15 @@ namespace {
 constexpr int kWarps = 4, kThreads = 32 * kWarps;
 
 template <int kWidth> struct Shape {
-    static constexpr int kA = kWidth > 64 ? 1 : 2;      // blocks of 16 keys of a warp: dK and dV fill 128 registers
+    static constexpr int kA = kWidth > 64 ? 1 : 2;  // blocks of 16 keys of a warp: dK and dV fill 128 registers
     static constexpr int kKeys = kWarps * 16 * kA, kQueries = kWidth > 64 ? 32 : 64;
-    static constexpr int kB = 2 / kA, kStep = 16 * kB, kSteps = kQueries / kStep;     // a step takes kStep queries of a tile: p and ds fill 32 registers
+    static constexpr int kB = 2 / kA, kStep = 16 * kB,
+                         kSteps = kQueries / kStep;  // a step takes kStep queries of a tile: p and ds fill 32 registers
     static constexpr int kKeyBytes = kKeys * kRowBytes<kWidth>, kQueryBytes = kQueries * kRowBytes<kWidth>;
-    // K, V; Q and dO of two tiles; L and delta of two tiles. In the end the tiles' memory holds dK, then dV, as float32.
-    static constexpr int kStatisticsOffset = 2 * kKeyBytes + 4 * kQueryBytes, kSharedBytes = kStatisticsOffset + 2 * 2 * 4 * kQueries;
+    // K, V; Q and dO of two tiles; L and delta of two tiles. In the end the tiles' memory holds dK, then dV, as
+    // float32.
+    static constexpr int kStatisticsOffset = 2 * kKeyBytes + 4 * kQueryBytes,
+                         kSharedBytes = kStatisticsOffset + 2 * 2 * 4 * kQueries;
     static_assert(kStatisticsOffset >= 4 * kWidth * kKeys, "dK fits where the tiles were");
     static_assert(2 * kQueries <= kThreads, "a thread for each number of the statistics");
 };
@@ -30,11 +35,11 @@ template <int kWidth> struct Sums {
 /// Where a warp reads what: V follows K, dO follows Q.
 template <int kWidth> struct Places {
     TileAddress<kWidth> k, q, q_transposed;
-    const float* statistics;     ///< L of the tile's queries, then delta
+    const float* statistics;  ///< L of the tile's queries, then delta
 };
 
-/// Which of a lane's pairs are visible: bit (n * 2 + b) * 2 kA + i * 2 + half is query + 8 n + b and key first_key + 16 i + 8 half.
-/// One register instead of the windows of all queries.
+/// Which of a lane's pairs are visible: bit (n * 2 + b) * 2 kA + i * 2 + half is query + 8 n + b and key first_key + 16
+/// i + 8 half. One register instead of the windows of all queries.
 template <int kA, int kN> __device__ std::uint32_t visible_pairs(const HeadWindow& window, int first_key, int query) {
     static_assert(kN * 2 * 2 * kA <= 32);
     std::uint32_t visible = 0;
@@ -51,7 +56,8 @@ template <int kA, int kN> __device__ std::uint32_t visible_pairs(const HeadWindo
 
 /// One step. `at` and `query` are of its first query.
 template <int kWidth, bool kMasked>
-__device__ __forceinline__ void step(Sums<kWidth>& sums, const Places<kWidth>& at, float c, const HeadWindow& window, int first_key, int query) {
+__device__ __forceinline__ void step(Sums<kWidth>& sums, const Places<kWidth>& at, float c, const HeadWindow& window,
+                                     int first_key, int query) {
     constexpr int kA = Shape<kWidth>::kA, kB = Shape<kWidth>::kB, kN = 2 * kB;
     const int t = static_cast<int>(threadIdx.x) % 4;
     float p[kA][kN][4] = {}, ds[kA][kN][4] = {};
@@ -86,13 +92,16 @@ __device__ __forceinline__ void step(Sums<kWidth>& sums, const Places<kWidth>& a
     multiply_columns<kWidth, kA, kB>(sums.d_k, ds_operand, at.q_transposed);
 }
 
-/// The threads that bring the statistics of a tile of queries: thread i < kQueries L of query i, thread kQueries + i delta of query i.
+/// The threads that bring the statistics of a tile of queries: thread i < kQueries L of query i, thread kQueries + i
+/// delta of query i.
 template <int kQueries> struct Statistics {
     const float* from;
     int row, num_queries;
     bool is_lse;
     __device__ Statistics(const AttentionProblem& p, int head)
-        : row(static_cast<int>(threadIdx.x) % kQueries), num_queries(p.num_queries), is_lse(threadIdx.x < kQueries) {
+        : row(static_cast<int>(threadIdx.x) % kQueries),
+          num_queries(p.num_queries),
+          is_lse(threadIdx.x < kQueries) {
         from = is_lse ? p.lse.of_head(head) : p.delta.of_head(head);
     }
     static __device__ bool mine() { return threadIdx.x < 2 * kQueries; }
@@ -105,29 +114,31 @@ template <int kQueries> struct Statistics {
 
 /// All tiles of queries of one head that see the block's keys [begin, ...). Returns whether there are any.
 template <int kWidth>
-__device__ __forceinline__ bool add_head(Sums<kWidth>& sums, const AttentionProblem& p, int head, int begin, unsigned tiles, float* statistics) {
+__device__ __forceinline__ bool add_head(Sums<kWidth>& sums, const AttentionProblem& p, int head, int begin,
+                                         unsigned tiles, float* statistics) {
     using S = Shape<kWidth>;
     const HeadWindow window(p, head);
     const TileRanges steps = tiles_of_queries(window, begin, S::kKeys, S::kStep);
     if (steps.seen.empty()) return false;
     const Range tiles_seen{steps.seen.begin / S::kSteps, (steps.seen.end + S::kSteps - 1) / S::kSteps};
     using QueryCopy = TileCopy<kWidth, S::kQueries, kThreads>;
-    const QueryCopy copy_q(p.q.of_head(head, p.head_dim), p.num_queries, p.head_dim), copy_d_out(p.d_out.of_head(head, p.head_dim), p.num_queries, p.head_dim);
+    const QueryCopy copy_q(p.q.of_head(head, p.head_dim), p.num_queries, p.head_dim),
+        copy_d_out(p.d_out.of_head(head, p.head_dim), p.num_queries, p.head_dim);
     const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
     const unsigned query_tiles = tiles + 2 * S::kKeyBytes, warp_rows = tiles + warp * 16 * S::kA * kRowBytes<kWidth>;
 
-    unsigned current = 0;    // of the two places for tiles of queries
+    unsigned current = 0;  // of the two places for tiles of queries
     const auto copy_queries = [&](int tile, unsigned place) {
         copy_q(query_tiles + place * 2 * S::kQueryBytes, tile * S::kQueries);
         copy_d_out(query_tiles + place * 2 * S::kQueryBytes + S::kQueryBytes, tile * S::kQueries);
     };
-    __syncthreads();    // nobody reads the last head's tiles any more
+    __syncthreads();  // nobody reads the last head's tiles any more
     copy_queries(tiles_seen.begin, current);
     const Statistics<S::kQueries> statistic(p, head);
     if (statistic.mine()) statistics[thread] = statistic(tiles_seen.begin * S::kQueries);
     for (int tile = tiles_seen.begin; tile < tiles_seen.end; ++tile) {
         wait_for_copies();
-        __syncthreads();    // this tile has come for all; nobody reads the one before any more
+        __syncthreads();  // this tile has come for all; nobody reads the one before any more
         float next = 0;
         if (tile + 1 < tiles_seen.end) {
             copy_queries(tile + 1, current ^ 1);
@@ -138,38 +149,44 @@ __device__ __forceinline__ bool add_head(Sums<kWidth>& sums, const AttentionProb
         for (int i = max(steps.seen.begin, tile * S::kSteps); i < min(steps.seen.end, (tile + 1) * S::kSteps); ++i) {
             const int row = (i - tile * S::kSteps) * S::kStep, query = i * S::kStep + lane % 4 * 2;
             const unsigned q_rows = query_tiles + current * 2 * S::kQueryBytes + row * kRowBytes<kWidth>;
-            const Places<kWidth> at{TileAddress<kWidth>::by_rows(warp_rows), TileAddress<kWidth>::by_chunks(q_rows), TileAddress<kWidth>::by_rows(q_rows),
-                                    statistics + current * 2 * S::kQueries + row};
+            const Places<kWidth> at{TileAddress<kWidth>::by_rows(warp_rows), TileAddress<kWidth>::by_chunks(q_rows),
+                                    TileAddress<kWidth>::by_rows(q_rows), statistics + current * 2 * S::kQueries + row};
             if (steps.full.contains(i)) step<kWidth, false>(sums, at, p.scale_log2, window, first_key, query);
             else step<kWidth, true>(sums, at, p.scale_log2, window, first_key, query);
         }
         current ^= 1;
-        if (statistic.mine()) statistics[current * 2 * S::kQueries + thread] = next;    // read after the next barrier
+        if (statistic.mine()) statistics[current * 2 * S::kQueries + thread] = next;  // read after the next barrier
     }
     return true;
 }
 
-template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_backward_keys_kernel(const AttentionProblem p) {
+template <int kWidth>
+__global__ void __launch_bounds__(kThreads, 2) attention_backward_keys_kernel(const AttentionProblem p) {
     using S = Shape<kWidth>;
     extern __shared__ __align__(128) unsigned char shared[];
     const unsigned tiles = shared_address(shared);
     float* const statistics = reinterpret_cast<float*>(shared + S::kStatisticsOffset);
-    const int kv_head = static_cast<int>(blockIdx.y), begin = static_cast<int>(blockIdx.x) * S::kKeys;     // early keys, which most queries see, first
+    const int kv_head = static_cast<int>(blockIdx.y),
+              begin = static_cast<int>(blockIdx.x) * S::kKeys;  // early keys, which most queries see, first
     TileCopy<kWidth, S::kKeys, kThreads>(p.k.of_head(kv_head, p.head_dim), p.num_keys, p.head_dim)(tiles, begin);
-    TileCopy<kWidth, S::kKeys, kThreads>(p.v.of_head(kv_head, p.head_dim), p.num_keys, p.head_dim)(tiles + S::kKeyBytes, begin);
+    TileCopy<kWidth, S::kKeys, kThreads>(p.v.of_head(kv_head, p.head_dim), p.num_keys, p.head_dim)(tiles + S::kKeyBytes,
+                                                                                                   begin);
 
     Sums<kWidth> sums;
     bool seen = false;
-    for (int head = kv_head * p.group; head < (kv_head + 1) * p.group; ++head) seen |= add_head<kWidth>(sums, p, head, begin, tiles, statistics);
+    for (int head = kv_head * p.group; head < (kv_head + 1) * p.group; ++head)
+        seen |= add_head<kWidth>(sums, p, head, begin, tiles, statistics);
 
     wait_for_copies();
     if (!seen) return;
-    __syncthreads();    // the tiles are free
+    __syncthreads();  // the tiles are free
     const int first = static_cast<int>(threadIdx.x) / 32 * 16 * S::kA;
     const unsigned staging = tiles + first * 4 * kWidth;
-    add_rows<kWidth, S::kA>(p.d_k.of_head(kv_head, p.head_dim), begin + first, p.num_keys, p.head_dim, p.scale, staging, sums.d_k);
-    __syncwarp();    // dK has left
-    add_rows<kWidth, S::kA>(p.d_v.of_head(kv_head, p.head_dim), begin + first, p.num_keys, p.head_dim, 1, staging, sums.d_v);
+    add_rows<kWidth, S::kA>(p.d_k.of_head(kv_head, p.head_dim), begin + first, p.num_keys, p.head_dim, p.scale, staging,
+                            sums.d_k);
+    __syncwarp();  // dK has left
+    add_rows<kWidth, S::kA>(p.d_v.of_head(kv_head, p.head_dim), begin + first, p.num_keys, p.head_dim, 1, staging,
+                            sums.d_v);
 }
 
 }  // namespace
@@ -177,7 +194,8 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_b
 void backward_keys_bf16(cudaStream_t stream, const AttentionProblem& p) {
     with_width(p.head_dim, [&](auto width) {
         using S = Shape<width()>;
-        const dim3 grid(static_cast<unsigned>((p.num_keys + S::kKeys - 1) / S::kKeys), static_cast<unsigned>(p.num_heads / p.group));
+        const dim3 grid(static_cast<unsigned>((p.num_keys + S::kKeys - 1) / S::kKeys),
+                        static_cast<unsigned>(p.num_heads / p.group));
         launch(stream, attention_backward_keys_kernel<width()>, grid, kThreads, S::kSharedBytes, p);
     });
 }

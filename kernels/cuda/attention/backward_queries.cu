@@ -1,5 +1,5 @@
-// dQ in bfloat16: one block per tile of queries and head. It goes over the tiles of keys that its windows touch. Formulas and the reason for two backward kernels:
-// attention_backward.cuh.
+// dQ in bfloat16: one block per tile of queries and head. It goes over the tiles of keys that its windows touch.
+// Formulas and the reason for two backward kernels: attention_backward.cuh.
 //
 // A warp owns 16 queries and keeps their Q and dO as operands a in registers: shared memory is read for K and V only.
 #include "kernels/cuda/attention/backward.cuh"
@@ -42,8 +42,9 @@ template <int kN> __device__ void mask(float (&p)[1][kN][4], const HeadWindow& w
 
 /// One tile of keys.
 template <int kWidth, bool kMasked>
-__device__ __forceinline__ void step(float (&d_q)[1][kWidth / 8][4], const Rows<kWidth>& rows, TileAddress<kWidth> k, TileAddress<kWidth> k_transposed, float c,
-                                     const HeadWindow& window, int first_row, int key) {
+__device__ __forceinline__ void step(float (&d_q)[1][kWidth / 8][4], const Rows<kWidth>& rows, TileAddress<kWidth> k,
+                                     TileAddress<kWidth> k_transposed, float c, const HeadWindow& window, int first_row,
+                                     int key) {
     constexpr int kB = Shape<kWidth>::kB, kN = 2 * kB;
     float p[1][kN][4] = {}, ds[1][kN][4] = {};
 #pragma unroll
@@ -55,7 +56,8 @@ __device__ __forceinline__ void step(float (&d_q)[1][kWidth / 8][4], const Rows<
     }
     if (kMasked) mask(p, window, first_row, key);
 #pragma unroll
-    for (int j = 0; j < kWidth / 16; ++j) multiply_rows<kWidth, 1, kB>(ds, rows.d_out[j], k.below(Shape<kWidth>::kKeys), j);
+    for (int j = 0; j < kWidth / 16; ++j)
+        multiply_rows<kWidth, 1, kB>(ds, rows.d_out[j], k.below(Shape<kWidth>::kKeys), j);
 #pragma unroll
     for (int n = 0; n < kN; ++n) {
 #pragma unroll
@@ -67,10 +69,12 @@ __device__ __forceinline__ void step(float (&d_q)[1][kWidth / 8][4], const Rows<
 }
 
 /// Brings the block's queries [begin, ...) through shared memory to registers.
-template <int kWidth> __device__ void load_rows(Rows<kWidth>& rows, const AttentionProblem& p, int head, int begin, unsigned tiles) {
+template <int kWidth>
+__device__ void load_rows(Rows<kWidth>& rows, const AttentionProblem& p, int head, int begin, unsigned tiles) {
     using S = Shape<kWidth>;
     TileCopy<kWidth, S::kQueries, kThreads>(p.q.of_head(head, p.head_dim), p.num_queries, p.head_dim)(tiles, begin);
-    TileCopy<kWidth, S::kQueries, kThreads>(p.d_out.of_head(head, p.head_dim), p.num_queries, p.head_dim)(tiles + S::kQueryBytes, begin);
+    TileCopy<kWidth, S::kQueries, kThreads>(p.d_out.of_head(head, p.head_dim), p.num_queries, p.head_dim)(
+        tiles + S::kQueryBytes, begin);
     const int first = static_cast<int>(threadIdx.x) / 32 * 16;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -86,14 +90,16 @@ template <int kWidth> __device__ void load_rows(Rows<kWidth>& rows, const Attent
         load_matrices(rows.q[j][0], q.at(0, j));
         load_matrices(rows.d_out[j][0], d_out.at(0, j));
     }
-    __syncthreads();    // the memory is free for keys
+    __syncthreads();  // the memory is free for keys
 }
 
-template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_backward_queries_kernel(const AttentionProblem p) {
+template <int kWidth>
+__global__ void __launch_bounds__(kThreads, 2) attention_backward_queries_kernel(const AttentionProblem p) {
     using S = Shape<kWidth>;
     extern __shared__ __align__(128) unsigned char shared[];
     const unsigned tiles = shared_address(shared);
-    const int head = static_cast<int>(blockIdx.y), begin = static_cast<int>(gridDim.x - 1 - blockIdx.x) * S::kQueries;   // late queries, which see most, first
+    const int head = static_cast<int>(blockIdx.y), begin = static_cast<int>(gridDim.x - 1 - blockIdx.x) *
+                                                           S::kQueries;  // late queries, which see most, first
     const HeadWindow window(p, head);
     const TileRanges keys = tiles_of_keys(window, begin, S::kQueries, S::kKeys);
     if (keys.seen.empty()) return;
@@ -101,7 +107,8 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_b
     load_rows<kWidth>(rows, p, head, begin, tiles);
 
     using KeyCopy = TileCopy<kWidth, S::kKeys, kThreads>;
-    const KeyCopy copy_k(p.k.of_head(head / p.group, p.head_dim), p.num_keys, p.head_dim), copy_v(p.v.of_head(head / p.group, p.head_dim), p.num_keys, p.head_dim);
+    const KeyCopy copy_k(p.k.of_head(head / p.group, p.head_dim), p.num_keys, p.head_dim),
+        copy_v(p.v.of_head(head / p.group, p.head_dim), p.num_keys, p.head_dim);
     const auto copy_keys = [&](int tile, unsigned to) {
         copy_k(to, tile * S::kKeys);
         copy_v(to + S::kKeyBytes, tile * S::kKeys);
@@ -112,17 +119,19 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_b
     unsigned current = 0;
     for (int tile = keys.seen.begin; tile < keys.seen.end; ++tile) {
         wait_for_copies();
-        __syncthreads();    // this tile has come for all; nobody reads the one before any more
+        __syncthreads();  // this tile has come for all; nobody reads the one before any more
         const unsigned k_tile = tiles + current * 2 * S::kKeyBytes;
         current ^= 1;
         if (tile + 1 < keys.seen.end) copy_keys(tile + 1, tiles + current * 2 * S::kKeyBytes);
         const auto k_rows = TileAddress<kWidth>::by_chunks(k_tile), k_columns = TileAddress<kWidth>::by_rows(k_tile);
         const int first_row = begin + first + lane / 4, key = tile * S::kKeys + lane % 4 * 2;
-        if (keys.full.contains(tile)) step<kWidth, false>(d_q, rows, k_rows, k_columns, p.scale_log2, window, first_row, key);
+        if (keys.full.contains(tile))
+            step<kWidth, false>(d_q, rows, k_rows, k_columns, p.scale_log2, window, first_row, key);
         else step<kWidth, true>(d_q, rows, k_rows, k_columns, p.scale_log2, window, first_row, key);
     }
-    __syncthreads();    // the tiles are free
-    add_rows<kWidth, 1>(p.d_q.of_head(head, p.head_dim), begin + first, p.num_queries, p.head_dim, p.scale, tiles + first * 4 * kWidth, d_q);
+    __syncthreads();  // the tiles are free
+    add_rows<kWidth, 1>(p.d_q.of_head(head, p.head_dim), begin + first, p.num_queries, p.head_dim, p.scale,
+                        tiles + first * 4 * kWidth, d_q);
 }
 
 }  // namespace
@@ -130,7 +139,8 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_b
 void backward_queries_bf16(cudaStream_t stream, const AttentionProblem& p) {
     with_width(p.head_dim, [&](auto width) {
         using S = Shape<width()>;
-        const dim3 grid(static_cast<unsigned>((p.num_queries + S::kQueries - 1) / S::kQueries), static_cast<unsigned>(p.num_heads));
+        const dim3 grid(static_cast<unsigned>((p.num_queries + S::kQueries - 1) / S::kQueries),
+                        static_cast<unsigned>(p.num_heads));
         launch(stream, attention_backward_queries_kernel<width()>, grid, kThreads, S::kSharedBytes, p);
     });
 }

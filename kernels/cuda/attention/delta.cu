@@ -1,7 +1,9 @@
-// delta[h, t] = sum_e d_out * out, which backward subtracts from every d_out . v of the query (sum_j p_j (d_out . v_j)); bfloat16. Read once, written once.
+// delta[h, t] = sum_e d_out * out, which backward subtracts from every d_out . v of the query (sum_j p_j (d_out .
+// v_j)); bfloat16. Read once, written once.
 //
-// It is the diagonal of dO O^T, and made by the same instructions in the same order as dP = dO V^T: a query that sees one key has out = v, so its ds is 0 to the
-// last bit. 15/16 of the products are thrown away, which costs nothing beside reading d_out and out.
+// It is the diagonal of dO O^T, and made by the same instructions in the same order as dP = dO V^T: a query that sees
+// one key has out = v, so its ds is 0 to the last bit. 15/16 of the products are thrown away, which costs nothing
+// beside reading d_out and out.
 #include "kernels/cuda/attention/tiles.cuh"
 
 namespace longlora::cuda {
@@ -16,15 +18,19 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads) attention_delt
     const unsigned tiles = shared_address(shared);
     const int head = static_cast<int>(blockIdx.y), begin = static_cast<int>(blockIdx.x) * kQueries;
     TileCopy<kWidth, kQueries, kThreads>(p.d_out.of_head(head, p.head_dim), p.num_queries, p.head_dim)(tiles, begin);
-    TileCopy<kWidth, kQueries, kThreads>(p.out.of_head(head, p.head_dim), p.num_queries, p.head_dim)(tiles + kBytes, begin);
+    TileCopy<kWidth, kQueries, kThreads>(p.out.of_head(head, p.head_dim), p.num_queries, p.head_dim)(tiles + kBytes,
+                                                                                                     begin);
     wait_for_copies();
     __syncthreads();
 
     const int first = static_cast<int>(threadIdx.x) / 32 * 16, lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4;
     float products[1][2][4] = {};
     const unsigned rows = tiles + first * kRowBytes<kWidth>;
-    multiply_rows<kWidth, 1, 1>(products, TileAddress<kWidth>::by_rows(rows), TileAddress<kWidth>::by_chunks(rows).below(kQueries));
-    if (lane % 4 != g / 2) return;     // the lane whose columns 2(l%4), 2(l%4)+1 hold row g: (g, g) in the first block, (g+8, g+8) in the second
+    multiply_rows<kWidth, 1, 1>(products, TileAddress<kWidth>::by_rows(rows),
+                                TileAddress<kWidth>::by_chunks(rows).below(kQueries));
+    if (lane % 4 != g / 2)
+        return;  // the lane whose columns 2(l%4), 2(l%4)+1 hold row g: (g, g) in the first block, (g+8, g+8) in the
+                 // second
     float* const delta = p.delta.of_head(head);
     const int t = begin + first + g;
     if (t < p.num_queries) delta[t] = g % 2 ? products[0][0][1] : products[0][0][0];
@@ -35,7 +41,8 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads) attention_delt
 
 void delta_bf16(cudaStream_t stream, const AttentionProblem& p) {
     with_width(p.head_dim, [&](auto width) {
-        const dim3 grid(static_cast<unsigned>((p.num_queries + kQueries - 1) / kQueries), static_cast<unsigned>(p.num_heads));
+        const dim3 grid(static_cast<unsigned>((p.num_queries + kQueries - 1) / kQueries),
+                        static_cast<unsigned>(p.num_heads));
         launch(stream, attention_delta_kernel<width()>, grid, kThreads, 2 * kQueries * kRowBytes<width()>, p);
     });
 }

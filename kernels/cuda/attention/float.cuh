@@ -1,9 +1,9 @@
-// Tiles of the float32 attention kernels: 32 queries by 32 keys, 256 threads, plain fused multiply-adds. What tensor cores do for bfloat16 (attention_tiles.cuh)
-// is done here by each thread for 2 x 2 scores and for 2 rows x kWidth / 16 columns of a result. Loads are single elements, neighbouring lanes neighbouring
-// columns: any stride and alignment.
+// Tiles of the float32 attention kernels: 32 queries by 32 keys, 256 threads, plain fused multiply-adds. What tensor
+// cores do for bfloat16 (attention_tiles.cuh) is done here by each thread for 2 x 2 scores and for 2 rows x kWidth / 16
+// columns of a result. Loads are single elements, neighbouring lanes neighbouring columns: any stride and alignment.
 //
-// Thread (y, x) = (thread / 16, thread % 16) owns rows y, y + 16. The 16 threads of a row are in one warp, so what a row needs of its own scores needs no barrier
-// of the block.
+// Thread (y, x) = (thread / 16, thread % 16) owns rows y, y + 16. The 16 threads of a row are in one warp, so what a
+// row needs of its own scores needs no barrier of the block.
 #pragma once
 
 #include "kernels/cuda/attention/problem.cuh"
@@ -14,7 +14,7 @@ constexpr int kThreads = 256, kTile = 32;
 
 /// Row stride of a tile in floats: the 8 lanes that read 16 bytes of 8 rows at once read 8 different groups of 4 banks.
 template <int kWidth> constexpr int kStride = kWidth + 4;
-template <int kWidth> constexpr int kTileFloats = kTile * kStride<kWidth>;
+template <int kWidth> constexpr int kTileFloats = kTile* kStride<kWidth>;
 /// Of the scores of a tile: the two rows that a warp writes at once lie 16 banks apart.
 constexpr int kScoreStride = kTile + 16, kScoreFloats = kTile * kScoreStride;
 
@@ -36,7 +36,8 @@ template <int kWidth> __device__ inline void load(float* tile, const Matrix& m, 
 }
 
 /// scores[i][j] = a[y + 16 i] . b[x + 16 j], summed in the order of columns.
-template <int kWidth> __device__ inline void multiply_rows(float (&scores)[2][2], const float* a, const float* b, int head_dim) {
+template <int kWidth>
+__device__ inline void multiply_rows(float (&scores)[2][2], const float* a, const float* b, int head_dim) {
     const float *row = a + thread_y() * kStride<kWidth>, *column = b + thread_x() * kStride<kWidth>;
 #pragma unroll
     for (int i = 0; i < 2; ++i) scores[i][0] = scores[i][1] = 0;
@@ -66,10 +67,13 @@ __device__ inline void add_scaled(float4& sum, float factor, const float4& x) {
     sum.w = fmaf(factor, x.w, sum.w);
 }
 
-/// result += scores (32 x 32, rows in the first index) b (32 x kWidth). The scores go to the other threads of their row through `shared`.
-template <int kWidth> __device__ inline void multiply_columns(Result<kWidth>& result, float* shared, const float (&scores)[2][2], const float* b) {
+/// result += scores (32 x 32, rows in the first index) b (32 x kWidth). The scores go to the other threads of their row
+/// through `shared`.
+template <int kWidth>
+__device__ inline void multiply_columns(Result<kWidth>& result, float* shared, const float (&scores)[2][2],
+                                        const float* b) {
     float* const row = shared + thread_y() * kScoreStride;
-    __syncwarp();    // what was there before has been read
+    __syncwarp();  // what was there before has been read
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
 #pragma unroll
@@ -92,12 +96,16 @@ template <int kWidth> __device__ inline void store(float* tile, const Result<kWi
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
 #pragma unroll
-        for (int m = 0; m < kWidth / 64; ++m) *reinterpret_cast<float4*>(tile + (thread_y() + 16 * i) * kStride<kWidth> + 64 * m + 4 * thread_x()) = result.at[i][m];
+        for (int m = 0; m < kWidth / 64; ++m)
+            *reinterpret_cast<float4*>(tile + (thread_y() + 16 * i) * kStride<kWidth> + 64 * m + 4 * thread_x()) =
+                result.at[i][m];
     }
 }
 
 /// Adds factor * result to rows [begin, ...) of m. `tile` is free for all threads before, and used after.
-template <int kWidth> __device__ inline void add_rows(const Matrix& m, int begin, int num_rows, int head_dim, float factor, float* tile, const Result<kWidth>& result) {
+template <int kWidth>
+__device__ inline void add_rows(const Matrix& m, int begin, int num_rows, int head_dim, float factor, float* tile,
+                                const Result<kWidth>& result) {
     store<kWidth>(tile, result);
     __syncthreads();
     for_places<kWidth>([&](int row, int column) {

@@ -1,4 +1,5 @@
-// Backward attention in float32: delta, then dK and dV by blocks that own keys, then dQ by blocks that own queries. Formulas and why two kernels: attention_backward.cuh.
+// Backward attention in float32: delta, then dK and dV by blocks that own keys, then dQ by blocks that own queries.
+// Formulas and why two kernels: attention_backward.cuh.
 #include <cmath>
 
 #include "kernels/cuda/attention/float.cuh"
@@ -9,18 +10,22 @@ namespace {
 
 using namespace plain;
 
-/// delta[h, t] = sum_e d_out * out, in the order in which multiply_rows makes d_out . v: a query that sees one key has out = v, so its ds is 0 to the last bit.
-template <int kWidth> __global__ void __launch_bounds__(kThreads) attention_delta_float_kernel(const AttentionProblem p) {
+/// delta[h, t] = sum_e d_out * out, in the order in which multiply_rows makes d_out . v: a query that sees one key has
+/// out = v, so its ds is 0 to the last bit.
+template <int kWidth>
+__global__ void __launch_bounds__(kThreads) attention_delta_float_kernel(const AttentionProblem p) {
     extern __shared__ __align__(16) float memory[];
     float *const d_out = memory, *const out = d_out + kTileFloats<kWidth>;
-    const int head = static_cast<int>(blockIdx.y), begin = static_cast<int>(blockIdx.x) * kTile, row = static_cast<int>(threadIdx.x);
+    const int head = static_cast<int>(blockIdx.y), begin = static_cast<int>(blockIdx.x) * kTile,
+              row = static_cast<int>(threadIdx.x);
     load<kWidth>(d_out, p.d_out.of_head(head, p.head_dim), begin, p.num_queries, p.head_dim);
     load<kWidth>(out, p.out.of_head(head, p.head_dim), begin, p.num_queries, p.head_dim);
     __syncthreads();
     if (row >= kTile || begin + row >= p.num_queries) return;
     float sum = 0;
 #pragma unroll 8
-    for (int e = 0; e < p.head_dim; ++e) sum = fmaf(d_out[row * kStride<kWidth> + e], out[row * kStride<kWidth> + e], sum);
+    for (int e = 0; e < p.head_dim; ++e)
+        sum = fmaf(d_out[row * kStride<kWidth> + e], out[row * kStride<kWidth> + e], sum);
     p.delta.of_head(head)[begin + row] = sum;
 }
 
@@ -29,16 +34,19 @@ struct Probability {
 };
 
 /// p and ds of a pair from its products q.k and d_out.v. Queries that do not exist see nothing.
-__device__ Probability probability(const AttentionProblem& p, const float* lse, const float* delta, int t, bool visible, float score, float d_p) {
+__device__ Probability probability(const AttentionProblem& p, const float* lse, const float* delta, int t, bool visible,
+                                   float score, float d_p) {
     if (!visible || t >= p.num_queries || lse[t] == -INFINITY) return {0, 0};
     const float x = expf(fmaf(p.scale, score, -lse[t]));
     return {x, x * (d_p - delta[t])};
 }
 
 /// Keys are the rows of every product.
-template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_backward_keys_float_kernel(const AttentionProblem p) {
+template <int kWidth>
+__global__ void __launch_bounds__(kThreads, 2) attention_backward_keys_float_kernel(const AttentionProblem p) {
     extern __shared__ __align__(16) float memory[];
-    float *const k = memory, *const v = k + kTileFloats<kWidth>, *const q = v + kTileFloats<kWidth>, *const d_out = q + kTileFloats<kWidth>;
+    float *const k = memory, *const v = k + kTileFloats<kWidth>, *const q = v + kTileFloats<kWidth>,
+                 *const d_out = q + kTileFloats<kWidth>;
     float* const scores = d_out + kTileFloats<kWidth>;
     const int kv_head = static_cast<int>(blockIdx.y), begin = static_cast<int>(blockIdx.x) * kTile;
     load<kWidth>(k, p.k.of_head(kv_head, p.head_dim), begin, p.num_keys, p.head_dim);
@@ -48,7 +56,7 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_b
         const HeadWindow window(p, head);
         const TileRanges queries = tiles_of_queries(window, begin, kTile, kTile);
         for (int tile = queries.seen.begin; tile < queries.seen.end; ++tile) {
-            __syncthreads();    // nobody reads the last tile any more
+            __syncthreads();  // nobody reads the last tile any more
             load<kWidth>(q, p.q.of_head(head, p.head_dim), tile * kTile, p.num_queries, p.head_dim);
             load<kWidth>(d_out, p.d_out.of_head(head, p.head_dim), tile * kTile, p.num_queries, p.head_dim);
             __syncthreads();
@@ -58,8 +66,10 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_b
             for (int i = 0; i < 2; ++i) {
                 for (int j = 0; j < 2; ++j) {
                     const int t = tile * kTile + thread_x() + 16 * j;
-                    const bool visible = queries.full.contains(tile) || window.keys_of(t).contains(begin + thread_y() + 16 * i);
-                    const Probability x = probability(p, p.lse.of_head(head), p.delta.of_head(head), t, visible, s[i][j], d_p[i][j]);
+                    const bool visible =
+                        queries.full.contains(tile) || window.keys_of(t).contains(begin + thread_y() + 16 * i);
+                    const Probability x =
+                        probability(p, p.lse.of_head(head), p.delta.of_head(head), t, visible, s[i][j], d_p[i][j]);
                     s[i][j] = x.p, d_p[i][j] = x.ds;
                 }
             }
@@ -72,9 +82,11 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_b
     add_rows<kWidth>(p.d_v.of_head(kv_head, p.head_dim), begin, p.num_keys, p.head_dim, 1, d_out, d_v);
 }
 
-template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_backward_queries_float_kernel(const AttentionProblem p) {
+template <int kWidth>
+__global__ void __launch_bounds__(kThreads, 2) attention_backward_queries_float_kernel(const AttentionProblem p) {
     extern __shared__ __align__(16) float memory[];
-    float *const q = memory, *const d_out = q + kTileFloats<kWidth>, *const k = d_out + kTileFloats<kWidth>, *const v = k + kTileFloats<kWidth>;
+    float *const q = memory, *const d_out = q + kTileFloats<kWidth>, *const k = d_out + kTileFloats<kWidth>,
+                 *const v = k + kTileFloats<kWidth>;
     float* const scores = v + kTileFloats<kWidth>;
     const int head = static_cast<int>(blockIdx.y), begin = static_cast<int>(gridDim.x - 1 - blockIdx.x) * kTile;
     const HeadWindow window(p, head);
@@ -84,7 +96,7 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_b
     load<kWidth>(d_out, p.d_out.of_head(head, p.head_dim), begin, p.num_queries, p.head_dim);
     Result<kWidth> d_q;
     for (int tile = keys.seen.begin; tile < keys.seen.end; ++tile) {
-        __syncthreads();    // nobody reads the last tile any more
+        __syncthreads();  // nobody reads the last tile any more
         load<kWidth>(k, p.k.of_head(head / p.group, p.head_dim), tile * kTile, p.num_keys, p.head_dim);
         load<kWidth>(v, p.v.of_head(head / p.group, p.head_dim), tile * kTile, p.num_keys, p.head_dim);
         __syncthreads();
@@ -94,8 +106,10 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_b
         for (int i = 0; i < 2; ++i) {
             for (int j = 0; j < 2; ++j) {
                 const int t = begin + thread_y() + 16 * i;
-                const bool visible = keys.full.contains(tile) || window.keys_of(t).contains(tile * kTile + thread_x() + 16 * j);
-                d_p[i][j] = probability(p, p.lse.of_head(head), p.delta.of_head(head), t, visible, s[i][j], d_p[i][j]).ds;
+                const bool visible =
+                    keys.full.contains(tile) || window.keys_of(t).contains(tile * kTile + thread_x() + 16 * j);
+                d_p[i][j] =
+                    probability(p, p.lse.of_head(head), p.delta.of_head(head), t, visible, s[i][j], d_p[i][j]).ds;
             }
         }
         multiply_columns<kWidth>(d_q, scores, d_p, k);
@@ -109,9 +123,11 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_b
 void backward_float(cudaStream_t stream, const AttentionProblem& p) {
     with_width(p.head_dim, [&](auto width) {
         constexpr int kBytes = 4 * (4 * kTileFloats<width()> + kScoreFloats);
-        const auto query_tiles = static_cast<unsigned>((p.num_queries + kTile - 1) / kTile), key_tiles = static_cast<unsigned>((p.num_keys + kTile - 1) / kTile);
+        const auto query_tiles = static_cast<unsigned>((p.num_queries + kTile - 1) / kTile),
+                   key_tiles = static_cast<unsigned>((p.num_keys + kTile - 1) / kTile);
         const auto heads = static_cast<unsigned>(p.num_heads), kv_heads = static_cast<unsigned>(p.num_heads / p.group);
-        launch(stream, attention_delta_float_kernel<width()>, {query_tiles, heads}, kThreads, 4 * 2 * kTileFloats<width()>, p);
+        launch(stream, attention_delta_float_kernel<width()>, {query_tiles, heads}, kThreads,
+               4 * 2 * kTileFloats<width()>, p);
         launch(stream, attention_backward_keys_float_kernel<width()>, {key_tiles, kv_heads}, kThreads, kBytes, p);
         launch(stream, attention_backward_queries_float_kernel<width()>, {query_tiles, heads}, kThreads, kBytes, p);
     });

@@ -1,5 +1,6 @@
-// Forward attention in float32: one block per 32 queries and head, over the tiles of keys that its windows touch. The recurrence is that of attention_forward.cu;
-// differences to a maximum are made before they are scaled, so that a query that sees one key gets p = 1 and out = v to the last bit.
+// Forward attention in float32: one block per 32 queries and head, over the tiles of keys that its windows touch. The
+// recurrence is that of attention_forward.cu; differences to a maximum are made before they are scaled, so that a query
+// that sees one key gets p = 1 and out = v to the last bit.
 #include "kernels/cuda/attention/float.cuh"
 #include "kernels/cuda/attention/result.cuh"
 
@@ -14,7 +15,8 @@ template <int kWidth> struct Running {
     float max[2] = {-INFINITY, -INFINITY}, sum[2] = {};
 };
 
-/// s = -inf where a query does not see a key. The thread's queries are first_row and 16 further, its keys key and 16 further.
+/// s = -inf where a query does not see a key. The thread's queries are first_row and 16 further, its keys key and 16
+/// further.
 __device__ void mask(float (&s)[2][2], const HeadWindow& window, int first_row, int key) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
@@ -37,8 +39,10 @@ template <class Operation> __device__ float over_row(float x, Operation&& operat
 template <int kWidth> __device__ void softmax_step(Running<kWidth>& r, float (&s)[2][2], float scale) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-        const float largest = fmaxf(r.max[i], over_row(fmaxf(s[i][0], s[i][1]), [](float a, float b) { return fmaxf(a, b); }));
-        const float base = largest == -INFINITY ? 0 : largest, decay = expf((r.max[i] - base) * scale);    // nothing seen yet: p = exp(-inf) = 0
+        const float largest =
+            fmaxf(r.max[i], over_row(fmaxf(s[i][0], s[i][1]), [](float a, float b) { return fmaxf(a, b); }));
+        const float base = largest == -INFINITY ? 0 : largest,
+                    decay = expf((r.max[i] - base) * scale);  // nothing seen yet: p = exp(-inf) = 0
         r.max[i] = largest;
 #pragma unroll
         for (float& p : s[i]) p = expf((p - base) * scale);
@@ -49,7 +53,9 @@ template <int kWidth> __device__ void softmax_step(Running<kWidth>& r, float (&s
 }
 
 /// o becomes the part of out that is new; keep[row] is the factor of what an earlier call left there; lse is written.
-template <int kWidth> __device__ void finish(Running<kWidth>& r, float* keep, float* lse, int begin, int num_queries, float scale, bool accumulate) {
+template <int kWidth>
+__device__ void finish(Running<kWidth>& r, float* keep, float* lse, int begin, int num_queries, float scale,
+                       bool accumulate) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
         const int row = thread_y() + 16 * i, t = begin + row;
@@ -64,7 +70,8 @@ template <int kWidth> __device__ void finish(Running<kWidth>& r, float* keep, fl
     }
 }
 
-template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_forward_float_kernel(const AttentionProblem p) {
+template <int kWidth>
+__global__ void __launch_bounds__(kThreads, 2) attention_forward_float_kernel(const AttentionProblem p) {
     extern __shared__ __align__(16) float memory[];
     float *const q = memory, *const k = q + kTileFloats<kWidth>, *const v = k + kTileFloats<kWidth>;
     float *const scores = v + kTileFloats<kWidth>, *const keep = scores + kScoreFloats;
@@ -76,7 +83,7 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_f
     Running<kWidth> running;
     load<kWidth>(q, p.q.of_head(head, p.head_dim), begin, p.num_queries, p.head_dim);
     for (int tile = keys.seen.begin; tile < keys.seen.end; ++tile) {
-        __syncthreads();    // nobody reads the last tile any more
+        __syncthreads();  // nobody reads the last tile any more
         load<kWidth>(k, p.k.of_head(head / p.group, p.head_dim), tile * kTile, p.num_keys, p.head_dim);
         load<kWidth>(v, p.v.of_head(head / p.group, p.head_dim), tile * kTile, p.num_keys, p.head_dim);
         __syncthreads();
@@ -88,7 +95,7 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_f
     }
 
     finish<kWidth>(running, keep, p.lse.of_head(head), begin, p.num_queries, p.scale, p.accumulate);
-    __syncthreads();    // Q is free
+    __syncthreads();  // Q is free
     store<kWidth>(q, running.o);
     __syncthreads();
     const Matrix out = p.out.of_head(head, p.head_dim);
@@ -105,7 +112,8 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads, 2) attention_f
 void forward_float(cudaStream_t stream, const AttentionProblem& p) {
     with_width(p.head_dim, [&](auto width) {
         const dim3 grid(static_cast<unsigned>((p.num_queries + kTile - 1) / kTile), static_cast<unsigned>(p.num_heads));
-        launch(stream, attention_forward_float_kernel<width()>, grid, kThreads, 4 * (3 * kTileFloats<width()> + kScoreFloats + kTile), p);
+        launch(stream, attention_forward_float_kernel<width()>, grid, kThreads,
+               4 * (3 * kTileFloats<width()> + kScoreFloats + kTile), p);
     });
 }
 

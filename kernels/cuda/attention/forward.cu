@@ -1,9 +1,13 @@
-// Forward attention in bfloat16 (FlashAttention-2, Dao 2023, algorithm 1): one block per 128 queries and head. It goes over the tiles of keys that its windows
-// touch; the next tile is copied while this one is used. Float32 is attention_float_forward.cu.
+// Forward attention in bfloat16 (FlashAttention-2, Dao 2023, algorithm 1): one block per 128 queries and head. It goes
+// over the tiles of keys that its windows touch; the next tile is copied while this one is used. Float32 is
+// attention_float_forward.cu.
 //
-// A warp keeps its queries as operands a in registers, and o in others. With s the unscaled scores of a tile, c = scale * log2(e):
-//   m' = max(m, max_j s_j)    a = 2^(c m - c m')    p_j = 2^(c s_j - c m')    sum = a sum + sum_j p_j    o = a o + sum_j p_j v_j
-// and in the end out = o / sum, lse = (c m + log2 sum) / log2(e). m is over the 4 lanes that share a row; sum stays a lane's own part until the end.
+// A warp keeps its queries as operands a in registers, and o in others. With s the unscaled scores of a tile, c = scale
+// * log2(e):
+//   m' = max(m, max_j s_j)    a = 2^(c m - c m')    p_j = 2^(c s_j - c m')    sum = a sum + sum_j p_j    o = a o +
+//   sum_j p_j v_j
+// and in the end out = o / sum, lse = (c m + log2 sum) / log2(e). m is over the 4 lanes that share a row; sum stays a
+// lane's own part until the end.
 #include "kernels/cuda/attention/result.cuh"
 #include "kernels/cuda/attention/rows.cuh"
 #include "kernels/cuda/attention/tiles.cuh"
@@ -12,15 +16,17 @@ namespace longlora::cuda {
 
 namespace {
 
-/// A warp owns kA blocks of 16 queries: two where registers allow it, so that each fragment of K and V serves twice as many products. A tile's scores fill 32
-/// registers.
+/// A warp owns kA blocks of 16 queries: two where registers allow it, so that each fragment of K and V serves twice as
+/// many products. A tile's scores fill 32 registers.
 template <int kWidth> struct Shape {
     static constexpr int kA = kWidth > 64 ? 1 : 2, kB = 4 / kA, kKeys = 16 * kB;
-    static constexpr int kQueries = 128, kThreads = 32 * kQueries / (16 * kA), kBlocksPerProcessor = kWidth > 64 ? 1 : 2;
+    static constexpr int kQueries = 128, kThreads = 32 * kQueries / (16 * kA),
+                         kBlocksPerProcessor = kWidth > 64 ? 1 : 2;
     static constexpr int kQueryBytes = kQueries * kRowBytes<kWidth>, kKeyBytes = kKeys * kRowBytes<kWidth>;
-    // K and V of two tiles. Q is at the end until it is in registers; when all is done the same memory holds o as float32, and behind it what is kept of each row
-    // of an earlier result.
-    static constexpr int kTileBytes = 4 * kWidth * kQueries, kQueryOffset = kTileBytes - kQueryBytes, kSharedBytes = kTileBytes + 4 * kQueries;
+    // K and V of two tiles. Q is at the end until it is in registers; when all is done the same memory holds o as
+    // float32, and behind it what is kept of each row of an earlier result.
+    static constexpr int kTileBytes = 4 * kWidth * kQueries, kQueryOffset = kTileBytes - kQueryBytes,
+                         kSharedBytes = kTileBytes + 4 * kQueries;
     static_assert(4 * kKeyBytes <= kTileBytes && 2 * kKeyBytes <= kQueryOffset);
 };
 
@@ -46,8 +52,10 @@ template <int kWidth> __device__ void load_queries(Running<kWidth>& r, unsigned 
     }
 }
 
-/// s = -inf where a query does not see a key. The lane's queries are first_row + 16 i + 8 half, its keys key + 8 n and the next.
-template <int kA, int kN> __device__ void mask(float (&s)[kA][kN][4], const HeadWindow& window, int first_row, int key) {
+/// s = -inf where a query does not see a key. The lane's queries are first_row + 16 i + 8 half, its keys key + 8 n and
+/// the next.
+template <int kA, int kN>
+__device__ void mask(float (&s)[kA][kN][4], const HeadWindow& window, int first_row, int key) {
 #pragma unroll
     for (int i = 0; i < kA; ++i) {
 #pragma unroll
@@ -65,7 +73,8 @@ template <int kA, int kN> __device__ void mask(float (&s)[kA][kN][4], const Head
 }
 
 /// s becomes p; maxima, sums and o are brought to the new maxima.
-template <int kWidth, int kA, int kN> __device__ __forceinline__ void softmax_step(Running<kWidth>& r, float (&s)[kA][kN][4], float c, bool masked) {
+template <int kWidth, int kA, int kN>
+__device__ __forceinline__ void softmax_step(Running<kWidth>& r, float (&s)[kA][kN][4], float c, bool masked) {
 #pragma unroll
     for (int i = 0; i < kA; ++i) {
 #pragma unroll
@@ -75,7 +84,8 @@ template <int kWidth, int kA, int kN> __device__ __forceinline__ void softmax_st
             for (int n = 0; n < kN; ++n) largest = fmaxf(largest, fmaxf(s[i][n][2 * half], s[i][n][2 * half + 1]));
             largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
             largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
-            const float base = masked && largest == -INFINITY ? 0.0f : largest * c;   // a row that has seen nothing yet: p = 2^-inf = 0
+            const float base =
+                masked && largest == -INFINITY ? 0.0f : largest * c;  // a row that has seen nothing yet: p = 2^-inf = 0
             const float decay = exp2_fast(fmaf(r.max[i][half], c, -base));
             r.max[i][half] = largest;
             float sum = 0;
@@ -100,7 +110,8 @@ template <int kWidth, int kA, int kN> __device__ __forceinline__ void softmax_st
 
 /// One tile of keys; V follows K.
 template <int kWidth, bool kMasked>
-__device__ __forceinline__ void step(Running<kWidth>& r, TileAddress<kWidth> k, TileAddress<kWidth> v, float c, const HeadWindow& window, int first_row, int key) {
+__device__ __forceinline__ void step(Running<kWidth>& r, TileAddress<kWidth> k, TileAddress<kWidth> v, float c,
+                                     const HeadWindow& window, int first_row, int key) {
     constexpr int kA = Shape<kWidth>::kA, kB = Shape<kWidth>::kB;
     float s[kA][2 * kB][4] = {};
 #pragma unroll
@@ -112,10 +123,11 @@ __device__ __forceinline__ void step(Running<kWidth>& r, TileAddress<kWidth> k, 
     multiply_columns<kWidth, kA, kB>(r.o, p, v);
 }
 
-/// o becomes the lane's part of out, except for the earlier result times the row's number in keep; lse is written. Each of the 4 lanes that share rows settles
-/// one of them.
+/// o becomes the lane's part of out, except for the earlier result times the row's number in keep; lse is written. Each
+/// of the 4 lanes that share rows settles one of them.
 template <int kWidth>
-__device__ void finish(Running<kWidth>& r, float* keep, const HeadWindow& window, float* lse, int first_row, int row_in_tile, float c, bool accumulate) {
+__device__ void finish(Running<kWidth>& r, float* keep, const HeadWindow& window, float* lse, int first_row,
+                       int row_in_tile, float c, bool accumulate) {
     constexpr float kLn2 = 0.6931471805599453f;
     constexpr int kA = Shape<kWidth>::kA, kRows = 2 * kA;
     const int lane = static_cast<int>(threadIdx.x) % 4, mine = lane % kRows;
@@ -145,50 +157,59 @@ __device__ void finish(Running<kWidth>& r, float* keep, const HeadWindow& window
 }
 
 template <int kWidth>
-__global__ void __launch_bounds__(Shape<kWidth>::kThreads, Shape<kWidth>::kBlocksPerProcessor) attention_forward_kernel(const AttentionProblem p) {
+__global__ void __launch_bounds__(Shape<kWidth>::kThreads, Shape<kWidth>::kBlocksPerProcessor)
+    attention_forward_kernel(const AttentionProblem p) {
     using S = Shape<kWidth>;
     constexpr int kA = S::kA;
     extern __shared__ __align__(128) unsigned char shared[];
     const unsigned tiles = shared_address(shared);
-    const int head = static_cast<int>(blockIdx.y), begin = static_cast<int>(gridDim.x - 1 - blockIdx.x) * S::kQueries;   // late queries, which see most, first
+    const int head = static_cast<int>(blockIdx.y), begin = static_cast<int>(gridDim.x - 1 - blockIdx.x) *
+                                                           S::kQueries;  // late queries, which see most, first
     const HeadWindow window(p, head);
     const TileRanges keys = tiles_of_keys(window, begin, S::kQueries, S::kKeys);
     if (keys.seen.empty() && p.accumulate) return;
     using KeyCopy = TileCopy<kWidth, S::kKeys, S::kThreads>;
-    const KeyCopy copy_k(p.k.of_head(head / p.group, p.head_dim), p.num_keys, p.head_dim), copy_v(p.v.of_head(head / p.group, p.head_dim), p.num_keys, p.head_dim);
+    const KeyCopy copy_k(p.k.of_head(head / p.group, p.head_dim), p.num_keys, p.head_dim),
+        copy_v(p.v.of_head(head / p.group, p.head_dim), p.num_keys, p.head_dim);
     const auto copy_keys = [&](int tile, unsigned place) {
         copy_k(tiles + place * 2 * S::kKeyBytes, tile * S::kKeys);
         copy_v(tiles + place * 2 * S::kKeyBytes + S::kKeyBytes, tile * S::kKeys);
     };
-    const int first = static_cast<int>(threadIdx.x) / 32 * 16 * kA, lane = static_cast<int>(threadIdx.x) % 32, row_in_tile = first + lane / 4;
+    const int first = static_cast<int>(threadIdx.x) / 32 * 16 * kA, lane = static_cast<int>(threadIdx.x) % 32,
+              row_in_tile = first + lane / 4;
 
     Running<kWidth> running;
     start(running);
     if (!keys.seen.empty()) {
-        TileCopy<kWidth, S::kQueries, S::kThreads>(p.q.of_head(head, p.head_dim), p.num_queries, p.head_dim)(tiles + S::kQueryOffset, begin);
+        TileCopy<kWidth, S::kQueries, S::kThreads>(p.q.of_head(head, p.head_dim), p.num_queries, p.head_dim)(
+            tiles + S::kQueryOffset, begin);
         copy_keys(keys.seen.begin, 0);
         wait_for_copies();
         __syncthreads();
         load_queries(running, tiles + S::kQueryOffset + first * kRowBytes<kWidth>);
     }
-    unsigned current = 0;    // of the two places for tiles
+    unsigned current = 0;  // of the two places for tiles
     for (int tile = keys.seen.begin; tile < keys.seen.end; ++tile) {
         wait_for_copies();
-        __syncthreads();    // this tile has come for all; nobody reads the one before any more
+        __syncthreads();  // this tile has come for all; nobody reads the one before any more
         if (tile + 1 < keys.seen.end) copy_keys(tile + 1, current ^ 1);
         const unsigned k_tile = tiles + current * 2 * S::kKeyBytes;
         const auto k = TileAddress<kWidth>::by_chunks(k_tile), v = TileAddress<kWidth>::by_rows(k_tile).below(S::kKeys);
         const int key = tile * S::kKeys + lane % 4 * 2;
-        if (keys.full.contains(tile)) step<kWidth, false>(running, k, v, p.scale_log2, window, begin + row_in_tile, key);
+        if (keys.full.contains(tile))
+            step<kWidth, false>(running, k, v, p.scale_log2, window, begin + row_in_tile, key);
         else step<kWidth, true>(running, k, v, p.scale_log2, window, begin + row_in_tile, key);
         current ^= 1;
     }
-    __syncthreads();    // the tiles are free
+    __syncthreads();  // the tiles are free
 
     float* const keep = reinterpret_cast<float*>(shared + S::kTileBytes);
-    finish<kWidth>(running, keep, window, p.lse.of_head(head), begin + row_in_tile, row_in_tile, p.scale_log2, p.accumulate);
-    write_rows<kWidth, kA>(p.out.of_head(head, p.head_dim), begin + first, p.num_queries, p.head_dim, tiles + first * 4 * kWidth, running.o,
-                           [&](int row) { return Weights{1, keep[first + row]}; });
+    finish<kWidth>(running, keep, window, p.lse.of_head(head), begin + row_in_tile, row_in_tile, p.scale_log2,
+                   p.accumulate);
+    write_rows<kWidth, kA>(p.out.of_head(head, p.head_dim), begin + first, p.num_queries, p.head_dim,
+                           tiles + first * 4 * kWidth, running.o, [&](int row) {
+                               return Weights{1, keep[first + row]};
+                           });
 }
 
 }  // namespace
@@ -196,7 +217,8 @@ __global__ void __launch_bounds__(Shape<kWidth>::kThreads, Shape<kWidth>::kBlock
 void forward_bf16(cudaStream_t stream, const AttentionProblem& p) {
     with_width(p.head_dim, [&](auto width) {
         using S = Shape<width()>;
-        const dim3 grid(static_cast<unsigned>((p.num_queries + S::kQueries - 1) / S::kQueries), static_cast<unsigned>(p.num_heads));
+        const dim3 grid(static_cast<unsigned>((p.num_queries + S::kQueries - 1) / S::kQueries),
+                        static_cast<unsigned>(p.num_heads));
         launch(stream, attention_forward_kernel<width()>, grid, S::kThreads, S::kSharedBytes, p);
     });
 }

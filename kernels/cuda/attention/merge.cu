@@ -1,11 +1,13 @@
-// merge_attention: two partial results of the same queries become one. Rows first, then their sums, which all threads of a row have read by then.
+// merge_attention: two partial results of the same queries become one. Rows first, then their sums, which all threads
+// of a row have read by then.
 #include "kernels/cuda/elementwise.cuh"
 #include "kernels/cuda/operations.h"
 
 namespace longlora::cuda {
 namespace {
 
-/// With r = exp(smaller - larger) in (0, 1], the weights are 1 / (1 + r) and r / (1 + r), which add up to 1 however large the sums are. A NaN stays a NaN.
+/// With r = exp(smaller - larger) in (0, 1], the weights are 1 / (1 + r) and r / (1 + r), which add up to 1 however
+/// large the sums are. A NaN stays a NaN.
 struct MergeRows {
     static constexpr int kElements = kPack<float>;
     Rows<float> out;
@@ -13,12 +15,13 @@ struct MergeRows {
     unsigned num_heads, head_dim;
     bool aligned;
     __device__ void operator()(std::int64_t row, unsigned column, int count) const {
-        const unsigned query = static_cast<unsigned>(row) / num_heads, head = static_cast<unsigned>(row) - query * num_heads;
+        const unsigned query = static_cast<unsigned>(row) / num_heads,
+                       head = static_cast<unsigned>(row) - query * num_heads;
         const float a = *lse.at(head, query), b = *other_lse.at(head, query);
         if (b == -INFINITY) return;
         float *to = out.at(query, head * head_dim + column), x[kElements], y[kElements];
         load(y, other_out.at(query, head * head_dim + column), count, aligned);
-        if (a != -INFINITY) {   // else what is in out is not read
+        if (a != -INFINITY) {  // else what is in out is not read
             const bool own_larger = a >= b;
             const float r = expf(own_larger ? b - a : a - b), of_larger = 1 / (1 + r), of_smaller = r / (1 + r);
             const float keep = own_larger ? of_larger : of_smaller, take = own_larger ? of_smaller : of_larger;
@@ -48,10 +51,16 @@ void merge_attention(cudaStream_t stream, Tensor out, Tensor lse, Tensor other_o
     const std::int64_t num_queries = out.shape[0], num_heads = lse.shape[0], head_dim = out.width() / num_heads;
     ensure(num_queries * num_heads < (std::int64_t{1} << 32), "too many queries for a kernel");
     const bool aligned = packs_aligned(kPack<float>, out, other_out) && head_dim % kPack<float> == 0;
-    const MergeRows rows{rows_of<float>(out),       rows_of<const float>(lse),        rows_of<const float>(other_out), rows_of<const float>(other_lse),
-                         static_cast<unsigned>(num_heads), static_cast<unsigned>(head_dim), aligned};
+    const MergeRows rows{rows_of<float>(out),
+                         rows_of<const float>(lse),
+                         rows_of<const float>(other_out),
+                         rows_of<const float>(other_lse),
+                         static_cast<unsigned>(num_heads),
+                         static_cast<unsigned>(head_dim),
+                         aligned};
     elementwise(stream, "merge_attention", rows, num_queries * num_heads, head_dim);
-    elementwise(stream, "merge_attention", MergeSums{rows_of<float>(lse), rows_of<const float>(other_lse)}, num_heads, num_queries);
+    elementwise(stream, "merge_attention", MergeSums{rows_of<float>(lse), rows_of<const float>(other_lse)}, num_heads,
+                num_queries);
 }
 
 }  // namespace longlora::cuda

@@ -1,4 +1,5 @@
-// Pieces of 16 bytes: how the bfloat16 kernels read and write rows of a matrix of either type and any alignment, where they do not copy tiles asynchronously.
+// Pieces of 16 bytes: how the bfloat16 kernels read and write rows of a matrix of either type and any alignment, where
+// they do not copy tiles asynchronously.
 #pragma once
 
 #include "kernels/cuda/attention/problem.cuh"
@@ -6,7 +7,8 @@
 
 namespace longlora::cuda {
 
-/// 16 bytes of a matrix as floats: 4 float32 or 8 bfloat16 that are neighbours in a row. Lanes of a warp that take neighbouring pieces read and write whole sectors.
+/// 16 bytes of a matrix as floats: 4 float32 or 8 bfloat16 that are neighbours in a row. Lanes of a warp that take
+/// neighbouring pieces read and write whole sectors.
 template <bool kWide> struct Piece {
     static constexpr int kCount = kWide ? 4 : 8;
     float x[kCount];
@@ -28,14 +30,19 @@ __device__ inline void load_piece(Piece<false>& piece, const std::byte* from, bo
         const uint4 packed = *reinterpret_cast<const uint4*>(from);
         const std::uint32_t words[4] = {packed.x, packed.y, packed.z, packed.w};
 #pragma unroll
-        for (int i = 0; i < 8; ++i) piece.x[i] = __uint_as_float(i % 2 ? words[i / 2] & 0xffff0000u : words[i / 2] << 16);
+        for (int i = 0; i < 8; ++i)
+            piece.x[i] = __uint_as_float(i % 2 ? words[i / 2] & 0xffff0000u : words[i / 2] << 16);
     } else {
 #pragma unroll
-        for (int i = 0; i < 8; ++i) piece.x[i] = __uint_as_float(static_cast<std::uint32_t>(reinterpret_cast<const std::uint16_t*>(from)[i]) << 16);
+        for (int i = 0; i < 8; ++i)
+            piece.x[i] =
+                __uint_as_float(static_cast<std::uint32_t>(reinterpret_cast<const std::uint16_t*>(from)[i]) << 16);
     }
 }
 
-__device__ inline uint4 pack(const float (&x)[8]) { return {pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]), pack_bf16(x[4], x[5]), pack_bf16(x[6], x[7])}; }
+__device__ inline uint4 pack(const float (&x)[8]) {
+    return {pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]), pack_bf16(x[4], x[5]), pack_bf16(x[6], x[7])};
+}
 
 __device__ inline void store_piece(std::byte* to, const Piece<true>& piece, bool aligned) {
     if (aligned) {
@@ -53,7 +60,8 @@ __device__ inline void store_piece(std::byte* to, const Piece<false>& piece, boo
     } else {
         const std::uint32_t words[4] = {packed.x, packed.y, packed.z, packed.w};
 #pragma unroll
-        for (int i = 0; i < 8; ++i) reinterpret_cast<std::uint16_t*>(to)[i] = static_cast<std::uint16_t>(words[i / 2] >> (i % 2 * 16));
+        for (int i = 0; i < 8; ++i)
+            reinterpret_cast<std::uint16_t*>(to)[i] = static_cast<std::uint16_t>(words[i / 2] >> (i % 2 * 16));
     }
 }
 

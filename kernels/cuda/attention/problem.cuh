@@ -1,8 +1,11 @@
-// AttentionProblem: what the attention kernels get, by value: matrices, sizes, windows; and which tiles see each other. No arithmetic on values.
+// AttentionProblem: what the attention kernels get, by value: matrices, sizes, windows; and which tiles see each other.
+// No arithmetic on values.
 //
-// Rows are local: query row t of q, key row j of k and v. The windows of kernels/windows.h speak of tokens; with diagonal = query_begin - key_begin, query t sees
+// Rows are local: query row t of q, key row j of k and v. The windows of kernels/windows.h speak of tokens; with
+// diagonal = query_begin - key_begin, query t sees
 //   first_key[query_begin + t] - key_begin <= j <= t + diagonal,   0 <= j < num_keys.
-// first_key never decreases, so the keys that a tile of queries sees are a range, and the queries that see a tile of keys are one as well.
+// first_key never decreases, so the keys that a tile of queries sees are a range, and the queries that see a tile of
+// keys are one as well.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -16,15 +19,19 @@ namespace longlora::cuda {
 /// Rows of float32 or bfloat16 in device memory.
 struct Matrix {
     std::byte* bytes;
-    int row_bytes;       ///< from one row to the next
-    bool wide;           ///< float32, else bfloat16
-    bool aligned;        ///< the rows of every head start at multiples of 16 bytes
+    int row_bytes;  ///< from one row to the next
+    bool wide;      ///< float32, else bfloat16
+    bool aligned;   ///< the rows of every head start at multiples of 16 bytes
 
     __device__ int element_bytes() const { return wide ? 4 : 2; }
     /// Columns of head `head`.
-    __device__ Matrix of_head(int head, int head_dim) const { return {bytes + static_cast<std::int64_t>(head) * head_dim * element_bytes(), row_bytes, wide, aligned}; }
+    __device__ Matrix of_head(int head, int head_dim) const {
+        return {bytes + static_cast<std::int64_t>(head) * head_dim * element_bytes(), row_bytes, wide, aligned};
+    }
     /// Element `column` of row `row`.
-    __device__ std::byte* at(int row, int column) const { return bytes + column * element_bytes() + static_cast<std::int64_t>(row) * row_bytes; }
+    __device__ std::byte* at(int row, int column) const {
+        return bytes + column * element_bytes() + static_cast<std::int64_t>(row) * row_bytes;
+    }
 };
 
 /// float32 (H,T).
@@ -35,13 +42,13 @@ struct HeadRows {
 };
 
 struct AttentionProblem {
-    Matrix q, k, v, out, d_out, d_q, d_k, d_v;      ///< forward leaves the gradients empty
+    Matrix q, k, v, out, d_out, d_q, d_k, d_v;  ///< forward leaves the gradients empty
     HeadRows lse, delta;
-    const std::int32_t* first_key;                  ///< plain heads; those of shifted heads lie num_tokens behind
+    const std::int32_t* first_key;  ///< plain heads; those of shifted heads lie num_tokens behind
     int num_tokens, num_plain_heads;
-    int num_heads, group, head_dim;                 ///< group: query heads of one key/value head
+    int num_heads, group, head_dim;  ///< group: query heads of one key/value head
     int num_queries, num_keys, query_begin, key_begin;
-    float scale, scale_log2;                        ///< scale_log2 = scale * log2(e): exp(scale * s) = exp2(scale_log2 * s)
+    float scale, scale_log2;  ///< scale_log2 = scale * log2(e): exp(scale * s) = exp2(scale_log2 * s)
     bool accumulate;
 };
 
@@ -66,12 +73,15 @@ struct KeyRun {
 
 /// The windows of one head in local rows.
 struct HeadWindow {
-    const std::int32_t* first_key;    ///< of query row 0
+    const std::int32_t* first_key;  ///< of query row 0
     int key_begin, diagonal, num_queries, num_keys;
 
     __device__ HeadWindow(const AttentionProblem& p, int head)
-        : first_key(p.first_key + (head < p.num_plain_heads ? 0 : p.num_tokens) + p.query_begin), key_begin(p.key_begin), diagonal(p.query_begin - p.key_begin),
-          num_queries(p.num_queries), num_keys(p.num_keys) {}
+        : first_key(p.first_key + (head < p.num_plain_heads ? 0 : p.num_tokens) + p.query_begin),
+          key_begin(p.key_begin),
+          diagonal(p.query_begin - p.key_begin),
+          num_queries(p.num_queries),
+          num_keys(p.num_keys) {}
 
     /// First key row that query t sees. May be negative, or beyond the last key.
     __device__ int first(int t) const { return first_key[t] - key_begin; }
@@ -87,13 +97,14 @@ __device__ inline TileRanges tiles_of_keys(const HeadWindow& w, int begin, int n
     const int last = min(begin + n, w.num_queries) - 1;
     const int first = max(w.first(begin), 0), end = min(last + w.diagonal + 1, w.num_keys);
     if (first >= end) return {{0, 0}, {0, 0}};
-    return {{first / tile, (end + tile - 1) / tile}, {(max(w.first(last), 0) + tile - 1) / tile, max(min(begin + w.diagonal + 1, w.num_keys), 0) / tile}};
+    return {{first / tile, (end + tile - 1) / tile},
+            {(max(w.first(last), 0) + tile - 1) / tile, max(min(begin + w.diagonal + 1, w.num_keys), 0) / tile}};
 }
 
 /// How many queries have first(t) <= key; called by whole warps. 32 places of the rest are looked at in each step.
 __device__ inline int queries_beginning_by(const HeadWindow& w, int key) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
-    int begin = 0, end = w.num_queries;    // queries before begin do, those from end on do not
+    int begin = 0, end = w.num_queries;  // queries before begin do, those from end on do not
     while (begin < end) {
         const int step = (end - begin + 31) / 32, t = begin + (lane + 1) * step - 1;
         const int passed = __popc(__ballot_sync(0xffffffffu, t < end && w.first(t) <= key));
@@ -109,13 +120,17 @@ __device__ inline TileRanges tiles_of_queries(const HeadWindow& w, int begin, in
     const int last = min(begin + n, w.num_keys) - 1;
     const int first = max(begin - w.diagonal, 0), end = queries_beginning_by(w, last);
     if (first >= end) return {{0, 0}, {0, 0}};
-    return {{first / tile, (end + tile - 1) / tile}, {(max(last - w.diagonal, 0) + tile - 1) / tile, queries_beginning_by(w, begin) / tile}};
+    return {{first / tile, (end + tile - 1) / tile},
+            {(max(last - w.diagonal, 0) + tile - 1) / tile, queries_beginning_by(w, begin) / tile}};
 }
 
 /// Starts a kernel that takes an AttentionProblem and dynamic shared memory.
-inline void launch(cudaStream_t stream, void (*kernel)(AttentionProblem), dim3 grid, int threads, int shared_bytes, const AttentionProblem& p) {
+inline void launch(cudaStream_t stream, void (*kernel)(AttentionProblem), dim3 grid, int threads, int shared_bytes,
+                   const AttentionProblem& p) {
     const auto* function = reinterpret_cast<const void*>(kernel);
-    if (shared_bytes > 48 * 1024) check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes), "cudaFuncSetAttribute");
+    if (shared_bytes > 48 * 1024)
+        check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes),
+              "cudaFuncSetAttribute");
     kernel<<<grid, threads, static_cast<std::size_t>(shared_bytes), stream>>>(p);
     check(cudaGetLastError(), "the launch of attention");
 }

@@ -1,12 +1,15 @@
-// Tiles of rows in shared memory as bfloat16: how they lie, how they are copied there, how tensor cores read them. No windows, no softmax.
+// Tiles of rows in shared memory as bfloat16: how they lie, how they are copied there, how tensor cores read them. No
+// windows, no softmax.
 //
-// A tile has kWidth columns (head_dim rounded up to 32, 64 or 128; the columns beyond head_dim are 0). Its rows are cut into chunks of 16 bytes; chunk c of row r
-// lies at place c ^ s(r), so that the 8 rows of a matrix that ldmatrix reads at the same column lie in 8 different groups of 4 banks: s(r) = r % 8 where a row is
-// 128 bytes or more, and (r / 2) % 4 where two rows share 128 bytes.
+// A tile has kWidth columns (head_dim rounded up to 32, 64 or 128; the columns beyond head_dim are 0). Its rows are cut
+// into chunks of 16 bytes; chunk c of row r lies at place c ^ s(r), so that the 8 rows of a matrix that ldmatrix reads
+// at the same column lie in 8 different groups of 4 banks: s(r) = r % 8 where a row is 128 bytes or more, and (r / 2) %
+// 4 where two rows share 128 bytes.
 //
-// Addresses cost one XOR: with the swizzle's bits m (7 or 3), chunk 2j + b of a row lies 16 * ((2j + b) ^ s) = 16 * ((2j & m) ^ (b ^ s)) + 16 * (2j & ~m)
-// behind the row's start. Each lane computes its row and 16 * (b ^ s) once (TileAddress), and at(j) is an XOR with a constant plus a constant,
-// which lies in the instruction; rows 16 further down have the same swizzle, another constant.
+// Addresses cost one XOR: with the swizzle's bits m (7 or 3), chunk 2j + b of a row lies 16 * ((2j + b) ^ s) = 16 *
+// ((2j & m) ^ (b ^ s)) + 16 * (2j & ~m) behind the row's start. Each lane computes its row and 16 * (b ^ s) once
+// (TileAddress), and at(j) is an XOR with a constant plus a constant, which lies in the instruction; rows 16 further
+// down have the same swizzle, another constant.
 #pragma once
 
 #include <type_traits>
@@ -25,12 +28,16 @@ template <int kWidth> __device__ inline unsigned chunk_offset(int row, int chunk
 }
 
 /// Where a lane's row of ldmatrix.x4 lies in a tile that starts at `tile`. Two orders of the four 8x8 matrices:
-///   by_rows     (rows 0-7, chunk 0) (rows 8-15, chunk 0) (rows 0-7, chunk 1) (rows 8-15, chunk 1): operand a of 16 rows;
-///               transposed: operand b of 16 rows (its k) and two blocks of 8 columns (its n): b = {r[0], r[1]} and {r[2], r[3]}
-///   by_chunks   (rows 0-7, chunk 0) (rows 0-7, chunk 1) (rows 8-15, chunk 0) (rows 8-15, chunk 1): operand b whose n are 16 rows, whose k are 16 columns
+///   by_rows     (rows 0-7, chunk 0) (rows 8-15, chunk 0) (rows 0-7, chunk 1) (rows 8-15, chunk 1): operand a of 16
+///   rows;
+///               transposed: operand b of 16 rows (its k) and two blocks of 8 columns (its n): b = {r[0], r[1]} and
+///               {r[2], r[3]}
+///   by_chunks   (rows 0-7, chunk 0) (rows 0-7, chunk 1) (rows 8-15, chunk 0) (rows 8-15, chunk 1): operand b whose n
+///   are 16 rows, whose k are 16 columns
 template <int kWidth> struct TileAddress {
     unsigned address;
-    int rows = 0;    ///< rows further down that are meant, a multiple of 16 known to the compiler: tiles that follow each other share one address
+    int rows = 0;  ///< rows further down that are meant, a multiple of 16 known to the compiler: tiles that follow each
+                   ///< other share one address
 
     static __device__ TileAddress by_rows(unsigned tile) {
         const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -45,17 +52,18 @@ template <int kWidth> struct TileAddress {
     __device__ unsigned at(int i, int j) const {
         constexpr unsigned kMask = 16 * kSwizzleBits<kWidth>;
         const auto columns = static_cast<unsigned>(32 * j);
-        return (address ^ (columns & kMask)) + (columns & ~kMask) + static_cast<unsigned>((16 * i + rows) * kRowBytes<kWidth>);
+        return (address ^ (columns & kMask)) + (columns & ~kMask) +
+               static_cast<unsigned>((16 * i + rows) * kRowBytes<kWidth>);
     }
 };
 
-/// A thread's part of copying tiles of kRows rows of one matrix by kThreads threads: the same chunk of every (kThreads / kChunks)-th row, so neighbouring threads
-/// read whole lines.
+/// A thread's part of copying tiles of kRows rows of one matrix by kThreads threads: the same chunk of every (kThreads
+/// / kChunks)-th row, so neighbouring threads read whole lines.
 template <int kWidth, int kRows, int kThreads> struct TileCopy {
     static constexpr int kRowStep = kThreads / kChunks<kWidth>, kSteps = kRows / kRowStep;
     static_assert(kRows % kRowStep == 0 && kRowStep % 8 == 0, "all rows of a thread have one swizzle");
-    Matrix matrix;    ///< from this thread's chunk on
-    int row, end;     ///< in a tile; the last row of the matrix that has this chunk, plus one
+    Matrix matrix;  ///< from this thread's chunk on
+    int row, end;   ///< in a tile; the last row of the matrix that has this chunk, plus one
     unsigned offset;
 
     __device__ TileCopy(const Matrix& of_head, int num_rows, int head_dim) : matrix(of_head) {
@@ -67,8 +75,8 @@ template <int kWidth, int kRows, int kThreads> struct TileCopy {
         settle(matrix.bytes);
     }
 
-    /// Rows [begin, begin + kRows) become a tile; those beyond the last, and columns beyond head_dim, are 0. Asynchronous where it can be: wait_for_copies, then a
-    /// barrier.
+    /// Rows [begin, begin + kRows) become a tile; those beyond the last, and columns beyond head_dim, are 0.
+    /// Asynchronous where it can be: wait_for_copies, then a barrier.
     __device__ void operator()(unsigned tile, int begin) const {
         if (matrix.aligned && !matrix.wide) {
 #pragma unroll
@@ -80,15 +88,18 @@ template <int kWidth, int kRows, int kThreads> struct TileCopy {
 #pragma unroll 1
             for (int i = 0; i < kSteps; ++i) {
                 const int r = begin + row + i * kRowStep;
-                store_shared(tile + offset + i * kRowStep * kRowBytes<kWidth>, r < end ? load_chunk(matrix, matrix.at(r, 0)) : uint4{0, 0, 0, 0});
+                store_shared(tile + offset + i * kRowStep * kRowBytes<kWidth>,
+                             r < end ? load_chunk(matrix, matrix.at(r, 0)) : uint4{0, 0, 0, 0});
             }
         }
     }
 };
 
-/// sums (16 kA rows x 16 kB columns) += a (16 kA rows of a tile) b^T (16 kB rows of another), over columns 16j .. 16j + 15 of both.
+/// sums (16 kA rows x 16 kB columns) += a (16 kA rows of a tile) b^T (16 kB rows of another), over columns 16j .. 16j +
+/// 15 of both.
 template <int kWidth, int kA, int kB>
-__device__ __forceinline__ void multiply_rows(float (&sums)[kA][2 * kB][4], const std::uint32_t (&a)[kA][4], TileAddress<kWidth> b, int j) {
+__device__ __forceinline__ void multiply_rows(float (&sums)[kA][2 * kB][4], const std::uint32_t (&a)[kA][4],
+                                              TileAddress<kWidth> b, int j) {
 #pragma unroll
     for (int n = 0; n < kB; ++n) {
         std::uint32_t columns[4];
@@ -103,7 +114,8 @@ __device__ __forceinline__ void multiply_rows(float (&sums)[kA][2 * kB][4], cons
 
 /// The same over all columns.
 template <int kWidth, int kA, int kB>
-__device__ __forceinline__ void multiply_rows(float (&sums)[kA][2 * kB][4], TileAddress<kWidth> a, TileAddress<kWidth> b) {
+__device__ __forceinline__ void multiply_rows(float (&sums)[kA][2 * kB][4], TileAddress<kWidth> a,
+                                              TileAddress<kWidth> b) {
 #pragma unroll
     for (int j = 0; j < kWidth / 16; ++j) {
         std::uint32_t rows[kA][4];
@@ -115,7 +127,8 @@ __device__ __forceinline__ void multiply_rows(float (&sums)[kA][2 * kB][4], Tile
 
 /// sums (16 kA rows x kWidth) += p (16 kA rows x 16 kB) b (16 kB rows of a tile). p are operands a, in registers.
 template <int kWidth, int kA, int kB>
-__device__ __forceinline__ void multiply_columns(float (&sums)[kA][kWidth / 8][4], const std::uint32_t (&p)[kA][kB][4], TileAddress<kWidth> b) {
+__device__ __forceinline__ void multiply_columns(float (&sums)[kA][kWidth / 8][4], const std::uint32_t (&p)[kA][kB][4],
+                                                 TileAddress<kWidth> b) {
 #pragma unroll
     for (int k = 0; k < kB; ++k) {
 #pragma unroll
@@ -131,8 +144,10 @@ __device__ __forceinline__ void multiply_columns(float (&sums)[kA][kWidth / 8][4
     }
 }
 
-/// A result d of 16 x 8 blocks as operand a of the next product: blocks 2k and 2k + 1 are its columns 16k .. 16k + 15, each lane has them already.
-template <int kA, int kB> __device__ inline void as_operand(std::uint32_t (&p)[kA][kB][4], const float (&d)[kA][2 * kB][4]) {
+/// A result d of 16 x 8 blocks as operand a of the next product: blocks 2k and 2k + 1 are its columns 16k .. 16k + 15,
+/// each lane has them already.
+template <int kA, int kB>
+__device__ inline void as_operand(std::uint32_t (&p)[kA][kB][4], const float (&d)[kA][2 * kB][4]) {
 #pragma unroll
     for (int i = 0; i < kA; ++i) {
 #pragma unroll

@@ -1,9 +1,11 @@
-// The nccl transport: messages between GPUs, queued on streams of their own, so that nobody waits for them but streams. It computes nothing: sums are
-// OrderedCommunicator's, as over MPI.
+// The nccl transport: messages between GPUs, queued on streams of their own, so that nobody waits for them but streams.
+// It computes nothing: sums are OrderedCommunicator's, as over MPI.
 //
-// NCCL has no tags: between two ranks messages match in their order, and one that waits for its partner holds up all later ones of its communicator. So all ranks
-// start theirs in one common order (communicator.h), those of a start in one group. A chain of stages has no such order (the pipeline's schedule is another one on each
-// stage); there each link between neighbours is by itself: a rank's two links belong to two NCCL communicators, "lanes", with a stream each.
+// NCCL has no tags: between two ranks messages match in their order, and one that waits for its partner holds up all
+// later ones of its communicator. So all ranks start theirs in one common order (communicator.h), those of a start in
+// one group. A chain of stages has no such order (the pipeline's schedule is another one on each stage); there each
+// link between neighbours is by itself: a rank's two links belong to two NCCL communicators, "lanes", with a stream
+// each.
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -11,11 +13,11 @@
 #include <map>
 #include <string>
 
+#include "kernels/cuda/cuda_check.h"
+#include "kernels/cuda/native.h"
 #include "parallel/agree.h"
 #include "parallel/nccl/nccl_library.h"
 #include "parallel/ordered_communicator.h"
-#include "kernels/cuda/cuda_check.h"
-#include "kernels/cuda/native.h"
 
 namespace longlora::parallel {
 
@@ -27,15 +29,19 @@ constexpr int kChainBlocks = 4;
 /// One NCCL communicator and its stream.
 class Lane {
 public:
-    /// Collective over `group`; `peers` are those of this rank that it will exchange with. They are connected here: the first message between two ranks waits on the host until both have come
-    /// to it, which later, when each has queued other work before, may be a deadlock; and it takes device memory.
-    Lane(Device& device, const NcclLibrary& nccl, const HostGroup& group, bool chain, const std::vector<int>& peers) : device_(device), nccl_(nccl), stream_(device.make_stream()) {
+    /// Collective over `group`; `peers` are those of this rank that it will exchange with. They are connected here: the
+    /// first message between two ranks waits on the host until both have come to it, which later, when each has queued
+    /// other work before, may be a deadlock; and it takes device memory.
+    Lane(Device& device, const NcclLibrary& nccl, const HostGroup& group, bool chain, const std::vector<int>& peers)
+        : device_(device),
+          nccl_(nccl),
+          stream_(device.make_stream()) {
         ncclUniqueId id{};
         if (group.rank() == 0) nccl.check(nccl.get_unique_id(&id), "ncclGetUniqueId", nullptr);
         const std::string bytes = group.broadcast(std::string(id.internal, sizeof id.internal));
         std::memcpy(id.internal, bytes.data(), sizeof id.internal);
         ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-        config.blocking = 1;   // a rank that is lost meanwhile is the watchdog's business
+        config.blocking = 1;  // a rank that is lost meanwhile is the watchdog's business
         if (chain) config.maxCTAs = kChainBlocks;
         nccl.check(nccl.init_rank(&comm_, group.size(), id, group.rank(), &config), "ncclCommInitRankConfig", nullptr);
         try {
@@ -45,7 +51,8 @@ public:
             throw;
         }
     }
-    /// After an error messages may wait for ever: they are given up, so that memory and streams of the device can be given back.
+    /// After an error messages may wait for ever: they are given up, so that memory and streams of the device can be
+    /// given back.
     ~Lane() {
         if (std::uncaught_exceptions() > 0) nccl_.abort(comm_);
         else nccl_.destroy(comm_);
@@ -59,8 +66,14 @@ public:
         call(*this);
         check(nccl_.group_end(), "ncclGroupEnd");
     }
-    void send(const Piece& piece) { check(nccl_.send(piece.bytes, static_cast<std::size_t>(piece.size), ncclUint8, piece.peer, comm_, native()), "ncclSend"); }
-    void receive(const Piece& piece) { check(nccl_.receive(piece.bytes, static_cast<std::size_t>(piece.size), ncclUint8, piece.peer, comm_, native()), "ncclRecv"); }
+    void send(const Piece& piece) {
+        check(nccl_.send(piece.bytes, static_cast<std::size_t>(piece.size), ncclUint8, piece.peer, comm_, native()),
+              "ncclSend");
+    }
+    void receive(const Piece& piece) {
+        check(nccl_.receive(piece.bytes, static_cast<std::size_t>(piece.size), ncclUint8, piece.peer, comm_, native()),
+              "ncclRecv");
+    }
     Event behind() { return device_.record(stream_); }
 
     void check_alive() const {
@@ -74,7 +87,8 @@ private:
     void connect(const std::vector<int>& peers) {
         if (peers.empty()) return;
         const std::size_t n = peers.size();
-        const ArenaTensor data = device_.memory().tensor(DType::uint8, {static_cast<std::int64_t>(2 * n)}, Use::workspace);
+        const ArenaTensor data =
+            device_.memory().tensor(DType::uint8, {static_cast<std::int64_t>(2 * n)}, Use::workspace);
         cuda::check(cudaMemsetAsync(data->bytes, 0, 2 * n, native()), "cudaMemsetAsync");
         start(device_.record(stream_), [&](Lane& lane) {
             for (std::size_t i = 0; i < n; ++i) {
@@ -102,7 +116,8 @@ public:
         for (std::size_t i = 0; i < lanes_.size(); ++i) {
             std::vector<int> peers;
             for (int peer = 0; peer < group.size(); ++peer)
-                if (peer != rank_ && (!chain || std::abs(peer - rank_) == 1) && lane_of(peer) == i) peers.push_back(peer);
+                if (peer != rank_ && (!chain || std::abs(peer - rank_) == 1) && lane_of(peer) == i)
+                    peers.push_back(peer);
             lanes_[i] = std::make_unique<Lane>(device, nccl_, group, chain, peers);
         }
     }
@@ -112,7 +127,9 @@ public:
         std::vector<Event> ends;
         for (std::size_t i = 0; i < lanes_.size(); ++i) {
             const auto belongs = [&](const Piece& piece) { return lane_of(piece.peer) == i; };
-            if (std::none_of(sends.begin(), sends.end(), belongs) && std::none_of(receives.begin(), receives.end(), belongs)) continue;
+            if (std::none_of(sends.begin(), sends.end(), belongs) &&
+                std::none_of(receives.begin(), receives.end(), belongs))
+                continue;
             lanes_[i]->start(ready, [&](Lane& lane) {
                 for (const Piece& piece : sends)
                     if (belongs(piece)) lane.send(piece);
@@ -134,7 +151,7 @@ public:
 
     void progress() override {
         for (const auto& lane : lanes_)
-            if (lane) lane->check_alive();   // none while they are made
+            if (lane) lane->check_alive();  // none while they are made
     }
 
 private:
@@ -146,16 +163,18 @@ private:
     int rank_;
     std::vector<std::unique_ptr<Lane>> lanes_;
     Ticket last_ticket_ = 0;
-    std::map<Ticket, std::vector<Event>> under_way_;   // what is to be waited for
+    std::map<Ticket, std::vector<Event>> under_way_;  // what is to be waited for
 };
 
 }  // namespace
 
 void require_nccl() { static_cast<void>(NcclLibrary()); }
 
-std::unique_ptr<Communicator> make_nccl_communicator(Device& device, MPI_Comm comm, const CommunicatorOptions& options) {
+std::unique_ptr<Communicator> make_nccl_communicator(Device& device, MPI_Comm comm,
+                                                     const CommunicatorOptions& options) {
     const HostGroup group(comm, options.while_waiting);
-    return std::make_unique<OrderedCommunicator>(device, group.rank(), group.size(), options, std::make_unique<NcclTransport>(device, group, options.chain));
+    return std::make_unique<OrderedCommunicator>(device, group.rank(), group.size(), options,
+                                                 std::make_unique<NcclTransport>(device, group, options.chain));
 }
 
 }  // namespace longlora::parallel

@@ -1,4 +1,5 @@
-// NcclLibrary: the functions of NCCL that we call, found by name when the first communicator is made, and NCCL's errors as one sentence. No communication.
+// NcclLibrary: the functions of NCCL that we call, found by name when the first communicator is made, and NCCL's errors
+// as one sentence. No communication.
 #pragma once
 
 #include <nccl.h>
@@ -10,10 +11,12 @@ namespace longlora::parallel {
 struct NcclLibrary {
     cuda::SharedLibrary file{"libnccl.so.2"};
     decltype(ncclGetUniqueId)* get_unique_id = file.function<decltype(ncclGetUniqueId)>("ncclGetUniqueId");
-    decltype(ncclCommInitRankConfig)* init_rank = file.function<decltype(ncclCommInitRankConfig)>("ncclCommInitRankConfig");
+    decltype(ncclCommInitRankConfig)* init_rank =
+        file.function<decltype(ncclCommInitRankConfig)>("ncclCommInitRankConfig");
     decltype(ncclCommDestroy)* destroy = file.function<decltype(ncclCommDestroy)>("ncclCommDestroy");
     decltype(ncclCommAbort)* abort = file.function<decltype(ncclCommAbort)>("ncclCommAbort");
-    decltype(ncclCommGetAsyncError)* get_async_error = file.function<decltype(ncclCommGetAsyncError)>("ncclCommGetAsyncError");
+    decltype(ncclCommGetAsyncError)* get_async_error =
+        file.function<decltype(ncclCommGetAsyncError)>("ncclCommGetAsyncError");
     decltype(ncclGroupStart)* group_start = file.function<decltype(ncclGroupStart)>("ncclGroupStart");
     decltype(ncclGroupEnd)* group_end = file.function<decltype(ncclGroupEnd)>("ncclGroupEnd");
     decltype(ncclSend)* send = file.function<decltype(ncclSend)>("ncclSend");
@@ -21,7 +24,8 @@ struct NcclLibrary {
     decltype(ncclGetErrorString)* error_string = file.function<decltype(ncclGetErrorString)>("ncclGetErrorString");
     decltype(ncclGetLastError)* last_error = file.function<decltype(ncclGetLastError)>("ncclGetLastError");
 
-    /// Throws Error(communication) unless all is well. `call` is what we were doing; comm: whose error it is, nullptr while there is none.
+    /// Throws Error(communication) unless all is well. `call` is what we were doing; comm: whose error it is, nullptr
+    /// while there is none.
     void check(ncclResult_t result, const char* call, ncclComm_t comm) const;
 };
 

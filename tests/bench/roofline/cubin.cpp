@@ -1,6 +1,7 @@
-// A program is an ELF file; its section .nv_fatbin holds fat binaries one after the other, each a header and entries; an entry of kind 2 is a cubin, an ELF file again,
-// with a section .text.KERNEL for each kernel, whose sh_info has the number of the kernel's symbol in its lower 24 bits. Attributes of kernels are in .nv.info, by that
-// number, and in .nv.info.KERNEL.
+// A program is an ELF file; its section .nv_fatbin holds fat binaries one after the other, each a header and entries;
+// an entry of kind 2 is a cubin, an ELF file again, with a section .text.KERNEL for each kernel, whose sh_info has the
+// number of the kernel's symbol in its lower 24 bits. Attributes of kernels are in .nv.info, by that number, and in
+// .nv.info.KERNEL.
 #include "tests/bench/roofline/cubin.h"
 
 #include <elf.h>
@@ -31,8 +32,11 @@ struct Section {
 
 std::map<std::string, Section> sections_of(Bytes elf) {
     const auto header = at<Elf64_Ehdr>(elf, 0);
-    if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) throw std::runtime_error("an ELF file was expected (a compressed cubin? nvcc needs --compress-mode=none)");
-    const auto section = [&](unsigned i) { return at<Elf64_Shdr>(elf, header.e_shoff + std::uint64_t{i} * header.e_shentsize); };
+    if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
+        throw std::runtime_error("an ELF file was expected (a compressed cubin? nvcc needs --compress-mode=none)");
+    const auto section = [&](unsigned i) {
+        return at<Elf64_Shdr>(elf, header.e_shoff + std::uint64_t{i} * header.e_shentsize);
+    };
     const Elf64_Shdr names = section(header.e_shstrndx);
     std::map<std::string, Section> all;
     for (unsigned i = 0; i < header.e_shnum; ++i) {
@@ -57,7 +61,8 @@ template <class Each> void for_attribute(Bytes info, Attribute wanted, const Eac
 /// The sizes of __launch_bounds__.
 int max_threads_of(Bytes info) {
     int threads = 0;
-    for_attribute(info, kMaxThreads, [&](std::uint64_t i) { threads = at<int>(info, i) * at<int>(info, i + 4) * at<int>(info, i + 8); });
+    for_attribute(info, kMaxThreads,
+                  [&](std::uint64_t i) { threads = at<int>(info, i) * at<int>(info, i + 4) * at<int>(info, i + 8); });
     return threads;
 }
 
@@ -87,8 +92,10 @@ void add_kernels(std::vector<CompiledKernel>& kernels, Bytes cubin) {
         kernel.registers = value_of_symbol(all, kRegisterCount, symbol);
         kernel.static_shared_bytes = size_of(".nv.shared." + kernel.name);
         kernel.local_bytes = value_of_symbol(all, kFrameSize, symbol) + size_of(".nv.local." + kernel.name);
-        if (const auto info = sections.find(".nv.info." + kernel.name); info != sections.end()) kernel.max_threads = max_threads_of(info->second.bytes);
-        for (std::uint64_t i = 0; i + 16 <= section.bytes.size(); i += 16) kernel.code.push_back({at<std::uint64_t>(section.bytes, i), at<std::uint64_t>(section.bytes, i + 8)});
+        if (const auto info = sections.find(".nv.info." + kernel.name); info != sections.end())
+            kernel.max_threads = max_threads_of(info->second.bytes);
+        for (std::uint64_t i = 0; i + 16 <= section.bytes.size(); i += 16)
+            kernel.code.push_back({at<std::uint64_t>(section.bytes, i), at<std::uint64_t>(section.bytes, i + 8)});
         kernels.push_back(std::move(kernel));
     }
 }
@@ -106,16 +113,19 @@ std::vector<CompiledKernel> read_kernels(const std::string& program, int archite
     const Bytes bytes = fatbin->second.bytes;
     std::vector<CompiledKernel> kernels;
     for (std::uint64_t begin = 0; begin + 16 <= bytes.size();) {
-        if (at<std::uint32_t>(bytes, begin) != kMagic) {   // padding between fat binaries
+        if (at<std::uint32_t>(bytes, begin) != kMagic) {  // padding between fat binaries
             begin += 8;
             continue;
         }
-        const std::uint64_t header = at<std::uint16_t>(bytes, begin + 6), end = begin + header + at<std::uint64_t>(bytes, begin + 8);
+        const std::uint64_t header = at<std::uint16_t>(bytes, begin + 6),
+                            end = begin + header + at<std::uint64_t>(bytes, begin + 8);
         for (std::uint64_t entry = begin + header; entry < end;) {
             const auto kind = at<std::uint16_t>(bytes, entry);
-            const std::uint64_t entry_header = at<std::uint32_t>(bytes, entry + 4), size = at<std::uint64_t>(bytes, entry + 8);
+            const std::uint64_t entry_header = at<std::uint32_t>(bytes, entry + 4),
+                                size = at<std::uint64_t>(bytes, entry + 8);
             const auto sm = at<std::uint32_t>(bytes, entry + 28);
-            if (kind == kCubin && sm == static_cast<std::uint32_t>(architecture)) add_kernels(kernels, bytes.substr(entry + entry_header, size));
+            if (kind == kCubin && sm == static_cast<std::uint32_t>(architecture))
+                add_kernels(kernels, bytes.substr(entry + entry_header, size));
             entry += entry_header + size;
         }
         begin = end;

@@ -1,7 +1,8 @@
-// cuda_roofline: speed of the CUDA kernels as far as it can be known without a GPU. Runs each operation once on the simulated device at sizes of a training step, reads
-// the machine code (sm_80; of sm_90's the registers and spills) inside of this very program, and prints per kernel what it needs of a multiprocessor, what it moves
-// against the least, and for tensor-core loops what bounds them. The targets are those of the README of this folder; the last line is 'N passed, N failed'. It measures
-// no time.
+// cuda_roofline: speed of the CUDA kernels as far as it can be known without a GPU. Runs each operation once on the
+// simulated device at sizes of a training step, reads the machine code (sm_80; of sm_90's the registers and spills)
+// inside of this very program, and prints per kernel what it needs of a multiprocessor, what it moves against the
+// least, and for tensor-core loops what bounds them. The targets are those of the README of this folder; the last line
+// is 'N passed, N failed'. It measures no time.
 #include <cxxabi.h>
 
 #include <algorithm>
@@ -19,7 +20,7 @@ using namespace longlora::roofline;
 namespace {
 
 constexpr double kSectorBytes = 32, kMostBytes = 1.1, kMostConflict = 2.0, kMostSectors = 1.25, kLeastTensorShare = 0.6;
-constexpr int kRegisters = 65536;   // of a multiprocessor, of sm_80 and sm_90
+constexpr int kRegisters = 65536;  // of a multiprocessor, of sm_80 and sm_90
 
 std::string short_name(const std::string& mangled) {
     int status = 0;
@@ -28,7 +29,8 @@ std::string short_name(const std::string& mangled) {
     std::free(text);
     if (const auto arguments = name.rfind('('); arguments != std::string::npos) name.resize(arguments);
     for (const char* prefix : {"void ", "longlora::cuda::", "(anonymous namespace)::", "longlora::"})
-        for (auto at = name.find(prefix); at != std::string::npos; at = name.find(prefix)) name.erase(at, std::string(prefix).size());
+        for (auto at = name.find(prefix); at != std::string::npos; at = name.find(prefix))
+            name.erase(at, std::string(prefix).size());
     return name;
 }
 
@@ -40,7 +42,9 @@ template <class Map> double worst(const Map& by_line) {
 
 class Report {
 public:
-    explicit Report(const std::string& program) : kernels_(read_kernels(program, 80)), newer_(read_kernels(program, 90)) {}
+    explicit Report(const std::string& program)
+        : kernels_(read_kernels(program, 80)),
+          newer_(read_kernels(program, 90)) {}
 
     void check(bool ok, const std::string& what) {
         ++(ok ? passed_ : failed_);
@@ -48,15 +52,20 @@ public:
     }
     /// One operation's kernels, after it has run alone. least_bytes: what ops.h says it must move; 0: not judged.
     void operation(const std::string& title, double least_bytes) {
-        double moved = 0;   // whole sectors: what a warp reads together counts once
-        for (const auto& [name, counts] : sim::runtime::totals().by_kernel) moved += kSectorBytes * static_cast<double>(counts.global_sectors);
-        std::printf("%s: %.2f MB moved, %.2f of the least\n", title.c_str(), moved * 1e-6, least_bytes > 0 ? moved / least_bytes : 0.0);
-        if (least_bytes > 0) check(moved <= kMostBytes * least_bytes, text(title, " moves more than ", kMostBytes, " times its bytes"));
+        double moved = 0;  // whole sectors: what a warp reads together counts once
+        for (const auto& [name, counts] : sim::runtime::totals().by_kernel)
+            moved += kSectorBytes * static_cast<double>(counts.global_sectors);
+        std::printf("%s: %.2f MB moved, %.2f of the least\n", title.c_str(), moved * 1e-6,
+                    least_bytes > 0 ? moved / least_bytes : 0.0);
+        if (least_bytes > 0)
+            check(moved <= kMostBytes * least_bytes, text(title, " moves more than ", kMostBytes, " times its bytes"));
         for (const auto& [name, counts] : sim::runtime::totals().by_kernel) kernel(name, counts);
     }
-    /// The target for tensor cores was not passed over: each kernel of attention that is theirs has a loop with their instructions.
+    /// The target for tensor cores was not passed over: each kernel of attention that is theirs has a loop with their
+    /// instructions.
     void require_tensor_loops() {
-        for (const char* kernel : {"attention_forward_kernel", "attention_backward_keys_kernel", "attention_backward_queries_kernel"})
+        for (const char* kernel :
+             {"attention_forward_kernel", "attention_backward_keys_kernel", "attention_backward_queries_kernel"})
             for (const int width : {64, 128}) {
                 const std::string name = text(kernel, "<", width, ">");
                 check(judged_.contains(name), name + " has no loop of tensor-core instructions that could be judged");
@@ -68,38 +77,63 @@ public:
 private:
     void kernel(const std::string& name, const sim::ptx::Counts& counts) {
         const auto is_named = [&](const CompiledKernel& k) { return k.name == name; };
-        const auto found = std::find_if(kernels_.begin(), kernels_.end(), is_named), newer = std::find_if(newer_.begin(), newer_.end(), is_named);
-        if (found == kernels_.end() || newer == newer_.end()) return check(false, text(name, " is not in the program's machine code for sm_80 and sm_90"));
+        const auto found = std::find_if(kernels_.begin(), kernels_.end(), is_named),
+                   newer = std::find_if(newer_.begin(), newer_.end(), is_named);
+        if (found == kernels_.end() || newer == newer_.end())
+            return check(false, text(name, " is not in the program's machine code for sm_80 and sm_90"));
         const Block block = main_block(*found), all = whole(*found);
-        const int threads = static_cast<int>(counts.block_threads), blocks = blocks_per_multiprocessor(*found, threads, static_cast<std::int64_t>(counts.dynamic_shared_bytes));
-        const double conflict = worst(counts.worst_bank_conflict), sectors = static_cast<double>(counts.global_sectors) / static_cast<double>(std::max<std::uint64_t>(1, counts.global_ideal_sectors));
+        const int threads = static_cast<int>(counts.block_threads),
+                  blocks = blocks_per_multiprocessor(*found, threads,
+                                                     static_cast<std::int64_t>(counts.dynamic_shared_bytes));
+        const double conflict = worst(counts.worst_bank_conflict),
+                     sectors = static_cast<double>(counts.global_sectors) /
+                               static_cast<double>(std::max<std::uint64_t>(1, counts.global_ideal_sectors));
         const double share = block.tensor_core_share(conflict);
-        const long long shared = static_cast<long long>(found->static_shared_bytes) + static_cast<long long>(counts.dynamic_shared_bytes);
-        std::printf("    %-58s %3d regs (sm_90 %3d) %3d thr %6lld B shared  occupancy %3.0f %%  conflicts %.1f  sectors %.2f", short_name(name).substr(0, 58).c_str(),
-                    found->registers, newer->registers, threads, shared, 100.0 * blocks * threads / 2048, conflict, sectors);
+        const long long shared =
+            static_cast<long long>(found->static_shared_bytes) + static_cast<long long>(counts.dynamic_shared_bytes);
+        std::printf(
+            "    %-58s %3d regs (sm_90 %3d) %3d thr %6lld B shared  occupancy %3.0f %%  conflicts %.1f  sectors %.2f",
+            short_name(name).substr(0, 58).c_str(), found->registers, newer->registers, threads, shared,
+            100.0 * blocks * threads / 2048, conflict, sectors);
         if (block.hmma)
-            std::printf("  mma %.0f issue %.0f mufu %.0f shared %.0f: %.0f %%", block.t_mma(), block.t_issue(), block.t_mufu(), block.t_shared(conflict), 100 * share);
+            std::printf("  mma %.0f issue %.0f mufu %.0f shared %.0f: %.0f %%", block.t_mma(), block.t_issue(),
+                        block.t_mufu(), block.t_shared(conflict), 100 * share);
         std::printf("\n");
         if (!seen_.insert(name).second) return;
         check(all.local == 0 && found->local_bytes == 0, text(short_name(name), " spills registers"));
-        check(whole(*newer).local == 0 && newer->local_bytes == 0, text(short_name(name), " spills registers on sm_90"));
+        check(whole(*newer).local == 0 && newer->local_bytes == 0,
+              text(short_name(name), " spills registers on sm_90"));
         check(newer->registers > 0 && newer->registers * threads <= kRegisters,
               text(short_name(name), " has ", newer->registers, " registers on sm_90, so not one block of it can run"));
         check(conflict <= kMostConflict, text(short_name(name), " has bank conflicts beyond ", kMostConflict, "-way"));
-        check(sectors <= kMostSectors, text(short_name(name), " moves ", sectors, " times the sectors of coalesced accesses"));
+        check(sectors <= kMostSectors,
+              text(short_name(name), " moves ", sectors, " times the sectors of coalesced accesses"));
         if (!block.hmma || !block.in_loop) return;
         judged_.insert(short_name(name));
-        check(share >= kLeastTensorShare, text(short_name(name), ": the tensor cores are busy less than ", 100 * kLeastTensorShare, " %"));
+        check(share >= kLeastTensorShare,
+              text(short_name(name), ": the tensor cores are busy less than ", 100 * kLeastTensorShare, " %"));
     }
-    std::vector<CompiledKernel> kernels_, newer_;   // for sm_80, for sm_90
-    std::set<std::string> seen_, judged_;           // mangled; short names
+    std::vector<CompiledKernel> kernels_, newer_;  // for sm_80, for sm_90
+    std::set<std::string> seen_, judged_;          // mangled; short names
     int passed_ = 0, failed_ = 0;
 };
 
 /// Attention moves more than its inputs once (keys for every block of queries): its bytes are not judged.
 bool moves_its_bytes_once(const std::string& operation) {
-    static const std::set<std::string> once{"embedding_forward", "embedding_backward", "rmsnorm_forward", "rmsnorm_backward", "rotary", "swiglu_forward", "swiglu_backward", "cross_entropy", "sum_squares", "adamw",
-                                            "fill", "add", "copy", "merge_attention"};
+    static const std::set<std::string> once{"embedding_forward",
+                                            "embedding_backward",
+                                            "rmsnorm_forward",
+                                            "rmsnorm_backward",
+                                            "rotary",
+                                            "swiglu_forward",
+                                            "swiglu_backward",
+                                            "cross_entropy",
+                                            "sum_squares",
+                                            "adamw",
+                                            "fill",
+                                            "add",
+                                            "copy",
+                                            "merge_attention"};
     return once.contains(operation);
 }
 
@@ -113,7 +147,9 @@ void look_at(Device& device, Report& report, const bench::Sizes& sizes, DType re
         call.run();
         device.synchronize(Device::compute_stream());
         const double bytes = device.recorder().by_operation.at(call.name).bytes;
-        report.operation(text(call.name, call.variant, " ", name_of(real), call.name.starts_with("attention") ? text(" head_dim ", sizes.head_dim) : ""), moves_its_bytes_once(call.name) ? bytes : 0);
+        report.operation(text(call.name, call.variant, " ", name_of(real),
+                              call.name.starts_with("attention") ? text(" head_dim ", sizes.head_dim) : ""),
+                         moves_its_bytes_once(call.name) ? bytes : 0);
     }
 }
 
@@ -127,7 +163,7 @@ int main() try {
     wide.head_dim = 128, many.tokens = 1300, few.tokens = 64, few.vocabulary = 4096;
     for (const DType real : {DType::bfloat16, DType::float32}) {
         look_at(*device, report, sizes, real);
-        look_at(*device, report, many, real, "embedding");   // more tokens than are sorted at once
+        look_at(*device, report, many, real, "embedding");  // more tokens than are sorted at once
         look_at(*device, report, few, real, "embedding");
         look_at(*device, report, few, real, "cross_entropy");
     }

@@ -1,4 +1,5 @@
-// Collectives of the simulated NCCL on as many ranks as there are: every call, in place and not, types, sums in rank order.
+// Collectives of the simulated NCCL on as many ranks as there are: every call, in place and not, types, sums in rank
+// order.
 #include "nccl_testing.h"
 
 #include <cmath>
@@ -9,7 +10,9 @@ using namespace sim::testing;
 namespace {
 
 /// Of very different sizes, so that another order of addition gives another sum.
-float value_of(int rank, int i) { return std::ldexp(1.0f + 0.37f * float(rank + 1) + 0.011f * float(i), (7 * rank + 3 * i) % 23); }
+float value_of(int rank, int i) {
+    return std::ldexp(1.0f + 0.37f * float(rank + 1) + 0.011f * float(i), (7 * rank + 3 * i) % 23);
+}
 
 std::vector<float> values_of(int rank, int count) {
     std::vector<float> values;
@@ -54,7 +57,8 @@ BOOST_AUTO_TEST_CASE(reduce_scatter) {
         stream.synchronize();
         std::vector<float> sums(kCount);
         ok(cudaMemcpy(sums.data(), to, sizeof(float) * kCount, cudaMemcpyDeviceToHost));
-        for (int i = 0; i < kCount; ++i) BOOST_TEST(sums[std::size_t(i)] == sum_in_rank_order(comm.size, comm.rank * kCount + i));
+        for (int i = 0; i < kCount; ++i)
+            BOOST_TEST(sums[std::size_t(i)] == sum_in_rank_order(comm.size, comm.rank * kCount + i));
     }
 }
 
@@ -90,9 +94,11 @@ BOOST_AUTO_TEST_CASE(sums_of_other_types) {
     for (int rank = 1; rank < comm.size; ++rank) sum += 0.1 * (rank + 1);
     BOOST_TEST(wide.values()[0] == sum);
     BOOST_TEST(whole.values()[0] == ((std::int64_t{1} << comm.size) - 1) << 40);
-    const std::vector sums{0x3F80, 0x3F80, 0x3F81, 0x3F82};   // 1 + 2^-8 and 1 + 3 * 2^-8 are ties, to even
+    const std::vector sums{0x3F80, 0x3F80, 0x3F81, 0x3F82};  // 1 + 2^-8 and 1 + 3 * 2^-8 are ties, to even
     if (comm.size <= 4) BOOST_TEST(narrow.values()[0] == sums[std::size_t(comm.size - 1)]);
-    sim::testing::throws<sim::probe::Misuse>([&] { return ncclAllReduce(narrow.get(), narrow.get(), 1, ncclFloat16, ncclSum, comm, stream); }, "not simulated");
+    sim::testing::throws<sim::probe::Misuse>(
+        [&] { return ncclAllReduce(narrow.get(), narrow.get(), 1, ncclFloat16, ncclSum, comm, stream); },
+        "not simulated");
 }
 
 BOOST_AUTO_TEST_CASE(broadcast) {
@@ -108,7 +114,7 @@ BOOST_AUTO_TEST_CASE(broadcast) {
 
 BOOST_AUTO_TEST_CASE(communicators_of_some_ranks) {
     MPI_Comm half = MPI_COMM_NULL;
-    MPI_Comm_split(MPI_COMM_WORLD, world_rank() % 2, -world_rank(), &half);   // ranks in reverse order
+    MPI_Comm_split(MPI_COMM_WORLD, world_rank() % 2, -world_rank(), &half);  // ranks in reverse order
     {
         const TestCommunicator all, own(half);
         const TestStream stream;
@@ -152,7 +158,8 @@ BOOST_AUTO_TEST_CASE(a_communicator_that_does_not_block_is_asked_until_it_is_rea
     BOOST_TEST(ncclCommInitRankConfig(&comm, world_size(), id, world_rank(), &config) == ncclInProgress);
     const TestStream stream;
     const DeviceBuffer<float> x(std::vector<float>{1});
-    throws<sim::probe::Misuse>([&] { return ncclAllReduce(x.get(), x.get(), 1, ncclFloat32, ncclSum, comm, stream); }, "may be in progress");
+    throws<sim::probe::Misuse>([&] { return ncclAllReduce(x.get(), x.get(), 1, ncclFloat32, ncclSum, comm, stream); },
+                               "may be in progress");
     ncclResult_t state = ncclInProgress;
     while (state == ncclInProgress) ok(ncclCommGetAsyncError(comm, &state));
     BOOST_TEST(ncclAllReduce(x.get(), x.get(), 1, ncclFloat32, ncclSum, comm, stream) == ncclInProgress);

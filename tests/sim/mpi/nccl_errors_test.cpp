@@ -1,5 +1,6 @@
-// What ends the process: deadlocks, ranks that do different things, orders that differ between communicators. Each in a run of this program by itself, on two
-// ranks, as `mpirun -n 2 PROGRAM --run_test=nccl_scenario/NAME` with SIM_NCCL_SCENARIO set.
+// What ends the process: deadlocks, ranks that do different things, orders that differ between communicators. Each in a
+// run of this program by itself, on two ranks, as `mpirun -n 2 PROGRAM --run_test=nccl_scenario/NAME` with
+// SIM_NCCL_SCENARIO set.
 #include "nccl_testing.h"
 
 #include <sys/wait.h>
@@ -25,20 +26,24 @@ struct Ended {
 /// mpirun inside of mpirun wants an environment without the outer one's variables.
 Ended run_scenario(const std::string& name, int timeout = 30) {
     const std::string program = std::filesystem::read_symlink("/proc/self/exe");
-    const std::string command = "env -i PATH=\"$PATH\" HOME=\"$HOME\" LD_LIBRARY_PATH=\"$LD_LIBRARY_PATH\" SIM_NCCL_SCENARIO=1 OMP_NUM_THREADS=1 SIM_NCCL_TIMEOUT=" +
-                                std::to_string(timeout) + " timeout 60 mpirun --allow-run-as-root --oversubscribe --bind-to none -n 2 " + program + " --run_test=nccl_scenario/" + name + " 2>&1";
+    const std::string command =
+        "env -i PATH=\"$PATH\" HOME=\"$HOME\" LD_LIBRARY_PATH=\"$LD_LIBRARY_PATH\" SIM_NCCL_SCENARIO=1 "
+        "OMP_NUM_THREADS=1 SIM_NCCL_TIMEOUT=" +
+        std::to_string(timeout) + " timeout 60 mpirun --allow-run-as-root --oversubscribe --bind-to none -n 2 " +
+        program + " --run_test=nccl_scenario/" + name + " 2>&1";
     Ended ended;
     std::FILE* output = popen(command.c_str(), "r");
     BOOST_REQUIRE(output);
     std::array<char, 4096> part{};
-    while (const std::size_t bytes = std::fread(part.data(), 1, part.size(), output)) ended.said.append(part.data(), bytes);
+    while (const std::size_t bytes = std::fread(part.data(), 1, part.size(), output))
+        ended.said.append(part.data(), bytes);
     const int status = pclose(output);
     ended.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     return ended;
 }
 
 void check_scenario(const char* name, const char* sentence, int timeout = 30) {
-    if (world_rank() || world_size() != 2 || is_scenario()) return;   // on two ranks suffices
+    if (world_rank() || world_size() != 2 || is_scenario()) return;  // on two ranks suffices
     const Ended ended = run_scenario(name, timeout);
     BOOST_TEST(ended.code == 70);
     const bool found = ended.said.find(sentence) != std::string::npos;
@@ -56,7 +61,8 @@ struct Pair {
     DeviceBuffer<float> x{std::vector<float>{1}}, y{std::vector<float>{1}};
     void reduce_first() const { ok(ncclAllReduce(x.get(), x.get(), 1, ncclFloat32, ncclSum, first, a)); }
     void reduce_second() const { ok(ncclAllReduce(y.get(), y.get(), 1, ncclFloat32, ncclSum, second, b)); }
-    void swap(ncclComm_t comm, cudaStream_t stream, const DeviceBuffer<float>& data, const DeviceBuffer<float>& to) const {
+    void swap(ncclComm_t comm, cudaStream_t stream, const DeviceBuffer<float>& data,
+              const DeviceBuffer<float>& to) const {
         grouped([&] {
             ok(ncclSend(data.get(), 1, ncclFloat32, 1 - first.rank, comm, stream));
             ok(ncclRecv(to.get(), 1, ncclFloat32, 1 - first.rank, comm, stream));
@@ -78,7 +84,7 @@ BOOST_AUTO_TEST_CASE(nobody_sends) {
     stream.synchronize();
 }
 
-BOOST_AUTO_TEST_CASE(both_send_first) {   // NCCL buffers nothing: neither send ends
+BOOST_AUTO_TEST_CASE(both_send_first) {  // NCCL buffers nothing: neither send ends
     if (!is_scenario()) return;
     const TestCommunicator comm;
     comm.connect();
@@ -113,7 +119,7 @@ BOOST_AUTO_TEST_CASE(collectives_in_different_orders) {
     const Pair pair;
     pair.first.rank ? pair.reduce_first() : pair.reduce_second();
     pair.first.rank ? pair.reduce_second() : pair.reduce_first();
-    ok(cudaDeviceSynchronize());   // the messages match; only the order is wrong
+    ok(cudaDeviceSynchronize());  // the messages match; only the order is wrong
 }
 
 BOOST_AUTO_TEST_CASE(exchanges_in_different_orders) {
@@ -126,7 +132,8 @@ BOOST_AUTO_TEST_CASE(exchanges_in_different_orders) {
     ok(cudaDeviceSynchronize());
 }
 
-BOOST_AUTO_TEST_CASE(hosts_connect_in_different_orders) {   // the messages would pass each other, but the first ones make the hosts wait
+BOOST_AUTO_TEST_CASE(
+    hosts_connect_in_different_orders) {  // the messages would pass each other, but the first ones make the hosts wait
     if (!is_scenario()) return;
     const Pair pair(false);
     const auto one_way = [&](bool away, ncclComm_t comm, cudaStream_t stream, const DeviceBuffer<float>& data) {
@@ -138,7 +145,8 @@ BOOST_AUTO_TEST_CASE(hosts_connect_in_different_orders) {   // the messages woul
     ok(cudaDeviceSynchronize());
 }
 
-BOOST_AUTO_TEST_CASE(one_way_messages_of_two_communicators_in_any_order) {   // a pipeline's forward and backward, once they are connected: no error
+BOOST_AUTO_TEST_CASE(one_way_messages_of_two_communicators_in_any_order) {  // a pipeline's forward and backward, once
+                                                                            // they are connected: no error
     if (!is_scenario()) return;
     const Pair pair;
     const auto forward = [&] {
@@ -165,7 +173,7 @@ BOOST_AUTO_TEST_CASE(an_abort_lets_the_program_end) {
     connect_all(comm, world_rank(), 2);
     const TestStream stream;
     const DeviceBuffer<float> x(1);
-    ok(ncclRecv(x.get(), 1, ncclFloat32, 1 - world_rank(), comm, stream));   // which nobody sends
+    ok(ncclRecv(x.get(), 1, ncclFloat32, 1 - world_rank(), comm, stream));  // which nobody sends
     BOOST_TEST(cudaStreamQuery(stream) == cudaErrorNotReady);
     ok(ncclCommAbort(comm));
     stream.synchronize();
@@ -197,12 +205,18 @@ BOOST_AUTO_TEST_SUITE(nccl_errors)
 
 BOOST_AUTO_TEST_CASE(a_receive_that_nobody_sends_is_a_deadlock) {
     check_scenario("nobody_sends",
-                   "simulated device: NCCL: deadlock? communicator 0.0 (rank 0 of 2) has waited 2 s (SIM_NCCL_TIMEOUT) in its operation 1, ncclRecv: nothing has come from rank 1", 2);
+                   "simulated device: NCCL: deadlock? communicator 0.0 (rank 0 of 2) has waited 2 s (SIM_NCCL_TIMEOUT) "
+                   "in its operation 1, ncclRecv: nothing has come from rank 1",
+                   2);
 }
 
-BOOST_AUTO_TEST_CASE(two_sends_before_two_receives_are_a_deadlock) { check_scenario("both_send_first", "in its operation 1, ncclSend: rank ", 2); }
+BOOST_AUTO_TEST_CASE(two_sends_before_two_receives_are_a_deadlock) {
+    check_scenario("both_send_first", "in its operation 1, ncclSend: rank ", 2);
+}
 
-BOOST_AUTO_TEST_CASE(first_messages_wait_on_the_host) { check_scenario("hosts_connect_in_different_orders", "(SIM_NCCL_TIMEOUT) on the host to connect with rank ", 2); }
+BOOST_AUTO_TEST_CASE(first_messages_wait_on_the_host) {
+    check_scenario("hosts_connect_in_different_orders", "(SIM_NCCL_TIMEOUT) on the host to connect with rank ", 2);
+}
 
 BOOST_AUTO_TEST_CASE(ranks_that_do_different_things_are_told) {
     check_scenario("different_counts", "NCCL: ranks of a communicator do different things: rank ");
@@ -215,7 +229,8 @@ BOOST_AUTO_TEST_CASE(orders_of_communicators_are_compared) {
 }
 
 BOOST_AUTO_TEST_CASE(what_is_right_ends_well) {
-    for (const char* name : {"one_way_messages_of_two_communicators_in_any_order", "an_abort_lets_the_program_end", "a_message_nobody_waits_for_is_sent_before_the_end"}) {
+    for (const char* name : {"one_way_messages_of_two_communicators_in_any_order", "an_abort_lets_the_program_end",
+                             "a_message_nobody_waits_for_is_sent_before_the_end"}) {
         if (world_rank() || world_size() != 2 || is_scenario()) break;
         const Ended ended = run_scenario(name);
         BOOST_TEST(ended.code == 0);

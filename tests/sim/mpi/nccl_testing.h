@@ -22,7 +22,9 @@ inline int world_size() {
     return size;
 }
 
-inline void ok(ncclResult_t result) { BOOST_REQUIRE_EQUAL(ncclGetErrorString(result), ncclGetErrorString(ncclSuccess)); }
+inline void ok(ncclResult_t result) {
+    BOOST_REQUIRE_EQUAL(ncclGetErrorString(result), ncclGetErrorString(ncclSuccess));
+}
 
 /// A rank's own device, as NCCL wants it.
 inline void use_own_device() { ok(cudaSetDevice(world_rank())); }

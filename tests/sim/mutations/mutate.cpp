@@ -1,7 +1,9 @@
-// mutate: wrong programs by rule. Reads the PTX text of the kernels (SIM_DUMP_PTX of the simulated runtime writes it) and lists or applies mutations: each takes one instruction of one
-// kernel away or changes it in a way that a person could have got wrong. run.sh then asks whether the tests notice. It knows nothing of what kernels compute.
-//   mutate list FILE                         one mutation a line: KERNEL RULE NUMBER LINE SOURCE TEXT. SOURCE: tiles.cuh:77<forward.cu:160, the line and who had it inlined
-//   mutate apply FILE KERNEL RULE NUMBER     the whole text with that mutation, on stdout. KERNEL: a part of the name that only one kernel has
+// mutate: wrong programs by rule. Reads the PTX text of the kernels (SIM_DUMP_PTX of the simulated runtime writes it)
+// and lists or applies mutations: each takes one instruction of one kernel away or changes it in a way that a person
+// could have got wrong. run.sh then asks whether the tests notice. It knows nothing of what kernels compute.
+//   mutate list FILE                         one mutation a line: KERNEL RULE NUMBER LINE SOURCE TEXT. SOURCE:
+//   tiles.cuh:77<forward.cu:160, the line and who had it inlined mutate apply FILE KERNEL RULE NUMBER     the whole
+//   text with that mutation, on stdout. KERNEL: a part of the name that only one kernel has
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -16,15 +18,16 @@ namespace {
 
 struct Rule {
     const char* name;
-    const char* pattern;       // of a whole instruction
-    const char* replacement;   // "" takes it away
+    const char* pattern;      // of a whole instruction
+    const char* replacement;  // "" takes it away
 };
 
 // Register names and addresses: [^,{}\]]+. A fragment of m16n8k16: A has four registers, B two, C and D four.
 constexpr const char kReg[] = R"(([^,{}\]\s]+))";
 
 std::vector<Rule> rules() {
-    static const std::string mma = std::string(R"((mma\.sync\S+\s+\{[^}]*\},\s*)\{)") + kReg + ", " + kReg + ", " + kReg + ", " + kReg + R"(\}, \{)" + kReg + ", " + kReg + R"(\}(.*))";
+    static const std::string mma = std::string(R"((mma\.sync\S+\s+\{[^}]*\},\s*)\{)") + kReg + ", " + kReg + ", " +
+                                   kReg + ", " + kReg + R"(\}, \{)" + kReg + ", " + kReg + R"(\}(.*))";
     return {
         {"drop-barrier", R"((bar|barrier)(\.cta)?\.(sync|red)\S*.*)", ""},
         {"drop-warp-barrier", R"(bar\.warp\.sync.*)", ""},
@@ -59,7 +62,7 @@ std::vector<std::string> lines_of(const char* file) {
 struct Site {
     std::string kernel;
     const Rule* rule;
-    int number;          // of this rule in this kernel
+    int number;  // of this rule in this kernel
     std::size_t line;
     std::string source;
 };
@@ -74,7 +77,8 @@ public:
             if (std::regex_match(line, found, form)) names_[found[1]] = found[2];
     }
     void look_at(const std::string& line) {
-        static const std::regex form(R"(^\s*\.loc\s+(\d+) (\d+) \d+(?:, function_name \S+ inlined_at (\d+) (\d+) \d+)?.*)");
+        static const std::regex form(
+            R"(^\s*\.loc\s+(\d+) (\d+) \d+(?:, function_name \S+ inlined_at (\d+) (\d+) \d+)?.*)");
         std::smatch found;
         if (!std::regex_match(line, found, form) || found[2] == "0") return;
         now_ = names_[found[1]] + ":" + found[2].str();
@@ -113,7 +117,8 @@ std::vector<Site> sites_of(const std::vector<std::string>& lines, const std::vec
         if (kernel.empty() || !std::regex_match(lines[i], found, instruction())) continue;
         const std::string text = found[2];
         for (std::size_t r = 0; r < all.size(); ++r)
-            if (std::regex_match(text, patterns[r])) sites.push_back({kernel, &all[r], counts[all[r].name]++, i, sources.now()});
+            if (std::regex_match(text, patterns[r]))
+                sites.push_back({kernel, &all[r], counts[all[r].name]++, i, sources.now()});
     }
     return sites;
 }
@@ -121,7 +126,8 @@ std::vector<Site> sites_of(const std::vector<std::string>& lines, const std::vec
 int list(const std::vector<std::string>& lines) {
     const auto all = rules();
     for (const Site& site : sites_of(lines, all))
-        std::cout << site.kernel << ' ' << site.rule->name << ' ' << site.number << ' ' << site.line + 1 << ' ' << site.source << ' ' << std::regex_replace(lines[site.line], std::regex(R"(\s+)"), " ") << '\n';
+        std::cout << site.kernel << ' ' << site.rule->name << ' ' << site.number << ' ' << site.line + 1 << ' '
+                  << site.source << ' ' << std::regex_replace(lines[site.line], std::regex(R"(\s+)"), " ") << '\n';
     return 0;
 }
 
@@ -132,9 +138,12 @@ int apply(std::vector<std::string> lines, const std::string& kernel, const std::
         std::smatch found;
         std::regex_match(lines[site.line], found, instruction());
         const std::string text = found[2], before = found[1];
-        const std::string changed = *site.rule->replacement ? std::regex_replace(text, std::regex(site.rule->pattern), site.rule->replacement) : "";
+        const std::string changed =
+            *site.rule->replacement ? std::regex_replace(text, std::regex(site.rule->pattern), site.rule->replacement)
+                                    : "";
         if (changed == text) break;
-        std::cerr << "line " << site.line + 1 << ": " << text << "  ->  " << (changed.empty() ? "(nothing)" : changed) << '\n';
+        std::cerr << "line " << site.line + 1 << ": " << text << "  ->  " << (changed.empty() ? "(nothing)" : changed)
+                  << '\n';
         lines[site.line] = changed.empty() ? "" : before + changed;
         for (const std::string& line : lines) std::cout << line << '\n';
         return 0;
@@ -147,7 +156,8 @@ int apply(std::vector<std::string> lines, const std::string& kernel, const std::
 
 int main(int argc, char** argv) {
     if (argc == 3 && std::strcmp(argv[1], "list") == 0) return list(lines_of(argv[2]));
-    if (argc == 6 && std::strcmp(argv[1], "apply") == 0) return apply(lines_of(argv[2]), argv[3], argv[4], std::atoi(argv[5]));
+    if (argc == 6 && std::strcmp(argv[1], "apply") == 0)
+        return apply(lines_of(argv[2]), argv[3], argv[4], std::atoi(argv[5]));
     std::cerr << "usage: mutate list FILE | mutate apply FILE KERNEL RULE NUMBER\n";
     return 2;
 }

@@ -1,5 +1,6 @@
-// Division, reciprocal, roots and the approximate functions. The approximate ones are computed in double precision and rounded once: nearer to the true value than the
-// GPU's, so tests must leave room for its errors (ex2, lg2: 2 ulp; sin, cos: 2^-21 absolute; tanh: 2^-11).
+// Division, reciprocal, roots and the approximate functions. The approximate ones are computed in double precision and
+// rounded once: nearer to the true value than the GPU's, so tests must leave room for its errors (ex2, lg2: 2 ulp; sin,
+// cos: 2^-21 absolute; tanh: 2^-11).
 #include "sim/ptx/by_type.h"
 #include "sim/ptx/float_bits.h"
 #include "sim/ptx/float_decode.h"
@@ -21,7 +22,8 @@ struct InverseRoot {
     static double f(double x) { return 1 / std::sqrt(x); }
     static float f(float x) { return static_cast<float>(1 / std::sqrt(double(x))); }
 };
-/// 2^x in double for any float: the nearest integer goes into the exponent, Taylor's polynomial of the rest (at most 1/2) is within 2^-51. Without branches, for vector code.
+/// 2^x in double for any float: the nearest integer goes into the exponent, Taylor's polynomial of the rest (at most
+/// 1/2) is within 2^-51. Without branches, for vector code.
 struct Exp2 {
     static float f(float x) {
         constexpr double kRound = 0x1.8p52;  // after adding it the integer is in the low bits
@@ -75,7 +77,9 @@ template <class Op> void decode_function(Decoder& d) {
 
 /// rcp.approx.ftz.f64, rsqrt.approx.ftz.f64: the upper word of the result only, the lower one is zero.
 template <class Op> double coarse(double x) {
-    const auto flush = [](double v) { return std::fabs(v) < std::numeric_limits<double>::min() ? std::copysign(0.0, v) : v; };
+    const auto flush = [](double v) {
+        return std::fabs(v) < std::numeric_limits<double>::min() ? std::copysign(0.0, v) : v;
+    };
     return std::bit_cast<double>(std::bit_cast<std::uint64_t>(flush(Op::f(flush(x)))) & 0xffffffff00000000u);
 }
 
@@ -105,12 +109,16 @@ template <class Op> void decode_root(Decoder& d) {
     const Type type = d.need_type();
     if (type != Type::f32 && type != Type::f64) d.fail_type(type);
     Handler run = flushes ? &unary<float, &with_ftz<Op>, float> : &unary<float, &plain<Op>, float>;
-    if (type == Type::f64) run = approximate && flushes ? &unary<double, &coarse<Op>, double> : &unary<double, &in_double<Op>, double>;
+    if (type == Type::f64)
+        run = approximate && flushes ? &unary<double, &coarse<Op>, double> : &unary<double, &in_double<Op>, double>;
     const bool is_directed = !rounding.empty() && rounding != "rn";
     if (is_directed) run = type == Type::f64 ? &directed<double, Op> : &directed<float, Op>;
     decode_unary(d, type, type, run);
     d.out.flag = flushes;
-    d.out.target = static_cast<std::uint32_t>(rounding == "rz" ? FE_TOWARDZERO : rounding == "rm" ? FE_DOWNWARD : rounding == "rp" ? FE_UPWARD : FE_TONEAREST);
+    d.out.target = static_cast<std::uint32_t>(rounding == "rz"   ? FE_TOWARDZERO
+                                              : rounding == "rm" ? FE_DOWNWARD
+                                              : rounding == "rp" ? FE_UPWARD
+                                                                 : FE_TONEAREST);
 }
 
 float quotient(float a, float b) { return canonical(a / b); }
@@ -119,7 +127,8 @@ double quotient_double(double a, double b) { return a / b; }
 /// div.approx: for |b| in (2^126, 2^128) the result is 0 (and a infinite gives NaN); likewise div.full is exact there.
 float quotient_approximate(float a, float b) {
     const float size = std::fabs(b);
-    if (size > 0x1p126f && size <= std::numeric_limits<float>::max()) return std::isinf(a) ? kNan32 : std::copysign(0.0f, a) * std::copysign(1.0f, b);
+    if (size > 0x1p126f && size <= std::numeric_limits<float>::max())
+        return std::isinf(a) ? kNan32 : std::copysign(0.0f, a) * std::copysign(1.0f, b);
     return canonical(a / b);
 }
 float quotient_approximate_ftz(float a, float b) { return flushed(quotient_approximate(flushed(a), flushed(b))); }
@@ -131,11 +140,15 @@ void decode_float_divide(Decoder& d, std::string_view kind, Type type) {
     const std::string_view rounding = d.take_any({"rn", "rz", "rm", "rp"});
     if (type == Type::none) type = d.need_type();
     if (!rounding.empty() && rounding != "rn") d.fail("div in another rounding than .rn is not known");
-    if (type == Type::f64 && kind == "rounded") return decode_binary(d, type, type, type, &binary<double, &quotient_double, double>);
+    if (type == Type::f64 && kind == "rounded")
+        return decode_binary(d, type, type, type, &binary<double, &quotient_double, double>);
     if (type != Type::f32) d.fail_type(type);
     if (kind == "approx")
-        return decode_binary(d, type, type, type, flushes ? &binary<float, &quotient_approximate_ftz, float> : &binary<float, &quotient_approximate, float>);
-    decode_binary(d, type, type, type, flushes ? &binary<float, &quotient_ftz, float> : &binary<float, &quotient, float>);
+        return decode_binary(
+            d, type, type, type,
+            flushes ? &binary<float, &quotient_approximate_ftz, float> : &binary<float, &quotient_approximate, float>);
+    decode_binary(d, type, type, type,
+                  flushes ? &binary<float, &quotient_ftz, float> : &binary<float, &quotient, float>);
 }
 
 void add_divide_operations(Operations& operations) {

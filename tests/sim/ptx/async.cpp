@@ -1,5 +1,5 @@
-// Asynchronous copies: cp.async and its groups. A copy lands when its lane waits for its group and not before: until then its bytes are poison, and touching them is a
-// Fault. Others see it after a barrier that follows the wait.
+// Asynchronous copies: cp.async and its groups. A copy lands when its lane waits for its group and not before: until
+// then its bytes are poison, and touching them is a Fault. Others see it after a barrier that follows the wait.
 #include "sim/ptx/async.h"
 
 #include <bit>
@@ -23,8 +23,8 @@ void AsyncCopies::forget() {
 
 namespace {
 
-/// a: address in shared memory, offset, flag; b, e... The source: `c` is its row, `list` its offset (32 bits, signed); count: bytes; e: src-size or kNoRow; d: predicate
-/// ignore-src or kNoRow.
+/// a: address in shared memory, offset, flag; b, e... The source: `c` is its row, `list` its offset (32 bits, signed);
+/// count: bytes; e: src-size or kNoRow; d: predicate ignore-src or kNoRow.
 void copy_async(Warp& warp, const Instruction& i, Lanes lanes) {
     Access to, from;
     to.lanes = lanes, to.bytes = i.count;
@@ -33,19 +33,19 @@ void copy_async(Warp& warp, const Instruction& i, Lanes lanes) {
     source.a = i.c, source.offset = static_cast<std::int32_t>(i.list), source.flag = false;
     from.bytes = i.count, from.lanes = lanes;
     const std::uint32_t* size = i.e == kNoRow ? nullptr : row<std::uint32_t>(warp, i.e);
-    if (size && (lanes & ~written(size))) fault(warp, lanes & ~written(size), "the number of bytes to copy was never written");
+    if (size && (lanes & ~written(size)))
+        fault(warp, lanes & ~written(size), "the number of bytes to copy was never written");
     if (i.d != kNoRow) from.lanes &= ~predicate(warp, i.d);
     for (Lanes left = size ? from.lanes : 0; left; left &= left - 1) {
         const unsigned l = static_cast<unsigned>(std::countr_zero(left));
-        if (size[l] > i.count) fault(warp, 1u << l, "copies " + std::to_string(size[l]) + " bytes of " + std::to_string(i.count));
+        if (size[l] > i.count)
+            fault(warp, 1u << l, "copies " + std::to_string(size[l]) + " bytes of " + std::to_string(i.count));
         if (size[l] == 0) from.lanes &= ~(1u << l);
     }
     if (from.lanes) {
         find_addresses(warp, source, from);
-        if (size)
-            check_partial_source(warp, source, from, size);
-        else
-            check_global(warp, source, from, Use::read);
+        if (size) check_partial_source(warp, source, from, size);
+        else check_global(warp, source, from, Use::read);
     }
     check_flight(warp, to);
     if (warp.copies.empty()) warp.copies.resize(kLanes);
@@ -54,7 +54,8 @@ void copy_async(Warp& warp, const Instruction& i, Lanes lanes) {
         AsyncCopy copy;
         copy.to = static_cast<std::uint32_t>(to.at[l]);
         copy.bytes = i.count;
-        if (from.lanes >> l & 1) std::memcpy(copy.data.data(), reinterpret_cast<const void*>(from.at[l]), size ? size[l] : i.count);
+        if (from.lanes >> l & 1)
+            std::memcpy(copy.data.data(), reinterpret_cast<const void*>(from.at[l]), size ? size[l] : i.count);
         std::memset(warp.block->shared->data() + copy.to, 0xff, copy.bytes);
         warp.copies[l].copies.push_back(copy);
     }
@@ -62,7 +63,8 @@ void copy_async(Warp& warp, const Instruction& i, Lanes lanes) {
 
 void commit(Warp& warp, const Instruction&, Lanes lanes) {
     if (warp.copies.empty()) warp.copies.resize(kLanes);
-    for (Lanes left = lanes; left; left &= left - 1) warp.copies[static_cast<std::size_t>(std::countr_zero(left))].commit();
+    for (Lanes left = lanes; left; left &= left - 1)
+        warp.copies[static_cast<std::size_t>(std::countr_zero(left))].commit();
 }
 
 /// The oldest group of a lane.
@@ -86,7 +88,9 @@ void wait(Warp& warp, const Instruction& i, Lanes lanes) {
         const unsigned l = static_cast<unsigned>(std::countr_zero(left));
         AsyncCopies& copies = warp.copies[l];
         if (copies.num_open() > 0 && i.target == 0)
-            fault(warp, 1u << l, "waits for all groups while copies of this thread are not committed (cp.async.commit_group is missing)");
+            fault(warp, 1u << l,
+                  "waits for all groups while copies of this thread are not committed (cp.async.commit_group is "
+                  "missing)");
         while (copies.num_groups() > i.target) land(warp, copies);
     }
 }
@@ -111,17 +115,16 @@ void decode_copy(Decoder& d) {
     d.take_any({"L2::64B", "L2::128B", "L2::256B"});
     d.expect_operands(3, 4);
     const std::int64_t bytes = d.immediate(2);
-    if (through_l1 ? bytes != 4 && bytes != 8 && bytes != 16 : bytes != 16) d.fail("cp.async copies 4, 8 or 16 bytes (.cg: 16)");
+    if (through_l1 ? bytes != 4 && bytes != 8 && bytes != 16 : bytes != 16)
+        d.fail("cp.async copies 4, 8 or 16 bytes (.cg: 16)");
     d.address(0);
     decode_source(d);
     d.out.run = &copy_async;
     d.out.count = static_cast<std::uint8_t>(bytes);
     if (d.operands.size() == 4) {
         const Operand& last = d.operands[3];
-        if (last.kind == Operand::Kind::reg && last.symbol.type == Type::pred)
-            d.out.d = d.source(last, Type::pred);
-        else
-            d.out.e = d.source(last, Type::u32);
+        if (last.kind == Operand::Kind::reg && last.symbol.type == Type::pred) d.out.d = d.source(last, Type::pred);
+        else d.out.e = d.source(last, Type::u32);
     }
 }
 

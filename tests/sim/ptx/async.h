@@ -18,10 +18,12 @@ struct AsyncCopy {
     std::array<char, 16> data{};  ///< as it was when the copy began; the rest is zeros
 };
 
-/// Of one lane: copies in the order they began. The first `groups[0]` of those that are left make the oldest group, and so on; what follows the last group is not committed.
+/// Of one lane: copies in the order they began. The first `groups[0]` of those that are left make the oldest group, and
+/// so on; what follows the last group is not committed.
 struct AsyncCopies {
     std::vector<AsyncCopy> copies;
-    std::size_t first = 0, committed = 0;  ///< of `copies`: the oldest that is left; how many from there on are in groups
+    std::size_t first = 0,
+                committed = 0;  ///< of `copies`: the oldest that is left; how many from there on are in groups
     std::vector<std::uint32_t> groups;
     std::size_t first_group = 0;
 

@@ -1,4 +1,5 @@
-// Atomic operations: atom and red, in global, shared and generic memory. Lanes take their turns in the order of their numbers.
+// Atomic operations: atom and red, in global, shared and generic memory. Lanes take their turns in the order of their
+// numbers.
 #include <bit>
 #include <type_traits>
 
@@ -14,8 +15,7 @@ struct Add {
     template <class T> static T f(T old, T b, T) {
         if constexpr (std::is_integral_v<T>)
             return static_cast<T>(std::make_unsigned_t<T>(old) + std::make_unsigned_t<T>(b));
-        else
-            return old + b;
+        else return old + b;
     }
 };
 struct Min {
@@ -50,7 +50,8 @@ template <class F> struct AddHalf {
     template <class T> static T f(T old, T b, T) {
         T result = 0;
         for (unsigned k = 0; k < sizeof(T) / 2; ++k) {
-            const float sum = F::widen(static_cast<std::uint16_t>(old >> 16 * k)) + F::widen(static_cast<std::uint16_t>(b >> 16 * k));
+            const float sum =
+                F::widen(static_cast<std::uint16_t>(old >> 16 * k)) + F::widen(static_cast<std::uint16_t>(b >> 16 * k));
             result = static_cast<T>(result | T(F::narrow(sum)) << 16 * k);
         }
         return result;
@@ -145,7 +146,8 @@ void decode_atomic(Decoder& d) {
     d.take_any({"relaxed", "acquire", "release", "acq_rel"});
     d.take_any({"cta", "cluster", "gpu", "sys"});
     const Space space = take_space(d);
-    if (space != Space::generic && space != Space::global && space != Space::shared) d.fail("atomics are in global and shared memory only");
+    if (space != Space::generic && space != Space::global && space != Space::shared)
+        d.fail("atomics are in global and shared memory only");
     const std::string_view what = d.take_any({"add", "min", "max", "exch", "cas", "and", "or", "xor", "inc", "dec"});
     d.take("noftz");
     const Type type = d.need_type();

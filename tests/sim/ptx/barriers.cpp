@@ -1,4 +1,5 @@
-// Barriers of a block: bar.sync, bar.arrive, bar.red, barrier.*, bar.warp.sync; and the order of accesses that they make.
+// Barriers of a block: bar.sync, bar.arrive, bar.red, barrier.*, bar.warp.sync; and the order of accesses that they
+// make.
 #include <algorithm>
 #include <bit>
 
@@ -17,7 +18,8 @@ std::uint32_t uniform(Warp& warp, Row at, const char* what) {
     if (warp.live & ~written(value)) fault(warp, warp.live & ~written(value), std::string(what) + " was never written");
     const std::uint32_t first = value[std::countr_zero(warp.live)];
     for (Lanes left = warp.live; left; left &= left - 1)
-        if (value[std::countr_zero(left)] != first) fault(warp, warp.live, std::string(what) + " differs between the lanes");
+        if (value[std::countr_zero(left)] != first)
+            fault(warp, warp.live, std::string(what) + " differs between the lanes");
     return first;
 }
 
@@ -27,7 +29,8 @@ void open(Block& block, unsigned number) {
     for (Lanes left = barrier.warps; left; left &= left - 1) {
         Warp& warp = block.warps[static_cast<std::size_t>(std::countr_zero(left))];
         // What the others had seen when they came, and what they did, is seen by those who waited.
-        for (std::size_t w = 0; w < warp.seen.size(); ++w) warp.seen[w] = barrier.members >> w & 1 ? now : std::max(warp.seen[w], barrier.seen[w]);
+        for (std::size_t w = 0; w < warp.seen.size(); ++w)
+            warp.seen[w] = barrier.members >> w & 1 ? now : std::max(warp.seen[w], barrier.seen[w]);
         warp.ordered = *std::min_element(warp.seen.begin(), warp.seen.end());
         warp.lane_seen.clear();
         warp.barrier = -1;
@@ -63,14 +66,17 @@ void arrive_at_barrier(Warp& warp, const Instruction& i, bool waits) {
     const unsigned rounded = (block.threads + kLanes - 1) / kLanes * kLanes,
                    expected = i.b == kNoRow ? rounded : uniform(warp, i.b, "the barrier's number of threads");
     if (expected == 0 || expected % kLanes != 0 || expected > rounded)
-        fault(warp, warp.live, "a barrier for " + std::to_string(expected) + " threads in a block of " + std::to_string(block.threads));
-    if (warp.live != warp.started && i.b == kNoRow) fault(warp, warp.started & ~warp.live, "a barrier of the block is reached after these threads have left");
+        fault(warp, warp.live,
+              "a barrier for " + std::to_string(expected) + " threads in a block of " + std::to_string(block.threads));
+    if (warp.live != warp.started && i.b == kNoRow)
+        fault(warp, warp.started & ~warp.live, "a barrier of the block is reached after these threads have left");
     Barrier& barrier = block.barriers[number];
-    if (barrier.members == 0) barrier.expected = expected, barrier.pc = warp.pc, barrier.seen.assign(block.warps.size(), 0);
+    if (barrier.members == 0)
+        barrier.expected = expected, barrier.pc = warp.pc, barrier.seen.assign(block.warps.size(), 0);
     if (barrier.expected != expected)
         fault(warp, warp.live,
-              "the barrier waits for " + std::to_string(barrier.expected) + " threads at " + instruction_text(*block.kernel, barrier.pc) + ", here for " +
-                  std::to_string(expected));
+              "the barrier waits for " + std::to_string(barrier.expected) + " threads at " +
+                  instruction_text(*block.kernel, barrier.pc) + ", here for " + std::to_string(expected));
     if (barrier.members >> warp.index & 1) fault(warp, warp.live, "arrives twice at a barrier that has not opened");
     if (i.count != kNoReduction) reduce(warp, i, barrier);
     barrier.members |= 1u << warp.index;
@@ -97,7 +103,8 @@ void order_lanes(Warp& warp, Lanes members, std::uint32_t now) {
         const auto& of_one = warp.lane_seen[static_cast<std::size_t>(std::countr_zero(left))];
         for (unsigned l = 0; l < kLanes; ++l) seen[l] = members >> l & 1 ? now : std::max(seen[l], of_one[l]);
     }
-    for (Lanes left = members; left; left &= left - 1) warp.lane_seen[static_cast<std::size_t>(std::countr_zero(left))] = seen;
+    for (Lanes left = members; left; left &= left - 1)
+        warp.lane_seen[static_cast<std::size_t>(std::countr_zero(left))] = seen;
 }
 
 /// bar.warp.sync: accesses of the lanes of one member mask before it are ordered before those after it.
@@ -110,7 +117,8 @@ void order_warp(Warp& warp, const Instruction& i, Lanes lanes) {
         warp.lane_seen.clear();
         return;
     }
-    for (Lanes left = lanes; left; left &= ~mask[std::countr_zero(left)]) order_lanes(warp, mask[std::countr_zero(left)], now);
+    for (Lanes left = lanes; left; left &= ~mask[std::countr_zero(left)])
+        order_lanes(warp, mask[std::countr_zero(left)], now);
 }
 
 void decode_warp_barrier(Decoder& d) {

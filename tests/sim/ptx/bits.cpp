@@ -28,11 +28,17 @@ void decode_logic(Decoder& d) {
     if (type != Type::pred && type != Type::b16 && type != Type::b32 && type != Type::b64) d.fail_type(type);
     Handler run = nullptr;
     if (d.name == "and")
-        run = type == Type::pred ? &on_predicates<&conjunction<Lanes>> : by_width(d, type, []<class T>() -> Handler { return &binary<T, &conjunction<T>, T>; });
+        run = type == Type::pred
+                  ? &on_predicates<&conjunction<Lanes>>
+                  : by_width(d, type, []<class T>() -> Handler { return &binary<T, &conjunction<T>, T>; });
     else if (d.name == "or")
-        run = type == Type::pred ? &on_predicates<&disjunction<Lanes>> : by_width(d, type, []<class T>() -> Handler { return &binary<T, &disjunction<T>, T>; });
+        run = type == Type::pred
+                  ? &on_predicates<&disjunction<Lanes>>
+                  : by_width(d, type, []<class T>() -> Handler { return &binary<T, &disjunction<T>, T>; });
     else
-        run = type == Type::pred ? &on_predicates<&difference<Lanes>> : by_width(d, type, []<class T>() -> Handler { return &binary<T, &difference<T>, T>; });
+        run = type == Type::pred
+                  ? &on_predicates<&difference<Lanes>>
+                  : by_width(d, type, []<class T>() -> Handler { return &binary<T, &difference<T>, T>; });
     decode_binary(d, type, type, type, run);
 }
 
@@ -58,7 +64,8 @@ void decode_lop3(Decoder& d) {
     d.expect_operands(5);
     d.immediate(4);
     d.out.run = &quaternary<std::uint32_t, &any_logic, std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t>;
-    d.out.d = d.target(0, type), d.out.a = d.source(1, type), d.out.b = d.source(2, type), d.out.c = d.source(3, type), d.out.e = d.source(4, type);
+    d.out.d = d.target(0, type), d.out.a = d.source(1, type), d.out.b = d.source(2, type), d.out.c = d.source(3, type),
+    d.out.e = d.source(4, type);
 }
 
 template <class T> std::uint32_t count_ones(T a) { return static_cast<std::uint32_t>(std::popcount(a)); }
@@ -77,9 +84,11 @@ template <class Make> Handler by_32_or_64(const Decoder& d, Type type, Make make
 
 void decode_count(Decoder& d) {
     const Type type = d.need_type();
-    decode_unary(d, Type::b32, type,
-                 d.name == "popc" ? by_32_or_64(d, type, []<class T>() -> Handler { return &unary<std::uint32_t, &count_ones<T>, T>; })
-                                  : by_32_or_64(d, type, []<class T>() -> Handler { return &unary<std::uint32_t, &count_leading<T>, T>; }));
+    decode_unary(
+        d, Type::b32, type,
+        d.name == "popc"
+            ? by_32_or_64(d, type, []<class T>() -> Handler { return &unary<std::uint32_t, &count_ones<T>, T>; })
+            : by_32_or_64(d, type, []<class T>() -> Handler { return &unary<std::uint32_t, &count_leading<T>, T>; }));
 }
 
 void decode_reverse(Decoder& d) {
@@ -100,18 +109,22 @@ void decode_find(Decoder& d) {
     const bool as_shift = d.take("shiftamt");
     const Type type = d.need_type();
     if (bytes_of(type) < 4) d.fail_type(type);
-    decode_unary(d, Type::b32, type,
-                 as_shift ? by_integer(d, type, []<class T>() -> Handler { return &unary<std::uint32_t, &highest<T, true>, T>; })
-                          : by_integer(d, type, []<class T>() -> Handler { return &unary<std::uint32_t, &highest<T, false>, T>; }));
+    decode_unary(
+        d, Type::b32, type,
+        as_shift
+            ? by_integer(d, type, []<class T>() -> Handler { return &unary<std::uint32_t, &highest<T, true>, T>; })
+            : by_integer(d, type, []<class T>() -> Handler { return &unary<std::uint32_t, &highest<T, false>, T>; }));
 }
 
-/// bfe: `length` bits from `position`, filled with the field's top bit if signed; bits beyond the operand's end repeat its sign.
+/// bfe: `length` bits from `position`, filled with the field's top bit if signed; bits beyond the operand's end repeat
+/// its sign.
 template <class T> T extracted(T a, std::uint32_t position, std::uint32_t length) {
     constexpr unsigned kTop = 8 * sizeof(T) - 1;
     position &= 255, length &= 255;
     using U = std::make_unsigned_t<T>;
     const U bits = static_cast<U>(a);
-    const bool is_negative = std::is_signed_v<T> && length > 0 && (bits >> (position + length - 1 < kTop ? position + length - 1 : kTop) & 1);
+    const bool is_negative = std::is_signed_v<T> && length > 0 &&
+                             (bits >> (position + length - 1 < kTop ? position + length - 1 : kTop) & 1);
     U result = position > kTop ? 0 : static_cast<U>(bits >> position);
     if (length <= kTop) result = static_cast<U>(result & ((U{1} << length) - 1));
     const unsigned have = position > kTop ? 0 : kTop + 1 - position, filled = length < have ? length : have;
@@ -122,8 +135,9 @@ template <class T> T extracted(T a, std::uint32_t position, std::uint32_t length
 void decode_extract(Decoder& d) {
     const Type type = d.need_type();
     if (bytes_of(type) < 4) d.fail_type(type);
-    decode_ternary(d, type, type, Type::u32, Type::u32,
-                   by_integer(d, type, []<class T>() -> Handler { return &ternary<T, &extracted<T>, T, std::uint32_t, std::uint32_t>; }));
+    decode_ternary(d, type, type, Type::u32, Type::u32, by_integer(d, type, []<class T>() -> Handler {
+                       return &ternary<T, &extracted<T>, T, std::uint32_t, std::uint32_t>;
+                   }));
 }
 
 /// bfi: `length` bits of a into b at `position`.
@@ -138,8 +152,10 @@ template <class T> T inserted(T a, T b, std::uint32_t position, std::uint32_t le
 void decode_insert(Decoder& d) {
     const Type type = d.need_type();
     d.expect_operands(5);
-    d.out.run = by_32_or_64(d, type, []<class T>() -> Handler { return &quaternary<T, &inserted<T>, T, T, std::uint32_t, std::uint32_t>; });
-    d.out.d = d.target(0, type), d.out.a = d.source(1, type), d.out.b = d.source(2, type), d.out.c = d.source(3, Type::u32), d.out.e = d.source(4, Type::u32);
+    d.out.run = by_32_or_64(
+        d, type, []<class T>() -> Handler { return &quaternary<T, &inserted<T>, T, T, std::uint32_t, std::uint32_t>; });
+    d.out.d = d.target(0, type), d.out.a = d.source(1, type), d.out.b = d.source(2, type),
+    d.out.c = d.source(3, Type::u32), d.out.e = d.source(4, Type::u32);
 }
 
 /// bmsk: ones from `position`, `length` of them; both counted to 32 at most or taken modulo 32.
@@ -155,7 +171,8 @@ void decode_mask(Decoder& d) {
     const Type type = d.need_type();
     if (type != Type::b32) d.fail_type(type);
     decode_binary(d, type, Type::u32, Type::u32,
-                  wraps ? &binary<std::uint32_t, &mask_of<true>, std::uint32_t> : &binary<std::uint32_t, &mask_of<false>, std::uint32_t>);
+                  wraps ? &binary<std::uint32_t, &mask_of<true>, std::uint32_t>
+                        : &binary<std::uint32_t, &mask_of<false>, std::uint32_t>);
 }
 
 /// prmt without a mode: nibble k of c names byte k of the result; its top bit asks for the byte's sign only.
@@ -163,7 +180,8 @@ std::uint32_t permuted(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
     const std::uint64_t bytes = std::uint64_t{b} << 32 | a;
     std::uint32_t result = 0;
     for (unsigned k = 0; k < 4; ++k) {
-        const std::uint32_t selector = c >> 4 * k & 15, byte = static_cast<std::uint32_t>(bytes >> 8 * (selector & 7) & 255);
+        const std::uint32_t selector = c >> 4 * k & 15,
+                            byte = static_cast<std::uint32_t>(bytes >> 8 * (selector & 7) & 255);
         result |= (selector & 8 ? (byte & 128 ? 255u : 0u) : byte) << 8 * k;
     }
     return result;

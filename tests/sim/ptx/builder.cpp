@@ -1,4 +1,5 @@
-// Decoding the body of a kernel: scopes, declarations, labels, jumps, and the functions it calls, which become part of its code.
+// Decoding the body of a kernel: scopes, declarations, labels, jumps, and the functions it calls, which become part of
+// its code.
 #include <algorithm>
 #include <cctype>
 
@@ -15,7 +16,8 @@ const Symbol* Builder::find(std::string_view name) {
         std::size_t digits = name.size();
         while (digits > 0 && std::isdigit(static_cast<unsigned char>(name[digits - 1]))) --digits;
         const auto range = ranges[s].find(std::string(name.substr(0, digits)));
-        if (range == ranges[s].end() || digits == name.size() || std::stoul(key.substr(digits)) >= range->second.second) continue;
+        if (range == ranges[s].end() || digits == name.size() || std::stoul(key.substr(digits)) >= range->second.second)
+            continue;
         Symbol symbol;
         symbol.type = range->second.first;
         symbol.row = new_row(symbol.type);
@@ -60,11 +62,13 @@ void Builder::declare(const Statement& statement) {
         if (space == ".reg") {
             if (const std::size_t open = it.name.find('<'); open != std::string_view::npos) {
                 const auto number = integer_of(it.name.substr(open + 1, it.name.size() - open - 2));
-                if (!number || bytes_of(it.type) > 8) fault_in_text(module.name, statement.line, text, "not a range of registers");
+                if (!number || bytes_of(it.type) > 8)
+                    fault_in_text(module.name, statement.line, text, "not a range of registers");
                 ranges.back()[std::string(it.name.substr(0, open))] = {it.type, static_cast<unsigned>(*number)};
                 continue;
             }
-            if (bytes_of(it.type) > 8) fault_in_text(module.name, statement.line, text, "registers of 128 bits are not known");
+            if (bytes_of(it.type) > 8)
+                fault_in_text(module.name, statement.line, text, "registers of 128 bits are not known");
             symbol.row = new_row(it.type);
         } else if (space == ".shared") {
             symbol.kind = Symbol::Kind::shared;
@@ -84,7 +88,8 @@ std::uint32_t Builder::emit(Decoder& decoder) {
     kernel.code.push_back(decoder.out);
     std::string_view opcode = decoder.statement.text;
     if (opcode.starts_with('@')) opcode = trimmed(opcode.substr(std::min(opcode.find_first_of(" \t"), opcode.size())));
-    kernel.origins.push_back({decoder.statement.line, source, decoder.statement.text, opcode.substr(0, opcode.find_first_of(" \t\n;"))});
+    kernel.origins.push_back(
+        {decoder.statement.line, source, decoder.statement.text, opcode.substr(0, opcode.find_first_of(" \t\n;"))});
     return pc;
 }
 
@@ -124,7 +129,8 @@ void Builder::decode(const Statement& statement) {
         if (decoder.out.guard_negated) guard.remove_prefix(1);
         const Operand predicate = operand_of(guard, decoder, *this);
         decoder.out.guard = decoder.source(predicate, Type::pred);
-        if (predicate.kind != Operand::Kind::reg || predicate.symbol.type != Type::pred) decoder.fail("`" + std::string(guard) + "` is no predicate");
+        if (predicate.kind != Operand::Kind::reg || predicate.symbol.type != Type::pred)
+            decoder.fail("`" + std::string(guard) + "` is no predicate");
         text = trimmed(text.substr(end));
     }
     const std::size_t end = std::min(text.find_first_of(" \t\n"), text.size());
@@ -133,7 +139,8 @@ void Builder::decode(const Statement& statement) {
     if (known == operations().end()) decoder.fail("instruction `" + std::string(decoder.name) + "` is not known");
     const bool takes_names = decoder.name == "bra" || decoder.name == "call" || decoder.name == "brx";
     if (!takes_names)
-        for (const std::string_view part : split_list(trimmed(text.substr(end)))) decoder.operands.push_back(operand_of(part, decoder, *this));
+        for (const std::string_view part : split_list(trimmed(text.substr(end))))
+            decoder.operands.push_back(operand_of(part, decoder, *this));
     else
         for (const std::string_view part : split_list(trimmed(text.substr(end)))) {
             decoder.operands.emplace_back();

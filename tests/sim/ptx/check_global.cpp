@@ -1,6 +1,7 @@
-// Accesses to global memory: bounds, alignment, bytes never written, and races between warps of a block and between blocks of a launch.
-// Time is a tick that moves at every barrier and every block and never goes back. An access of another block of this launch is never ordered before this one; one of
-// the same block is, if it came before a barrier that this warp has passed (warp.seen). Lanes of one warp are not told apart here (they are in shared memory).
+// Accesses to global memory: bounds, alignment, bytes never written, and races between warps of a block and between
+// blocks of a launch. Time is a tick that moves at every barrier and every block and never goes back. An access of
+// another block of this launch is never ordered before this one; one of the same block is, if it came before a barrier
+// that this warp has passed (warp.seen). Lanes of one warp are not told apart here (they are in shared memory).
 #include <bit>
 
 #include "sim/ptx/global_cells.h"
@@ -12,7 +13,8 @@ namespace sim::ptx {
 namespace {
 
 std::string offset_text(const GlobalRange& range, std::uintptr_t address) {
-    return "byte " + std::to_string(address - range.begin) + " of an allocation of " + std::to_string(range.end - range.begin) + " bytes";
+    return "byte " + std::to_string(address - range.begin) + " of an allocation of " +
+           std::to_string(range.end - range.begin) + " bytes";
 }
 
 /// Bounds and alignment of one lane.
@@ -23,7 +25,10 @@ const GlobalRange& range_of(Warp& warp, const Access& access, unsigned l, Use us
     if (range && at % access.bytes == 0) return *range;
     char text[32];
     std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(at));
-    if (!range) fault(warp, 1u << l, verb + std::to_string(access.bytes) + " bytes at " + text + ", which is no device memory" + place_text(*warp.block->global, at) + ": out of bounds");
+    if (!range)
+        fault(warp, 1u << l,
+              verb + std::to_string(access.bytes) + " bytes at " + text + ", which is no device memory" +
+                  place_text(*warp.block->global, at) + ": out of bounds");
     fault(warp, 1u << l, verb + std::to_string(access.bytes) + " bytes at " + text + ": misaligned");
 }
 
@@ -81,10 +86,8 @@ void check_global(Warp& warp, const Instruction& i, Access& access, Use use) {
         const GlobalRange& range = range_of(warp, access, l, use);
         if (!writes_only(use)) require_lane_written(warp, range, access, l);
         if (!reads_only(use)) set_bits(range.written.get(), access.at[l] - range.base, access.bytes);
-        if (access.bytes >= 4)
-            touch_words(warp, range, range.word(access.at[l]), access.bytes / 4, use);
-        else
-            touch_partial(warp, range, access.at[l], access.bytes, use);
+        if (access.bytes >= 4) touch_words(warp, range, range.word(access.at[l]), access.bytes / 4, use);
+        else touch_partial(warp, range, access.at[l], access.bytes, use);
     }
 }
 

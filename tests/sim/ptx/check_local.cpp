@@ -1,4 +1,5 @@
-// Addresses of an access, accesses to local memory, and generic ones, where each lane's address says which memory it is.
+// Addresses of an access, accesses to local memory, and generic ones, where each lane's address says which memory it
+// is.
 #include <bit>
 #include <cstring>
 
@@ -36,11 +37,13 @@ void check_local(Warp& warp, const Instruction&, Access& access, Use use) {
         const std::string_view verb = use == Use::read ? "reads " : "writes ";
         if (at >= size || at + access.bytes > size || at % access.bytes != 0)
             fault(warp, 1u << l,
-                  std::string(verb) + std::to_string(access.bytes) + " bytes at byte " + std::to_string(at) + " of local memory, which has " +
-                      std::to_string(size) + (at % access.bytes ? " bytes: misaligned" : " bytes: out of bounds"));
+                  std::string(verb) + std::to_string(access.bytes) + " bytes at byte " + std::to_string(at) +
+                      " of local memory, which has " + std::to_string(size) +
+                      (at % access.bytes ? " bytes: misaligned" : " bytes: out of bounds"));
         std::uint8_t* bytes = warp.local_written + l * size + at;
         if (use != Use::write && std::memchr(bytes, 0, access.bytes))
-            fault(warp, 1u << l, "reads byte " + std::to_string(at) + " of local memory, which was never written (uninitialised)");
+            fault(warp, 1u << l,
+                  "reads byte " + std::to_string(at) + " of local memory, which was never written (uninitialised)");
         if (use != Use::read) std::memset(bytes, 1, access.bytes);
         access.at[l] = reinterpret_cast<std::uintptr_t>(warp.local + l * size + at);
     }
@@ -55,8 +58,8 @@ void check_parameter(Warp& warp, Access& access, Use use) {
         const std::uint64_t at = access.at[l];
         if (at + access.bytes > bytes.size() || at % access.bytes != 0)
             fault(warp, 1u << l,
-                  "reads " + std::to_string(access.bytes) + " bytes at byte " + std::to_string(at) + " of " + std::to_string(bytes.size()) +
-                      " bytes of parameters");
+                  "reads " + std::to_string(access.bytes) + " bytes at byte " + std::to_string(at) + " of " +
+                      std::to_string(bytes.size()) + " bytes of parameters");
         access.at[l] += reinterpret_cast<std::uintptr_t>(bytes.data());
     }
     access.contiguous = false;
@@ -85,7 +88,8 @@ void check_generic(Warp& warp, const Instruction& i, Access& access, Use use) {
         : k == 1 ? check_shared(warp, i, part, use)
         : k == 2 ? check_local(warp, i, part, use)
                  : check_parameter(warp, part, use);
-        for (Lanes left = in[k]; left; left &= left - 1) access.at[std::countr_zero(left)] = part.at[std::countr_zero(left)];
+        for (Lanes left = in[k]; left; left &= left - 1)
+            access.at[std::countr_zero(left)] = part.at[std::countr_zero(left)];
         access.contiguous = part.contiguous;
     }
     access.lanes = all;

@@ -1,4 +1,5 @@
-// Accesses to shared memory: bounds, alignment, wavefronts; what was never written and races are found in shared_cells.cpp.
+// Accesses to shared memory: bounds, alignment, wavefronts; what was never written and races are found in
+// shared_cells.cpp.
 #include <bit>
 
 #include "sim/ptx/shared_memory.h"
@@ -22,9 +23,10 @@ void check_bounds(Warp& warp, const Access& access, Use use) {
     for (Lanes left = access.lanes; left; left &= left - 1) {
         const unsigned l = static_cast<unsigned>(std::countr_zero(left));
         const std::uint64_t at = access.at[l];
-        const std::string what =
-            verb(use) + std::to_string(access.bytes) + " bytes at byte " + std::to_string(static_cast<std::int64_t>(at)) + " of shared memory";
-        if (at >= size || at + access.bytes > size) fault(warp, 1u << l, what + ", which has " + std::to_string(size) + " bytes: out of bounds");
+        const std::string what = verb(use) + std::to_string(access.bytes) + " bytes at byte " +
+                                 std::to_string(static_cast<std::int64_t>(at)) + " of shared memory";
+        if (at >= size || at + access.bytes > size)
+            fault(warp, 1u << l, what + ", which has " + std::to_string(size) + " bytes: out of bounds");
         if (at % access.bytes != 0) fault(warp, 1u << l, what + ": misaligned");
     }
 }
@@ -64,16 +66,15 @@ void check_shared(Warp& warp, const Instruction&, Access& access, Use use) {
     const std::size_t words = access.bytes / 4;
     if (words > 0 && access.contiguous && use != Use::atomic) {
         touch_shared_words(warp, access.at[0] / 4, kLanes * words, 0, words, use);
-    } else if (words > 0 && use == Use::read && std::popcount(access.lanes) > 1 && warp.lane_seen.empty() && all_at_one_place(access)) {
+    } else if (words > 0 && use == Use::read && std::popcount(access.lanes) > 1 && warp.lane_seen.empty() &&
+               all_at_one_place(access)) {
         touch_shared_words(warp, access.at[std::countr_zero(access.lanes)] / 4, words, kSeveralLanes, words, use);
     } else {
         warp.store = use == Use::write ? &access : nullptr;
         for (Lanes left = access.lanes; left; left &= left - 1) {
             const unsigned l = static_cast<unsigned>(std::countr_zero(left));
-            if (words > 0)
-                touch_shared_words(warp, access.at[l] / 4, words, l, words, use);
-            else
-                touch_shared_bytes(warp, access.at[l], access.bytes, l, use);
+            if (words > 0) touch_shared_words(warp, access.at[l] / 4, words, l, words, use);
+            else touch_shared_bytes(warp, access.at[l], access.bytes, l, use);
         }
         warp.store = nullptr;
     }

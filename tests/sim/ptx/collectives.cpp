@@ -1,4 +1,5 @@
-// What the lanes of a warp do together: shfl, vote, match, redux, activemask. That all lanes of the member mask came is checked by schedule.cpp.
+// What the lanes of a warp do together: shfl, vote, match, redux, activemask. That all lanes of the member mask came is
+// checked by schedule.cpp.
 #include <bit>
 
 #include "sim/ptx/by_type.h"
@@ -34,7 +35,8 @@ unsigned source_lane(Shuffle mode, unsigned l, std::uint32_t b, std::uint32_t c,
 
 /// shfl.sync d|p, a, b, c, mask. d, target: p, a, b, c, e: mask; count: mode.
 void shuffle(Warp& warp, const Instruction& i, Lanes lanes) {
-    const std::uint32_t *a = row<std::uint32_t>(warp, i.a), *b = row<std::uint32_t>(warp, i.b), *c = row<std::uint32_t>(warp, i.c);
+    const std::uint32_t *a = row<std::uint32_t>(warp, i.a), *b = row<std::uint32_t>(warp, i.b),
+                        *c = row<std::uint32_t>(warp, i.c);
     const Lanes known = written(a), controls = written(b) & written(c);
     if (lanes & ~controls) fault(warp, lanes & ~controls, "shuffles by a register that was never written");
     const std::uint32_t* mask = row<std::uint32_t>(warp, i.e);
@@ -45,7 +47,9 @@ void shuffle(Warp& warp, const Instruction& i, Lanes lanes) {
         bool in_segment = false;
         const unsigned from = source_lane(static_cast<Shuffle>(i.count), l, b[l], c[l], in_segment);
         if (!(mask[l] >> from & 1))
-            fault(warp, 1u << l, "shuffles from lane " + std::to_string(from) + ", which does not take part: it is not in the member mask " + lanes_text(mask[l]));
+            fault(warp, 1u << l,
+                  "shuffles from lane " + std::to_string(from) +
+                      ", which does not take part: it is not in the member mask " + lanes_text(mask[l]));
         t[l] = a[from];
         inside |= Lanes{in_segment} << l;
         result_known |= (known >> from & 1) << l;
@@ -62,7 +66,10 @@ void decode_shuffle(Decoder& d) {
     const Type type = d.need_type();
     if (mode.empty() || type != Type::b32) d.fail("a mode or .b32 is missing");
     d.expect_operands(5);
-    d.out.count = static_cast<std::uint8_t>(mode == "up" ? Shuffle::up : mode == "down" ? Shuffle::down : mode == "bfly" ? Shuffle::bfly : Shuffle::idx);
+    d.out.count = static_cast<std::uint8_t>(mode == "up"     ? Shuffle::up
+                                            : mode == "down" ? Shuffle::down
+                                            : mode == "bfly" ? Shuffle::bfly
+                                                             : Shuffle::idx);
     d.out.control = Control::masked;
     d.out.run = &shuffle;
     const Operand& to = d.operands[0];
@@ -99,10 +106,8 @@ void vote(Warp& warp, const Instruction& i, Lanes lanes) {
                 break;
         }
     }
-    if (d)
-        mark(d, lanes, kAll);
-    else
-        set_predicate(warp, i.d, lanes, result, kAll);
+    if (d) mark(d, lanes, kAll);
+    else set_predicate(warp, i.d, lanes, result, kAll);
 }
 
 void decode_vote(Decoder& d) {
@@ -111,7 +116,10 @@ void decode_vote(Decoder& d) {
     const Type type = d.need_type();
     if (what.empty() || type != (what == "ballot" ? Type::b32 : Type::pred)) d.fail_type(type);
     d.expect_operands(3);
-    d.out.count = static_cast<std::uint8_t>(what == "all" ? Vote::all : what == "any" ? Vote::any : what == "uni" ? Vote::uni : Vote::ballot);
+    d.out.count = static_cast<std::uint8_t>(what == "all"   ? Vote::all
+                                            : what == "any" ? Vote::any
+                                            : what == "uni" ? Vote::uni
+                                                            : Vote::ballot);
     d.out.control = Control::masked;
     d.out.run = &vote;
     d.out.d = d.target(0, type);
@@ -175,7 +183,8 @@ template <class T, auto f> void reduce(Warp& warp, const Instruction& i, Lanes l
     for (Lanes left = lanes; left; left &= left - 1) {
         const unsigned l = static_cast<unsigned>(std::countr_zero(left));
         T result = a[std::countr_zero(mask[l])];
-        for (Lanes others = mask[l] & (mask[l] - 1); others; others &= others - 1) result = f(result, a[std::countr_zero(others)]);
+        for (Lanes others = mask[l] & (mask[l] - 1); others; others &= others - 1)
+            result = f(result, a[std::countr_zero(others)]);
         t[l] = result;
     }
     T* d = row<T>(warp, i.d);
@@ -194,7 +203,8 @@ void decode_reduce(Decoder& d) {
     if (how == "add") d.out.run = &reduce<U, &sum<U>>;
     if (how == "min") d.out.run = type == Type::s32 ? &reduce<S, &least<S>> : &reduce<U, &least<U>>;
     if (how == "max") d.out.run = type == Type::s32 ? &reduce<S, &most<S>> : &reduce<U, &most<U>>;
-    if (logic) d.out.run = how == "and" ? &reduce<U, &both<U>> : how == "or" ? &reduce<U, &either<U>> : &reduce<U, &one_of<U>>;
+    if (logic)
+        d.out.run = how == "and" ? &reduce<U, &both<U>> : how == "or" ? &reduce<U, &either<U>> : &reduce<U, &one_of<U>>;
     d.expect_operands(3);
     d.out.control = Control::masked;
     d.out.d = d.target(0, type), d.out.a = d.source(1, type), d.out.e = d.source(2, Type::b32);

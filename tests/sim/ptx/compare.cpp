@@ -1,4 +1,5 @@
-// Comparisons: setp and set, all relations, ordered and unordered, combined with a predicate. No selection (select.cpp).
+// Comparisons: setp and set, all relations, ordered and unordered, combined with a predicate. No selection
+// (select.cpp).
 #include <array>
 
 #include "sim/ptx/by_type.h"
@@ -10,7 +11,8 @@ namespace sim::ptx {
 namespace {
 
 enum class Relation : std::uint8_t { eq, ne, lt, le, gt, ge, equ, neu, ltu, leu, gtu, geu, num, nan };
-constexpr std::array<std::string_view, 14> kRelations{"eq", "ne", "lt", "le", "gt", "ge", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan"};
+constexpr std::array<std::string_view, 14> kRelations{"eq",  "ne",  "lt",  "le",  "gt",  "ge",  "equ",
+                                                      "neu", "ltu", "leu", "gtu", "geu", "num", "nan"};
 
 template <Relation relation, class T> bool holds(T a, T b) {
     const bool unordered = a != a || b != b;
@@ -63,7 +65,8 @@ template <Relation relation, class T> Lanes compare(Warp& warp, const Instructio
     if constexpr (std::is_class_v<T>) {
         for (unsigned l = 0; l < kLanes; ++l) result |= Lanes{holds<relation>(float(a[l]), float(b[l]))} << l;
     } else if (std::is_same_v<T, float> && i.flag) {
-        for (unsigned l = 0; l < kLanes; ++l) result |= Lanes{holds<relation>(flushed(static_cast<float>(a[l])), flushed(static_cast<float>(b[l])))} << l;
+        for (unsigned l = 0; l < kLanes; ++l)
+            result |= Lanes{holds<relation>(flushed(static_cast<float>(a[l])), flushed(static_cast<float>(b[l])))} << l;
     } else if constexpr (sizeof(T) == 4) {
 #pragma omp simd reduction(| : result)
         for (unsigned l = 0; l < kLanes; ++l) result |= holds<relation>(a[l], b[l]) ? 1u << l : 0u;
@@ -75,7 +78,8 @@ template <Relation relation, class T> Lanes compare(Warp& warp, const Instructio
 
 /// setp d|e, a, b{, c}: `count` says how c is combined: 1 not at all, 2 and, 3 or, 4 xor. `target`: c is negated.
 template <Relation relation, class T> void set_predicates(Warp& warp, const Instruction& i, Lanes lanes) {
-    Lanes result = compare<relation, T>(warp, i), opposite = ~result, known = written(row<T>(warp, i.a)) & written(row<T>(warp, i.b));
+    Lanes result = compare<relation, T>(warp, i), opposite = ~result,
+          known = written(row<T>(warp, i.a)) & written(row<T>(warp, i.b));
     if (i.count > 1) {
         const Lanes* c = row<Lanes>(warp, i.c);
         const Lanes with = i.target ? ~*c : *c;
@@ -110,7 +114,8 @@ template <class T, bool to_word, std::size_t... r> Handler with_relation(Relatio
 Handler comparison(const Decoder& d, Type type, Relation relation, bool to_word) {
     constexpr auto kAllRelations = std::make_index_sequence<14>();
     const auto make = [&]<class T>() -> Handler {
-        return to_word ? with_relation<T, true>(relation, kAllRelations) : with_relation<T, false>(relation, kAllRelations);
+        return to_word ? with_relation<T, true>(relation, kAllRelations)
+                       : with_relation<T, false>(relation, kAllRelations);
     };
     switch (type) {
         case Type::f32:
@@ -131,7 +136,10 @@ Relation relation_of(Decoder& d) {
         if (d.take(kRelations[k])) return static_cast<Relation>(k);
     const std::string_view unsigned_name = d.take_any({"lo", "ls", "hi", "hs"});
     if (unsigned_name.empty()) d.fail("a relation is missing");
-    return unsigned_name == "lo" ? Relation::lt : unsigned_name == "ls" ? Relation::le : unsigned_name == "hi" ? Relation::gt : Relation::ge;
+    return unsigned_name == "lo"   ? Relation::lt
+           : unsigned_name == "ls" ? Relation::le
+           : unsigned_name == "hi" ? Relation::gt
+                                   : Relation::ge;
 }
 
 /// .and, .or, .xor with the predicate operand number `operand`.

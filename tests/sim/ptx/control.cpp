@@ -1,4 +1,5 @@
-// Control flow as instructions: branches, calls, returns, trap; and what does nothing here. Who runs next is decided in schedule.cpp.
+// Control flow as instructions: branches, calls, returns, trap; and what does nothing here. Who runs next is decided in
+// schedule.cpp.
 
 #include "sim/ptx/lanes.h"
 
@@ -7,7 +8,8 @@ namespace sim::ptx {
 namespace {
 
 void jump_to(Decoder& d, std::string_view label, std::uint32_t at, bool in_list) {
-    d.builder.jumps.push_back({at, std::to_string(d.builder.current_function) + ":" + std::string(label), d.statement, in_list});
+    d.builder.jumps.push_back(
+        {at, std::to_string(d.builder.current_function) + ":" + std::string(label), d.statement, in_list});
 }
 
 void decode_bra(Decoder& d) {
@@ -22,15 +24,18 @@ void decode_brx(Decoder& d) {
     if (!d.take("idx")) d.fail("only brx.idx is known");
     d.take("uni");
     d.expect_operands(2);
-    const auto found = d.builder.branch_targets.find(std::to_string(d.builder.current_function) + ":" + std::string(d.operands[1].text));
+    const auto found = d.builder.branch_targets.find(std::to_string(d.builder.current_function) + ":" +
+                                                     std::string(d.operands[1].text));
     if (found == d.builder.branch_targets.end()) d.fail("the list of branch targets is not there");
     const Symbol* index = d.builder.find(d.operands[0].text);
-    if (!index || index->kind != Symbol::Kind::reg || bytes_of(index->type) != 4) d.fail("the index is no 32-bit register");
+    if (!index || index->kind != Symbol::Kind::reg || bytes_of(index->type) != 4)
+        d.fail("the index is no 32-bit register");
     d.out.control = Control::indexed;
     d.out.a = index->row;
     d.out.target = static_cast<std::uint32_t>(found->second.size());
     d.out.list = d.list(std::vector<Row>(found->second.size(), 0));
-    for (std::size_t k = 0; k < found->second.size(); ++k) jump_to(d, found->second[k], d.out.list + static_cast<std::uint32_t>(k), true);
+    for (std::size_t k = 0; k < found->second.size(); ++k)
+        jump_to(d, found->second[k], d.out.list + static_cast<std::uint32_t>(k), true);
 }
 
 void decode_ret(Decoder& d) {
@@ -69,8 +74,10 @@ void copy_parameter(Warp& warp, const Instruction& i, Lanes lanes) {
     const std::size_t size = warp.block->kernel->local_bytes;
     for (unsigned l = 0; l < kLanes; ++l) {
         if (!(lanes >> l & 1)) continue;
-        std::memcpy(warp.local + l * size + i.target, warp.local + l * size + static_cast<std::size_t>(i.offset), i.list);
-        std::memcpy(warp.local_written + l * size + i.target, warp.local_written + l * size + static_cast<std::size_t>(i.offset), i.list);
+        std::memcpy(warp.local + l * size + i.target, warp.local + l * size + static_cast<std::size_t>(i.offset),
+                    i.list);
+        std::memcpy(warp.local_written + l * size + i.target,
+                    warp.local_written + l * size + static_cast<std::size_t>(i.offset), i.list);
     }
 }
 
@@ -108,7 +115,8 @@ void decode_call(Decoder& d) {
     if (at < d.operands.size()) arguments = named_places(d, d.operands[at].text);
     const std::uint32_t function = d.builder.function(name, d);
     const auto [parameters, returned] = d.builder.formals[function];
-    if (parameters.size() != arguments.size() || returned.size() != results.size()) d.fail("the function takes or gives another number of values");
+    if (parameters.size() != arguments.size() || returned.size() != results.size())
+        d.fail("the function takes or gives another number of values");
     const Instruction head = d.out;
     for (std::size_t k = 0; k < arguments.size(); ++k) emit_copy(d, arguments[k], parameters[k], head);
     d.out = head;

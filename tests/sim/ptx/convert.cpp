@@ -5,12 +5,16 @@ namespace sim::ptx {
 
 namespace {
 
-bool is_integer(Type type) { return !is_float(type) && type != Type::pred && bytes_of(type) >= 1 && bytes_of(type) <= 8; }
+bool is_integer(Type type) {
+    return !is_float(type) && type != Type::pred && bytes_of(type) >= 1 && bytes_of(type) <= 8;
+}
 
 Rounding rounding_of(Decoder& d) {
     constexpr std::pair<std::string_view, Rounding> kNames[] = {
-        {"rn", Rounding::near},          {"rz", Rounding::zero},          {"rm", Rounding::down},          {"rp", Rounding::up},
-        {"rni", Rounding::near_integer}, {"rzi", Rounding::zero_integer}, {"rmi", Rounding::down_integer}, {"rpi", Rounding::up_integer},
+        {"rn", Rounding::near},          {"rz", Rounding::zero},
+        {"rm", Rounding::down},          {"rp", Rounding::up},
+        {"rni", Rounding::near_integer}, {"rzi", Rounding::zero_integer},
+        {"rmi", Rounding::down_integer}, {"rpi", Rounding::up_integer},
         {"rna", Rounding::away}};
     for (const auto& [name, rounding] : kNames)
         if (d.take(name)) return rounding;

@@ -5,7 +5,18 @@
 
 namespace sim::ptx {
 
-enum class Rounding : std::uint8_t { none, near, zero, down, up, near_integer, zero_integer, down_integer, up_integer, away };
+enum class Rounding : std::uint8_t {
+    none,
+    near,
+    zero,
+    down,
+    up,
+    near_integer,
+    zero_integer,
+    down_integer,
+    up_integer,
+    away
+};
 
 struct Conversion {
     Type to = Type::none, from = Type::none;

@@ -132,23 +132,27 @@ double value_of(std::uint64_t bits, const Conversion& c) {
 
 std::uint64_t from_wide_integer(std::uint64_t bits, const Conversion& c) {
     if (c.to == Type::f64) {
-        volatile double x = c.from == Type::u64 ? static_cast<double>(bits) : static_cast<double>(static_cast<std::int64_t>(bits));
+        volatile double x =
+            c.from == Type::u64 ? static_cast<double>(bits) : static_cast<double>(static_cast<std::int64_t>(bits));
         return std::bit_cast<std::uint64_t>(double(x));
     }
-    volatile float x = c.from == Type::u64 ? static_cast<float>(bits) : static_cast<float>(static_cast<std::int64_t>(bits));
+    volatile float x =
+        c.from == Type::u64 ? static_cast<float>(bits) : static_cast<float>(static_cast<std::int64_t>(bits));
     return std::bit_cast<std::uint32_t>(float(x));
 }
 
 Conversion unpacked(std::uint64_t packed) {
     Conversion c;
-    c.to = static_cast<Type>(packed & 255), c.from = static_cast<Type>(packed >> 8 & 255), c.rounding = static_cast<Rounding>(packed >> 16 & 255);
+    c.to = static_cast<Type>(packed & 255), c.from = static_cast<Type>(packed >> 8 & 255),
+    c.rounding = static_cast<Rounding>(packed >> 16 & 255);
     c.flushes = packed >> 24 & 1, c.saturates = packed >> 25 & 1, c.relu = packed >> 26 & 1;
     return c;
 }
 
 std::uint32_t packed(const Conversion& c) {
-    return static_cast<std::uint32_t>(c.to) | static_cast<std::uint32_t>(c.from) << 8 | static_cast<std::uint32_t>(c.rounding) << 16 |
-           std::uint32_t{c.flushes} << 24 | std::uint32_t{c.saturates} << 25 | std::uint32_t{c.relu} << 26;
+    return static_cast<std::uint32_t>(c.to) | static_cast<std::uint32_t>(c.from) << 8 |
+           static_cast<std::uint32_t>(c.rounding) << 16 | std::uint32_t{c.flushes} << 24 |
+           std::uint32_t{c.saturates} << 25 | std::uint32_t{c.relu} << 26;
 }
 
 /// Any conversion, a lane at a time. target: what; count, list: bytes of target and source registers.
@@ -168,7 +172,8 @@ void convert_any(Warp& warp, const Instruction& i, Lanes lanes) {
             const double x = value_of(bits, c);
             result = float_bits(to_integer(c.rounding) ? to_integral(x, c.rounding) : x, c);
         } else {
-            result = integer_bits(to_integral(value_of(bits, c), c.rounding), c.to, c.from == Type::f64 || bytes_of(c.to) == 8);
+            result = integer_bits(to_integral(value_of(bits, c), c.rounding), c.to,
+                                  c.from == Type::f64 || bytes_of(c.to) == 8);
         }
         std::fesetround(FE_TONEAREST);
         std::memcpy(d + std::size_t{l} * i.count, &result, i.count);
@@ -180,7 +185,9 @@ float widen(std::uint16_t x) { return from_f16(x); }
 float widen_bf16(std::uint16_t x) { return canonical(from_bf16(x)); }
 float from_signed(std::int32_t x) { return static_cast<float>(x); }
 float from_unsigned(std::uint32_t x) { return static_cast<float>(x); }
-std::int32_t truncated(float x) { return x != x ? 0 : x >= 2147483648.0f ? INT32_MAX : x < -2147483648.0f ? INT32_MIN : static_cast<std::int32_t>(x); }
+std::int32_t truncated(float x) {
+    return x != x ? 0 : x >= 2147483648.0f ? INT32_MAX : x < -2147483648.0f ? INT32_MIN : static_cast<std::int32_t>(x);
+}
 double to_double(float x) { return x; }
 float to_single(double x) { return canonical(static_cast<float>(x)); }
 std::uint32_t pack_bf16(float high, float low) { return std::uint32_t{to_bf16(high)} << 16 | to_bf16(low); }
@@ -190,9 +197,12 @@ float clamped_to_one(float x) { return saturated(x); }
 
 /// The conversions that kernels are full of.
 Handler fast(const Conversion& c) {
-    if (c.saturates && !c.flushes && c.to == Type::f32 && c.from == Type::f32 && c.rounding == Rounding::none) return &unary<float, &clamped_to_one, float>;
+    if (c.saturates && !c.flushes && c.to == Type::f32 && c.from == Type::f32 && c.rounding == Rounding::none)
+        return &unary<float, &clamped_to_one, float>;
     if (c.flushes || c.saturates || c.relu) return nullptr;
-    const auto is = [&](Type to, Type from, Rounding rounding) { return c.to == to && c.from == from && c.rounding == rounding; };
+    const auto is = [&](Type to, Type from, Rounding rounding) {
+        return c.to == to && c.from == from && c.rounding == rounding;
+    };
     if (is(Type::f32, Type::f16, Rounding::none)) return &unary<float, &widen, std::uint16_t>;
     if (is(Type::f32, Type::bf16, Rounding::none)) return &unary<float, &widen_bf16, std::uint16_t>;
     if (is(Type::f32, Type::s32, Rounding::near)) return &unary<float, &from_signed, std::int32_t>;
@@ -206,7 +216,8 @@ Handler fast(const Conversion& c) {
 }
 
 unsigned register_bytes(const Decoder& d, std::size_t operand, Type type) {
-    return d.operands[operand].kind == Operand::Kind::reg ? d.width(d.operands[operand], type) : std::max(2u, bytes_of(type));
+    return d.operands[operand].kind == Operand::Kind::reg ? d.width(d.operands[operand], type)
+                                                          : std::max(2u, bytes_of(type));
 }
 Type bits_type(unsigned bytes) { return bytes == 2 ? Type::b16 : bytes == 4 ? Type::b32 : Type::b64; }
 
@@ -215,12 +226,14 @@ Type bits_type(unsigned bytes) { return bytes == 2 ? Type::b16 : bytes == 4 ? Ty
 void decode_convert_float(Decoder& d, const Conversion& c) {
     const bool to_float = is_float(c.to), from_float = is_float(c.from);
     if (!to_float && !to_integer(c.rounding)) d.fail("a conversion to an integer needs .rni, .rzi, .rmi or .rpi");
-    if (!from_float && (to_integer(c.rounding) || c.rounding == Rounding::none)) d.fail("a conversion of an integer needs .rn, .rz, .rm or .rp");
+    if (!from_float && (to_integer(c.rounding) || c.rounding == Rounding::none))
+        d.fail("a conversion of an integer needs .rn, .rz, .rm or .rp");
     if ((c.from == Type::u64 || c.from == Type::s64) && c.to != Type::f32 && c.to != Type::f64) d.fail_type(c.to);
     if (c.from == Type::b32 || c.to == Type::b32 || (c.to == Type::tf32 && c.from != Type::f32)) d.fail_type(c.to);
     if (c.relu && bytes_of(c.to) != 2) d.fail_type(c.to);
     if (c.rounding == Rounding::away && c.to != Type::tf32) d.fail_type(c.to);
-    if (bytes_of(c.to) == 2 && to_float && (c.rounding == Rounding::up || c.rounding == Rounding::down)) d.fail("this rounding is not known for halves");
+    if (bytes_of(c.to) == 2 && to_float && (c.rounding == Rounding::up || c.rounding == Rounding::down))
+        d.fail("this rounding is not known for halves");
     const unsigned to_register = register_bytes(d, 0, c.to), from_register = register_bytes(d, 1, c.from);
     d.out.run = &convert_any;
     if (to_register == bytes_of(c.to) && from_register == bytes_of(c.from))
@@ -233,8 +246,11 @@ void decode_convert_float(Decoder& d, const Conversion& c) {
 }
 
 void decode_convert_pair(Decoder& d, const Conversion& c) {
-    if (c.from != Type::f32 || c.rounding != Rounding::near || c.flushes || c.saturates || c.relu) d.fail("this conversion to a pair is not known");
-    decode_binary(d, c.to, c.from, c.from, c.to == Type::bf16x2 ? &binary<std::uint32_t, &pack_bf16, float> : &binary<std::uint32_t, &pack_f16, float>);
+    if (c.from != Type::f32 || c.rounding != Rounding::near || c.flushes || c.saturates || c.relu)
+        d.fail("this conversion to a pair is not known");
+    decode_binary(
+        d, c.to, c.from, c.from,
+        c.to == Type::bf16x2 ? &binary<std::uint32_t, &pack_bf16, float> : &binary<std::uint32_t, &pack_f16, float>);
 }
 
 }  // namespace sim::ptx

@@ -26,14 +26,17 @@ std::uint64_t cut(std::uint64_t x, unsigned bits, bool with_sign) {
 
 std::uint64_t saturate(std::uint64_t x, bool from_signed, unsigned bits, bool to_signed) {
     const bool is_negative = from_signed && static_cast<std::int64_t>(x) < 0;
-    const std::uint64_t most = to_signed ? (std::uint64_t{1} << (bits - 1)) - 1 : bits == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << bits) - 1;
+    const std::uint64_t most = to_signed    ? (std::uint64_t{1} << (bits - 1)) - 1
+                               : bits == 64 ? ~std::uint64_t{0}
+                                            : (std::uint64_t{1} << bits) - 1;
     if (!is_negative) return x > most ? most : x;
     if (!to_signed) return 0;
     const auto least = -static_cast<std::int64_t>(most) - 1;
     return static_cast<std::int64_t>(x) < least ? static_cast<std::uint64_t>(least) : x;
 }
 
-/// All widths, slowly. count: bytes of the target register, target: bytes of the source register | types << 8; flag: .sat.
+/// All widths, slowly. count: bytes of the target register, target: bytes of the source register | types << 8; flag:
+/// .sat.
 void convert_any(Warp& warp, const Instruction& i, Lanes lanes) {
     const unsigned from_register = i.target & 255;
     const auto from = static_cast<Type>(i.target >> 8 & 255), to = static_cast<Type>(i.target >> 16 & 255);
@@ -53,7 +56,9 @@ void convert_any(Warp& warp, const Instruction& i, Lanes lanes) {
 }
 
 template <class To> Handler from_type(Type from) {
-    const auto run = []<class From>() -> Handler { return &unary<typename Register<To>::type, &converted<To, From>, typename Register<From>::type>; };
+    const auto run = []<class From>() -> Handler {
+        return &unary<typename Register<To>::type, &converted<To, From>, typename Register<From>::type>;
+    };
     switch (from) {
         case Type::u8:
             return run.template operator()<std::uint8_t>();
@@ -117,12 +122,14 @@ Type bits_type(unsigned bytes) { return bytes == 2 ? Type::b16 : bytes == 4 ? Ty
 
 void decode_convert_integer(Decoder& d, const Conversion& c) {
     if (c.rounding != Rounding::none || c.flushes || c.relu) d.fail("a conversion between integers has no rounding");
-    const unsigned to_register = d.width(d.operands[0], c.to),
-                   from_register = d.operands[1].kind == Operand::Kind::reg ? d.width(d.operands[1], c.from) : register_bytes(c.from);
+    const unsigned to_register = d.width(d.operands[0], c.to), from_register = d.operands[1].kind == Operand::Kind::reg
+                                                                                   ? d.width(d.operands[1], c.from)
+                                                                                   : register_bytes(c.from);
     if (to_register < bytes_of(c.to) || to_register < 2) d.fail("the target register is too narrow");
     d.out.run = &convert_any;
     if (!c.saturates && to_register == register_bytes(c.to) && from_register == register_bytes(c.from))
-        if (const Handler run = bytes_of(c.to) == 4 && bytes_of(c.from) == 8 ? &lower_half : direct(c.to, c.from)) d.out.run = run;
+        if (const Handler run = bytes_of(c.to) == 4 && bytes_of(c.from) == 8 ? &lower_half : direct(c.to, c.from))
+            d.out.run = run;
     d.out.d = d.target(0, bits_type(to_register));
     d.out.a = d.wide_source(d.operands[1], c.from, from_register);
     d.out.count = static_cast<std::uint8_t>(to_register);

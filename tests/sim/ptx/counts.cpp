@@ -11,21 +11,28 @@ namespace {
 std::string short_opcode(std::string_view opcode) {
     const std::size_t dot = opcode.find('.');
     if (dot == std::string_view::npos) return std::string(opcode);
-    const std::string_view name = opcode.substr(0, dot), rest = opcode.substr(dot + 1), second = rest.substr(0, rest.find('.'));
-    for (const std::string_view kept : {"global", "shared", "local", "const", "param", "sync", "async", "warp", "wide", "lo", "hi", "approx"})
+    const std::string_view name = opcode.substr(0, dot), rest = opcode.substr(dot + 1),
+                           second = rest.substr(0, rest.find('.'));
+    for (const std::string_view kept :
+         {"global", "shared", "local", "const", "param", "sync", "async", "warp", "wide", "lo", "hi", "approx"})
         if (second == kept) return std::string(name) + "." + std::string(second);
     return std::string(name);
 }
 
 void add(Counts& to, const Counts& from) {
-    to.block_threads = std::max(to.block_threads, from.block_threads), to.dynamic_shared_bytes = std::max(to.dynamic_shared_bytes, from.dynamic_shared_bytes);
+    to.block_threads = std::max(to.block_threads, from.block_threads),
+    to.dynamic_shared_bytes = std::max(to.dynamic_shared_bytes, from.dynamic_shared_bytes);
     to.launches += from.launches, to.warp_instructions += from.warp_instructions;
-    to.shared_requests += from.shared_requests, to.shared_wavefronts += from.shared_wavefronts, to.shared_ideal_wavefronts += from.shared_ideal_wavefronts;
-    to.global_requests += from.global_requests, to.global_sectors += from.global_sectors, to.global_ideal_sectors += from.global_ideal_sectors;
+    to.shared_requests += from.shared_requests, to.shared_wavefronts += from.shared_wavefronts,
+        to.shared_ideal_wavefronts += from.shared_ideal_wavefronts;
+    to.global_requests += from.global_requests, to.global_sectors += from.global_sectors,
+        to.global_ideal_sectors += from.global_ideal_sectors;
     to.global_read_bytes += from.global_read_bytes, to.global_written_bytes += from.global_written_bytes;
     for (const auto& [opcode, number] : from.by_opcode) to.by_opcode[opcode] += number;
-    for (const auto& [line, ratio] : from.worst_bank_conflict) to.worst_bank_conflict[line] = std::max(to.worst_bank_conflict[line], ratio);
-    for (const auto& [line, ratio] : from.worst_sector_ratio) to.worst_sector_ratio[line] = std::max(to.worst_sector_ratio[line], ratio);
+    for (const auto& [line, ratio] : from.worst_bank_conflict)
+        to.worst_bank_conflict[line] = std::max(to.worst_bank_conflict[line], ratio);
+    for (const auto& [line, ratio] : from.worst_sector_ratio)
+        to.worst_sector_ratio[line] = std::max(to.worst_sector_ratio[line], ratio);
 }
 
 }  // namespace
@@ -33,7 +40,8 @@ void add(Counts& to, const Counts& from) {
 void index_opcodes(Kernel& kernel) {
     std::map<std::string, std::uint16_t> known;
     for (const Origin& origin : kernel.origins) {
-        const auto [entry, is_new] = known.try_emplace(short_opcode(origin.opcode), static_cast<std::uint16_t>(kernel.opcodes.size()));
+        const auto [entry, is_new] =
+            known.try_emplace(short_opcode(origin.opcode), static_cast<std::uint16_t>(kernel.opcodes.size()));
         if (is_new) kernel.opcodes.push_back(entry->first);
         kernel.opcode_of.push_back(entry->second);
     }

@@ -78,20 +78,24 @@ std::vector<Declaration> declarations_of(std::string_view text, const Module& mo
 namespace {
 
 /// One number of an initialiser as bits of `type`.
-std::uint64_t initial_bits(std::string_view text, const Module& module, int line, const std::unordered_map<std::string, Symbol>& symbols) {
-    if (text.size() > 2 && text[0] == '0' && (text[1] == 'f' || text[1] == 'F' || text[1] == 'd' || text[1] == 'D') && (text.size() == 10 || text.size() == 18))
+std::uint64_t initial_bits(std::string_view text, const Module& module, int line,
+                           const std::unordered_map<std::string, Symbol>& symbols) {
+    if (text.size() > 2 && text[0] == '0' && (text[1] == 'f' || text[1] == 'F' || text[1] == 'd' || text[1] == 'D') &&
+        (text.size() == 10 || text.size() == 18))
         return static_cast<std::uint64_t>(*integer_of("0x" + std::string(text.substr(2))));
     if (const auto value = integer_of(text)) return static_cast<std::uint64_t>(*value);
     std::string name(text);
     if (name.starts_with("generic(")) name = name.substr(8, name.size() - 9);
     const auto symbol = symbols.find(name);
-    if (symbol == symbols.end() || symbol->second.kind != Symbol::Kind::variable) fault_in_text(module.name, line, text, "not known in an initialiser");
+    if (symbol == symbols.end() || symbol->second.kind != Symbol::Kind::variable)
+        fault_in_text(module.name, line, text, "not known in an initialiser");
     return symbol->second.address;
 }
 
 }  // namespace
 
-void fill_initial(std::byte* to, const Declaration& declaration, const Module& module, int line, const std::unordered_map<std::string, Symbol>& symbols) {
+void fill_initial(std::byte* to, const Declaration& declaration, const Module& module, int line,
+                  const std::unordered_map<std::string, Symbol>& symbols) {
     std::string flat;
     for (const char c : declaration.initialiser)
         if (c != '{' && c != '}') flat += c;
@@ -99,7 +103,8 @@ void fill_initial(std::byte* to, const Declaration& declaration, const Module& m
     std::size_t at = 0;
     for (const std::string_view part : split_list(flat)) {
         const std::uint64_t bits = initial_bits(part, module, line, symbols);
-        if (at + each > declaration.bytes) fault_in_text(module.name, line, declaration.name, "more initial values than elements");
+        if (at + each > declaration.bytes)
+            fault_in_text(module.name, line, declaration.name, "more initial values than elements");
         std::memcpy(to + at, &bits, each);
         at += each;
     }

@@ -54,10 +54,13 @@ void Decoder::expect_all_taken() const {
 void Decoder::expect_operands(std::size_t number) const { expect_operands(number, number); }
 
 void Decoder::expect_operands(std::size_t least, std::size_t most) const {
-    if (operands.size() < least || operands.size() > most) fail(std::to_string(operands.size()) + " operands are too few or too many");
+    if (operands.size() < least || operands.size() > most)
+        fail(std::to_string(operands.size()) + " operands are too few or too many");
 }
 
-void Decoder::fail(const std::string& what) const { fault_in_text(builder.module.name, statement.line, statement.text, what); }
+void Decoder::fail(const std::string& what) const {
+    fault_in_text(builder.module.name, statement.line, statement.text, what);
+}
 void Decoder::fail_type(Type type) const { fail("no form of this instruction for type " + std::string(name_of(type))); }
 
 Row Decoder::constant(std::uint64_t value, unsigned bytes) {
@@ -82,9 +85,11 @@ Row Decoder::new_constant(std::uint64_t value, unsigned bytes) {
 
 namespace {
 
-/// An immediate as bits of the type that the instruction wants: 0f... for f64 is not PTX, and a bare integer is no float.
+/// An immediate as bits of the type that the instruction wants: 0f... for f64 is not PTX, and a bare integer is no
+/// float.
 std::uint64_t bits_of(const Decoder& decoder, const Operand& operand, Type type) {
-    if (operand.literal == 'f' && bytes_of(type) != 4) decoder.fail("a 32-bit float literal is no operand of type " + std::string(name_of(type)));
+    if (operand.literal == 'f' && bytes_of(type) != 4)
+        decoder.fail("a 32-bit float literal is no operand of type " + std::string(name_of(type)));
     if (operand.literal == 'd' && type == Type::f32) {
         double value = 0;
         std::memcpy(&value, &operand.value, sizeof value);
@@ -93,37 +98,44 @@ std::uint64_t bits_of(const Decoder& decoder, const Operand& operand, Type type)
         std::memcpy(&bits, &narrow, sizeof bits);
         return bits;
     }
-    if (operand.literal == 'i' && (type == Type::f32 || type == Type::f64)) decoder.fail("an integer is no operand of type " + std::string(name_of(type)));
+    if (operand.literal == 'i' && (type == Type::f32 || type == Type::f64))
+        decoder.fail("an integer is no operand of type " + std::string(name_of(type)));
     return operand.value;
 }
 
 }  // namespace
 
-unsigned Decoder::width(const Operand& operand, Type type) const { return operand.kind == Operand::Kind::reg ? bytes_of(operand.symbol.type) : bytes_of(type); }
+unsigned Decoder::width(const Operand& operand, Type type) const {
+    return operand.kind == Operand::Kind::reg ? bytes_of(operand.symbol.type) : bytes_of(type);
+}
 
 Row Decoder::source(const Operand& operand, Type type) {
     switch (operand.kind) {
         case Operand::Kind::reg:
             if (bytes_of(operand.symbol.type) != bytes_of(type))
-                fail("register " + std::string(operand.text) + " of type " + std::string(name_of(operand.symbol.type)) + " is no source of type " +
-                     std::string(name_of(type)));
+                fail("register " + std::string(operand.text) + " of type " + std::string(name_of(operand.symbol.type)) +
+                     " is no source of type " + std::string(name_of(type)));
             if (operand.negated) fail("a negated operand is not known here");
             return operand.symbol.row;
         case Operand::Kind::immediate:
             return constant(bits_of(*this, operand, type), bytes_of(type));
         case Operand::Kind::special: {
-            if (const unsigned bytes = bytes_of(type); bytes != 4 && bytes != 8) fail("a special register is no source of this type");
-            Row& special = builder.special_rows.try_emplace(operand.special * 16u + bytes_of(type), kNoRow).first->second;
+            if (const unsigned bytes = bytes_of(type); bytes != 4 && bytes != 8)
+                fail("a special register is no source of this type");
+            Row& special =
+                builder.special_rows.try_emplace(operand.special * 16u + bytes_of(type), kNoRow).first->second;
             if (special == kNoRow) {
                 special = builder.new_row(type);
                 builder.kernel.rows.pop_back();  // what it holds stays when a block begins
-                builder.kernel.specials.push_back({static_cast<std::uint8_t>(operand.special | (bytes_of(type) == 8 ? 0x80 : 0)), special});
+                builder.kernel.specials.push_back(
+                    {static_cast<std::uint8_t>(operand.special | (bytes_of(type) == 8 ? 0x80 : 0)), special});
             }
             return special;
         }
         case Operand::Kind::symbol: {
             if (operand.symbol.kind == Symbol::Kind::dynamic_shared) {
-                builder.dynamic_uses.push_back({new_constant(0, bytes_of(type)), static_cast<std::uint64_t>(operand.offset), bytes_of(type)});
+                builder.dynamic_uses.push_back(
+                    {new_constant(0, bytes_of(type)), static_cast<std::uint64_t>(operand.offset), bytes_of(type)});
                 return builder.dynamic_uses.back().row;
             }
             if (operand.symbol.kind == Symbol::Kind::variable) builder.kernel.uses_variables = true;
@@ -138,8 +150,12 @@ Row Decoder::source(std::size_t operand, Type type) { return source(operands.at(
 
 Row Decoder::wide_source(const Operand& operand, Type type, unsigned bytes) {
     if (operand.kind != Operand::Kind::reg)
-        return source(operand, bytes == 8 ? Type::b64 : bytes == 4 ? (type == Type::f32 ? type : Type::b32) : bytes == 2 ? Type::b16 : type);
-    if (bytes_of(operand.symbol.type) < bytes_of(type) || operand.symbol.type == Type::pred) fail("register " + std::string(operand.text) + " is too narrow");
+        return source(operand, bytes == 8   ? Type::b64
+                               : bytes == 4 ? (type == Type::f32 ? type : Type::b32)
+                               : bytes == 2 ? Type::b16
+                                            : type);
+    if (bytes_of(operand.symbol.type) < bytes_of(type) || operand.symbol.type == Type::pred)
+        fail("register " + std::string(operand.text) + " is too narrow");
     return operand.symbol.row;
 }
 
@@ -147,8 +163,8 @@ Row Decoder::target(const Operand& operand, Type type) {
     if (operand.kind == Operand::Kind::sink) return builder.new_row(type);
     if (operand.kind != Operand::Kind::reg) fail("operand `" + std::string(operand.text) + "` is no register");
     if (bytes_of(operand.symbol.type) != bytes_of(type))
-        fail("register " + std::string(operand.text) + " of type " + std::string(name_of(operand.symbol.type)) + " cannot hold type " +
-             std::string(name_of(type)));
+        fail("register " + std::string(operand.text) + " of type " + std::string(name_of(operand.symbol.type)) +
+             " cannot hold type " + std::string(name_of(type)));
     return operand.symbol.row;
 }
 
@@ -156,13 +172,16 @@ Row Decoder::target(std::size_t operand, Type type) { return target(operands.at(
 
 std::int64_t Decoder::immediate(std::size_t operand) const {
     const Operand& it = operands.at(operand);
-    if (it.kind != Operand::Kind::immediate || it.literal != 'i') fail("operand `" + std::string(it.text) + "` must be an integer constant");
+    if (it.kind != Operand::Kind::immediate || it.literal != 'i')
+        fail("operand `" + std::string(it.text) + "` must be an integer constant");
     return static_cast<std::int64_t>(it.value);
 }
 
 std::vector<Row> Decoder::rows(const Operand& operand, Type type, bool is_target) {
     std::vector<Row> result;
-    const auto one = [&](const Operand& element) { result.push_back(is_target ? target(element, type) : source(element, type)); };
+    const auto one = [&](const Operand& element) {
+        result.push_back(is_target ? target(element, type) : source(element, type));
+    };
     if (operand.kind != Operand::Kind::vector) {
         one(operand);
     } else {

@@ -1,5 +1,6 @@
-// What decodes an instruction is given: its statement taken apart, and the ways to name registers, constants and symbols. Decoders of single instructions are
-// in the files of their operations; each takes every modifier it knows, and what nobody took is a Fault.
+// What decodes an instruction is given: its statement taken apart, and the ways to name registers, constants and
+// symbols. Decoders of single instructions are in the files of their operations; each takes every modifier it knows,
+// and what nobody took is a Fault.
 #pragma once
 
 #include <initializer_list>
@@ -131,8 +132,8 @@ struct Builder {
     const std::unordered_map<std::string, Symbol>& module_symbols;
     std::vector<std::unordered_map<std::string, Symbol>> scopes{};
     std::vector<std::unordered_map<std::string, std::pair<Type, unsigned>>> ranges{};  ///< %r<10>, by scope
-    std::unordered_map<std::string, std::uint32_t> labels{};                           ///< of the function that is decoded
-    std::unordered_map<std::string, std::vector<std::string_view>> branch_targets{};   ///< .branchtargets
+    std::unordered_map<std::string, std::uint32_t> labels{};  ///< of the function that is decoded
+    std::unordered_map<std::string, std::vector<std::string_view>> branch_targets{};  ///< .branchtargets
     struct Jump {
         std::uint32_t pc;
         std::string label;
@@ -141,8 +142,8 @@ struct Builder {
     };
     std::vector<Jump> jumps{};
     std::unordered_map<std::string, std::uint32_t> function_index{};
-    std::vector<std::string> pending{};                                          ///< functions called, not yet decoded
-    std::vector<std::pair<int, int>> calls{};                                    ///< from function (-1: the entry) to function
+    std::vector<std::string> pending{};        ///< functions called, not yet decoded
+    std::vector<std::pair<int, int>> calls{};  ///< from function (-1: the entry) to function
     std::vector<std::pair<std::vector<Symbol>, std::vector<Symbol>>> formals{};  ///< by function: parameters, results
     std::unordered_map<std::uint64_t, Row> constants[9]{};                       ///< by bytes per lane, then value
     std::unordered_map<unsigned, Row> special_rows{};

@@ -1,4 +1,5 @@
-// Arithmetic of f32 and f64: add, sub, mul, fma, min, max, neg, abs, copysign, testp, with .ftz, .sat and the four roundings.
+// Arithmetic of f32 and f64: add, sub, mul, fma, min, max, neg, abs, copysign, testp, with .ftz, .sat and the four
+// roundings.
 #include <cfenv>
 
 #include "sim/ptx/by_type.h"
@@ -34,10 +35,14 @@ struct Max {
 };
 /// With .NaN: a NaN wins.
 struct MinNan {
-    template <class T> static T f(T a, T b) { return a != a || b != b ? std::numeric_limits<T>::quiet_NaN() : Min::f(a, b); }
+    template <class T> static T f(T a, T b) {
+        return a != a || b != b ? std::numeric_limits<T>::quiet_NaN() : Min::f(a, b);
+    }
 };
 struct MaxNan {
-    template <class T> static T f(T a, T b) { return a != a || b != b ? std::numeric_limits<T>::quiet_NaN() : Max::f(a, b); }
+    template <class T> static T f(T a, T b) {
+        return a != a || b != b ? std::numeric_limits<T>::quiet_NaN() : Max::f(a, b);
+    }
 };
 
 template <class Op, class T> T plain(T a, T b) { return canonical(Op::f(a, b)); }
@@ -50,8 +55,8 @@ int rounding_of(Decoder& d) {
     return mode == "rz" ? FE_TOWARDZERO : mode == "rm" ? FE_DOWNWARD : mode == "rp" ? FE_UPWARD : FE_TONEAREST;
 }
 
-/// In another rounding: target is the mode, count is 1 with .ftz, 2 with .sat, 3 with both. What is read from memory behind a call of fesetround and written before the next
-/// one is computed between them.
+/// In another rounding: target is the mode, count is 1 with .ftz, 2 with .sat, 3 with both. What is read from memory
+/// behind a call of fesetround and written before the next one is computed between them.
 template <class T, class f> void rounded(Warp& warp, const Instruction& i, Lanes lanes) {
     T* d = row<T>(warp, i.d);
     const T *a = row<T>(warp, i.a), *b = row<T>(warp, i.b), *c = i.c == kNoRow ? a : row<T>(warp, i.c);
@@ -65,7 +70,8 @@ template <class T, class f> void rounded(Warp& warp, const Instruction& i, Lanes
     };
     if constexpr (std::is_same_v<T, float>) {
         const bool flushes = i.count & 1;
-        flushes ? each([](T x, T y, T z) { return flushed(f::f(flushed(x), flushed(y), flushed(z))); }) : each([](T x, T y, T z) { return f::f(x, y, z); });
+        flushes ? each([](T x, T y, T z) { return flushed(f::f(flushed(x), flushed(y), flushed(z))); })
+                : each([](T x, T y, T z) { return f::f(x, y, z); });
         for (unsigned l = 0; l < kLanes; ++l) t[l] = i.count & 2 ? saturated(t[l]) : canonical(t[l]);
     } else {
         each([](T x, T y, T z) { return f::f(x, y, z); });
@@ -97,12 +103,16 @@ template <class Op> Handler choose(Decoder& d, Type type, bool flushes, bool sat
     return saturates ? &binary<float, &with_sat<Op>, float> : &binary<float, &plain<Op, float>, float>;
 }
 
-template <class f> Handler choose_rounded(Type type) { return type == Type::f64 ? &rounded<double, f> : &rounded<float, f>; }
+template <class f> Handler choose_rounded(Type type) {
+    return type == Type::f64 ? &rounded<double, f> : &rounded<float, f>;
+}
 
 float fma_plain(float a, float b, float c) { return canonical(std::fma(a, b, c)); }
 float fma_ftz(float a, float b, float c) { return canonical(flushed(std::fma(flushed(a), flushed(b), flushed(c)))); }
 float fma_sat(float a, float b, float c) { return saturated(std::fma(a, b, c)); }
-float fma_ftz_sat(float a, float b, float c) { return saturated(flushed(std::fma(flushed(a), flushed(b), flushed(c)))); }
+float fma_ftz_sat(float a, float b, float c) {
+    return saturated(flushed(std::fma(flushed(a), flushed(b), flushed(c))));
+}
 double fma_double(double a, double b, double c) { return std::fma(a, b, c); }
 
 template <class T> T minus(T a) { return -a; }
@@ -114,7 +124,8 @@ template <class T> T signed_as(T a, T b) { return std::copysign(b, a); }
 
 void decode_copysign(Decoder& d) {
     const Type type = d.need_type();
-    decode_binary(d, type, type, type, by_float(d, type, []<class T>() -> Handler { return &binary<T, &signed_as<T>, T>; }));
+    decode_binary(d, type, type, type,
+                  by_float(d, type, []<class T>() -> Handler { return &binary<T, &signed_as<T>, T>; }));
 }
 
 /// testp: `target` says which property.
@@ -123,7 +134,11 @@ template <class T> void test_property(Warp& warp, const Instruction& i, Lanes la
     Lanes result = 0;
     for (unsigned l = 0; l < kLanes; ++l) {
         const int kind = std::fpclassify(a[l]);
-        const bool holds[] = {kind != FP_INFINITE && kind != FP_NAN,  kind == FP_INFINITE, kind != FP_NAN, kind == FP_NAN, kind == FP_NORMAL,
+        const bool holds[] = {kind != FP_INFINITE && kind != FP_NAN,
+                              kind == FP_INFINITE,
+                              kind != FP_NAN,
+                              kind == FP_NAN,
+                              kind == FP_NORMAL,
                               kind == FP_SUBNORMAL || kind == FP_ZERO};
         result |= Lanes{holds[i.target]} << l;
     }
@@ -150,13 +165,16 @@ void decode_float_binary(Decoder& d, Type type, bool saturates, FloatBinary oper
     Handler run = nullptr;
     switch (operation) {
         case FloatBinary::add:
-            run = rounding == FE_TONEAREST ? choose<Add>(d, type, flushes, saturates) : choose_rounded<RoundedAdd>(type);
+            run =
+                rounding == FE_TONEAREST ? choose<Add>(d, type, flushes, saturates) : choose_rounded<RoundedAdd>(type);
             break;
         case FloatBinary::subtract:
-            run = rounding == FE_TONEAREST ? choose<Subtract>(d, type, flushes, saturates) : choose_rounded<RoundedSubtract>(type);
+            run = rounding == FE_TONEAREST ? choose<Subtract>(d, type, flushes, saturates)
+                                           : choose_rounded<RoundedSubtract>(type);
             break;
         case FloatBinary::multiply:
-            run = rounding == FE_TONEAREST ? choose<Multiply>(d, type, flushes, saturates) : choose_rounded<RoundedMultiply>(type);
+            run = rounding == FE_TONEAREST ? choose<Multiply>(d, type, flushes, saturates)
+                                           : choose_rounded<RoundedMultiply>(type);
             break;
         case FloatBinary::min:
             run = nan ? choose<MinNan>(d, type, flushes, false) : choose<Min>(d, type, flushes, false);
@@ -191,12 +209,12 @@ void decode_fma(Decoder& d) {
     const int rounding = rounding_of(d);
     if (type == Type::f64 && (flushes || saturates)) d.fail_type(type);
     Handler run = &ternary<float, &fma_plain, float>;
-    if (rounding != FE_TONEAREST)
-        run = choose_rounded<RoundedFma>(type);
-    else if (type == Type::f64)
-        run = &ternary<double, &fma_double, double>;
+    if (rounding != FE_TONEAREST) run = choose_rounded<RoundedFma>(type);
+    else if (type == Type::f64) run = &ternary<double, &fma_double, double>;
     else if (flushes || saturates)
-        run = flushes && saturates ? &ternary<float, &fma_ftz_sat, float> : flushes ? &ternary<float, &fma_ftz, float> : &ternary<float, &fma_sat, float>;
+        run = flushes && saturates ? &ternary<float, &fma_ftz_sat, float>
+              : flushes            ? &ternary<float, &fma_ftz, float>
+                                   : &ternary<float, &fma_sat, float>;
     decode_ternary(d, type, type, type, type, run);
     d.out.target = static_cast<std::uint32_t>(rounding);
     d.out.count = static_cast<std::uint8_t>(flushes | saturates << 1);

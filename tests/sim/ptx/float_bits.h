@@ -1,4 +1,5 @@
-// Floating-point numbers as PTX sees them: flushed subnormals, saturation, the one NaN that arithmetic gives, bf16 and f16.
+// Floating-point numbers as PTX sees them: flushed subnormals, saturation, the one NaN that arithmetic gives, bf16 and
+// f16.
 #pragma once
 
 #include <bit>
@@ -13,7 +14,9 @@ constexpr std::uint16_t kNan16 = 0x7fff;
 
 /// Subnormals become zeros of their sign (.ftz).
 inline float flushed(float x) {
-    return std::fabs(x) < std::numeric_limits<float>::min() ? std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) & 0x80000000u) : x;
+    return std::fabs(x) < std::numeric_limits<float>::min()
+               ? std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) & 0x80000000u)
+               : x;
 }
 /// f32 arithmetic gives this NaN and no other.
 inline float canonical(float x) { return x != x ? kNan32 : x; }
@@ -39,12 +42,14 @@ inline float from_f16(std::uint16_t bits) {
 
 /// Round to nearest, ties to even.
 inline std::uint16_t to_f16(float x) {
-    const std::uint32_t bits = std::bit_cast<std::uint32_t>(x), sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(x), sign = bits >> 16 & 0x8000u,
+                        magnitude = bits & 0x7fffffffu;
     if (magnitude > 0x7f800000u) return kNan16;
     if (magnitude >= 0x477ff000u) return static_cast<std::uint16_t>(sign | 0x7c00u);  // 65520 and more
     std::uint32_t result = 0;
     if (magnitude < 0x38800000u) {  // below 2^-14: units of 2^-24, rounded by an addition
-        result = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - std::bit_cast<std::uint32_t>(0.5f);
+        result =
+            std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - std::bit_cast<std::uint32_t>(0.5f);
     } else {
         result = (magnitude - 0x38000000u + 0xfffu + (magnitude >> 13 & 1)) >> 13;
     }

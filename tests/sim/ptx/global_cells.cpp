@@ -1,6 +1,7 @@
-// Races in global memory. A cell holds a tick and a word "who": pc << 11 | bytes << 7 | kind << 5 | warp. Of a write, kind 1 is an atomic or a strong store;
-// of reads, kind 1 says several warps of one block, kind 2 several blocks, kind 3 that all of them were strong (kept is one that was not ordered before the others).
-// Bytes: which of the word's four (parts of words are kept apart in Shadow::split once two accesses differ in them).
+// Races in global memory. A cell holds a tick and a word "who": pc << 11 | bytes << 7 | kind << 5 | warp. Of a write,
+// kind 1 is an atomic or a strong store; of reads, kind 1 says several warps of one block, kind 2 several blocks, kind
+// 3 that all of them were strong (kept is one that was not ordered before the others). Bytes: which of the word's four
+// (parts of words are kept apart in Shadow::split once two accesses differ in them).
 #include "sim/ptx/global_cells.h"
 
 namespace sim::ptx {
@@ -13,16 +14,22 @@ enum Kind : std::uint32_t { kOne = 0, kSeveralWarps = 1, kSeveralBlocks = 2, kSt
 std::uint32_t kind_of(std::uint32_t who) { return who >> 5 & 3; }
 unsigned warp_of(std::uint32_t who) { return who & 31; }
 
-[[noreturn]] void race(Warp& warp, const GlobalRange& range, std::uintptr_t address, Use use, std::uint32_t tick, std::uint32_t who, bool other_writes) {
+[[noreturn]] void race(Warp& warp, const GlobalRange& range, std::uintptr_t address, Use use, std::uint32_t tick,
+                       std::uint32_t who, bool other_writes) {
     const Block& block = *warp.block;
     const bool same_block = tick >= block.first_tick && (other_writes || kind_of(who) != kSeveralBlocks);
     std::string what = reads_only(use) ? "reads" : writes_only(use) ? "writes" : "atomically changes";
-    what += " byte " + std::to_string(address - range.begin) + " of an allocation of " + std::to_string(range.end - range.begin) + " bytes, which ";
-    what += same_block ? (!other_writes && kind_of(who) == kSeveralWarps ? "several warps" : "warp " + std::to_string(warp_of(who)) + " of the same block")
+    what += " byte " + std::to_string(address - range.begin) + " of an allocation of " +
+            std::to_string(range.end - range.begin) + " bytes, which ";
+    what += same_block ? (!other_writes && kind_of(who) == kSeveralWarps
+                              ? "several warps"
+                              : "warp " + std::to_string(warp_of(who)) + " of the same block")
                        : std::string("another block of this launch");
     what += other_writes ? (kind_of(who) == kAtomic ? " changed by an atomic or strong store" : " wrote") : " read";
     what += " at " + instruction_text(*block.kernel, who >> 11);
-    fault(warp, 0, what + (same_block ? " without a barrier between them: race in global memory" : ": race in global memory between blocks"));
+    fault(warp, 0,
+          what + (same_block ? " without a barrier between them: race in global memory"
+                             : ": race in global memory between blocks"));
 }
 
 /// Whether what `warp_index` did at `tick` is ordered before what `warp` does now.
@@ -33,7 +40,8 @@ bool is_ordered(const Warp& warp, std::uint32_t tick, unsigned other) {
 }
 
 /// Checks one cell and records the access in it.
-void touch(Warp& warp, const GlobalRange& range, std::uintptr_t address, GlobalCell& cell, std::uint32_t bytes, Use use) {
+void touch(Warp& warp, const GlobalRange& range, std::uintptr_t address, GlobalCell& cell, std::uint32_t bytes,
+           Use use) {
     const Block& block = *warp.block;
     const bool strong = is_strong(use);
     if (!is_ordered(warp, cell.write_tick, warp_of(cell.writer)) && !(strong && kind_of(cell.writer) == kAtomic))
@@ -41,17 +49,20 @@ void touch(Warp& warp, const GlobalRange& range, std::uintptr_t address, GlobalC
     const std::uint32_t who = warp.pc << 11 | bytes << 7 | warp.index;
     if (use == Use::read_only && cell.write_tick >= block.launch_tick)
         fault(warp, 0,
-              "reads byte " + std::to_string(address - range.begin) + " by ld.global.nc, for data that is constant during the launch, but it was written at " +
+              "reads byte " + std::to_string(address - range.begin) +
+                  " by ld.global.nc, for data that is constant during the launch, but it was written at " +
                   instruction_text(*block.kernel, cell.writer >> 11));
     if (reads_only(use)) {
-        const bool fresh = cell.read_tick < block.launch_tick, other_block = !fresh && cell.read_tick < block.first_tick;
-        if (strong && !fresh && (kind_of(cell.reader) != kStrongReads || !is_ordered(warp, cell.read_tick, warp_of(cell.reader)))) return;
+        const bool fresh = cell.read_tick < block.launch_tick,
+                   other_block = !fresh && cell.read_tick < block.first_tick;
+        if (strong && !fresh &&
+            (kind_of(cell.reader) != kStrongReads || !is_ordered(warp, cell.read_tick, warp_of(cell.reader))))
+            return;
         std::uint32_t kind = kOne;
-        if (strong)
-            kind = kStrongReads;
-        else if (!fresh && (other_block || kind_of(cell.reader) == kSeveralBlocks))
-            kind = kSeveralBlocks;
-        else if (!fresh && cell.read_tick >= warp.ordered && (kind_of(cell.reader) == kSeveralWarps || warp_of(cell.reader) != warp.index))
+        if (strong) kind = kStrongReads;
+        else if (!fresh && (other_block || kind_of(cell.reader) == kSeveralBlocks)) kind = kSeveralBlocks;
+        else if (!fresh && cell.read_tick >= warp.ordered &&
+                 (kind_of(cell.reader) == kSeveralWarps || warp_of(cell.reader) != warp.index))
             kind = kSeveralWarps;
         cell.read_tick = *block.tick;
         cell.reader = who | kind << 5;
@@ -61,8 +72,8 @@ void touch(Warp& warp, const GlobalRange& range, std::uintptr_t address, GlobalC
         const std::uint32_t kind = kind_of(cell.reader);
         const bool fine = kind == kSeveralBlocks           ? false
                           : kind == kStrongReads && strong ? true
-                          : kind == kSeveralWarps          ? cell.read_tick >= block.first_tick && cell.read_tick < warp.ordered
-                                                           : is_ordered(warp, cell.read_tick, warp_of(cell.reader));
+                          : kind == kSeveralWarps ? cell.read_tick >= block.first_tick && cell.read_tick < warp.ordered
+                                                  : is_ordered(warp, cell.read_tick, warp_of(cell.reader));
         if (!fine) race(warp, range, address, use, cell.read_tick, cell.reader, false);
     }
     cell.write_tick = *block.tick;
@@ -72,10 +83,14 @@ void touch(Warp& warp, const GlobalRange& range, std::uintptr_t address, GlobalC
 struct Cells {
     std::uint32_t *write_tick, *writer, *read_tick, *reader;
     explicit Cells(const GlobalRange& range)
-        : write_tick(range.write_tick), writer(range.writer), read_tick(range.read_tick), reader(range.reader) {}
+        : write_tick(range.write_tick),
+          writer(range.writer),
+          read_tick(range.read_tick),
+          reader(range.reader) {}
     GlobalCell get(std::size_t word) const { return {write_tick[word], writer[word], read_tick[word], reader[word]}; }
     void put(std::size_t word, const GlobalCell& cell) const {
-        write_tick[word] = cell.write_tick, writer[word] = cell.writer, read_tick[word] = cell.read_tick, reader[word] = cell.reader;
+        write_tick[word] = cell.write_tick, writer[word] = cell.writer, read_tick[word] = cell.read_tick,
+        reader[word] = cell.reader;
     }
 };
 
@@ -103,8 +118,11 @@ void touch_word(Warp& warp, const GlobalRange& range, std::size_t word, std::uin
     const std::uint32_t launch = warp.block->launch_tick;
     GlobalCell cell = cells.get(word);
     const auto& split_words = warp.block->global->split;
-    if (cell.write_tick == kSplit && !split_words.contains(range.base + 4 * word)) cell.write_tick = 0;  // it was split in an earlier launch
-    const auto is_part = [&](std::uint32_t tick, std::uint32_t who) { return tick >= launch && (who >> 7 & 15) != bytes; };
+    if (cell.write_tick == kSplit && !split_words.contains(range.base + 4 * word))
+        cell.write_tick = 0;  // it was split in an earlier launch
+    const auto is_part = [&](std::uint32_t tick, std::uint32_t who) {
+        return tick >= launch && (who >> 7 & 15) != bytes;
+    };
     if (cell.write_tick == kSplit || is_part(cell.write_tick, cell.writer) || is_part(cell.read_tick, cell.reader)) {
         SplitWord& parts = split(warp, range, word);
         for (unsigned b = 0; b < 4; ++b)
@@ -119,13 +137,15 @@ void touch_word(Warp& warp, const GlobalRange& range, std::size_t word, std::uin
 
 namespace {
 
-/// The cases that need no look at single words: nobody else of this launch but this warp, or before a barrier; whole words only. Otherwise false, and nothing is recorded.
-/// As in touch, without branches. `count` words; a constant where it can be.
-template <Use use> bool touch_quickly(const Warp& warp, std::uint32_t* __restrict write_tick, std::uint32_t* __restrict writer,
-                                      std::uint32_t* __restrict read_tick, std::uint32_t* __restrict reader, std::size_t count) {
+/// The cases that need no look at single words: nobody else of this launch but this warp, or before a barrier; whole
+/// words only. Otherwise false, and nothing is recorded. As in touch, without branches. `count` words; a constant where
+/// it can be.
+template <Use use>
+bool touch_quickly(const Warp& warp, std::uint32_t* __restrict write_tick, std::uint32_t* __restrict writer,
+                   std::uint32_t* __restrict read_tick, std::uint32_t* __restrict reader, std::size_t count) {
     const Block& block = *warp.block;
-    const std::uint32_t launch = block.launch_tick, first = block.first_tick, ordered = warp.ordered, me = warp.index, now = *block.tick,
-                        who = warp.pc << 11 | kWholeWord | me;
+    const std::uint32_t launch = block.launch_tick, first = block.first_tick, ordered = warp.ordered, me = warp.index,
+                        now = *block.tick, who = warp.pc << 11 | kWholeWord | me;
     std::uint32_t was_written = 0, was_read = 0, bad = 0;  // in this launch, which most words were not
 #pragma omp simd reduction(| : was_written, was_read)
     for (std::size_t k = 0; k < count; ++k) was_written |= write_tick[k] >= launch, was_read |= read_tick[k] >= launch;
@@ -133,7 +153,8 @@ template <Use use> bool touch_quickly(const Warp& warp, std::uint32_t* __restric
         if (use == Use::read_only) return false;
 #pragma omp simd reduction(| : bad)
         for (std::size_t k = 0; k < count; ++k) {
-            const std::uint32_t tick = write_tick[k], by = writer[k], mine = ((by & 31) == me) | (tick < ordered), whole = (by & kWholeWord) == kWholeWord;
+            const std::uint32_t tick = write_tick[k], by = writer[k], mine = ((by & 31) == me) | (tick < ordered),
+                                whole = (by & kWholeWord) == kWholeWord;
             const std::uint32_t fine = (tick >= first) & (tick != kSplit) & mine & whole;
             bad |= (tick >= launch) & ~fine;
         }
@@ -142,8 +163,10 @@ template <Use use> bool touch_quickly(const Warp& warp, std::uint32_t* __restric
         std::uint32_t for_ever = 1;  // several blocks have read: one more changes nothing
 #pragma omp simd reduction(| : bad) reduction(& : for_ever)
         for (std::size_t k = 0; k < count; ++k) {
-            const std::uint32_t tick = read_tick[k], by = reader[k], kind = by >> 5 & 3, whole = (by & kWholeWord) == kWholeWord;
-            const std::uint32_t alone = (kind == kOne) & ((by & 31) == me), before = (kind <= kSeveralWarps) & (tick < ordered);
+            const std::uint32_t tick = read_tick[k], by = reader[k], kind = by >> 5 & 3,
+                                whole = (by & kWholeWord) == kWholeWord;
+            const std::uint32_t alone = (kind == kOne) & ((by & 31) == me),
+                                before = (kind <= kSeveralWarps) & (tick < ordered);
             const std::uint32_t fine = reads_only(use) ? whole : (tick >= first) & (alone | before) & whole;
             bad |= (tick >= launch) & ~fine;
             for_ever &= (tick >= launch) & (kind == kSeveralBlocks);
@@ -177,10 +200,11 @@ template <Use use> bool touch_quickly(const Warp& warp, std::uint32_t* __restric
 
 void touch_words(Warp& warp, const GlobalRange& range, std::size_t first, std::size_t number, Use use) {
     const Cells cells(range);
-    std::uint32_t *const write_tick = cells.write_tick + first, *const writer = cells.writer + first, *const read_tick = cells.read_tick + first,
-                         *const reader = cells.reader + first;
+    std::uint32_t *const write_tick = cells.write_tick + first, *const writer = cells.writer + first,
+                         *const read_tick = cells.read_tick + first, *const reader = cells.reader + first;
     const auto quickly = [&](std::size_t count) {
-        if (use == Use::read_only) return touch_quickly<Use::read_only>(warp, write_tick, writer, read_tick, reader, count);
+        if (use == Use::read_only)
+            return touch_quickly<Use::read_only>(warp, write_tick, writer, read_tick, reader, count);
         if (use == Use::read) return touch_quickly<Use::read>(warp, write_tick, writer, read_tick, reader, count);
         return use == Use::write && touch_quickly<Use::write>(warp, write_tick, writer, read_tick, reader, count);
     };

@@ -21,9 +21,19 @@ LazyMemory::~LazyMemory() {
 }
 
 Allocation::Allocation(std::uintptr_t begin, std::size_t bytes)
-    : written((bytes + 4) / 8 + 64), write_tick(bytes + 256), writer(bytes + 256), read_tick(bytes + 256), reader(bytes + 256) {
-    whole = {begin, begin + bytes, begin & ~std::uintptr_t{3}, {std::shared_ptr<void>{}, written.as<std::uint8_t>()}, write_tick.as<std::uint32_t>(), writer.as<std::uint32_t>(),
-             read_tick.as<std::uint32_t>(), reader.as<std::uint32_t>()};
+    : written((bytes + 4) / 8 + 64),
+      write_tick(bytes + 256),
+      writer(bytes + 256),
+      read_tick(bytes + 256),
+      reader(bytes + 256) {
+    whole = {begin,
+             begin + bytes,
+             begin & ~std::uintptr_t{3},
+             {std::shared_ptr<void>{}, written.as<std::uint8_t>()},
+             write_tick.as<std::uint32_t>(),
+             writer.as<std::uint32_t>(),
+             read_tick.as<std::uint32_t>(),
+             reader.as<std::uint32_t>()};
 }
 
 GlobalRange Allocation::region(std::uintptr_t begin, std::size_t bytes) const {
@@ -31,7 +41,14 @@ GlobalRange Allocation::region(std::uintptr_t begin, std::size_t bytes) const {
     const std::size_t word = whole.word(base);
     std::shared_ptr<std::uint8_t> bits(static_cast<std::uint8_t*>(std::calloc((bytes + 4) / 8 + 64, 1)), std::free);
     if (!bits) throw std::bad_alloc();
-    return {begin, begin + bytes, base, std::move(bits), whole.write_tick + word, whole.writer + word, whole.read_tick + word, whole.reader + word};
+    return {begin,
+            begin + bytes,
+            base,
+            std::move(bits),
+            whole.write_tick + word,
+            whole.writer + word,
+            whole.read_tick + word,
+            whole.reader + word};
 }
 
 void LazyMemory::clear() { madvise(data_, bytes_, MADV_DONTNEED); }
@@ -78,7 +95,8 @@ Allocation* GlobalMemory::Shadow::allocation_of(std::uintptr_t begin, std::size_
 const GlobalRange* GlobalMemory::Shadow::find(std::uintptr_t begin, std::size_t bytes) {
     if (recent && begin >= recent->begin && begin <= recent->end && bytes <= recent->end - begin) return recent;
     const auto& ranges = what_may_be_touched().ranges;
-    const auto after = std::upper_bound(ranges.begin(), ranges.end(), begin, [](std::uintptr_t at, const GlobalRange& range) { return at < range.begin; });
+    const auto after = std::upper_bound(ranges.begin(), ranges.end(), begin,
+                                        [](std::uintptr_t at, const GlobalRange& range) { return at < range.begin; });
     if (after == ranges.begin()) return nullptr;
     const GlobalRange& range = *std::prev(after);
     if (begin + bytes > range.end || begin + bytes < begin) return nullptr;
@@ -89,8 +107,7 @@ const std::shared_ptr<const GlobalMemory::View>& GlobalMemory::Shadow::newest() 
     if (latest) return latest;
     auto next = std::make_shared<View>();
     for (const auto& [begin, allocation] : allocations)
-        if (!allocation.is_heap)
-            next->ranges.push_back(allocation.whole);
+        if (!allocation.is_heap) next->ranges.push_back(allocation.whole);
         else
             for (const auto& [from, region] : allocation.regions) next->ranges.push_back(region);
     return latest = std::move(next);
@@ -123,20 +140,24 @@ namespace {
 std::uintptr_t number(const void* address) { return reinterpret_cast<std::uintptr_t>(address); }
 
 /// Whether [begin, begin + bytes) has a byte in common with one of them. RangeOf: the GlobalRange of an entry.
-template <class Map, class RangeOf> bool meets_any(const Map& map, std::uintptr_t begin, std::size_t bytes, RangeOf&& range_of) {
+template <class Map, class RangeOf>
+bool meets_any(const Map& map, std::uintptr_t begin, std::size_t bytes, RangeOf&& range_of) {
     const auto after = map.upper_bound(begin);
-    return (after != map.end() && begin + bytes > after->first) || (after != map.begin() && range_of(std::prev(after)->second).end > begin);
+    return (after != map.end() && begin + bytes > after->first) ||
+           (after != map.begin() && range_of(std::prev(after)->second).end > begin);
 }
 
 Allocation& heap_at(GlobalMemory::Shadow& shadow, const void* begin) {
     const auto found = shadow.allocations.find(number(begin));
-    if (found == shadow.allocations.end() || !found->second.is_heap || found->second.ended) throw Fault("a heap is named that is none");
+    if (found == shadow.allocations.end() || !found->second.is_heap || found->second.ended)
+        throw Fault("a heap is named that is none");
     return found->second;
 }
 
 Allocation& heap_around(GlobalMemory::Shadow& shadow, const void* begin, std::size_t bytes) {
     Allocation* const found = shadow.allocation_of(number(begin), bytes);
-    if (!found || !found->is_heap || found->ended) throw Fault("a region of " + std::to_string(bytes) + " bytes is not inside of a heap");
+    if (!found || !found->is_heap || found->ended)
+        throw Fault("a region of " + std::to_string(bytes) + " bytes is not inside of a heap");
     return *found;
 }
 
@@ -145,7 +166,8 @@ Allocation& heap_around(GlobalMemory::Shadow& shadow, const void* begin, std::si
 /// What is in use is forgotten: the next to run says what it may touch.
 void GlobalMemory::add(void* begin, std::size_t bytes) {
     auto& allocations = shadow_->allocations;
-    if (meets_any(allocations, number(begin), bytes, [](const Allocation& a) { return a.whole; })) throw Fault("device memory is registered twice");
+    if (meets_any(allocations, number(begin), bytes, [](const Allocation& a) { return a.whole; }))
+        throw Fault("device memory is registered twice");
     allocations.try_emplace(number(begin), number(begin), bytes);
     use(nullptr);
     shadow_->changed();
@@ -159,7 +181,8 @@ void GlobalMemory::remove(void* begin) {
 
 void GlobalMemory::make_heap(const void* begin) {
     const auto found = shadow_->allocations.find(number(begin));
-    if (found == shadow_->allocations.end() || found->second.is_heap) throw Fault("a heap has to be an allocation of device memory, which is no heap yet");
+    if (found == shadow_->allocations.end() || found->second.is_heap)
+        throw Fault("a heap has to be an allocation of device memory, which is no heap yet");
     found->second.is_heap = true;
     shadow_->changed();
 }
@@ -173,13 +196,15 @@ void GlobalMemory::end_heap(const void* begin) {
 
 void GlobalMemory::add_region(const void* begin, std::size_t bytes) {
     Allocation& heap = heap_around(*shadow_, begin, bytes);
-    if (meets_any(heap.regions, number(begin), bytes, [](const GlobalRange& r) { return r; })) throw Fault("a region overlaps another one of its heap");
+    if (meets_any(heap.regions, number(begin), bytes, [](const GlobalRange& r) { return r; }))
+        throw Fault("a region overlaps another one of its heap");
     heap.regions.emplace(number(begin), heap.region(number(begin), bytes));
     shadow_->changed();
 }
 
 void GlobalMemory::remove_region(const void* begin) {
-    if (!heap_around(*shadow_, begin, 1).regions.erase(number(begin))) throw Fault("a region is given back that nobody has");
+    if (!heap_around(*shadow_, begin, 1).regions.erase(number(begin)))
+        throw Fault("a region is given back that nobody has");
     shadow_->changed();
 }
 
@@ -191,38 +216,50 @@ void GlobalMemory::use(std::shared_ptr<const View> view) {
     shadow_->recent = nullptr;
 }
 
-bool GlobalMemory::contains(const void* begin, std::size_t bytes) const { return shadow_->find(reinterpret_cast<std::uintptr_t>(begin), bytes) != nullptr; }
+bool GlobalMemory::contains(const void* begin, std::size_t bytes) const {
+    return shadow_->find(reinterpret_cast<std::uintptr_t>(begin), bytes) != nullptr;
+}
 
 std::string place_text(GlobalMemory::Shadow& shadow, std::uintptr_t at) {
     constexpr std::size_t kNear = 4096;
     const auto& ranges = shadow.what_may_be_touched().ranges;
-    const auto after = std::upper_bound(ranges.begin(), ranges.end(), at, [](std::uintptr_t address, const GlobalRange& range) { return address < range.begin; });
+    const auto after =
+        std::upper_bound(ranges.begin(), ranges.end(), at,
+                         [](std::uintptr_t address, const GlobalRange& range) { return address < range.begin; });
     std::string what;
     if (after != ranges.begin() && at < std::prev(after)->end + kNear)
-        what += " (byte " + std::to_string(at - std::prev(after)->begin) + " of an allocation of " + std::to_string(std::prev(after)->end - std::prev(after)->begin) + " bytes)";
-    if (after != ranges.end() && at + kNear >= after->begin) what += " (" + std::to_string(after->begin - at) + " bytes before an allocation)";
+        what += " (byte " + std::to_string(at - std::prev(after)->begin) + " of an allocation of " +
+                std::to_string(std::prev(after)->end - std::prev(after)->begin) + " bytes)";
+    if (after != ranges.end() && at + kNear >= after->begin)
+        what += " (" + std::to_string(after->begin - at) + " bytes before an allocation)";
     if (Allocation* whole = shadow.allocation_of(at, 1); whole && whole->is_heap)
-        what += " (byte " + std::to_string(at - whole->whole.begin) + " of a heap of " + std::to_string(whole->whole.end - whole->whole.begin) + " bytes)";
+        what += " (byte " + std::to_string(at - whole->whole.begin) + " of a heap of " +
+                std::to_string(whole->whole.end - whole->whole.begin) + " bytes)";
     return what;
 }
 
 void GlobalMemory::wrote(const void* begin, std::size_t bytes) {
     const auto from = reinterpret_cast<std::uintptr_t>(begin);
     const GlobalRange* range = shadow_->find(from, bytes);
-    if (!range) throw Fault("a write of " + std::to_string(bytes) + " bytes is not inside of one allocation of device memory" + place_text(*shadow_, from));
+    if (!range)
+        throw Fault("a write of " + std::to_string(bytes) + " bytes is not inside of one allocation of device memory" +
+                    place_text(*shadow_, from));
     set_bits(range->written.get(), from - range->base, bytes);
 }
 
 void GlobalMemory::require_written(const void* begin, std::size_t bytes, std::string_view who) const {
     const auto from = reinterpret_cast<std::uintptr_t>(begin);
     const GlobalRange* range = shadow_->find(from, bytes);
-    if (!range) throw Fault(std::string(who) + " reads " + std::to_string(bytes) + " bytes that are not inside of one allocation of device memory" + place_text(*shadow_, from));
+    if (!range)
+        throw Fault(std::string(who) + " reads " + std::to_string(bytes) +
+                    " bytes that are not inside of one allocation of device memory" + place_text(*shadow_, from));
     const auto* bits = range->written.get();
     if (all_set(bits, from - range->base, bytes)) return;
     std::size_t first = 0;
     while (all_set(bits, from - range->base + first, 1)) ++first;
-    throw Fault(std::string(who) + " reads " + std::to_string(bytes) + " bytes of device memory, of which byte " + std::to_string(first) + " (byte " +
-                std::to_string(from + first - range->begin) + " of its allocation) was never written");
+    throw Fault(std::string(who) + " reads " + std::to_string(bytes) + " bytes of device memory, of which byte " +
+                std::to_string(first) + " (byte " + std::to_string(from + first - range->begin) +
+                " of its allocation) was never written");
 }
 
 }  // namespace sim::ptx

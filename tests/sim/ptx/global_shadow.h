@@ -1,5 +1,5 @@
-// What is known of global memory: which of it belongs to somebody, a bit per byte that was ever written, and per word who wrote and who read it in this launch. Mapped
-// lazily: only what kernels touch takes memory.
+// What is known of global memory: which of it belongs to somebody, a bit per byte that was ever written, and per word
+// who wrote and who read it in this launch. Mapped lazily: only what kernels touch takes memory.
 #pragma once
 
 #include <cstddef>
@@ -37,11 +37,13 @@ struct SplitWord {
     GlobalCell bytes[4];
 };
 
-/// Memory that an access may lie in: an allocation, or a region of a heap. Words are counted from `begin` rounded down to 4 bytes.
+/// Memory that an access may lie in: an allocation, or a region of a heap. Words are counted from `begin` rounded down
+/// to 4 bytes.
 struct GlobalRange {
     std::uintptr_t begin = 0, end = 0, base = 0;
-    std::shared_ptr<std::uint8_t> written;   ///< a bit per byte from base on
-    std::uint32_t *write_tick = nullptr, *writer = nullptr, *read_tick = nullptr, *reader = nullptr;   ///< of the first word
+    std::shared_ptr<std::uint8_t> written;  ///< a bit per byte from base on
+    std::uint32_t *write_tick = nullptr, *writer = nullptr, *read_tick = nullptr,
+                  *reader = nullptr;  ///< of the first word
     std::size_t word(std::uintptr_t address) const { return (address - base) / 4; }
 };
 
@@ -49,7 +51,7 @@ struct GlobalRange {
 struct Allocation {
     LazyMemory written, write_tick, writer, read_tick, reader;
     GlobalRange whole;
-    bool is_heap = false, ended = false;   ///< ended: nothing of it may be touched until it is removed
+    bool is_heap = false, ended = false;  ///< ended: nothing of it may be touched until it is removed
     std::map<std::uintptr_t, GlobalRange> regions;
 
     Allocation(std::uintptr_t begin, std::size_t bytes);
@@ -76,7 +78,7 @@ struct GlobalMemory::Shadow {
     const GlobalRange* recent = nullptr;                  ///< of the view, found last
     std::unordered_map<std::uintptr_t, SplitWord> split;  ///< by address of the word; of one launch
     std::uint32_t tick = 0;                               ///< the time of all launches on this memory
-    std::unique_ptr<SharedMemory> shared;                 ///< of the block that runs, kept since its ticks are of the same time
+    std::unique_ptr<SharedMemory> shared;  ///< of the block that runs, kept since its ticks are of the same time
 
     Shadow();
     ~Shadow();
@@ -94,7 +96,8 @@ struct GlobalMemory::Shadow {
     void changed();
 };
 
-/// Where an address is, as " (byte 16 of an allocation of 16 bytes) (240 bytes before an allocation)"; allocations and regions are called alike.
+/// Where an address is, as " (byte 16 of an allocation of 16 bytes) (240 bytes before an allocation)"; allocations and
+/// regions are called alike.
 std::string place_text(GlobalMemory::Shadow& shadow, std::uintptr_t at);
 
 }  // namespace sim::ptx

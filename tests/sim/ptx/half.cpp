@@ -36,37 +36,52 @@ template <class F> std::uint16_t fused(std::uint16_t a, std::uint16_t b, std::ui
     return F::narrow(narrow_to_odd(sum_to_odd(double(F::widen(a)) * F::widen(b), F::widen(c))));
 }
 template <class F> std::uint16_t saturated_half(std::uint16_t x) { return F::narrow(saturated(F::widen(x))); }
-template <class F, FloatBinary operation> std::uint16_t one_saturated(std::uint16_t a, std::uint16_t b) { return saturated_half<F>(one<F, operation>(a, b)); }
-template <class F> std::uint16_t fused_saturated(std::uint16_t a, std::uint16_t b, std::uint16_t c) { return saturated_half<F>(fused<F>(a, b, c)); }
+template <class F, FloatBinary operation> std::uint16_t one_saturated(std::uint16_t a, std::uint16_t b) {
+    return saturated_half<F>(one<F, operation>(a, b));
+}
+template <class F> std::uint16_t fused_saturated(std::uint16_t a, std::uint16_t b, std::uint16_t c) {
+    return saturated_half<F>(fused<F>(a, b, c));
+}
 std::uint16_t minus(std::uint16_t a) { return static_cast<std::uint16_t>(a ^ 0x8000u); }
 std::uint16_t magnitude(std::uint16_t a) { return a & 0x7fffu; }
 
 template <auto f> std::uint32_t pair1(std::uint32_t a) {
-    return std::uint32_t{f(static_cast<std::uint16_t>(a))} | std::uint32_t{f(static_cast<std::uint16_t>(a >> 16))} << 16;
+    return std::uint32_t{f(static_cast<std::uint16_t>(a))} | std::uint32_t{f(static_cast<std::uint16_t>(a >> 16))}
+                                                                 << 16;
 }
 template <auto f> std::uint32_t pair2(std::uint32_t a, std::uint32_t b) {
     return std::uint32_t{f(static_cast<std::uint16_t>(a), static_cast<std::uint16_t>(b))} |
            std::uint32_t{f(static_cast<std::uint16_t>(a >> 16), static_cast<std::uint16_t>(b >> 16))} << 16;
 }
 template <auto f> std::uint32_t pair3(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
-    return std::uint32_t{f(static_cast<std::uint16_t>(a), static_cast<std::uint16_t>(b), static_cast<std::uint16_t>(c))} |
-           std::uint32_t{f(static_cast<std::uint16_t>(a >> 16), static_cast<std::uint16_t>(b >> 16), static_cast<std::uint16_t>(c >> 16))} << 16;
+    return std::uint32_t{
+               f(static_cast<std::uint16_t>(a), static_cast<std::uint16_t>(b), static_cast<std::uint16_t>(c))} |
+           std::uint32_t{f(static_cast<std::uint16_t>(a >> 16), static_cast<std::uint16_t>(b >> 16),
+                           static_cast<std::uint16_t>(c >> 16))}
+               << 16;
 }
 
 template <auto f> Handler single_or_pair2(Type type) {
-    return bytes_of(type) == 2 ? &binary<std::uint16_t, f, std::uint16_t> : &binary<std::uint32_t, &pair2<f>, std::uint32_t>;
+    return bytes_of(type) == 2 ? &binary<std::uint16_t, f, std::uint16_t>
+                               : &binary<std::uint32_t, &pair2<f>, std::uint32_t>;
 }
 template <auto f> Handler single_or_pair3(Type type) {
-    return bytes_of(type) == 2 ? &ternary<std::uint16_t, f, std::uint16_t> : &ternary<std::uint32_t, &pair3<f>, std::uint32_t>;
+    return bytes_of(type) == 2 ? &ternary<std::uint16_t, f, std::uint16_t>
+                               : &ternary<std::uint32_t, &pair3<f>, std::uint32_t>;
 }
 template <auto f> Handler single_or_pair1(Type type) {
-    return bytes_of(type) == 2 ? &unary<std::uint16_t, f, std::uint16_t> : &unary<std::uint32_t, &pair1<f>, std::uint32_t>;
+    return bytes_of(type) == 2 ? &unary<std::uint16_t, f, std::uint16_t>
+                               : &unary<std::uint32_t, &pair1<f>, std::uint32_t>;
 }
 
 template <FloatBinary operation> Handler choose(Type type, bool nan, bool saturates) {
     const bool is_f16 = type == Type::f16 || type == Type::f16x2;
-    if (nan) return is_f16 ? single_or_pair2<&one_nan<F16, operation>>(type) : single_or_pair2<&one_nan<Bf16, operation>>(type);
-    if (saturates) return is_f16 ? single_or_pair2<&one_saturated<F16, operation>>(type) : single_or_pair2<&one_saturated<Bf16, operation>>(type);
+    if (nan)
+        return is_f16 ? single_or_pair2<&one_nan<F16, operation>>(type)
+                      : single_or_pair2<&one_nan<Bf16, operation>>(type);
+    if (saturates)
+        return is_f16 ? single_or_pair2<&one_saturated<F16, operation>>(type)
+                      : single_or_pair2<&one_saturated<Bf16, operation>>(type);
     return is_f16 ? single_or_pair2<&one<F16, operation>>(type) : single_or_pair2<&one<Bf16, operation>>(type);
 }
 
@@ -114,7 +129,8 @@ void decode_half_fma(Decoder& d, Type type) {
     d.take("rn");
     const bool saturates = d.take("sat"), is_f16 = type == Type::f16 || type == Type::f16x2;
     Handler run = is_f16 ? single_or_pair3<&fused<F16>>(type) : single_or_pair3<&fused<Bf16>>(type);
-    if (saturates) run = is_f16 ? single_or_pair3<&fused_saturated<F16>>(type) : single_or_pair3<&fused_saturated<Bf16>>(type);
+    if (saturates)
+        run = is_f16 ? single_or_pair3<&fused_saturated<F16>>(type) : single_or_pair3<&fused_saturated<Bf16>>(type);
     decode_ternary(d, type, type, type, type, run);
 }
 

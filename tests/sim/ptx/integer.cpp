@@ -1,4 +1,5 @@
-// Integer arithmetic in one width: add, sub, mul, mad, div, rem, min, max, abs, neg, sad, with and without carry. Floating-point forms go to float_decode.
+// Integer arithmetic in one width: add, sub, mul, mad, div, rem, min, max, abs, neg, sad, with and without carry.
+// Floating-point forms go to float_decode.
 #include <type_traits>
 
 #include "sim/ptx/by_type.h"
@@ -13,7 +14,9 @@ template <class T> using Unsigned = std::make_unsigned_t<T>;
 
 template <class T> T add(T a, T b) { return static_cast<T>(Unsigned<T>(a) + Unsigned<T>(b)); }
 template <class T> T subtract(T a, T b) { return static_cast<T>(Unsigned<T>(a) - Unsigned<T>(b)); }
-template <class T> T multiply(T a, T b) { return static_cast<T>(std::uint64_t(Unsigned<T>(a)) * std::uint64_t(Unsigned<T>(b))); }
+template <class T> T multiply(T a, T b) {
+    return static_cast<T>(std::uint64_t(Unsigned<T>(a)) * std::uint64_t(Unsigned<T>(b)));
+}
 template <class T> T smaller(T a, T b) { return a < b ? a : b; }
 template <class T> T larger(T a, T b) { return a > b ? a : b; }
 template <class T> T negative(T a) { return static_cast<T>(Unsigned<T>(0) - Unsigned<T>(a)); }
@@ -61,7 +64,8 @@ void decode_add(Decoder& d) {
     const bool minus = d.name.starts_with("sub"), reads = d.name.ends_with("c");
     const bool writes = d.take("cc"), saturates = d.take("sat");
     const Type type = d.need_type();
-    if (is_float(type)) return decode_float_binary(d, type, saturates, minus ? FloatBinary::subtract : FloatBinary::add);
+    if (is_float(type))
+        return decode_float_binary(d, type, saturates, minus ? FloatBinary::subtract : FloatBinary::add);
     Handler run = nullptr;
     if (reads || writes) {
         d.out.flag = reads;
@@ -70,7 +74,8 @@ void decode_add(Decoder& d) {
         if (bytes_of(type) < 4) d.fail_type(type);
     } else if (saturates) {
         if (type != Type::s32) d.fail_type(type);
-        run = minus ? &binary<std::int32_t, &subtract_saturated, std::int32_t> : &binary<std::int32_t, &add_saturated, std::int32_t>;
+        run = minus ? &binary<std::int32_t, &subtract_saturated, std::int32_t>
+                    : &binary<std::int32_t, &add_saturated, std::int32_t>;
     } else {
         run = minus ? by_width(d, type, []<class T>() -> Handler { return &binary<T, &subtract<T>, T>; })
                     : by_width(d, type, []<class T>() -> Handler { return &binary<T, &add<T>, T>; });
@@ -116,12 +121,15 @@ template <class T> T distance(T a, T b, T c) {
     return static_cast<T>(Unsigned<T>(c) + (a < b ? Unsigned<T>(b) - Unsigned<T>(a) : Unsigned<T>(a) - Unsigned<T>(b)));
 }
 
-/// dp4a, dp2a: c + the products of `count` fields; those of a and b may be signed, those of b are bytes from `first` on.
-template <bool a_signed, bool b_signed, unsigned count, unsigned first> std::uint32_t dot(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
+/// dp4a, dp2a: c + the products of `count` fields; those of a and b may be signed, those of b are bytes from `first`
+/// on.
+template <bool a_signed, bool b_signed, unsigned count, unsigned first>
+std::uint32_t dot(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
     constexpr unsigned kBits = 32 / count;
     for (unsigned k = 0; k < count; ++k) {
         const std::uint32_t x = a << (32 - kBits * (k + 1)), y = b << (24 - 8 * (first + k));
-        const auto left = a_signed ? static_cast<std::uint32_t>(static_cast<std::int32_t>(x) >> (32 - kBits)) : x >> (32 - kBits);
+        const auto left =
+            a_signed ? static_cast<std::uint32_t>(static_cast<std::int32_t>(x) >> (32 - kBits)) : x >> (32 - kBits);
         const auto right = b_signed ? static_cast<std::uint32_t>(static_cast<std::int32_t>(y) >> 24) : y >> 24;
         c += left * right;
     }
@@ -144,13 +152,16 @@ void decode_dot(Decoder& d) {
     for (const Type type : {a, b})
         if (type != Type::u32 && type != Type::s32) d.fail_type(type);
     const bool a_signed = a == Type::s32, b_signed = b == Type::s32;
-    const Handler run = !of_two ? dot_of<4, 0>(a_signed, b_signed) : half == "lo" ? dot_of<2, 0>(a_signed, b_signed) : dot_of<2, 2>(a_signed, b_signed);
+    const Handler run = !of_two        ? dot_of<4, 0>(a_signed, b_signed)
+                        : half == "lo" ? dot_of<2, 0>(a_signed, b_signed)
+                                       : dot_of<2, 2>(a_signed, b_signed);
     decode_ternary(d, Type::u32, Type::u32, Type::u32, Type::u32, run);
 }
 
 void decode_sad(Decoder& d) {
     const Type type = d.need_type();
-    decode_ternary(d, type, type, type, type, by_integer(d, type, []<class T>() -> Handler { return &ternary<T, &distance<T>, T>; }));
+    decode_ternary(d, type, type, type, type,
+                   by_integer(d, type, []<class T>() -> Handler { return &ternary<T, &distance<T>, T>; }));
 }
 
 }  // namespace

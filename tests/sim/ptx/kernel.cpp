@@ -12,7 +12,8 @@ namespace {
 void read_parameters(Builder& builder, const Body& body) {
     Kernel& kernel = builder.kernel;
     for (const std::string_view parameter : body.parameters) {
-        if (!starts_with_word(parameter, ".param")) fault_in_text(builder.module.name, body.line, parameter, "a parameter of an entry must be .param");
+        if (!starts_with_word(parameter, ".param"))
+            fault_in_text(builder.module.name, body.line, parameter, "a parameter of an entry must be .param");
         for (const Declaration& it : declarations_of(parameter.substr(6), builder.module, body.line)) {
             const std::size_t at = (kernel.parameter_bytes + it.alignment - 1) / it.alignment * it.alignment;
             Symbol symbol;
@@ -31,7 +32,8 @@ void read_bounds(Builder& builder, const Body& body) {
     std::string_view numbers = text.substr(word + 8);
     numbers = numbers.substr(0, numbers.find_first_of(".\n{"));
     unsigned product = 1;
-    for (const std::string_view part : split_list(numbers)) product *= static_cast<unsigned>(integer_of(part).value_or(1));
+    for (const std::string_view part : split_list(numbers))
+        product *= static_cast<unsigned>(integer_of(part).value_or(1));
     builder.kernel.max_threads = product;
 }
 
@@ -58,10 +60,13 @@ void close_scope(Builder& builder) {
     builder.ranges.pop_back();
 }
 
-std::string label_of(const Builder& builder, std::string_view name) { return std::to_string(builder.current_function) + ":" + std::string(name); }
+std::string label_of(const Builder& builder, std::string_view name) {
+    return std::to_string(builder.current_function) + ":" + std::string(name);
+}
 
 void read_targets(Builder& builder, const Statement& statement, std::string_view label) {
-    builder.branch_targets[label_of(builder, label)] = split_list(statement.text.substr(std::string_view(".branchtargets").size()));
+    builder.branch_targets[label_of(builder, label)] =
+        split_list(statement.text.substr(std::string_view(".branchtargets").size()));
 }
 
 void read_body(Builder& builder, const std::vector<Statement>& statements) {
@@ -94,11 +99,10 @@ void read_body(Builder& builder, const std::vector<Statement>& statements) {
 void resolve_jumps(Builder& builder) {
     for (const Builder::Jump& jump : builder.jumps) {
         const auto label = builder.labels.find(jump.label);
-        if (label == builder.labels.end()) fault_in_text(builder.module.name, jump.statement.line, jump.statement.text, "the label is not there");
-        if (jump.in_list)
-            builder.kernel.lists[jump.pc] = label->second;
-        else
-            builder.kernel.code[jump.pc].target = label->second;
+        if (label == builder.labels.end())
+            fault_in_text(builder.module.name, jump.statement.line, jump.statement.text, "the label is not there");
+        if (jump.in_list) builder.kernel.lists[jump.pc] = label->second;
+        else builder.kernel.code[jump.pc].target = label->second;
     }
 }
 
@@ -124,7 +128,9 @@ void refuse_recursion(const Builder& builder) {
         while (!next.empty()) {
             const auto at = static_cast<std::size_t>(next.back());
             next.pop_back();
-            if (at == f) throw Fault(builder.module.name + ": function `" + builder.kernel.functions[f].name + "` calls itself, which is not known here");
+            if (at == f)
+                throw Fault(builder.module.name + ": function `" + builder.kernel.functions[f].name +
+                            "` calls itself, which is not known here");
             if (reached[at]) continue;
             reached[at] = true;
             next.insert(next.end(), callees[at].begin(), callees[at].end());
@@ -143,15 +149,18 @@ void finish(Builder& builder) {
 }  // namespace
 
 std::size_t dynamic_shared_begin(const Kernel& kernel) {
-    return (kernel.static_shared + kernel.dynamic_shared_alignment - 1) / kernel.dynamic_shared_alignment * kernel.dynamic_shared_alignment;
+    return (kernel.static_shared + kernel.dynamic_shared_alignment - 1) / kernel.dynamic_shared_alignment *
+           kernel.dynamic_shared_alignment;
 }
 
-void decode_kernel(Module& module, Kernel& kernel, const Body& body, const std::unordered_map<std::string, Body>& functions,
+void decode_kernel(Module& module, Kernel& kernel, const Body& body,
+                   const std::unordered_map<std::string, Body>& functions,
                    const std::unordered_map<std::string, Symbol>& symbols) {
     Builder builder{module, kernel, functions, symbols};
     open_scope(builder);
     for (const auto& [name, symbol] : symbols)
-        if (symbol.kind == Symbol::Kind::dynamic_shared) kernel.dynamic_shared_alignment = std::max(kernel.dynamic_shared_alignment, symbol.alignment);
+        if (symbol.kind == Symbol::Kind::dynamic_shared)
+            kernel.dynamic_shared_alignment = std::max(kernel.dynamic_shared_alignment, symbol.alignment);
     read_parameters(builder, body);
     read_bounds(builder, body);
     read_body(builder, body.statements);
@@ -167,7 +176,8 @@ void decode_kernel(Module& module, Kernel& kernel, const Body& body, const std::
         const auto name_formals = [&](const std::vector<std::string_view>& texts, const std::vector<Symbol>& formal) {
             std::size_t k = 0;
             for (const std::string_view text : texts)
-                for (const Declaration& it : declarations_of(text.substr(6), module, function.line)) builder.scopes.back()[std::string(it.name)] = formal[k++];
+                for (const Declaration& it : declarations_of(text.substr(6), module, function.line))
+                    builder.scopes.back()[std::string(it.name)] = formal[k++];
         };
         name_formals(function.parameters, builder.formals[index].first);
         name_formals(function.results, builder.formals[index].second);

@@ -1,5 +1,6 @@
-// Running one scalar function for all lanes of a warp: the loops that the compiler turns into vector code. What undefined sources make is undefined too:
-// a row's header says which lanes hold something that came from written values alone.
+// Running one scalar function for all lanes of a warp: the loops that the compiler turns into vector code. What
+// undefined sources make is undefined too: a row's header says which lanes hold something that came from written values
+// alone.
 #pragma once
 
 #include <cstring>
@@ -23,7 +24,8 @@ template <class T> inline void merge(T* __restrict to, const T* __restrict from,
 
 inline void mark(void* to, Lanes lanes, Lanes known) { written(to) = (written(to) & ~lanes) | (known & lanes); }
 
-/// d = f(sources) for the given lanes; sources and d may be the same rows. f must not trap, whatever the lanes that are not asked for hold.
+/// d = f(sources) for the given lanes; sources and d may be the same rows. f must not trap, whatever the lanes that are
+/// not asked for hold.
 template <class D, auto f, class A> void unary(Warp& warp, const Instruction& i, Lanes lanes) {
     D* d = row<D>(warp, i.d);
     const A* a = row<A>(warp, i.a);
@@ -59,7 +61,8 @@ template <class D, auto f, class A, class B = A> void binary(Warp& warp, const I
     mark(d, lanes, known);
 }
 
-template <class D, auto f, class A, class B = A, class C = B> void ternary(Warp& warp, const Instruction& i, Lanes lanes) {
+template <class D, auto f, class A, class B = A, class C = B>
+void ternary(Warp& warp, const Instruction& i, Lanes lanes) {
     D* d = row<D>(warp, i.d);
     const A* a = row<A>(warp, i.a);
     const B* b = row<B>(warp, i.b);
@@ -78,7 +81,8 @@ template <class D, auto f, class A, class B = A, class C = B> void ternary(Warp&
     mark(d, lanes, known);
 }
 
-template <class D, auto f, class A, class B, class C, class E> void quaternary(Warp& warp, const Instruction& i, Lanes lanes) {
+template <class D, auto f, class A, class B, class C, class E>
+void quaternary(Warp& warp, const Instruction& i, Lanes lanes) {
     D* d = row<D>(warp, i.d);
     const A* a = row<A>(warp, i.a);
     const B* b = row<B>(warp, i.b);

@@ -1,6 +1,6 @@
-// ldmatrix and movmatrix. ldmatrix: 1, 2 or 4 matrices of 8 x 8 16-bit elements from shared memory. Lane 8 m + r gives the address of row r of matrix m; lane l gets
-// elements 2 (l % 4) and the next of row l / 4, or with .trans of column l / 4. A row belongs to all lanes that get parts of it, so what they read must be ordered
-// before for the whole warp.
+// ldmatrix and movmatrix. ldmatrix: 1, 2 or 4 matrices of 8 x 8 16-bit elements from shared memory. Lane 8 m + r gives
+// the address of row r of matrix m; lane l gets elements 2 (l % 4) and the next of row l / 4, or with .trans of column
+// l / 4. A row belongs to all lanes that get parts of it, so what they read must be ordered before for the whole warp.
 #include <cstring>
 
 #include "sim/ptx/addresses.h"
@@ -20,7 +20,8 @@ constexpr std::uint32_t kTransposed = 1, kGeneric = 2;
 void leave_window(Warp& warp, Access& access) {
     for (unsigned l = 0; l < kLanes; ++l) {
         if (!(access.lanes >> l & 1)) continue;
-        if (space_of(access.at[l]) != Space::shared) fault(warp, 1u << l, "ldmatrix reads shared memory only, and this generic address is not there");
+        if (space_of(access.at[l]) != Space::shared)
+            fault(warp, 1u << l, "ldmatrix reads shared memory only, and this generic address is not there");
         access.at[l] &= ~kWindowMask;
     }
 }
@@ -35,10 +36,12 @@ void load_matrices(Warp& warp, const Instruction& i, Lanes) {
     const Row* rows = &warp.block->kernel->lists[i.list];
     for (unsigned m = 0; m < i.count; ++m) {
         std::uint16_t matrix[8][8];
-        for (unsigned r = 0; r < 8; ++r) std::memcpy(matrix[r], reinterpret_cast<const void*>(access.at[8 * m + r]), 16);
+        for (unsigned r = 0; r < 8; ++r)
+            std::memcpy(matrix[r], reinterpret_cast<const void*>(access.at[8 * m + r]), 16);
         auto* d = row<std::uint32_t>(warp, rows[m]);
         if (i.target & kTransposed) {
-            for (unsigned l = 0; l < kLanes; ++l) d[l] = std::uint32_t{matrix[2 * (l % 4)][l / 4]} | std::uint32_t{matrix[2 * (l % 4) + 1][l / 4]} << 16;
+            for (unsigned l = 0; l < kLanes; ++l)
+                d[l] = std::uint32_t{matrix[2 * (l % 4)][l / 4]} | std::uint32_t{matrix[2 * (l % 4) + 1][l / 4]} << 16;
         } else {
             std::memcpy(d, matrix, sizeof matrix);
         }
@@ -71,12 +74,14 @@ void transpose(Warp& warp, const Instruction& i, Lanes) {
     std::uint16_t matrix[8][8];
     std::memcpy(matrix, a, sizeof matrix);
     auto* d = row<std::uint32_t>(warp, i.d);
-    for (unsigned l = 0; l < kLanes; ++l) d[l] = std::uint32_t{matrix[2 * (l % 4)][l / 4]} | std::uint32_t{matrix[2 * (l % 4) + 1][l / 4]} << 16;
+    for (unsigned l = 0; l < kLanes; ++l)
+        d[l] = std::uint32_t{matrix[2 * (l % 4)][l / 4]} | std::uint32_t{matrix[2 * (l % 4) + 1][l / 4]} << 16;
     mark(d, kAll, kAll);
 }
 
 void decode_movmatrix(Decoder& d) {
-    if (!d.take("sync") || !d.take("aligned") || !d.take("m8n8") || !d.take("trans")) d.fail("movmatrix needs .sync.aligned.m8n8.trans");
+    if (!d.take("sync") || !d.take("aligned") || !d.take("m8n8") || !d.take("trans"))
+        d.fail("movmatrix needs .sync.aligned.m8n8.trans");
     if (d.need_type() != Type::b16) d.fail("movmatrix is known for .b16");
     d.expect_operands(2);
     d.out.run = &transpose;

@@ -1,9 +1,12 @@
-// Tensor-core instructions: mma.sync of 16-bit operands with f32 and f16 sums and of tf32 operands. Those of bytes are in matrix_integer.cpp, wmma is in wmma.cpp.
-// Fragments are laid out as the PTX ISA's tables say; with g = lane / 4, t = lane % 4:
-//   m16n8k16, 16 bits  A: a0 (g, 2t..), a1 (g+8, 2t..), a2 (g, 2t+8..), a3 (g+8, 2t+8..); B: b0 (k = 2t.., n = g), b1 (k = 2t+8..); C: c0,c1 (g, 2t..), c2,c3 (g+8, 2t..)
-//   m16n8k8, 16 bits   A: a0 (g, 2t..), a1 (g+8, 2t..); B: b0 (k = 2t.., g)          m16n8k8, tf32   A: (g, t), (g+8, t), (g, t+4), (g+8, t+4); B: (t, g), (t+4, g)
-//   m16n8k4, tf32      A: a0 (g, t), a1 (g+8, t); B: b0 (t, g)
-// A sum is made in f32, one product after another, fused; the GPU's own order and rounding are not known and differ in the last bits.
+// Tensor-core instructions: mma.sync of 16-bit operands with f32 and f16 sums and of tf32 operands. Those of bytes are
+// in matrix_integer.cpp, wmma is in wmma.cpp. Fragments are laid out as the PTX ISA's tables say; with g = lane / 4, t
+// = lane % 4:
+//   m16n8k16, 16 bits  A: a0 (g, 2t..), a1 (g+8, 2t..), a2 (g, 2t+8..), a3 (g+8, 2t+8..); B: b0 (k = 2t.., n = g), b1
+//   (k = 2t+8..); C: c0,c1 (g, 2t..), c2,c3 (g+8, 2t..) m16n8k8, 16 bits   A: a0 (g, 2t..), a1 (g+8, 2t..); B: b0 (k =
+//   2t.., g)          m16n8k8, tf32   A: (g, t), (g+8, t), (g, t+4), (g+8, t+4); B: (t, g), (t+4, g) m16n8k4, tf32 A:
+//   a0 (g, t), a1 (g+8, t); B: b0 (t, g)
+// A sum is made in f32, one product after another, fused; the GPU's own order and rounding are not known and differ in
+// the last bits.
 #include <immintrin.h>
 
 #include "sim/ptx/float_bits.h"
@@ -37,9 +40,12 @@ struct WidenF16 {
 /// 8 x 8 halves, rows and columns exchanged.
 void transpose(__m128i (&m)[8]) {
     __m128i s[8], t[8];
-    for (unsigned k = 0; k < 4; ++k) s[2 * k] = _mm_unpacklo_epi16(m[k], m[k + 4]), s[2 * k + 1] = _mm_unpackhi_epi16(m[k], m[k + 4]);
-    for (unsigned k = 0; k < 4; ++k) t[2 * k] = _mm_unpacklo_epi16(s[k], s[k + 4]), t[2 * k + 1] = _mm_unpackhi_epi16(s[k], s[k + 4]);
-    for (unsigned k = 0; k < 4; ++k) m[2 * k] = _mm_unpacklo_epi16(t[k], t[k + 4]), m[2 * k + 1] = _mm_unpackhi_epi16(t[k], t[k + 4]);
+    for (unsigned k = 0; k < 4; ++k)
+        s[2 * k] = _mm_unpacklo_epi16(m[k], m[k + 4]), s[2 * k + 1] = _mm_unpackhi_epi16(m[k], m[k + 4]);
+    for (unsigned k = 0; k < 4; ++k)
+        t[2 * k] = _mm_unpacklo_epi16(s[k], s[k + 4]), t[2 * k + 1] = _mm_unpackhi_epi16(s[k], s[k + 4]);
+    for (unsigned k = 0; k < 4; ++k)
+        m[2 * k] = _mm_unpacklo_epi16(t[k], t[k + 4]), m[2 * k + 1] = _mm_unpackhi_epi16(t[k], t[k + 4]);
 }
 
 /// Rows of A, B, C and D follow one another in Kernel::lists.
@@ -49,16 +55,20 @@ struct Fragments {
 
 void require_written(Warp& warp, const Row* rows, unsigned number) {
     for (unsigned k = 0; k < number; ++k)
-        if (const Lanes unknown = ~written(row<std::uint32_t>(warp, rows[k]))) fault(warp, unknown, "a fragment was never written");
+        if (const Lanes unknown = ~written(row<std::uint32_t>(warp, rows[k])))
+            fault(warp, unknown, "a fragment was never written");
 }
 
 float tf32(std::uint32_t x) { return std::bit_cast<float>(x & 0xffffe000u); }
 
-/// Fragments of 16-bit elements into matrices: a[row][k], b[k][n]. In memory the 32 words of a fragment of A are the rows of 8 x 8 halves, those of B its columns.
-template <class Widen, unsigned depth> void gather_halves(Warp& warp, const Fragments& f, float (&a)[16][depth], float (&b)[depth][8]) {
+/// Fragments of 16-bit elements into matrices: a[row][k], b[k][n]. In memory the 32 words of a fragment of A are the
+/// rows of 8 x 8 halves, those of B its columns.
+template <class Widen, unsigned depth>
+void gather_halves(Warp& warp, const Fragments& f, float (&a)[16][depth], float (&b)[depth][8]) {
     for (unsigned e = 0; e < depth / 4; ++e) {
         const auto* fragment = row<__m128i>(warp, f.a[e]);
-        for (unsigned r = 0; r < 8; ++r) _mm256_store_ps(&a[r + (e % 2) * 8][(e / 2) * 8], Widen::f(_mm_loadu_si128(fragment + r)));
+        for (unsigned r = 0; r < 8; ++r)
+            _mm256_store_ps(&a[r + (e % 2) * 8][(e / 2) * 8], Widen::f(_mm_loadu_si128(fragment + r)));
     }
     for (unsigned e = 0; e < depth / 8; ++e) {
         const auto* fragment = row<__m128i>(warp, f.b[e]);
@@ -69,7 +79,8 @@ template <class Widen, unsigned depth> void gather_halves(Warp& warp, const Frag
     }
 }
 
-template <unsigned depth> void gather_tf32(Warp& warp, const Fragments& f, float (&a)[16][depth], float (&b)[depth][8]) {
+template <unsigned depth>
+void gather_tf32(Warp& warp, const Fragments& f, float (&a)[16][depth], float (&b)[depth][8]) {
     for (unsigned e = 0; e < depth / 2; ++e) {
         const std::uint32_t* fragment = row<std::uint32_t>(warp, f.a[e]);
         for (unsigned l = 0; l < kLanes; ++l) a[l / 4 + (e % 2) * 8][l % 4 + (e / 2) * 4] = tf32(fragment[l]);
@@ -86,8 +97,10 @@ template <unsigned depth> __m256 add_products(__m256 sum, const float (&a)[depth
     return sum;
 }
 
-/// The same with c and d of f16, rounded once: registers 0 and 1 are rows 0 to 7 and 8 to 15, which lie in memory as they are.
-template <unsigned depth> void multiply_f16(Warp& warp, const Fragments& f, const float (&a)[16][depth], const float (&b)[depth][8]) {
+/// The same with c and d of f16, rounded once: registers 0 and 1 are rows 0 to 7 and 8 to 15, which lie in memory as
+/// they are.
+template <unsigned depth>
+void multiply_f16(Warp& warp, const Fragments& f, const float (&a)[16][depth], const float (&b)[depth][8]) {
     for (unsigned half = 0; half < 2; ++half) {
         const __m128i* c = row<__m128i>(warp, f.c[half]);
         __m128i result[8];
@@ -102,14 +115,16 @@ template <unsigned depth> void multiply_f16(Warp& warp, const Fragments& f, cons
     }
 }
 
-template <unsigned depth> void multiply(Warp& warp, const Fragments& f, const float (&a)[16][depth], const float (&b)[depth][8]) {
+template <unsigned depth>
+void multiply(Warp& warp, const Fragments& f, const float (&a)[16][depth], const float (&b)[depth][8]) {
     for (unsigned half = 0; half < 2; ++half) {  // rows 0 to 7 and 8 to 15: registers 0, 1 and 2, 3 of C and D
         const float *even = row<float>(warp, f.c[2 * half]), *odd = row<float>(warp, f.c[2 * half + 1]);
         __m256 sum[8];
         for (unsigned r = 0; r < 8; ++r) sum[r] = interleaved(even + 4 * r, odd + 4 * r);
         for (unsigned k = 0; k < depth; ++k) {
             const __m256 line = _mm256_load_ps(b[k]);
-            for (unsigned r = 0; r < 8; ++r) sum[r] = _mm256_fmadd_ps(_mm256_broadcast_ss(&a[8 * half + r][k]), line, sum[r]);
+            for (unsigned r = 0; r < 8; ++r)
+                sum[r] = _mm256_fmadd_ps(_mm256_broadcast_ss(&a[8 * half + r][k]), line, sum[r]);
         }
         float *to_even = row<float>(warp, f.d[2 * half]), *to_odd = row<float>(warp, f.d[2 * half + 1]);
         for (unsigned r = 0; r < 8; ++r) put_apart(sum[r], to_even + 4 * r, to_odd + 4 * r);
@@ -127,16 +142,11 @@ template <Element element, unsigned depth, bool f16_sums = false> void mma(Warp&
     const Fragments f{lists, lists + kC, lists + kC + kA, lists + kC + kA + kB};
     require_written(warp, f.a, kA + kB + kC);
     alignas(32) float a[16][depth], b[depth][8];
-    if constexpr (element == Element::tf32)
-        gather_tf32<depth>(warp, f, a, b);
-    else if constexpr (element == Element::bf16)
-        gather_halves<WidenBf16, depth>(warp, f, a, b);
-    else
-        gather_halves<WidenF16, depth>(warp, f, a, b);
-    if constexpr (f16_sums)
-        multiply_f16<depth>(warp, f, a, b);
-    else
-        multiply<depth>(warp, f, a, b);
+    if constexpr (element == Element::tf32) gather_tf32<depth>(warp, f, a, b);
+    else if constexpr (element == Element::bf16) gather_halves<WidenBf16, depth>(warp, f, a, b);
+    else gather_halves<WidenF16, depth>(warp, f, a, b);
+    if constexpr (f16_sums) multiply_f16<depth>(warp, f, a, b);
+    else multiply<depth>(warp, f, a, b);
 }
 
 Handler multiplier(const Decoder& d, std::string_view shape, Type type, Type sum) {
@@ -164,11 +174,15 @@ void decode_mma(Decoder& d) {
     d.out.run = multiplier(d, shape, a, sum);
     d.out.control = Control::collective;
     d.expect_operands(4);
-    const unsigned depth = shape == "m16n8k16" ? 16 : shape == "m16n8k8" ? 8 : 4, rows_a = a == Type::tf32 ? depth / 2 : depth / 4;
+    const unsigned depth = shape == "m16n8k16"  ? 16
+                           : shape == "m16n8k8" ? 8
+                                                : 4,
+                   rows_a = a == Type::tf32 ? depth / 2 : depth / 4;
     const std::size_t rows_c = sum == Type::f16 ? 2 : 4, expected[] = {rows_c, rows_a, rows_a / 2, rows_c};
     std::vector<Row> all;
     for (std::size_t k = 0; k < 4; ++k) {
-        const std::vector<Row> rows = d.rows(d.operands[k], (k == 0 || k == 3) && sum == Type::f32 ? Type::f32 : Type::b32, k == 0);
+        const std::vector<Row> rows =
+            d.rows(d.operands[k], (k == 0 || k == 3) && sum == Type::f32 ? Type::f32 : Type::b32, k == 0);
         if (rows.size() != expected[k]) d.fail("a fragment has too few or too many registers");
         all.insert(all.end(), rows.begin(), rows.end());
     }

@@ -1,6 +1,7 @@
-// mma.sync of 8-bit integers with s32 sums: m16n8k32 and m16n8k16. With g = lane / 4, t = lane % 4, and four bytes a register:
-//   m16n8k32   A: (g, 4t..), (g+8, 4t..), (g, 4t+16..), (g+8, 4t+16..); B: (k = 4t.., n = g), (k = 4t+16.., g)     m16n8k16   A: (g, 4t..), (g+8, 4t..); B: (4t.., g)
-//   C and D: (g, 2t), (g, 2t+1), (g+8, 2t), (g+8, 2t+1)
+// mma.sync of 8-bit integers with s32 sums: m16n8k32 and m16n8k16. With g = lane / 4, t = lane % 4, and four bytes a
+// register:
+//   m16n8k32   A: (g, 4t..), (g+8, 4t..), (g, 4t+16..), (g+8, 4t+16..); B: (k = 4t.., n = g), (k = 4t+16.., g) m16n8k16
+//   A: (g, 4t..), (g+8, 4t..); B: (4t.., g) C and D: (g, 2t), (g, 2t+1), (g+8, 2t), (g+8, 2t+1)
 // Sums wrap around or, with .satfinite, stay at the end of s32. Floating-point forms are in matrix.cpp.
 #include <algorithm>
 
@@ -21,13 +22,17 @@ template <unsigned depth> void multiply_bytes(Warp& warp, const Instruction& i, 
     constexpr unsigned kA = depth / 8, kB = depth / 16;
     const Row* rows = &warp.block->kernel->lists[i.list];
     for (unsigned k = 4; k < 8 + kA + kB; ++k)
-        if (const Lanes unknown = ~written(row<std::uint32_t>(warp, rows[k]))) fault(warp, unknown, "a fragment was never written");
+        if (const Lanes unknown = ~written(row<std::uint32_t>(warp, rows[k])))
+            fault(warp, unknown, "a fragment was never written");
     int a[16][depth], b[depth][8];
     for (unsigned l = 0; l < kLanes; ++l)
         for (unsigned k = 0; k < 4; ++k) {
             for (unsigned e = 0; e < kA; ++e)
-                a[l / 4 + e % 2 * 8][l % 4 * 4 + e / 2 * 16 + k] = byte_of(row<std::uint32_t>(warp, rows[4 + e])[l], k, i.target & 1);
-            for (unsigned e = 0; e < kB; ++e) b[l % 4 * 4 + e * 16 + k][l / 4] = byte_of(row<std::uint32_t>(warp, rows[4 + kA + e])[l], k, i.target & 2);
+                a[l / 4 + e % 2 * 8][l % 4 * 4 + e / 2 * 16 + k] =
+                    byte_of(row<std::uint32_t>(warp, rows[4 + e])[l], k, i.target & 1);
+            for (unsigned e = 0; e < kB; ++e)
+                b[l % 4 * 4 + e * 16 + k][l / 4] =
+                    byte_of(row<std::uint32_t>(warp, rows[4 + kA + e])[l], k, i.target & 2);
         }
     std::int32_t result[4][kLanes];
     for (unsigned e = 0; e < 4; ++e)

@@ -13,7 +13,8 @@ template <class M, class R> void load_parameter(Warp& warp, const Instruction& i
     std::memcpy(&at, warp.base[1] + (i.a & ~kConstant), sizeof at);
     at += static_cast<std::uint64_t>(i.offset);
     if (at + sizeof(M) * i.count > bytes.size() || at % (sizeof(M) * i.count) != 0)
-        fault(warp, lanes, "reads byte " + std::to_string(at) + " of " + std::to_string(bytes.size()) + " bytes of parameters");
+        fault(warp, lanes,
+              "reads byte " + std::to_string(at) + " of " + std::to_string(bytes.size()) + " bytes of parameters");
     const Row* rows = i.count == 1 ? &i.d : &warp.block->kernel->lists[i.list];
     for (unsigned e = 0; e < i.count; ++e) {
         M value;
@@ -129,11 +130,14 @@ template <class M> Handler by_register(const Decoder& d, unsigned bytes, Space s
 Handler by_types(const Decoder& d, Type type, unsigned bytes, Space space, bool stores) {
     switch (bytes_of(type)) {
         case 1:
-            return type == Type::s8 && !stores ? by_register<std::int8_t>(d, bytes, space, stores) : by_register<std::uint8_t>(d, bytes, space, stores);
+            return type == Type::s8 && !stores ? by_register<std::int8_t>(d, bytes, space, stores)
+                                               : by_register<std::uint8_t>(d, bytes, space, stores);
         case 2:
-            return type == Type::s16 && !stores ? by_register<std::int16_t>(d, bytes, space, stores) : by_register<std::uint16_t>(d, bytes, space, stores);
+            return type == Type::s16 && !stores ? by_register<std::int16_t>(d, bytes, space, stores)
+                                                : by_register<std::uint16_t>(d, bytes, space, stores);
         case 4:
-            return type == Type::s32 && !stores ? by_register<std::int32_t>(d, bytes, space, stores) : by_register<std::uint32_t>(d, bytes, space, stores);
+            return type == Type::s32 && !stores ? by_register<std::int32_t>(d, bytes, space, stores)
+                                                : by_register<std::uint32_t>(d, bytes, space, stores);
         case 8:
             return by_register<std::uint64_t>(d, bytes, space, stores);
         default:
@@ -141,7 +145,8 @@ Handler by_types(const Decoder& d, Type type, unsigned bytes, Space space, bool 
     }
 }
 
-/// Modifiers that change no value here, since this machine runs in order: order and scope, which say what is no race, and hints for caches.
+/// Modifiers that change no value here, since this machine runs in order: order and scope, which say what is no race,
+/// and hints for caches.
 void take_hints(Decoder& d) {
     const std::string_view order = d.take_any({"weak", "volatile", "relaxed", "acquire", "release", "mmio"}),
                            scope = d.take_any({"cta", "cluster", "gpu", "sys"});
@@ -166,20 +171,23 @@ void decode_memory(Decoder& d) {
     d.address(place);
     const Operand& base = d.operands[place].elements.at(0);
     // Parameters of functions are local memory of the caller; those of the entry are the launch's.
-    if (space == Space::parameter && base.kind == Operand::Kind::symbol && base.symbol.kind == Symbol::Kind::local) space = Space::local;
+    if (space == Space::parameter && base.kind == Operand::Kind::symbol && base.symbol.kind == Symbol::Kind::local)
+        space = Space::local;
     const Operand& value = d.operands[1 - place];
     const std::size_t count = value.kind == Operand::Kind::vector ? value.elements.size() : 1;
-    if (count != (vector.empty() ? 1u : vector == "v2" ? 2u : 4u)) d.fail("the vector has too few or too many elements");
+    if (count != (vector.empty() ? 1u : vector == "v2" ? 2u : 4u))
+        d.fail("the vector has too few or too many elements");
     const Operand& first = value.kind == Operand::Kind::vector ? value.elements.at(0) : value;
-    const unsigned bytes = first.kind == Operand::Kind::reg ? bytes_of(first.symbol.type) : std::max(2u, bytes_of(type));
+    const unsigned bytes =
+        first.kind == Operand::Kind::reg ? bytes_of(first.symbol.type) : std::max(2u, bytes_of(type));
     d.out.run = by_types(d, type, bytes, space, stores);
     d.out.count = static_cast<std::uint8_t>(count);
-    const Type wide = bytes == 4 && type == Type::f32 ? type : bytes == 8 && type == Type::f64 ? type : bits_type(bytes);
+    const Type wide = bytes == 4 && type == Type::f32   ? type
+                      : bytes == 8 && type == Type::f64 ? type
+                                                        : bits_type(bytes);
     const std::vector<Row> rows = d.rows(value, wide, !stores);
-    if (count == 1)
-        d.out.d = rows[0];
-    else
-        d.out.list = d.list(rows);
+    if (count == 1) d.out.d = rows[0];
+    else d.out.list = d.list(rows);
 }
 
 void decode_prefetch(Decoder& d) {  // changes nothing

@@ -1,4 +1,5 @@
-// A PTX text as a whole: variables, functions, entries. Every entry is decoded here, so an instruction that is not known is a Fault of parse_module.
+// A PTX text as a whole: variables, functions, entries. Every entry is decoded here, so an instruction that is not
+// known is a Fault of parse_module.
 #include <algorithm>
 #include <cstring>
 
@@ -73,15 +74,18 @@ void read_variable(Reader& reader, const Statement& statement, std::string_view 
         if (space == ".shared") {
             symbol.kind = is_extern || it.is_extern_array ? Symbol::Kind::dynamic_shared : Symbol::Kind::shared;
         } else if (is_extern) {
-            fault_in_text(reader.module.name, statement.line, statement.text, "variables of other modules are not known");
+            fault_in_text(reader.module.name, statement.line, statement.text,
+                          "variables of other modules are not known");
         } else {
             symbol.kind = Symbol::Kind::variable;
             auto& store = reader.module.storage.emplace_back(new std::byte[it.bytes + it.alignment + 256]());
-            const auto begin = reinterpret_cast<std::uintptr_t>(store.get()), alignment = std::max<std::size_t>(it.alignment, 128);
+            const auto begin = reinterpret_cast<std::uintptr_t>(store.get()),
+                       alignment = std::max<std::size_t>(it.alignment, 128);
             std::byte* address = store.get() + ((begin + alignment - 1) / alignment * alignment - begin);
             fill_initial(address, it, reader.module, statement.line, reader.symbols);
             symbol.address = reinterpret_cast<std::uintptr_t>(address);
-            reader.module.variables.push_back({std::string(it.name), space == ".const", it.bytes, it.alignment, address});
+            reader.module.variables.push_back(
+                {std::string(it.name), space == ".const", it.bytes, it.alignment, address});
         }
         reader.symbols[std::string(it.name)] = symbol;
     }
@@ -98,10 +102,11 @@ void read_module(Reader& reader) {
     while (reader.at < reader.statements.size()) {
         const Statement statement = reader.statements[reader.at++];
         const std::string_view text = without_linkage(statement.text);
-        if (text.starts_with(".version") || text.starts_with(".target") || text.starts_with(".address_size") || text.starts_with(".loc") ||
-            text.starts_with(".pragma"))
+        if (text.starts_with(".version") || text.starts_with(".target") || text.starts_with(".address_size") ||
+            text.starts_with(".loc") || text.starts_with(".pragma"))
             continue;
-        if (text.starts_with(".alias")) fault_in_text(reader.module.name, statement.line, text, "aliases are not known");
+        if (text.starts_with(".alias"))
+            fault_in_text(reader.module.name, statement.line, text, "aliases are not known");
         if (text.starts_with(".file")) {
             read_file(reader, text);
         } else if (text.starts_with(".section")) {
@@ -110,10 +115,8 @@ void read_module(Reader& reader) {
             Body body = header_of(statement, text);
             if (statement.end != '{') continue;  // a declaration
             body.statements = body_of(reader);
-            if (text.starts_with(".entry"))
-                reader.entries.push_back(std::move(body));
-            else
-                reader.functions[body.name] = std::move(body);
+            if (text.starts_with(".entry")) reader.entries.push_back(std::move(body));
+            else reader.functions[body.name] = std::move(body);
         } else if (text.starts_with(".global") || text.starts_with(".const") || text.starts_with(".shared")) {
             read_variable(reader, statement, text);
         } else {
@@ -124,7 +127,8 @@ void read_module(Reader& reader) {
 
 }  // namespace
 
-void decode_kernel(Module& module, Kernel& kernel, const Body& body, const std::unordered_map<std::string, Body>& functions,
+void decode_kernel(Module& module, Kernel& kernel, const Body& body,
+                   const std::unordered_map<std::string, Body>& functions,
                    const std::unordered_map<std::string, Symbol>& symbols);
 
 std::shared_ptr<const Module> parse_module(std::string_view text, std::string name) {

@@ -1,4 +1,5 @@
-// Moves: mov between registers, packing and unpacking of vectors, addresses of variables, cvta between windows of generic addresses, isspacep.
+// Moves: mov between registers, packing and unpacking of vectors, addresses of variables, cvta between windows of
+// generic addresses, isspacep.
 #include "sim/ptx/addresses.h"
 #include "sim/ptx/by_type.h"
 #include "sim/ptx/lanes.h"
@@ -48,16 +49,20 @@ template <class To, class From> void unpack(Warp& warp, const Instruction& i, La
 }
 
 Handler packer(const Decoder& d, unsigned whole, unsigned part, bool packs) {
-    if (whole == 4 && part == 2) return packs ? &pack<std::uint32_t, std::uint16_t> : &unpack<std::uint16_t, std::uint32_t>;
-    if (whole == 8 && part == 4) return packs ? &pack<std::uint64_t, std::uint32_t> : &unpack<std::uint32_t, std::uint64_t>;
-    if (whole == 8 && part == 2) return packs ? &pack<std::uint64_t, std::uint16_t> : &unpack<std::uint16_t, std::uint64_t>;
+    if (whole == 4 && part == 2)
+        return packs ? &pack<std::uint32_t, std::uint16_t> : &unpack<std::uint16_t, std::uint32_t>;
+    if (whole == 8 && part == 4)
+        return packs ? &pack<std::uint64_t, std::uint32_t> : &unpack<std::uint32_t, std::uint64_t>;
+    if (whole == 8 && part == 2)
+        return packs ? &pack<std::uint64_t, std::uint16_t> : &unpack<std::uint16_t, std::uint64_t>;
     d.fail("vectors of this shape are not known in mov");
 }
 
 void decode_mov(Decoder& d) {
     const Type type = d.need_type();
     d.expect_operands(2);
-    const bool packs = d.operands[1].kind == Operand::Kind::vector, unpacks = d.operands[0].kind == Operand::Kind::vector;
+    const bool packs = d.operands[1].kind == Operand::Kind::vector,
+               unpacks = d.operands[0].kind == Operand::Kind::vector;
     if (packs || unpacks) {
         const Operand& vector = d.operands[packs ? 1 : 0];
         const unsigned part = bytes_of(type) / static_cast<unsigned>(vector.elements.size());
@@ -80,12 +85,15 @@ void decode_mov(Decoder& d) {
 }
 
 template <Space space, bool to_generic> std::uint64_t window(std::uint64_t a) {
-    constexpr std::uint64_t base = space == Space::shared ? kSharedWindow : space == Space::local ? kLocalWindow : kParameterWindow;
+    constexpr std::uint64_t base = space == Space::shared  ? kSharedWindow
+                                   : space == Space::local ? kLocalWindow
+                                                           : kParameterWindow;
     return to_generic ? a + base : a - base;
 }
 
 template <Space space> Handler windowed(bool from_generic) {
-    return from_generic ? &unary<std::uint64_t, &window<space, false>, std::uint64_t> : &unary<std::uint64_t, &window<space, true>, std::uint64_t>;
+    return from_generic ? &unary<std::uint64_t, &window<space, false>, std::uint64_t>
+                        : &unary<std::uint64_t, &window<space, true>, std::uint64_t>;
 }
 
 void decode_cvta(Decoder& d) {
@@ -94,7 +102,8 @@ void decode_cvta(Decoder& d) {
     const Type type = d.need_type();
     if (bytes_of(type) != 8) d.fail_type(type);
     if (space == Space::generic) d.fail("a state space is missing");
-    Handler run = &unary<std::uint64_t, &same<std::uint64_t>, std::uint64_t>;  // global and constant memory lie at their generic addresses
+    Handler run = &unary<std::uint64_t, &same<std::uint64_t>,
+                         std::uint64_t>;  // global and constant memory lie at their generic addresses
     if (space == Space::shared) run = windowed<Space::shared>(from_generic);
     if (space == Space::local) run = windowed<Space::local>(from_generic);
     if (space == Space::parameter) run = windowed<Space::parameter>(from_generic);

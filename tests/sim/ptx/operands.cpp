@@ -9,20 +9,24 @@ namespace sim::ptx {
 
 namespace {
 
-constexpr std::string_view kSpecials[] = {"%tid.x",       "%tid.y",       "%tid.z",       "%ntid.x",      "%ntid.y", "%ntid.z", "%ctaid.x", "%ctaid.y",
-                                          "%ctaid.z",     "%nctaid.x",    "%nctaid.y",    "%nctaid.z",    "%laneid", "%warpid", "%nwarpid", "%lanemask_eq",
-                                          "%lanemask_lt", "%lanemask_le", "%lanemask_gt", "%lanemask_ge", "%smid",   "%nsmid",  "%gridid"};
+constexpr std::string_view kSpecials[] = {
+    "%tid.x",       "%tid.y",       "%tid.z",       "%ntid.x",      "%ntid.y", "%ntid.z", "%ctaid.x", "%ctaid.y",
+    "%ctaid.z",     "%nctaid.x",    "%nctaid.y",    "%nctaid.z",    "%laneid", "%warpid", "%nwarpid", "%lanemask_eq",
+    "%lanemask_lt", "%lanemask_le", "%lanemask_gt", "%lanemask_ge", "%smid",   "%nsmid",  "%gridid"};
 /// %envreg0 to 31 are the driver's; they are 0, as they are in every launch that is not a cooperative one.
 constexpr std::string_view kEnvironment = "%envreg";
 
 std::uint64_t hexadecimal(std::string_view text, const Decoder& decoder) {
     std::uint64_t value = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, 16);
-    if (error != std::errc() || end != text.data() + text.size()) decoder.fail("`" + std::string(text) + "` is no hexadecimal number");
+    if (error != std::errc() || end != text.data() + text.size())
+        decoder.fail("`" + std::string(text) + "` is no hexadecimal number");
     return value;
 }
 
-bool is_number(std::string_view text) { return std::isdigit(static_cast<unsigned char>(text[0])) || ((text[0] == '-' || text[0] == '+') && text.size() > 1); }
+bool is_number(std::string_view text) {
+    return std::isdigit(static_cast<unsigned char>(text[0])) || ((text[0] == '-' || text[0] == '+') && text.size() > 1);
+}
 
 Operand number(std::string_view text, const Decoder& decoder) {
     Operand operand;
@@ -55,12 +59,14 @@ Operand list_of(std::string_view text, char separator, const Decoder& decoder, B
     if (separator == '|') {
         operand.kind = Operand::Kind::pair;
         const std::size_t bar = text.find('|');
-        operand.elements = {operand_of(trimmed(text.substr(0, bar)), decoder, builder), operand_of(trimmed(text.substr(bar + 1)), decoder, builder)};
+        operand.elements = {operand_of(trimmed(text.substr(0, bar)), decoder, builder),
+                            operand_of(trimmed(text.substr(bar + 1)), decoder, builder)};
         return operand;
     }
     operand.kind = Operand::Kind::vector;
     if (text.back() != '}') decoder.fail("a vector's } is missing");
-    for (const std::string_view part : split_list(text.substr(1, text.size() - 2))) operand.elements.push_back(operand_of(part, decoder, builder));
+    for (const std::string_view part : split_list(text.substr(1, text.size() - 2)))
+        operand.elements.push_back(operand_of(part, decoder, builder));
     return operand;
 }
 

@@ -1,4 +1,5 @@
-// From text to statements and operands: what the decoders of instructions are given. The grammar of PTX as far as nvcc writes it.
+// From text to statements and operands: what the decoders of instructions are given. The grammar of PTX as far as nvcc
+// writes it.
 #pragma once
 
 #include <map>

@@ -79,8 +79,8 @@ public:
     const Module* module = nullptr;
     std::vector<Instruction> code;
     std::vector<Origin> origins;
-    std::vector<std::string> opcodes;       ///< "ld.shared", as counted
-    std::vector<std::uint16_t> opcode_of;   ///< by instruction, into opcodes
+    std::vector<std::string> opcodes;      ///< "ld.shared", as counted
+    std::vector<std::uint16_t> opcode_of;  ///< by instruction, into opcodes
     std::vector<Row> lists;
     std::vector<Function> functions;
     std::vector<std::byte> constants;  ///< rows with headers, as in Registers

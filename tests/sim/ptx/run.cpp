@@ -1,4 +1,5 @@
-// A launch: blocks one after another, warps of a block in turns from barrier to barrier, in a fixed order (Launch::reversed: the other way round).
+// A launch: blocks one after another, warps of a block in turns from barrier to barrier, in a fixed order
+// (Launch::reversed: the other way round).
 #include <algorithm>
 #include <cstring>
 
@@ -66,7 +67,9 @@ std::uint32_t special_value(const Block& block, unsigned which, unsigned thread)
 }
 
 /// %ctaid changes with the block, the others with the launch.
-bool changes_with_block(const SpecialRow& special) { return (special.which & 0x7f) >= 6 && (special.which & 0x7f) <= 8; }
+bool changes_with_block(const SpecialRow& special) {
+    return (special.which & 0x7f) >= 6 && (special.which & 0x7f) <= 8;
+}
 
 void fill_specials(Warp& warp, bool of_block) {
     const Block& block = *warp.block;
@@ -75,10 +78,8 @@ void fill_specials(Warp& warp, bool of_block) {
         char* to = warp.base[0] + special.row;
         for (unsigned l = 0; l < kLanes; ++l) {
             const std::uint64_t value = special_value(block, special.which & 0x7f, warp.index * kLanes + l);
-            if (special.which & 0x80)
-                std::memcpy(to + l * 8, &value, 8);
-            else
-                std::memcpy(to + l * 4, &value, 4);
+            if (special.which & 0x80) std::memcpy(to + l * 8, &value, 8);
+            else std::memcpy(to + l * 4, &value, 4);
         }
         written(to) = kAll;
     }
@@ -115,7 +116,8 @@ void begin_block(Block& block, Stores& stores) {
 void make_warps(Block& block, Stores& stores) {
     const Kernel& kernel = *block.kernel;
     const unsigned number = (block.threads + kLanes - 1) / kLanes;
-    stores.register_stride = (kernel.register_bytes + 127) / 64 * 64 + 64;  // rows of warps do not fall into one set of the cache
+    stores.register_stride =
+        (kernel.register_bytes + 127) / 64 * 64 + 64;  // rows of warps do not fall into one set of the cache
     stores.registers.assign(stores.register_stride * number + 64, 0);
     stores.local.assign(kernel.local_bytes * kLanes * number + 16, 0);
     stores.local_written.assign(stores.local.size(), 0);
@@ -125,9 +127,11 @@ void make_warps(Block& block, Stores& stores) {
         Warp& warp = block.warps[w];
         warp.block = &block;
         warp.index = w;
-        warp.base = {first + w * stores.register_stride, const_cast<char*>(reinterpret_cast<const char*>(kernel.constants.data()))};
+        warp.base = {first + w * stores.register_stride,
+                     const_cast<char*>(reinterpret_cast<const char*>(kernel.constants.data()))};
         warp.seen.assign(number, 0);
-        warp.local = stores.local.data() + w * kLanes * kernel.local_bytes + (16 - reinterpret_cast<std::uintptr_t>(stores.local.data()) % 16) % 16;
+        warp.local = stores.local.data() + w * kLanes * kernel.local_bytes +
+                     (16 - reinterpret_cast<std::uintptr_t>(stores.local.data()) % 16) % 16;
         warp.local_written = stores.local_written.data() + w * kLanes * kernel.local_bytes;
         fill_specials(warp, false);
     }
@@ -136,12 +140,15 @@ void make_warps(Block& block, Stores& stores) {
 void check_launch(const Launch& launch) {
     const Kernel& kernel = *launch.kernel;
     const auto refuse = [&](const std::string& what) { throw Fault(kernel.pretty + ": " + what); };
-    if (launch.block.count() == 0 || launch.block.count() > kMostThreads) refuse("a block of " + std::to_string(launch.block.count()) + " threads");
+    if (launch.block.count() == 0 || launch.block.count() > kMostThreads)
+        refuse("a block of " + std::to_string(launch.block.count()) + " threads");
     if (launch.grid.count() == 0) refuse("a grid without blocks");
     if (kernel.max_threads && launch.block.count() > kernel.max_threads)
-        refuse("a block of " + std::to_string(launch.block.count()) + " threads, more than .maxntid " + std::to_string(kernel.max_threads));
+        refuse("a block of " + std::to_string(launch.block.count()) + " threads, more than .maxntid " +
+               std::to_string(kernel.max_threads));
     if (launch.parameters.size() < kernel.parameter_bytes)
-        refuse(std::to_string(launch.parameters.size()) + " bytes of parameters instead of " + std::to_string(kernel.parameter_bytes));
+        refuse(std::to_string(launch.parameters.size()) + " bytes of parameters instead of " +
+               std::to_string(kernel.parameter_bytes));
 }
 
 }  // namespace
@@ -165,8 +172,10 @@ void run_block(Block& block) {
                 warp.pc = warp.barrier_pc;
                 const Barrier& barrier = block.barriers[static_cast<std::size_t>(warp.barrier)];
                 fault(warp, warp.live,
-                      "waits at barrier " + std::to_string(warp.barrier) + " for ever: " + std::to_string(barrier.arrived) + " of " +
-                          std::to_string(barrier.expected) + " threads came, the others have left or wait elsewhere (barrier reached by a part of the block)");
+                      "waits at barrier " + std::to_string(warp.barrier) +
+                          " for ever: " + std::to_string(barrier.arrived) + " of " + std::to_string(barrier.expected) +
+                          " threads came, the others have left or wait elsewhere (barrier reached by a part of the "
+                          "block)");
             }
     }
 }
@@ -174,7 +183,9 @@ void run_block(Block& block) {
 void add_variables(const Kernel& kernel, GlobalMemory& memory) {
     if (!kernel.uses_variables) return;
     for (const Variable& variable : kernel.module->variables) {
-        if (variable.bytes == 0 || memory.shadow().allocation_of(reinterpret_cast<std::uintptr_t>(variable.address), variable.bytes)) continue;
+        if (variable.bytes == 0 ||
+            memory.shadow().allocation_of(reinterpret_cast<std::uintptr_t>(variable.address), variable.bytes))
+            continue;
         memory.add(variable.address, variable.bytes);
         memory.wrote(variable.address, variable.bytes);
     }
@@ -190,9 +201,11 @@ void run(const Launch& launch, GlobalMemory& memory, Counts& counts) {
     std::vector<std::uint64_t> executed(kernel.code.size());
     std::vector<double> worst(2 * kernel.code.size());
     SharedMemory& shared = *shadow.shared;
-    shared.resize(launch.dynamic_shared_bytes ? dynamic_shared_begin(kernel) + launch.dynamic_shared_bytes : kernel.static_shared);
+    shared.resize(launch.dynamic_shared_bytes ? dynamic_shared_begin(kernel) + launch.dynamic_shared_bytes
+                                              : kernel.static_shared);
     Block block;
-    block.kernel = &kernel, block.launch = &launch, block.global = &shadow, block.shared = &shared, block.counts = &now, block.executed = &executed;
+    block.kernel = &kernel, block.launch = &launch, block.global = &shadow, block.shared = &shared, block.counts = &now,
+    block.executed = &executed;
     block.worst_bank_conflict = worst.data(), block.worst_sectors = worst.data() + kernel.code.size();
     block.tick = &shadow.tick;
     block.launch_tick = shadow.tick + 1;
@@ -202,7 +215,8 @@ void run(const Launch& launch, GlobalMemory& memory, Counts& counts) {
     block.reversed = launch.reversed;
     for (std::uint64_t k = 0; k < launch.grid.count(); ++k) {
         const std::uint64_t at = block.reversed ? launch.grid.count() - 1 - k : k;
-        block.index = {static_cast<unsigned>(at % launch.grid.x), static_cast<unsigned>(at / launch.grid.x % launch.grid.y),
+        block.index = {static_cast<unsigned>(at % launch.grid.x),
+                       static_cast<unsigned>(at / launch.grid.x % launch.grid.y),
                        static_cast<unsigned>(at / launch.grid.x / launch.grid.y)};
         begin_block(block, stores);
         run_block(block);

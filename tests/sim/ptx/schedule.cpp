@@ -1,5 +1,6 @@
-// The lanes of a warp: which of them run next. Each lane has its own place; the lanes at the smallest one run together until they pass the place of others, with whom
-// they then go on (nvcc lays code out so that this is where branches meet again). Lanes that come to a *.sync wait there for the lanes it names.
+// The lanes of a warp: which of them run next. Each lane has its own place; the lanes at the smallest one run together
+// until they pass the place of others, with whom they then go on (nvcc lays code out so that this is where branches
+// meet again). Lanes that come to a *.sync wait there for the lanes it names.
 #include <bit>
 
 #include "sim/ptx/async.h"
@@ -11,7 +12,8 @@ namespace sim::ptx {
 namespace {
 
 constexpr std::uint32_t kNone = 0xffffffffu;
-constexpr std::uint64_t kMostInstructions = std::uint64_t{1} << 31;  // of a warp between two barriers: nobody means more
+constexpr std::uint64_t kMostInstructions = std::uint64_t{1}
+                                            << 31;  // of a warp between two barriers: nobody means more
 
 /// The lanes that run now, and where those that do not are.
 struct Group {
@@ -32,7 +34,9 @@ struct Group {
     std::string what = "a .sync instruction is reached by lanes " + lanes_text(here) + " only";
     if (const Lanes left = warp.started & ~warp.live) what += "; lanes " + lanes_text(left) + " have left";
     if (warp.started != kAll) what += "; lanes " + lanes_text(~warp.started) + " do not exist in this block";
-    if (elsewhere) what += "; lanes " + lanes_text(elsewhere) + " wait at " + instruction_text(*warp.block->kernel, warp.lane_pc[other]);
+    if (elsewhere)
+        what += "; lanes " + lanes_text(elsewhere) + " wait at " +
+                instruction_text(*warp.block->kernel, warp.lane_pc[other]);
     fault(warp, here, what + " (divergence)");
 }
 
@@ -42,13 +46,12 @@ Group select(Warp& warp) {
     const Lanes ready = warp.live & ~warp.parked;
     if (!ready) report_deadlock(warp);
     group.pc = kNone;
-    for (Lanes left = ready; left; left &= left - 1) group.pc = std::min(group.pc, warp.lane_pc[std::countr_zero(left)]);
+    for (Lanes left = ready; left; left &= left - 1)
+        group.pc = std::min(group.pc, warp.lane_pc[std::countr_zero(left)]);
     for (Lanes left = ready; left; left &= left - 1) {
         const unsigned l = static_cast<unsigned>(std::countr_zero(left));
-        if (warp.lane_pc[l] == group.pc)
-            group.active |= 1u << l;
-        else
-            group.others = std::min(group.others, warp.lane_pc[l]);
+        if (warp.lane_pc[l] == group.pc) group.active |= 1u << l;
+        else group.others = std::min(group.others, warp.lane_pc[l]);
     }
     return group;
 }
@@ -73,7 +76,8 @@ bool complete(Warp& warp, const Instruction& i, Lanes here) {
     if (here & ~written(mask)) fault(warp, here & ~written(mask), "the member mask was never written");
     for (Lanes left = here; left; left &= left - 1) {
         const unsigned l = static_cast<unsigned>(std::countr_zero(left));
-        if (!(mask[l] >> l & 1)) fault(warp, 1u << l, "the member mask " + lanes_text(mask[l]) + " does not name the lane itself");
+        if (!(mask[l] >> l & 1))
+            fault(warp, 1u << l, "the member mask " + lanes_text(mask[l]) + " does not name the lane itself");
         if (mask[l] & ~here) return false;
     }
     return true;

@@ -45,9 +45,13 @@ void decode_slct(Decoder& d) {
     const bool flushes = d.take("ftz");
     const Type type = d.need_type(), by = d.need_type();
     if (by != Type::s32 && by != Type::f32) d.fail_type(by);
-    Handler run = by == Type::s32 ? by_width(d, type, []<class T>() -> Handler { return &ternary<T, &by_integer_sign<T>, T, T, std::int32_t>; })
-                                  : by_width(d, type, []<class T>() -> Handler { return &ternary<T, &by_float_sign<T>, T, T, float>; });
-    if (flushes) run = by_width(d, type, []<class T>() -> Handler { return &ternary<T, &by_flushed_sign<T>, T, T, float>; });
+    Handler run =
+        by == Type::s32
+            ? by_width(d, type,
+                       []<class T>() -> Handler { return &ternary<T, &by_integer_sign<T>, T, T, std::int32_t>; })
+            : by_width(d, type, []<class T>() -> Handler { return &ternary<T, &by_float_sign<T>, T, T, float>; });
+    if (flushes)
+        run = by_width(d, type, []<class T>() -> Handler { return &ternary<T, &by_flushed_sign<T>, T, T, float>; });
     decode_ternary(d, type, type, type, by, run);
 }
 

@@ -1,6 +1,7 @@
-// Races in shared memory. A cell holds a tick and a word: of a write pc << 11 | atomic << 10 | warp << 5 | lane, of reads pc << 6 | lane (32: several lanes) and the set of
-// warps that read since the last order. An access is ordered before another one of another lane only by a barrier that both passed: of the block, of the warp,
-// or of a part of its lanes (Warp::lane_seen). What is older than the block was never written.
+// Races in shared memory. A cell holds a tick and a word: of a write pc << 11 | atomic << 10 | warp << 5 | lane, of
+// reads pc << 6 | lane (32: several lanes) and the set of warps that read since the last order. An access is ordered
+// before another one of another lane only by a barrier that both passed: of the block, of the warp, or of a part of its
+// lanes (Warp::lane_seen). What is older than the block was never written.
 #include "sim/ptx/shared_memory.h"
 
 #include <algorithm>
@@ -23,14 +24,17 @@ struct Toucher {
 
     Toucher(Warp& w, Use u) : warp(w), block(*w.block), shared(*w.block->shared), use(u) {}
 
-    const char* verb() const { return use == Use::read ? "reads " : use == Use::write ? "writes " : "atomically changes "; }
+    const char* verb() const {
+        return use == Use::read ? "reads " : use == Use::write ? "writes " : "atomically changes ";
+    }
     Lanes lanes(unsigned lane) const { return lane == kSeveralLanes ? warp.live : 1u << lane; }
     std::string place(std::size_t byte) const { return "byte " + std::to_string(byte) + " of shared memory"; }
 
     [[noreturn]] void race_with_writer(std::size_t byte, unsigned lane, std::uint32_t writer) const {
         fault(warp, lanes(lane),
               verb() + place(byte) + ", which " + threads_text(block, warp_of(writer), 1u << lane_of(writer)) +
-                  (writer & kAtomicBit ? " atomically changed" : " wrote") + " at " + instruction_text(*block.kernel, writer >> 11) +
+                  (writer & kAtomicBit ? " atomically changed" : " wrote") + " at " +
+                  instruction_text(*block.kernel, writer >> 11) +
                   ", without a barrier between them: race in shared memory");
     }
     [[noreturn]] void race_with_readers(std::size_t byte, unsigned lane, std::uint32_t reader, Lanes warps) const {
@@ -39,18 +43,22 @@ struct Toucher {
         const unsigned other_lane = reader & 63;
         fault(warp, lanes(lane),
               verb() + place(byte) + ", which " +
-                  (other_lane == kSeveralLanes || elsewhere ? "warp " + std::to_string(other) : threads_text(block, other, 1u << other_lane)) + " reads at " +
-                  instruction_text(*block.kernel, reader >> 6) + ", without a barrier between them: race in shared memory");
+                  (other_lane == kSeveralLanes || elsewhere ? "warp " + std::to_string(other)
+                                                            : threads_text(block, other, 1u << other_lane)) +
+                  " reads at " + instruction_text(*block.kernel, reader >> 6) +
+                  ", without a barrier between them: race in shared memory");
     }
 
-    /// Two lanes of one store instruction at one place: fine if they write the same value, which the store looks at afterwards.
+    /// Two lanes of one store instruction at one place: fine if they write the same value, which the store looks at
+    /// afterwards.
     bool is_same_store(std::uint32_t writer, std::size_t byte) const {
-        return use == Use::write && warp_of(writer) == warp.index && writer >> 11 == warp.pc && warp.store && warp.store->at[lane_of(writer)] <= byte &&
-               byte < warp.store->at[lane_of(writer)] + warp.store->bytes && (warp.store->lanes >> lane_of(writer) & 1);
+        return use == Use::write && warp_of(writer) == warp.index && writer >> 11 == warp.pc && warp.store &&
+               warp.store->at[lane_of(writer)] <= byte && byte < warp.store->at[lane_of(writer)] + warp.store->bytes &&
+               (warp.store->lanes >> lane_of(writer) & 1);
     }
 
-    /// Ticks before this one: what that lane of that warp did is ordered before what `lane` of this one does now. Where several lanes had read, only one of them has to
-    /// be (who they were is not kept).
+    /// Ticks before this one: what that lane of that warp did is ordered before what `lane` of this one does now. Where
+    /// several lanes had read, only one of them has to be (who they were is not kept).
     std::uint32_t seen(unsigned other, unsigned other_lane, unsigned lane) const {
         if (other != warp.index || warp.lane_seen.empty()) return warp.seen[other];
         if (lane != kSeveralLanes && other_lane != kSeveralLanes) return warp.lane_seen[lane][other_lane];
@@ -59,7 +67,8 @@ struct Toucher {
             if (l != lane) most = std::max(most, warp.lane_seen[lane][l]);
         if (lane != kSeveralLanes) return most;
         for (Lanes left = warp.live; left; left &= left - 1)
-            if (const auto l = static_cast<unsigned>(std::countr_zero(left)); l != other_lane && other_lane != kSeveralLanes)
+            if (const auto l = static_cast<unsigned>(std::countr_zero(left));
+                l != other_lane && other_lane != kSeveralLanes)
                 least = std::min(least, warp.lane_seen[l][other_lane]);
         return least;
     }
@@ -67,13 +76,16 @@ struct Toucher {
     void touch(SharedCell& cell, std::size_t byte, unsigned lane) const {
         if (cell.write_tick == kInFlight)
             fault(warp, lanes(lane),
-                  verb() + place(byte) + ", which cp.async at " + instruction_text(*block.kernel, cell.writer >> 11) + " has in flight: wait for it first");
+                  verb() + place(byte) + ", which cp.async at " + instruction_text(*block.kernel, cell.writer >> 11) +
+                      " has in flight: wait for it first");
         if (use != Use::write && cell.write_tick < block.first_tick)
             fault(warp, lanes(lane), verb() + place(byte) + ", which was never written (uninitialised)");
         if (cell.write_tick >= warp.ordered) {
             const unsigned other = warp_of(cell.writer);
-            const bool mine = other == warp.index && lane_of(cell.writer) == lane, atomics = use == Use::atomic && (cell.writer & kAtomicBit);
-            if (!mine && !atomics && cell.write_tick >= seen(other, lane_of(cell.writer), lane) && !is_same_store(cell.writer, byte))
+            const bool mine = other == warp.index && lane_of(cell.writer) == lane,
+                       atomics = use == Use::atomic && (cell.writer & kAtomicBit);
+            if (!mine && !atomics && cell.write_tick >= seen(other, lane_of(cell.writer), lane) &&
+                !is_same_store(cell.writer, byte))
                 race_with_writer(byte, lane, cell.writer);
         }
         use == Use::read ? record_read(cell, lane) : record_write(cell, byte, lane);
@@ -83,7 +95,8 @@ struct Toucher {
         const Lanes me = 1u << warp.index;
         const bool again = cell.read_tick >= warp.ordered;  // else all reads before are ordered
         const Lanes before = again ? cell.reading_warps : 0;
-        const bool same_lane = !(before & me) || (cell.reader & 63) == lane || cell.read_tick < seen(warp.index, cell.reader & 63, lane);
+        const bool same_lane =
+            !(before & me) || (cell.reader & 63) == lane || cell.read_tick < seen(warp.index, cell.reader & 63, lane);
         cell.reading_warps = before | me;
         cell.reader = warp.pc << 6 | (same_lane ? lane : kSeveralLanes);
         cell.read_tick = *block.tick;
@@ -94,18 +107,21 @@ struct Toucher {
             for (Lanes left = cell.reading_warps; left; left &= left - 1) {
                 const unsigned other = static_cast<unsigned>(std::countr_zero(left));
                 const bool mine = other == warp.index && (cell.reader & 63) == lane;
-                if (!mine && cell.read_tick >= seen(other, cell.reader & 63, lane)) race_with_readers(byte, lane, cell.reader, cell.reading_warps);
+                if (!mine && cell.read_tick >= seen(other, cell.reader & 63, lane))
+                    race_with_readers(byte, lane, cell.reader, cell.reading_warps);
             }
         cell.write_tick = *block.tick;
-        cell.writer = warp.pc << 11 | (use == Use::atomic ? kAtomicBit : 0) | warp.index << 5 | (lane == kSeveralLanes ? 0 : lane);
+        cell.writer = warp.pc << 11 | (use == Use::atomic ? kAtomicBit : 0) | warp.index << 5 |
+                      (lane == kSeveralLanes ? 0 : lane);
     }
 
     SharedCell get(std::size_t word) const {
-        return {shared.write_tick[word], shared.writer[word], shared.read_tick[word], shared.reader[word], shared.reading_warps[word]};
+        return {shared.write_tick[word], shared.writer[word], shared.read_tick[word], shared.reader[word],
+                shared.reading_warps[word]};
     }
     void put(std::size_t word, const SharedCell& cell) const {
-        shared.write_tick[word] = cell.write_tick, shared.writer[word] = cell.writer, shared.read_tick[word] = cell.read_tick,
-        shared.reader[word] = cell.reader;
+        shared.write_tick[word] = cell.write_tick, shared.writer[word] = cell.writer,
+        shared.read_tick[word] = cell.read_tick, shared.reader[word] = cell.reader;
         shared.reading_warps[word] = cell.reading_warps;
     }
 
@@ -114,7 +130,9 @@ struct Toucher {
         SharedCell last;
         for (unsigned b = 0; b < 4; ++b) {
             const SharedCell& part = shared.parts[4 * word + b];
-            if (part.write_tick < block.first_tick || part.write_tick >= block.settled || part.read_tick >= block.settled) return;
+            if (part.write_tick < block.first_tick || part.write_tick >= block.settled ||
+                part.read_tick >= block.settled)
+                return;
             if (part.write_tick > last.write_tick) last = part;
         }
         last.read_tick = 0, last.reading_warps = 0;
@@ -138,7 +156,8 @@ struct Toucher {
         if (shared.write_tick[at] != kSplit) {
             if (shared.write_tick[at] == kInFlight)
                 fault(warp, lanes(lane),
-                      verb() + place(first) + ", which cp.async at " + instruction_text(*block.kernel, shared.writer[at] >> 11) +
+                      verb() + place(first) + ", which cp.async at " +
+                          instruction_text(*block.kernel, shared.writer[at] >> 11) +
                           " has in flight: wait for it first");
             std::fill_n(shared.parts.begin() + static_cast<std::ptrdiff_t>(4 * at), 4, get(at));
             shared.write_tick[at] = kSplit;
@@ -161,11 +180,15 @@ void SharedMemory::resize(std::size_t bytes) {
 
 namespace {
 
-/// The case that needs no look at single words: all that was done before is ordered before (or it was read), and everything was written. Otherwise false, and nothing is
-/// recorded. As Toucher::touch, without branches. `lanes`: of each word.
-template <Use use> bool touch_quickly(const Warp& warp, SharedMemory& shared, std::size_t first, std::size_t count, const std::uint32_t* __restrict lanes) {
+/// The case that needs no look at single words: all that was done before is ordered before (or it was read), and
+/// everything was written. Otherwise false, and nothing is recorded. As Toucher::touch, without branches. `lanes`: of
+/// each word.
+template <Use use>
+bool touch_quickly(const Warp& warp, SharedMemory& shared, std::size_t first, std::size_t count,
+                   const std::uint32_t* __restrict lanes) {
     const std::uint32_t oldest = warp.block->first_tick, ordered = warp.ordered, now = *warp.block->tick;
-    std::uint32_t* __restrict const write_tick = &shared.write_tick[first], * __restrict const read_tick = &shared.read_tick[first];
+    std::uint32_t* __restrict const write_tick = &shared.write_tick[first], * __restrict const read_tick =
+                                                                                &shared.read_tick[first];
     std::uint32_t slow = 0;
     if constexpr (use == Use::read) {
 #pragma omp simd reduction(| : slow)
@@ -199,7 +222,8 @@ template <Use use> bool touch_quickly(const Warp& warp, SharedMemory& shared, st
 
 }  // namespace
 
-void touch_shared_words(Warp& warp, std::size_t first, std::size_t number, unsigned lane, std::size_t words_per_lane, Use use) {
+void touch_shared_words(Warp& warp, std::size_t first, std::size_t number, unsigned lane, std::size_t words_per_lane,
+                        Use use) {
     SharedMemory& shared = *warp.block->shared;
     alignas(32) std::uint32_t lanes[4 * kLanes];
     const bool one_owner = number == words_per_lane;
@@ -237,7 +261,9 @@ void touch_shared_words(Warp& warp, std::size_t first, std::size_t number, unsig
     for (std::size_t k = 0; k < number; ++k) toucher.word(first + k, lanes[k]);
 }
 
-void touch_shared_bytes(Warp& warp, std::size_t first, std::size_t number, unsigned lane, Use use) { Toucher(warp, use).bytes(first, number, lane); }
+void touch_shared_bytes(Warp& warp, std::size_t first, std::size_t number, unsigned lane, Use use) {
+    Toucher(warp, use).bytes(first, number, lane);
+}
 
 void begin_flight(Warp& warp, std::size_t first, std::size_t number, unsigned lane) {
     touch_shared_words(warp, first, number, lane, number, Use::write);

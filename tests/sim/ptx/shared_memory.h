@@ -1,4 +1,5 @@
-// Shared memory of a block, and what is known of every word of it: who wrote and who read it last, and when, so that races show.
+// Shared memory of a block, and what is known of every word of it: who wrote and who read it last, and when, so that
+// races show.
 #pragma once
 
 #include <cstddef>
@@ -35,8 +36,10 @@ private:
 /// Lane number of accesses that belong to several lanes.
 constexpr unsigned kSeveralLanes = 32;
 
-/// This warp reads, writes or changes `number` words from `first` on; every `words_per_lane` of them belong to the next lane, from `lane` on (kSeveralLanes: to all).
-void touch_shared_words(Warp& warp, std::size_t first, std::size_t number, unsigned lane, std::size_t words_per_lane, Use use);
+/// This warp reads, writes or changes `number` words from `first` on; every `words_per_lane` of them belong to the next
+/// lane, from `lane` on (kSeveralLanes: to all).
+void touch_shared_words(Warp& warp, std::size_t first, std::size_t number, unsigned lane, std::size_t words_per_lane,
+                        Use use);
 /// The same of less than a word.
 void touch_shared_bytes(Warp& warp, std::size_t first, std::size_t number, unsigned lane, Use use);
 /// Words that a cp.async will write: nobody may touch them. And their landing.

@@ -6,7 +6,9 @@ namespace sim::ptx {
 
 namespace {
 
-template <class T> T left(T a, std::uint32_t amount) { return amount >= 8 * sizeof(T) ? T(0) : static_cast<T>(a << (amount & (8 * sizeof(T) - 1))); }
+template <class T> T left(T a, std::uint32_t amount) {
+    return amount >= 8 * sizeof(T) ? T(0) : static_cast<T>(a << (amount & (8 * sizeof(T) - 1)));
+}
 template <class T> T right(T a, std::uint32_t amount) {
     constexpr std::uint32_t kTop = 8 * sizeof(T) - 1;
     if constexpr (std::is_signed_v<T>) return static_cast<T>(a >> (amount > kTop ? kTop : amount));
@@ -28,12 +30,14 @@ template <class T> void right_of_upper(Warp& warp, const Instruction& i, Lanes l
 void decode_shift(Decoder& d) {
     const Type type = d.need_type();
     const bool to_left = d.name == "shl";
-    if (d.operands.size() == 3 && !to_left && bytes_of(type) == 8 && d.operands[2].kind == Operand::Kind::immediate && d.operands[2].value >= 32 &&
-        d.operands[2].value < 64)
-        return decode_binary(d, type, type, Type::u32, type == Type::s64 ? &right_of_upper<std::int64_t> : &right_of_upper<std::uint64_t>);
-    decode_binary(d, type, type, Type::u32,
-                  to_left ? by_width(d, type, []<class T>() -> Handler { return &binary<T, &left<T>, T, std::uint32_t>; })
-                          : by_integer(d, type, []<class T>() -> Handler { return &binary<T, &right<T>, T, std::uint32_t>; }));
+    if (d.operands.size() == 3 && !to_left && bytes_of(type) == 8 && d.operands[2].kind == Operand::Kind::immediate &&
+        d.operands[2].value >= 32 && d.operands[2].value < 64)
+        return decode_binary(d, type, type, Type::u32,
+                             type == Type::s64 ? &right_of_upper<std::int64_t> : &right_of_upper<std::uint64_t>);
+    decode_binary(
+        d, type, type, Type::u32,
+        to_left ? by_width(d, type, []<class T>() -> Handler { return &binary<T, &left<T>, T, std::uint32_t>; })
+                : by_integer(d, type, []<class T>() -> Handler { return &binary<T, &right<T>, T, std::uint32_t>; }));
 }
 
 /// shf: the 64 bits b:a, shifted; .l gives the upper word, .r the lower one.

@@ -8,7 +8,8 @@ namespace sim::ptx {
 
 namespace {
 
-/// Most distinct units in one set of banks, over `lanes` of one part of a warp. What a lane wants is a unit of 4, 8 or 16 bytes, aligned, in 1, 2 or 4 banks.
+/// Most distinct units in one set of banks, over `lanes` of one part of a warp. What a lane wants is a unit of 4, 8 or
+/// 16 bytes, aligned, in 1, 2 or 4 banks.
 unsigned conflicts(const std::uint64_t* offsets, Lanes lanes, unsigned unit) {
     const unsigned sets = 128 / unit, shift = static_cast<unsigned>(std::countr_zero(unit));
     std::uint64_t first_of[32], more[32][32];
@@ -21,7 +22,8 @@ unsigned conflicts(const std::uint64_t* offsets, Lanes lanes, unsigned unit) {
         if (!(taken >> set & 1)) {
             taken |= 1u << set;
             first_of[set] = at;
-        } else if (first_of[set] != at && std::find(more[set], more[set] + number[set], at) == more[set] + number[set]) {
+        } else if (first_of[set] != at &&
+                   std::find(more[set], more[set] + number[set], at) == more[set] + number[set]) {
             more[set][number[set]++] = at;
             most = std::max<unsigned>(most, number[set] + 1u);
         }
@@ -49,10 +51,8 @@ Wavefronts wavefronts_of(const std::uint64_t* offsets, Lanes lanes, unsigned byt
 
 void count_shared(Warp& warp, const Access& access) {
     Wavefronts w;
-    if (access.contiguous && access.at[0] % 4 == 0)
-        w.number = w.ideal = std::max(1u, kLanes * access.bytes / 128);
-    else
-        w = wavefronts_of(access.at, access.lanes, access.bytes);
+    if (access.contiguous && access.at[0] % 4 == 0) w.number = w.ideal = std::max(1u, kLanes * access.bytes / 128);
+    else w = wavefronts_of(access.at, access.lanes, access.bytes);
     Counts& counts = *warp.block->counts;
     ++counts.shared_requests;
     counts.shared_wavefronts += w.number, counts.shared_ideal_wavefronts += w.ideal;

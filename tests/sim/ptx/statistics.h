@@ -15,7 +15,8 @@ void index_opcodes(Kernel& kernel);
 /// Adds what a launch counted to the sums of its kernel.
 void add_counts(const Block& block, Counts now, Counts& total);
 
-/// Wavefronts by hand for tests: 32 banks of 4 bytes; 8 bytes per lane go in half warps, 16 bytes in quarter warps; lanes that want the same word share it.
+/// Wavefronts by hand for tests: 32 banks of 4 bytes; 8 bytes per lane go in half warps, 16 bytes in quarter warps;
+/// lanes that want the same word share it.
 struct Wavefronts {
     unsigned number = 0, ideal = 0;
 };

@@ -19,7 +19,8 @@ void blank_comments(std::string& text) {
             blank(i, end);
             i = end;
         } else if (text.compare(i, 2, "/*") == 0) {
-            const std::size_t close = text.find("*/", i + 2), end = close == std::string::npos ? text.size() : close + 2;
+            const std::size_t close = text.find("*/", i + 2),
+                              end = close == std::string::npos ? text.size() : close + 2;
             blank(i, end);
             i = end - 1;
         }
@@ -45,12 +46,14 @@ std::vector<std::string_view> split_list(std::string_view text) {
             begin = i + 1;
         }
     }
-    if (const std::string_view last = trimmed(text.substr(begin)); !last.empty() || !parts.empty()) parts.push_back(last);
+    if (const std::string_view last = trimmed(text.substr(begin)); !last.empty() || !parts.empty())
+        parts.push_back(last);
     return parts;
 }
 
 bool starts_with_word(std::string_view text, std::string_view word) {
-    return text.starts_with(word) && (text.size() == word.size() || std::isspace(static_cast<unsigned char>(text[word.size()])));
+    return text.starts_with(word) &&
+           (text.size() == word.size() || std::isspace(static_cast<unsigned char>(text[word.size()])));
 }
 
 std::optional<std::int64_t> integer_of(std::string_view text) {
@@ -85,7 +88,8 @@ bool is_name(std::string_view text) {
 }
 
 bool is_line_directive(std::string_view text) {
-    for (const std::string_view word : {".loc", ".file", ".version", ".target", ".address_size", ".minnctapersm", ".maxnreg"})
+    for (const std::string_view word :
+         {".loc", ".file", ".version", ".target", ".address_size", ".minnctapersm", ".maxnreg"})
         if (starts_with_word(text, word)) return true;
     return false;
 }
@@ -108,13 +112,15 @@ struct Cutter {
     std::pair<std::size_t, char> end_of_statement() const {
         const std::string_view rest = text.substr(at);
         if (is_line_directive(rest)) return {std::min(text.find('\n', at), text.size()), '\n'};
-        const bool body = rest.starts_with(".entry") || rest.starts_with(".func") || rest.starts_with(".visible") || rest.starts_with(".weak") ||
-                          rest.starts_with(".section") || rest.starts_with(".extern");
+        const bool body = rest.starts_with(".entry") || rest.starts_with(".func") || rest.starts_with(".visible") ||
+                          rest.starts_with(".weak") || rest.starts_with(".section") || rest.starts_with(".extern");
         for (std::size_t i = at, depth = 0; i < text.size(); ++i) {
             const char c = text[i];
             if (c == '"') i = std::min(text.find('"', i + 1), text.size() - 1);
             if (c == ';' && depth == 0) return {i, ';'};
-            if (c == '{' && (i == at || (body && depth == 0 && text.substr(at, i - at).find('=') == std::string_view::npos))) return {i, '{'};
+            if (c == '{' &&
+                (i == at || (body && depth == 0 && text.substr(at, i - at).find('=') == std::string_view::npos)))
+                return {i, '{'};
             if (c == '{') ++depth;
             if (c == '}' && depth == 0) return {i, '}'};
             if (c == '}') --depth;

@@ -6,7 +6,30 @@
 
 namespace sim::ptx {
 
-enum class Type : std::uint8_t { none, pred, b8, u8, s8, b16, u16, s16, f16, bf16, b32, u32, s32, f32, f16x2, bf16x2, tf32, b64, u64, s64, f64, b128 };
+enum class Type : std::uint8_t {
+    none,
+    pred,
+    b8,
+    u8,
+    s8,
+    b16,
+    u16,
+    s16,
+    f16,
+    bf16,
+    b32,
+    u32,
+    s32,
+    f32,
+    f16x2,
+    bf16x2,
+    tf32,
+    b64,
+    u64,
+    s64,
+    f64,
+    b128
+};
 
 /// Type::none: no name of a type. Names come without the dot.
 Type type_named(std::string_view name);
@@ -20,10 +43,12 @@ constexpr unsigned bytes_of(Type type) {
     return type == Type::b128 ? 16 : 8;
 }
 
-constexpr bool is_signed(Type type) { return type == Type::s8 || type == Type::s16 || type == Type::s32 || type == Type::s64; }
+constexpr bool is_signed(Type type) {
+    return type == Type::s8 || type == Type::s16 || type == Type::s32 || type == Type::s64;
+}
 constexpr bool is_float(Type type) {
-    return type == Type::f16 || type == Type::bf16 || type == Type::f32 || type == Type::f16x2 || type == Type::bf16x2 || type == Type::tf32 ||
-           type == Type::f64;
+    return type == Type::f16 || type == Type::bf16 || type == Type::f32 || type == Type::f16x2 ||
+           type == Type::bf16x2 || type == Type::tf32 || type == Type::f64;
 }
 
 /// Lanes of a warp, and a set of them.

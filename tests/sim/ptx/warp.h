@@ -1,4 +1,5 @@
-// The state of a warp and of the block it belongs to while they run. What instructions do to it stands in the files of their kind.
+// The state of a warp and of the block it belongs to while they run. What instructions do to it stands in the files of
+// their kind.
 #pragma once
 
 #include <array>
@@ -28,10 +29,11 @@ struct Warp {
     std::array<std::uint32_t, kLanes> lane_pc{};  ///< of the others
     int barrier = -1;                             ///< the barrier it waits at
     std::uint32_t barrier_pc = 0;
-    std::uint32_t ordered = 0;              ///< ticks before this one: accesses of all warps are ordered before what this warp does now
-    std::vector<std::uint32_t> seen;        ///< by warp: the same of that warp alone
-    /// By lane, then by lane: the same among the lanes of this warp. Empty while they have all seen one another up to seen[index]: from a barrier of the block or of the
-    /// whole warp to the next bar.warp.sync of a part of its lanes.
+    std::uint32_t ordered =
+        0;  ///< ticks before this one: accesses of all warps are ordered before what this warp does now
+    std::vector<std::uint32_t> seen;  ///< by warp: the same of that warp alone
+    /// By lane, then by lane: the same among the lanes of this warp. Empty while they have all seen one another up to
+    /// seen[index]: from a barrier of the block or of the whole warp to the next bar.warp.sync of a part of its lanes.
     std::vector<std::array<std::uint32_t, kLanes>> lane_seen;
     char* local = nullptr;                  ///< local memory, lane after lane
     std::uint8_t* local_written = nullptr;  ///< a byte per byte of it
@@ -61,9 +63,9 @@ struct Block {
     std::vector<std::uint64_t>* executed = nullptr;                   ///< by instruction
     double *worst_bank_conflict = nullptr, *worst_sectors = nullptr;  ///< by instruction
     Extent index;                                                     ///< .x .y .z from 0
-    std::uint32_t* tick = nullptr;                                    ///< time: moves at every barrier, warp barrier and block; never back
-    std::uint32_t first_tick = 0, launch_tick = 0;                    ///< of this block, of this launch
-    std::uint32_t settled = 0;                                        ///< ticks before this one are ordered before all warps
+    std::uint32_t* tick = nullptr;  ///< time: moves at every barrier, warp barrier and block; never back
+    std::uint32_t first_tick = 0, launch_tick = 0;  ///< of this block, of this launch
+    std::uint32_t settled = 0;                      ///< ticks before this one are ordered before all warps
     std::vector<Warp> warps;
     std::array<Barrier, 16> barriers{};
     unsigned threads = 0;

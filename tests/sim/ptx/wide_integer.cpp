@@ -24,9 +24,13 @@ template <class T> using Wide = typename DoubleWidth<T>::type;
 template <class T> T low(T a, T b) { return static_cast<T>(std::uint64_t(a) * std::uint64_t(b)); }
 template <class T> T high(T a, T b) { return static_cast<T>((Wide<T>(a) * Wide<T>(b)) >> (8 * sizeof(T))); }
 template <class T> Wide<T> wide(T a, T b) { return Wide<T>(a) * Wide<T>(b); }
-template <class T> T low_add(T a, T b, T c) { return static_cast<T>(std::uint64_t(a) * std::uint64_t(b) + std::uint64_t(c)); }
+template <class T> T low_add(T a, T b, T c) {
+    return static_cast<T>(std::uint64_t(a) * std::uint64_t(b) + std::uint64_t(c));
+}
 template <class T> T high_add(T a, T b, T c) { return static_cast<T>(std::uint64_t(high(a, b)) + std::uint64_t(c)); }
-template <class T> Wide<T> wide_add(T a, T b, Wide<T> c) { return static_cast<Wide<T>>(std::uint64_t(wide(a, b)) + std::uint64_t(c)); }
+template <class T> Wide<T> wide_add(T a, T b, Wide<T> c) {
+    return static_cast<Wide<T>>(std::uint64_t(wide(a, b)) + std::uint64_t(c));
+}
 
 /// 24 bits of each factor, sign-extended if signed.
 template <class T> T low24(T a, T b) {
@@ -88,7 +92,8 @@ void decode_multiply(Decoder& d) {
     const Type type = d.need_type();
     if (is_float(type)) return decode_float_binary(d, type, saturates, FloatBinary::multiply);
     if (part == "wide")
-        return decode_binary(d, doubled(d, type), type, type, by_half(d, type, []<class T>() -> Handler { return &binary<Wide<T>, &wide<T>, T>; }));
+        return decode_binary(d, doubled(d, type), type, type,
+                             by_half(d, type, []<class T>() -> Handler { return &binary<Wide<T>, &wide<T>, T>; }));
     if (part.empty()) d.fail("mul of integers needs .lo, .hi or .wide");
     decode_binary(d, type, type, type,
                   part == "lo" ? by_integer(d, type, []<class T>() -> Handler { return &binary<T, &low<T>, T>; })
@@ -102,17 +107,20 @@ void decode_mad(Decoder& d) {
     const Type type = d.need_type();
     if (reads || writes) {
         if (part == "wide" || bytes_of(type) < 4) d.fail_type(type);
-        decode_ternary(d, type, type, type, type, by_integer(d, type, []<class T>() -> Handler { return &mad_carry<T>; }));
+        decode_ternary(d, type, type, type, type,
+                       by_integer(d, type, []<class T>() -> Handler { return &mad_carry<T>; }));
         d.out.flag = reads;
         d.out.target = (writes ? 1 : 0) | (part == "hi" ? 2 : 0);
         return;
     }
     if (part == "wide")
-        return decode_ternary(d, doubled(d, type), type, type, doubled(d, type),
-                              by_half(d, type, []<class T>() -> Handler { return &ternary<Wide<T>, &wide_add<T>, T, T, Wide<T>>; }));
+        return decode_ternary(
+            d, doubled(d, type), type, type, doubled(d, type),
+            by_half(d, type, []<class T>() -> Handler { return &ternary<Wide<T>, &wide_add<T>, T, T, Wide<T>>; }));
     decode_ternary(d, type, type, type, type,
-                   part == "lo" ? by_integer(d, type, []<class T>() -> Handler { return &ternary<T, &low_add<T>, T>; })
-                                : by_integer(d, type, []<class T>() -> Handler { return &ternary<T, &high_add<T>, T>; }));
+                   part == "lo"
+                       ? by_integer(d, type, []<class T>() -> Handler { return &ternary<T, &low_add<T>, T>; })
+                       : by_integer(d, type, []<class T>() -> Handler { return &ternary<T, &high_add<T>, T>; }));
 }
 
 void decode_24(Decoder& d) {
@@ -120,9 +128,9 @@ void decode_24(Decoder& d) {
     const Type type = d.need_type();
     if (bytes_of(type) != 4) d.fail_type(type);
     if (d.name == "mul24")
-        decode_binary(
-            d, type, type, type,
-            is_signed(type) ? &binary<std::int32_t, &low24<std::int32_t>, std::int32_t> : &binary<std::uint32_t, &low24<std::uint32_t>, std::uint32_t>);
+        decode_binary(d, type, type, type,
+                      is_signed(type) ? &binary<std::int32_t, &low24<std::int32_t>, std::int32_t>
+                                      : &binary<std::uint32_t, &low24<std::uint32_t>, std::uint32_t>);
     else
         decode_ternary(d, type, type, type, type,
                        is_signed(type) ? &ternary<std::int32_t, &low24_add<std::int32_t>, std::int32_t>

@@ -1,6 +1,8 @@
-// wmma.load, wmma.mma, wmma.store of f16 and bf16 matrices with f32 or f16 sums. Which lane holds which element is not said by the PTX ISA, so it is decided here:
-// element number s of a matrix, row after row, is slot s of the lanes' registers, lane after lane; where there are more slots than elements, they begin anew.
-// A program that relies on a GPU's own places is not noticed. Memory is touched in pieces of 16 bytes, the whole warp reading each, as by ldmatrix.
+// wmma.load, wmma.mma, wmma.store of f16 and bf16 matrices with f32 or f16 sums. Which lane holds which element is not
+// said by the PTX ISA, so it is decided here: element number s of a matrix, row after row, is slot s of the lanes'
+// registers, lane after lane; where there are more slots than elements, they begin anew. A program that relies on a
+// GPU's own places is not noticed. Memory is touched in pieces of 16 bytes, the whole warp reading each, as by
+// ldmatrix.
 #include <algorithm>
 #include <cstring>
 
@@ -32,26 +34,31 @@ struct Tile {
 
 /// What is packed into Instruction::target.
 std::uint32_t packed(const Tile& tile, Space space) {
-    return tile.rows | tile.columns << 6 | tile.registers << 12 | std::uint32_t{tile.f32} << 16 | std::uint32_t{tile.by_column} << 17 |
-           static_cast<std::uint32_t>(space) << 20;
+    return tile.rows | tile.columns << 6 | tile.registers << 12 | std::uint32_t{tile.f32} << 16 |
+           std::uint32_t{tile.by_column} << 17 | static_cast<std::uint32_t>(space) << 20;
 }
-Tile tile_of(std::uint32_t target) { return {target & 63, target >> 6 & 63, target >> 12 & 15, (target >> 16 & 1) != 0, (target >> 17 & 1) != 0}; }
+Tile tile_of(std::uint32_t target) {
+    return {target & 63, target >> 6 & 63, target >> 12 & 15, (target >> 16 & 1) != 0, (target >> 17 & 1) != 0};
+}
 
 /// Registers into a matrix, row after row.
 void gather(Warp& warp, const Row* registers, const Tile& tile, std::byte* matrix) {
     for (unsigned r = 0; r < tile.registers; ++r)
-        if (const Lanes unknown = ~written(row<std::uint32_t>(warp, registers[r]))) fault(warp, unknown, "a fragment was never written");
+        if (const Lanes unknown = ~written(row<std::uint32_t>(warp, registers[r])))
+            fault(warp, unknown, "a fragment was never written");
     for (unsigned s = 0; s < tile.elements(); ++s) {
         const unsigned lane = s / tile.slots(), at = s % tile.slots() * tile.bytes();
-        std::memcpy(matrix + s * tile.bytes(), reinterpret_cast<const std::byte*>(row<std::uint32_t>(warp, registers[at / 4]) + lane) + at % 4, tile.bytes());
+        std::memcpy(matrix + s * tile.bytes(),
+                    reinterpret_cast<const std::byte*>(row<std::uint32_t>(warp, registers[at / 4]) + lane) + at % 4,
+                    tile.bytes());
     }
 }
 
 void scatter(Warp& warp, const Row* registers, const Tile& tile, const std::byte* matrix) {
     for (unsigned s = 0; s < kLanes * tile.slots(); ++s) {
         const unsigned lane = s / tile.slots(), at = s % tile.slots() * tile.bytes();
-        std::memcpy(reinterpret_cast<std::byte*>(row<std::uint32_t>(warp, registers[at / 4]) + lane) + at % 4, matrix + s % tile.elements() * tile.bytes(),
-                    tile.bytes());
+        std::memcpy(reinterpret_cast<std::byte*>(row<std::uint32_t>(warp, registers[at / 4]) + lane) + at % 4,
+                    matrix + s % tile.elements() * tile.bytes(), tile.bytes());
     }
     for (unsigned r = 0; r < tile.registers; ++r) mark(row<std::uint32_t>(warp, registers[r]), kAll, kAll);
 }
@@ -67,7 +74,8 @@ Memory memory_of(Warp& warp, const Instruction& i, const Tile& tile) {
     const auto* stride = row<std::uint32_t>(warp, i.b);
     if (~written(stride)) fault(warp, ~written(stride), "the stride was never written");
     for (unsigned l = 1; l < kLanes; ++l)
-        if (access.at[l] != access.at[0] || stride[l] != stride[0]) fault(warp, 1u << l, "the lanes differ in the address or in the stride of a matrix");
+        if (access.at[l] != access.at[0] || stride[l] != stride[0])
+            fault(warp, 1u << l, "the lanes differ in the address or in the stride of a matrix");
     return {access.at[0], std::uint64_t{stride[0]} * tile.bytes()};
 }
 
@@ -80,7 +88,8 @@ template <class F> void for_pieces(Warp& warp, const Instruction& i, const Tile&
         access.bytes = 16;
         const unsigned number = std::min(kLanes, total - first);
         access.lanes = number == kLanes ? kAll : (1u << number) - 1;
-        for (unsigned p = 0; p < number; ++p) access.at[p] = memory.begin + (first + p) / in_line * memory.stride + (first + p) % in_line * 16;
+        for (unsigned p = 0; p < number; ++p)
+            access.at[p] = memory.begin + (first + p) / in_line * memory.stride + (first + p) % in_line * 16;
         Space space = static_cast<Space>(i.target >> 20);
         if (space == Space::generic) space = space_of(access.at[0]);
         if (space == Space::shared)
@@ -101,7 +110,8 @@ void turn(const Tile& tile, const std::byte* from, std::byte* to, bool into_memo
     for (unsigned r = 0; r < tile.rows; ++r)
         for (unsigned c = 0; c < tile.columns; ++c) {
             const unsigned by_row = r * tile.columns + c, in_memory = tile.by_column ? c * tile.rows + r : by_row;
-            std::memcpy(to + (into_memory ? in_memory : by_row) * tile.bytes(), from + (into_memory ? by_row : in_memory) * tile.bytes(), tile.bytes());
+            std::memcpy(to + (into_memory ? in_memory : by_row) * tile.bytes(),
+                        from + (into_memory ? by_row : in_memory) * tile.bytes(), tile.bytes());
         }
 }
 
@@ -110,7 +120,8 @@ constexpr unsigned kMostBytes = 32 * 32 * 4;
 void load_matrix(Warp& warp, const Instruction& i, Lanes) {
     const Tile tile = tile_of(i.target);
     std::byte read[kMostBytes], matrix[kMostBytes];
-    for_pieces(warp, i, tile, Use::read, [&](const std::byte* place, unsigned piece) { std::memcpy(read + 16 * piece, place, 16); });
+    for_pieces(warp, i, tile, Use::read,
+               [&](const std::byte* place, unsigned piece) { std::memcpy(read + 16 * piece, place, 16); });
     turn(tile, read, matrix, false);
     scatter(warp, &warp.block->kernel->lists[i.list], tile, matrix);
 }
@@ -120,7 +131,8 @@ void store_matrix(Warp& warp, const Instruction& i, Lanes) {
     std::byte written[kMostBytes], matrix[kMostBytes];
     gather(warp, &warp.block->kernel->lists[i.list], tile, matrix);
     turn(tile, matrix, written, true);
-    for_pieces(warp, i, tile, Use::write, [&](std::byte* place, unsigned piece) { std::memcpy(place, written + 16 * piece, 16); });
+    for_pieces(warp, i, tile, Use::write,
+               [&](std::byte* place, unsigned piece) { std::memcpy(place, written + 16 * piece, 16); });
 }
 
 /// Elements of a matrix as floats.
@@ -136,9 +148,11 @@ template <class Half> void widen(const std::byte* matrix, const Tile& tile, floa
     }
 }
 
-/// target: as packed() of D, with the shape's m and n; count: registers of A; e: registers of B and whether C is f32. Rows of D, A, B and C follow one another.
+/// target: as packed() of D, with the shape's m and n; count: registers of A; e: registers of B and whether C is f32.
+/// Rows of D, A, B and C follow one another.
 template <class Half> void multiply(Warp& warp, const Instruction& i, Lanes) {
-    const Tile d = tile_of(i.target), a{d.rows, 16, i.count}, b{16, d.columns, i.e & 15}, c{d.rows, d.columns, i.e >> 4 & 1 ? 8u : 4u, (i.e >> 4 & 1) != 0};
+    const Tile d = tile_of(i.target), a{d.rows, 16, i.count}, b{16, d.columns, i.e & 15},
+               c{d.rows, d.columns, i.e >> 4 & 1 ? 8u : 4u, (i.e >> 4 & 1) != 0};
     const Row* rows = &warp.block->kernel->lists[i.list];
     std::byte matrix[kMostBytes];
     float left[32 * 16], right[16 * 32], sum[256];
@@ -222,7 +236,8 @@ void decode_product(Decoder& d) {
     d.expect_operands(4);
     std::vector<Row> all;
     for (std::size_t k = 0; k < 4; ++k) {
-        const std::vector<Row> rows = d.rows(d.operands[k], (k == 0 && to.f32) || (k == 3 && from.f32) ? Type::f32 : Type::b32, k == 0);
+        const std::vector<Row> rows =
+            d.rows(d.operands[k], (k == 0 && to.f32) || (k == 3 && from.f32) ? Type::f32 : Type::b32, k == 0);
         if (rows.size() != expected[k]) d.fail("a fragment has too few or too many registers");
         all.insert(all.end(), rows.begin(), rows.end());
     }

@@ -1,4 +1,5 @@
-// CUDA runtime: devices, versions, errors. The numbers are those of an A100 (compute capability 8.0) or, where they depend on it, of the capability set.
+// CUDA runtime: devices, versions, errors. The numbers are those of an A100 (compute capability 8.0) or, where they
+// depend on it, of the capability set.
 #include <cstdio>
 #include <cstring>
 #include <string>
@@ -32,30 +33,67 @@ namespace {
 /// value of an attribute, or -1: not known here.
 int attribute_value(cudaDeviceAttr attribute, int device) {
     switch (attribute) {
-        case cudaDevAttrMaxThreadsPerBlock: return kMaxThreadsPerBlock;
-        case cudaDevAttrMaxBlockDimX: case cudaDevAttrMaxBlockDimY: return 1024;
-        case cudaDevAttrMaxBlockDimZ: return 64;
-        case cudaDevAttrMaxGridDimX: return 2147483647;
-        case cudaDevAttrMaxGridDimY: case cudaDevAttrMaxGridDimZ: return 65535;
-        case cudaDevAttrMaxSharedMemoryPerBlock: return kDefaultSharedBytes;
-        case cudaDevAttrMaxSharedMemoryPerBlockOptin: return static_cast<int>(max_shared_bytes());
-        case cudaDevAttrMaxSharedMemoryPerMultiprocessor: return static_cast<int>(shared_bytes_per_multiprocessor());
-        case cudaDevAttrReservedSharedMemoryPerBlock: return kReservedSharedBytes;
-        case cudaDevAttrWarpSize: return 32;
-        case cudaDevAttrMaxRegistersPerBlock: case cudaDevAttrMaxRegistersPerMultiprocessor: return 65536;
-        case cudaDevAttrMultiProcessorCount: return kMultiprocessors;
-        case cudaDevAttrMaxThreadsPerMultiProcessor: return kThreadsPerMultiprocessor;
-        case cudaDevAttrMaxBlocksPerMultiprocessor: return kBlocksPerMultiprocessor;
-        case cudaDevAttrComputeCapabilityMajor: return settings().major;
-        case cudaDevAttrComputeCapabilityMinor: return settings().minor;
-        case cudaDevAttrL2CacheSize: return kLevel2Bytes;
-        case cudaDevAttrPciBusId: return kFirstBus + settings().devices[static_cast<std::size_t>(device)];
-        case cudaDevAttrPciDeviceId: case cudaDevAttrPciDomainId: case cudaDevAttrIntegrated: case cudaDevAttrManagedMemory: return 0;
-        case cudaDevAttrAsyncEngineCount: return 2;
-        case cudaDevAttrCanMapHostMemory: case cudaDevAttrUnifiedAddressing: case cudaDevAttrConcurrentKernels: case cudaDevAttrEccEnabled: return 1;
-        case cudaDevAttrStreamPrioritiesSupported: case cudaDevAttrHostRegisterSupported: case cudaDevAttrCanUseHostPointerForRegisteredMem: return 1;
-        case cudaDevAttrMemoryPoolsSupported: case cudaDevAttrCooperativeLaunch: case cudaDevAttrPageableMemoryAccess: return 0;
-        default: return -1;
+        case cudaDevAttrMaxThreadsPerBlock:
+            return kMaxThreadsPerBlock;
+        case cudaDevAttrMaxBlockDimX:
+        case cudaDevAttrMaxBlockDimY:
+            return 1024;
+        case cudaDevAttrMaxBlockDimZ:
+            return 64;
+        case cudaDevAttrMaxGridDimX:
+            return 2147483647;
+        case cudaDevAttrMaxGridDimY:
+        case cudaDevAttrMaxGridDimZ:
+            return 65535;
+        case cudaDevAttrMaxSharedMemoryPerBlock:
+            return kDefaultSharedBytes;
+        case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+            return static_cast<int>(max_shared_bytes());
+        case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
+            return static_cast<int>(shared_bytes_per_multiprocessor());
+        case cudaDevAttrReservedSharedMemoryPerBlock:
+            return kReservedSharedBytes;
+        case cudaDevAttrWarpSize:
+            return 32;
+        case cudaDevAttrMaxRegistersPerBlock:
+        case cudaDevAttrMaxRegistersPerMultiprocessor:
+            return 65536;
+        case cudaDevAttrMultiProcessorCount:
+            return kMultiprocessors;
+        case cudaDevAttrMaxThreadsPerMultiProcessor:
+            return kThreadsPerMultiprocessor;
+        case cudaDevAttrMaxBlocksPerMultiprocessor:
+            return kBlocksPerMultiprocessor;
+        case cudaDevAttrComputeCapabilityMajor:
+            return settings().major;
+        case cudaDevAttrComputeCapabilityMinor:
+            return settings().minor;
+        case cudaDevAttrL2CacheSize:
+            return kLevel2Bytes;
+        case cudaDevAttrPciBusId:
+            return kFirstBus + settings().devices[static_cast<std::size_t>(device)];
+        case cudaDevAttrPciDeviceId:
+        case cudaDevAttrPciDomainId:
+        case cudaDevAttrIntegrated:
+        case cudaDevAttrManagedMemory:
+            return 0;
+        case cudaDevAttrAsyncEngineCount:
+            return 2;
+        case cudaDevAttrCanMapHostMemory:
+        case cudaDevAttrUnifiedAddressing:
+        case cudaDevAttrConcurrentKernels:
+        case cudaDevAttrEccEnabled:
+            return 1;
+        case cudaDevAttrStreamPrioritiesSupported:
+        case cudaDevAttrHostRegisterSupported:
+        case cudaDevAttrCanUseHostPointerForRegisteredMem:
+            return 1;
+        case cudaDevAttrMemoryPoolsSupported:
+        case cudaDevAttrCooperativeLaunch:
+        case cudaDevAttrPageableMemoryAccess:
+            return 0;
+        default:
+            return -1;
     }
 }
 
@@ -82,11 +120,13 @@ void fill_properties(cudaDeviceProp& properties, int device) {
     properties.multiProcessorCount = kMultiprocessors;
     properties.maxThreadsPerMultiProcessor = kThreadsPerMultiprocessor;
     properties.maxBlocksPerMultiProcessor = kBlocksPerMultiprocessor;
-    properties.canMapHostMemory = properties.concurrentKernels = properties.unifiedAddressing = properties.ECCEnabled = 1;
+    properties.canMapHostMemory = properties.concurrentKernels = properties.unifiedAddressing = properties.ECCEnabled =
+        1;
     properties.asyncEngineCount = 2;
     properties.l2CacheSize = kLevel2Bytes;
     properties.memoryBusWidth = 5120;
-    properties.streamPrioritiesSupported = properties.hostRegisterSupported = properties.canUseHostPointerForRegisteredMem = 1;
+    properties.streamPrioritiesSupported = properties.hostRegisterSupported =
+        properties.canUseHostPointerForRegisteredMem = 1;
     properties.pciBusID = attribute_value(cudaDevAttrPciBusId, device);
 }
 
@@ -99,7 +139,9 @@ extern "C" {
 
 cudaError_t cudaGetDeviceCount(int* count) {
     if (count) *count = 0;
-    return call([&] { return count ? (*count = static_cast<int>(settings().devices.size()), cudaSuccess) : cudaErrorInvalidValue; });
+    return call([&] {
+        return count ? (*count = static_cast<int>(settings().devices.size()), cudaSuccess) : cudaErrorInvalidValue;
+    });
 }
 
 cudaError_t cudaSetDevice(int device) {
@@ -134,7 +176,8 @@ cudaError_t cudaDeviceGetPCIBusId(char* text, int length, int device) {
     return call([&] {
         if (!text || length < 13) return cudaErrorInvalidValue;
         if (!is_device(device)) return cudaErrorInvalidDevice;
-        std::snprintf(text, static_cast<std::size_t>(length), "0000:%02X:00.0", static_cast<unsigned>(attribute_value(cudaDevAttrPciBusId, device)) & 0xFF);
+        std::snprintf(text, static_cast<std::size_t>(length), "0000:%02X:00.0",
+                      static_cast<unsigned>(attribute_value(cudaDevAttrPciBusId, device)) & 0xFF);
         return cudaSuccess;
     });
 }

@@ -18,7 +18,8 @@ cudaError_t release(void* pointer, bool (*free)(void*), cudaError_t unknown) {
 }
 
 cudaError_t make_pinned(void** pointer, std::size_t bytes, unsigned flags) {
-    if (!pointer || flags & ~unsigned{cudaHostAllocPortable | cudaHostAllocMapped | cudaHostAllocWriteCombined}) return cudaErrorInvalidValue;
+    if (!pointer || flags & ~unsigned{cudaHostAllocPortable | cudaHostAllocMapped | cudaHostAllocWriteCombined})
+        return cudaErrorInvalidValue;
     *pointer = nullptr;
     if (!bytes) return cudaSuccess;
     *pointer = allocate_pinned(bytes, flags, flags & cudaHostAllocMapped, current_device());
@@ -60,24 +61,35 @@ cudaError_t cudaMallocHost(void** pointer, std::size_t bytes) {
 }
 
 cudaError_t cudaFreeHost(void* pointer) {
-    return call([&] { return release(pointer, [](void* begin) { return free_pinned(begin, false); }, cudaErrorInvalidValue); });
+    return call([&] {
+        return release(
+            pointer, [](void* begin) { return free_pinned(begin, false); }, cudaErrorInvalidValue);
+    });
 }
 
 cudaError_t cudaHostRegister(void* pointer, std::size_t bytes, unsigned flags) {
     return call([&] {
-        if (!pointer || !bytes || flags & ~unsigned{cudaHostRegisterPortable | cudaHostRegisterMapped | cudaHostRegisterReadOnly}) return cudaErrorInvalidValue;
-        return register_pinned(pointer, bytes, flags, flags & cudaHostRegisterMapped, current_device()) ? cudaSuccess : cudaErrorHostMemoryAlreadyRegistered;
+        if (!pointer || !bytes ||
+            flags & ~unsigned{cudaHostRegisterPortable | cudaHostRegisterMapped | cudaHostRegisterReadOnly})
+            return cudaErrorInvalidValue;
+        return register_pinned(pointer, bytes, flags, flags & cudaHostRegisterMapped, current_device())
+                   ? cudaSuccess
+                   : cudaErrorHostMemoryAlreadyRegistered;
     });
 }
 
 cudaError_t cudaHostUnregister(void* pointer) {
-    return call([&] { return release(pointer, [](void* begin) { return free_pinned(begin, true); }, cudaErrorHostMemoryNotRegistered); });
+    return call([&] {
+        return release(
+            pointer, [](void* begin) { return free_pinned(begin, true); }, cudaErrorHostMemoryNotRegistered);
+    });
 }
 
 cudaError_t cudaHostGetDevicePointer(void** device_pointer, void* pointer, unsigned flags) {
     return call([&] {
         const Block* block = find_block(pointer);
-        if (!device_pointer || flags || !block || block->place != Place::pinned || !block->mapped) return cudaErrorInvalidValue;
+        if (!device_pointer || flags || !block || block->place != Place::pinned || !block->mapped)
+            return cudaErrorInvalidValue;
         *device_pointer = pointer;
         return cudaSuccess;
     });
@@ -98,8 +110,10 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const vo
         std::memset(attributes, 0, sizeof *attributes);
         const Block* block = find_block(pointer);
         void* const address = const_cast<void*>(pointer);
-        attributes->type = !block ? cudaMemoryTypeUnregistered : block->place == Place::device ? cudaMemoryTypeDevice : cudaMemoryTypeHost;
-        attributes->device = block ? block->device : -2;   // the real one's word for no device (cudaInvalidDeviceId)
+        attributes->type = !block                          ? cudaMemoryTypeUnregistered
+                           : block->place == Place::device ? cudaMemoryTypeDevice
+                                                           : cudaMemoryTypeHost;
+        attributes->device = block ? block->device : -2;  // the real one's word for no device (cudaInvalidDeviceId)
         attributes->devicePointer = block && (block->place == Place::device || block->mapped) ? address : nullptr;
         attributes->hostPointer = block && block->place == Place::pinned ? address : block ? nullptr : address;
         return cudaSuccess;

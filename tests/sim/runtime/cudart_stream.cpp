@@ -20,20 +20,22 @@ struct Event {
     };
     unsigned flags = 0;
     int device = 0;
-    Point point{};                            ///< behind the last recording; without a stream: never recorded
-    std::shared_ptr<Recording> recording{};   ///< time of the last recording, once it has run
+    Point point{};                           ///< behind the last recording; without a stream: never recorded
+    std::shared_ptr<Recording> recording{};  ///< time of the last recording, once it has run
 };
 
 /// Handles are numbers that are never used twice, no addresses: a destroyed event is never mistaken for a later one.
 std::unordered_map<std::uintptr_t, Event>& events() {
-    static auto* const all = new std::unordered_map<std::uintptr_t, Event>;   // never destroyed: used while the process ends
+    static auto* const all =
+        new std::unordered_map<std::uintptr_t, Event>;  // never destroyed: used while the process ends
     return *all;
 }
 
 /// Misuse, naming `who`, for what is no event. Nobody's handle is 0.
 Event& event_of(cudaEvent_t handle, const char* who) {
     const auto found = events().find(reinterpret_cast<std::uintptr_t>(handle));
-    if (found == events().end()) misuse(who, ": ", static_cast<const void*>(handle), " is no event (or a destroyed one)");
+    if (found == events().end())
+        misuse(who, ": ", static_cast<const void*>(handle), " is no event (or a destroyed one)");
     return found->second;
 }
 
@@ -72,12 +74,13 @@ cudaError_t record(cudaEvent_t handle, cudaStream_t to, const char* who) {
     return cudaSuccess;
 }
 
-/// Asked without waiting, the device gets on by one operation: who asks until it is ready comes to an end, who asks once finds nothing done.
+/// Asked without waiting, the device gets on by one operation: who asks until it is ready comes to an end, who asks
+/// once finds nothing done.
 cudaError_t query(const Point& point, const char* who) {
-    if (mutated("drop", who)) return cudaSuccess;   // as if it were asked later
+    if (mutated("drop", who)) return cudaSuccess;  // as if it were asked later
     std::uint64_t operations = 1;
     if (attempt(point, operations)) return cudaSuccess;
-    if (operations) advance_communication();   // nothing could run: it waits for other ranks, and they perhaps for us
+    if (operations) advance_communication();  // nothing could run: it waits for other ranks, and they perhaps for us
     return cudaErrorNotReady;
 }
 
@@ -107,7 +110,8 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-    return call([&] { return wait_for({end_of(stream_of(stream, "cudaStreamSynchronize"))}, "cudaStreamSynchronize"); });
+    return call(
+        [&] { return wait_for({end_of(stream_of(stream, "cudaStreamSynchronize"))}, "cudaStreamSynchronize"); });
 }
 
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
@@ -126,15 +130,23 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 }
 
 cudaError_t cudaStreamGetFlags(cudaStream_t stream, unsigned* flags) {
-    return call([&] { return flags ? (*flags = stream_of(stream, "cudaStreamGetFlags")->flags, cudaSuccess) : cudaErrorInvalidValue; });
+    return call([&] {
+        return flags ? (*flags = stream_of(stream, "cudaStreamGetFlags")->flags, cudaSuccess) : cudaErrorInvalidValue;
+    });
 }
 
 cudaError_t cudaStreamGetPriority(cudaStream_t stream, int* priority) {
-    return call([&] { return priority ? (*priority = stream_of(stream, "cudaStreamGetPriority")->priority, cudaSuccess) : cudaErrorInvalidValue; });
+    return call([&] {
+        return priority ? (*priority = stream_of(stream, "cudaStreamGetPriority")->priority, cudaSuccess)
+                        : cudaErrorInvalidValue;
+    });
 }
 
 cudaError_t cudaStreamGetDevice(cudaStream_t stream, int* device) {
-    return call([&] { return device ? (*device = stream_of(stream, "cudaStreamGetDevice")->device, cudaSuccess) : cudaErrorInvalidValue; });
+    return call([&] {
+        return device ? (*device = stream_of(stream, "cudaStreamGetDevice")->device, cudaSuccess)
+                      : cudaErrorInvalidValue;
+    });
 }
 
 cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void* data) {
@@ -166,11 +178,17 @@ cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, uns
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
-    return call([&] { return event ? query(Point(event_of(event, "cudaEventQuery").point), "cudaEventQuery") : cudaErrorInvalidResourceHandle; });
+    return call([&] {
+        return event ? query(Point(event_of(event, "cudaEventQuery").point), "cudaEventQuery")
+                     : cudaErrorInvalidResourceHandle;
+    });
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-    return call([&] { return event ? wait_for(Point(event_of(event, "cudaEventSynchronize").point), "cudaEventSynchronize") : cudaErrorInvalidResourceHandle; });
+    return call([&] {
+        return event ? wait_for(Point(event_of(event, "cudaEventSynchronize").point), "cudaEventSynchronize")
+                     : cudaErrorInvalidResourceHandle;
+    });
 }
 
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {

@@ -1,4 +1,5 @@
-// Gemm: panels of 16 rows of op(A) and 6 columns of op(B) are widened to fp32 and packed; a tile's 96 sums stay in registers for all of k.
+// Gemm: panels of 16 rows of op(A) and 6 columns of op(B) are widened to fp32 and packed; a tile's 96 sums stay in
+// registers for all of k.
 #include "sim/runtime/gemm.h"
 
 #include <immintrin.h>
@@ -10,7 +11,7 @@
 namespace sim::runtime {
 namespace {
 
-constexpr std::int64_t kRows = 16, kColumns = 6, kBlockPanels = 32;   // 192 columns of op(B) are packed at a time
+constexpr std::int64_t kRows = 16, kColumns = 6, kBlockPanels = 32;  // 192 columns of op(B) are packed at a time
 
 float widen(float value) { return value; }
 float widen(std::uint16_t bits) { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
@@ -22,20 +23,22 @@ void narrow(float value, std::uint16_t& to) {
     to = static_cast<std::uint16_t>(nan ? 0x7FFFu : (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
 }
 
-/// packed[i][j] = entry `first + j` of line i, for j < wide, zeros up to kWide. A line is a column of op(A) or a row of op(B).
-/// along: distance in memory from line to line; across: from entry to entry of a line.
+/// packed[i][j] = entry `first + j` of line i, for j < wide, zeros up to kWide. A line is a column of op(A) or a row of
+/// op(B). along: distance in memory from line to line; across: from entry to entry of a line.
 template <std::int64_t kWide, class T>
-void pack(float* packed, const T* from, std::int64_t along, std::int64_t across, std::int64_t wide, std::int64_t lines) {
+void pack(float* packed, const T* from, std::int64_t along, std::int64_t across, std::int64_t wide,
+          std::int64_t lines) {
     if (wide < kWide) std::fill(packed, packed + lines * kWide, 0.0f);
     if (across == 1) {
         for (std::int64_t i = 0; i < lines; ++i)
             for (std::int64_t j = 0; j < wide; ++j) packed[i * kWide + j] = widen(from[i * along + j]);
         return;
     }
-    constexpr std::int64_t kPiece = 64;   // lines whose cache lines are used up before the next
+    constexpr std::int64_t kPiece = 64;  // lines whose cache lines are used up before the next
     for (std::int64_t begin = 0; begin < lines; begin += kPiece)
         for (std::int64_t j = 0; j < wide; ++j)
-            for (std::int64_t i = begin; i < std::min(lines, begin + kPiece); ++i) packed[i * kWide + j] = widen(from[i * along + j * across]);
+            for (std::int64_t i = begin; i < std::min(lines, begin + kPiece); ++i)
+                packed[i * kWide + j] = widen(from[i * along + j * across]);
 }
 
 /// tile[column][row] = sum over i of a[i][row] * b[i][column].
@@ -57,7 +60,8 @@ void multiply_tile(float* tile, const float* a, const float* b, std::int64_t k) 
 }
 
 template <class T>
-void store_tile(T* c, std::int64_t leading, const float* tile, std::int64_t rows, std::int64_t columns, float alpha, float beta) {
+void store_tile(T* c, std::int64_t leading, const float* tile, std::int64_t rows, std::int64_t columns, float alpha,
+                float beta) {
     for (std::int64_t j = 0; j < columns; ++j)
         for (std::int64_t i = 0; i < rows; ++i) {
             T& entry = c[i + j * leading];
@@ -66,14 +70,15 @@ void store_tile(T* c, std::int64_t leading, const float* tile, std::int64_t rows
         }
 }
 
-template <class T>
-void scale(std::int64_t m, std::int64_t n, float beta, T* c, std::int64_t leading) {
+template <class T> void scale(std::int64_t m, std::int64_t n, float beta, T* c, std::int64_t leading) {
     for (std::int64_t j = 0; j < n; ++j)
-        for (std::int64_t i = 0; i < m; ++i) narrow(beta == 0 ? 0.0f : beta * widen(c[i + j * leading]), c[i + j * leading]);
+        for (std::int64_t i = 0; i < m; ++i)
+            narrow(beta == 0 ? 0.0f : beta * widen(c[i + j * leading]), c[i + j * leading]);
 }
 
 template <class In, class Out>
-void multiply(std::int64_t m, std::int64_t n, std::int64_t k, float alpha, const Matrix& a, const Matrix& b, float beta, const Matrix& c) {
+void multiply(std::int64_t m, std::int64_t n, std::int64_t k, float alpha, const Matrix& a, const Matrix& b, float beta,
+              const Matrix& c) {
     auto* out = static_cast<Out*>(c.data);
     if (alpha == 0 || k == 0) return scale(m, n, beta, out, c.leading);
     const auto* left = static_cast<const In*>(a.data);
@@ -91,7 +96,8 @@ void multiply(std::int64_t m, std::int64_t n, std::int64_t k, float alpha, const
 #pragma omp for schedule(static)
             for (std::int64_t panel = 0; panel < panels; ++panel) {
                 const std::int64_t column = (block + panel) * kColumns;
-                pack<kColumns>(packed_b.data() + panel * kColumns * k, right + column * b_column, b_row, b_column, std::min(kColumns, n - column), k);
+                pack<kColumns>(packed_b.data() + panel * kColumns * k, right + column * b_column, b_row, b_column,
+                               std::min(kColumns, n - column), k);
             }
 #pragma omp for schedule(static)
             for (std::int64_t row_panel = 0; row_panel < row_panels; ++row_panel) {
@@ -100,7 +106,8 @@ void multiply(std::int64_t m, std::int64_t n, std::int64_t k, float alpha, const
                 for (std::int64_t panel = 0; panel < panels; ++panel) {
                     const std::int64_t column = (block + panel) * kColumns;
                     multiply_tile(tile, packed_a.data(), packed_b.data() + panel * kColumns * k, k);
-                    store_tile(out + row + column * c.leading, c.leading, tile, rows, std::min(kColumns, n - column), alpha, beta);
+                    store_tile(out + row + column * c.leading, c.leading, tile, rows, std::min(kColumns, n - column),
+                               alpha, beta);
                 }
             }
         }
@@ -109,7 +116,8 @@ void multiply(std::int64_t m, std::int64_t n, std::int64_t k, float alpha, const
 
 }  // namespace
 
-void gemm(std::int64_t m, std::int64_t n, std::int64_t k, float alpha, const Matrix& a, const Matrix& b, float beta, const Matrix& c) {
+void gemm(std::int64_t m, std::int64_t n, std::int64_t k, float alpha, const Matrix& a, const Matrix& b, float beta,
+          const Matrix& c) {
     if (!m || !n) return;
     if (a.element == Element::float32) return multiply<float, float>(m, n, k, alpha, a, b, beta, c);
     if (c.element == Element::float32) return multiply<std::uint16_t, float>(m, n, k, alpha, a, b, beta, c);

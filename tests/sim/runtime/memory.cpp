@@ -24,14 +24,15 @@ struct State {
     std::uintptr_t next_address = kFirstAddress;
 };
 State& state() {
-    static State* const all = new State;   // never destroyed: copies may still run while the process ends
+    static State* const all = new State;  // never destroyed: copies may still run while the process ends
     return *all;
 }
 
 std::uintptr_t number(const void* address) { return reinterpret_cast<std::uintptr_t>(address); }
 std::size_t round_up(std::size_t bytes, std::size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
-/// Kernels of all devices may access mapped host memory; what the host wrote there is not followed, so all of it counts as written.
+/// Kernels of all devices may access mapped host memory; what the host wrote there is not followed, so all of it counts
+/// as written.
 void map_into(ptx::GlobalMemory& memory, const Block& block) {
     memory.add(block.begin, block.bytes);
     memory.wrote(block.begin, block.bytes);
@@ -46,7 +47,8 @@ void add_pinned(const Block& block) {
 /// SIM_HIDDEN: outside of the API device memory is no memory of the process, as that of a real GPU.
 void show_or_hide(bool inside) {
     for (const auto& [address, block] : state().blocks)
-        if (block.place == Place::device) mprotect(block.begin, round_up(block.bytes, kPage), inside ? PROT_READ | PROT_WRITE : PROT_NONE);
+        if (block.place == Place::device)
+            mprotect(block.begin, round_up(block.bytes, kPage), inside ? PROT_READ | PROT_WRITE : PROT_NONE);
 }
 
 std::map<std::uintptr_t, Block>::iterator block_at(void* begin) { return state().blocks.find(number(begin)); }
@@ -67,7 +69,8 @@ void* allocate_device(int device, std::size_t bytes) {
     const std::size_t charged = round_up(bytes, kGranularity);
     if (charged < bytes || charged > device_bytes_free(device)) return nullptr;
     const std::size_t usable = round_up(bytes, kPage), whole = usable + 2 * kGuard;
-    void* reserved = mmap(reinterpret_cast<void*>(state().next_address), whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* reserved = mmap(reinterpret_cast<void*>(state().next_address), whole, PROT_NONE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (reserved == MAP_FAILED) return nullptr;
     state().next_address += whole;
     auto* begin = static_cast<std::byte*>(reserved) + kGuard;
@@ -75,7 +78,8 @@ void* allocate_device(int device, std::size_t bytes) {
         munmap(reserved, whole);
         return nullptr;
     }
-    state().blocks[number(begin)] = {.begin = begin, .bytes = bytes, .place = Place::device, .device = device, .mapped = false};
+    state().blocks[number(begin)] = {
+        .begin = begin, .bytes = bytes, .place = Place::device, .device = device, .mapped = false};
     global_memory(device).add(begin, bytes);
     if (settings().hidden) api_lock().crossed = show_or_hide;
     state().in_use[device] += charged;
@@ -104,7 +108,12 @@ std::size_t device_bytes_free(int device) {
 void* allocate_pinned(std::size_t bytes, unsigned flags, bool mapped, int device) {
     void* begin = mmap(nullptr, round_up(bytes, kPage), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (begin == MAP_FAILED) return nullptr;
-    add_pinned({.begin = static_cast<std::byte*>(begin), .bytes = bytes, .place = Place::pinned, .device = device, .flags = flags, .mapped = mapped});
+    add_pinned({.begin = static_cast<std::byte*>(begin),
+                .bytes = bytes,
+                .place = Place::pinned,
+                .device = device,
+                .flags = flags,
+                .mapped = mapped});
     totals().pinned_allocations += 1;
     return begin;
 }
@@ -115,14 +124,21 @@ bool register_pinned(void* begin, std::size_t bytes, unsigned flags, bool mapped
         const Block& below = std::prev(above)->second;
         if (number(below.begin) + below.bytes > number(begin)) return false;
     }
-    add_pinned({.begin = static_cast<std::byte*>(begin), .bytes = bytes, .place = Place::pinned, .device = device, .flags = flags, .mapped = mapped, .registered = true});
+    add_pinned({.begin = static_cast<std::byte*>(begin),
+                .bytes = bytes,
+                .place = Place::pinned,
+                .device = device,
+                .flags = flags,
+                .mapped = mapped,
+                .registered = true});
     totals().pinned_allocations += 1;
     return true;
 }
 
 bool free_pinned(void* begin, bool registered) {
     const auto found = block_at(begin);
-    if (found == state().blocks.end() || found->second.place != Place::pinned || found->second.registered != registered) return false;
+    if (found == state().blocks.end() || found->second.place != Place::pinned || found->second.registered != registered)
+        return false;
     const Block block = found->second;
     if (block.mapped)
         for (auto& [device, memory] : state().memories) memory->remove(begin);
@@ -143,17 +159,21 @@ Place place_of(const void* address, std::size_t bytes, std::string_view who) {
     const Block* last = bytes ? find_block(static_cast<const std::byte*>(address) + (bytes - 1)) : block;
     if (block == last) return block ? block->place : Place::pageable;
     const Block& named = block ? *block : *last;
-    misuse(who, ": ", bytes, " bytes at ", address, " reach over the bounds of the ", named.place == Place::device ? "device" : "pinned host", " memory [",
-           static_cast<const void*>(named.begin), ", +", named.bytes, ")");
+    misuse(who, ": ", bytes, " bytes at ", address, " reach over the bounds of the ",
+           named.place == Place::device ? "device" : "pinned host", " memory [", static_cast<const void*>(named.begin),
+           ", +", named.bytes, ")");
 }
 
 void require_device(const void* address, std::size_t bytes, int device, std::string_view who, std::string_view what) {
     if (!bytes) return;
     const Block* block = find_block(address);
     if (!block || block->place != Place::device)
-        misuse(who, ": ", what, " ", address, " is not device memory (", block ? "pinned host memory" : "host memory, never allocated, or freed", ")");
+        misuse(who, ": ", what, " ", address, " is not device memory (",
+               block ? "pinned host memory" : "host memory, never allocated, or freed", ")");
     place_of(address, bytes, who);
-    if (block->device != device) misuse(who, ": ", what, " ", address, " is memory of device ", block->device, ", the stream is on device ", device);
+    if (block->device != device)
+        misuse(who, ": ", what, " ", address, " is memory of device ", block->device, ", the stream is on device ",
+               device);
 }
 
 bool overlap(const Rows& a, const Rows& b) {

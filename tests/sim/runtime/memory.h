@@ -1,5 +1,6 @@
-// Memory: which addresses are device memory, which are pinned host memory. Device memory is address space of this process, with unmapped gaps between
-// allocations; addresses are never used twice, so that a pointer kept too long is found. What was written is known to ptx::GlobalMemory.
+// Memory: which addresses are device memory, which are pinned host memory. Device memory is address space of this
+// process, with unmapped gaps between allocations; addresses are never used twice, so that a pointer kept too long is
+// found. What was written is known to ptx::GlobalMemory.
 #pragma once
 
 #include <cstddef>
@@ -16,10 +17,10 @@ struct Block {
     std::byte* begin = nullptr;
     std::size_t bytes = 0;
     Place place = Place::device;
-    int device = 0;             ///< of the allocation; the current one for pinned memory
-    unsigned flags = 0;         ///< of pinned memory
-    bool mapped = false;        ///< kernels may access it
-    bool registered = false;    ///< the program's own memory (cudaHostRegister)
+    int device = 0;           ///< of the allocation; the current one for pinned memory
+    unsigned flags = 0;       ///< of pinned memory
+    bool mapped = false;      ///< kernels may access it
+    bool registered = false;  ///< the program's own memory (cudaHostRegister)
 };
 
 /// nullptr when the device has not that much left. Never filled: gigabytes cost nothing until they are touched.

@@ -16,16 +16,15 @@ namespace {
 struct State {
     std::vector<std::unique_ptr<Module>> modules;
     std::map<const void*, std::unique_ptr<Function>> functions;
-    std::set<std::string> dumped;   // names of files written
+    std::set<std::string> dumped;  // names of files written
     bool replaced = false;
 };
 State& state() {
-    static State* const all = new State;   // never destroyed, and made by the first registration, before main
+    static State* const all = new State;  // never destroyed, and made by the first registration, before main
     return *all;
 }
 
-template <class Number>
-Number read(const void* from, std::size_t offset) {
+template <class Number> Number read(const void* from, std::size_t offset) {
     Number number{};
     std::memcpy(&number, static_cast<const std::byte*>(from) + offset, sizeof number);
     return number;
@@ -57,7 +56,9 @@ std::string replacement_for(const Module& module) {
 std::string embedded_text(const Module& module) {
     std::string problem;
     const std::string_view text = find_ptx(module.fat_binary, settings().major, settings().minor, problem);
-    if (!problem.empty()) misuse("the kernels of ", module.kernels.empty() ? "a module" : module.kernels.front(), " cannot be run: ", problem);
+    if (!problem.empty())
+        misuse("the kernels of ", module.kernels.empty() ? "a module" : module.kernels.front(),
+               " cannot be run: ", problem);
     return std::string(text);
 }
 
@@ -77,14 +78,16 @@ std::string source_stem(std::string_view text) {
 std::string_view find_ptx(const void* fat_binary, int major, int minor, std::string& problem) {
     constexpr std::uint32_t kMagic = 0xBA55ED50;
     constexpr std::uint16_t kPtx = 1;
-    if (!fat_binary || read<std::uint32_t>(fat_binary, 0) != kMagic) return problem = "the fat binary is of an unknown format", std::string_view();
+    if (!fat_binary || read<std::uint32_t>(fat_binary, 0) != kMagic)
+        return problem = "the fat binary is of an unknown format", std::string_view();
     const std::size_t header = read<std::uint16_t>(fat_binary, 6), end = header + read<std::uint64_t>(fat_binary, 8);
     std::string_view best;
     std::uint32_t best_version = 0;
     problem = "the object holds no PTX text; compile it with -gencode arch=compute_80,code=compute_80";
     for (std::size_t at = header; at < end;) {
         const auto kind = read<std::uint16_t>(fat_binary, at);
-        const std::size_t own_header = read<std::uint32_t>(fat_binary, at + 4), bytes = read<std::uint64_t>(fat_binary, at + 8);
+        const std::size_t own_header = read<std::uint32_t>(fat_binary, at + 4),
+                          bytes = read<std::uint64_t>(fat_binary, at + 8);
         const auto version = read<std::uint32_t>(fat_binary, at + 28);
         const auto* content = static_cast<const char*>(fat_binary) + at + own_header;
         at += own_header + bytes;
@@ -122,7 +125,9 @@ const ptx::Kernel& kernel_of(Function& function) {
     if (function.kernel) return *function.kernel;
     Module& module = *function.module;
     if (!module.parsed) {
-        if (!module.variable.empty()) misuse("the module of ", function.name, " has a module-scope variable (", module.variable, "), which is not simulated");
+        if (!module.variable.empty())
+            misuse("the module of ", function.name, " has a module-scope variable (", module.variable,
+                   "), which is not simulated");
         module.text = replacement_for(module);
         state().replaced = state().replaced || !module.text.empty();
         if (module.text.empty()) module.text = embedded_text(module);
@@ -137,11 +142,12 @@ void dump_module(const Module& module) {
     if (settings().ptx_folder.empty()) return;
     std::string problem;
     const std::string_view text = find_ptx(module.fat_binary, settings().major, settings().minor, problem);
-    if (!problem.empty() || text.find(".entry") == std::string_view::npos) return;   // a source without kernels
+    if (!problem.empty() || text.find(".entry") == std::string_view::npos) return;  // a source without kernels
     const std::filesystem::path folder(settings().ptx_folder);
     std::filesystem::create_directories(folder);
     std::string name = source_stem(text);
-    for (int copy = 2; !state().dumped.insert(name).second; ++copy) name = source_stem(text) + "-" + std::to_string(copy);
+    for (int copy = 2; !state().dumped.insert(name).second; ++copy)
+        name = source_stem(text) + "-" + std::to_string(copy);
     std::ofstream(folder / (name + ".ptx")) << text;
 }
 

@@ -1,5 +1,6 @@
-// MPI hooks: on a real device queued NCCL operations go on while the host waits in MPI. Here the host has to run them, so the calls of MPI in which the program
-// waits are wrapped (through MPI's profiling interface) and let them advance. Where a program ends, all ranks are together: orders of operations are compared.
+// MPI hooks: on a real device queued NCCL operations go on while the host waits in MPI. Here the host has to run them,
+// so the calls of MPI in which the program waits are wrapped (through MPI's profiling interface) and let them advance.
+// Where a program ends, all ranks are together: orders of operations are compared.
 #include "sim/runtime/mpi_world.h"
 #include "sim/runtime/nccl_order.h"
 #include "sim/runtime/process.h"
@@ -41,7 +42,9 @@ int wait_for(MPI_Request* request, MPI_Status* status) {
     }
 }
 
-int wait_after(int started, MPI_Request* request, MPI_Status* status = MPI_STATUS_IGNORE) { return started == MPI_SUCCESS ? wait_for(request, status) : started; }
+int wait_after(int started, MPI_Request* request, MPI_Status* status = MPI_STATUS_IGNORE) {
+    return started == MPI_SUCCESS ? wait_for(request, status) : started;
+}
 
 /// Ranks may still need what is queued here; after that nobody waits for this one.
 void finish_communication() {
@@ -59,7 +62,8 @@ void finish_communication() {
 }  // namespace
 
 MPI_Comm messages_of_world(std::string_view who) {
-    if (world().messages == MPI_COMM_NULL) misuse(who, ": the simulated NCCL talks over MPI, which the program has not initialised");
+    if (world().messages == MPI_COMM_NULL)
+        misuse(who, ": the simulated NCCL talks over MPI, which the program has not initialised");
     return world().messages;
 }
 
@@ -80,7 +84,9 @@ using namespace sim::runtime;
 extern "C" {
 
 int MPI_Init(int* argc, char*** argv) { return initialised(PMPI_Init(argc, argv)); }
-int MPI_Init_thread(int* argc, char*** argv, int required, int* provided) { return initialised(PMPI_Init_thread(argc, argv, required, provided)); }
+int MPI_Init_thread(int* argc, char*** argv, int required, int* provided) {
+    return initialised(PMPI_Init_thread(argc, argv, required, provided));
+}
 
 int MPI_Finalize() {
     finish_communication();
@@ -135,7 +141,8 @@ int MPI_Bcast(void* data, int count, MPI_Datatype type, int root, MPI_Comm comm)
     return wait_after(PMPI_Ibcast(data, count, type, root, comm, &request), &request);
 }
 
-int MPI_Allgather(const void* from, int from_count, MPI_Datatype from_type, void* to, int to_count, MPI_Datatype to_type, MPI_Comm comm) {
+int MPI_Allgather(const void* from, int from_count, MPI_Datatype from_type, void* to, int to_count,
+                  MPI_Datatype to_type, MPI_Comm comm) {
     MPI_Request request = MPI_REQUEST_NULL;
     return wait_after(PMPI_Iallgather(from, from_count, from_type, to, to_count, to_type, comm, &request), &request);
 }

@@ -1,4 +1,5 @@
-// MpiWorld: the simulated NCCL's own copy of MPI_COMM_WORLD, and what it needs to know of MPI's state. MPI itself is started by the program.
+// MpiWorld: the simulated NCCL's own copy of MPI_COMM_WORLD, and what it needs to know of MPI's state. MPI itself is
+// started by the program.
 #pragma once
 
 #include <mpi.h>

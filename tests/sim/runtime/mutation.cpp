@@ -1,5 +1,5 @@
-// Mutation: places, how often they ran, and the one that is broken. An address is an offset in the program's file, as addr2line takes it, so that it is the same in
-// every run.
+// Mutation: places, how often they ran, and the one that is broken. An address is an offset in the program's file, as
+// addr2line takes it, so that it is the same in every run.
 #include "sim/runtime/mutation.h"
 
 #include <dlfcn.h>
@@ -21,12 +21,12 @@ namespace {
 constexpr int kMostFrames = 24;
 
 struct State {
-    std::map<std::string, std::uint64_t> times;   // by "RULE PLACE"
-    std::map<std::string, dim3> largest_grid;     // of a kernel so far: tells whether it uses y and z
+    std::map<std::string, std::uint64_t> times;  // by "RULE PLACE"
+    std::map<std::string, dim3> largest_grid;    // of a kernel so far: tells whether it uses y and z
     std::uint64_t changed = 0;
 };
 State& state() {
-    static State* const all = new State;   // never destroyed: used while the process ends
+    static State* const all = new State;  // never destroyed: used while the process ends
     return *all;
 }
 
@@ -46,11 +46,14 @@ const Wanted& wanted() {
     return *read;
 }
 
-/// Notes that the rule fits a place; whether it is to be broken. A place that is wanted stands for all that begin with it.
+/// Notes that the rule fits a place; whether it is to be broken. A place that is wanted stands for all that begin with
+/// it.
 bool note(const std::string& rule, const std::string& place) {
     if (!settings().calls_file.empty()) ++state().times[rule + ' ' + place];
     if (rule != wanted().rule) return false;
-    const auto begins = [&place](const std::string& prefix) { return place.starts_with(prefix) && (place.size() == prefix.size() || place[prefix.size()] == '@'); };
+    const auto begins = [&place](const std::string& prefix) {
+        return place.starts_with(prefix) && (place.size() == prefix.size() || place[prefix.size()] == '@');
+    };
     const bool chosen = std::any_of(wanted().places.begin(), wanted().places.end(), begins);
     state().changed += chosen;
     return chosen;
@@ -64,11 +67,12 @@ struct Extent {
 Extent extent_of_program() {
     Extent program;
     dl_iterate_phdr(
-        [](dl_phdr_info* object, std::size_t, void* to) {   // the program comes first
+        [](dl_phdr_info* object, std::size_t, void* to) {  // the program comes first
             Extent& extent = *static_cast<Extent*>(to);
             extent.base = object->dlpi_addr;
             for (const auto& part : std::span(object->dlpi_phdr, object->dlpi_phnum))
-                if (part.p_type == PT_LOAD) extent.end = std::max(extent.end, extent.base + part.p_vaddr + part.p_memsz);
+                if (part.p_type == PT_LOAD)
+                    extent.end = std::max(extent.end, extent.base + part.p_vaddr + part.p_memsz);
             return 1;
         },
         &program);
@@ -79,7 +83,8 @@ Extent extent_of_program() {
 Extent extent_of(const char* function) {
     Dl_info info{};
     void *symbol = nullptr, *const begin = dlsym(RTLD_DEFAULT, function);
-    if (!begin || !dladdr1(begin, &info, &symbol, RTLD_DL_SYMENT) || !symbol) misuse("SIM_CALLS, SIM_MUTATE: the program does not export ", function);
+    if (!begin || !dladdr1(begin, &info, &symbol, RTLD_DL_SYMENT) || !symbol)
+        misuse("SIM_CALLS, SIM_MUTATE: the program does not export ", function);
     const auto base = reinterpret_cast<std::uintptr_t>(begin);
     return {base, base + static_cast<const ElfW(Sym)*>(symbol)->st_size};
 }
@@ -97,7 +102,8 @@ std::string place_of_call(const char* function) {
         const auto address = reinterpret_cast<std::uintptr_t>(frame) - 1;
         std::array<char, 20> text{};
         if (known->second.contains(address)) place = function;
-        else if (program.contains(address)) std::snprintf(text.data(), text.size(), "@%llx", static_cast<unsigned long long>(address - program.base));
+        else if (program.contains(address))
+            std::snprintf(text.data(), text.size(), "@%llx", static_cast<unsigned long long>(address - program.base));
         place += text.data();
     }
     return place;
@@ -106,7 +112,8 @@ std::string place_of_call(const char* function) {
 }  // namespace
 
 bool place_is_mutated(const char* rule, const char* function) {
-    if (settings().calls_file.empty() && wanted().rule != rule) return false;   // a walk through the stack takes its time
+    if (settings().calls_file.empty() && wanted().rule != rule)
+        return false;  // a walk through the stack takes its time
     return note(rule, place_of_call(function));
 }
 
@@ -126,7 +133,9 @@ void mutate_launch(const std::string& kernel, dim3& grid, std::size_t& shared_by
 }
 
 void report_mutation() {
-    if (!settings().mutation.empty()) std::fprintf(stderr, "simulated device: SIM_MUTATE changed %llu calls\n", static_cast<unsigned long long>(state().changed));
+    if (!settings().mutation.empty())
+        std::fprintf(stderr, "simulated device: SIM_MUTATE changed %llu calls\n",
+                     static_cast<unsigned long long>(state().changed));
     if (settings().calls_file.empty()) return;
     std::ostringstream lines;
     for (const auto& [place, times] : state().times) lines << place << ' ' << times << '\n';

@@ -1,4 +1,5 @@
-// NCCL: communicators and their calls, grouped or one by one, queued on streams like kernels. The messages go over MPI (nccl_exchange.h).
+// NCCL: communicators and their calls, grouped or one by one, queued on streams like kernels. The messages go over MPI
+// (nccl_exchange.h).
 #include <nccl.h>
 
 #include <string>
@@ -24,15 +25,14 @@ std::vector<ncclComm*>& communicators() {
 
 struct Group {
     int depth = 0;
-    std::vector<std::pair<ncclComm*, Task>> tasks;   // in order of the calls
+    std::vector<std::pair<ncclComm*, Task>> tasks;  // in order of the calls
 };
 Group& group() {
     thread_local Group own;
     return own;
 }
 
-template <class Body>
-ncclResult_t guarded(Body&& body) {
+template <class Body> ncclResult_t guarded(Body&& body) {
     const std::lock_guard hold(api_lock());
     try {
         return body();
@@ -68,7 +68,8 @@ ncclResult_t issue_group(std::vector<std::pair<ncclComm*, Task>> tasks) {
         for (const auto& [of, task] : tasks)
             if (of == comm) own.push_back(task);
         std::erase_if(tasks, [comm](const auto& entry) { return entry.first == comm; });
-        if (!connect(*comm, own)) return nccl_last_error() = "out of device memory for the buffers of a connection", ncclUnhandledCudaError;
+        if (!connect(*comm, own))
+            return nccl_last_error() = "out of device memory for the buffers of a connection", ncclUnhandledCudaError;
         issue(*comm, std::move(own));
         if (const ncclResult_t progress = progress_of(*comm); progress != ncclSuccess) result = progress;
     }
@@ -81,15 +82,21 @@ ncclResult_t add(ncclComm_t comm, Task task, cudaStream_t stream) {
         if (!is_communicator(comm)) return refuse(std::string(task.call) + ": no communicator");
         if (!bytes_of(task.type)) return refuse(std::string(task.call) + ": unknown type");
         const bool has_peer = task.kind == Kind::send_receive || task.kind == Kind::broadcast;
-        if (has_peer && (task.peer < 0 || task.peer >= comm->size)) return refuse(std::string(task.call) + ": no such rank");
+        if (has_peer && (task.peer < 0 || task.peer >= comm->size))
+            return refuse(std::string(task.call) + ": no such rank");
         const bool reduces = task.kind == Kind::all_reduce || task.kind == Kind::reduce_scatter;
-        if (reduces && !can_reduce(task.type, task.reduction)) misuse(task.call, ": ", name_of(task.reduction), " of ", name_of(task.type), " is not simulated");
+        if (reduces && !can_reduce(task.type, task.reduction))
+            misuse(task.call, ": ", name_of(task.reduction), " of ", name_of(task.type), " is not simulated");
         if (comm->in_progress)
-            misuse(task.call, ": ", describe(*comm), " is not blocking and an earlier call may be in progress; ask ncclCommGetAsyncError until it is not");
+            misuse(
+                task.call, ": ", describe(*comm),
+                " is not blocking and an earlier call may be in progress; ask ncclCommGetAsyncError until it is not");
         task.stream = stream_of(stream, task.call);
         check_task(*comm, task);
-        if (!task.count && task.kind != Kind::send_receive) return ncclSuccess;   // as the real one: empty collectives are dropped
-        if (task.kind == Kind::send_receive && !group().depth && task.peer == comm->rank) return refuse(std::string(task.call) + ": to oneself, outside of a group");
+        if (!task.count && task.kind != Kind::send_receive)
+            return ncclSuccess;  // as the real one: empty collectives are dropped
+        if (task.kind == Kind::send_receive && !group().depth && task.peer == comm->rank)
+            return refuse(std::string(task.call) + ": to oneself, outside of a group");
         group().tasks.emplace_back(comm, std::move(task));
         return group().depth ? ncclSuccess : issue_group(std::exchange(group().tasks, {}));
     });
@@ -102,7 +109,9 @@ std::byte* bytes(void* data) { return static_cast<std::byte*>(data); }
 
 extern "C" {
 
-ncclResult_t ncclGetVersion(int* version) { return version ? (*version = NCCL_VERSION_CODE, ncclSuccess) : ncclInvalidArgument; }
+ncclResult_t ncclGetVersion(int* version) {
+    return version ? (*version = NCCL_VERSION_CODE, ncclSuccess) : ncclInvalidArgument;
+}
 
 ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
     return guarded([&] { return id ? (*id = make_unique_id(), ncclSuccess) : ncclInvalidArgument; });
@@ -122,7 +131,9 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int size, ncclUniqueId id,
     });
 }
 
-ncclResult_t ncclCommInitRank(ncclComm_t* comm, int size, ncclUniqueId id, int rank) { return ncclCommInitRankConfig(comm, size, id, rank, nullptr); }
+ncclResult_t ncclCommInitRank(ncclComm_t* comm, int size, ncclUniqueId id, int rank) {
+    return ncclCommInitRankConfig(comm, size, id, rank, nullptr);
+}
 
 ncclResult_t ncclCommFinalize(ncclComm_t comm) {
     return guarded([&] {
@@ -137,7 +148,8 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm) {
         if (!comm) return ncclSuccess;
         if (!is_communicator(comm)) return ncclInvalidArgument;
         if (!comm->last.reached() && !mpi_is_usable())
-            misuse("ncclCommDestroy: ", describe(*comm), " has operations left, and MPI is finalised or this is not the main thread");
+            misuse("ncclCommDestroy: ", describe(*comm),
+                   " has operations left, and MPI is finalised or this is not the main thread");
         force({comm->last});
         std::erase(communicators(), comm);
         leave(comm);
@@ -150,10 +162,10 @@ ncclResult_t ncclCommAbort(ncclComm_t comm) {
         if (!comm) return ncclSuccess;
         if (!is_communicator(comm)) return ncclInvalidArgument;
         const bool unfinished = !comm->last.reached();
-        if (unfinished) discard_queues();   // what follows would compute from what never came
+        if (unfinished) discard_queues();  // what follows would compute from what never came
         if (unfinished) note_abort();
         std::erase(communicators(), comm);
-        if (!unfinished) leave(comm);   // else MPI may still write to it
+        if (!unfinished) leave(comm);  // else MPI may still write to it
         return ncclSuccess;
     });
 }
@@ -161,21 +173,26 @@ ncclResult_t ncclCommAbort(ncclComm_t comm) {
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* state) {
     return guarded([&] {
         if (!is_communicator(comm) || !state) return ncclInvalidArgument;
-        *state = comm->failed != ncclSuccess ? comm->failed : std::exchange(comm->in_progress, false) ? ncclInProgress : ncclSuccess;
+        *state = comm->failed != ncclSuccess               ? comm->failed
+                 : std::exchange(comm->in_progress, false) ? ncclInProgress
+                                                           : ncclSuccess;
         return ncclSuccess;
     });
 }
 
 ncclResult_t ncclCommCount(const ncclComm_t comm, int* count) {
-    return guarded([&] { return is_communicator(comm) && count ? (*count = comm->size, ncclSuccess) : ncclInvalidArgument; });
+    return guarded(
+        [&] { return is_communicator(comm) && count ? (*count = comm->size, ncclSuccess) : ncclInvalidArgument; });
 }
 
 ncclResult_t ncclCommUserRank(const ncclComm_t comm, int* rank) {
-    return guarded([&] { return is_communicator(comm) && rank ? (*rank = comm->rank, ncclSuccess) : ncclInvalidArgument; });
+    return guarded(
+        [&] { return is_communicator(comm) && rank ? (*rank = comm->rank, ncclSuccess) : ncclInvalidArgument; });
 }
 
 ncclResult_t ncclCommCuDevice(const ncclComm_t comm, int* device) {
-    return guarded([&] { return is_communicator(comm) && device ? (*device = comm->device, ncclSuccess) : ncclInvalidArgument; });
+    return guarded(
+        [&] { return is_communicator(comm) && device ? (*device = comm->device, ncclSuccess) : ncclInvalidArgument; });
 }
 
 ncclResult_t ncclGroupStart() { return group().depth += 1, ncclSuccess; }
@@ -188,41 +205,94 @@ ncclResult_t ncclGroupEnd() {
     });
 }
 
-ncclResult_t ncclSend(const void* from, std::size_t count, ncclDataType_t type, int peer, ncclComm_t comm, cudaStream_t stream) {
-    return add(comm, {.call = "ncclSend", .kind = Kind::send_receive, .outgoing = true, .from = bytes(from), .count = count, .type = type, .peer = peer}, stream);
-}
-
-ncclResult_t ncclRecv(void* to, std::size_t count, ncclDataType_t type, int peer, ncclComm_t comm, cudaStream_t stream) {
-    return add(comm, {.call = "ncclRecv", .kind = Kind::send_receive, .to = bytes(to), .count = count, .type = type, .peer = peer}, stream);
-}
-
-ncclResult_t ncclAllGather(const void* from, void* to, std::size_t count, ncclDataType_t type, ncclComm_t comm, cudaStream_t stream) {
-    return add(comm, {.call = "ncclAllGather", .kind = Kind::all_gather, .from = bytes(from), .to = bytes(to), .count = count, .type = type}, stream);
-}
-
-ncclResult_t ncclReduceScatter(const void* from, void* to, std::size_t count, ncclDataType_t type, ncclRedOp_t reduction, ncclComm_t comm, cudaStream_t stream) {
-    return add(comm, {.call = "ncclReduceScatter", .kind = Kind::reduce_scatter, .from = bytes(from), .to = bytes(to), .count = count, .type = type, .reduction = reduction},
+ncclResult_t ncclSend(const void* from, std::size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
+                      cudaStream_t stream) {
+    return add(comm,
+               {.call = "ncclSend",
+                .kind = Kind::send_receive,
+                .outgoing = true,
+                .from = bytes(from),
+                .count = count,
+                .type = type,
+                .peer = peer},
                stream);
 }
 
-ncclResult_t ncclAllReduce(const void* from, void* to, std::size_t count, ncclDataType_t type, ncclRedOp_t reduction, ncclComm_t comm, cudaStream_t stream) {
-    return add(comm, {.call = "ncclAllReduce", .kind = Kind::all_reduce, .from = bytes(from), .to = bytes(to), .count = count, .type = type, .reduction = reduction},
+ncclResult_t ncclRecv(void* to, std::size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
+                      cudaStream_t stream) {
+    return add(
+        comm,
+        {.call = "ncclRecv", .kind = Kind::send_receive, .to = bytes(to), .count = count, .type = type, .peer = peer},
+        stream);
+}
+
+ncclResult_t ncclAllGather(const void* from, void* to, std::size_t count, ncclDataType_t type, ncclComm_t comm,
+                           cudaStream_t stream) {
+    return add(comm,
+               {.call = "ncclAllGather",
+                .kind = Kind::all_gather,
+                .from = bytes(from),
+                .to = bytes(to),
+                .count = count,
+                .type = type},
                stream);
 }
 
-ncclResult_t ncclBroadcast(const void* from, void* to, std::size_t count, ncclDataType_t type, int root, ncclComm_t comm, cudaStream_t stream) {
-    return add(comm, {.call = "ncclBroadcast", .kind = Kind::broadcast, .from = bytes(from), .to = bytes(to), .count = count, .type = type, .peer = root}, stream);
+ncclResult_t ncclReduceScatter(const void* from, void* to, std::size_t count, ncclDataType_t type,
+                               ncclRedOp_t reduction, ncclComm_t comm, cudaStream_t stream) {
+    return add(comm,
+               {.call = "ncclReduceScatter",
+                .kind = Kind::reduce_scatter,
+                .from = bytes(from),
+                .to = bytes(to),
+                .count = count,
+                .type = type,
+                .reduction = reduction},
+               stream);
 }
 
-ncclResult_t ncclBcast(void* data, std::size_t count, ncclDataType_t type, int root, ncclComm_t comm, cudaStream_t stream) {
+ncclResult_t ncclAllReduce(const void* from, void* to, std::size_t count, ncclDataType_t type, ncclRedOp_t reduction,
+                           ncclComm_t comm, cudaStream_t stream) {
+    return add(comm,
+               {.call = "ncclAllReduce",
+                .kind = Kind::all_reduce,
+                .from = bytes(from),
+                .to = bytes(to),
+                .count = count,
+                .type = type,
+                .reduction = reduction},
+               stream);
+}
+
+ncclResult_t ncclBroadcast(const void* from, void* to, std::size_t count, ncclDataType_t type, int root,
+                           ncclComm_t comm, cudaStream_t stream) {
+    return add(comm,
+               {.call = "ncclBroadcast",
+                .kind = Kind::broadcast,
+                .from = bytes(from),
+                .to = bytes(to),
+                .count = count,
+                .type = type,
+                .peer = root},
+               stream);
+}
+
+ncclResult_t ncclBcast(void* data, std::size_t count, ncclDataType_t type, int root, ncclComm_t comm,
+                       cudaStream_t stream) {
     return ncclBroadcast(data, data, count, type, root, comm, stream);
 }
 
 const char* ncclGetLastError(ncclComm_t) { return nccl_last_error().c_str(); }
 
 const char* ncclGetErrorString(ncclResult_t result) {
-    constexpr const char* kSentences[] = {"no error",         "unhandled cuda error", "unhandled system error", "internal error",
-                                          "invalid argument", "invalid usage",        "remote process exited or there was a network error", "NCCL operation in progress"};
+    constexpr const char* kSentences[] = {"no error",
+                                          "unhandled cuda error",
+                                          "unhandled system error",
+                                          "internal error",
+                                          "invalid argument",
+                                          "invalid usage",
+                                          "remote process exited or there was a network error",
+                                          "NCCL operation in progress"};
     return result >= 0 && result < ncclNumResults ? kSentences[result] : "unknown result code";
 }
 

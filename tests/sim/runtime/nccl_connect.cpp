@@ -11,8 +11,9 @@
 namespace sim::runtime {
 namespace {
 
-constexpr int kFromSender = 30001, kFromReceiver = 30002;   // tags behind those of nccl_exchange
-constexpr std::size_t kBufferBytes = std::size_t{4} << 20;  // of a direction; the real ones have up to 10 MiB for each of their channels
+constexpr int kFromSender = 30001, kFromReceiver = 30002;  // tags behind those of nccl_exchange
+constexpr std::size_t kBufferBytes =
+    std::size_t{4} << 20;  // of a direction; the real ones have up to 10 MiB for each of their channels
 
 struct Direction {
     int peer;
@@ -24,7 +25,9 @@ std::vector<Direction> new_directions(const ncclComm& comm, const std::vector<Ta
     std::vector<Direction> found;
     const auto add = [&](int peer, bool outgoing) {
         const auto& known = outgoing ? comm.connected_to : comm.connected_from;
-        if (peer != comm.rank && !known[static_cast<std::size_t>(peer)] && std::find(found.begin(), found.end(), Direction{peer, outgoing}) == found.end()) found.push_back({peer, outgoing});
+        if (peer != comm.rank && !known[static_cast<std::size_t>(peer)] &&
+            std::find(found.begin(), found.end(), Direction{peer, outgoing}) == found.end())
+            found.push_back({peer, outgoing});
     };
     for (const Task& task : tasks) {
         if (task.kind == Kind::send_receive) add(task.peer, task.outgoing);
@@ -38,8 +41,10 @@ void wait_for_hosts(const ncclComm& comm, const std::vector<Direction>& directio
     std::vector<MPI_Request> requests;
     for (const auto& [peer, outgoing] : directions) {
         requests.resize(requests.size() + 2, MPI_REQUEST_NULL);
-        PMPI_Issend(nullptr, 0, MPI_BYTE, peer, outgoing ? kFromSender : kFromReceiver, comm.messages, &requests.end()[-2]);
-        PMPI_Irecv(nullptr, 0, MPI_BYTE, peer, outgoing ? kFromReceiver : kFromSender, comm.messages, &requests.end()[-1]);
+        PMPI_Issend(nullptr, 0, MPI_BYTE, peer, outgoing ? kFromSender : kFromReceiver, comm.messages,
+                    &requests.end()[-2]);
+        PMPI_Irecv(nullptr, 0, MPI_BYTE, peer, outgoing ? kFromReceiver : kFromSender, comm.messages,
+                   &requests.end()[-1]);
     }
     const auto begin = std::chrono::steady_clock::now();
     Patience patience;
@@ -47,7 +52,8 @@ void wait_for_hosts(const ncclComm& comm, const std::vector<Direction>& directio
         PMPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE);
         if (done) return;
         if (std::chrono::steady_clock::now() - begin > std::chrono::duration<double>(settings().nccl_timeout))
-            misuse("NCCL: deadlock? ", describe(comm), " has waited ", settings().nccl_timeout, " s (SIM_NCCL_TIMEOUT) on the host to connect with rank ", directions.front().peer,
+            misuse("NCCL: deadlock? ", describe(comm), " has waited ", settings().nccl_timeout,
+                   " s (SIM_NCCL_TIMEOUT) on the host to connect with rank ", directions.front().peer,
                    ", which has not come to its first call with this rank");
         patience.wait_a_moment();
     }
@@ -59,14 +65,17 @@ bool connect(ncclComm& comm, const std::vector<Task>& tasks) {
     const std::vector<Direction> directions = new_directions(comm, tasks);
     if (directions.empty()) return true;
     const std::size_t wanted = comm.buffers.size() + directions.size();
-    if (!mpi_is_usable()) misuse(tasks.front().call, ": ", describe(comm), " has to connect ranks, and MPI is finalised or this is not the main thread");
+    if (!mpi_is_usable())
+        misuse(tasks.front().call, ": ", describe(comm),
+               " has to connect ranks, and MPI is finalised or this is not the main thread");
     while (comm.buffers.size() < wanted) {
         void* const buffer = allocate_device(comm.device, kBufferBytes);
         if (!buffer) return false;
         comm.buffers.push_back(buffer);
     }
     wait_for_hosts(comm, directions);
-    for (const auto& [peer, outgoing] : directions) (outgoing ? comm.connected_to : comm.connected_from)[static_cast<std::size_t>(peer)] = true;
+    for (const auto& [peer, outgoing] : directions)
+        (outgoing ? comm.connected_to : comm.connected_from)[static_cast<std::size_t>(peer)] = true;
     return true;
 }
 

@@ -1,4 +1,5 @@
-// NcclExchange: announcements under tag 0, contents under a tag of the message's number, in pieces that MPI's int counts allow.
+// NcclExchange: announcements under tag 0, contents under a tag of the message's number, in pieces that MPI's int
+// counts allow.
 #include "sim/runtime/nccl_exchange.h"
 
 #include <algorithm>
@@ -21,7 +22,8 @@ std::string describe(const Announcement& a) {
     const auto kind = static_cast<Kind>(a.kind);
     if (kind == Kind::send_receive) out << "a message of " << a.count << " bytes";
     else out << name_of(kind) << " of " << a.count << ' ' << name_of(static_cast<ncclDataType_t>(a.type));
-    if (kind == Kind::all_reduce || kind == Kind::reduce_scatter) out << " (" << name_of(static_cast<ncclRedOp_t>(a.reduction)) << ')';
+    if (kind == Kind::all_reduce || kind == Kind::reduce_scatter)
+        out << " (" << name_of(static_cast<ncclRedOp_t>(a.reduction)) << ')';
     if (a.root >= 0) out << " from root " << a.root;
     out << ", message " << a.number << " between the two";
     return out.str();
@@ -31,7 +33,12 @@ std::string describe(const Announcement& a) {
 void Exchange::send(int peer, const std::byte* data, std::size_t bytes, Announcement announcement) {
     if (settings().hidden) data = copies_.emplace_back(data, data + bytes).data();
     announcement.number = counts_->sent[static_cast<std::size_t>(peer)]++;
-    messages_.push_back({.peer = peer, .tag = tag_of(announcement.number), .outgoing = true, .data = const_cast<std::byte*>(data), .bytes = bytes, .own = announcement});
+    messages_.push_back({.peer = peer,
+                         .tag = tag_of(announcement.number),
+                         .outgoing = true,
+                         .data = const_cast<std::byte*>(data),
+                         .bytes = bytes,
+                         .own = announcement});
     Message& message = messages_.back();
     PMPI_Isend(&message.own, sizeof message.own, MPI_BYTE, peer, kAnnouncement, comm_, &message.announcement);
     post_pieces(message);
@@ -39,7 +46,12 @@ void Exchange::send(int peer, const std::byte* data, std::size_t bytes, Announce
 
 void Exchange::receive(int peer, std::byte* data, std::size_t bytes, Announcement announcement) {
     announcement.number = counts_->received[static_cast<std::size_t>(peer)]++;
-    messages_.push_back({.peer = peer, .tag = tag_of(announcement.number), .outgoing = false, .data = data, .bytes = bytes, .own = announcement});
+    messages_.push_back({.peer = peer,
+                         .tag = tag_of(announcement.number),
+                         .outgoing = false,
+                         .data = data,
+                         .bytes = bytes,
+                         .own = announcement});
     Message& message = messages_.back();
     PMPI_Irecv(&message.theirs, sizeof message.theirs, MPI_BYTE, peer, kAnnouncement, comm_, &message.announcement);
 }
@@ -49,8 +61,11 @@ void Exchange::post_pieces(Message& message) {
     for (std::size_t begin = 0; begin == 0 || begin < message.bytes; begin += piece) {
         const int bytes = static_cast<int>(std::min(piece, message.bytes - begin));
         message.pieces.push_back(MPI_REQUEST_NULL);
-        if (message.outgoing) PMPI_Issend(message.data + begin, bytes, MPI_BYTE, message.peer, message.tag, comm_, &message.pieces.back());
-        else PMPI_Irecv(message.data + begin, bytes, MPI_BYTE, message.peer, message.tag, comm_, &message.pieces.back());
+        if (message.outgoing)
+            PMPI_Issend(message.data + begin, bytes, MPI_BYTE, message.peer, message.tag, comm_,
+                        &message.pieces.back());
+        else
+            PMPI_Irecv(message.data + begin, bytes, MPI_BYTE, message.peer, message.tag, comm_, &message.pieces.back());
     }
 }
 
@@ -61,8 +76,8 @@ bool Exchange::advance(Message& message) {
         if (!done) return false;
         message.announced = true;
         if (!message.outgoing && message.theirs != message.own)
-            misuse("NCCL: ranks of a communicator do different things: rank ", message.peer, " is at ", describe(message.theirs),
-                   "; this rank is at ", describe(message.own));
+            misuse("NCCL: ranks of a communicator do different things: rank ", message.peer, " is at ",
+                   describe(message.theirs), "; this rank is at ", describe(message.own));
         if (!message.outgoing) post_pieces(message);
     }
     PMPI_Testall(static_cast<int>(message.pieces.size()), message.pieces.data(), &done, MPI_STATUSES_IGNORE);

@@ -1,5 +1,5 @@
-// NcclExchange: messages of one NCCL operation between ranks, by non-blocking MPI. Every message is announced by a small one that says of which call it is, so that
-// ranks that do different things find out at once.
+// NcclExchange: messages of one NCCL operation between ranks, by non-blocking MPI. Every message is announced by a
+// small one that says of which call it is, so that ranks that do different things find out at once.
 #pragma once
 
 #include <mpi.h>
@@ -17,7 +17,8 @@ struct Announcement {
     std::uint32_t kind = 0, type = 0, reduction = 0;
     std::int32_t root = -1;
     std::uint64_t count = 0;
-    std::uint64_t number = 0;   ///< of messages from this sender to this receiver in the communicator; filled in by Exchange
+    std::uint64_t number =
+        0;  ///< of messages from this sender to this receiver in the communicator; filled in by Exchange
     bool operator==(const Announcement&) const = default;
 };
 std::string describe(const Announcement& announcement);
@@ -30,7 +31,8 @@ struct MessageCounts {
 class Exchange {
 public:
     Exchange(MPI_Comm comm, MessageCounts& counts) : comm_(comm), counts_(&counts) {}
-    /// Sent at once; complete when the peer has posted its receive (synchronous: nothing is buffered on the way, as in NCCL).
+    /// Sent at once; complete when the peer has posted its receive (synchronous: nothing is buffered on the way, as in
+    /// NCCL).
     void send(int peer, const std::byte* data, std::size_t bytes, Announcement announcement);
     void receive(int peer, std::byte* data, std::size_t bytes, Announcement announcement);
     /// Whether all is complete. Misuse when a peer's announcement differs.
@@ -53,8 +55,8 @@ private:
 
     MPI_Comm comm_;
     MessageCounts* counts_;
-    std::deque<Message> messages_;   // addresses stay: MPI keeps them
-    std::deque<std::vector<std::byte>> copies_;   // of what is sent from hidden memory
+    std::deque<Message> messages_;               // addresses stay: MPI keeps them
+    std::deque<std::vector<std::byte>> copies_;  // of what is sent from hidden memory
 };
 
 }  // namespace sim::runtime

@@ -1,4 +1,5 @@
-// NcclInit: members tell the rank that made the id who they are, it tells all who is there, and they make an MPI communicator of their own.
+// NcclInit: members tell the rank that made the id who they are, it tells all who is there, and they make an MPI
+// communicator of their own.
 #include "sim/runtime/nccl_init.h"
 
 #include <algorithm>
@@ -17,12 +18,12 @@ constexpr std::uint64_t kMagic = 0x4E43434C73696D31;
 
 struct Id {
     std::uint64_t magic = 0;
-    std::uint32_t number = 0;   ///< of ids that the root made
-    std::int32_t root = 0;      ///< rank in the world
+    std::uint32_t number = 0;  ///< of ids that the root made
+    std::int32_t root = 0;     ///< rank in the world
 };
 
 struct Member {
-    std::int32_t rank = -1, size = 0, world_rank = 0, gpu = 0;   ///< gpu: physical number
+    std::int32_t rank = -1, size = 0, world_rank = 0, gpu = 0;  ///< gpu: physical number
     char host[48] = {};
 };
 
@@ -62,7 +63,8 @@ std::vector<Member> gather(MPI_Comm world, int tag, const Member& own) {
         MPI_Request request = MPI_REQUEST_NULL;
         PMPI_Irecv(&arrived, sizeof arrived, MPI_BYTE, MPI_ANY_SOURCE, tag, world, &request);
         complete(&request, "the other ranks of the communicator");
-        if (arrived.size != own.size) misuse("ncclCommInitRank: one rank says that there are ", own.size, " ranks, another ", arrived.size);
+        if (arrived.size != own.size)
+            misuse("ncclCommInitRank: one rank says that there are ", own.size, " ranks, another ", arrived.size);
         if (arrived.rank < 0 || arrived.rank >= own.size || members[static_cast<std::size_t>(arrived.rank)].rank >= 0)
             misuse("ncclCommInitRank: rank ", arrived.rank, " is there twice");
         members[static_cast<std::size_t>(arrived.rank)] = arrived;
@@ -70,7 +72,8 @@ std::vector<Member> gather(MPI_Comm world, int tag, const Member& own) {
     for (const Member& member : members) {
         if (member.world_rank == own.world_rank) continue;
         MPI_Request request = MPI_REQUEST_NULL;
-        PMPI_Isend(members.data(), static_cast<int>(members.size() * sizeof(Member)), MPI_BYTE, member.world_rank, tag, world, &request);
+        PMPI_Isend(members.data(), static_cast<int>(members.size() * sizeof(Member)), MPI_BYTE, member.world_rank, tag,
+                   world, &request);
         complete(&request, "a rank of the communicator to go on");
     }
     return members;
@@ -92,8 +95,8 @@ bool on_different_gpus(const std::vector<Member>& members) {
     for (std::size_t i = 0; i < members.size(); ++i)
         for (std::size_t j = 0; j < i; ++j)
             if (members[i].gpu == members[j].gpu && !std::strcmp(members[i].host, members[j].host)) {
-                nccl_last_error() = "Duplicate GPU detected : rank " + std::to_string(j) + " and rank " + std::to_string(i) + " both on CUDA device " +
-                                    std::to_string(members[i].gpu);
+                nccl_last_error() = "Duplicate GPU detected : rank " + std::to_string(j) + " and rank " +
+                                    std::to_string(i) + " both on CUDA device " + std::to_string(members[i].gpu);
                 return false;
             }
     return true;
@@ -153,7 +156,8 @@ void leave(ncclComm_t comm) {
     release_buffers(*comm);
     int finalised = 0;
     PMPI_Finalized(&finalised);
-    if (!finalised && comm->messages != MPI_COMM_NULL) PMPI_Comm_free(&comm->messages);   // Open MPI frees it without talking to other ranks
+    if (!finalised && comm->messages != MPI_COMM_NULL)
+        PMPI_Comm_free(&comm->messages);  // Open MPI frees it without talking to other ranks
     delete comm;
 }
 

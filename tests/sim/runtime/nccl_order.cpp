@@ -32,7 +32,8 @@ std::set<int> meets(const ncclComm& comm, const std::vector<Task>& tasks) {
 std::vector<std::uint64_t> order_with(const std::vector<std::uint64_t>& entries, int peer) {
     std::vector<std::uint64_t> order;
     for (std::size_t at = 0; at < entries.size(); at += 2 + entries[at + 1]) {
-        const auto begin = entries.begin() + static_cast<std::ptrdiff_t>(at) + 2, end = begin + static_cast<std::ptrdiff_t>(entries[at + 1]);
+        const auto begin = entries.begin() + static_cast<std::ptrdiff_t>(at) + 2,
+                   end = begin + static_cast<std::ptrdiff_t>(entries[at + 1]);
         if (std::find(begin, end, static_cast<std::uint64_t>(peer)) != end) order.push_back(entries[at]);
     }
     return order;
@@ -42,9 +43,14 @@ void compare(const std::vector<std::uint64_t>& mine, int me, const std::vector<s
     const auto a = order_with(mine, other), b = order_with(theirs, me);
     const auto [x, y] = std::mismatch(a.begin(), a.end(), b.begin(), b.end());
     if (x == a.end() && y == b.end()) return;
-    const auto name = [](const auto& at, const auto& order) { return at == order.end() ? "ended" : "issued one of communicator " + name_of_communicator(*at); };
-    misuse("NCCL: ranks that share communicators issue their operations in different orders, which may be a deadlock on real devices: after ", x - a.begin(),
-           " operations in common, rank ", me, " of the world ", name(x, a), ", rank ", other, ' ', name(y, b));
+    const auto name = [](const auto& at, const auto& order) {
+        return at == order.end() ? "ended" : "issued one of communicator " + name_of_communicator(*at);
+    };
+    misuse(
+        "NCCL: ranks that share communicators issue their operations in different orders, which may be a deadlock on "
+        "real devices: after ",
+        x - a.begin(), " operations in common, rank ", me, " of the world ", name(x, a), ", rank ", other, ' ',
+        name(y, b));
 }
 
 }  // namespace
@@ -54,7 +60,8 @@ void note_order(const ncclComm& comm, const std::vector<Task>& tasks) {
     if (peers.empty()) return;
     log().push_back(comm.id);
     log().push_back(peers.size());
-    for (const int peer : peers) log().push_back(static_cast<std::uint64_t>(comm.world_ranks[static_cast<std::size_t>(peer)]));
+    for (const int peer : peers)
+        log().push_back(static_cast<std::uint64_t>(comm.world_ranks[static_cast<std::size_t>(peer)]));
 }
 
 void compare_orders(MPI_Comm all_ranks, bool aborted) {

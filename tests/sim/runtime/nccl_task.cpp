@@ -1,4 +1,5 @@
-// NcclTask: calls become messages and, when those have arrived, copies and sums. What arrives lies beside until the operation is complete, so that nobody sees it early.
+// NcclTask: calls become messages and, when those have arrived, copies and sums. What arrives lies beside until the
+// operation is complete, so that nobody sees it early.
 #include "sim/runtime/nccl_task.h"
 
 #include <chrono>
@@ -26,11 +27,16 @@ struct Sizes {
 Sizes sizes_of(const ncclComm& comm, const Task& task) {
     const std::size_t bytes = task.count * bytes_of(task.type), all = bytes * static_cast<std::size_t>(comm.size);
     switch (task.kind) {
-        case Kind::send_receive: return task.outgoing ? Sizes{bytes, 0} : Sizes{0, bytes};
-        case Kind::all_gather: return {bytes, all};
-        case Kind::reduce_scatter: return {all, bytes};
-        case Kind::all_reduce: return {bytes, bytes};
-        case Kind::broadcast: return {comm.rank == task.peer ? bytes : 0, bytes};
+        case Kind::send_receive:
+            return task.outgoing ? Sizes{bytes, 0} : Sizes{0, bytes};
+        case Kind::all_gather:
+            return {bytes, all};
+        case Kind::reduce_scatter:
+            return {all, bytes};
+        case Kind::all_reduce:
+            return {bytes, bytes};
+        case Kind::broadcast:
+            return {comm.rank == task.peer ? bytes : 0, bytes};
     }
     return {};
 }
@@ -41,12 +47,15 @@ Announcement announce(const Task& task) {
     announcement.count = task.count * (task.kind == Kind::send_receive ? bytes_of(task.type) : 1);
     if (task.kind == Kind::send_receive) return announcement;
     announcement.type = static_cast<std::uint32_t>(task.type);
-    if (task.kind == Kind::all_reduce || task.kind == Kind::reduce_scatter) announcement.reduction = static_cast<std::uint32_t>(task.reduction);
+    if (task.kind == Kind::all_reduce || task.kind == Kind::reduce_scatter)
+        announcement.reduction = static_cast<std::uint32_t>(task.reduction);
     if (task.kind == Kind::broadcast) announcement.root = task.peer;
     return announcement;
 }
 
-bool overlap(const std::byte* a, std::size_t a_bytes, const std::byte* b, std::size_t b_bytes) { return a_bytes && b_bytes && a < b + b_bytes && b < a + a_bytes; }
+bool overlap(const std::byte* a, std::size_t a_bytes, const std::byte* b, std::size_t b_bytes) {
+    return a_bytes && b_bytes && a < b + b_bytes && b < a + a_bytes;
+}
 
 /// In place as NCCL defines it: all_reduce and broadcast in one buffer, a rank's part at its place in the whole.
 bool in_place(const ncclComm& comm, const Task& task) {
@@ -64,8 +73,10 @@ void check_overlaps(const ncclComm& comm, const std::vector<Task>& tasks) {
             misuse(tasks[i].call, ": the buffers overlap, but are not in place as NCCL wants it");
         for (std::size_t j = 0; j < tasks.size(); ++j) {
             const Sizes other = sizes_of(comm, tasks[j]);
-            if (i != j && (overlap(tasks[i].to, own.to, tasks[j].from, other.from) || overlap(tasks[i].to, own.to, tasks[j].to, other.to)))
-                misuse(tasks[i].call, ": it writes what another call of its group reads or writes (", tasks[j].call, ")");
+            if (i != j && (overlap(tasks[i].to, own.to, tasks[j].from, other.from) ||
+                           overlap(tasks[i].to, own.to, tasks[j].to, other.to)))
+                misuse(tasks[i].call, ": it writes what another call of its group reads or writes (", tasks[j].call,
+                       ")");
         }
     }
 }
@@ -76,7 +87,7 @@ struct Running {
     std::vector<Task> tasks;
     std::uint64_t number = 0;
     Exchange exchange;
-    std::vector<std::function<void()>> finish;   ///< when all has arrived
+    std::vector<std::function<void()>> finish;  ///< when all has arrived
     bool started = false, waited = false;
     Clock::time_point waiting_since{};
 };
@@ -85,7 +96,8 @@ void wrote(const ncclComm& comm, std::byte* to, std::size_t bytes) {
     if (bytes) global_memory(comm.device).wrote(to, bytes);
 }
 
-/// Every rank's part to every rank, or the root's whole to the others, as messages; what arrives by rank. This rank's own entry stays empty.
+/// Every rank's part to every rank, or the root's whole to the others, as messages; what arrives by rank. This rank's
+/// own entry stays empty.
 std::vector<Bytes> post_collective(Running& running, const Task& task) {
     const ncclComm& comm = *running.comm;
     const std::size_t part = task.count * bytes_of(task.type);
@@ -93,7 +105,8 @@ std::vector<Bytes> post_collective(Running& running, const Task& task) {
     const bool rooted = task.kind == Kind::broadcast;
     for (int peer = 0; peer < comm.size; ++peer) {
         if (peer == comm.rank) continue;
-        const std::byte* from = task.kind == Kind::reduce_scatter ? task.from + static_cast<std::size_t>(peer) * part : task.from;
+        const std::byte* from =
+            task.kind == Kind::reduce_scatter ? task.from + static_cast<std::size_t>(peer) * part : task.from;
         if (!rooted || comm.rank == task.peer) running.exchange.send(peer, from, part, announce(task));
         if (rooted && peer != task.peer) continue;
         auto& bytes = arriving[static_cast<std::size_t>(peer)] = std::make_shared_for_overwrite<std::byte[]>(part);
@@ -105,13 +118,17 @@ std::vector<Bytes> post_collective(Running& running, const Task& task) {
 void finish_collective(const ncclComm& comm, const Task& task, const std::vector<Bytes>& arrived) {
     const std::size_t part = task.count * bytes_of(task.type), own = static_cast<std::size_t>(comm.rank);
     if (task.kind == Kind::all_gather) {
-        for (std::size_t rank = 0; rank < arrived.size(); ++rank) std::memmove(task.to + rank * part, arrived[rank] ? arrived[rank].get() : task.from, part);
+        for (std::size_t rank = 0; rank < arrived.size(); ++rank)
+            std::memmove(task.to + rank * part, arrived[rank] ? arrived[rank].get() : task.from, part);
     } else if (task.kind == Kind::broadcast) {
-        std::memmove(task.to, comm.rank == task.peer ? task.from : arrived[static_cast<std::size_t>(task.peer)].get(), part);
+        std::memmove(task.to, comm.rank == task.peer ? task.from : arrived[static_cast<std::size_t>(task.peer)].get(),
+                     part);
     } else {
         std::vector<const std::byte*> parts;
         for (std::size_t rank = 0; rank < arrived.size(); ++rank)
-            parts.push_back(arrived[rank] ? arrived[rank].get() : task.kind == Kind::reduce_scatter ? task.from + own * part : task.from);
+            parts.push_back(arrived[rank]                       ? arrived[rank].get()
+                            : task.kind == Kind::reduce_scatter ? task.from + own * part
+                                                                : task.from);
         reduce(task.to, parts, task.count, task.type, task.reduction);
     }
     wrote(comm, task.to, sizes_of(comm, task).to);
@@ -130,10 +147,13 @@ void post_message(Running& running, const Task& task) {
 
 void start(Running& running) {
     for (const Task& task : running.tasks) {
-        if (const std::size_t read = sizes_of(*running.comm, task).from) global_memory(running.comm->device).require_written(task.from, read, task.call);
+        if (const std::size_t read = sizes_of(*running.comm, task).from)
+            global_memory(running.comm->device).require_written(task.from, read, task.call);
         if (task.kind == Kind::send_receive) post_message(running, task);
         else
-            running.finish.push_back([comm = running.comm, task, arriving = post_collective(running, task)] { finish_collective(*comm, task, arriving); });
+            running.finish.push_back([comm = running.comm, task, arriving = post_collective(running, task)] {
+                finish_collective(*comm, task, arriving);
+            });
     }
     running.started = true;
 }
@@ -143,15 +163,20 @@ void check_patience(Running& running) {
     if (!running.waited) running.waiting_since = Clock::now();
     running.waited = true;
     if (Clock::now() - running.waiting_since < std::chrono::duration<double>(settings().nccl_timeout)) return;
-    misuse("NCCL: deadlock? ", describe(*running.comm), " has waited ", settings().nccl_timeout, " s (SIM_NCCL_TIMEOUT) in its operation ",
-           running.number, ", ", running.tasks.front().call, running.tasks.size() > 1 ? " in a group of " + std::to_string(running.tasks.size()) : "", ": ", running.exchange.waits_for());
+    misuse("NCCL: deadlock? ", describe(*running.comm), " has waited ", settings().nccl_timeout,
+           " s (SIM_NCCL_TIMEOUT) in its operation ", running.number, ", ", running.tasks.front().call,
+           running.tasks.size() > 1 ? " in a group of " + std::to_string(running.tasks.size()) : "", ": ",
+           running.exchange.waits_for());
 }
 
-/// SIM_NCCL_FAULT: as when a network card dies. Nothing arrives any more, streams behind it wait for ever, and only those who ask learn of it.
+/// SIM_NCCL_FAULT: as when a network card dies. Nothing arrives any more, streams behind it wait for ever, and only
+/// those who ask learn of it.
 bool is_lost(ncclComm& comm) {
     const Settings& wanted = settings();
     if (comm.failed != ncclSuccess) return true;
-    if (comm.world_ranks[static_cast<std::size_t>(comm.rank)] != wanted.nccl_fault_rank || totals().exchanges < wanted.nccl_fault_after) return false;
+    if (comm.world_ranks[static_cast<std::size_t>(comm.rank)] != wanted.nccl_fault_rank ||
+        totals().exchanges < wanted.nccl_fault_after)
+        return false;
     comm.failed = ncclRemoteError;
     nccl_last_error() = "connection lost as SIM_NCCL_FAULT wants it";
     return true;
@@ -173,7 +198,9 @@ std::string name_of(Kind kind) {
     return kNames[static_cast<std::size_t>(kind)];
 }
 
-std::string name_of_communicator(std::uint64_t id) { return std::to_string(id & 0xFFFFFFFFu) + "." + std::to_string(id >> 32); }
+std::string name_of_communicator(std::uint64_t id) {
+    return std::to_string(id & 0xFFFFFFFFu) + "." + std::to_string(id >> 32);
+}
 
 std::string describe(const ncclComm& comm) {
     std::ostringstream out;
@@ -185,18 +212,25 @@ void check_task(const ncclComm& comm, const Task& task) {
     const Sizes sizes = sizes_of(comm, task);
     require_device(task.from, sizes.from, comm.device, task.call, "the send buffer");
     require_device(task.to, sizes.to, comm.device, task.call, "the receive buffer");
-    if (task.stream->device != comm.device) misuse(task.call, ": the communicator is on device ", comm.device, ", the stream on device ", task.stream->device);
+    if (task.stream->device != comm.device)
+        misuse(task.call, ": the communicator is on device ", comm.device, ", the stream on device ",
+               task.stream->device);
 }
 
 void issue(ncclComm& comm, std::vector<Task> tasks) {
     check_overlaps(comm, tasks);
     const auto stream = tasks.front().stream;
     for (const Task& task : tasks)
-        if (task.stream != stream) misuse(task.call, ": several streams in one group on one communicator are not simulated");
+        if (task.stream != stream)
+            misuse(task.call, ": several streams in one group on one communicator are not simulated");
     note_order(comm, tasks);
-    auto running = std::make_shared<Running>(
-        Running{.comm = &comm, .tasks = std::move(tasks), .number = comm.issued++, .exchange = Exchange(comm.messages, comm.counts), .finish = {}});
-    comm.last = enqueue(stream, Operation{.run = [running] { return run(*running); }, .after = {comm.last}, .communicates = true});
+    auto running = std::make_shared<Running>(Running{.comm = &comm,
+                                                     .tasks = std::move(tasks),
+                                                     .number = comm.issued++,
+                                                     .exchange = Exchange(comm.messages, comm.counts),
+                                                     .finish = {}});
+    comm.last = enqueue(
+        stream, Operation{.run = [running] { return run(*running); }, .after = {comm.last}, .communicates = true});
 }
 
 }  // namespace sim::runtime

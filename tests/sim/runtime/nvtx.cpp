@@ -1,10 +1,11 @@
-// The simulated GPU as a tool that listens to NVTX: its memory extension, as far as programs that share out one allocation use it (heaps of the kind "sub-allocator" and
-// their regions, by address). No ranges, no permissions, no names. Its headers call us through a table that InitializeInjectionNvtxExtension fills.
+// The simulated GPU as a tool that listens to NVTX: its memory extension, as far as programs that share out one
+// allocation use it (heaps of the kind "sub-allocator" and their regions, by address). No ranges, no permissions, no
+// names. Its headers call us through a table that InitializeInjectionNvtxExtension fills.
 #if __has_include(<nvtx3/nvToolsExtMem.h>)
 
 #define NVTX_NO_IMPL
 #include <nvtx3/nvToolsExtMem.h>
-#define NVTX_EXT_TYPES_GUARD   // which tools define to see what they fill
+#define NVTX_EXT_TYPES_GUARD  // which tools define to see what they fill
 #include <nvtx3/nvtxDetail/nvtxExtTypes.h>
 
 #include "sim/runtime/memory.h"
@@ -25,7 +26,8 @@ template <class Body> void listen(Body&& body) {
 
 /// Every structure says which version of it the program means.
 template <class Description> void check_version(const Description* description, const char* who) {
-    if (!description || description->extCompatID != NVTX_EXT_COMPATID_MEM || description->structSize != sizeof(Description))
+    if (!description || description->extCompatID != NVTX_EXT_COMPATID_MEM ||
+        description->structSize != sizeof(Description))
         misuse(who, ": extCompatID and structSize are not those of the description that is given");
 }
 
@@ -41,12 +43,14 @@ nvtxMemHeapHandle_t register_heap(nvtxDomainHandle_t, const nvtxMemHeapDesc_t* h
     nvtxMemHeapHandle_t handle = nullptr;
     listen([&] {
         check_version(heap, "nvtxMemHeapRegister");
-        if (heap->usage != NVTX_MEM_HEAP_USAGE_TYPE_SUB_ALLOCATOR || heap->type != NVTX_MEM_TYPE_VIRTUAL_ADDRESS || heap->typeSpecificDescSize != sizeof(nvtxMemVirtualRangeDesc_t))
+        if (heap->usage != NVTX_MEM_HEAP_USAGE_TYPE_SUB_ALLOCATOR || heap->type != NVTX_MEM_TYPE_VIRTUAL_ADDRESS ||
+            heap->typeSpecificDescSize != sizeof(nvtxMemVirtualRangeDesc_t))
             misuse("nvtxMemHeapRegister: heaps of other kinds than sub-allocators of addresses are not simulated");
         const auto* range = static_cast<const nvtxMemVirtualRangeDesc_t*>(heap->typeSpecificDesc);
         const Block* block = find_block(range->ptr);
         if (!block || block->place != Place::device || block->begin != range->ptr || block->bytes != range->size)
-            misuse("nvtxMemHeapRegister: ", range->size, " bytes at ", range->ptr, " are not what cudaMalloc gave; heaps inside of an allocation are not simulated");
+            misuse("nvtxMemHeapRegister: ", range->size, " bytes at ", range->ptr,
+                   " are not what cudaMalloc gave; heaps inside of an allocation are not simulated");
         global_memory(block->device).make_heap(range->ptr);
         handle = static_cast<nvtxMemHeapHandle_t>(const_cast<void*>(range->ptr));
     });
@@ -61,19 +65,25 @@ void register_regions(nvtxDomainHandle_t, const nvtxMemRegionsRegisterBatch_t* r
     listen([&] {
         check_version(regions, "nvtxMemRegionsRegister");
         if (!regions->heap) misuse("nvtxMemRegionsRegister: no heap is given");
-        if (regions->regionType != NVTX_MEM_TYPE_VIRTUAL_ADDRESS || regions->regionDescElementSize != sizeof(nvtxMemVirtualRangeDesc_t))
+        if (regions->regionType != NVTX_MEM_TYPE_VIRTUAL_ADDRESS ||
+            regions->regionDescElementSize != sizeof(nvtxMemVirtualRangeDesc_t))
             misuse("nvtxMemRegionsRegister: regions of other kinds than ranges of addresses are not simulated");
         const auto* ranges = static_cast<const nvtxMemVirtualRangeDesc_t*>(regions->regionDescElements);
-        for (std::size_t i = 0; i < regions->regionCount; ++i) memory_around(ranges[i].ptr, "nvtxMemRegionsRegister", regions->heap).add_region(ranges[i].ptr, ranges[i].size);
+        for (std::size_t i = 0; i < regions->regionCount; ++i)
+            memory_around(ranges[i].ptr, "nvtxMemRegionsRegister", regions->heap)
+                .add_region(ranges[i].ptr, ranges[i].size);
     });
 }
 
 void unregister_regions(nvtxDomainHandle_t, const nvtxMemRegionsUnregisterBatch_t* regions) {
     listen([&] {
         check_version(regions, "nvtxMemRegionsUnregister");
-        if (regions->refType != NVTX_MEM_REGION_REF_TYPE_POINTER || regions->refElementSize != sizeof(nvtxMemRegionRef_t))
+        if (regions->refType != NVTX_MEM_REGION_REF_TYPE_POINTER ||
+            regions->refElementSize != sizeof(nvtxMemRegionRef_t))
             misuse("nvtxMemRegionsUnregister: regions that are not named by their address are not simulated");
-        for (std::size_t i = 0; i < regions->refCount; ++i) memory_around(regions->refElements[i].pointer, "nvtxMemRegionsUnregister").remove_region(regions->refElements[i].pointer);
+        for (std::size_t i = 0; i < regions->refCount; ++i)
+            memory_around(regions->refElements[i].pointer, "nvtxMemRegionsUnregister")
+                .remove_region(regions->refElements[i].pointer);
     });
 }
 

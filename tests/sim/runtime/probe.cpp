@@ -32,17 +32,24 @@ std::size_t queued_operations() {
 ErrorsAreThrown::ErrorsAreThrown() { runtime::errors_are_thrown = true; }
 ErrorsAreThrown::~ErrorsAreThrown() { runtime::errors_are_thrown = false; }
 
-ChangedSettings::ChangedSettings(const std::function<void(runtime::Settings&)>& change) : before_(runtime::settings()) { change(runtime::settings()); }
+ChangedSettings::ChangedSettings(const std::function<void(runtime::Settings&)>& change) : before_(runtime::settings()) {
+    change(runtime::settings());
+}
 ChangedSettings::~ChangedSettings() { runtime::settings() = before_; }
 
 std::string counts_as_json_lines() {
     std::ostringstream out;
     for (const auto& [kernel, counts] : runtime::totals().by_kernel) {
-        out << "{\"kernel\": \"" << kernel << "\", \"launches\": " << counts.launches << ", \"warp_instructions\": " << counts.warp_instructions;
-        out << ", \"shared_requests\": " << counts.shared_requests << ", \"shared_wavefronts\": " << counts.shared_wavefronts;
-        out << ", \"shared_ideal_wavefronts\": " << counts.shared_ideal_wavefronts << ", \"global_requests\": " << counts.global_requests;
-        out << ", \"global_sectors\": " << counts.global_sectors << ", \"global_ideal_sectors\": " << counts.global_ideal_sectors;
-        out << ", \"global_read_bytes\": " << counts.global_read_bytes << ", \"global_written_bytes\": " << counts.global_written_bytes;
+        out << "{\"kernel\": \"" << kernel << "\", \"launches\": " << counts.launches
+            << ", \"warp_instructions\": " << counts.warp_instructions;
+        out << ", \"shared_requests\": " << counts.shared_requests
+            << ", \"shared_wavefronts\": " << counts.shared_wavefronts;
+        out << ", \"shared_ideal_wavefronts\": " << counts.shared_ideal_wavefronts
+            << ", \"global_requests\": " << counts.global_requests;
+        out << ", \"global_sectors\": " << counts.global_sectors
+            << ", \"global_ideal_sectors\": " << counts.global_ideal_sectors;
+        out << ", \"global_read_bytes\": " << counts.global_read_bytes
+            << ", \"global_written_bytes\": " << counts.global_written_bytes;
         write_map(out, "by_opcode", counts.by_opcode);
         write_map(out, "worst_bank_conflict", counts.worst_bank_conflict);
         write_map(out, "worst_sector_ratio", counts.worst_sector_ratio);

@@ -12,7 +12,7 @@
 
 namespace sim::probe {
 
-using runtime::Misuse;   ///< error of the runtime's own checks
+using runtime::Misuse;  ///< error of the runtime's own checks
 using runtime::Totals;
 
 /// Everything counted so far: allocations, copies, kernels' counts by name ...
@@ -20,7 +20,8 @@ const Totals& totals();
 /// Operations queued on all streams that have not run.
 std::size_t queued_operations();
 
-/// As long as it lives, errors that end the process otherwise are thrown (Misuse, ptx::Fault) by the call in which they are found.
+/// As long as it lives, errors that end the process otherwise are thrown (Misuse, ptx::Fault) by the call in which they
+/// are found.
 class ErrorsAreThrown {
 public:
     ErrorsAreThrown();

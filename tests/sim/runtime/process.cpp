@@ -23,8 +23,8 @@ std::string variable(const char* name, const char* otherwise) {
 }
 
 [[noreturn]] void refuse_variable(std::string_view name, std::string_view value) {
-    std::fprintf(stderr, "simulated device: the environment's %.*s=%.*s is not understood (tests/sim/README.md)\n", static_cast<int>(name.size()), name.data(),
-                 static_cast<int>(value.size()), value.data());
+    std::fprintf(stderr, "simulated device: the environment's %.*s=%.*s is not understood (tests/sim/README.md)\n",
+                 static_cast<int>(name.size()), name.data(), static_cast<int>(value.size()), value.data());
     std::_Exit(70);
 }
 
@@ -63,7 +63,8 @@ Settings settings_of_environment() {
     read.devices = visible_devices(static_cast<int>(number("SIM_DEVICES", "8")));
     read.device_memory_bytes = static_cast<std::size_t>(number("SIM_DEVICE_MEMORY", "8G"));
     const std::string capability = variable("SIM_COMPUTE_CAPABILITY", "8.0");
-    if (std::sscanf(capability.c_str(), "%d.%d", &read.major, &read.minor) != 2) refuse_variable("SIM_COMPUTE_CAPABILITY", capability);
+    if (std::sscanf(capability.c_str(), "%d.%d", &read.major, &read.minor) != 2)
+        refuse_variable("SIM_COMPUTE_CAPABILITY", capability);
     read.driver_version = static_cast<int>(number("SIM_DRIVER_VERSION", "13000"));
     const std::string hidden = variable("SIM_HIDDEN", "no");
     if (hidden != "yes" && hidden != "no") refuse_variable("SIM_HIDDEN", hidden);
@@ -80,7 +81,8 @@ Settings settings_of_environment() {
     read.reversed = order == "reverse";
     read.nccl_timeout = static_cast<double>(number("SIM_NCCL_TIMEOUT", "120"));
     const std::string fault = variable("SIM_NCCL_FAULT", "-1:0");
-    if (std::sscanf(fault.c_str(), "%d:%lu", &read.nccl_fault_rank, &read.nccl_fault_after) != 2) refuse_variable("SIM_NCCL_FAULT", fault);
+    if (std::sscanf(fault.c_str(), "%d:%lu", &read.nccl_fault_rank, &read.nccl_fault_after) != 2)
+        refuse_variable("SIM_NCCL_FAULT", fault);
     read.ptx_file = variable("SIM_PTX", "");
     read.ptx_folder = variable("SIM_DUMP_PTX", "");
     read.counts_file = variable("SIM_COUNTS", "");
@@ -90,13 +92,16 @@ Settings settings_of_environment() {
 }
 
 Settings& settings() {
-    static Settings* const read = new Settings(settings_of_environment());   // never destroyed: used while the process ends
+    static Settings* const read =
+        new Settings(settings_of_environment());  // never destroyed: used while the process ends
     return *read;
 }
 
 void append_to_file(const char* variable, const std::string& file, const std::string& lines) {
     const int out = open(file.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-    const bool whole = out >= 0 && write(out, lines.data(), lines.size()) == static_cast<ssize_t>(lines.size());   // one write, since stdio would cut it into blocks
+    const bool whole =
+        out >= 0 && write(out, lines.data(), lines.size()) ==
+                        static_cast<ssize_t>(lines.size());  // one write, since stdio would cut it into blocks
     if (out >= 0) close(out);
     if (!whole) misuse("the file of ", variable, ", ", file, ", cannot be written");
 }

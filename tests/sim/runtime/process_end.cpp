@@ -1,4 +1,5 @@
-// Process end: what is still queued runs when the process ends by exit() or by returning from main, and what was counted is written (SIM_COUNTS, SIM_CALLS).
+// Process end: what is still queued runs when the process ends by exit() or by returning from main, and what was
+// counted is written (SIM_COUNTS, SIM_CALLS).
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
@@ -21,9 +22,12 @@ void run_what_is_queued() {
 void end_process() {
     try {
         run_what_is_queued();
-        if (!settings().counts_file.empty()) append_to_file("SIM_COUNTS", settings().counts_file, probe::counts_as_json_lines());
+        if (!settings().counts_file.empty())
+            append_to_file("SIM_COUNTS", settings().counts_file, probe::counts_as_json_lines());
         report_mutation();
-        if (!replacement_was_used()) std::fprintf(stderr, "simulated device: no kernel of the file of SIM_PTX, %s, was launched\n", settings().ptx_file.c_str());
+        if (!replacement_was_used())
+            std::fprintf(stderr, "simulated device: no kernel of the file of SIM_PTX, %s, was launched\n",
+                         settings().ptx_file.c_str());
     } catch (const std::exception& error) {
         std::fprintf(stderr, "simulated device: %s\n", error.what());
         std::_Exit(70);

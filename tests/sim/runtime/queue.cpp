@@ -12,16 +12,16 @@
 namespace sim::runtime {
 namespace {
 
-constexpr std::int64_t kPatience = 1'000'000;   // nanoseconds
+constexpr std::int64_t kPatience = 1'000'000;  // nanoseconds
 constexpr std::uint64_t kUnlimited = std::numeric_limits<std::uint64_t>::max();
 
 struct State {
-    std::vector<std::shared_ptr<CUstream_st>> streams;   // by age, with those destroyed that have work left
+    std::vector<std::shared_ptr<CUstream_st>> streams;  // by age, with those destroyed that have work left
     std::map<int, std::shared_ptr<CUstream_st>> null_streams;
     std::int64_t last_enqueued = 0;
 };
 State& state() {
-    static State* const all = new State;   // never destroyed: streams may still run while the process ends
+    static State* const all = new State;  // never destroyed: streams may still run while the process ends
     return *all;
 }
 
@@ -36,8 +36,9 @@ void hurry();
 bool advance_first(CUstream_st& stream, std::uint64_t& operations) {
     const std::uint64_t finished = stream.finished;
     bool ready = true;
-    for (const Point& before : std::vector<Point>(stream.queue.front().after)) ready = advance(before, operations) && ready;
-    if (stream.finished != finished) return true;   // it hurried
+    for (const Point& before : std::vector<Point>(stream.queue.front().after))
+        ready = advance(before, operations) && ready;
+    if (stream.finished != finished) return true;  // it hurried
     if (!ready || !operations) return false;
     bool complete = true;
     const auto leave = [&stream] {
@@ -47,7 +48,7 @@ bool advance_first(CUstream_st& stream, std::uint64_t& operations) {
     try {
         if (stream.queue.front().run) complete = stream.queue.front().run();
     } catch (...) {
-        leave();   // the error is the caller's; the queue stays usable
+        leave();  // the error is the caller's; the queue stays usable
         throw;
     }
     if (!complete) return false;
@@ -69,12 +70,13 @@ void hurry() {
     if (!settings().hurried || hurrying) return;
     hurrying = true;
     const std::shared_ptr<void> end(nullptr, [](void*) { hurrying = false; });
-    std::map<int, int> seen;   // streams by device
+    std::map<int, int> seen;  // streams by device
     for (const auto& stream : std::vector(state().streams)) {
         if (stream->destroyed || seen[stream->device]++ == 0) continue;
         const auto ready = [](const Point& before) { return before.reached(); };
         std::uint64_t operations = kUnlimited;
-        while (!stream->queue.empty() && std::all_of(stream->queue.front().after.begin(), stream->queue.front().after.end(), ready))
+        while (!stream->queue.empty() &&
+               std::all_of(stream->queue.front().after.begin(), stream->queue.front().after.end(), ready))
             if (!advance_first(*stream, operations)) break;
     }
 }
@@ -90,7 +92,8 @@ void add_legacy_order(CUstream_st& stream, Operation& operation) {
         return;
     }
     for (const auto& other : state().streams)
-        if (other->device == stream.device && !(other->flags & cudaStreamNonBlocking)) operation.after.push_back(end_of(other));
+        if (other->device == stream.device && !(other->flags & cudaStreamNonBlocking))
+            operation.after.push_back(end_of(other));
 }
 
 }  // namespace
@@ -112,7 +115,9 @@ void destroy_stream(cudaStream_t handle) {
 
 std::shared_ptr<CUstream_st> stream_of(cudaStream_t handle, std::string_view who) {
     if (!handle || handle == cudaStreamLegacy || handle == cudaStreamPerThread)
-        misuse(who, ": on the NULL stream, which waits for other streams and so hides missing events; make a stream with cudaStreamNonBlocking");
+        misuse(who,
+               ": on the NULL stream, which waits for other streams and so hides missing events; make a stream with "
+               "cudaStreamNonBlocking");
     for (const auto& stream : state().streams)
         if (stream.get() == handle && !stream->destroyed) return stream;
     misuse(who, ": ", static_cast<const void*>(handle), " is no stream (or a destroyed one)");
@@ -130,8 +135,9 @@ Point end_of(const std::shared_ptr<CUstream_st>& stream) { return {stream, strea
 
 Point enqueue(const std::shared_ptr<CUstream_st>& stream, Operation operation) {
     std::erase_if(operation.after, [](const Point& before) { return before.reached(); });
-    if (operation.run)   // it may touch what belongs to somebody now, whenever it runs
-        operation.run = [run = std::move(operation.run), device = stream->device, view = global_memory(stream->device).view()] {
+    if (operation.run)  // it may touch what belongs to somebody now, whenever it runs
+        operation.run = [run = std::move(operation.run), device = stream->device,
+                         view = global_memory(stream->device).view()] {
             global_memory(device).use(view);
             return run();
         };

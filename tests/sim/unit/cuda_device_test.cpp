@@ -1,14 +1,14 @@
-// The CUDA device (kernels/cuda) on the simulated runtime: what it refuses and how it says so, what it allocates and when, its streams and events, its libraries.
-// Operations are tested by tests/unit/kernels and cuda_paths_test.cpp.
+// The CUDA device (kernels/cuda) on the simulated runtime: what it refuses and how it says so, what it allocates and
+// when, its streams and events, its libraries. Operations are tested by tests/unit/kernels and cuda_paths_test.cpp.
 #include <cublas_v2.h>
 #include <dlfcn.h>
 
 #include <boost/test/unit_test.hpp>
 
-#include "kernels/device.h"
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/memory.h"
 #include "kernels/cuda/native.h"
+#include "kernels/device.h"
 #include "sim/runtime/probe.h"
 
 namespace longlora {
@@ -28,7 +28,8 @@ std::string refusal(const DeviceOptions& options, ExitCode code = ExitCode::bad_
 }
 
 void check_has(const std::string& sentence, std::initializer_list<const char*> parts) {
-    for (const char* part : parts) BOOST_CHECK_MESSAGE(sentence.find(part) != std::string::npos, "'" << part << "' is not in: " << sentence);
+    for (const char* part : parts)
+        BOOST_CHECK_MESSAGE(sentence.find(part) != std::string::npos, "'" << part << "' is not in: " << sentence);
 }
 
 const DeviceOptions kSmall{.memory_bytes = 80 * kMebibyte, .pinned_bytes = kMebibyte};
@@ -68,15 +69,18 @@ BOOST_AUTO_TEST_CASE(refusals) {
     check_has(refusal(options), {"must be given"});
 }
 
-/// A driver of the toolkit's major version passes everywhere, but may not know the PTX that a GPU without machine code needs.
+/// A driver of the toolkit's major version passes everywhere, but may not know the PTX that a GPU without machine code
+/// needs.
 BOOST_AUTO_TEST_CASE(a_driver_that_cannot_compile) {
     using sim::probe::ChangedSettings;
     const auto allocations = sim::probe::totals().allocations;
     {
         const ChangedSettings newer_gpu([](auto& s) { s.major = 12, s.minor = 0, s.jit = false; });
         BOOST_TEST(find_gpus().problem == "");
-        check_has(refusal(kSmall), {"GPU 0", "no machine code", "unsupported toolchain", "update the driver", "--device cpu"});
-        BOOST_CHECK_EXCEPTION(free_gpu_bytes(0), Error, [](const Error& error) { return error.code == ExitCode::bad_input; });
+        check_has(refusal(kSmall),
+                  {"GPU 0", "no machine code", "unsupported toolchain", "update the driver", "--device cpu"});
+        BOOST_CHECK_EXCEPTION(free_gpu_bytes(0), Error,
+                              [](const Error& error) { return error.code == ExitCode::bad_input; });
         BOOST_TEST(sim::probe::totals().allocations == allocations);
         BOOST_TEST(cudaGetLastError() == cudaSuccess);
     }
@@ -110,7 +114,8 @@ BOOST_AUTO_TEST_CASE(memory_is_allocated_once_and_given_back) {
     BOOST_TEST(totals.allocated_bytes == bytes);
     DeviceOptions too_small = kSmall;
     too_small.memory_bytes = kMebibyte;
-    BOOST_CHECK_EXCEPTION(make_cuda_device(too_small), Error, [](const Error& error) { return error.code == ExitCode::does_not_fit; });
+    BOOST_CHECK_EXCEPTION(make_cuda_device(too_small), Error,
+                          [](const Error& error) { return error.code == ExitCode::does_not_fit; });
     BOOST_TEST(totals.allocated_bytes == bytes);
 }
 
@@ -118,7 +123,8 @@ BOOST_AUTO_TEST_CASE(work_on_another_stream_waits_for_events_only) {
     const auto device = make_cuda_device(kSmall);
     const Stream other = device->make_stream();
     BOOST_TEST((cuda::native_stream(*device, other) != cuda::native_stream(*device, Device::compute_stream())));
-    const ArenaTensor x = device->memory().tensor(DType::float32, {1000}, Use::workspace), y = device->memory().tensor(DType::float32, {1000}, Use::workspace);
+    const ArenaTensor x = device->memory().tensor(DType::float32, {1000}, Use::workspace),
+                      y = device->memory().tensor(DType::float32, {1000}, Use::workspace);
     const ArenaTensor host = device->pinned().tensor(DType::float32, {1000}, Use::workspace);
     for (int round = 0; round < 20; ++round) {
         device->ops().fill(x, static_cast<float>(round));
@@ -127,7 +133,7 @@ BOOST_AUTO_TEST_CASE(work_on_another_stream_waits_for_events_only) {
         device->ops(other).copy(y, x);
         device->copy_to_host(host, y, other);
         device->wait(Device::compute_stream(), device->record(other));
-        device->wait(other, filled);   // an event that was reached may be waited for again
+        device->wait(other, filled);  // an event that was reached may be waited for again
         device->synchronize(other);
         BOOST_TEST(host->data<float>()[999] == static_cast<float>(round));
     }
@@ -164,7 +170,9 @@ BOOST_AUTO_TEST_CASE(marks_are_told_by_later_marks) {
         device->ops().fill(x, 1.0f);
         device->mark_progress();
     };
-    const auto done = [&] { BOOST_TEST(cudaStreamSynchronize(cuda::native_stream(*device, Device::compute_stream())) == cudaSuccess); };   // by itself, unseen
+    const auto done = [&] {
+        BOOST_TEST(cudaStreamSynchronize(cuda::native_stream(*device, Device::compute_stream())) == cudaSuccess);
+    };  // by itself, unseen
     work();
     BOOST_TEST((told == 0 && asked == 1));
     done();
@@ -172,17 +180,17 @@ BOOST_AUTO_TEST_CASE(marks_are_told_by_later_marks) {
     work();
     BOOST_TEST((told == 1 && asked == 2));
     work();
-    BOOST_TEST((told == 1 && asked == 3));   // nothing was done meanwhile
+    BOOST_TEST((told == 1 && asked == 3));  // nothing was done meanwhile
     done();
     work();
-    BOOST_TEST((told == 2 && asked == 4));   // two parts at once
+    BOOST_TEST((told == 2 && asked == 4));  // two parts at once
     done();
     device->set_waiting([] { fail("another rank is lost"); });
     BOOST_CHECK_THROW(work(), Error);
     BOOST_TEST(told == 3);
     device->set_waiting({});
     work();
-    BOOST_TEST(told == 3);   // the mark that was not set is none
+    BOOST_TEST(told == 3);  // the mark that was not set is none
     done();
     work();
     BOOST_TEST(told == 4);
@@ -195,13 +203,12 @@ BOOST_AUTO_TEST_CASE(an_event_is_not_taken_over_before_it_is_reached) {
     for (const bool by_mark : {false, true}) {
         const auto device = make_cuda_device(kSmall);
         const Stream other = device->make_stream();
-        const ArenaTensor x = device->memory().tensor(DType::float32, {100}, Use::workspace), host = device->pinned().tensor(DType::float32, {100}, Use::workspace);
+        const ArenaTensor x = device->memory().tensor(DType::float32, {100}, Use::workspace),
+                          host = device->pinned().tensor(DType::float32, {100}, Use::workspace);
         device->ops().fill(x, 3);
         const Event filled = device->record(Device::compute_stream());
-        if (by_mark)
-            device->mark_progress();
-        else
-            device->record(Device::compute_stream());
+        if (by_mark) device->mark_progress();
+        else device->record(Device::compute_stream());
         device->wait(other, filled);
         device->copy_to_host(host, x, other);
         device->synchronize(other);
@@ -213,8 +220,10 @@ BOOST_AUTO_TEST_CASE(an_event_is_not_taken_over_before_it_is_reached) {
 BOOST_AUTO_TEST_CASE(operations_with_scratch_run_on_the_compute_stream_only) {
     const auto device = make_cuda_device(kSmall);
     const Stream other = device->make_stream();
-    const ArenaTensor x = device->memory().tensor(DType::float32, {4, 4}, Use::workspace), y = device->memory().tensor(DType::float32, {4, 4}, Use::workspace);
-    const ArenaTensor out = device->memory().tensor(DType::float32, {4, 4}, Use::workspace), sum = device->memory().tensor(DType::float64, {}, Use::workspace);
+    const ArenaTensor x = device->memory().tensor(DType::float32, {4, 4}, Use::workspace),
+                      y = device->memory().tensor(DType::float32, {4, 4}, Use::workspace);
+    const ArenaTensor out = device->memory().tensor(DType::float32, {4, 4}, Use::workspace),
+                      sum = device->memory().tensor(DType::float64, {}, Use::workspace);
     for (const Tensor& t : {*x, *y, *sum}) device->ops().fill(t, 0.5f);
     BOOST_CHECK_THROW(device->ops(other).matmul(out, x, y, Transpose::no, Transpose::no), std::logic_error);
     BOOST_CHECK_THROW(device->ops(other).sum_squares(sum, x), std::logic_error);
@@ -222,7 +231,7 @@ BOOST_AUTO_TEST_CASE(operations_with_scratch_run_on_the_compute_stream_only) {
     device->ops().matmul(out, x, y, Transpose::no, Transpose::no);
     device->ops().sum_squares(sum, out);
     device->synchronize(Device::compute_stream());
-    BOOST_TEST(sim::probe::totals().allocations == allocations);   // no operation allocates
+    BOOST_TEST(sim::probe::totals().allocations == allocations);  // no operation allocates
 }
 
 BOOST_AUTO_TEST_CASE(nothing_is_lost_where_a_call_fails) {
@@ -240,7 +249,7 @@ BOOST_AUTO_TEST_CASE(nothing_is_lost_where_a_call_fails) {
     {
         cuda::Events recorded;
         recorded.record(stream);
-        cudaSetDevice(1);   // whose events a stream of another takes not
+        cudaSetDevice(1);  // whose events a stream of another takes not
         BOOST_CHECK_THROW(cuda::Events().record(stream), Error);
         cudaSetDevice(0);
         BOOST_TEST(totals.events == events + 1);
@@ -261,7 +270,7 @@ BOOST_AUTO_TEST_CASE(libraries_are_this_program_or_the_named_file) {
         return "not refused";
     };
     BOOST_TEST((nowhere.function<decltype(cublasDestroy_v2)>("cublasDestroy_v2") == &cublasDestroy_v2));
-    BOOST_TEST_REQUIRE(dlsym(RTLD_DEFAULT, "MPI_Comm_free"));   // there, but another's
+    BOOST_TEST_REQUIRE(dlsym(RTLD_DEFAULT, "MPI_Comm_free"));  // there, but another's
     check_has(refused(nowhere, "MPI_Comm_free"), {"libnowhere.so.7 is not found (", "No such file", "--device cpu"});
     BOOST_TEST(math.function<double(double)>("floor")(2.5) == 2.0);
     check_has(refused(math, "cublasNeverThere"), {"libm.so.6 has no cublasNeverThere", "another version"});

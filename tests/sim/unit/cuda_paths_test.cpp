@@ -1,4 +1,5 @@
-// Ways of CUDA operations that follow from the GPU and not from sizes. Against the reference with the budget of kernel_testing.h.
+// Ways of CUDA operations that follow from the GPU and not from sizes. Against the reference with the budget of
+// kernel_testing.h.
 #include "sim/runtime/probe.h"
 #include "tests/unit/kernels/kernel_testing.h"
 
@@ -19,11 +20,13 @@ BOOST_AUTO_TEST_CASE(cross_entropy_of_rows_in_and_beyond_shared_memory) {
     reference::cross_entropy<float>(plain_loss, plain, labels, 0.5f, true);
     for (const int minor : {0, 6}) {
         const sim::probe::ChangedSettings capability([&](auto& s) { s.minor = minor; });
-        const auto device = make_cuda_device({.memory_bytes = (std::int64_t{1} << 26) + cuda_own_bytes(), .pinned_bytes = std::int64_t{1} << 26});
+        const auto device = make_cuda_device(
+            {.memory_bytes = (std::int64_t{1} << 26) + cuda_own_bytes(), .pinned_bytes = std::int64_t{1} << 26});
         const IdBuffer label_buffer(*device, labels);
         Buffer x(*device, kFloat, logits), loss(*device, DType::float64, Values(1, 1));
         device->ops().cross_entropy(Tensor(loss.tensor().bytes, DType::float64, Shape{}), x, label_buffer, 0.5f, true);
-        BOOST_TEST(std::abs(loss.read()(0, 0) - ref_loss) <= 2 * std::abs(plain_loss - ref_loss) + 4 * 0x1p-24 * std::abs(ref_loss));
+        BOOST_TEST(std::abs(loss.read()(0, 0) - ref_loss) <=
+                   2 * std::abs(plain_loss - ref_loss) + 4 * 0x1p-24 * std::abs(ref_loss));
         check_close(results[minor / 6] = x.read(), ref, plain, kFloat, "cross entropy");
     }
     const bool same = results[0].values == results[1].values;

@@ -1,5 +1,6 @@
-// Heaps: one allocation that a program shares out by itself, as the product's arena does. What is outside of a tensor, was given back, or was written in an earlier tensor's
-// life is found; work that was queued before a tensor went is not blamed. The heap of the shadow memory first, then NVTX, then the CUDA device's arena.
+// Heaps: one allocation that a program shares out by itself, as the product's arena does. What is outside of a tensor,
+// was given back, or was written in an earlier tensor's life is found; work that was queued before a tensor went is not
+// blamed. The heap of the shadow memory first, then NVTX, then the CUDA device's arena.
 #if __has_include(<nvtx3/nvToolsExtMem.h>)
 
 #include <nvtx3/nvToolsExtMem.h>
@@ -29,7 +30,8 @@ template <class Call> std::string found_by(Call&& call) {
     return "nothing";
 }
 void check_has(const std::string& sentence, std::initializer_list<const char*> parts) {
-    for (const char* part : parts) BOOST_CHECK_MESSAGE(sentence.find(part) != std::string::npos, "'" << part << "' is not in: " << sentence);
+    for (const char* part : parts)
+        BOOST_CHECK_MESSAGE(sentence.find(part) != std::string::npos, "'" << part << "' is not in: " << sentence);
 }
 
 }  // namespace
@@ -41,23 +43,30 @@ BOOST_AUTO_TEST_CASE(of_the_shadow) {
     ptx::GlobalMemory memory;
     memory.add(bytes.data(), bytes.size());
     memory.wrote(bytes.data(), 1024);
-    BOOST_CHECK_THROW(memory.add_region(bytes.data(), 16), ptx::Fault);   // no heap yet
+    BOOST_CHECK_THROW(memory.add_region(bytes.data(), 16), ptx::Fault);  // no heap yet
     BOOST_CHECK_THROW(memory.make_heap(bytes.data() + 1), ptx::Fault);
     memory.make_heap(bytes.data());
     BOOST_CHECK_THROW(memory.make_heap(bytes.data()), ptx::Fault);
     BOOST_TEST(!memory.contains(bytes.data(), 1));
     memory.add_region(bytes.data() + 256, 100);
-    for (const auto& [first, number] : {std::pair{1000, 25}, {1024, 1}}) BOOST_CHECK_THROW(memory.add_region(bytes.data() + first, static_cast<std::size_t>(number)), ptx::Fault);
+    for (const auto& [first, number] : {std::pair{1000, 25}, {1024, 1}})
+        BOOST_CHECK_THROW(memory.add_region(bytes.data() + first, static_cast<std::size_t>(number)), ptx::Fault);
     memory.add_region(bytes.data() + 512, 512);
     BOOST_TEST(memory.contains(bytes.data() + 256, 100));
-    BOOST_TEST((!memory.contains(bytes.data() + 255, 2) && !memory.contains(bytes.data() + 355, 2) && !memory.contains(bytes.data() + 256, 300)));
-    for (const auto& [first, number] : {std::pair{355, 10}, {200, 57}, {256, 1}}) BOOST_CHECK_THROW(memory.add_region(bytes.data() + first, static_cast<std::size_t>(number)), ptx::Fault);
-    check_has(found_by([&] { memory.require_written(bytes.data() + 256, 1, "a copy"); }), {"never written"});   // as fresh, although the heap was written
-    check_has(found_by([&] { memory.wrote(bytes.data() + 360, 4); }), {"not inside", "byte 104 of an allocation of 100 bytes", "152 bytes before", "byte 360 of a heap of 1024 bytes"});
+    BOOST_TEST((!memory.contains(bytes.data() + 255, 2) && !memory.contains(bytes.data() + 355, 2) &&
+                !memory.contains(bytes.data() + 256, 300)));
+    for (const auto& [first, number] : {std::pair{355, 10}, {200, 57}, {256, 1}})
+        BOOST_CHECK_THROW(memory.add_region(bytes.data() + first, static_cast<std::size_t>(number)), ptx::Fault);
+    check_has(found_by([&] { memory.require_written(bytes.data() + 256, 1, "a copy"); }),
+              {"never written"});  // as fresh, although the heap was written
+    check_has(found_by([&] { memory.wrote(bytes.data() + 360, 4); }),
+              {"not inside", "byte 104 of an allocation of 100 bytes", "152 bytes before",
+               "byte 360 of a heap of 1024 bytes"});
     memory.wrote(bytes.data() + 256, 100);
     memory.require_written(bytes.data() + 256, 100, "a copy");
 
-    // What is queued now sees what there is now, whatever comes between: each life of the same bytes has its own written ones.
+    // What is queued now sees what there is now, whatever comes between: each life of the same bytes has its own
+    // written ones.
     const auto before = memory.view();
     memory.remove_region(bytes.data() + 256);
     BOOST_CHECK_THROW(memory.remove_region(bytes.data() + 256), ptx::Fault);
@@ -68,7 +77,8 @@ BOOST_AUTO_TEST_CASE(of_the_shadow) {
     memory.require_written(bytes.data() + 256, 100, "earlier work");
     BOOST_TEST(!memory.contains(bytes.data() + 256, 128));
     memory.use(after);
-    check_has(found_by([&] { memory.require_written(bytes.data() + 256, 100, "later work"); }), {"byte 0 ", "never written"});
+    check_has(found_by([&] { memory.require_written(bytes.data() + 256, 100, "later work"); }),
+              {"byte 0 ", "never written"});
     memory.use(nullptr);
     memory.end_heap(bytes.data());
     BOOST_TEST(!memory.contains(bytes.data() + 512, 1));
@@ -87,9 +97,11 @@ BOOST_AUTO_TEST_CASE(unaligned_regions) {
     memory.make_heap(bytes.data());
     memory.add_region(bytes.data() + 5, 4);
     memory.add_region(bytes.data() + 9, 2);
-    BOOST_TEST((memory.contains(bytes.data() + 5, 4) && memory.contains(bytes.data() + 9, 2) && !memory.contains(bytes.data() + 8, 2) && !memory.contains(bytes.data() + 4, 1)));
+    BOOST_TEST((memory.contains(bytes.data() + 5, 4) && memory.contains(bytes.data() + 9, 2) &&
+                !memory.contains(bytes.data() + 8, 2) && !memory.contains(bytes.data() + 4, 1)));
     memory.wrote(bytes.data() + 6, 3);
-    check_has(found_by([&] { memory.require_written(bytes.data() + 5, 4, "a copy"); }), {"byte 0 ", "byte 0 of its allocation"});
+    check_has(found_by([&] { memory.require_written(bytes.data() + 5, 4, "a copy"); }),
+              {"byte 0 ", "byte 0 of its allocation"});
     memory.require_written(bytes.data() + 6, 3, "a copy");
     check_has(found_by([&] { memory.require_written(bytes.data() + 9, 2, "a copy"); }), {"byte 0 ", "never written"});
     memory.wrote(bytes.data() + 9, 2);
@@ -105,27 +117,45 @@ BOOST_AUTO_TEST_CASE(by_nvtx) {
     description.typeSpecificDescSize = sizeof whole, description.typeSpecificDesc = &whole;
     const nvtxMemHeapHandle_t heap = nvtxMemHeapRegister(nullptr, &description);
     BOOST_TEST(heap == static_cast<void*>(pool.get()));
-    check_has(found_by([&] { testing::ok(cudaMemset(pool.get(), 0, 4)), testing::ok(cudaDeviceSynchronize()); }), {"not inside"});
+    check_has(found_by([&] { testing::ok(cudaMemset(pool.get(), 0, 4)), testing::ok(cudaDeviceSynchronize()); }),
+              {"not inside"});
     const nvtxMemVirtualRangeDesc_t ranges[] = {{.size = 40, .ptr = pool.get()}, {.size = 4, .ptr = pool.get() + 64}};
     nvtxMemRegionsRegisterBatch_t regions{};
     regions.extCompatID = NVTX_EXT_COMPATID_MEM, regions.structSize = sizeof regions;
-    regions.regionType = NVTX_MEM_TYPE_VIRTUAL_ADDRESS, regions.heap = heap, regions.regionCount = 2, regions.regionDescElementSize = sizeof ranges[0], regions.regionDescElements = ranges;
+    regions.regionType = NVTX_MEM_TYPE_VIRTUAL_ADDRESS, regions.heap = heap, regions.regionCount = 2,
+    regions.regionDescElementSize = sizeof ranges[0], regions.regionDescElements = ranges;
     nvtxMemRegionsRegister(nullptr, &regions);
-    BOOST_TEST(found_by([&] { testing::ok(cudaMemset(pool.get(), 0, 40)), testing::ok(cudaDeviceSynchronize()); }) == "nothing");
-    check_has(found_by([&] { testing::ok(cudaMemset(pool.get() + 64, 0, 8)), testing::ok(cudaDeviceSynchronize()); }), {"not inside", "of an allocation of 4 bytes"});
+    BOOST_TEST(found_by([&] { testing::ok(cudaMemset(pool.get(), 0, 40)), testing::ok(cudaDeviceSynchronize()); }) ==
+               "nothing");
+    check_has(found_by([&] { testing::ok(cudaMemset(pool.get() + 64, 0, 8)), testing::ok(cudaDeviceSynchronize()); }),
+              {"not inside", "of an allocation of 4 bytes"});
     const auto refused = [&](auto description, auto change, auto&& call) {
         change(description);
         return found_by([&] { call(nullptr, &description); });
     };
     regions.regionDescElements = ranges + 1, regions.regionCount = 1;
-    check_has(refused(regions, [](auto& r) { r.structSize = 0; }, nvtxMemRegionsRegister), {"structSize"});
-    check_has(refused(regions, [](auto& r) { r.extCompatID = 0; }, nvtxMemRegionsRegister), {"extCompatID"});
-    check_has(refused(regions, [](auto& r) { r.heap = nullptr; }, nvtxMemRegionsRegister), {"no heap"});
-    check_has(refused(regions, [&](auto& r) { r.heap = static_cast<nvtxMemHeapHandle_t>(static_cast<void*>(other.get())); }, nvtxMemRegionsRegister), {"not in the heap"});
-    check_has(refused(description, [](auto& d) { d.usage = NVTX_MEM_HEAP_USAGE_TYPE_LAYOUT; }, nvtxMemHeapRegister), {"sub-allocators"});
-    check_has(refused(description, [](auto& d) { d.structSize = 1; }, nvtxMemHeapRegister), {"structSize"});
+    check_has(refused(
+                  regions, [](auto& r) { r.structSize = 0; }, nvtxMemRegionsRegister),
+              {"structSize"});
+    check_has(refused(
+                  regions, [](auto& r) { r.extCompatID = 0; }, nvtxMemRegionsRegister),
+              {"extCompatID"});
+    check_has(refused(
+                  regions, [](auto& r) { r.heap = nullptr; }, nvtxMemRegionsRegister),
+              {"no heap"});
+    check_has(refused(
+                  regions, [&](auto& r) { r.heap = static_cast<nvtxMemHeapHandle_t>(static_cast<void*>(other.get())); },
+                  nvtxMemRegionsRegister),
+              {"not in the heap"});
+    check_has(refused(
+                  description, [](auto& d) { d.usage = NVTX_MEM_HEAP_USAGE_TYPE_LAYOUT; }, nvtxMemHeapRegister),
+              {"sub-allocators"});
+    check_has(refused(
+                  description, [](auto& d) { d.structSize = 1; }, nvtxMemHeapRegister),
+              {"structSize"});
     nvtxMemHeapUnregister(nullptr, heap);
-    check_has(found_by([&] { testing::ok(cudaMemset(pool.get(), 0, 4)), testing::ok(cudaDeviceSynchronize()); }), {"not inside"});   // until it is freed
+    check_has(found_by([&] { testing::ok(cudaMemset(pool.get(), 0, 4)), testing::ok(cudaDeviceSynchronize()); }),
+              {"not inside"});  // until it is freed
 }
 
 BOOST_AUTO_TEST_CASE(of_a_device) {
@@ -136,11 +166,13 @@ BOOST_AUTO_TEST_CASE(of_a_device) {
     const auto make = [&](std::int64_t n) { return device->memory().tensor(DType::float32, {n}, Use::workspace); };
     ArenaTensor x = make(100), y = make(100), z = make(100);
     const Tensor too_long(x->bytes, DType::float32, {101}), of_x = *x;
-    check_has(found_by([&] { ops.fill(too_long, 1), done(); }), {"out of bounds", "byte 400 of an allocation of 400 bytes", "112 bytes before an allocation"});
+    check_has(found_by([&] { ops.fill(too_long, 1), done(); }),
+              {"out of bounds", "byte 400 of an allocation of 400 bytes", "112 bytes before an allocation"});
     ops.fill(x, 1), done();
     check_has(found_by([&] { ops.copy(y, z), done(); }), {"never written"});
 
-    // Given back while work is queued, as the arena allows; the next tensor lies at the same place, and what x had is not its own.
+    // Given back while work is queued, as the arena allows; the next tensor lies at the same place, and what x had is
+    // not its own.
     ops.copy(y, x);
     x = {};
     const ArenaTensor again = make(100);
@@ -152,7 +184,7 @@ BOOST_AUTO_TEST_CASE(of_a_device) {
     BOOST_TEST(found_by(done) == "nothing");
 
     z = {};
-    const Tensor lost(again->bytes + 2 * 512, DType::float32, {100});   // where z was
+    const Tensor lost(again->bytes + 2 * 512, DType::float32, {100});  // where z was
     check_has(found_by([&] { ops.fill(lost, 1), done(); }), {"out of bounds", "of a heap"});
 }
 

@@ -10,7 +10,8 @@ namespace {
 constexpr std::uint64_t kSpread = 0x9e3779b9;
 std::uint64_t value_of(unsigned lane) { return lane * kSpread & 0xffffffffu; }
 
-/// Runs `text` once per lane of 64 threads with %s0 = value_of(lane), %s1 = lane; returns lane results of the first warp.
+/// Runs `text` once per lane of 64 threads with %s0 = value_of(lane), %s1 = lane; returns lane results of the first
+/// warp.
 Values lanes_of(const std::string& text, unsigned result_bits = 32) {
     std::vector<Values> operands(2);
     for (unsigned l = 0; l < 64; ++l) operands[0].push_back(value_of(l % 32)), operands[1].push_back(l % 32);
@@ -24,7 +25,8 @@ std::string fault_of(const std::string& body) {
 
 void require_fault(const std::string& fault, std::initializer_list<const char*> parts) {
     BOOST_CHECK(!fault.empty());
-    for (const char* part : parts) BOOST_CHECK_MESSAGE(fault.find(part) != std::string::npos, "'" << fault << "' does not say '" << part << "'");
+    for (const char* part : parts)
+        BOOST_CHECK_MESSAGE(fault.find(part) != std::string::npos, "'" << fault << "' does not say '" << part << "'");
 }
 
 }  // namespace
@@ -38,7 +40,8 @@ BOOST_AUTO_TEST_CASE(shuffles) {
             const auto check = [&](const std::string& mode, unsigned clamp, auto source) {
                 const std::string c = std::to_string(segment | clamp), b = std::to_string(delta);
                 const Values got = lanes_of("shfl.sync." + mode + ".b32 %d, %s0, " + b + ", " + c + ", -1");
-                const Values inside = lanes_of("{ .reg .b32 %x; shfl.sync." + mode + ".b32 %x|%d, %s0, " + b + ", " + c + ", -1; }", 1);
+                const Values inside =
+                    lanes_of("{ .reg .b32 %x; shfl.sync." + mode + ".b32 %x|%d, %s0, " + b + ", " + c + ", -1; }", 1);
                 for (unsigned l = 0; l < 32; ++l) {
                     const int from = source(static_cast<int>(l));
                     BOOST_CHECK_EQUAL(got[l], value_of(from < 0 ? l : static_cast<unsigned>(from)));
@@ -57,7 +60,8 @@ BOOST_AUTO_TEST_CASE(shuffles) {
 
 BOOST_AUTO_TEST_CASE(votes) {
     const auto vote = [](const std::string& what, const std::string& relation, unsigned bits) {
-        return lanes_of("{ .reg .pred %q; setp." + relation + " %q, %s1, 7; vote.sync." + what + " %d, %q, -1; }", bits)[3];
+        return lanes_of("{ .reg .pred %q; setp." + relation + " %q, %s1, 7; vote.sync." + what + " %d, %q, -1; }",
+                        bits)[3];
     };
     BOOST_CHECK_EQUAL(vote("ballot.b32", "lt.u32", 32), 0x7f);
     BOOST_CHECK_EQUAL(vote("any.pred", "eq.u32", 1), 1);
@@ -72,8 +76,9 @@ BOOST_AUTO_TEST_CASE(votes) {
 }
 
 BOOST_AUTO_TEST_CASE(halves_of_a_warp_vote_apart) {
-    const Values got =
-        lanes_of("{ .reg .pred %q; .reg .b32 %m; and.b32 %m, %s1, 16; shl.b32 %m, 65535, %m; setp.lt.u32 %q, %s1, 18; vote.sync.ballot.b32 %d, %q, %m; }");
+    const Values got = lanes_of(
+        "{ .reg .pred %q; .reg .b32 %m; and.b32 %m, %s1, 16; shl.b32 %m, 65535, %m; setp.lt.u32 %q, %s1, 18; "
+        "vote.sync.ballot.b32 %d, %q, %m; }");
     for (unsigned l = 0; l < 32; ++l) BOOST_CHECK_EQUAL(got[l], l < 16 ? 0xffffu : 0x30000u);
 }
 
@@ -81,16 +86,21 @@ BOOST_AUTO_TEST_CASE(matches_and_reductions) {
     const Values any = lanes_of("{ .reg .b32 %x; and.b32 %x, %s1, 3; match.any.sync.b32 %d, %x, -1; }");
     for (unsigned l = 0; l < 32; ++l) BOOST_CHECK_EQUAL(any[l], 0x11111111u << l % 4);
     BOOST_CHECK_EQUAL(lanes_of("match.all.sync.b32 %d, %s0, -1")[4], 0);
-    BOOST_CHECK_EQUAL(lanes_of("{ .reg .b32 %x; .reg .pred %q; mov.b32 %x, 9; match.all.sync.b32 %d|%q, %x, -1; }")[4], 0xffffffffu);
+    BOOST_CHECK_EQUAL(lanes_of("{ .reg .b32 %x; .reg .pred %q; mov.b32 %x, 9; match.all.sync.b32 %d|%q, %x, -1; }")[4],
+                      0xffffffffu);
     const auto reduced = [&](auto f) {
         std::uint32_t result = static_cast<std::uint32_t>(value_of(0));
         for (unsigned l = 1; l < 32; ++l) result = f(result, static_cast<std::uint32_t>(value_of(l)));
         return result;
     };
-    const auto check = [&](const std::string& op, std::uint32_t expected) { BOOST_CHECK_EQUAL(lanes_of("redux.sync." + op + " %d, %s0, -1")[17], expected); };
+    const auto check = [&](const std::string& op, std::uint32_t expected) {
+        BOOST_CHECK_EQUAL(lanes_of("redux.sync." + op + " %d, %s0, -1")[17], expected);
+    };
     check("add.s32", reduced([](std::uint32_t a, std::uint32_t b) { return a + b; }));
     check("min.u32", reduced([](std::uint32_t a, std::uint32_t b) { return std::min(a, b); }));
-    check("max.s32", reduced([](std::uint32_t a, std::uint32_t b) { return static_cast<std::int32_t>(a) > static_cast<std::int32_t>(b) ? a : b; }));
+    check("max.s32", reduced([](std::uint32_t a, std::uint32_t b) {
+              return static_cast<std::int32_t>(a) > static_cast<std::int32_t>(b) ? a : b;
+          }));
     check("xor.b32", reduced([](std::uint32_t a, std::uint32_t b) { return a ^ b; }));
     check("or.b32", reduced([](std::uint32_t a, std::uint32_t b) { return a | b; }));
     check("and.b32", reduced([](std::uint32_t a, std::uint32_t b) { return a & b; }));
@@ -102,7 +112,8 @@ BOOST_AUTO_TEST_CASE(lanes_that_do_not_come) {
                   {"shfl.sync.bfly", "0x0000ffff", "PTX line", "have left", "divergence"});
     BOOST_CHECK_EQUAL(fault_of(half + "shfl.sync.bfly.b32 %r1, %r0, 1, 31, 65535;\nDONE: ret;"), "");
     require_fault(fault_of(half + "bar.warp.sync -1;\nDONE: ret;"), {"bar.warp.sync", "have left"});
-    require_fault(fault_of(half + "shfl.sync.bfly.b32 %r1, %r0, 16, 31, 65535;\nDONE: ret;"), {"shuffles from lane 16, which does not take part"});
+    require_fault(fault_of(half + "shfl.sync.bfly.b32 %r1, %r0, 16, 31, 65535;\nDONE: ret;"),
+                  {"shuffles from lane 16, which does not take part"});
     // Both halves shuffle at one place, each with a mask of its own.
     const std::string halves = "setp.lt.u32 %p1, %r0, 16;\nselp.b32 %r3, 65535, 4294901760, %p1;\n";
     require_fault(fault_of(halves + "shfl.sync.bfly.b32 %r1, %r0, 16, 31, %r3;"),
@@ -110,7 +121,8 @@ BOOST_AUTO_TEST_CASE(lanes_that_do_not_come) {
     BOOST_CHECK_EQUAL(fault_of(halves + "shfl.sync.bfly.b32 %r1, %r0, 8, 31, %r3;"), "");
     require_fault(fault_of(half + "vote.sync.ballot.b32 %r1, 1, 1;\nDONE: ret;"), {"does not name the lane itself"});
     // Lanes that come by different ways meet at the shuffle.
-    BOOST_CHECK_EQUAL(fault_of("setp.lt.u32 %p1, %r0, 16;\nmov.u32 %r2, 1;\n@%p1 bra SLOW;\nBACK: shfl.sync.bfly.b32 %r1, %r2, 16, 31, -1;\nret;\nSLOW: "
+    BOOST_CHECK_EQUAL(fault_of("setp.lt.u32 %p1, %r0, 16;\nmov.u32 %r2, 1;\n@%p1 bra SLOW;\nBACK: shfl.sync.bfly.b32 "
+                               "%r1, %r2, 16, 31, -1;\nret;\nSLOW: "
                                "mov.u32 %r2, 2;\nbra BACK;"),
                       "");
 }

@@ -1,4 +1,5 @@
-// Faults of global memory: races between warps and between blocks, bounds, alignment, what was never written; and what copies ask of the shadow.
+// Faults of global memory: races between warps and between blocks, bounds, alignment, what was never written; and what
+// copies ask of the shadow.
 #include <boost/test/unit_test.hpp>
 
 #include "sim/unit/ptx_support.h"
@@ -7,9 +8,11 @@ namespace sim::unit {
 
 namespace {
 
-/// %rd10: 4 bytes of the thread's own in buffer 0, over all blocks; %rd11: the same in a block only; %rd12: 2 bytes of the thread's own.
+/// %rd10: 4 bytes of the thread's own in buffer 0, over all blocks; %rd11: the same in a block only; %rd12: 2 bytes of
+/// the thread's own.
 const std::string kAddresses =
-    "mov.u32 %r1, %ctaid.x;\nmov.u32 %r2, %ntid.x;\nmad.lo.u32 %r3, %r1, %r2, %r0;\nmul.wide.u32 %rd20, %r3, 4;\nadd.u64 %rd10, %rd0, %rd20;\nmul.wide.u32 "
+    "mov.u32 %r1, %ctaid.x;\nmov.u32 %r2, %ntid.x;\nmad.lo.u32 %r3, %r1, %r2, %r0;\nmul.wide.u32 %rd20, %r3, "
+    "4;\nadd.u64 %rd10, %rd0, %rd20;\nmul.wide.u32 "
     "%rd21, %r0, 4;\n"
     "add.u64 %rd11, %rd0, %rd21;\nmul.wide.u32 %rd22, %r3, 2;\nadd.u64 %rd12, %rd0, %rd22;\ncvt.u16.u32 %rs1, %r0;\n";
 
@@ -20,10 +23,12 @@ std::string run(const std::string& body, unsigned blocks, unsigned threads, bool
 void fine(const std::string& body, unsigned blocks = 2, unsigned threads = 64, bool written = true) {
     BOOST_CHECK_EQUAL(run(body, blocks, threads, written), "");
 }
-void faults(const std::string& body, std::initializer_list<const char*> parts, unsigned blocks = 2, unsigned threads = 64, bool written = true) {
+void faults(const std::string& body, std::initializer_list<const char*> parts, unsigned blocks = 2,
+            unsigned threads = 64, bool written = true) {
     const std::string fault = run(body, blocks, threads, written);
     BOOST_CHECK_MESSAGE(!fault.empty(), "no fault in " << body);
-    for (const char* part : parts) BOOST_CHECK_MESSAGE(fault.find(part) != std::string::npos, "'" << fault << "' does not say '" << part << "'");
+    for (const char* part : parts)
+        BOOST_CHECK_MESSAGE(fault.find(part) != std::string::npos, "'" << fault << "' does not say '" << part << "'");
 }
 
 }  // namespace
@@ -33,26 +38,29 @@ BOOST_AUTO_TEST_SUITE(ptx_global)
 BOOST_AUTO_TEST_CASE(between_blocks) {
     fine("st.global.u32 [%rd10], %r0;");
     fine("ld.global.u32 %r5, [%rd11];");
-    faults("st.global.u32 [%rd11], %r0;", {"block (1,0,0)", "st.global.u32 [%rd11], %r0", "another block of this launch wrote at PTX line", "between blocks"});
+    faults("st.global.u32 [%rd11], %r0;", {"block (1,0,0)", "st.global.u32 [%rd11], %r0",
+                                           "another block of this launch wrote at PTX line", "between blocks"});
     faults("ld.global.u32 %r5, [%rd11];\nsetp.ne.u32 %p1, %r1, 1;\n@%p1 bra E;\nst.global.u32 [%rd11], %r0;\nE:",
            {"another block of this launch read at PTX line"});
     faults("setp.ne.u32 %p1, %r1, 0;\n@!%p1 st.global.u32 [%rd11], %r0;\n@%p1 ld.global.u32 %r5, [%rd11];",
            {"reads byte", "another block of this launch wrote"});
     fine("ld.global.u32 %r5, [%rd10];\nadd.u32 %r5, %r5, 1;\nst.global.u32 [%rd10], %r5;\nld.global.u32 %r6, [%rd10];");
     // Read by both blocks, then written by the one that read last.
-    faults("ld.global.u32 %r5, [%rd0];\nbar.sync 0;\nsetp.eq.u32 %p1, %r3, 64;\n@%p1 st.global.u32 [%rd0], %r0;", {"another block of this launch read"});
+    faults("ld.global.u32 %r5, [%rd0];\nbar.sync 0;\nsetp.eq.u32 %p1, %r3, 64;\n@%p1 st.global.u32 [%rd0], %r0;",
+           {"another block of this launch read"});
 }
 
 BOOST_AUTO_TEST_CASE(between_warps) {
     const std::string other = "xor.b64 %rd23, %rd21, 128;\nadd.u64 %rd13, %rd0, %rd23;\n";
-    faults(other + "st.global.u32 [%rd11], %r0;\nld.global.u32 %r5, [%rd13];", {"of the same block", "without a barrier between them: race in global memory"},
-           1);
+    faults(other + "st.global.u32 [%rd11], %r0;\nld.global.u32 %r5, [%rd13];",
+           {"of the same block", "without a barrier between them: race in global memory"}, 1);
     fine(other + "st.global.u32 [%rd11], %r0;\nbar.sync 0;\nld.global.u32 %r5, [%rd13];", 1);
     faults(other + "ld.global.u32 %r5, [%rd13];\nst.global.u32 [%rd11], %r0;", {"race in global memory"}, 1);
     fine(other + "ld.global.u32 %r5, [%rd13];\nbar.sync 0;\nst.global.u32 [%rd11], %r0;", 1);
     // Both warps read, then the first one writes.
     const std::string both =
-        "ld.global.u32 %r5, [%rd0];\nsetp.lt.u32 %p1, %r0, 32;\nbar.sync 0;\nld.global.u32 %r5, [%rd0];\nsetp.eq.u32 %p2, %r0, 0;\n@!%p1 bar.sync 1, 32;\n";
+        "ld.global.u32 %r5, [%rd0];\nsetp.lt.u32 %p1, %r0, 32;\nbar.sync 0;\nld.global.u32 %r5, [%rd0];\nsetp.eq.u32 "
+        "%p2, %r0, 0;\n@!%p1 bar.sync 1, 32;\n";
     faults(both + "@%p1 bar.sync 2, 32;\n@%p2 st.global.u32 [%rd0], %r0;", {"race in global memory"}, 1);
     fine(both + "bar.sync 0;\n@%p2 st.global.u32 [%rd0], %r0;", 1);
     faults("st.global.u32 [%rd0], %r0;", {"lanes of one store write different values"}, 1, 32);
@@ -63,15 +71,19 @@ BOOST_AUTO_TEST_CASE(parts_of_words) {
     // 33 threads a block: the halves of a word belong to two blocks.
     fine("st.global.u16 [%rd12], %rs1;", 3, 33);
     fine("ld.global.u16 %rs2, [%rd12];\nst.global.u16 [%rd12], %rs2;\nld.global.u16 %rs3, [%rd12];", 3, 33);
-    faults("st.global.u16 [%rd12], %rs1;\nsetp.eq.u32 %p1, %r3, 33;\n@%p1 ld.global.u16 %rs2, [%rd12+-2];", {"another block of this launch wrote"}, 2, 33);
-    faults("st.global.u16 [%rd12], %rs1;\nsetp.eq.u32 %p1, %r3, 33;\n@%p1 ld.global.u32 %r5, [%rd12+-2];", {"another block of this launch wrote"}, 2, 33);
+    faults("st.global.u16 [%rd12], %rs1;\nsetp.eq.u32 %p1, %r3, 33;\n@%p1 ld.global.u16 %rs2, [%rd12+-2];",
+           {"another block of this launch wrote"}, 2, 33);
+    faults("st.global.u16 [%rd12], %rs1;\nsetp.eq.u32 %p1, %r3, 33;\n@%p1 ld.global.u32 %r5, [%rd12+-2];",
+           {"another block of this launch wrote"}, 2, 33);
     fine("st.global.u16 [%rd12], %rs1;\nld.global.u16 %rs2, [%rd12];", 3, 33, false);
-    faults("st.global.u16 [%rd12], %rs1;\nsetp.eq.u32 %p1, %r3, 32;\n@%p1 ld.global.u16 %rs2, [%rd12+2];", {"never written"}, 1, 33, false);
+    faults("st.global.u16 [%rd12], %rs1;\nsetp.eq.u32 %p1, %r3, 32;\n@%p1 ld.global.u16 %rs2, [%rd12+2];",
+           {"never written"}, 1, 33, false);
 }
 
 BOOST_AUTO_TEST_CASE(halves_that_two_blocks_read) {
     const std::string read = "ld.global.u16 %rs2, [%rd0];\nbar.sync 0;\n";
-    faults(read + "setp.eq.u32 %p1, %r3, 32;\n@%p1 st.global.u16 [%rd0], %rs1;", {"another block of this launch read"}, 2, 32);
+    faults(read + "setp.eq.u32 %p1, %r3, 32;\n@%p1 st.global.u16 [%rd0], %rs1;", {"another block of this launch read"},
+           2, 32);
     fine(read + "setp.eq.u32 %p1, %r3, 32;\n@%p1 st.global.u16 [%rd0+2], %rs1;", 2, 32);
 }
 
@@ -82,8 +94,9 @@ BOOST_AUTO_TEST_CASE(every_launch_begins_anew) {
     memory.add(words.data(), 256);
     memory.wrote(words.data(), 256);
     const auto halves = ptx::parse_module(module_text(kAddresses + "st.global.u16 [%rd12], %rs1;", 1), "halves");
-    const auto whole =
-        ptx::parse_module(module_text(kAddresses + "ld.global.u32 %r5, [%rd10];\nadd.u32 %r5, %r5, 1;\nst.global.u32 [%rd10], %r5;", 1), "whole");
+    const auto whole = ptx::parse_module(
+        module_text(kAddresses + "ld.global.u32 %r5, [%rd10];\nadd.u32 %r5, %r5, 1;\nst.global.u32 [%rd10], %r5;", 1),
+        "whole");
     const auto launch = [&](const auto& module, unsigned blocks, unsigned threads) {
         std::vector<std::byte> parameters(8);
         const std::uint64_t address = reinterpret_cast<std::uintptr_t>(words.data());
@@ -100,9 +113,12 @@ BOOST_AUTO_TEST_CASE(every_launch_begins_anew) {
 
 BOOST_AUTO_TEST_CASE(atomics) {
     fine("red.global.add.u32 [%rd0], 1;");
-    faults("red.global.add.u32 [%rd0], 1;\nsetp.eq.u32 %p1, %r3, 64;\n@%p1 ld.global.u32 %r5, [%rd0];", {"atomically changes", "race in global memory"});
-    faults("setp.eq.u32 %p1, %r3, 0;\n@%p1 st.global.u32 [%rd0], %r0;\nsetp.eq.u32 %p1, %r3, 64;\n@%p1 red.global.add.u32 [%rd0], 1;",
-           {"atomically changes", "another block of this launch wrote"});
+    faults("red.global.add.u32 [%rd0], 1;\nsetp.eq.u32 %p1, %r3, 64;\n@%p1 ld.global.u32 %r5, [%rd0];",
+           {"atomically changes", "race in global memory"});
+    faults(
+        "setp.eq.u32 %p1, %r3, 0;\n@%p1 st.global.u32 [%rd0], %r0;\nsetp.eq.u32 %p1, %r3, 64;\n@%p1 red.global.add.u32 "
+        "[%rd0], 1;",
+        {"atomically changes", "another block of this launch wrote"});
     Buffer sums{{0, 0, 100, 0xffffffffu, 5, 0, 0, 0}};
     const Ran ran = run_kernel(module_text(R"(
 red.global.add.u32 [%rd0], %r0; red.global.max.u32 [%rd0+4], %r0; red.global.min.u32 [%rd0+8], %r0; red.global.and.b32 [%rd0+12], 0xf0;
@@ -124,29 +140,36 @@ BOOST_AUTO_TEST_CASE(strong_accesses) {
     // Flags that blocks and warps pass to one another: strong ones and atomics are no race, plain ones are.
     const std::string first = "setp.eq.u32 %p1, %r3, 0;\nsetp.eq.u32 %p2, %r3, 64;\nsetp.eq.u32 %p3, %r3, 32;\n";
     for (const char* order : {"volatile", "relaxed.gpu", "relaxed.sys"}) {
-        const std::string load = std::string("ld.") + order + ".global.u32 %r5, [%rd0];\n", store = std::string("st.") + order + ".global.u32 [%rd0], %r0;\n";
+        const std::string load = std::string("ld.") + order + ".global.u32 %r5, [%rd0];\n",
+                          store = std::string("st.") + order + ".global.u32 [%rd0], %r0;\n";
         fine(first + load + "@%p1 " + store + load);
         fine(first + "@%p1 " + store + "@%p2 " + load + "@%p2 " + store + "@%p3 " + load + "@%p3 " + store, 3);
         fine(first + load + "red.global.add.u32 [%rd0], 1;\n" + load + "@%p1 " + store);
         faults(first + "@%p1 " + store + "@%p2 ld.global.u32 %r5, [%rd0];",
                {"reads byte", "another block of this launch changed by an atomic or strong store"});
         faults(first + "@%p1 " + store + "@%p2 st.global.u32 [%rd0], %r0;", {"writes byte", "between blocks"});
-        faults(first + "@%p1 st.global.u32 [%rd0], %r0;\n@%p2 " + load, {"reads byte", "another block of this launch wrote"});
-        faults(first + "@%p1 st.global.u32 [%rd0], %r0;\n@%p2 " + store, {"writes byte", "another block of this launch wrote"});
-        faults(first + "@%p1 ld.global.u32 %r5, [%rd0];\n@%p2 " + store, {"writes byte", "another block of this launch read"});
-        faults(first + "@%p1 " + load + "@%p2 " + load + "@%p2 st.global.u32 [%rd0], %r0;", {"writes byte", "another block of this launch read"});
+        faults(first + "@%p1 st.global.u32 [%rd0], %r0;\n@%p2 " + load,
+               {"reads byte", "another block of this launch wrote"});
+        faults(first + "@%p1 st.global.u32 [%rd0], %r0;\n@%p2 " + store,
+               {"writes byte", "another block of this launch wrote"});
+        faults(first + "@%p1 ld.global.u32 %r5, [%rd0];\n@%p2 " + store,
+               {"writes byte", "another block of this launch read"});
+        faults(first + "@%p1 " + load + "@%p2 " + load + "@%p2 st.global.u32 [%rd0], %r0;",
+               {"writes byte", "another block of this launch read"});
         faults(first + "@%p1 " + store + "@%p3 ld.global.u32 %r5, [%rd0];", {"without a barrier between them"}, 1);
         fine(first + "@%p1 " + store + "@%p3 " + load + "bar.sync 0;\n@%p3 st.global.u32 [%rd0], %r0;", 1);
         fine("mov.u32 %r5, 1;\n" + load + "ld.global.u32 %r6, [%rd0];", 3);
     }
     // Those of a block's scope are not strong between blocks.
-    faults(first + "@%p1 st.relaxed.cta.global.u32 [%rd0], %r0;\n@%p2 ld.relaxed.cta.global.u32 %r5, [%rd0];", {"between blocks"});
+    faults(first + "@%p1 st.relaxed.cta.global.u32 [%rd0], %r0;\n@%p2 ld.relaxed.cta.global.u32 %r5, [%rd0];",
+           {"between blocks"});
 }
 
 BOOST_AUTO_TEST_CASE(constant_during_the_launch) {
     fine("ld.global.nc.u32 %r5, [%rd10];");
     fine("ld.global.nc.u32 %r5, [%rd10];\nst.global.u32 [%rd10], %r5;");
-    faults("st.global.u32 [%rd10], %r0;\nld.global.nc.u32 %r5, [%rd10];", {"by ld.global.nc", "was written at PTX line", "st.global.u32 [%rd10], %r0"});
+    faults("st.global.u32 [%rd10], %r0;\nld.global.nc.u32 %r5, [%rd10];",
+           {"by ld.global.nc", "was written at PTX line", "st.global.u32 [%rd10], %r0"});
     fine("st.global.u32 [%rd10], %r0;\nld.global.u32 %r5, [%rd10];");
 }
 
@@ -165,14 +188,18 @@ BOOST_AUTO_TEST_CASE(copies_and_the_shadow) {
     std::vector<std::byte> bytes(1000);
     ptx::GlobalMemory memory;
     memory.add(bytes.data(), bytes.size());
-    BOOST_CHECK(memory.contains(bytes.data(), 1000) && !memory.contains(bytes.data(), 1001) && !memory.contains(bytes.data() - 1, 2));
+    BOOST_CHECK(memory.contains(bytes.data(), 1000) && !memory.contains(bytes.data(), 1001) &&
+                !memory.contains(bytes.data() - 1, 2));
     memory.wrote(bytes.data() + 3, 500);
     memory.require_written(bytes.data() + 3, 500, "copy");
-    for (const auto& [first, number, missing] : {std::tuple<int, int, const char*>{2, 10, "byte 0 "}, {3, 501, "byte 500 "}, {900, 1, "byte 0 "}}) try {
+    for (const auto& [first, number, missing] :
+         {std::tuple<int, int, const char*>{2, 10, "byte 0 "}, {3, 501, "byte 500 "}, {900, 1, "byte 0 "}})
+        try {
             memory.require_written(bytes.data() + first, static_cast<std::size_t>(number), "a copy");
             BOOST_ERROR("no fault");
         } catch (const ptx::Fault& fault) {
-            BOOST_CHECK(std::string(fault.what()).find("a copy reads") != std::string::npos && std::string(fault.what()).find(missing) != std::string::npos);
+            BOOST_CHECK(std::string(fault.what()).find("a copy reads") != std::string::npos &&
+                        std::string(fault.what()).find(missing) != std::string::npos);
         }
     BOOST_CHECK_THROW(memory.wrote(bytes.data() + 999, 2), ptx::Fault);
     BOOST_CHECK_THROW(memory.add(bytes.data() + 10, 10), ptx::Fault);

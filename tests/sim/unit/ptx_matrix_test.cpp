@@ -1,4 +1,5 @@
-// mma.sync and ldmatrix: fragments are filled by the tables of the PTX ISA, written down here element by element, and products compared with plain sums.
+// mma.sync and ldmatrix: fragments are filled by the tables of the PTX ISA, written down here element by element, and
+// products compared with plain sums.
 #include <boost/test/unit_test.hpp>
 #include <functional>
 
@@ -25,44 +26,46 @@ Place c(unsigned lane, unsigned i) { return {i < 2 ? lane >> 2 : (lane >> 2) + 8
 Place a8(unsigned lane, unsigned i) { return {i < 2 ? lane >> 2 : (lane >> 2) + 8, lane % 4 * 2 + (i & 1)}; }
 Place b8(unsigned lane, unsigned i) { return {lane % 4 * 2 + i, lane >> 2}; }
 /// m16n8k8 with tf32: 4 of A, 2 of B.
-Place a_tf32(unsigned lane, unsigned i) { return {i == 0 || i == 2 ? lane >> 2 : (lane >> 2) + 8, i < 2 ? lane % 4 : lane % 4 + 4}; }
+Place a_tf32(unsigned lane, unsigned i) {
+    return {i == 0 || i == 2 ? lane >> 2 : (lane >> 2) + 8, i < 2 ? lane % 4 : lane % 4 + 4};
+}
 Place b_tf32(unsigned lane, unsigned i) { return {i == 0 ? lane % 4 : lane % 4 + 4, lane >> 2}; }
 
 using Map = std::function<Place(unsigned, unsigned)>;
 /// Fragments of one operand: words[register][lane].
-std::vector<std::uint32_t> fragment(const std::string& type, const Map& place, unsigned elements, int (*value)(unsigned, unsigned), unsigned lane) {
+std::vector<std::uint32_t> fragment(const std::string& type, const Map& place, unsigned elements,
+                                    int (*value)(unsigned, unsigned), unsigned lane) {
     std::vector<std::uint32_t> words;
     for (unsigned i = 0; i < elements; ++i) {
         const Place p = place(lane, i);
         const int x = value(p.row, p.col);
-        if (type == "f32" || type == "tf32")
-            words.push_back(std::bit_cast<std::uint32_t>(static_cast<float>(x)));
-        else if (i % 2 == 0)
-            words.push_back(half(type == "bf16", x));
-        else
-            words.back() |= half(type == "bf16", x) << 16;
+        if (type == "f32" || type == "tf32") words.push_back(std::bit_cast<std::uint32_t>(static_cast<float>(x)));
+        else if (i % 2 == 0) words.push_back(half(type == "bf16", x));
+        else words.back() |= half(type == "bf16", x) << 16;
     }
     return words;
 }
 
-void check_mma(const std::string& shape, const std::string& type, unsigned depth, const Map& a_place, unsigned a_elements, const Map& b_place,
-               unsigned b_elements, const std::string& sums = "f32") {
+void check_mma(const std::string& shape, const std::string& type, unsigned depth, const Map& a_place,
+               unsigned a_elements, const Map& b_place, unsigned b_elements, const std::string& sums = "f32") {
     const std::size_t number_c = sums == "f16" ? 2 : 4;  // registers
     Buffer in, out{std::vector<std::uint32_t>(number_c * 32), false};
     std::size_t number_a = 0, number_b = 0, stride = 0;
     for (unsigned lane = 0; lane < 32; ++lane) {
-        const auto a = fragment(type, a_place, a_elements, &a_value, lane), b = fragment(type, b_place, b_elements, &b_value, lane),
-                   sum = fragment(sums, &c, 4, &c_value, lane);
+        const auto a = fragment(type, a_place, a_elements, &a_value, lane),
+                   b = fragment(type, b_place, b_elements, &b_value, lane), sum = fragment(sums, &c, 4, &c_value, lane);
         for (const auto& part : {a, b, sum}) in.words.insert(in.words.end(), part.begin(), part.end());
         number_a = a.size(), number_b = b.size(), stride = a.size() + b.size() + number_c;
     }
     std::string body = "mul.wide.u32 %rd10, %r0, " + std::to_string(4 * stride) + ";\nadd.u64 %rd11, %rd0, %rd10;\n";
-    for (unsigned k = 0; k < stride; ++k) body += "ld.global.b32 %r" + std::to_string(10 + k) + ", [%rd11+" + std::to_string(4 * k) + "];\n";
+    for (unsigned k = 0; k < stride; ++k)
+        body += "ld.global.b32 %r" + std::to_string(10 + k) + ", [%rd11+" + std::to_string(4 * k) + "];\n";
     const auto b_first = static_cast<unsigned>(10 + number_a), c_first = static_cast<unsigned>(b_first + number_b);
-    body += "mma.sync.aligned." + shape + ".row.col." + sums + "." + type + "." + type + "." + sums + " " + names(40, number_c) + ", " + names(10, number_a) +
-            ", " + names(b_first, number_b) + ", " + names(c_first, number_c) + ";\n";
-    body += "mul.wide.u32 %rd12, %r0, " + std::to_string(4 * number_c) + ";\nadd.u64 %rd13, %rd1, %rd12;\nst.global.v" + std::to_string(number_c) +
-            ".b32 [%rd13], " + names(40, number_c) + ";\n";
+    body += "mma.sync.aligned." + shape + ".row.col." + sums + "." + type + "." + type + "." + sums + " " +
+            names(40, number_c) + ", " + names(10, number_a) + ", " + names(b_first, number_b) + ", " +
+            names(c_first, number_c) + ";\n";
+    body += "mul.wide.u32 %rd12, %r0, " + std::to_string(4 * number_c) + ";\nadd.u64 %rd13, %rd1, %rd12;\nst.global.v" +
+            std::to_string(number_c) + ".b32 [%rd13], " + names(40, number_c) + ";\n";
     const Ran ran = run_kernel(module_text(body, 2), {&in, &out});
     BOOST_REQUIRE_MESSAGE(ran.fault.empty(), ran.fault);
     for (unsigned lane = 0; lane < 32; ++lane)
@@ -72,8 +75,7 @@ void check_mma(const std::string& shape, const std::string& type, unsigned depth
             for (unsigned k = 0; k < depth; ++k) expected += a_value(p.row, k) * b_value(k, p.col);
             if (sums == "f16")
                 BOOST_CHECK_EQUAL(out.words[2 * lane + i / 2] >> i % 2 * 16 & 0xffff, half(false, expected));
-            else
-                BOOST_CHECK_EQUAL(std::bit_cast<float>(out.words[4 * lane + i]), static_cast<float>(expected));
+            else BOOST_CHECK_EQUAL(std::bit_cast<float>(out.words[4 * lane + i]), static_cast<float>(expected));
         }
 }
 
@@ -102,28 +104,35 @@ BOOST_AUTO_TEST_CASE(products) {
 }
 
 BOOST_AUTO_TEST_CASE(matrices_from_shared_memory) {
-    // Element (row, col) of matrix m is 1000 m + 10 row + col; rows lie 48 bytes apart, so that nothing is right by chance.
+    // Element (row, col) of matrix m is 1000 m + 10 row + col; rows lie 48 bytes apart, so that nothing is right by
+    // chance.
     for (const unsigned number : {1u, 2u, 4u})
         for (const unsigned form : {0u, 1u, 2u, 3u}) {
             const bool transposed = form % 2, generic = form >= 2;
             Buffer in{std::vector<std::uint32_t>(32 * 4)}, out{std::vector<std::uint32_t>(32 * number), false};
             for (unsigned l = 0; l < 32; ++l)
-                for (unsigned k = 0; k < 4; ++k) in.words[4 * l + k] = (l / 8 * 1000 + l % 8 * 10 + 2 * k) | (l / 8 * 1000 + l % 8 * 10 + 2 * k + 1) << 16;
+                for (unsigned k = 0; k < 4; ++k)
+                    in.words[4 * l + k] = (l / 8 * 1000 + l % 8 * 10 + 2 * k) | (l / 8 * 1000 + l % 8 * 10 + 2 * k + 1)
+                                                                                    << 16;
             std::string body =
-                "mul.wide.u32 %rd10, %r0, 16;\nadd.u64 %rd11, %rd0, %rd10;\nld.global.v4.b32 {%r10, %r11, %r12, %r13}, [%rd11];\nmov.u32 %r1, "
+                "mul.wide.u32 %rd10, %r0, 16;\nadd.u64 %rd11, %rd0, %rd10;\nld.global.v4.b32 {%r10, %r11, %r12, %r13}, "
+                "[%rd11];\nmov.u32 %r1, "
                 "tile;\nmad.lo.u32 %r2, %r0, 48, %r1;\n";
             body +=
-                "st.shared.v4.b32 [%r2], {%r10, %r11, %r12, %r13};\nbar.sync 0;\ncvt.u64.u32 %rd20, %r2;\ncvta.shared.u64 %rd21, "
+                "st.shared.v4.b32 [%r2], {%r10, %r11, %r12, %r13};\nbar.sync 0;\ncvt.u64.u32 %rd20, "
+                "%r2;\ncvta.shared.u64 %rd21, "
                 "%rd20;\nldmatrix.sync.aligned.m8n8.x" +
-                std::to_string(number) + (transposed ? ".trans" : "") + (generic ? ".b16 " : ".shared.b16 ") + names(20, number) +
-                (generic ? ", [%rd21];\n" : ", [%r2];\n");
+                std::to_string(number) + (transposed ? ".trans" : "") + (generic ? ".b16 " : ".shared.b16 ") +
+                names(20, number) + (generic ? ", [%rd21];\n" : ", [%r2];\n");
             body += "mul.wide.u32 %rd12, %r0, " + std::to_string(4 * number) + ";\nadd.u64 %rd13, %rd1, %rd12;\n";
-            for (unsigned k = 0; k < number; ++k) body += "st.global.b32 [%rd13+" + std::to_string(4 * k) + "], %r" + std::to_string(20 + k) + ";\n";
+            for (unsigned k = 0; k < number; ++k)
+                body += "st.global.b32 [%rd13+" + std::to_string(4 * k) + "], %r" + std::to_string(20 + k) + ";\n";
             const Ran ran = run_kernel(module_text(body, 2, ".shared .align 16 .b8 tile[1536];"), {&in, &out});
             BOOST_REQUIRE_MESSAGE(ran.fault.empty(), ran.fault);
             for (unsigned l = 0; l < 32; ++l)
                 for (unsigned m = 0; m < number; ++m) {
-                    const unsigned first = transposed ? 2 * (l % 4) * 10 + l / 4 : l / 4 * 10 + 2 * (l % 4), second = transposed ? first + 10 : first + 1;
+                    const unsigned first = transposed ? 2 * (l % 4) * 10 + l / 4 : l / 4 * 10 + 2 * (l % 4),
+                                   second = transposed ? first + 10 : first + 1;
                     BOOST_CHECK_EQUAL(out.words[l * number + m], (1000 * m + first) | (1000 * m + second) << 16);
                 }
         }
@@ -131,31 +140,37 @@ BOOST_AUTO_TEST_CASE(matrices_from_shared_memory) {
 
 BOOST_AUTO_TEST_CASE(matrices_from_elsewhere) {
     Buffer in{std::vector<std::uint32_t>(128)};
-    const Ran ran = run_kernel(
-        module_text("mul.wide.u32 %rd10, %r0, 16;\nadd.u64 %rd11, %rd0, %rd10;\nldmatrix.sync.aligned.m8n8.x4.b16 {%r1, %r2, %r3, %r4}, [%rd11];", 1), {&in});
+    const Ran ran = run_kernel(module_text("mul.wide.u32 %rd10, %r0, 16;\nadd.u64 %rd11, %rd0, "
+                                           "%rd10;\nldmatrix.sync.aligned.m8n8.x4.b16 {%r1, %r2, %r3, %r4}, [%rd11];",
+                                           1),
+                               {&in});
     BOOST_CHECK(ran.fault.find("ldmatrix reads shared memory only") != std::string::npos);
 }
 
 BOOST_AUTO_TEST_CASE(a_transposed_fragment) {
     // Lane l holds elements (l / 4, 2 (l % 4)) and the next, here 10 row + col.
     std::vector<Values> operands(1);
-    for (unsigned l = 0; l < 32; ++l) operands[0].push_back((l / 4 * 10 + 2 * (l % 4)) | (l / 4 * 10 + 2 * (l % 4) + 1) << 16);
+    for (unsigned l = 0; l < 32; ++l)
+        operands[0].push_back((l / 4 * 10 + 2 * (l % 4)) | (l / 4 * 10 + 2 * (l % 4) + 1) << 16);
     const Values got = run_instruction("movmatrix.sync.aligned.m8n8.trans.b16 %d, %s0", 32, {32}, operands);
-    for (unsigned l = 0; l < 32; ++l) BOOST_CHECK_EQUAL(got[l], (2 * (l % 4) * 10 + l / 4) | ((2 * (l % 4) + 1) * 10 + l / 4) << 16);
+    for (unsigned l = 0; l < 32; ++l)
+        BOOST_CHECK_EQUAL(got[l], (2 * (l % 4) * 10 + l / 4) | ((2 * (l % 4) + 1) * 10 + l / 4) << 16);
 }
 
 BOOST_AUTO_TEST_CASE(whole_warps_only) {
     const std::string mma =
-        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%r1, %r2, %r3, %r4}, {%r0, %r0, %r0, %r0}, {%r0, %r0}, {%r0, %r0, %r0, %r0};\n";
-    BOOST_CHECK(run_kernel(module_text("setp.lt.u32 %p1, %r0, 31;\n@%p1 bra M;\nret;\nM:\n" + mma, 0), {}).fault.find("divergence") != std::string::npos);
-    BOOST_CHECK(run_kernel(module_text(mma, 0), {}, {}, {24, 1, 1}).fault.find("do not exist in this block") != std::string::npos);
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%r1, %r2, %r3, %r4}, {%r0, %r0, %r0, %r0}, {%r0, %r0}, "
+        "{%r0, %r0, %r0, %r0};\n";
+    BOOST_CHECK(run_kernel(module_text("setp.lt.u32 %p1, %r0, 31;\n@%p1 bra M;\nret;\nM:\n" + mma, 0), {})
+                    .fault.find("divergence") != std::string::npos);
+    BOOST_CHECK(run_kernel(module_text(mma, 0), {}, {}, {24, 1, 1}).fault.find("do not exist in this block") !=
+                std::string::npos);
     BOOST_CHECK_EQUAL(run_kernel(module_text(mma, 0), {}).fault, "");
-    BOOST_CHECK(
-        run_kernel(
-            module_text("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%r1, %r2, %r3, %r4}, {%r0, %r0, %r9, %r0}, {%r0, %r0}, {%r0, %r0, %r0, %r0};\n",
-                        0),
-            {})
-            .fault.find("a fragment was never written") != std::string::npos);
+    BOOST_CHECK(run_kernel(module_text("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%r1, %r2, %r3, %r4}, "
+                                       "{%r0, %r0, %r9, %r0}, {%r0, %r0}, {%r0, %r0, %r0, %r0};\n",
+                                       0),
+                           {})
+                    .fault.find("a fragment was never written") != std::string::npos);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -1,4 +1,5 @@
-// Small kernels in PTX for the tests of the interpreter: one instruction around which a kernel is built, and kernels as given with buffers as parameters.
+// Small kernels in PTX for the tests of the interpreter: one instruction around which a kernel is built, and kernels as
+// given with buffers as parameters.
 #pragma once
 
 #include <bit>
@@ -16,9 +17,11 @@ namespace sim::unit {
 
 using Values = std::vector<std::uint64_t>;
 
-/// A whole module around the body of one entry "k" with .param .u64 p0, p1 ... and registers %r, %rd, %f, %fd, %rs, %p <64>; %rd0, %rd1 ... hold the parameters, %r0 is
-/// %tid.x. `before`: declarations outside of the entry; `inside`: declarations at the head of its body.
-std::string module_text(const std::string& body, unsigned num_parameters, const std::string& inside = {}, const std::string& before = {});
+/// A whole module around the body of one entry "k" with .param .u64 p0, p1 ... and registers %r, %rd, %f, %fd, %rs, %p
+/// <64>; %rd0, %rd1 ... hold the parameters, %r0 is %tid.x. `before`: declarations outside of the entry; `inside`:
+/// declarations at the head of its body.
+std::string module_text(const std::string& body, unsigned num_parameters, const std::string& inside = {},
+                        const std::string& before = {});
 
 /// A buffer of device memory.
 struct Buffer {
@@ -32,12 +35,14 @@ struct Ran {
 };
 
 /// Runs entry "k" with the addresses of the buffers as parameters; buffers keep what it wrote.
-Ran run_kernel(const std::string& text, std::vector<Buffer*> buffers, ptx::Extent grid = {}, ptx::Extent block = {32, 1, 1}, std::size_t dynamic_shared = 0,
-               bool reversed = false);
+Ran run_kernel(const std::string& text, std::vector<Buffer*> buffers, ptx::Extent grid = {},
+               ptx::Extent block = {32, 1, 1}, std::size_t dynamic_shared = 0, bool reversed = false);
 
-/// Runs "op %d, %s0, %s1 ...": for each set of operands the result. Widths are in bits, 1 is a predicate (0 or 1). A result of 64 bits holds narrower ones zero-extended.
-/// `operands[k]` are the values of source k. `text` names registers %d, %s0, %s1, %s2, %s3.
-Values run_instruction(const std::string& text, unsigned result_bits, const std::vector<unsigned>& source_bits, const std::vector<Values>& operands);
+/// Runs "op %d, %s0, %s1 ...": for each set of operands the result. Widths are in bits, 1 is a predicate (0 or 1). A
+/// result of 64 bits holds narrower ones zero-extended. `operands[k]` are the values of source k. `text` names
+/// registers %d, %s0, %s1, %s2, %s3.
+Values run_instruction(const std::string& text, unsigned result_bits, const std::vector<unsigned>& source_bits,
+                       const std::vector<Values>& operands);
 
 /// All combinations of edge values of these widths, and random ones.
 std::vector<Values> operands_of(const std::vector<unsigned>& bits, std::size_t random = 256);
@@ -51,16 +56,19 @@ inline double as_double(std::uint64_t bits) { return std::bit_cast<double>(bits)
 inline std::uint64_t bits_of(float x) { return std::bit_cast<std::uint32_t>(x); }
 inline std::uint64_t bits_of(double x) { return std::bit_cast<std::uint64_t>(x); }
 
-/// a + b where an addend that is lost behind the 64 bits of a long double still decides a tie: right after a further rounding to at most 60 bits.
+/// a + b where an addend that is lost behind the 64 bits of a long double still decides a tie: right after a further
+/// rounding to at most 60 bits.
 inline long double decided_sum(long double a, long double b) {
     const long double sum = a + b, other = sum == a ? b : a;
     if ((sum != a && sum != b) || other == 0 || std::isinf(sum)) return sum;
     return sum * ((other > 0) == (sum > 0) ? 1 + 0x1p-60L : 1 - 0x1p-60L);
 }
 
-/// Checks every result against formula(s0, s1, s2, s3); `instruction` as in run_instruction. NaNs of floating-point results (`is_nan`) are equal to one another.
-template <class Formula> void check_instruction(const std::string& instruction, unsigned result_bits, const std::vector<unsigned>& source_bits,
-                                                const std::vector<Values>& operands, Formula formula);
+/// Checks every result against formula(s0, s1, s2, s3); `instruction` as in run_instruction. NaNs of floating-point
+/// results (`is_nan`) are equal to one another.
+template <class Formula>
+void check_instruction(const std::string& instruction, unsigned result_bits, const std::vector<unsigned>& source_bits,
+                       const std::vector<Values>& operands, Formula formula);
 
 /// "{%r10, %r11 ...}"
 std::string names(unsigned first, std::size_t number);
@@ -75,8 +83,9 @@ std::uint32_t half(bool is_bf16, int x);
 std::string hexadecimal(std::uint64_t value);
 void require_equal(const std::string& instruction, const Values& operands, std::uint64_t got, std::uint64_t expected);
 
-template <class Formula> void check_instruction(const std::string& instruction, unsigned result_bits, const std::vector<unsigned>& source_bits,
-                                                const std::vector<Values>& operands, Formula formula) {
+template <class Formula>
+void check_instruction(const std::string& instruction, unsigned result_bits, const std::vector<unsigned>& source_bits,
+                       const std::vector<Values>& operands, Formula formula) {
     const Values got = run_instruction(instruction, result_bits, source_bits, operands);
     for (std::size_t k = 0; k < got.size(); ++k) {
         Values s(4, 0);

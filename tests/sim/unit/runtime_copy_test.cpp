@@ -1,4 +1,5 @@
-// Copies of the simulated runtime: when host memory is read and written, what is refused, that only written bytes leave the device.
+// Copies of the simulated runtime: when host memory is read and written, what is refused, that only written bytes leave
+// the device.
 #include <numeric>
 
 #include "runtime_testing.h"
@@ -13,7 +14,7 @@ BOOST_AUTO_TEST_CASE(pinned_memory_is_read_when_the_copy_runs) {
     const PinnedBuffer<int> host(1, 5);
     const TestStream stream;
     ok(cudaMemcpyAsync(device.get(), host.get(), sizeof(int), cudaMemcpyHostToDevice, stream));
-    host[0] = 6;   // reused too early
+    host[0] = 6;  // reused too early
     stream.synchronize();
     BOOST_TEST(device.values()[0] == 6);
 }
@@ -24,7 +25,7 @@ BOOST_AUTO_TEST_CASE(pageable_memory_is_read_at_the_call) {
     const TestStream stream;
     ok(cudaMemcpyAsync(device.get(), &host, sizeof(int), cudaMemcpyHostToDevice, stream));
     host = 6;
-    BOOST_TEST(sim::probe::queued_operations() == 1U);   // but the device has it later
+    BOOST_TEST(sim::probe::queued_operations() == 1U);  // but the device has it later
     stream.synchronize();
     BOOST_TEST(device.values()[0] == 5);
 }
@@ -62,24 +63,33 @@ BOOST_AUTO_TEST_CASE(rows_with_pitches) {
     const DeviceBuffer<int> device(6 * 7);
     const TestStream stream;
     constexpr std::size_t kWidth = 3 * sizeof(int);
-    ok(cudaMemcpy2DAsync(device.get(), 6 * sizeof(int), host.data(), 5 * sizeof(int), kWidth, 7, cudaMemcpyHostToDevice, stream));
+    ok(cudaMemcpy2DAsync(device.get(), 6 * sizeof(int), host.data(), 5 * sizeof(int), kWidth, 7, cudaMemcpyHostToDevice,
+                         stream));
     const PinnedBuffer<int> back(4 * 7, -1);
-    ok(cudaMemcpy2DAsync(back.get(), 4 * sizeof(int), device.get(), 6 * sizeof(int), kWidth, 7, cudaMemcpyDeviceToHost, stream));
+    ok(cudaMemcpy2DAsync(back.get(), 4 * sizeof(int), device.get(), 6 * sizeof(int), kWidth, 7, cudaMemcpyDeviceToHost,
+                         stream));
     stream.synchronize();
     for (std::size_t row = 0; row < 7; ++row)
         for (std::size_t i = 0; i < 4; ++i) BOOST_TEST(back[4 * row + i] == (i < 3 ? host[5 * row + i] : -1));
-    BOOST_TEST(cudaMemcpy2DAsync(device.get(), kWidth - 1, host.data(), 5 * sizeof(int), kWidth, 7, cudaMemcpyHostToDevice, stream) == cudaErrorInvalidPitchValue);
+    BOOST_TEST(cudaMemcpy2DAsync(device.get(), kWidth - 1, host.data(), 5 * sizeof(int), kWidth, 7,
+                                 cudaMemcpyHostToDevice, stream) == cudaErrorInvalidPitchValue);
     cudaGetLastError();
-    throws<sim::ptx::Fault>([&] { return cudaMemcpy2D(host.data(), 4 * sizeof(int), device.get(), 6 * sizeof(int), 4 * sizeof(int), 7, cudaMemcpyDeviceToHost); },
-                            "cudaMemcpy2D");
+    throws<sim::ptx::Fault>(
+        [&] {
+            return cudaMemcpy2D(host.data(), 4 * sizeof(int), device.get(), 6 * sizeof(int), 4 * sizeof(int), 7,
+                                cudaMemcpyDeviceToHost);
+        },
+        "cudaMemcpy2D");
 }
 
 BOOST_AUTO_TEST_CASE(last_rows_end_within_the_allocation) {
-    const DeviceBuffer<std::byte> device(10 * 8 + 4);   // ten whole rows and a part of another
+    const DeviceBuffer<std::byte> device(10 * 8 + 4);  // ten whole rows and a part of another
     std::vector<std::byte> host(11 * 4);
     const TestStream stream;
     ok(cudaMemcpy2DAsync(device.get(), 8, host.data(), 4, 4, 11, cudaMemcpyHostToDevice, stream));
-    throws<Misuse>([&] { return cudaMemcpy2DAsync(device.get(), 8, host.data(), 4, 4, 12, cudaMemcpyHostToDevice, stream); }, "reach over the bounds of the device memory");
+    throws<Misuse>(
+        [&] { return cudaMemcpy2DAsync(device.get(), 8, host.data(), 4, 4, 12, cudaMemcpyHostToDevice, stream); },
+        "reach over the bounds of the device memory");
     stream.synchronize();
 }
 
@@ -88,12 +98,18 @@ BOOST_AUTO_TEST_CASE(directions_and_bounds_are_checked) {
     const PinnedBuffer<std::byte> pinned(100);
     std::vector<std::byte> host(200);
     const TestStream stream;
-    throws<Misuse>([&] { return cudaMemcpyAsync(host.data(), device.get(), 100, cudaMemcpyHostToDevice, stream); }, "the target");
-    throws<Misuse>([&] { return cudaMemcpyAsync(device.get(), host.data(), 100, cudaMemcpyDeviceToDevice, stream); }, "the source");
-    throws<Misuse>([&] { return cudaMemcpyAsync(device.get(), device.get(), 100, cudaMemcpyHostToDevice, stream); }, "the source");
-    throws<Misuse>([&] { return cudaMemcpyAsync(device.get(), host.data(), 101, cudaMemcpyHostToDevice, stream); }, "reach over the bounds of the device memory");
-    throws<Misuse>([&] { return cudaMemcpyAsync(device.get() + 1, host.data(), 100, cudaMemcpyHostToDevice, stream); }, "reach over the bounds");
-    throws<Misuse>([&] { return cudaMemcpyAsync(device.get(), pinned.get() + 1, 100, cudaMemcpyHostToDevice, stream); }, "reach over the bounds of the pinned host memory");
+    throws<Misuse>([&] { return cudaMemcpyAsync(host.data(), device.get(), 100, cudaMemcpyHostToDevice, stream); },
+                   "the target");
+    throws<Misuse>([&] { return cudaMemcpyAsync(device.get(), host.data(), 100, cudaMemcpyDeviceToDevice, stream); },
+                   "the source");
+    throws<Misuse>([&] { return cudaMemcpyAsync(device.get(), device.get(), 100, cudaMemcpyHostToDevice, stream); },
+                   "the source");
+    throws<Misuse>([&] { return cudaMemcpyAsync(device.get(), host.data(), 101, cudaMemcpyHostToDevice, stream); },
+                   "reach over the bounds of the device memory");
+    throws<Misuse>([&] { return cudaMemcpyAsync(device.get() + 1, host.data(), 100, cudaMemcpyHostToDevice, stream); },
+                   "reach over the bounds");
+    throws<Misuse>([&] { return cudaMemcpyAsync(device.get(), pinned.get() + 1, 100, cudaMemcpyHostToDevice, stream); },
+                   "reach over the bounds of the pinned host memory");
     throws<Misuse>([&] { return cudaMemsetAsync(pinned.get(), 0, 100, stream); }, "is not device memory");
     throws<Misuse>([&] { return cudaMemsetAsync(device.get(), 0, 101, stream); }, "reach over the bounds");
     BOOST_TEST(sim::probe::queued_operations() == 0U);
@@ -105,15 +121,20 @@ BOOST_AUTO_TEST_CASE(source_and_target_do_not_overlap) {
     std::vector<std::byte> host(100);
     const TestStream stream;
     std::byte* const d = device.get();
-    throws<Misuse>([&] { return cudaMemcpyAsync(d + 10, d, 11, cudaMemcpyDeviceToDevice, stream); }, "overlaps the source");
-    throws<Misuse>([&] { return cudaMemcpyAsync(d, d + 10, 11, cudaMemcpyDeviceToDevice, stream); }, "overlaps the source");
+    throws<Misuse>([&] { return cudaMemcpyAsync(d + 10, d, 11, cudaMemcpyDeviceToDevice, stream); },
+                   "overlaps the source");
+    throws<Misuse>([&] { return cudaMemcpyAsync(d, d + 10, 11, cudaMemcpyDeviceToDevice, stream); },
+                   "overlaps the source");
     throws<Misuse>([&] { return cudaMemcpyAsync(d, d, 11, cudaMemcpyDeviceToDevice, stream); }, "overlaps the source");
     throws<Misuse>([&] { return cudaMemcpy(d + 10, d, 11, cudaMemcpyDeviceToDevice); }, "overlaps the source");
-    throws<Misuse>([&] { return cudaMemcpy(pinned.get() + 10, pinned.get(), 11, cudaMemcpyHostToHost); }, "overlaps the source");
-    throws<Misuse>([&] { return cudaMemcpy(host.data(), host.data() + 10, 11, cudaMemcpyHostToHost); }, "overlaps the source");
+    throws<Misuse>([&] { return cudaMemcpy(pinned.get() + 10, pinned.get(), 11, cudaMemcpyHostToHost); },
+                   "overlaps the source");
+    throws<Misuse>([&] { return cudaMemcpy(host.data(), host.data() + 10, 11, cudaMemcpyHostToHost); },
+                   "overlaps the source");
     ok(cudaMemcpyAsync(d + 10, d, 10, cudaMemcpyDeviceToDevice, stream));
     ok(cudaMemcpyAsync(d, d + 10, 10, cudaMemcpyDeviceToDevice, stream));
-    // Columns 0 to 3 of rows of 10 to columns 4 to 7, to 3 to 6, and to columns 8, 9 and 0, 1 of the next rows; and rows of another pitch.
+    // Columns 0 to 3 of rows of 10 to columns 4 to 7, to 3 to 6, and to columns 8, 9 and 0, 1 of the next rows; and
+    // rows of another pitch.
     const auto columns = [&](std::size_t to, std::size_t pitch, std::size_t from) {
         return cudaMemcpy2DAsync(d + to, pitch, d + from, 10, 4, 5, cudaMemcpyDeviceToDevice, stream);
     };
@@ -124,7 +145,8 @@ BOOST_AUTO_TEST_CASE(source_and_target_do_not_overlap) {
     throws<Misuse>([&] { return columns(8, 10, 0); }, "overlaps the source");
     throws<Misuse>([&] { return columns(4, 11, 0); }, "overlaps the source");
     ok(columns(4, 20, 0));
-    throws<Misuse>([&] { return cudaMemcpy2D(d + 3, 10, d, 10, 4, 5, cudaMemcpyDeviceToDevice); }, "overlaps the source");
+    throws<Misuse>([&] { return cudaMemcpy2D(d + 3, 10, d, 10, 4, 5, cudaMemcpyDeviceToDevice); },
+                   "overlaps the source");
     stream.synchronize();
 }
 
@@ -139,7 +161,7 @@ BOOST_AUTO_TEST_CASE(what_was_never_written_does_not_leave_the_device) {
     throws<sim::ptx::Fault>([&] { return cudaStreamSynchronize(stream); }, "cudaMemcpyAsync");
     ok(cudaMemcpyAsync(other.get(), device.get(), 16, cudaMemcpyDeviceToDevice, stream));
     throws<sim::ptx::Fault>([&] { return cudaStreamSynchronize(stream); }, "cudaMemcpyAsync");
-    BOOST_TEST(sim::probe::queued_operations() == 0U);   // the queue is usable again
+    BOOST_TEST(sim::probe::queued_operations() == 0U);  // the queue is usable again
 }
 
 BOOST_AUTO_TEST_CASE(copies_are_counted) {

@@ -1,4 +1,5 @@
-// Devices of the simulated runtime: how many, of which kind, what is said when there is none or the driver is too old; how a process ends on an error.
+// Devices of the simulated runtime: how many, of which kind, what is said when there is none or the driver is too old;
+// how a process ends on an error.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,8 +33,7 @@ private:
 };
 
 /// Exit code and standard error of a copy of this process that makes the call.
-template <class Call>
-std::pair<int, std::string> in_another_process(Call&& call) {
+template <class Call> std::pair<int, std::string> in_another_process(Call&& call) {
     int ends[2];
     BOOST_REQUIRE(pipe(ends) == 0);
     std::fflush(nullptr);
@@ -46,7 +46,8 @@ std::pair<int, std::string> in_another_process(Call&& call) {
     close(ends[1]);
     std::string said;
     char part[512];
-    for (ssize_t bytes; (bytes = read(ends[0], part, sizeof part)) > 0;) said.append(part, static_cast<std::size_t>(bytes));
+    for (ssize_t bytes; (bytes = read(ends[0], part, sizeof part)) > 0;)
+        said.append(part, static_cast<std::size_t>(bytes));
     close(ends[0]);
     int status = 0;
     waitpid(child, &status, 0);
@@ -58,8 +59,10 @@ std::pair<int, std::string> in_another_process(Call&& call) {
 BOOST_AUTO_TEST_SUITE(runtime_device)
 
 BOOST_AUTO_TEST_CASE(the_environment_decides) {
-    const Variable devices("SIM_DEVICES", "4"), memory("SIM_DEVICE_MEMORY", "3G"), capability("SIM_COMPUTE_CAPABILITY", "9.0"), driver("SIM_DRIVER_VERSION", "12040"),
-        streams("SIM_STREAMS", "eager"), jit("SIM_JIT", "no"), timeout("SIM_NCCL_TIMEOUT", "7"), order("SIM_ORDER", "reverse"), visible("CUDA_VISIBLE_DEVICES", "3,1");
+    const Variable devices("SIM_DEVICES", "4"), memory("SIM_DEVICE_MEMORY", "3G"),
+        capability("SIM_COMPUTE_CAPABILITY", "9.0"), driver("SIM_DRIVER_VERSION", "12040"),
+        streams("SIM_STREAMS", "eager"), jit("SIM_JIT", "no"), timeout("SIM_NCCL_TIMEOUT", "7"),
+        order("SIM_ORDER", "reverse"), visible("CUDA_VISIBLE_DEVICES", "3,1");
     const Settings read = sim::runtime::settings_of_environment();
     BOOST_TEST(read.devices == (std::vector<int>{3, 1}));
     BOOST_TEST(read.device_memory_bytes == std::size_t{3} << 30);
@@ -77,7 +80,8 @@ BOOST_AUTO_TEST_CASE(values_that_are_not_known_are_refused) {
         const Variable wrong(name, "backwards");
         const auto [code, said] = in_another_process([] { sim::runtime::settings_of_environment(); });
         BOOST_TEST(code == 70);
-        BOOST_TEST(said == "simulated device: the environment's " + std::string(name) + "=backwards is not understood (tests/sim/README.md)\n");
+        BOOST_TEST(said == "simulated device: the environment's " + std::string(name) +
+                               "=backwards is not understood (tests/sim/README.md)\n");
     }
 }
 
@@ -109,7 +113,8 @@ BOOST_AUTO_TEST_CASE(properties) {
     ok(cudaDeviceGetPCIBusId(bus, sizeof bus, 0));
     ok(cudaDeviceGetPCIBusId(next, sizeof next, 1));
     BOOST_TEST(std::string(bus) != next);
-    throws<sim::probe::Misuse>([&] { return cudaDeviceGetAttribute(&value, cudaDevAttrMaxTexture1DWidth, 0); }, "not simulated");
+    throws<sim::probe::Misuse>([&] { return cudaDeviceGetAttribute(&value, cudaDevAttrMaxTexture1DWidth, 0); },
+                               "not simulated");
 }
 
 BOOST_AUTO_TEST_CASE(devices_that_are_not_there) {
@@ -135,7 +140,8 @@ BOOST_AUTO_TEST_CASE(a_driver_older_than_the_runtime) {
     ok(cudaDriverGetVersion(&version));
     BOOST_TEST(version == 12090);
     BOOST_TEST(cudaGetDeviceCount(&count) == cudaErrorInsufficientDriver);
-    BOOST_TEST(std::string(cudaGetErrorString(cudaErrorInsufficientDriver)) == "CUDA driver version is insufficient for CUDA runtime version");
+    BOOST_TEST(std::string(cudaGetErrorString(cudaErrorInsufficientDriver)) ==
+               "CUDA driver version is insufficient for CUDA runtime version");
     cudaGetLastError();
 }
 
@@ -158,7 +164,8 @@ BOOST_AUTO_TEST_CASE(a_fault_ends_the_process_with_one_sentence) {
 BOOST_AUTO_TEST_CASE(what_is_queued_runs_when_the_process_ends) {
     const auto [code, said] = in_another_process([] {
         const TestStream stream;
-        cudaLaunchHostFunc(stream, [](void*) { std::fputs("ran", stderr); }, nullptr);
+        cudaLaunchHostFunc(
+            stream, [](void*) { std::fputs("ran", stderr); }, nullptr);
         std::fputs("ends ", stderr);
         std::exit(0);
     });

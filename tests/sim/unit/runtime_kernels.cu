@@ -1,4 +1,5 @@
-// Kernels of the tests of the simulated runtime, compiled by nvcc as the product's are. What they compute does not matter much.
+// Kernels of the tests of the simulated runtime, compiled by nvcc as the product's are. What they compute does not
+// matter much.
 #include "sim/unit/runtime_kernels.h"
 
 namespace sim::testing {

@@ -1,4 +1,5 @@
-// Launches of the simulated runtime: kernels compiled by nvcc are found and run, sizes are checked as the real runtime checks them, host memory is out of reach.
+// Launches of the simulated runtime: kernels compiled by nvcc are found and run, sizes are checked as the real runtime
+// checks them, host memory is out of reach.
 #include <unistd.h>
 
 #include <algorithm>
@@ -68,7 +69,8 @@ BOOST_AUTO_TEST_CASE(a_driver_that_compiles_nothing_runs_machine_code_only) {
     const DeviceBuffer<float> x(ramp(4)), y(std::vector<float>(4, 0.0f));
     const TestStream stream;
     const auto launch = [&](int major, int minor) {
-        const sim::probe::ChangedSettings gpu([=](auto& settings) { settings.major = major, settings.minor = minor, settings.jit = false; });
+        const sim::probe::ChangedSettings gpu(
+            [=](auto& settings) { settings.major = major, settings.minor = minor, settings.jit = false; });
         cudaFuncAttributes attributes{};
         const cudaError_t status = cudaFuncGetAttributes(&attributes, reverse_kernel());
         BOOST_TEST(launch_axpy(1, x.get(), y.get(), 4, stream) == status);
@@ -92,13 +94,14 @@ BOOST_AUTO_TEST_CASE(shared_memory_beyond_48_KiB_has_to_be_asked_for) {
     ok(cudaFuncSetAttribute(reverse_kernel(), cudaFuncAttributeMaxDynamicSharedMemorySize, int(much)));
     ok(launch_reverse(x.get(), dim3(2), dim3(32), much, stream));
     BOOST_TEST(launch_reverse(x.get(), dim3(1), dim3(64), much + 1, stream) == cudaErrorInvalidValue);
-    BOOST_TEST(cudaFuncSetAttribute(reverse_kernel(), cudaFuncAttributeMaxDynamicSharedMemorySize, (163 << 10) + 1) == cudaErrorInvalidValue);
+    BOOST_TEST(cudaFuncSetAttribute(reverse_kernel(), cudaFuncAttributeMaxDynamicSharedMemorySize, (163 << 10) + 1) ==
+               cudaErrorInvalidValue);
     ok(cudaFuncSetAttribute(reverse_kernel(), cudaFuncAttributeMaxDynamicSharedMemorySize, 163 << 10));
     cudaFuncAttributes attributes{};
     ok(cudaFuncGetAttributes(&attributes, reverse_kernel()));
     BOOST_TEST(attributes.maxDynamicSharedSizeBytes == 163 << 10);
     stream.synchronize();
-    BOOST_TEST(x.values()[0] == 32);   // all 64 turned round, then both halves
+    BOOST_TEST(x.values()[0] == 32);  // all 64 turned round, then both halves
     BOOST_TEST(x.values()[63] == 31);
     cudaGetLastError();
 }
@@ -137,7 +140,8 @@ BOOST_AUTO_TEST_CASE(the_null_stream_is_refused_for_kernels) {
 
 BOOST_AUTO_TEST_CASE(functions_that_are_no_kernels) {
     const TestStream stream;
-    BOOST_TEST(cudaLaunchKernel(reinterpret_cast<const void*>(&counts_of), dim3(1), dim3(1), nullptr, 0, stream) == cudaErrorInvalidDeviceFunction);
+    BOOST_TEST(cudaLaunchKernel(reinterpret_cast<const void*>(&counts_of), dim3(1), dim3(1), nullptr, 0, stream) ==
+               cudaErrorInvalidDeviceFunction);
     cudaGetLastError();
 }
 
@@ -159,13 +163,17 @@ BOOST_AUTO_TEST_CASE(memory_that_was_freed_is_out_of_reach) {
     const DeviceBuffer<float> y(std::vector<float>(4, 0.0f));
     const TestStream stream;
     const float* gone = nullptr;
-    { const DeviceBuffer<float> x(ramp(4)); gone = x.get(); }
+    {
+        const DeviceBuffer<float> x(ramp(4));
+        gone = x.get();
+    }
     ok(launch_axpy(1, gone, y.get(), 4, stream));
     throws<sim::ptx::Fault>([&] { return cudaStreamSynchronize(stream); }, "no device memory");
 }
 
 BOOST_AUTO_TEST_CASE(ptx_is_written_and_replaced) {
-    const std::filesystem::path folder = std::filesystem::temp_directory_path() / ("sim-ptx-" + std::to_string(getpid()));
+    const std::filesystem::path folder =
+        std::filesystem::temp_directory_path() / ("sim-ptx-" + std::to_string(getpid()));
     const std::string dumped = folder / "runtime_kernels.ptx", changed = folder / "changed.ptx";
     BOOST_TEST(run_cases("SIM_DUMP_PTX=" + folder.string(), "runtime_launch/parameters_are_taken_at_the_call") == 0);
     std::string text = content_of(dumped);
@@ -173,15 +181,16 @@ BOOST_AUTO_TEST_CASE(ptx_is_written_and_replaced) {
     BOOST_TEST(run_cases("SIM_PTX=" + dumped, "runtime_launch/parameters_are_taken_at_the_call") == 0);
     const std::size_t sum = text.find("fma.rn.f32");
     BOOST_REQUIRE(sum != std::string::npos);
-    text.replace(sum, 10, "min.f32   ");   // of three operands: no such instruction
+    text.replace(sum, 10, "min.f32   ");  // of three operands: no such instruction
     std::ofstream(changed) << text;
     BOOST_TEST(run_cases("SIM_PTX=" + changed, "runtime_launch/parameters_are_taken_at_the_call") != 0);
-    BOOST_TEST(run_cases("SIM_PTX=" + changed, "runtime_copy/blocking_copies") == 0);   // parsed only when used
+    BOOST_TEST(run_cases("SIM_PTX=" + changed, "runtime_copy/blocking_copies") == 0);  // parsed only when used
     std::filesystem::remove_all(folder);
 }
 
 BOOST_AUTO_TEST_CASE(counts_are_written_when_the_process_ends) {
-    const std::filesystem::path file = std::filesystem::temp_directory_path() / ("sim-counts-" + std::to_string(getpid()));
+    const std::filesystem::path file =
+        std::filesystem::temp_directory_path() / ("sim-counts-" + std::to_string(getpid()));
     BOOST_TEST(run_cases("SIM_COUNTS=" + file.string(), "runtime_launch/parameters_are_taken_at_the_call") == 0);
     const std::string lines = content_of(file);
     BOOST_TEST(lines.starts_with("{\"kernel\": \""));

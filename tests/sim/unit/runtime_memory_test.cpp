@@ -45,7 +45,8 @@ BOOST_AUTO_TEST_CASE(allocations_have_unmapped_gaps_between) {
 }
 
 BOOST_AUTO_TEST_CASE(the_device_is_as_large_as_it_says) {
-    const sim::probe::ChangedSettings small([](auto& settings) { settings.device_memory_bytes = std::size_t{64} << 20; });
+    const sim::probe::ChangedSettings small(
+        [](auto& settings) { settings.device_memory_bytes = std::size_t{64} << 20; });
     std::size_t free = 0, total = 0;
     ok(cudaMemGetInfo(&free, &total));
     BOOST_TEST(total == std::size_t{64} << 20);
@@ -94,14 +95,16 @@ BOOST_AUTO_TEST_CASE(every_device_has_its_own_memory) {
     BOOST_TEST(free_bytes() >= left + 16);
     {
         const TestStream there;
-        throws<Misuse>([&] { return cudaMemsetAsync(here.get(), 0, 16, there); }, "memory of device 0, the stream is on device 1");
+        throws<Misuse>([&] { return cudaMemsetAsync(here.get(), 0, 16, there); },
+                       "memory of device 0, the stream is on device 1");
     }
     ok(cudaSetDevice(0));
 }
 
 BOOST_AUTO_TEST_CASE(allocations_are_counted) {
     const auto before = sim::probe::totals();
-    const std::uint64_t allocations = before.allocations, pinned = before.pinned_allocations, bytes = before.allocated_bytes;
+    const std::uint64_t allocations = before.allocations, pinned = before.pinned_allocations,
+                        bytes = before.allocated_bytes;
     {
         const DeviceBuffer<std::byte> device(1000);
         const PinnedBuffer<std::byte> host(1000);
@@ -139,15 +142,21 @@ BOOST_AUTO_TEST_CASE(pinned_memory_has_a_device_pointer_only_if_mapped) {
 BOOST_AUTO_TEST_CASE(registered_memory) {
     std::vector<unsigned char> host(4096, 5);
     ok(cudaHostRegister(host.data(), 2048, cudaHostRegisterDefault));
-    BOOST_TEST(cudaHostRegister(host.data() + 2047, 100, cudaHostRegisterDefault) == cudaErrorHostMemoryAlreadyRegistered);
+    BOOST_TEST(cudaHostRegister(host.data() + 2047, 100, cudaHostRegisterDefault) ==
+               cudaErrorHostMemoryAlreadyRegistered);
     ok(cudaHostRegister(host.data() + 2048, 2048, cudaHostRegisterDefault));
     const DeviceBuffer<unsigned char> device(4096);
     const TestStream stream;
-    throws<Misuse>([&] { return cudaMemcpyAsync(device.get(), host.data(), 2049, cudaMemcpyHostToDevice, stream); }, "reach over the bounds of the pinned host memory");
+    throws<Misuse>([&] { return cudaMemcpyAsync(device.get(), host.data(), 2049, cudaMemcpyHostToDevice, stream); },
+                   "reach over the bounds of the pinned host memory");
     ok(cudaMemcpyAsync(device.get(), host.data(), 2048, cudaMemcpyHostToDevice, stream));
-    host[0] = 6;   // pinned: read when the copy runs
+    host[0] = 6;  // pinned: read when the copy runs
     stream.synchronize();
-    BOOST_TEST(unsigned{[&] { unsigned char first = 0; ok(cudaMemcpy(&first, device.get(), 1, cudaMemcpyDeviceToHost)); return first; }()} == 6U);
+    BOOST_TEST(unsigned{[&] {
+                   unsigned char first = 0;
+                   ok(cudaMemcpy(&first, device.get(), 1, cudaMemcpyDeviceToHost));
+                   return first;
+               }()} == 6U);
     ok(cudaHostUnregister(host.data()));
     BOOST_TEST(cudaHostUnregister(host.data()) == cudaErrorHostMemoryNotRegistered);
     BOOST_TEST(cudaFreeHost(host.data() + 2048) == cudaErrorInvalidValue);

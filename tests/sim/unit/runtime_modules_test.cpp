@@ -7,14 +7,16 @@
 namespace {
 
 struct Entry {
-    std::uint16_t kind;      ///< 1: PTX, 2: machine code
-    std::uint32_t version;   ///< 80: compute capability 8.0
+    std::uint16_t kind;     ///< 1: PTX, 2: machine code
+    std::uint32_t version;  ///< 80: compute capability 8.0
     std::string content;
 };
 
 /// As nvcc's objects hold it: a header, then entries with headers of their own.
 std::string fat_binary(const std::vector<Entry>& entries) {
-    const auto put = [](std::string& to, std::size_t offset, auto value) { std::memcpy(to.data() + offset, &value, sizeof value); };
+    const auto put = [](std::string& to, std::size_t offset, auto value) {
+        std::memcpy(to.data() + offset, &value, sizeof value);
+    };
     std::string body;
     for (const Entry& entry : entries) {
         std::string header(64, '\0');
@@ -38,7 +40,11 @@ std::pair<std::string, std::string> text_and_problem(const std::vector<Entry>& e
     return {text, problem};
 }
 
-const Entry kMachineCode{2, 80, "\x7f" "ELF"}, kText80{1, 80, std::string(".version 8.0\n.target sm_80\n\0\0\0", 31)}, kText90{1, 90, ".version 8.0\n.target sm_90\n"};
+const Entry kMachineCode{2, 80,
+                         "\x7f"
+                         "ELF"},
+    kText80{1, 80, std::string(".version 8.0\n.target sm_80\n\0\0\0", 31)},
+    kText90{1, 90, ".version 8.0\n.target sm_90\n"};
 const Entry kCompressed{1, 80, "\x01\x02\x03"};
 
 }  // namespace

@@ -11,7 +11,9 @@ struct Cell {
     DeviceBuffer<unsigned char> device{std::vector<unsigned char>{1}};
     PinnedBuffer<unsigned char> host{1, 0};
     void write(int value, cudaStream_t stream) const { ok(cudaMemsetAsync(device.get(), value, 1, stream)); }
-    void read(cudaStream_t stream) const { ok(cudaMemcpyAsync(host.get(), device.get(), 1, cudaMemcpyDeviceToHost, stream)); }
+    void read(cudaStream_t stream) const {
+        ok(cudaMemcpyAsync(host.get(), device.get(), 1, cudaMemcpyDeviceToHost, stream));
+    }
 };
 
 }  // namespace
@@ -105,7 +107,7 @@ BOOST_AUTO_TEST_CASE(three_streams_in_a_row) {
     ok(cudaStreamWaitEvent(second, one, 0));
     ok(cudaMemcpyAsync(b.device.get(), a.device.get(), 1, cudaMemcpyDeviceToDevice, second));
     ok(cudaEventRecord(two, second));
-    a.write(9, first);   // behind the event: not waited for
+    a.write(9, first);  // behind the event: not waited for
     ok(cudaStreamWaitEvent(third, two, 0));
     b.read(third);
     third.synchronize();
@@ -163,7 +165,7 @@ BOOST_AUTO_TEST_CASE(queries_get_on_by_one_operation) {
     while (cudaStreamQuery(stream) == cudaErrorNotReady) ++asked;
     BOOST_TEST(asked == 4);
     ok(cudaEventQuery(event));
-    BOOST_TEST(cudaGetLastError() == cudaSuccess);   // not ready is no error
+    BOOST_TEST(cudaGetLastError() == cudaSuccess);  // not ready is no error
 }
 
 BOOST_AUTO_TEST_CASE(destroyed_streams_and_events_finish_their_work) {
@@ -250,7 +252,7 @@ BOOST_AUTO_TEST_CASE(blocking_calls_wait_for_streams_that_block_and_for_no_other
     a.read(blocking);
     blocking.synchronize();
     BOOST_TEST(a.host[0] == 3);
-    ok(cudaMemset(b.device.get(), 4, 1));   // queued like any other: a stream that does not block has to be told to wait
+    ok(cudaMemset(b.device.get(), 4, 1));  // queued like any other: a stream that does not block has to be told to wait
     b.read(other);
     other.synchronize();
     BOOST_TEST(b.host[0] == 2);
@@ -277,7 +279,8 @@ BOOST_AUTO_TEST_CASE(host_functions_run_in_order) {
     const Cell cell;
     const TestStream stream;
     bool called = false;
-    ok(cudaLaunchHostFunc(stream, [](void* flag) { *static_cast<bool*>(flag) = true; }, &called));
+    ok(cudaLaunchHostFunc(
+        stream, [](void* flag) { *static_cast<bool*>(flag) = true; }, &called));
     BOOST_TEST(!called);
     stream.synchronize();
     BOOST_TEST(called);

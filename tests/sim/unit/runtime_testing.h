@@ -1,4 +1,5 @@
-// What tests of the simulated runtime share: buffers that free themselves, streams, and a check that nothing failed. No tests.
+// What tests of the simulated runtime share: buffers that free themselves, streams, and a check that nothing failed. No
+// tests.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -14,10 +15,11 @@ namespace sim::testing {
 /// The real API's way: every call's result is looked at.
 inline void ok(cudaError_t status) { BOOST_REQUIRE_EQUAL(cudaGetErrorName(status), cudaGetErrorName(cudaSuccess)); }
 
-template <class T>
-class DeviceBuffer {
+template <class T> class DeviceBuffer {
 public:
-    explicit DeviceBuffer(std::size_t count) : count_(count) { ok(cudaMalloc(reinterpret_cast<void**>(&data_), count * sizeof(T))); }
+    explicit DeviceBuffer(std::size_t count) : count_(count) {
+        ok(cudaMalloc(reinterpret_cast<void**>(&data_), count * sizeof(T)));
+    }
     explicit DeviceBuffer(const std::vector<T>& values) : DeviceBuffer(values.size()) { set(values); }
     ~DeviceBuffer() { cudaFree(data_); }
     DeviceBuffer(const DeviceBuffer&) = delete;
@@ -40,8 +42,7 @@ private:
     std::size_t count_;
 };
 
-template <class T>
-class PinnedBuffer {
+template <class T> class PinnedBuffer {
 public:
     explicit PinnedBuffer(std::size_t count, T value = {}, unsigned flags = cudaHostAllocDefault) {
         ok(cudaHostAlloc(reinterpret_cast<void**>(&data_), count * sizeof(T), flags));
@@ -83,8 +84,7 @@ private:
 };
 
 /// Runs the call, which must throw an Exception whose sentence has that part.
-template <class Exception, class Call>
-void throws(Call&& call, const char* part) {
+template <class Exception, class Call> void throws(Call&& call, const char* part) {
     const probe::ErrorsAreThrown thrown;
     BOOST_CHECK_EXCEPTION(call(), Exception, [part](const Exception& error) {
         const bool found = std::string(error.what()).find(part) != std::string::npos;

@@ -1,5 +1,5 @@
-// The uploads of micro-batches on a device whose copies run as late as they may: the host goes on before they have run, and waits where it would write over what
-// they have yet to read.
+// The uploads of micro-batches on a device whose copies run as late as they may: the host goes on before they have run,
+// and waits where it would write over what they have yet to read.
 #include <boost/test/unit_test.hpp>
 
 #include "model/uploads.h"
@@ -22,7 +22,10 @@ std::vector<std::int32_t> values_of(Device& device, const Tensor& x) {
     return {host->data<std::int32_t>(), host->data<std::int32_t>() + x.count()};
 }
 
-std::unique_ptr<Device> small_device() { return make_cuda_device({.memory_bytes = (std::int64_t{4} << 20) + cuda_own_bytes(), .pinned_bytes = std::int64_t{1} << 20}); }
+std::unique_ptr<Device> small_device() {
+    return make_cuda_device(
+        {.memory_bytes = (std::int64_t{4} << 20) + cuda_own_bytes(), .pinned_bytes = std::int64_t{1} << 20});
+}
 
 }  // namespace
 
@@ -37,9 +40,10 @@ BOOST_AUTO_TEST_CASE(the_host_runs_ahead_of_two_micro_batches) {
         uploads.begin(2 * kCount);
         sent.push_back(send(uploads, 10 * batch)), sent.push_back(send(uploads, 10 * batch + 1));
     }
-    BOOST_TEST(sim::probe::totals().copies <= copies + 2);   // of the second none has run; the simulation gets to an event when asked for it
+    BOOST_TEST(sim::probe::totals().copies <=
+               copies + 2);  // of the second none has run; the simulation gets to an event when asked for it
     uploads.begin(2 * kCount);
-    BOOST_TEST(sim::probe::totals().copies == copies + 2);   // those of the first have
+    BOOST_TEST(sim::probe::totals().copies == copies + 2);  // those of the first have
 }
 
 BOOST_AUTO_TEST_CASE(what_was_written_arrives) {
@@ -56,14 +60,17 @@ BOOST_AUTO_TEST_CASE(what_was_written_arrives) {
         }
     }
     BOOST_TEST(device->pinned().in_use_bytes() == 0);
-    const ArenaTensor next = device->pinned().tensor(DType::uint8, {1 << 19}, Use::batch);   // whoever comes after them writes into the same memory
+    const ArenaTensor next = device->pinned().tensor(
+        DType::uint8, {1 << 19}, Use::batch);  // whoever comes after them writes into the same memory
     std::fill_n(next->data<std::uint8_t>(), next->count(), std::uint8_t{77});
     std::size_t i = 0;
     std::int32_t value = 0;
     for (const std::int64_t count : counts) {
         ++value;
         for (const std::int32_t expected : {value, -value}) {
-            if (count > 0) BOOST_CHECK(values_of(*device, sent[i]) == std::vector<std::int32_t>(static_cast<std::size_t>(count), expected));
+            if (count > 0)
+                BOOST_CHECK(values_of(*device, sent[i]) ==
+                            std::vector<std::int32_t>(static_cast<std::size_t>(count), expected));
             ++i;
         }
     }

@@ -1,4 +1,5 @@
-// What the evaluation tests share: a tiny model from a seed, token files that go away, windows by brute force. No tests here.
+// What the evaluation tests share: a tiny model from a seed, token files that go away, windows by brute force. No tests
+// here.
 #pragma once
 
 #include <unistd.h>
@@ -42,12 +43,14 @@ private:
 };
 
 /// Documents of the given lengths; tokens are a pure function of position and seed.
-inline std::shared_ptr<const TokenFile> token_file(const std::string& path, const std::vector<std::int64_t>& lengths, std::uint64_t seed = 1) {
+inline std::shared_ptr<const TokenFile> token_file(const std::string& path, const std::vector<std::int64_t>& lengths,
+                                                   std::uint64_t seed = 1) {
     std::vector<std::vector<std::int32_t>> documents;
     std::uint64_t at = 0;
     for (const std::int64_t length : lengths) {
         documents.emplace_back();
-        for (std::int64_t t = 0; t < length; ++t) documents.back().push_back(static_cast<std::int32_t>(random_below(kVocabulary, seed, 7, at++)));
+        for (std::int64_t t = 0; t < length; ++t)
+            documents.back().push_back(static_cast<std::int32_t>(random_below(kVocabulary, seed, 7, at++)));
     }
     TokenFileInfo info;
     info.tokenizer_kind = "none";
@@ -57,8 +60,11 @@ inline std::shared_ptr<const TokenFile> token_file(const std::string& path, cons
 }
 
 inline ModelConfig tiny_config(const nlohmann::ordered_json& changes = nlohmann::ordered_json::object()) {
-    nlohmann::ordered_json json = {{"model_type", "llama"}, {"hidden_size", 48}, {"intermediate_size", 80}, {"num_hidden_layers", 2}, {"num_attention_heads", 6},
-                                   {"num_key_value_heads", 2}, {"vocab_size", kVocabulary}, {"max_position_embeddings", 64}, {"initializer_range", 0.3}};
+    nlohmann::ordered_json json = {{"model_type", "llama"},     {"hidden_size", 48},
+                                   {"intermediate_size", 80},   {"num_hidden_layers", 2},
+                                   {"num_attention_heads", 6},  {"num_key_value_heads", 2},
+                                   {"vocab_size", kVocabulary}, {"max_position_embeddings", 64},
+                                   {"initializer_range", 0.3}};
     json.update(changes);
     return parse_config(json, "tiny");
 }
@@ -70,13 +76,17 @@ struct TinyModel {
     std::unique_ptr<Device> device;
     parallel::MeshCommunicators mesh;
     std::unique_ptr<Weights> weights;
-    explicit TinyModel(std::unique_ptr<Device> on = small_device(), const ModelConfig& config = tiny_config()) : TinyModel(std::move(on), config, MPI_COMM_SELF, {}, 0) {}
-    TinyModel(std::unique_ptr<Device> on, const ModelConfig& config, MPI_Comm ranks, parallel::MeshShape shape, int zero) : device(std::move(on)) {
+    explicit TinyModel(std::unique_ptr<Device> on = small_device(), const ModelConfig& config = tiny_config())
+        : TinyModel(std::move(on), config, MPI_COMM_SELF, {}, 0) {}
+    TinyModel(std::unique_ptr<Device> on, const ModelConfig& config, MPI_Comm ranks, parallel::MeshShape shape,
+              int zero)
+        : device(std::move(on)) {
         mesh = parallel::make_mesh(*device, ranks, shape);
         fill(config, zero);
     }
     /// Rank `rank`'s part on a device that computes nothing.
-    TinyModel(const ModelConfig& config, parallel::MeshShape shape, int rank, int zero) : device(make_test_plan(64 << 20)) {
+    TinyModel(const ModelConfig& config, parallel::MeshShape shape, int rank, int zero)
+        : device(make_test_plan(64 << 20)) {
         mesh = parallel::make_plan_mesh(*device, shape, rank);
         fill(config, zero);
     }
@@ -88,7 +98,8 @@ private:
         how.zero = zero;
         how.data = mesh.data.get();
         const auto stages = stages_of(config, mesh.shape.pipeline, {AttentionKind::dense, 0}, 16);
-        weights = std::make_unique<Weights>(*device, config, nothing_trainable(), how, stages[static_cast<std::size_t>(mesh.at.pipeline)]);
+        weights = std::make_unique<Weights>(*device, config, nothing_trainable(), how,
+                                            stages[static_cast<std::size_t>(mesh.at.pipeline)]);
         initialise_model(*weights, 3);
     }
 };

@@ -1,4 +1,5 @@
-// Perplexity against log-softmax of the model's logits in plain double loops; what must not change a bit; and on a device whose memory nobody may touch.
+// Perplexity against log-softmax of the model's logits in plain double loops; what must not change a bit; and on a
+// device whose memory nobody may touch.
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 
@@ -15,7 +16,8 @@ double reference_loss(Model& model, const std::vector<std::int32_t>& tokens, std
     const std::int64_t n = model.context_length(), v = model.config().vocabulary;
     const std::vector<std::int32_t> no_labels(tokens.size(), -1);
     const MicroBatch batch = model.micro_batch(tokens, no_labels);
-    const ArenaTensor logits = device.memory().tensor(DType::float32, {n, v}, Use::workspace), host = device.pinned().tensor(DType::float32, {n, v}, Use::workspace);
+    const ArenaTensor logits = device.memory().tensor(DType::float32, {n, v}, Use::workspace),
+                      host = device.pinned().tensor(DType::float32, {n, v}, Use::workspace);
     model.logits(model.output(batch, {}), logits);
     device.copy_to_host(host, logits, Device::compute_stream());
     device.synchronize(Device::compute_stream());
@@ -29,13 +31,15 @@ double reference_loss(Model& model, const std::vector<std::int32_t>& tokens, std
     return sum;
 }
 
-double reference_nll(TinyModel& tiny, const AttentionPattern& pattern, const TokenFiles& files, const WindowRules& rules) {
+double reference_nll(TinyModel& tiny, const AttentionPattern& pattern, const TokenFiles& files,
+                     const WindowRules& rules) {
     Model model(*tiny.weights, pattern, rules.context);
     double sum = 0;
     std::int64_t tokens = 0;
     for (const auto& file : files)
         for (std::int64_t begin = 0; begin + rules.context <= file->num_tokens(); begin += rules.stride) {
-            const std::int64_t first = rules.score == Score::all || begin == 0 ? 1 : std::max<std::int64_t>(1, rules.context - rules.stride);
+            const std::int64_t first =
+                rules.score == Score::all || begin == 0 ? 1 : std::max<std::int64_t>(1, rules.context - rules.stride);
             std::vector<std::int32_t> window(static_cast<std::size_t>(rules.context));
             file->read(begin, rules.context, window.data());
             sum += reference_loss(model, window, first);
@@ -44,7 +48,8 @@ double reference_nll(TinyModel& tiny, const AttentionPattern& pattern, const Tok
     return sum / static_cast<double>(tokens);
 }
 
-Perplexity measure(TinyModel& tiny, const AttentionPattern& pattern, const TokenFiles& files, const WindowRules& rules) {
+Perplexity measure(TinyModel& tiny, const AttentionPattern& pattern, const TokenFiles& files,
+                   const WindowRules& rules) {
     const parallel::HostGroup alone(MPI_COMM_SELF);
     return measure_perplexity(alone, tiny.mesh, *tiny.weights, pattern, files, rules, list_windows(files, rules));
 }
@@ -57,11 +62,14 @@ BOOST_AUTO_TEST_SUITE(perplexity)
 
 BOOST_AUTO_TEST_CASE(labels) {
     const std::vector<std::int32_t> window{10, 11, 12, 13};
-    const auto labels = [&](std::int64_t first_target, parallel::Shard local) { return window_tokens(window, first_target, local).labels; };
+    const auto labels = [&](std::int64_t first_target, parallel::Shard local) {
+        return window_tokens(window, first_target, local).labels;
+    };
     BOOST_CHECK((labels(1, {0, 4}) == std::vector<std::int32_t>{11, 12, 13, -1}));
     BOOST_CHECK((labels(2, {0, 4}) == std::vector<std::int32_t>{-1, 12, 13, -1}));
     BOOST_CHECK((labels(3, {0, 4}) == std::vector<std::int32_t>{-1, -1, 13, -1}));
-    BOOST_CHECK((labels(2, {0, 2}) == std::vector<std::int32_t>{-1, 12}));   // a shard's last label is the next shard's first token
+    BOOST_CHECK((labels(2, {0, 2}) ==
+                 std::vector<std::int32_t>{-1, 12}));  // a shard's last label is the next shard's first token
     BOOST_CHECK((labels(3, {1, 3}) == std::vector<std::int32_t>{-1, 13, -1}));
     BOOST_CHECK((window_tokens(window, 1, {1, 2}).ids == std::vector<std::int32_t>{11, 12}));
 }
@@ -72,11 +80,13 @@ BOOST_AUTO_TEST_CASE(agrees_with_logits) {
     const TokenFiles files{token_file(folder / "a.h5", {40, 33}), token_file(folder / "b.h5", {31}, 2)};
     for (const Score score : {Score::all, Score::last})
         for (const auto& [context, stride] : {std::pair{2, 1}, {17, 5}, {16, 16}, {31, 40}})
-            for (const AttentionPattern& pattern : {kDense, AttentionPattern{AttentionKind::shifted, 4 < context ? 4 : context}}) {
+            for (const AttentionPattern& pattern :
+                 {kDense, AttentionPattern{AttentionKind::shifted, 4 < context ? 4 : context}}) {
                 const WindowRules rules{context, stride, score, false, 0};
                 const Perplexity p = measure(tiny, pattern, files, rules);
                 const double want = reference_nll(tiny, pattern, files, rules);
-                BOOST_TEST_CONTEXT("context " << context << " stride " << stride << " " << name_of(score) << " " << name_of(pattern.kind)) {
+                BOOST_TEST_CONTEXT("context " << context << " stride " << stride << " " << name_of(score) << " "
+                                              << name_of(pattern.kind)) {
                     BOOST_CHECK_SMALL(p.nll() - want, 1e-5 * want);
                     BOOST_CHECK_CLOSE(p.value(), std::exp(p.nll()), 1e-12);
                 }
@@ -99,10 +109,11 @@ BOOST_AUTO_TEST_CASE(rotary_tables_are_of_the_window) {
     const TemporaryFolder folder;
     const TokenFiles files{token_file(folder / "a.h5", {96})};
     const auto nll = [&](std::int64_t context, double factor) {
-        TinyModel tiny(small_device(), tiny_config({{"max_position_embeddings", 24}, {"rope_scaling", {{"type", "dynamic"}, {"factor", factor}}}}));
+        TinyModel tiny(small_device(), tiny_config({{"max_position_embeddings", 24},
+                                                    {"rope_scaling", {{"type", "dynamic"}, {"factor", factor}}}}));
         return measure(tiny, kDense, files, {context, context, Score::all, false, 0}).nll();
     };
-    BOOST_CHECK_EQUAL(nll(24, 2), nll(24, 4));   // within what is covered nothing is stretched
+    BOOST_CHECK_EQUAL(nll(24, 2), nll(24, 4));  // within what is covered nothing is stretched
     BOOST_CHECK_GT(std::abs(nll(48, 2) - nll(48, 4)), 1e-4);
 }
 
@@ -116,7 +127,9 @@ BOOST_AUTO_TEST_CASE(a_window_has_its_bits_whatever_else_is_measured) {
         Model model(*tiny.weights, kDense, 20);
         std::vector<std::int32_t> tokens(20);
         files[0]->read(window.begin, 20, tokens.data());
-        sum += window_losses(model, tiny.mesh, {1, 1}, [&](std::int64_t) { return window_tokens(tokens, window.first_target, model.local()); })[0];
+        sum += window_losses(model, tiny.mesh, {1, 1}, [&](std::int64_t) {
+            return window_tokens(tokens, window.first_target, model.local());
+        })[0];
     }
     BOOST_CHECK_EQUAL(sum, measure(tiny, kDense, files, rules).loss_sum);
 }
@@ -141,7 +154,8 @@ BOOST_AUTO_TEST_CASE(what_does_not_fit_is_said) {
     } catch (const Error& e) {
         BOOST_CHECK(e.code == ExitCode::does_not_fit);
     }
-    BOOST_CHECK_GT(measure(tiny, kDense, files, {16, 900, Score::all, false, 0}).nll(), 0);   // and leaves the device as it was
+    BOOST_CHECK_GT(measure(tiny, kDense, files, {16, 900, Score::all, false, 0}).nll(),
+                   0);  // and leaves the device as it was
 }
 
 BOOST_AUTO_TEST_CASE(a_loss_that_is_not_finite_is_an_error) {

@@ -9,13 +9,14 @@ using namespace eval_testing;
 namespace {
 
 /// Start -> its counted targets (positions in the file), straight from the definition.
-std::map<std::int64_t, std::set<std::int64_t>> expected(std::int64_t begin, std::int64_t end, std::int64_t n, std::int64_t s, Score score) {
+std::map<std::int64_t, std::set<std::int64_t>> expected(std::int64_t begin, std::int64_t end, std::int64_t n,
+                                                        std::int64_t s, Score score) {
     std::map<std::int64_t, std::set<std::int64_t>> out;
     for (std::int64_t start = begin; start < end; ++start) {
         if ((start - begin) % s != 0 || start + n > end) continue;
         std::set<std::int64_t>& targets = out[start];
         for (std::int64_t t = start; t < start + n; ++t) {
-            const bool has_context = t > start;   // the first token of a window has nothing before it
+            const bool has_context = t > start;  // the first token of a window has nothing before it
             const bool counts = score == Score::all || start == begin || t >= start + n - s;
             if (has_context && counts) targets.insert(t);
         }
@@ -61,7 +62,8 @@ BOOST_AUTO_TEST_CASE(every_length_context_and_stride) {
                     WindowList list;
                     const auto want = expected(5, 5 + length, n, s, score);
                     const std::int64_t added = add_windows(list, {n, s, score, false, 0}, 0, 5, 5 + length);
-                    BOOST_TEST_CONTEXT("length " << length << " context " << n << " stride " << s << " score " << name_of(score)) {
+                    BOOST_TEST_CONTEXT("length " << length << " context " << n << " stride " << s << " score "
+                                                 << name_of(score)) {
                         BOOST_CHECK(of(list, 0, n) == want);
                         BOOST_CHECK_EQUAL(list.counted_tokens, count(want));
                         BOOST_CHECK_EQUAL(added, static_cast<std::int64_t>(want.size()));
@@ -75,7 +77,7 @@ BOOST_AUTO_TEST_CASE(last_counts_every_token_once) {
     std::map<std::int64_t, int> times;
     for (const auto& [start, targets] : of(list, 0, 8))
         for (const auto t : targets) times[t] += 1;
-    BOOST_CHECK_EQUAL(times.size(), 22u);   // all but the very first token
+    BOOST_CHECK_EQUAL(times.size(), 22u);  // all but the very first token
     for (const auto& [t, n] : times) BOOST_CHECK_EQUAL(n, 1);
 }
 
@@ -117,9 +119,12 @@ BOOST_AUTO_TEST_CASE(only_the_first_windows) {
 BOOST_AUTO_TEST_CASE(no_window_fits) {
     const TemporaryFolder folder;
     const TokenFiles files{token_file(folder / "long.h5", {50}), token_file(folder / "short.h5", {6, 9})};
-    const std::string too_short = refusal(files, {16, 4, Score::all, false, 0}), in_documents = refusal(files, {10, 4, Score::all, true, 0});
-    BOOST_CHECK(too_short.find("short.h5") != std::string::npos && too_short.find("15 tokens") != std::string::npos && too_short.find("16 tokens") != std::string::npos);
-    BOOST_CHECK(in_documents.find("short.h5") != std::string::npos && in_documents.find("longest has 9 tokens") != std::string::npos);
+    const std::string too_short = refusal(files, {16, 4, Score::all, false, 0}),
+                      in_documents = refusal(files, {10, 4, Score::all, true, 0});
+    BOOST_CHECK(too_short.find("short.h5") != std::string::npos && too_short.find("15 tokens") != std::string::npos &&
+                too_short.find("16 tokens") != std::string::npos);
+    BOOST_CHECK(in_documents.find("short.h5") != std::string::npos &&
+                in_documents.find("longest has 9 tokens") != std::string::npos);
     BOOST_CHECK(refusal(files, {15, 4, Score::all, false, 0}).empty());
     BOOST_CHECK(refusal(files, {9, 4, Score::all, true, 0}).empty());
     BOOST_CHECK_THROW(score_of("some"), Error);

@@ -35,7 +35,8 @@ inline std::string slurp(const std::string& path) {
 
 inline void spill(const std::string& path, const std::string& bytes) { std::ofstream(path, std::ios::binary) << bytes; }
 
-/// The sentence of the Error that `work` throws; "" if it throws none. Any other exception goes through and fails the test.
+/// The sentence of the Error that `work` throws; "" if it throws none. Any other exception goes through and fails the
+/// test.
 template <class Work> std::string sentence_of(Work work) {
     try {
         work();
@@ -50,8 +51,8 @@ inline bool has(const std::string& text, const std::string& part) { return text.
 }  // namespace longlora::io_testing
 
 /// `work` throws an Error whose sentence names `part`.
-#define REFUSED(part, ...)                                                                          \
-    do {                                                                                            \
-        const std::string said = ::longlora::io_testing::sentence_of([&] { __VA_ARGS__; });         \
+#define REFUSED(part, ...)                                                                                    \
+    do {                                                                                                      \
+        const std::string said = ::longlora::io_testing::sentence_of([&] { __VA_ARGS__; });                   \
         BOOST_TEST(::longlora::io_testing::has(said, part), "said '" << said << "', not '" << (part) << "'"); \
     } while (false)

@@ -46,16 +46,19 @@ BOOST_AUTO_TEST_CASE(crc32c_equals_a_plain_loop_and_combines_at_every_cut) {
         }
     }
     const std::string big = random_bytes(3'000'001, 6);
-    BOOST_TEST(crc32c_combine(crc32c(big.data(), 17), crc32c(big.data() + 17, big.size() - 17), big.size() - 17) == crc32c(big.data(), big.size()));
+    BOOST_TEST(crc32c_combine(crc32c(big.data(), 17), crc32c(big.data() + 17, big.size() - 17), big.size() - 17) ==
+               crc32c(big.data(), big.size()));
 }
 
 BOOST_AUTO_TEST_CASE(sha256_of_published_texts) {
     BOOST_TEST(sha256_of("") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
     BOOST_TEST(sha256_of("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    BOOST_TEST(sha256_of("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq") == "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+    BOOST_TEST(sha256_of("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq") ==
+               "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
     Sha256 parts;
     const std::string million(1'000'000, 'a');
-    for (std::size_t at = 0, step = 1; at < million.size(); at += step, step = step % 200 + 1) parts.add(million.data() + at, std::min(step, million.size() - at));
+    for (std::size_t at = 0, step = 1; at < million.size(); at += step, step = step % 200 + 1)
+        parts.add(million.data() + at, std::min(step, million.size() - at));
     BOOST_TEST(parts.finish() == "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 
@@ -64,7 +67,8 @@ BOOST_AUTO_TEST_CASE(pieces_of_any_cut_give_the_block_checksums) {
     const std::string bytes = random_bytes(size, 7);
     for (std::uint64_t trial = 0; trial < 6; ++trial) {
         std::vector<std::int64_t> cuts{0, size};
-        for (std::uint64_t i = 0; i < 9 * trial; ++i) cuts.push_back(static_cast<std::int64_t>(random_below(static_cast<std::uint64_t>(size), 8, trial, i)));
+        for (std::uint64_t i = 0; i < 9 * trial; ++i)
+            cuts.push_back(static_cast<std::int64_t>(random_below(static_cast<std::uint64_t>(size), 8, trial, i)));
         std::sort(cuts.begin(), cuts.end());
         std::vector<ChecksumPiece> pieces;
         for (std::size_t i = cuts.size() - 1; i > 0; --i)  // last first: order does not matter
@@ -95,13 +99,20 @@ BOOST_AUTO_TEST_CASE(verified_reads_give_the_slice_or_name_the_block) {
     std::vector<ChecksumPiece> pieces;
     append_checksum_pieces(pieces, 0, 0, bytes.data(), size);
     const auto sums = combine_checksum_pieces(pieces, {size})[0];
-    const auto fetch = [&](void* out, std::int64_t n, std::int64_t at) { std::memcpy(out, bytes.data() + at, static_cast<std::size_t>(n)); };
+    const auto fetch = [&](void* out, std::int64_t n, std::int64_t at) {
+        std::memcpy(out, bytes.data() + at, static_cast<std::size_t>(n));
+    };
     const auto read = [&](std::int64_t begin, std::int64_t n) {
         std::string out(static_cast<std::size_t>(n), '\0');
         read_verified(fetch, sums, size, begin, n, out.data(), "the thing");
         return out;
     };
-    for (auto [begin, n] : {std::pair<std::int64_t, std::int64_t>{0, size}, {5, 0}, {size, 0}, {kChecksumBlock - 3, 7}, {size - 1, 1}, {100, kChecksumBlock * 2}})
+    for (auto [begin, n] : {std::pair<std::int64_t, std::int64_t>{0, size},
+                            {5, 0},
+                            {size, 0},
+                            {kChecksumBlock - 3, 7},
+                            {size - 1, 1},
+                            {100, kChecksumBlock * 2}})
         BOOST_TEST((read(begin, n) == bytes.substr(static_cast<std::size_t>(begin), static_cast<std::size_t>(n))));
     bytes[kChecksumBlock + 5] ^= 1;
     BOOST_TEST(read(0, kChecksumBlock).size() == static_cast<std::size_t>(kChecksumBlock));

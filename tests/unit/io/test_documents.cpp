@@ -3,8 +3,8 @@
 #include <zstd.h>
 
 #include "core/random.h"
-#include "io/documents.h"
 #include "io/checksum.h"
+#include "io/documents.h"
 #include "io/utf8.h"
 #include "io_testing.h"
 
@@ -17,12 +17,26 @@ const std::string kR = "\xef\xbf\xbd";
 
 BOOST_AUTO_TEST_CASE(maximal_subparts_are_replaced) {
     const std::vector<std::pair<std::string, std::string>> cases = {
-        {"plain", "plain"}, {"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"},
-        {"a\xf1\x80\x80\xe1\x80\xc2"  "b\x80" "c\x80\xbf" "d", "a" + kR + kR + kR + "b" + kR + "c" + kR + kR + "d"},  // Unicode 15, table 3-8
-        {"\xc0\xaf\xe0\x80\xbf\xf0\x81\x82" "A", kR + kR + kR + kR + kR + kR + kR + kR + "A"},                       // table 3-9: overlong
-        {"\xed\xa0\x80\xed\xbf\xbf\xed\xaf" "A", kR + kR + kR + kR + kR + kR + kR + kR + "A"},                       // table 3-10: surrogates
-        {"\xf4\x91\x92\x93\xff" "A\x80\xbf" "B", kR + kR + kR + kR + kR + "A" + kR + kR + "B"},                     // table 3-11
-        {"\xe1\x80\xe2\xf0\x91\x92\xf1\xbf" "A", kR + kR + kR + kR + "A"},                                          // table 3-11: truncated
+        {"plain", "plain"},
+        {"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"},
+        {"a\xf1\x80\x80\xe1\x80\xc2"
+         "b\x80"
+         "c\x80\xbf"
+         "d",
+         "a" + kR + kR + kR + "b" + kR + "c" + kR + kR + "d"},  // Unicode 15, table 3-8
+        {"\xc0\xaf\xe0\x80\xbf\xf0\x81\x82"
+         "A",
+         kR + kR + kR + kR + kR + kR + kR + kR + "A"},  // table 3-9: overlong
+        {"\xed\xa0\x80\xed\xbf\xbf\xed\xaf"
+         "A",
+         kR + kR + kR + kR + kR + kR + kR + kR + "A"},  // table 3-10: surrogates
+        {"\xf4\x91\x92\x93\xff"
+         "A\x80\xbf"
+         "B",
+         kR + kR + kR + kR + kR + "A" + kR + kR + "B"},  // table 3-11
+        {"\xe1\x80\xe2\xf0\x91\x92\xf1\xbf"
+         "A",
+         kR + kR + kR + kR + "A"},  // table 3-11: truncated
         {"end\xe2\x82", "end" + kR}};
     for (const auto& [bad, good] : cases) {
         std::string content = bad;
@@ -34,7 +48,8 @@ BOOST_AUTO_TEST_CASE(maximal_subparts_are_replaced) {
         for (std::size_t step = 1; step < 4; ++step) {  // the same in pieces
             Utf8Repair repair;
             std::string out;
-            for (std::size_t at = 0; at < bad.size(); at += step) out += repair.add(std::string_view(bad).substr(at, step));
+            for (std::size_t at = 0; at < bad.size(); at += step)
+                out += repair.add(std::string_view(bad).substr(at, step));
             BOOST_TEST(out + repair.finish() == good);
             BOOST_TEST(repair.num_replaced() == replaced);
         }
@@ -63,12 +78,15 @@ struct Read {
 };
 
 static void read_part(Read& all, const Source& source, const SourcePart& part, DType bin = DType::uint16) {
-    read_documents(source, part, bin, [&](DocumentPart&& d) {
-        if (d.first) all.names.push_back(d.name), all.texts.push_back(""), all.tokens.emplace_back();
-        all.texts.back() += d.text;
-        all.tokens.back().insert(all.tokens.back().end(), d.tokens.begin(), d.tokens.end());
-        all.replaced += d.num_replaced;
-    }, [&](std::int64_t bytes) { all.progress += bytes; });
+    read_documents(
+        source, part, bin,
+        [&](DocumentPart&& d) {
+            if (d.first) all.names.push_back(d.name), all.texts.push_back(""), all.tokens.emplace_back();
+            all.texts.back() += d.text;
+            all.tokens.back().insert(all.tokens.back().end(), d.tokens.begin(), d.tokens.end());
+            all.replaced += d.num_replaced;
+        },
+        [&](std::int64_t bytes) { all.progress += bytes; });
 }
 
 static Read read_all(const std::string& path, DType bin = DType::uint16) {
@@ -81,7 +99,9 @@ static std::string lines_of(int n) {
     std::string lines;
     for (int i = 0; i < n; ++i) {
         lines += i % 7 == 3 ? "\n" : "";
-        lines += i % 3 == 0 ? text("{\"tokens\": [", i, ", 7]}\n") : text("{\"text\": \"", std::string(static_cast<std::size_t>(i % 50), 'x'), i, "\", \"id\": \"n", i, "\"}", i % 2 ? "\r\n" : "\n");
+        lines += i % 3 == 0 ? text("{\"tokens\": [", i, ", 7]}\n")
+                            : text("{\"text\": \"", std::string(static_cast<std::size_t>(i % 50), 'x'), i,
+                                   "\", \"id\": \"n", i, "\"}", i % 2 ? "\r\n" : "\n");
     }
     return lines;
 }
@@ -92,7 +112,8 @@ BOOST_AUTO_TEST_CASE(all_kinds_of_jsonl_give_the_same_documents) {
     spill(scratch / "a.jsonl", lines);
     write_gzip(scratch / "a.jsonl.gz", lines);
     write_zstd(scratch / "a.jsonl.zst", lines);
-    const Read plain = read_all(scratch / "a.jsonl"), gzip = read_all(scratch / "a.jsonl.gz"), zstd = read_all(scratch / "a.jsonl.zst");
+    const Read plain = read_all(scratch / "a.jsonl"), gzip = read_all(scratch / "a.jsonl.gz"),
+               zstd = read_all(scratch / "a.jsonl.zst");
     BOOST_TEST(plain.names.size() == 400u);
     BOOST_TEST(plain.names[0] == "a.jsonl:1");
     BOOST_TEST(plain.names[1] == "n1");
@@ -100,9 +121,11 @@ BOOST_AUTO_TEST_CASE(all_kinds_of_jsonl_give_the_same_documents) {
     BOOST_TEST(plain.texts[2] == "xx2");
     BOOST_TEST((plain.tokens[6] == std::vector<std::int64_t>{6, 7}));
     BOOST_TEST(plain.progress == static_cast<std::int64_t>(lines.size()));
-    BOOST_TEST((gzip.texts == plain.texts && gzip.tokens == plain.tokens && zstd.texts == plain.texts && zstd.tokens == plain.tokens));
+    BOOST_TEST((gzip.texts == plain.texts && gzip.tokens == plain.tokens && zstd.texts == plain.texts &&
+                zstd.tokens == plain.tokens));
     write_gzip(scratch / "b.jsonl.gz", lines);
-    spill(scratch / "two.jsonl.gz", slurp(scratch / "a.jsonl.gz") + slurp(scratch / "b.jsonl.gz"));  // members may follow one another
+    spill(scratch / "two.jsonl.gz",
+          slurp(scratch / "a.jsonl.gz") + slurp(scratch / "b.jsonl.gz"));  // members may follow one another
     BOOST_TEST(read_all(scratch / "two.jsonl.gz").names.size() == 800u);
     spill(scratch / "two.jsonl.zst", slurp(scratch / "a.jsonl.zst") + slurp(scratch / "a.jsonl.zst"));
     BOOST_TEST(read_all(scratch / "two.jsonl.zst").names.size() == 800u);
@@ -119,7 +142,8 @@ BOOST_AUTO_TEST_CASE(a_jsonl_cut_anywhere_gives_each_document_once_with_its_line
         Read parts;
         read_part(parts, source, {0, cut, 0});
         read_part(parts, source, {cut, source.bytes, scan.lines_before[1]});
-        BOOST_TEST((parts.names == whole.names && parts.texts == whole.texts && parts.tokens == whole.tokens), "cut at " << cut);
+        BOOST_TEST((parts.names == whole.names && parts.texts == whole.texts && parts.tokens == whole.tokens),
+                   "cut at " << cut);
     }
     BOOST_TEST(scan_source(source.path, {}).sha256 == sha256_of(lines));
 }
@@ -148,7 +172,10 @@ BOOST_AUTO_TEST_CASE(json_strings_that_are_no_unicode_are_repaired) {
     Scratch scratch;
     spill(scratch / "a.jsonl", "{\"text\": \"a\\ud83d\\ude00b\\ud83dc\\\\ud800 \\udc00\xff\"}\n");
     const Read read = read_all(scratch / "a.jsonl");
-    BOOST_TEST(read.texts[0] == "a\xf0\x9f\x98\x80" "b" + kR + "c\\ud800 " + kR + kR);
+    BOOST_TEST(read.texts[0] ==
+               "a\xf0\x9f\x98\x80"
+               "b" +
+                   kR + "c\\ud800 " + kR + kR);
     BOOST_TEST(read.replaced == 3);
 }
 
@@ -191,12 +218,15 @@ BOOST_AUTO_TEST_CASE(truncated_and_damaged_compression_names_the_file) {
 BOOST_AUTO_TEST_CASE(sources_are_found_in_order) {
     Scratch scratch;
     std::filesystem::create_directories(scratch / "b/sub");
-    for (const char* name : {"b/z.txt", "b/a.jsonl", "b/sub/m.bin", "b/readme.md", "b/c.jsonl.gz", "x.txt"}) spill(scratch / name, "x");
+    for (const char* name : {"b/z.txt", "b/a.jsonl", "b/sub/m.bin", "b/readme.md", "b/c.jsonl.gz", "x.txt"})
+        spill(scratch / name, "x");
     std::vector<std::string> names;
     for (const Source& source : list_sources({scratch / "x.txt", scratch / "b"})) names.push_back(source.name);
-    BOOST_TEST(names == (std::vector<std::string>{"x.txt", "a.jsonl", "c.jsonl.gz", "sub/m.bin", "z.txt"}), boost::test_tools::per_element());
+    BOOST_TEST(names == (std::vector<std::string>{"x.txt", "a.jsonl", "c.jsonl.gz", "sub/m.bin", "z.txt"}),
+               boost::test_tools::per_element());
     std::filesystem::create_directories(scratch / "empty");
-    REFUSED("empty has no file that can be read (.txt, .jsonl, .jsonl.gz, .jsonl.zst, .bin)", list_sources({scratch / "empty"}));
+    REFUSED("empty has no file that can be read (.txt, .jsonl, .jsonl.gz, .jsonl.zst, .bin)",
+            list_sources({scratch / "empty"}));
     REFUSED("readme.md is not a file that can be read", list_sources({scratch / "b/readme.md"}));
     REFUSED("nothing does not exist", list_sources({scratch / "nothing"}));
 }

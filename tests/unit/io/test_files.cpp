@@ -47,7 +47,11 @@ BOOST_AUTO_TEST_CASE(failures_name_path_and_reason) {
 BOOST_AUTO_TEST_CASE(a_full_disk_is_one_sentence) {
     Scratch scratch;
     std::signal(SIGXFSZ, SIG_IGN);
-    const rlimit old = [] { rlimit r; getrlimit(RLIMIT_FSIZE, &r); return r; }();
+    const rlimit old = [] {
+        rlimit r;
+        getrlimit(RLIMIT_FSIZE, &r);
+        return r;
+    }();
     rlimit small = old;
     small.rlim_cur = 1000;  // the same path through write() and fallocate() as a full disk, with another errno
     setrlimit(RLIMIT_FSIZE, &small);
@@ -61,7 +65,8 @@ BOOST_AUTO_TEST_CASE(a_full_disk_is_one_sentence) {
 }
 
 BOOST_AUTO_TEST_CASE(json_problems_name_their_file) {
-    REFUSED("c.json is not valid JSON (line 1, column 6: unexpected number literal)", parse_json("{\"a\" 1}", "c.json"));
+    REFUSED("c.json is not valid JSON (line 1, column 6: unexpected number literal)",
+            parse_json("{\"a\" 1}", "c.json"));
     REFUSED("is not valid JSON", parse_json("", "c.json"));
     REFUSED("is not valid JSON", parse_json("{} {}", "c.json"));
     const Json json = parse_json("{\"a\": 1.5, \"b\": 7, \"c\": 18446744073709551615, \"d\": \"t\"}", "c.json");

@@ -11,18 +11,23 @@ using namespace longlora::io_testing;
 
 BOOST_AUTO_TEST_SUITE(named_tensor_file)
 
-static const std::vector<NamedTensor> kTensors = {{"layer.0/w", DType::float32, {700, 1000}}, {"layer.0/b", DType::bfloat16, {5}}, {"step", DType::int64, {}},
-                                                  {"none", DType::float64, {0, 4}}, {"h", DType::float16, {3, 1, 2, 2}}};
+static const std::vector<NamedTensor> kTensors = {{"layer.0/w", DType::float32, {700, 1000}},
+                                                  {"layer.0/b", DType::bfloat16, {5}},
+                                                  {"step", DType::int64, {}},
+                                                  {"none", DType::float64, {0, 4}},
+                                                  {"h", DType::float16, {3, 1, 2, 2}}};
 
 static std::string content_of(const NamedTensor& tensor) {
     std::string bytes(static_cast<std::size_t>(tensor.size_bytes()), '\0');
-    for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(random_bits(1, stream_of(tensor.name), i));
+    for (std::size_t i = 0; i < bytes.size(); ++i)
+        bytes[i] = static_cast<char>(random_bits(1, stream_of(tensor.name), i));
     return bytes;
 }
 
 /// Written in `cuts` slices per tensor, the last slice first, half of them from another thread.
 static void write_all(const std::string& path, int cuts) {
-    const NamedTensorLayout layout = unpack_layout(pack_layout(create_named_tensor_file(path, "test file", 3, kTensors, "{\"a\": 1}")));
+    const NamedTensorLayout layout =
+        unpack_layout(pack_layout(create_named_tensor_file(path, "test file", 3, kTensors, "{\"a\": 1}")));
     std::vector<ChecksumPiece> pieces, other;
     const FileHandle file = FileHandle::open_write(path);
     const auto write = [&](int which, std::vector<ChecksumPiece>& mine) {
@@ -31,7 +36,9 @@ static void write_all(const std::string& path, int cuts) {
             const auto size = static_cast<std::int64_t>(bytes.size());
             for (int c = cuts - 1; c >= 0; --c) {
                 const std::int64_t begin = size * c / cuts, end = size * (c + 1) / cuts;
-                if (c % 2 == which) write_slice(file, layout, static_cast<std::int64_t>(t), begin, bytes.data() + begin, end - begin, mine);
+                if (c % 2 == which)
+                    write_slice(file, layout, static_cast<std::int64_t>(t), begin, bytes.data() + begin, end - begin,
+                                mine);
             }
         }
     };
@@ -63,7 +70,8 @@ BOOST_AUTO_TEST_CASE(what_is_written_is_read) {
     std::string part(4 * 300, '\0');
     reader.read("layer.0/w", 262000, 300, part.data());
     BOOST_TEST((part == content_of(kTensors[0]).substr(4 * 262000, 4 * 300)));
-    REFUSED("elements 699999 to 700001 of layer.0/w are asked for, it has 700000", reader.read("layer.0/w", 699999, 2, part.data()));
+    REFUSED("elements 699999 to 700001 of layer.0/w are asked for, it has 700000",
+            reader.read("layer.0/w", 699999, 2, part.data()));
     REFUSED("has no tensor layer.9/w", reader.entry("layer.9/w"));
 }
 
@@ -93,7 +101,8 @@ BOOST_AUTO_TEST_CASE(every_damaged_byte_is_noticed) {
     const std::int64_t edge = open(scratch / "a.h5").entry("layer.0/w").offset;
     int refused = 0, harmless = 0;
     for (std::uint64_t i = 0; i < 400; ++i) {
-        const bool metadata = i % 2 == 0 && edge > 0;  // half of the flips before the large tensor, where HDF5's own data are
+        const bool metadata =
+            i % 2 == 0 && edge > 0;  // half of the flips before the large tensor, where HDF5's own data are
         const std::size_t at = random_below(metadata ? static_cast<std::uint64_t>(edge) : good.size(), 2, 3, i);
         std::string bad = good;
         bad[at] = static_cast<char>(bad[at] ^ (1 << random_below(8, 2, 4, i)));
@@ -116,7 +125,8 @@ BOOST_AUTO_TEST_CASE(truncated_garbage_and_foreign_files_are_one_sentence) {
     Scratch scratch;
     write_all(scratch / "a.h5", 2);
     const std::string good = slurp(scratch / "a.h5");
-    for (std::size_t n : {std::size_t{0}, std::size_t{1}, std::size_t{8}, std::size_t{100}, good.size() / 2, good.size() - 1}) {
+    for (std::size_t n :
+         {std::size_t{0}, std::size_t{1}, std::size_t{8}, std::size_t{100}, good.size() / 2, good.size() - 1}) {
         spill(scratch / "cut.h5", good.substr(0, n));
         REFUSED("cut.h5", open(scratch / "cut.h5"));
     }
@@ -124,7 +134,8 @@ BOOST_AUTO_TEST_CASE(truncated_garbage_and_foreign_files_are_one_sentence) {
     REFUSED("text.h5 is not an HDF5 file", open(scratch / "text.h5"));
     REFUSED("none.h5: No such file", open(scratch / "none.h5"));
     REFUSED("is a test file, not a longlora checkpoint", NamedTensorReader(scratch / "a.h5", "longlora checkpoint", 3));
-    REFUSED("has version 3 of its format; this program reads versions up to 2", NamedTensorReader(scratch / "a.h5", "test file", 2));
+    REFUSED("has version 3 of its format; this program reads versions up to 2",
+            NamedTensorReader(scratch / "a.h5", "test file", 2));
     hdf5::File foreign = hdf5::File::create(scratch / "foreign.h5");
     foreign.create_dataset("x", DType::float32, {4});
     foreign.close();
@@ -134,9 +145,12 @@ BOOST_AUTO_TEST_CASE(truncated_garbage_and_foreign_files_are_one_sentence) {
 BOOST_AUTO_TEST_CASE(a_file_that_cannot_be_created_leaves_nothing) {
     Scratch scratch;
     REFUSED("no/such/a.h5", create_named_tensor_file(scratch / "no/such/a.h5", "test file", 1, kTensors, "{}"));
-    REFUSED("cannot reserve", create_named_tensor_file(scratch / "big.h5", "test file", 1, {{"x", DType::float32, {std::int64_t{1} << 56}}}, "{}"));
+    REFUSED("cannot reserve", create_named_tensor_file(scratch / "big.h5", "test file", 1,
+                                                       {{"x", DType::float32, {std::int64_t{1} << 56}}}, "{}"));
     BOOST_TEST(!std::filesystem::exists(scratch / "big.h5"));
-    BOOST_CHECK_THROW(create_named_tensor_file(scratch / "a.h5", "test file", 1, {{"attributes", DType::float32, {1}}}, "{}"), std::logic_error);
+    BOOST_CHECK_THROW(
+        create_named_tensor_file(scratch / "a.h5", "test file", 1, {{"attributes", DType::float32, {1}}}, "{}"),
+        std::logic_error);
 }
 
 BOOST_AUTO_TEST_CASE(attributes_of_hdf5_keep_their_values) {

@@ -16,7 +16,9 @@ static std::vector<std::vector<std::int32_t>> documents_of(std::vector<std::int6
     std::uint64_t i = 0;
     for (std::int64_t n : lengths) {
         documents.emplace_back();
-        for (std::int64_t k = 0; k < n; ++k) documents.back().push_back(static_cast<std::int32_t>(random_below(static_cast<std::uint64_t>(vocabulary), 1, 1, i++)));
+        for (std::int64_t k = 0; k < n; ++k)
+            documents.back().push_back(
+                static_cast<std::int32_t>(random_below(static_cast<std::uint64_t>(vocabulary), 1, 1, i++)));
     }
     return documents;
 }
@@ -27,7 +29,9 @@ static std::vector<std::int32_t> joined(const std::vector<std::vector<std::int32
     return all;
 }
 
-static TokenFileInfo info_of(std::int64_t vocabulary) { return {"sentencepiece", "abc", vocabulary, 1, 2, "[{\"name\": \"x\"}]"}; }
+static TokenFileInfo info_of(std::int64_t vocabulary) {
+    return {"sentencepiece", "abc", vocabulary, 1, 2, "[{\"name\": \"x\"}]"};
+}
 
 BOOST_AUTO_TEST_CASE(tokens_and_documents_come_back_for_both_widths) {
     Scratch scratch;
@@ -50,7 +54,8 @@ BOOST_AUTO_TEST_CASE(tokens_and_documents_come_back_for_both_widths) {
         BOOST_TEST(file.vocabulary() == vocabulary);
         BOOST_TEST(file.info().sources == "[{\"name\":\"x\"}]");
         const auto all = joined(documents);
-        for (auto [begin, n] : {std::pair<std::int64_t, std::int64_t>{0, 700'006}, {524'280, 20}, {700'006, 0}, {700'005, 1}}) {
+        for (auto [begin, n] :
+             {std::pair<std::int64_t, std::int64_t>{0, 700'006}, {524'280, 20}, {700'006, 0}, {700'005, 1}}) {
             std::vector<std::int32_t> out(static_cast<std::size_t>(n));
             file.read(begin, n, out.data());
             BOOST_TEST((std::equal(out.begin(), out.end(), all.begin() + begin)));
@@ -74,7 +79,8 @@ BOOST_AUTO_TEST_CASE(a_file_without_documents_can_be_read) {
 BOOST_AUTO_TEST_CASE(the_content_hash_is_of_content) {
     Scratch scratch;
     auto documents = documents_of({50, 60}, 100);
-    const auto hash = [&](const std::string& name, const TokenFileInfo& info, const std::vector<std::string>& names = {}) {
+    const auto hash = [&](const std::string& name, const TokenFileInfo& info,
+                          const std::vector<std::string>& names = {}) {
         write_token_file(scratch / name, info, documents, names);
         return TokenFile(scratch / name).content_hash();
     };
@@ -103,7 +109,8 @@ BOOST_AUTO_TEST_CASE(threads_read_the_same_file) {
         threads.emplace_back([&, t] {
             std::vector<std::int32_t> out(5000);
             for (std::uint64_t i = 0; i < 60; ++i) {
-                const auto begin = static_cast<std::int64_t>(random_below(2'995'000, 4, static_cast<std::uint64_t>(t), i));
+                const auto begin =
+                    static_cast<std::int64_t>(random_below(2'995'000, 4, static_cast<std::uint64_t>(t), i));
                 file.read(begin, 5000, out.data());
                 wrong[static_cast<std::size_t>(t)] += !std::equal(out.begin(), out.end(), documents[0].begin() + begin);
             }
@@ -114,9 +121,11 @@ BOOST_AUTO_TEST_CASE(threads_read_the_same_file) {
 }
 
 /// A token file whose tensors are given as they are: what write_token_file would refuse to write.
-static void write_raw(const std::string& path, const std::vector<std::uint16_t>& tokens, const std::vector<std::uint64_t>& begin, const std::string& attributes,
+static void write_raw(const std::string& path, const std::vector<std::uint16_t>& tokens,
+                      const std::vector<std::uint64_t>& begin, const std::string& attributes,
                       const std::vector<std::uint64_t>& name_begin) {
-    auto tensors = token_file_tensors(100, static_cast<std::int64_t>(tokens.size()), static_cast<std::int64_t>(begin.size()) - 1, 0);
+    auto tensors = token_file_tensors(100, static_cast<std::int64_t>(tokens.size()),
+                                      static_cast<std::int64_t>(begin.size()) - 1, 0);
     tensors[3].shape = {static_cast<std::int64_t>(name_begin.size())};
     const auto layout = create_named_tensor_file(path, kTokenFileFormat, kTokenFileVersion, tensors, attributes);
     const FileHandle file = FileHandle::open_write(path);
@@ -130,12 +139,14 @@ static void write_raw(const std::string& path, const std::vector<std::uint16_t>&
 BOOST_AUTO_TEST_CASE(a_file_that_contradicts_itself_is_refused_when_opened) {
     Scratch scratch;
     const std::string good = token_file_attributes(info_of(100)), path = scratch / "t.h5";
-    const auto with = [&](std::vector<std::uint64_t> begin, const std::string& attributes, std::vector<std::uint64_t> names = {0, 0, 0}) {
+    const auto with = [&](std::vector<std::uint64_t> begin, const std::string& attributes,
+                          std::vector<std::uint64_t> names = {0, 0, 0}) {
         write_raw(path, {1, 2, 3, 4}, begin, attributes, names);
         TokenFile file(path);
     };
     with({0, 1, 4}, good);
-    for (const auto& begin : std::vector<std::vector<std::uint64_t>>{{0, 1, 5}, {0, 1, 3}, {1, 1, 4}, {0, 5, 4}, {0, ~0ull, 4}}) {
+    for (const auto& begin :
+         std::vector<std::vector<std::uint64_t>>{{0, 1, 5}, {0, 1, 3}, {1, 1, 4}, {0, 5, 4}, {0, ~0ull, 4}}) {
         REFUSED("t.h5: document_begin should rise from 0 to 4", with(begin, good));
     }
     REFUSED("2 documents but 1 names", with({0, 1, 4}, good, {0, 0}));

@@ -1,5 +1,5 @@
-// Tokenizers against what Hugging Face's `tokenizers` and SentencePiece's Python package gave (tests/golden/tokenizers), the pair merging against a plain
-// loop, and damaged tokenizer files.
+// Tokenizers against what Hugging Face's `tokenizers` and SentencePiece's Python package gave
+// (tests/golden/tokenizers), the pair merging against a plain loop, and damaged tokenizer files.
 #include <algorithm>
 
 #include "core/random.h"
@@ -63,7 +63,8 @@ static void slow_merge(std::vector<std::int32_t>& ids, const MergeTable& merges)
         Merge chosen;
         for (std::size_t i = 0; i + 1 < ids.size(); ++i) {
             const auto found = merges.find(merge_key(ids[i], ids[i + 1]));
-            if (found != merges.end() && (best == ids.size() || found->second.rank < chosen.rank)) best = i, chosen = found->second;
+            if (found != merges.end() && (best == ids.size() || found->second.rank < chosen.rank))
+                best = i, chosen = found->second;
         }
         if (best == ids.size()) return;
         ids[best] = chosen.result;
@@ -76,11 +77,15 @@ BOOST_AUTO_TEST_CASE(merging_equals_the_plain_loop) {
         MergeTable merges;
         std::int32_t next = 3;  // ids 0..2 at first: many equal neighbours
         for (std::int32_t rank = 0; rank < 30; ++rank) {
-            const auto pick = [&](std::uint64_t k) { return static_cast<std::int32_t>(random_below(static_cast<std::uint64_t>(next), trial, k, static_cast<std::uint64_t>(rank))); };
+            const auto pick = [&](std::uint64_t k) {
+                return static_cast<std::int32_t>(
+                    random_below(static_cast<std::uint64_t>(next), trial, k, static_cast<std::uint64_t>(rank)));
+            };
             if (merges.emplace(merge_key(pick(1), pick(2)), Merge{rank, next}).second) ++next;
         }
         std::vector<std::int32_t> ids;
-        for (std::uint64_t i = 0; i < random_below(120, trial, 3, 0); ++i) ids.push_back(static_cast<std::int32_t>(random_below(3, trial, 4, i)));
+        for (std::uint64_t i = 0; i < random_below(120, trial, 3, 0); ++i)
+            ids.push_back(static_cast<std::int32_t>(random_below(3, trial, 4, i)));
         std::vector<std::int32_t> expected = ids;
         slow_merge(expected, merges);
         merge_pairs(ids, merges);
@@ -93,10 +98,12 @@ BOOST_AUTO_TEST_CASE(files_that_are_no_tokenizers_are_one_sentence) {
     REFUSED("does not exist", open_tokenizer(scratch / "none"));
     REFUSED("has neither tokenizer.model nor tokenizer.json", open_tokenizer(scratch.folder));
     const std::string model = slurp(kFolder + "sentencepiece/tokenizer.model");
-    for (const std::string& bad : {std::string(), std::string("garbage"), std::string(1000, '\xff'), model.substr(0, model.size() / 2), std::string(64, '\0')}) {
+    for (const std::string& bad : {std::string(), std::string("garbage"), std::string(1000, '\xff'),
+                                   model.substr(0, model.size() / 2), std::string(64, '\0')}) {
         spill(scratch / "t.model", bad);
         const std::string said = sentence_of([&] { open_tokenizer(scratch / "t.model"); });
-        BOOST_TEST((said.empty() || has(said, "t.model is not a SentencePiece model")), said);  // a model cut between two pieces is a smaller model
+        BOOST_TEST((said.empty() || has(said, "t.model is not a SentencePiece model")),
+                   said);  // a model cut between two pieces is a smaller model
         if (bad.size() < 1000) BOOST_TEST(!said.empty());
     }
     const Json good = read_json_file(kFolder + "llama3/tokenizer.json");
@@ -113,9 +120,13 @@ BOOST_AUTO_TEST_CASE(files_that_are_no_tokenizers_are_one_sentence) {
     REFUSED("has a normalizer", with([](Json& j) { j["normalizer"] = {{"type", "NFC"}}; }));
     REFUSED("is a Unigram tokenizer", with([](Json& j) { j["model"]["type"] = "Unigram"; }));
     REFUSED("give its tokenizer.model", with([](Json& j) { j["model"]["byte_fallback"] = true; }));
-    REFUSED("the pre-tokenizer Metaspace is not supported", with([](Json& j) { j["pre_tokenizer"] = {{"type", "Metaspace"}}; }));
+    REFUSED("the pre-tokenizer Metaspace is not supported", with([](Json& j) {
+                j["pre_tokenizer"] = {{"type", "Metaspace"}};
+            }));
     REFUSED("is not a byte-level tokenizer", with([](Json& j) { j["pre_tokenizer"] = nullptr; }));
-    REFUSED("is not made of tokens of the vocabulary", with([](Json& j) { j["model"]["merges"].push_back({"zzz", "q"}); }));
+    REFUSED("is not made of tokens of the vocabulary", with([](Json& j) {
+                j["model"]["merges"].push_back({"zzz", "q"});
+            }));
     REFUSED("is not two tokens", with([](Json& j) { j["model"]["merges"].push_back("alone"); }));
     REFUSED("the id of \"x\" is not valid", with([](Json& j) { j["model"]["vocab"]["x"] = -1; }));
     REFUSED("cannot be used", with([](Json& j) { j["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "(("; }));

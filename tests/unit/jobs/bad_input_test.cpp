@@ -1,4 +1,5 @@
-// Bad input, as a person meets it: exit code 2, one sentence that names the thing, nothing created; the same when only one rank of two meets it.
+// Bad input, as a person meets it: exit code 2, one sentence that names the thing, nothing created; the same when only
+// one rank of two meets it.
 #include <sys/mount.h>
 
 #include <boost/test/unit_test.hpp>
@@ -11,8 +12,8 @@ using namespace longlora::program_testing;
 namespace {
 
 struct Case {
-    const char *option, *value;   // --option value on top of a good command
-    Words parts;                  // what the sentence says
+    const char *option, *value;  // --option value on top of a good command
+    Words parts;                 // what the sentence says
 };
 
 const std::string random_bytes(std::size_t count) {
@@ -29,7 +30,8 @@ void spoil_and_refuse(const Workshop& shop, const std::string& file, const Words
         std::filesystem::remove(path);
         shop.refused(arguments, {std::filesystem::path(file).stem()});
     }
-    for (const std::string& bytes : {std::string(), good.substr(0, size / 2), good.substr(0, size - 1), good.substr(0, 7), random_bytes(size)}) {
+    for (const std::string& bytes :
+         {std::string(), good.substr(0, size / 2), good.substr(0, size - 1), good.substr(0, 7), random_bytes(size)}) {
         io_testing::spill(path, bytes);
         shop.refused(arguments, {name});
     }
@@ -66,28 +68,78 @@ BOOST_AUTO_TEST_SUITE(bad_input)
 
 BOOST_AUTO_TEST_CASE(values_of_train) {
     const Workshop shop;
-    const Case cases[] = {
-        {"steps", "0", {"--steps", "0"}}, {"steps", "-1", {"--steps", "-1"}}, {"steps", "x", {"--steps", "'x'", "whole number"}}, {"steps", "2.5", {"--steps", "2.5"}},
-        {"steps", "", {"--steps"}}, {"steps", "99999999999", {"--steps", "99999999999"}}, {"global-batch", "0", {"--global-batch"}}, {"global-batch", "-4", {"--global-batch", "-4"}},
-        {"global-batch", "99999999999", {"--global-batch"}}, {"micro-batch", "0", {"--micro-batch"}}, {"context", "-", {"--context"}}, {"context", "0", {"--context"}},
-        {"context", "-64", {"--context", "-64"}}, {"context", "100000", {"data.h5", "6000", "100000"}}, {"context", "99999999999999999999", {"--context"}},
-        {"group", "65", {"--group 65", "64"}}, {"group", "-1", {"--group"}}, {"lora-rank", "0", {"--lora-rank"}}, {"lora-rank", "99999999999999999999", {"--lora-rank"}},
-        {"lora-rank", "100000", {"--lora-rank"}}, {"lora-alpha", "0", {"--lora-alpha"}}, {"lora-targets", "q,x", {"'x'", "q,k,v,o"}}, {"lora-targets", "", {"LoRA targets"}},
-        {"train", "embed,foo", {"--train foo"}}, {"lr", "-1", {"--lr"}}, {"lr", "nan", {"--lr"}}, {"lr", "1e30", {"--lr"}}, {"lr", "fast", {"--lr", "'fast'"}},
-        {"clip", "-1", {"--clip"}}, {"beta1", "1", {"--beta1"}}, {"eps", "0", {"--eps"}}, {"warmup", "-1", {"--warmup"}}, {"keep", "0", {"--keep"}}, {"seed", "-1", {"--seed"}},
-        {"checkpoint-every", "-1", {"--checkpoint-every"}}, {"rope-factor", "-2", {"--rope-factor", "-2"}}, {"rope", "foo", {"--rope foo"}}, {"dtype", "float16", {"--dtype float16"}},
-        {"dtype", "fp32", {"--dtype fp32"}}, {"attention", "foo", {"foo", "shifted"}}, {"method", "foo", {"foo", "longlora"}}, {"schedule", "foo", {"foo", "cosine"}},
-        {"order", "foo", {"foo", "shuffle"}}, {"recompute", "foo", {"--recompute foo"}}, {"offload", "foo", {"--offload foo"}}, {"device", "cuda", {"--device cuda"}}, {"zero", "4", {"--zero 4"}},
-        {"pipeline", "2", {"--pipeline 2"}}, {"sequence", "2", {"--sequence 2"}}, {"memory", "much", {"--memory 'much'"}}, {"timeout", "0", {"--timeout"}}, {"lock-timeout", "2", {"--lock-timeout", "at least 5"}},
-        {"stop-after", "soon", {"--stop-after 'soon'"}}, {"model", "-", {"--model", "--init"}}, {"init", "model/config.json", {"both --model and --init"}},
-        {"data", "-", {"--data"}}, {"run", "-", {"--run"}}, {"data", "missing.h5", {"missing.h5"}}, {"data", "model", {"model"}}, {"data", "data.h5:x", {"data.h5:x", "weight"}},
-        {"data", "data.h5:-1", {"data.h5", "-1"}}, {"model", "missing", {"missing"}}, {"adapter", "missing", {"missing"}}, {"adapter", "model", {"model", "adapter_config.json"}},
-        {"nonsense", "3", {"no option --nonsense", "--help"}}, {"resume", "missing.h5", {"missing.h5"}}, {"allow-change", "foo", {"--allow-change foo"}}};
+    const Case cases[] = {{"steps", "0", {"--steps", "0"}},
+                          {"steps", "-1", {"--steps", "-1"}},
+                          {"steps", "x", {"--steps", "'x'", "whole number"}},
+                          {"steps", "2.5", {"--steps", "2.5"}},
+                          {"steps", "", {"--steps"}},
+                          {"steps", "99999999999", {"--steps", "99999999999"}},
+                          {"global-batch", "0", {"--global-batch"}},
+                          {"global-batch", "-4", {"--global-batch", "-4"}},
+                          {"global-batch", "99999999999", {"--global-batch"}},
+                          {"micro-batch", "0", {"--micro-batch"}},
+                          {"context", "-", {"--context"}},
+                          {"context", "0", {"--context"}},
+                          {"context", "-64", {"--context", "-64"}},
+                          {"context", "100000", {"data.h5", "6000", "100000"}},
+                          {"context", "99999999999999999999", {"--context"}},
+                          {"group", "65", {"--group 65", "64"}},
+                          {"group", "-1", {"--group"}},
+                          {"lora-rank", "0", {"--lora-rank"}},
+                          {"lora-rank", "99999999999999999999", {"--lora-rank"}},
+                          {"lora-rank", "100000", {"--lora-rank"}},
+                          {"lora-alpha", "0", {"--lora-alpha"}},
+                          {"lora-targets", "q,x", {"'x'", "q,k,v,o"}},
+                          {"lora-targets", "", {"LoRA targets"}},
+                          {"train", "embed,foo", {"--train foo"}},
+                          {"lr", "-1", {"--lr"}},
+                          {"lr", "nan", {"--lr"}},
+                          {"lr", "1e30", {"--lr"}},
+                          {"lr", "fast", {"--lr", "'fast'"}},
+                          {"clip", "-1", {"--clip"}},
+                          {"beta1", "1", {"--beta1"}},
+                          {"eps", "0", {"--eps"}},
+                          {"warmup", "-1", {"--warmup"}},
+                          {"keep", "0", {"--keep"}},
+                          {"seed", "-1", {"--seed"}},
+                          {"checkpoint-every", "-1", {"--checkpoint-every"}},
+                          {"rope-factor", "-2", {"--rope-factor", "-2"}},
+                          {"rope", "foo", {"--rope foo"}},
+                          {"dtype", "float16", {"--dtype float16"}},
+                          {"dtype", "fp32", {"--dtype fp32"}},
+                          {"attention", "foo", {"foo", "shifted"}},
+                          {"method", "foo", {"foo", "longlora"}},
+                          {"schedule", "foo", {"foo", "cosine"}},
+                          {"order", "foo", {"foo", "shuffle"}},
+                          {"recompute", "foo", {"--recompute foo"}},
+                          {"offload", "foo", {"--offload foo"}},
+                          {"device", "cuda", {"--device cuda"}},
+                          {"zero", "4", {"--zero 4"}},
+                          {"pipeline", "2", {"--pipeline 2"}},
+                          {"sequence", "2", {"--sequence 2"}},
+                          {"memory", "much", {"--memory 'much'"}},
+                          {"timeout", "0", {"--timeout"}},
+                          {"lock-timeout", "2", {"--lock-timeout", "at least 5"}},
+                          {"stop-after", "soon", {"--stop-after 'soon'"}},
+                          {"model", "-", {"--model", "--init"}},
+                          {"init", "model/config.json", {"both --model and --init"}},
+                          {"data", "-", {"--data"}},
+                          {"run", "-", {"--run"}},
+                          {"data", "missing.h5", {"missing.h5"}},
+                          {"data", "model", {"model"}},
+                          {"data", "data.h5:x", {"data.h5:x", "weight"}},
+                          {"data", "data.h5:-1", {"data.h5", "-1"}},
+                          {"model", "missing", {"missing"}},
+                          {"adapter", "missing", {"missing"}},
+                          {"adapter", "model", {"model", "adapter_config.json"}},
+                          {"nonsense", "3", {"no option --nonsense", "--help"}},
+                          {"resume", "missing.h5", {"missing.h5"}},
+                          {"allow-change", "foo", {"--allow-change foo"}}};
     for (const auto& c : cases) shop.refused(with(training(), c.option, c.value), c.parts);
     shop.refused(training() + Words{"word"}, {"'word' is not expected"});
     shop.refused(training() + Words{"--seed"}, {"--seed", "without a value"});
     shop.refused(training() + Words{"--seed", "1", "--seed", "2"}, {"--seed takes one value"});
-    shop.refused(with(training(), "memory", "1KB"), {"1000 B", "--context"}, 1, 3);   // exit code 3: does not fit
+    shop.refused(with(training(), "memory", "1KB"), {"1000 B", "--context"}, 1, 3);  // exit code 3: does not fit
     shop.refused({"trian"}, {"'trian' is not a command"});
 }
 
@@ -111,8 +163,10 @@ BOOST_AUTO_TEST_CASE(config_files) {
     shop.refused(with(training(), "config", "missing.toml"), {"missing.toml"});
     shop.refused(with(training(), "config", "model"), {"model"});
 
-    io_testing::spill(shop / "c.toml", "# all of it\nmodel = \"model\"\ndata = [\"data.h5\"]\nrun = \"run\"\ncontext = 64\nsteps = 9\nglobal-batch = 4\ndocument-mask = true\nlora-targets = \"q,k\"\n");
-    shop.done({"train", "--config", "c.toml", "--steps", "1"});   // the command line wins
+    io_testing::spill(shop / "c.toml",
+                      "# all of it\nmodel = \"model\"\ndata = [\"data.h5\"]\nrun = \"run\"\ncontext = 64\nsteps = "
+                      "9\nglobal-batch = 4\ndocument-mask = true\nlora-targets = \"q,k\"\n");
+    shop.done({"train", "--config", "c.toml", "--steps", "1"});  // the command line wins
     const Json options = Json::parse(io_testing::slurp(shop / "run/manifest.json"))["options"];
     BOOST_TEST(options["schedule"]["steps"] == 1);
     BOOST_TEST(options["identity"]["document-mask"] == true);
@@ -125,12 +179,15 @@ BOOST_AUTO_TEST_CASE(damaged_model) {
     spoil_and_refuse(shop, "model/config.json", training());
     std::filesystem::rename(shop / "model/model.safetensors", shop / "model/model-00001-of-00001.safetensors");
     Json index;
-    for (const auto& name : {"model.embed_tokens.weight", "lm_head.weight"}) index["weight_map"][name] = "model-00001-of-00001.safetensors";
+    for (const auto& name : {"model.embed_tokens.weight", "lm_head.weight"})
+        index["weight_map"][name] = "model-00001-of-00001.safetensors";
     io_testing::spill(shop / "model/model.safetensors.index.json", index.dump());
     shop.refused(training(), {"model", "lacks the tensor"});
-    io_testing::spill(shop / "model/model.safetensors.index.json", R"({"weight_map": {"lm_head.weight": "missing.safetensors"}})");
+    io_testing::spill(shop / "model/model.safetensors.index.json",
+                      R"({"weight_map": {"lm_head.weight": "missing.safetensors"}})");
     shop.refused(training(), {"missing.safetensors"});
-    io_testing::spill(shop / "model/model.safetensors.index.json", R"({"weight_map": {"lm_head.weight": "../model/model-00001-of-00001.safetensors"}})");
+    io_testing::spill(shop / "model/model.safetensors.index.json",
+                      R"({"weight_map": {"lm_head.weight": "../model/model-00001-of-00001.safetensors"}})");
     shop.refused(training(), {"model.safetensors.index.json", "beside it"});
     io_testing::spill(shop / "model/model.safetensors.index.json", "{}");
     shop.refused(training(), {"model.safetensors.index.json", "weight_map"});
@@ -190,7 +247,8 @@ BOOST_AUTO_TEST_CASE(damaged_or_foreign_adapter) {
     io_testing::spill(shop / "adapter/adapter_config.json", config.dump());
     shop.refused(with(arguments, "lora-rank", "2"), {"adapter", "lora_A"});
     std::filesystem::remove_all(shop / "model");
-    std::filesystem::copy(std::string(SOURCE_FOLDER) + "/tests/golden/gqa-odd-tied", shop / "model", std::filesystem::copy_options::recursive);
+    std::filesystem::copy(std::string(SOURCE_FOLDER) + "/tests/golden/gqa-odd-tied", shop / "model",
+                          std::filesystem::copy_options::recursive);
     config["r"] = 4;
     io_testing::spill(shop / "adapter/adapter_config.json", config.dump());
     shop.refused(arguments, {"adapter"});
@@ -221,9 +279,20 @@ BOOST_AUTO_TEST_CASE(prepare_evaluate_export_inspect_plan) {
     shop.refused({"prepare"}, {"OUT.h5"});
     shop.refused({"prepare", "x.h5"}, {"INPUT"});
 
-    for (const Case& c : {Case{"context", "64,x", {"x"}}, {"context", "1", {"--context"}}, {"stride", "-1", {"--stride"}}, {"score", "foo", {"--score foo"}}, {"windows", "-1", {"--windows"}},
-                          {"json", "missing/x.json", {"missing"}}, {"json", "model", {"model"}}, {"checkpoint", "missing", {"missing"}}, {"checkpoint", "data.h5", {"data.h5", "token file"}},
-                          {"model", "-", {"--model"}}, {"data", "-", {"--data"}}, {"context", "-", {"--context"}}, {"dtype", "half", {"--dtype half"}}, {"windows", "99999999999999999999", {"--windows"}},
+    for (const Case& c : {Case{"context", "64,x", {"x"}},
+                          {"context", "1", {"--context"}},
+                          {"stride", "-1", {"--stride"}},
+                          {"score", "foo", {"--score foo"}},
+                          {"windows", "-1", {"--windows"}},
+                          {"json", "missing/x.json", {"missing"}},
+                          {"json", "model", {"model"}},
+                          {"checkpoint", "missing", {"missing"}},
+                          {"checkpoint", "data.h5", {"data.h5", "token file"}},
+                          {"model", "-", {"--model"}},
+                          {"data", "-", {"--data"}},
+                          {"context", "-", {"--context"}},
+                          {"dtype", "half", {"--dtype half"}},
+                          {"windows", "99999999999999999999", {"--windows"}},
                           {"stride", "99999999999999999999", {"--stride"}}})
         shop.refused(with(kEvaluate, c.option, c.value), c.parts);
 
@@ -262,7 +331,7 @@ BOOST_AUTO_TEST_CASE(folders_that_cannot_be_written) {
         for (int i = 0; i < 100000; ++i) ids += ",7";
         io_testing::spill(shop / "ids.jsonl", ids + "]}\n");
         shop.refused({"prepare", "small/x.h5", "ids.jsonl", "--vocabulary", "256"}, {"small/x.h5", "No space left"});
-        const Outcome full = shop.run(training("small/run"));   // checkpoints of 400 KiB
+        const Outcome full = shop.run(training("small/run"));  // checkpoints of 400 KiB
         BOOST_TEST(full.code == 2);
         BOOST_TEST(sentences_of(full.err).size() == 1u, full.err);
         BOOST_TEST(full.err.find("small/run") != std::string::npos, full.err);
@@ -286,28 +355,46 @@ BOOST_AUTO_TEST_CASE(on_one_rank_of_two) {
     io_testing::spill(shop / "adapter/adapter_model.safetensors", random_bytes(5000));
     const std::string good = io_testing::slurp(shop / "bad/model.safetensors");
     io_testing::spill(shop / "bad/model.safetensors", good.substr(0, good.size() / 2));
-    for (const Case& c : {Case{"model", "missing", {"missing"}}, {"model", "bad", {"bad/model.safetensors"}}, {"data", "missing.h5", {"missing.h5"}}, {"data", "bad.h5", {"bad.h5"}},
-                          {"data", "large.h5", {"300"}}, {"data", "short.h5", {}}, {"context", "0", {"--context"}}, {"context", "100000", {"100000"}}, {"group", "65", {"--group 65"}}, {"steps", "-1", {"--steps"}},
-                          {"dtype", "half", {"--dtype half"}}, {"nonsense", "1", {"--nonsense"}}, {"config", "missing.toml", {"missing.toml"}}, {"adapter", "adapter", {"adapter"}}, {"init", "model/config.json", {"--init"}},
+    for (const Case& c : {Case{"model", "missing", {"missing"}},
+                          {"model", "bad", {"bad/model.safetensors"}},
+                          {"data", "missing.h5", {"missing.h5"}},
+                          {"data", "bad.h5", {"bad.h5"}},
+                          {"data", "large.h5", {"300"}},
+                          {"data", "short.h5", {}},
+                          {"context", "0", {"--context"}},
+                          {"context", "100000", {"100000"}},
+                          {"group", "65", {"--group 65"}},
+                          {"steps", "-1", {"--steps"}},
+                          {"dtype", "half", {"--dtype half"}},
+                          {"nonsense", "1", {"--nonsense"}},
+                          {"config", "missing.toml", {"missing.toml"}},
+                          {"adapter", "adapter", {"adapter"}},
+                          {"init", "model/config.json", {"--init"}},
                           {"run", "-", {"--run"}}}) {
-        const Words changed = with(with(training(), "context", std::string(c.value) == "short.h5" ? "301" : "64"), c.option, c.value);
+        const Words changed =
+            with(with(training(), "context", std::string(c.value) == "short.h5" ? "301" : "64"), c.option, c.value);
         const Words plain = std::string(c.value) == "short.h5" ? with(training(), "context", "301") : training();
         shop.refused_as(two(plain, changed), c.parts + Words{"(on rank 1)"});
     }
     // each good alone, nonsense together
-    for (const Case& c : {Case{"context", "32", {"--context is 32, but 64 on rank 0"}}, {"lr", "0.5", {"--lr is 0.5"}}, {"micro-batch", "2", {"--micro-batch is 2"}}, {"checkpoint-every", "1", {"--checkpoint-every"}},
-                          {"data", "other.h5", {"token files"}}, {"model", "other", {"config.json"}}})
+    for (const Case& c : {Case{"context", "32", {"--context is 32, but 64 on rank 0"}},
+                          {"lr", "0.5", {"--lr is 0.5"}},
+                          {"micro-batch", "2", {"--micro-batch is 2"}},
+                          {"checkpoint-every", "1", {"--checkpoint-every"}},
+                          {"data", "other.h5", {"token files"}},
+                          {"model", "other", {"config.json"}}})
         shop.refused_as(two(training(), with(training(), c.option, c.value)), c.parts + Words{"(on rank 1)"});
     shop.refused_as(two(kEvaluate, with(kEvaluate, "context", "32")), {"--context", "(on rank 1)"});
     shop.refused_as(two(with(training(), "steps", "0"), training()), {"--steps", "(on rank 0)"});
     shop.refused_as(two(kEvaluate, with(kEvaluate, "data", "bad.h5")), {"bad.h5", "(on rank 1)"});
     shop.refused_as(two(kEvaluate, with(kEvaluate, "model", "bad")), {"bad/model.safetensors", "(on rank 1)"});
-    shop.refused_as(two(training(), with(training(), "memory", "1KB")), {"1000 B"}, 3);   // the least memory of all ranks decides
-    std::string weights = good;   // noticed only while loading
+    shop.refused_as(two(training(), with(training(), "memory", "1KB")), {"1000 B"},
+                    3);          // the least memory of all ranks decides
+    std::string weights = good;  // noticed only while loading
     weights.replace(weights.find("model.norm.weight"), 17, "model.nose.weight");
     io_testing::spill(shop / "bad/model.safetensors", weights);
     shop.refused_as(two(training(), with(training(), "model", "bad")), {"model.no", "(on rank 1)"});
-    shop.refused(with(training(), "context", "0"), {"--context"}, 2);   // on both: said once
+    shop.refused(with(training(), "context", "0"), {"--context"}, 2);  // on both: said once
 }
 
 BOOST_AUTO_TEST_SUITE_END()

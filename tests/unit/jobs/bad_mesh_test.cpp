@@ -1,5 +1,5 @@
-// Bad input under a mesh of four ranks, seen by all of them or by one alone: one sentence from rank 0, exit code 2, nothing created, nobody left waiting. What one rank and
-// two meet without a mesh is bad_input_test.cpp.
+// Bad input under a mesh of four ranks, seen by all of them or by one alone: one sentence from rank 0, exit code 2,
+// nothing created, nobody left waiting. What one rank and two meet without a mesh is bad_input_test.cpp.
 #include <boost/test/unit_test.hpp>
 
 #include "tests/unit/jobs/program_testing.h"
@@ -17,7 +17,9 @@ const Words kMesh{"--pipeline", "2", "--sequence", "2", "--zero", "3"};
 /// mpirun of kRanks programs, all with `words` but rank `odd`, which has `other`.
 Words one_differs(int odd, const Words& words, const Words& other) {
     Words all{"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-q"};
-    for (int rank = 0; rank < kRanks; ++rank) all = all + Words{"-n", "1", PROGRAM} + (rank == odd ? other : words) + (rank + 1 < kRanks ? Words{":"} : Words{});
+    for (int rank = 0; rank < kRanks; ++rank)
+        all = all + Words{"-n", "1", PROGRAM} + (rank == odd ? other : words) +
+              (rank + 1 < kRanks ? Words{":"} : Words{});
     return all;
 }
 
@@ -44,7 +46,8 @@ void split_model(const Workshop& shop, const std::string& folder) {
         std::string text = own.dump();
         text.resize((text.size() + 7) / 8 * 8, ' ');
         const std::uint64_t size = text.size();
-        io_testing::spill(shop / folder + "/" + name, std::string(reinterpret_cast<const char*>(&size), sizeof size) + text + data);
+        io_testing::spill(shop / folder + "/" + name,
+                          std::string(reinterpret_cast<const char*>(&size), sizeof size) + text + data);
     }
     io_testing::spill(path + ".safetensors.index.json", index.dump());
     std::filesystem::remove(path + ".safetensors");
@@ -67,13 +70,19 @@ BOOST_AUTO_TEST_SUITE(bad_mesh)
 
 BOOST_AUTO_TEST_CASE(meshes_that_cannot_be) {
     const Workshop shop;
-    for (const Case& c : {Case{"pipeline", "3", {"--pipeline 3 x --sequence 1", "4 rank(s)"}}, {"sequence", "3", {"--sequence 3", "4 rank(s)"}}, {"pipeline", "8", {"--pipeline 8", "4 rank(s)"}},
-                          {"pipeline", "4", {"--pipeline 4", "3 layer(s)", "--sequence"}}, {"sequence", "65", {"--sequence 65", "64 tokens"}}, {"sequence", "0", {"--sequence is 0"}},
-                          {"pipeline", "-1", {"--pipeline is -1"}}, {"zero", "4", {"--zero 4"}}})
+    for (const Case& c : {Case{"pipeline", "3", {"--pipeline 3 x --sequence 1", "4 rank(s)"}},
+                          {"sequence", "3", {"--sequence 3", "4 rank(s)"}},
+                          {"pipeline", "8", {"--pipeline 8", "4 rank(s)"}},
+                          {"pipeline", "4", {"--pipeline 4", "3 layer(s)", "--sequence"}},
+                          {"sequence", "65", {"--sequence 65", "64 tokens"}},
+                          {"sequence", "0", {"--sequence is 0"}},
+                          {"pipeline", "-1", {"--pipeline is -1"}},
+                          {"zero", "4", {"--zero 4"}}})
         shop.refused(with(training(), c.option, c.value), c.parts, kRanks);
     shop.refused(with(training(), "context", "3") + Words{"--sequence", "4"}, {"--sequence 4", "3 tokens"}, kRanks);
     shop.refused(training() + kMesh + Words{"--memory", "1KB"}, {"1000 B", "--sequence"}, kRanks, 3);
-    const std::string table = Process(command(kRanks, training() + kMesh + Words{"--memory", "1KB"}), shop.path()).wait().out;
+    const std::string table =
+        Process(command(kRanks, training() + kMesh + Words{"--memory", "1KB"}), shop.path()).wait().out;
     BOOST_TEST((table.find("TOO MUCH") != std::string::npos && table.find("fits: no") != std::string::npos), table);
 }
 
@@ -87,10 +96,16 @@ BOOST_AUTO_TEST_CASE(on_one_rank_of_four) {
     io_testing::spill(shop / "adapter/adapter_model.safetensors", "garbage");
     for (const int rank : {1, 3}) {
         const std::string at = text("(on rank ", rank, ")");
-        for (const Case& c : {Case{"data", "bad.h5", {"bad.h5"}}, {"data", "cut.h5", {"cut.h5"}}, {"data", "missing.h5", {"missing.h5"}}, {"model", "missing", {"missing"}},
-                              {"adapter", "adapter", {"adapter"}}, {"sequence", "1", {"--sequence is 1, but 2 on rank 0"}}, {"zero", "2", {"--zero is 2"}}})
+        for (const Case& c : {Case{"data", "bad.h5", {"bad.h5"}},
+                              {"data", "cut.h5", {"cut.h5"}},
+                              {"data", "missing.h5", {"missing.h5"}},
+                              {"model", "missing", {"missing"}},
+                              {"adapter", "adapter", {"adapter"}},
+                              {"sequence", "1", {"--sequence is 1, but 2 on rank 0"}},
+                              {"zero", "2", {"--zero is 2"}}})
             shop.refused_as(one_differs(rank, words, with(words, c.option, c.value)), c.parts + Words{at});
-        shop.refused_as(one_differs(rank, words, with(words, "memory", "1KB")), {"1000 B"}, 3);   // the rank with the least decides for all
+        shop.refused_as(one_differs(rank, words, with(words, "memory", "1KB")), {"1000 B"},
+                        3);  // the rank with the least decides for all
     }
 }
 
@@ -103,14 +118,17 @@ BOOST_AUTO_TEST_CASE(a_weight_file_that_one_rank_lacks) {
     const std::string file = shop / "lacking/model-00002-of-00002.safetensors", good = io_testing::slurp(file);
     for (const int rank : {1, 2}) {
         std::filesystem::remove(file);
-        shop.refused_as(one_differs(rank, words, other), {"model-00002-of-00002.safetensors", text("(on rank ", rank, ")")});
+        shop.refused_as(one_differs(rank, words, other),
+                        {"model-00002-of-00002.safetensors", text("(on rank ", rank, ")")});
         io_testing::spill(file, good.substr(0, good.size() / 2));
-        shop.refused_as(one_differs(rank, words, other), {"model-00002-of-00002.safetensors", text("(on rank ", rank, ")")});
+        shop.refused_as(one_differs(rank, words, other),
+                        {"model-00002-of-00002.safetensors", text("(on rank ", rank, ")")});
         io_testing::spill(file, good);
     }
-    shop.done(words, kRanks);   // as it is it can be trained
+    shop.done(words, kRanks);  // as it is it can be trained
     shop.done(training("whole") + kMesh, kRanks);
-    BOOST_CHECK_EQUAL(Json::parse(io_testing::slurp(shop / "run/manifest.json"))["parameters"].dump(), Json::parse(io_testing::slurp(shop / "whole/manifest.json"))["parameters"].dump());
+    BOOST_CHECK_EQUAL(Json::parse(io_testing::slurp(shop / "run/manifest.json"))["parameters"].dump(),
+                      Json::parse(io_testing::slurp(shop / "whole/manifest.json"))["parameters"].dump());
 }
 
 /// Each rank reads its own parts of a checkpoint; damage is noticed by those who read it, in time.
@@ -126,7 +144,8 @@ BOOST_AUTO_TEST_CASE(a_checkpoint_damaged_in_one_place) {
     }
 }
 
-/// Found only when they are read, after the start: the run ends with one sentence, and without a checkpoint of steps that were not done.
+/// Found only when they are read, after the start: the run ends with one sentence, and without a checkpoint of steps
+/// that were not done.
 BOOST_AUTO_TEST_CASE(tokens_that_one_rank_reads_damaged) {
     const Workshop shop;
     std::filesystem::copy(shop / "data.h5", shop / "bad.h5");

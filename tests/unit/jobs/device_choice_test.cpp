@@ -1,5 +1,5 @@
-// Whose GPU is which: every way in which launchers show GPUs to ranks, what cannot be dealt, and models that GPUs do not take. Whether devices work on them is
-// tests/sim's.
+// Whose GPU is which: every way in which launchers show GPUs to ranks, what cannot be dealt, and models that GPUs do
+// not take. Whether devices work on them is tests/sim's.
 #include "jobs/process/device_choice.h"
 
 #include <boost/test/unit_test.hpp>
@@ -31,7 +31,7 @@ BOOST_AUTO_TEST_SUITE(device_choice)
 BOOST_AUTO_TEST_CASE(ranks_that_see_all_of_a_node_take_them_in_turn) {
     const std::vector<std::string> one{"a", "b", "c"}, other{"d", "e"};
     BOOST_TEST((deal_gpus({one, one, other, one, other}) == std::vector<int>{0, 1, 0, 2, 1}));
-    BOOST_TEST((deal_gpus({one}) == std::vector<int>{0}));   // two stay idle
+    BOOST_TEST((deal_gpus({one}) == std::vector<int>{0}));  // two stay idle
 }
 
 /// Slurm's --gpus-per-task, slurm/one_gpu.sh: each rank sees its own ones, which have number 0 on.
@@ -53,24 +53,30 @@ BOOST_AUTO_TEST_CASE(a_gpu_is_never_shared) {
 
 /// Two parts (MIG) have ids of their own, but one place on the bus of one computer.
 BOOST_AUTO_TEST_CASE(parts_of_one_gpu_are_not_dealt_to_two_ranks) {
-    BOOST_CHECK_NO_THROW(require_whole_gpus({{"node1", "aa@0:41:0"}, {"node1", "bb@0:42:0"}, {"node2", "cc@0:41:0"}, {"node2", "dd@0:42:0"}}));
-    BOOST_CHECK_NO_THROW(require_whole_gpus({{"node1", "aa@0:41:0"}, {"node1", "bb@1:41:0"}}));   // another PCI domain
-    BOOST_CHECK_NO_THROW(require_whole_gpus({{"node1", "aa@0:41:0"}}));                            // a part by itself
-    BOOST_CHECK_EXCEPTION(require_whole_gpus({{"node1", "aa@0:41:0"}, {"node2", "bb@0:42:0"}, {"node2", "cc@0:42:0"}}), Error, [](const Error& e) {
-        const std::string sentence = e.what();
-        return e.code == ExitCode::bad_input && sentence.find("ranks 1 and 2") != std::string::npos && sentence.find("MIG") != std::string::npos &&
-               sentence.find("0:42:0 on node2") != std::string::npos;
-    });
+    BOOST_CHECK_NO_THROW(require_whole_gpus(
+        {{"node1", "aa@0:41:0"}, {"node1", "bb@0:42:0"}, {"node2", "cc@0:41:0"}, {"node2", "dd@0:42:0"}}));
+    BOOST_CHECK_NO_THROW(require_whole_gpus({{"node1", "aa@0:41:0"}, {"node1", "bb@1:41:0"}}));  // another PCI domain
+    BOOST_CHECK_NO_THROW(require_whole_gpus({{"node1", "aa@0:41:0"}}));                          // a part by itself
+    BOOST_CHECK_EXCEPTION(require_whole_gpus({{"node1", "aa@0:41:0"}, {"node2", "bb@0:42:0"}, {"node2", "cc@0:42:0"}}),
+                          Error, [](const Error& e) {
+                              const std::string sentence = e.what();
+                              return e.code == ExitCode::bad_input &&
+                                     sentence.find("ranks 1 and 2") != std::string::npos &&
+                                     sentence.find("MIG") != std::string::npos &&
+                                     sentence.find("0:42:0 on node2") != std::string::npos;
+                          });
 }
 
 BOOST_AUTO_TEST_CASE(heads_that_gpus_do_not_take) {
     const DeviceChoice gpu{DeviceKind::cuda, 1, "GPU", ""};
-    for (const std::int64_t head_dim : {8, 64, 120, 128}) BOOST_TEST((choose_for_heads(gpu, "cuda", head_dim).kind == DeviceKind::cuda), head_dim);
+    for (const std::int64_t head_dim : {8, 64, 120, 128})
+        BOOST_TEST((choose_for_heads(gpu, "cuda", head_dim).kind == DeviceKind::cuda), head_dim);
     BOOST_TEST(choose_for_heads(gpu, "auto", 80).gpu == 1);
     for (const std::int64_t head_dim : {4, 20, 100, 136, 256}) {
         const std::string part = "head_dim of " + std::to_string(head_dim);
         BOOST_CHECK_EXCEPTION(choose_for_heads(gpu, "cuda", head_dim), parallel::AgreedError, [&](const Error& e) {
-            return e.code == ExitCode::bad_input && std::string(e.what()).find(part) != std::string::npos && std::string(e.what()).find("--device cpu") != std::string::npos;
+            return e.code == ExitCode::bad_input && std::string(e.what()).find(part) != std::string::npos &&
+                   std::string(e.what()).find("--device cpu") != std::string::npos;
         });
         const DeviceChoice instead = choose_for_heads(gpu, "auto", head_dim);
         BOOST_TEST((instead.kind == DeviceKind::cpu && instead.note.find("computing on CPUs") == 0), instead.note);

@@ -1,5 +1,6 @@
-// `mpirun longlora evaluate` on meshes, as a person starts it: the numbers of one rank, what the protocol says of the machine, a window that only fits when
-// shared, and meshes that cannot be. Every mesh of a tiny model, bit by bit, is tests/mpi/perplexity_test.cpp.
+// `mpirun longlora evaluate` on meshes, as a person starts it: the numbers of one rank, what the protocol says of the
+// machine, a window that only fits when shared, and meshes that cannot be. Every mesh of a tiny model, bit by bit, is
+// tests/mpi/perplexity_test.cpp.
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 
@@ -10,18 +11,23 @@ using namespace longlora::program_testing;
 
 namespace {
 
-const Words kEvaluate{"evaluate", "--data", "data.h5", "--context", "64,97", "--windows", "5", "--dtype", "float32", "--json", "out.json"};
+const Words kEvaluate{"evaluate", "--data",  "data.h5", "--context", "64,97",   "--windows",
+                      "5",        "--dtype", "float32", "--json",    "out.json"};
 
 struct Mesh {
     int pipeline, sequence, zero, data;
-    Words options() const { return {"--pipeline", std::to_string(pipeline), "--sequence", std::to_string(sequence), "--zero", std::to_string(zero)}; }
+    Words options() const {
+        return {"--pipeline", std::to_string(pipeline), "--sequence", std::to_string(sequence),
+                "--zero",     std::to_string(zero)};
+    }
 };
-const Mesh kMeshes[] = {{2, 2, 0, 1}, {1, 2, 3, 2}, {1, 4, 0, 1}, {2, 1, 3, 2}};   // of four ranks
+const Mesh kMeshes[] = {{2, 2, 0, 1}, {1, 2, 3, 2}, {1, 4, 0, 1}, {2, 1, 3, 2}};  // of four ranks
 
 void same_numbers(const Json& got, const Json& want) {
     BOOST_REQUIRE_EQUAL(got["results"].size(), want["results"].size());
     for (std::size_t i = 0; i < want["results"].size(); ++i) {
-        BOOST_CHECK_EQUAL(got["results"][i]["tokens"].get<std::int64_t>(), want["results"][i]["tokens"].get<std::int64_t>());
+        BOOST_CHECK_EQUAL(got["results"][i]["tokens"].get<std::int64_t>(),
+                          want["results"][i]["tokens"].get<std::int64_t>());
         BOOST_CHECK_SMALL(got["results"][i]["nll"].get<double>() - want["results"][i]["nll"].get<double>(), 1e-6);
     }
 }
@@ -33,7 +39,9 @@ BOOST_AUTO_TEST_SUITE(evaluating_on_meshes)
 BOOST_AUTO_TEST_CASE(the_numbers_of_one_rank) {
     const Workshop shop;
     shop.done(with(with(training(), "train", "embed,norm"), "checkpoint-every", "0"));
-    for (const Words& source : {Words{"--model", "model", "--attention", "shifted"}, Words{"--model", "model", "--adapter", "model/trained-adapter"}, Words{"--checkpoint", "run"}}) {
+    for (const Words& source :
+         {Words{"--model", "model", "--attention", "shifted"},
+          Words{"--model", "model", "--adapter", "model/trained-adapter"}, Words{"--checkpoint", "run"}}) {
         shop.done(kEvaluate + source);
         const Json one = read_json_file(shop / "out.json");
         BOOST_CHECK_EQUAL(one["protocol"]["machine"]["ranks"].get<int>(), 1);
@@ -43,9 +51,11 @@ BOOST_AUTO_TEST_CASE(the_numbers_of_one_rank) {
             BOOST_TEST_CONTEXT(line_of(source + mesh.options())) same_numbers(many, one);
             const Json& machine = many["protocol"]["machine"];
             BOOST_CHECK_EQUAL(machine["ranks"].get<int>(), 4);
-            BOOST_CHECK((machine["mesh"] == Json{{"pipeline", mesh.pipeline}, {"data", mesh.data}, {"sequence", mesh.sequence}}));
+            BOOST_CHECK((machine["mesh"] ==
+                         Json{{"pipeline", mesh.pipeline}, {"data", mesh.data}, {"sequence", mesh.sequence}}));
             BOOST_CHECK_EQUAL(machine["zero"].get<int>(), mesh.zero);
-            const std::string said = text("pipeline ", mesh.pipeline, " x data ", mesh.data, " x sequence ", mesh.sequence, mesh.zero == 3 ? ", weights sharded" : ")");
+            const std::string said = text("pipeline ", mesh.pipeline, " x data ", mesh.data, " x sequence ",
+                                          mesh.sequence, mesh.zero == 3 ? ", weights sharded" : ")");
             BOOST_TEST(outcome.out.find(said) != std::string::npos, outcome.out);
         }
     }
@@ -71,7 +81,8 @@ BOOST_AUTO_TEST_CASE(meshes_that_cannot_be) {
     shop.refused(evaluate + Words{"--sequence", "65"}, {"--sequence 65", "64 tokens"});
     shop.refused(evaluate + Words{"--sequence", "0"}, {"--sequence is 0"});
     shop.refused(evaluate + Words{"--pipeline", "-1"}, {"--pipeline is -1"});
-    shop.refused(evaluate + Words{"--pipeline", "4611686018427387904", "--sequence", "4"}, {"--pipeline is 4611686018427387904"});   // 2^64 ranks would be none
+    shop.refused(evaluate + Words{"--pipeline", "4611686018427387904", "--sequence", "4"},
+                 {"--pipeline is 4611686018427387904"});  // 2^64 ranks would be none
     shop.refused(evaluate + Words{"--zero", "4"}, {"--zero 4"});
 }
 

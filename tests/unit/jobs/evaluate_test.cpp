@@ -1,5 +1,5 @@
-// `longlora evaluate` from arguments to JSON: against transformers' and peft's losses from a model, an adapter and checkpoints, and what it refuses
-// before anything is computed or created. Which windows there are is tests/unit/eval.
+// `longlora evaluate` from arguments to JSON: against transformers' and peft's losses from a model, an adapter and
+// checkpoints, and what it refuses before anything is computed or created. Which windows there are is tests/unit/eval.
 #include <algorithm>
 #include <cmath>
 #include <set>
@@ -20,11 +20,16 @@ struct Case : Scratch {
     std::string folder_of_case, json;
     Json gold;
     std::int64_t context;
-    explicit Case(const std::string& name) : folder_of_case(golden(name)), json(*this / "out.json"), gold(read_json_file(folder_of_case + "/golden.json")), context(gold["context"]) {
+    explicit Case(const std::string& name)
+        : folder_of_case(golden(name)),
+          json(*this / "out.json"),
+          gold(read_json_file(folder_of_case + "/golden.json")),
+          context(gold["context"]) {
         const SafetensorsFile arrays(folder_of_case + "/golden.safetensors");
         const HostTensor ids = *arrays.find("input_ids");
         std::vector<std::int32_t> tokens;
-        for (std::int64_t t = 0; t < context; ++t) tokens.push_back(static_cast<std::int32_t>(reinterpret_cast<const std::int64_t*>(ids.bytes)[t]));
+        for (std::int64_t t = 0; t < context; ++t)
+            tokens.push_back(static_cast<std::int32_t>(reinterpret_cast<const std::int64_t*>(ids.bytes)[t]));
         TokenFileInfo info;
         info.tokenizer_kind = "none";
         info.vocabulary = gold["options"]["vocab"];
@@ -32,9 +37,12 @@ struct Case : Scratch {
     }
     void run(Arguments arguments) const {
         const parallel::HostGroup alone(MPI_COMM_SELF);
-        const Arguments common{"--data", *this / "data.h5", "--context", std::to_string(context), "--dtype", "float32", "--memory", "64MiB", "--json", json};
+        const Arguments common{
+            "--data", *this / "data.h5", "--context", std::to_string(context), "--dtype", "float32", "--memory",
+            "64MiB",  "--json",          json};
         for (const auto& one : common)
-            if (one.starts_with("--") && std::find(arguments.begin(), arguments.end(), one) == arguments.end()) arguments.insert(arguments.end(), {one, *(&one + 1)});
+            if (one.starts_with("--") && std::find(arguments.begin(), arguments.end(), one) == arguments.end())
+                arguments.insert(arguments.end(), {one, *(&one + 1)});
         BOOST_CHECK_EQUAL(evaluate_command(arguments, alone), 0);
     }
     Json result(const Arguments& arguments) const {
@@ -44,12 +52,15 @@ struct Case : Scratch {
     double nll(const Arguments& arguments) const { return result(arguments)["results"][0]["nll"]; }
     std::set<std::string> files() const {
         std::set<std::string> names;
-        for (const auto& entry : std::filesystem::directory_iterator(folder)) names.insert(entry.path().filename().string());
+        for (const auto& entry : std::filesystem::directory_iterator(folder))
+            names.insert(entry.path().filename().string());
         return names;
     }
 };
 
-void close(double ours, double theirs) { BOOST_CHECK_MESSAGE(std::abs(ours - theirs) <= 1e-5 * theirs, ours << " is not " << theirs); }
+void close(double ours, double theirs) {
+    BOOST_CHECK_MESSAGE(std::abs(ours - theirs) <= 1e-5 * theirs, ours << " is not " << theirs);
+}
 
 }  // namespace
 
@@ -59,7 +70,8 @@ BOOST_AUTO_TEST_CASE(every_source_of_a_model) {
     for (const char* name : {"mha", "gqa-odd-tied"}) {
         const Case c(name);
         close(c.nll({"--model", c.folder_of_case}), c.gold["dense.loss"]);
-        close(c.nll({"--model", c.folder_of_case, "--adapter", c.folder_of_case + "/trained-adapter"}), c.gold["merged.loss"]);
+        close(c.nll({"--model", c.folder_of_case, "--adapter", c.folder_of_case + "/trained-adapter"}),
+              c.gold["merged.loss"]);
         const std::string checkpoint = c / "step-00000010.h5";
         write_golden_checkpoint(checkpoint, c.folder_of_case);
         close(c.nll({"--checkpoint", checkpoint}), c.gold["merged.loss"]);
@@ -74,7 +86,8 @@ BOOST_AUTO_TEST_CASE(a_checkpoint_that_holds_everything) {
     TrainableSet set;
     set.method = Method::full;
     std::map<std::string, std::vector<float>> values;
-    for (const Parameter& p : list_parameters(config, set).parameters) values[p.name] = floats_of(c.folder_of_case + "/model.safetensors", p.name);
+    for (const Parameter& p : list_parameters(config, set).parameters)
+        values[p.name] = floats_of(c.folder_of_case + "/model.safetensors", p.name);
     for (const std::string& base : {std::string(), c.folder_of_case}) {
         const std::string checkpoint = c / "step-00000010.h5";
         write_checkpoint(checkpoint, config, set, values, base);
@@ -85,9 +98,11 @@ BOOST_AUTO_TEST_CASE(a_checkpoint_that_holds_everything) {
 
 BOOST_AUTO_TEST_CASE(json_states_the_protocol) {
     const Case c("mha");
-    const Json out = c.result({"--model", c.folder_of_case, "--context", "32,16", "--stride", "8", "--score", "last,all", "--attention", "shifted"});
+    const Json out = c.result({"--model", c.folder_of_case, "--context", "32,16", "--stride", "8", "--score",
+                               "last,all", "--attention", "shifted"});
     BOOST_REQUIRE_EQUAL(out["results"].size(), 4u);
-    const std::int64_t contexts[] = {32, 32, 16, 16}, windows[] = {9, 9, 11, 11}, tokens[] = {31 + 8 * 8, 9 * 31, 15 + 10 * 8, 11 * 15};
+    const std::int64_t contexts[] = {32, 32, 16, 16}, windows[] = {9, 9, 11, 11},
+                       tokens[] = {31 + 8 * 8, 9 * 31, 15 + 10 * 8, 11 * 15};
     for (std::size_t i = 0; i < 4; ++i) {
         const Json& row = out["results"][i];
         BOOST_CHECK_EQUAL(row["context"].get<std::int64_t>(), contexts[i]);
@@ -105,7 +120,8 @@ BOOST_AUTO_TEST_CASE(json_states_the_protocol) {
     BOOST_CHECK_EQUAL(protocol["model"]["hash"].get<std::string>(), content_hash(SafetensorsFolder(c.folder_of_case)));
     BOOST_CHECK_EQUAL(protocol["data"][0]["hash"].get<std::string>(), TokenFile(c / "data.h5").content_hash());
     const std::string words = protocol["words"];
-    for (const char* said : {"every 8 tokens", "cross from one document", "shifted, group 8 of 32, 4 of 16", "no scaling", "float32", "1 rank(s)"})
+    for (const char* said : {"every 8 tokens", "cross from one document", "shifted, group 8 of 32, 4 of 16",
+                             "no scaling", "float32", "1 rank(s)"})
         BOOST_TEST(has(words, said), words);
 }
 
@@ -132,7 +148,8 @@ BOOST_AUTO_TEST_CASE(refusals) {
     REFUSED("leave one out", c.run({"--checkpoint", "x", "--adapter", "y"}));
     REFUSED("there is no checkpoint", c.run({"--checkpoint", c / "none"}));
     REFUSED("none.h5", c.run({"--model", model, "--data", c / "none.h5"}));
-    for (const char* context : {"0", "1", "-4", "12k", "", "99999999999999999999"}) REFUSED("--context", c.run({"--model", model, "--context", context}));
+    for (const char* context : {"0", "1", "-4", "12k", "", "99999999999999999999"})
+        REFUSED("--context", c.run({"--model", model, "--context", context}));
     REFUSED("twice", c.run({"--model", model, "--context", "16,16"}));
     REFUSED("which has 96 tokens", c.run({"--model", model, "--context", "97"}));
     REFUSED("--stride", c.run({"--model", model, "--stride", "-1"}));
@@ -156,7 +173,8 @@ BOOST_AUTO_TEST_CASE(what_does_not_fit_is_refused_before_computing) {
     info.tokenizer_kind = "none";
     info.vocabulary = 256;
     write_token_file(c / "long.h5", info, {std::vector<std::int32_t>(1000, 5)});
-    const Arguments arguments{"--model", c.folder_of_case, "--data", c / "long.h5", "--context", "16,1000", "--memory", "1MiB"};
+    const Arguments arguments{"--model",   c.folder_of_case, "--data",   c / "long.h5",
+                              "--context", "16,1000",        "--memory", "1MiB"};
     try {
         c.run(arguments);
         BOOST_ERROR("1000 tokens fit into 1 MiB");

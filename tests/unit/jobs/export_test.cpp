@@ -1,11 +1,12 @@
-// Exports of checkpoints made by hand: merged tensors against double loops and against what peft merged, adapters against those that peft wrote,
-// PyTorch's container byte by byte where it matters, and that nothing is left behind when something is wrong.
+// Exports of checkpoints made by hand: merged tensors against double loops and against what peft merged, adapters
+// against those that peft wrote, PyTorch's container byte by byte where it matters, and that nothing is left behind
+// when something is wrong.
 #include <cmath>
 #include <cstring>
 
 #include "jobs/export/export.h"
-#include "jobs/export/source.h"
 #include "jobs/export/output_folder.h"
+#include "jobs/export/source.h"
 #include "model/adapter.h"
 #include "tests/unit/jobs/export_testing.h"
 
@@ -34,16 +35,20 @@ struct Run : Scratch {
 };
 
 /// W + (alpha/r) B A by three plain loops.
-static std::vector<double> merged_by_loops(const Run& run, const std::string& projection, const std::map<std::string, std::vector<float>>& values, const TrainableSet& set) {
+static std::vector<double> merged_by_loops(const Run& run, const std::string& projection,
+                                           const std::map<std::string, std::vector<float>>& values,
+                                           const TrainableSet& set) {
     const std::vector<float> w = floats_of(run.folder_of_case + "/model.safetensors", projection + ".weight");
-    const std::vector<float>&a = values.at(projection + ".lora_A.weight"), &b = values.at(projection + ".lora_B.weight");
+    const std::vector<float>&a = values.at(projection + ".lora_A.weight"),
+          &b = values.at(projection + ".lora_B.weight");
     const auto rank = static_cast<std::size_t>(set.lora_rank), in = a.size() / rank, out = b.size() / rank;
     BOOST_REQUIRE_EQUAL(w.size(), in * out);
     std::vector<double> sums(w.begin(), w.end());
     for (std::size_t o = 0; o < out; ++o)
         for (std::size_t i = 0; i < in; ++i)
             for (std::size_t k = 0; k < rank; ++k)
-                sums[o * in + i] += set.lora_alpha / static_cast<double>(set.lora_rank) * static_cast<double>(b[o * rank + k]) * static_cast<double>(a[k * in + i]);
+                sums[o * in + i] += set.lora_alpha / static_cast<double>(set.lora_rank) *
+                                    static_cast<double>(b[o * rank + k]) * static_cast<double>(a[k * in + i]);
     return sums;
 }
 
@@ -59,18 +64,23 @@ BOOST_AUTO_TEST_CASE(merged_model) {
         for (const std::string& tensor : merged.names()) {
             const std::vector<float> ours = floats_of(merged.get(tensor));
             const std::string stem = tensor.substr(0, tensor.size() - 7);
-            if (values.count(tensor)) BOOST_TEST(ours == values.at(tensor), tensor);                                  // embedding, norms: the masters, bit for bit
-            else if (!values.count(stem + ".lora_A.weight")) BOOST_TEST(ours == floats_of(base.get(tensor)), tensor);   // frozen: no bit changes
+            if (values.count(tensor))
+                BOOST_TEST(ours == values.at(tensor), tensor);  // embedding, norms: the masters, bit for bit
+            else if (!values.count(stem + ".lora_A.weight"))
+                BOOST_TEST(ours == floats_of(base.get(tensor)), tensor);  // frozen: no bit changes
             else {
                 const std::vector<double> want = merged_by_loops(run, stem, values, set);
                 double worst = 0;
-                for (std::size_t i = 0; i < want.size(); ++i) worst = std::max(worst, std::abs(static_cast<double>(ours[i]) - want[i]) / std::max(1e-3, std::abs(want[i])));
-                BOOST_TEST(worst < 1.2e-7, tensor << ": " << worst);   // one rounding to float32
+                for (std::size_t i = 0; i < want.size(); ++i)
+                    worst = std::max(
+                        worst, std::abs(static_cast<double>(ours[i]) - want[i]) / std::max(1e-3, std::abs(want[i])));
+                BOOST_TEST(worst < 1.2e-7, tensor << ": " << worst);  // one rounding to float32
             }
-            if (const auto theirs = arrays.find("merged." + tensor)) {   // peft merged in float64
+            if (const auto theirs = arrays.find("merged." + tensor)) {  // peft merged in float64
                 const std::vector<float> want = floats_of(*theirs);
                 double worst = 0;
-                for (std::size_t i = 0; i < want.size(); ++i) worst = std::max(worst, std::abs(static_cast<double>(ours[i]) - static_cast<double>(want[i])));
+                for (std::size_t i = 0; i < want.size(); ++i)
+                    worst = std::max(worst, std::abs(static_cast<double>(ours[i]) - static_cast<double>(want[i])));
                 BOOST_TEST(worst < 1e-6, tensor << ": " << worst);
             }
         }
@@ -82,12 +92,14 @@ BOOST_AUTO_TEST_CASE(bfloat16_is_rounded_once) {
     run_export({.from = run.checkpoint, .to = run.out, .format = "hf", .dtype = "bfloat16"});
     const SafetensorsFolder merged(run.out);
     const std::string projection = "model.layers.1.self_attn.v_proj";
-    const std::vector<double> want = merged_by_loops(run, projection, golden_values(run.folder_of_case), golden_trainables(run.folder_of_case));
+    const std::vector<double> want =
+        merged_by_loops(run, projection, golden_values(run.folder_of_case), golden_trainables(run.folder_of_case));
     const HostTensor t = merged.get(projection + ".weight");
     BOOST_REQUIRE((t.dtype == DType::bfloat16));
     std::size_t wrong = 0;
     for (std::size_t i = 0; i < want.size(); ++i)
-        wrong += std::abs(static_cast<double>(static_cast<float>(reinterpret_cast<const bf16*>(t.bytes)[i])) - want[i]) > std::abs(want[i]) * 0x1p-8 * 1.001;
+        wrong += std::abs(static_cast<double>(static_cast<float>(reinterpret_cast<const bf16*>(t.bytes)[i])) -
+                          want[i]) > std::abs(want[i]) * 0x1p-8 * 1.001;
     BOOST_TEST(wrong == 0u);
     const auto config = nlohmann::json::parse(slurp(run.out + "/config.json"));
     BOOST_TEST(config["dtype"] == "bfloat16");
@@ -98,18 +110,22 @@ BOOST_AUTO_TEST_CASE(configuration_and_tokenizer_files) {
     Run run("mha");
     const std::string base = run / "base";
     fs::create_directories(base);
-    for (const char* file : {"model.safetensors", "config.json"}) fs::copy(run.folder_of_case + "/" + file, base + "/" + file);
+    for (const char* file : {"model.safetensors", "config.json"})
+        fs::copy(run.folder_of_case + "/" + file, base + "/" + file);
     spill(base + "/tokenizer.model", std::string("\0\1binary", 8));
     spill(base + "/tokenizer_config.json", R"({"z_first": 1, "model_max_length": 128, "a": "b"})");
     spill(base + "/generation_config.json", "{\"bos_token_id\": 1}");
     ModelConfig config = read_config(base);
     config = extend_rope(config, {}, 1024);
-    write_checkpoint(run.checkpoint, config, golden_trainables(run.folder_of_case), golden_values(run.folder_of_case), base);
+    write_checkpoint(run.checkpoint, config, golden_trainables(run.folder_of_case), golden_values(run.folder_of_case),
+                     base);
     run_export({.from = run / "run", .to = run.out + "/", .format = "hf", .dtype = "float32"});
-    BOOST_TEST(run.files() == (std::vector<std::string>{"config.json", "generation_config.json", "model.safetensors", "tokenizer.model", "tokenizer_config.json"}));
+    BOOST_TEST(run.files() == (std::vector<std::string>{"config.json", "generation_config.json", "model.safetensors",
+                                                        "tokenizer.model", "tokenizer_config.json"}));
     BOOST_TEST(slurp(run.out + "/tokenizer.model") == std::string("\0\1binary", 8));
     BOOST_TEST(slurp(run.out + "/generation_config.json") == "{\"bos_token_id\": 1}");
-    BOOST_TEST(slurp(run.out + "/tokenizer_config.json") == "{\n  \"z_first\": 1,\n  \"model_max_length\": 1024,\n  \"a\": \"b\"\n}\n");
+    BOOST_TEST(slurp(run.out + "/tokenizer_config.json") ==
+               "{\n  \"z_first\": 1,\n  \"model_max_length\": 1024,\n  \"a\": \"b\"\n}\n");
     const ModelConfig written = read_config(run.out);
     BOOST_TEST((written.rope == config.rope));
     BOOST_TEST(written.covered_positions() == 1024);
@@ -126,15 +142,20 @@ BOOST_AUTO_TEST_CASE(peft_adapter) {
     for (const std::string name : {"mha", "gqa-odd-tied"}) {
         Run run(name);
         run_export({.from = run / "run", .to = run.out, .format = "peft"});
-        BOOST_TEST(run.files() == (std::vector<std::string>{"adapter_config.json", "adapter_model.safetensors", "config.json"}));
-        const SafetensorsFile ours(run.out + "/adapter_model.safetensors"), theirs(run.folder_of_case + "/trained-adapter/adapter_model.safetensors");
+        BOOST_TEST(run.files() ==
+                   (std::vector<std::string>{"adapter_config.json", "adapter_model.safetensors", "config.json"}));
+        const SafetensorsFile ours(run.out + "/adapter_model.safetensors"),
+            theirs(run.folder_of_case + "/trained-adapter/adapter_model.safetensors");
         BOOST_TEST(ours.names() == theirs.names());
-        for (const std::string& tensor : theirs.names()) BOOST_TEST(floats_of(*ours.find(tensor)) == floats_of(*theirs.find(tensor)), tensor);
-        const auto a = nlohmann::json::parse(slurp(run.out + "/adapter_config.json")), b = nlohmann::json::parse(slurp(run.folder_of_case + "/trained-adapter/adapter_config.json"));
+        for (const std::string& tensor : theirs.names())
+            BOOST_TEST(floats_of(*ours.find(tensor)) == floats_of(*theirs.find(tensor)), tensor);
+        const auto a = nlohmann::json::parse(slurp(run.out + "/adapter_config.json")),
+                   b = nlohmann::json::parse(slurp(run.folder_of_case + "/trained-adapter/adapter_config.json"));
         for (const auto& [key, value] : a.items()) {
             if (key == "base_model_name_or_path") continue;
             auto x = value, y = b.at(key);
-            if (key == "target_modules") std::sort(x.begin(), x.end()), std::sort(y.begin(), y.end());   // peft keeps a set
+            if (key == "target_modules")
+                std::sort(x.begin(), x.end()), std::sort(y.begin(), y.end());  // peft keeps a set
             BOOST_TEST(x == y, key << ": " << x << " " << y);
         }
         const Adapter back = open_adapter(run.out, read_config(run.folder_of_case));
@@ -147,7 +168,8 @@ BOOST_AUTO_TEST_CASE(plain_lora_has_no_modules_to_save) {
     Run run("mha");
     TrainableSet set = golden_trainables(run.folder_of_case);
     set.method = Method::lora;
-    write_checkpoint(run.checkpoint, read_config(run.folder_of_case), set, golden_values(run.folder_of_case), run.folder_of_case);
+    write_checkpoint(run.checkpoint, read_config(run.folder_of_case), set, golden_values(run.folder_of_case),
+                     run.folder_of_case);
     run_export({.from = run / "run", .to = run.out, .format = "peft"});
     const auto config = nlohmann::json::parse(slurp(run.out + "/adapter_config.json"));
     BOOST_TEST(config["modules_to_save"].is_null());
@@ -160,12 +182,15 @@ BOOST_AUTO_TEST_CASE(plain_lora_has_no_modules_to_save) {
 BOOST_AUTO_TEST_CASE(longlora_files) {
     Run run("gqa-odd-tied");
     run_export({.from = run / "run", .to = run.out, .format = "longlora"});
-    BOOST_TEST(run.files() == (std::vector<std::string>{"adapter_config.json", "adapter_model.bin", "config.json", "trainable_params.bin"}));
+    BOOST_TEST(run.files() == (std::vector<std::string>{"adapter_config.json", "adapter_model.bin", "config.json",
+                                                        "trainable_params.bin"}));
     const std::string lora = slurp(run.out + "/adapter_model.bin"), others = slurp(run.out + "/trainable_params.bin");
     for (const std::string& bytes : {lora, others}) {
         BOOST_TEST(bytes.substr(0, 4) == "PK\3\4");
         BOOST_TEST(bytes.substr(bytes.size() - 22, 4) == "PK\5\6");
-        for (const char* part : {"archive/data.pkl", "archive/version", "archive/data/0", "_rebuild_tensor_v2", "FloatStorage"}) BOOST_TEST(has(bytes, part), part);
+        for (const char* part :
+             {"archive/data.pkl", "archive/version", "archive/data/0", "_rebuild_tensor_v2", "FloatStorage"})
+            BOOST_TEST(has(bytes, part), part);
     }
     BOOST_TEST(has(lora, "base_model.model.model.layers.2.self_attn.o_proj.lora_B.weight"));
     BOOST_TEST(!has(lora, "norm.weight"));
@@ -173,7 +198,8 @@ BOOST_AUTO_TEST_CASE(longlora_files) {
     BOOST_TEST(!has(others, "base_model."));
     BOOST_TEST(!has(others, "lm_head"));
     const std::vector<float> embedding = golden_values(run.folder_of_case).at("model.embed_tokens.weight");
-    const std::size_t at = others.find(std::string(reinterpret_cast<const char*>(embedding.data()), 4 * embedding.size()));
+    const std::size_t at =
+        others.find(std::string(reinterpret_cast<const char*>(embedding.data()), 4 * embedding.size()));
     BOOST_REQUIRE(at != std::string::npos);
     BOOST_TEST(at % 64 == 0u);
 }
@@ -192,7 +218,8 @@ BOOST_AUTO_TEST_CASE(full_fine_tuning_and_from_scratch) {
     for (const bool scratch : {false, true}) {
         write_checkpoint(run.checkpoint, config, set, values, scratch ? "" : run.folder_of_case);
         for (const char* format : {"peft", "longlora"}) {
-            REFUSED("full fine-tuning, which no adapter can hold", run_export({.from = run / "run", .to = run / "a", .format = format}));
+            REFUSED("full fine-tuning, which no adapter can hold",
+                    run_export({.from = run / "run", .to = run / "a", .format = format}));
             BOOST_TEST(!fs::exists(run / "a"));
         }
         const std::string out = run / (scratch ? "scratch" : "full");
@@ -207,12 +234,14 @@ BOOST_AUTO_TEST_CASE(a_moved_base_model) {
     Run run("mha");
     const std::string moved = run / "moved", other = run / "other";
     fs::create_directories(moved);
-    for (const char* file : {"model.safetensors", "config.json"}) fs::copy(run.folder_of_case + "/" + file, moved + "/" + file);
+    for (const char* file : {"model.safetensors", "config.json"})
+        fs::copy(run.folder_of_case + "/" + file, moved + "/" + file);
     fs::copy(moved, other);
     std::string weights = slurp(other + "/model.safetensors");
     weights.back() ^= 1;
     spill(other + "/model.safetensors", weights);
-    write_checkpoint(run.checkpoint, read_config(moved), golden_trainables(run.folder_of_case), golden_values(run.folder_of_case), moved);
+    write_checkpoint(run.checkpoint, read_config(moved), golden_trainables(run.folder_of_case),
+                     golden_values(run.folder_of_case), moved);
     fs::rename(moved, run / "here");
     REFUSED("say where it is with --model DIR", run_export({.from = run / "run", .to = run.out}));
     REFUSED("are not those that", run_export({.from = run / "run", .to = run.out, .model = other}));

@@ -5,12 +5,12 @@
 #include <string>
 #include <vector>
 
+#include "io/content_hash.h"
 #include "io/named_tensor_file.h"
 #include "io/safetensors.h"
-#include "io/content_hash.h"
 #include "model/parameters_json.h"
-#include "tests/unit/io/io_testing.h"
 #include "run/checkpoint_files.h"
+#include "tests/unit/io/io_testing.h"
 
 namespace longlora::export_testing {
 
@@ -30,8 +30,8 @@ inline std::vector<float> floats_of(const std::string& file, const std::string& 
 }
 
 /// Writes `values` (by parameter name) as masters, zeros as moments. `base` may be empty: trained from scratch.
-inline void write_checkpoint(const std::string& path, const ModelConfig& config, const TrainableSet& set, const std::map<std::string, std::vector<float>>& values,
-                             const std::string& base) {
+inline void write_checkpoint(const std::string& path, const ModelConfig& config, const TrainableSet& set,
+                             const std::map<std::string, std::vector<float>>& values, const std::string& base) {
     std::vector<NamedTensor> tensors;
     std::vector<std::vector<float>> contents;
     for (const Parameter& p : list_parameters(config, set).parameters) {
@@ -40,17 +40,24 @@ inline void write_checkpoint(const std::string& path, const ModelConfig& config,
         BOOST_REQUIRE_EQUAL(static_cast<std::int64_t>(values.at(p.name).size()), p.shape.count());
         for (const char* kind : {"master/", "moment1/", "moment2/"}) {
             tensors.push_back({kind + p.name, DType::float32, p.shape});
-            contents.push_back(kind == std::string("master/") ? values.at(p.name) : std::vector<float>(values.at(p.name).size(), 0.0f));
+            contents.push_back(kind == std::string("master/") ? values.at(p.name)
+                                                              : std::vector<float>(values.at(p.name).size(), 0.0f));
         }
     }
-    Json attributes = {{"step", 10}, {"tokens_per_step", 192}, {"trainable", to_json(set)}, {"tokenizer", nullptr}, {"base_model", nullptr}};
+    Json attributes = {{"step", 10},
+                       {"tokens_per_step", 192},
+                       {"trainable", to_json(set)},
+                       {"tokenizer", nullptr},
+                       {"base_model", nullptr}};
     attributes["model_config"] = Json::parse(config.raw.dump());
     if (!base.empty()) attributes["base_model"] = {{"path", base}, {"hash", content_hash(SafetensorsFolder(base))}};
-    const NamedTensorLayout layout = create_named_tensor_file(path, kCheckpointFormat, kCheckpointVersion, tensors, to_line(attributes));
+    const NamedTensorLayout layout =
+        create_named_tensor_file(path, kCheckpointFormat, kCheckpointVersion, tensors, to_line(attributes));
     const FileHandle file = FileHandle::open_write(path);
     std::vector<ChecksumPiece> pieces;
     for (std::size_t i = 0; i < contents.size(); ++i)
-        write_slice(file, layout, static_cast<std::int64_t>(i), 0, contents[i].data(), 4 * static_cast<std::int64_t>(contents[i].size()), pieces);
+        write_slice(file, layout, static_cast<std::int64_t>(i), 0, contents[i].data(),
+                    4 * static_cast<std::int64_t>(contents[i].size()), pieces);
     write_checksums(file, layout, pieces);
 }
 

@@ -33,8 +33,9 @@ BOOST_AUTO_TEST_CASE(limits_of_the_job_count) {
     BOOST_TEST(cgroup_limit_bytes("", root) == kNone);
     BOOST_TEST(cgroup_limit_bytes("nonsense\n7:\n0::\n", root) == kNone);
     write("memory/slurm/uid_0/job_8/memory.limit_in_bytes", "3221225472\n");
-    BOOST_TEST(cgroup_limit_bytes("9:cpu,cpuacct:/slurm/uid_0/job_8\n4:memory:/slurm/uid_0/job_8/step_1\n0::/\n", root) == 3 * kGiB);
-    write("memory.max", "2147483648\n");   // as a container sees its own
+    BOOST_TEST(cgroup_limit_bytes("9:cpu,cpuacct:/slurm/uid_0/job_8\n4:memory:/slurm/uid_0/job_8/step_1\n0::/\n",
+                                  root) == 3 * kGiB);
+    write("memory.max", "2147483648\n");  // as a container sees its own
     BOOST_TEST(cgroup_limit_bytes("0::/slurm/job_7\n", root) == 2 * kGiB);
     BOOST_TEST(cgroup_limit_bytes("0::/not/there\n", root) == 2 * kGiB);
     BOOST_TEST((free_memory_bytes() > 0 && host_memory_bytes() > 0));

@@ -1,7 +1,8 @@
-// What inspect says about each kind of thing, that it recognises things by their content, and that --verify finds one wrong bit.
+// What inspect says about each kind of thing, that it recognises things by their content, and that --verify finds one
+// wrong bit.
+#include "jobs/inspect/inspect.h"
 #include "io/token_file.h"
 #include "jobs/command_line/describe.h"
-#include "jobs/inspect/inspect.h"
 #include "tests/unit/jobs/export_testing.h"
 
 using namespace longlora;
@@ -34,8 +35,10 @@ BOOST_AUTO_TEST_CASE(token_files) {
     Scratch scratch;
     const std::string path = scratch / "named.anything";
     write_token_file(path, {"sentencepiece", "abcdef", 300, 1, -1, R"([{"name": "a.txt", "bytes": 2048}])"},
-                     {std::vector<std::int32_t>(5000, 7), std::vector<std::int32_t>(1000, 299), {}}, {"long book", "short book", "empty"});
-    says(seen(path), {"token file " + path, "6,000 (uint16, 11.7 KiB)", "3, on average 2,000 tokens", "1 of at least 4,096 tokens, 83 % of all", "5,000 tokens  long book",
+                     {std::vector<std::int32_t>(5000, 7), std::vector<std::int32_t>(1000, 299), {}},
+                     {"long book", "short book", "empty"});
+    says(seen(path), {"token file " + path, "6,000 (uint16, 11.7 KiB)", "3, on average 2,000 tokens",
+                      "1 of at least 4,096 tokens, 83 % of all", "5,000 tokens  long book",
                       "vocabulary    300, bos 1, eos none", "sentencepiece, sha256 abcdef", "1 file, 2.0 KiB"});
     says(seen(path, true), {"verified"});
     std::string bytes = slurp(path);
@@ -54,8 +57,14 @@ BOOST_AUTO_TEST_CASE(checkpoints_and_runs) {
     fs::create_directories(scratch / "run/checkpoints");
     const std::string path = scratch / "run/checkpoints/step-00000010.h5";
     write_golden_checkpoint(path, golden("gqa-odd-tied"));
-    const std::vector<std::string> parts = {"checkpoint " + path, "10, 1,920 tokens seen", "9 query / 3 key-value heads of 8", "tied embeddings", golden("gqa-odd-tied"),
-                                            "longlora: LoRA on q,k,v,o with rank 4 and alpha 8, embedding, norms", "18,432 in 1 tensor: embedding", "504 in 7 tensors: norms"};
+    const std::vector<std::string> parts = {"checkpoint " + path,
+                                            "10, 1,920 tokens seen",
+                                            "9 query / 3 key-value heads of 8",
+                                            "tied embeddings",
+                                            golden("gqa-odd-tied"),
+                                            "longlora: LoRA on q,k,v,o with rank 4 and alpha 8, embedding, norms",
+                                            "18,432 in 1 tensor: embedding",
+                                            "504 in 7 tensors: norms"};
     says(seen(path), parts);
     says(seen(scratch / "run", true), parts);
     says(seen(scratch / "run"), {"1 checkpoint\n"});
@@ -74,8 +83,11 @@ BOOST_AUTO_TEST_CASE(checkpoints_and_runs) {
 }
 
 BOOST_AUTO_TEST_CASE(models) {
-    says(seen(golden("mha"), true), {"model " + golden("mha"), "llama, 3 layers, 64 wide (160 inside), 4 query / 4 key-value heads of 16, vocabulary 256", "128 tokens, theta 10000", "beside it     no tokenizer, generation_config.json",
-                                     "3 x float32 (160, 64)  model.layers.*.mlp.up_proj.weight", "every value is finite"});
+    says(seen(golden("mha"), true),
+         {"model " + golden("mha"),
+          "llama, 3 layers, 64 wide (160 inside), 4 query / 4 key-value heads of 16, vocabulary 256",
+          "128 tokens, theta 10000", "beside it     no tokenizer, generation_config.json",
+          "3 x float32 (160, 64)  model.layers.*.mlp.up_proj.weight", "every value is finite"});
     says(seen(golden("mha") + "/config.json"), {"llama, 3 layers", "174,528", "parameters"});
     says(seen(golden("mha") + "/model.safetensors"), {"tensors ", "in 30 tensors"});
     Scratch scratch;
@@ -87,7 +99,8 @@ BOOST_AUTO_TEST_CASE(models) {
     config["attention_bias"] = false;
     config["num_hidden_layers"] = 4;
     spill(scratch / "config.json", config.dump());
-    says(seen(scratch.folder), {"9 tensors of the configuration are missing", "such as model.layers.3.input_layernorm.weight"});
+    says(seen(scratch.folder),
+         {"9 tensors of the configuration are missing", "such as model.layers.3.input_layernorm.weight"});
     std::string bytes = slurp(scratch / "model.safetensors");
     bytes.replace(bytes.size() - 4, 4, "\xff\xff\xff\xff");
     spill(scratch / "model.safetensors", bytes);
@@ -101,7 +114,8 @@ BOOST_AUTO_TEST_CASE(adapters) {
     fs::copy(golden("mha/trained-adapter"), folder);
     says(seen(folder), {"adapter " + folder, "base model", "./mha", "not there now"});
     fs::copy(golden("mha/config.json"), folder + "/config.json");
-    says(seen(folder, true), {"longlora: LoRA on q,k,v,o with rank 4 and alpha 8, embedding, norms", "128 tokens", "3 x float32 (4, 64)  base_model.model.model.layers.*.self_attn.q_proj.lora_A.weight",
+    says(seen(folder, true), {"longlora: LoRA on q,k,v,o with rank 4 and alpha 8, embedding, norms", "128 tokens",
+                              "3 x float32 (4, 64)  base_model.model.model.layers.*.self_attn.q_proj.lora_A.weight",
                               "every value is finite"});
     fs::copy(golden("gqa-odd-tied/config.json"), folder + "/config.json", fs::copy_options::overwrite_existing);
     says(seen(folder), {"unusable", "ensure_weight_tying"});

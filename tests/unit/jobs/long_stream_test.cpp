@@ -1,5 +1,6 @@
-// Streams of 16k and 32k tokens through a model of the demo's size, shared by four ranks: they run, give one rank's losses, and use the memory and send the messages
-// that were planned. Shapes that divide by nothing are tests/mpi/mesh_training_test.cpp; here it is length.
+// Streams of 16k and 32k tokens through a model of the demo's size, shared by four ranks: they run, give one rank's
+// losses, and use the memory and send the messages that were planned. Shapes that divide by nothing are
+// tests/mpi/mesh_training_test.cpp; here it is length.
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 
@@ -26,14 +27,40 @@ TrainOptions options_of(std::int64_t context, std::int64_t sequence, std::int64_
 }
 
 Words words_of(const TrainOptions& o, const std::string& run, int steps) {
-    return {"train", "--model", o.model, "--data", "stream.h5", "--run", run, "--context", std::to_string(o.context), "--group", std::to_string(o.group), "--global-batch", "1",
-            "--sequence", std::to_string(o.sequence), "--zero", std::to_string(o.zero), "--recompute", "all", "--dtype", "float32", "--lr", "1e-3", "--warmup", "0", "--checkpoint-every", "0",
-            "--steps", std::to_string(steps)};
+    return {"train",
+            "--model",
+            o.model,
+            "--data",
+            "stream.h5",
+            "--run",
+            run,
+            "--context",
+            std::to_string(o.context),
+            "--group",
+            std::to_string(o.group),
+            "--global-batch",
+            "1",
+            "--sequence",
+            std::to_string(o.sequence),
+            "--zero",
+            std::to_string(o.zero),
+            "--recompute",
+            "all",
+            "--dtype",
+            "float32",
+            "--lr",
+            "1e-3",
+            "--warmup",
+            "0",
+            "--checkpoint-every",
+            "0",
+            "--steps",
+            std::to_string(steps)};
 }
 
 struct Metrics {
     std::vector<double> losses;
-    Json ranks;   ///< of the last line
+    Json ranks;  ///< of the last line
 };
 Metrics metrics_of(const std::string& run) {
     Metrics metrics;
@@ -50,7 +77,7 @@ Metrics metrics_of(const std::string& run) {
 void as_planned(const TrainOptions& o, const Json& ranks, int steps) {
     const BaseModel base = open_base_model(o, false);
     WeightsOptions how;
-    how.frozen = DType::bfloat16;   // as the demo's file keeps them
+    how.frozen = DType::bfloat16;  // as the demo's file keeps them
     how.zero = static_cast<int>(o.zero);
     const parallel::MeshShape mesh = parallel::mesh_shape_of(static_cast<int>(ranks.size()), o.pipeline, o.sequence);
     for (int rank = 0; rank < mesh.num_ranks(); ++rank)
@@ -80,7 +107,8 @@ BOOST_AUTO_TEST_CASE(of_16k_and_32k_tokens_on_four_ranks) {
     const Workshop shop;
     std::vector<std::vector<std::int32_t>> documents(5);
     for (std::size_t d = 0; d < documents.size(); ++d)
-        for (std::uint64_t t = 0; t < 7000; ++t) documents[d].push_back(static_cast<std::int32_t>((5 * t + random_below(9, 3, d, t)) % 1500));
+        for (std::uint64_t t = 0; t < 7000; ++t)
+            documents[d].push_back(static_cast<std::int32_t>((5 * t + random_below(9, 3, d, t)) % 1500));
     TokenFileInfo info;
     info.tokenizer_kind = "none";
     info.vocabulary = 4096;
@@ -92,15 +120,16 @@ BOOST_AUTO_TEST_CASE(of_16k_and_32k_tokens_on_four_ranks) {
     const Metrics one = metrics_of(shop / "one"), four = metrics_of(shop / "shared");
     BOOST_REQUIRE_EQUAL(one.losses.size(), 2u);
     BOOST_REQUIRE_EQUAL(four.losses.size(), 2u);
-    for (std::size_t step = 0; step < 2; ++step) BOOST_CHECK_LE(std::abs(four.losses[step] - one.losses[step]), 5e-5 * one.losses[step]);
-    BOOST_CHECK_GT(std::abs(one.losses[1] - one.losses[0]), 1e-3 * one.losses[0]);   // something was learnt
+    for (std::size_t step = 0; step < 2; ++step)
+        BOOST_CHECK_LE(std::abs(four.losses[step] - one.losses[step]), 5e-5 * one.losses[step]);
+    BOOST_CHECK_GT(std::abs(one.losses[1] - one.losses[0]), 1e-3 * one.losses[0]);  // something was learnt
     as_planned(shared, four.ranks, 2);
 
     shop.done(words_of(longer, "longer", 1), 4);
     const Metrics twice = metrics_of(shop / "longer");
     BOOST_REQUIRE_EQUAL(twice.losses.size(), 1u);
     BOOST_CHECK(std::isfinite(twice.losses[0]));
-    BOOST_CHECK_LT(std::abs(twice.losses[0] - one.losses[0]), 0.5 * one.losses[0]);   // the same kind of text
+    BOOST_CHECK_LT(std::abs(twice.losses[0] - one.losses[0]), 0.5 * one.losses[0]);  // the same kind of text
     as_planned(longer, twice.ranks, 1);
 }
 

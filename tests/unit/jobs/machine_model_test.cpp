@@ -1,4 +1,5 @@
-// Machine models: the built-in ones are what their files say, and a file with anything unknown, missing or impossible is refused by name.
+// Machine models: the built-in ones are what their files say, and a file with anything unknown, missing or impossible
+// is refused by name.
 #include <boost/test/unit_test.hpp>
 
 #include "core/error.h"
@@ -9,7 +10,9 @@ using namespace longlora;
 
 namespace {
 
-std::string file_of(const std::string& name) { return io_testing::slurp(std::string(SOURCE_FOLDER) + "/jobs/machines/" + name + ".toml"); }
+std::string file_of(const std::string& name) {
+    return io_testing::slurp(std::string(SOURCE_FOLDER) + "/jobs/machines/" + name + ".toml");
+}
 
 /// The file with its line of `key` (in any section) replaced; "" takes it away.
 std::string changed(const std::string& key, const std::string& line, const std::string& name = "a100-80g") {
@@ -33,7 +36,8 @@ void refused(const std::string& content, const std::vector<std::string>& parts) 
         const std::string said = e.what();
         BOOST_TEST(said.starts_with("my.toml: "), said);
         BOOST_TEST(said.find('\n') == std::string::npos, said);
-        for (const auto& part : parts) BOOST_TEST(said.find(part) != std::string::npos, "'" << said << "' does not say " << part);
+        for (const auto& part : parts)
+            BOOST_TEST(said.find(part) != std::string::npos, "'" << said << "' does not say " << part);
     }
 }
 
@@ -49,9 +53,12 @@ BOOST_AUTO_TEST_CASE(built_in_machines_are_their_files) {
         BOOST_TEST(built_in.bfloat16_flops.value == file.bfloat16_flops.value);
         BOOST_TEST(built_in.between_nodes.latency.source == file.between_nodes.latency.source);
         BOOST_TEST(built_in.outside_host_bytes() == file.outside_host_bytes());
-        for (const Figure* figure : {&file.device_memory, &file.bfloat16_flops, &file.float32_flops, &file.memory_bandwidth, &file.host_bandwidth, &file.matmul_fraction, &file.bfloat16_attention_fraction, &file.float32_attention_fraction,
-                                     &file.bandwidth_fraction, &file.devices_per_node, &file.node_memory, &file.inside_node.bandwidth, &file.inside_node.latency,
-                                     &file.between_nodes.bandwidth, &file.between_nodes.latency})
+        for (const Figure* figure :
+             {&file.device_memory, &file.bfloat16_flops, &file.float32_flops, &file.memory_bandwidth,
+              &file.host_bandwidth, &file.matmul_fraction, &file.bfloat16_attention_fraction,
+              &file.float32_attention_fraction, &file.bandwidth_fraction, &file.devices_per_node, &file.node_memory,
+              &file.inside_node.bandwidth, &file.inside_node.latency, &file.between_nodes.bandwidth,
+              &file.between_nodes.latency})
             BOOST_TEST(figure->source.size() > 10, name << " has a figure without a source");
     }
     BOOST_TEST(read_machine("cpu").device_is_host());
@@ -87,7 +94,9 @@ BOOST_AUTO_TEST_CASE(a_file_of_ones_own) {
 }
 
 BOOST_AUTO_TEST_CASE(bad_files_are_refused_by_name) {
-    for (const char* key : {"memory ", "bfloat16_flops", "float32_flops", "memory_bandwidth", "host_bandwidth", "matmul_fraction", "bfloat16_attention_fraction", "float32_attention_fraction", "bandwidth_fraction", "devices", "bandwidth ", "latency"})
+    for (const char* key : {"memory ", "bfloat16_flops", "float32_flops", "memory_bandwidth", "host_bandwidth",
+                            "matmul_fraction", "bfloat16_attention_fraction", "float32_attention_fraction",
+                            "bandwidth_fraction", "devices", "bandwidth ", "latency"})
         refused(changed(key, ""), {std::string(key).substr(0, std::string(key).find(' ')), "missing"});
     refused(changed("name", ""), {"name", "missing"});
     refused(changed("bfloat16_flops", "bfloat16_flop = [1, \"x\"]"), {"device.bfloat16_flop'"});
@@ -95,17 +104,20 @@ BOOST_AUTO_TEST_CASE(bad_files_are_refused_by_name) {
     refused(changed("[outside_device]", "[outside]"), {"outside.cuda_context"});
     refused(changed("bfloat16_flops", "bfloat16_flops = 312e12"), {"device.bfloat16_flops", "where it is from"});
     refused(changed("bfloat16_flops", "bfloat16_flops = [312e12]"), {"device.bfloat16_flops", "where it is from"});
-    refused(changed("bfloat16_flops", "bfloat16_flops = [312e12, \"\"]"), {"device.bfloat16_flops", "where it is from"});
+    refused(changed("bfloat16_flops", "bfloat16_flops = [312e12, \"\"]"),
+            {"device.bfloat16_flops", "where it is from"});
     refused(changed("bfloat16_flops", "bfloat16_flops = [much, \"x\"]"), {"device.bfloat16_flops", "'much'"});
     refused(changed("bfloat16_flops", "bfloat16_flops = [-1, \"x\"]"), {"device.bfloat16_flops", "'-1'"});
     refused(changed("bfloat16_flops", "bfloat16_flops = [0, \"x\"]"), {"device.bfloat16_flops"});
     refused(changed("bfloat16_flops", "bfloat16_flops = [nan, \"x\"]"), {"device.bfloat16_flops"});
-    refused(changed("matmul_fraction", "matmul_fraction = [1.01, \"x\"]"), {"device.matmul_fraction", "1.01", "at most 1"});
+    refused(changed("matmul_fraction", "matmul_fraction = [1.01, \"x\"]"),
+            {"device.matmul_fraction", "1.01", "at most 1"});
     refused(changed("latency", "latency = [5, \"seconds, not microseconds\"]"), {"inside_node.latency"});
     refused(changed("devices", "devices = [1.5, \"x\"]"), {"node.devices", "whole"});
     refused(changed("cuda_context", "cuda_context = [lots, \"x\"]"), {"outside_device.cuda_context", "'lots'"});
     refused(changed("cuda_context", "memory = 1"), {"outside_device.memory"});
-    refused(changed("bfloat16_flops", "bfloat16_flops = [1, \"x\"]\nbfloat16_flops = [2, \"x\"]"), {"device.bfloat16_flops"});
+    refused(changed("bfloat16_flops", "bfloat16_flops = [1, \"x\"]\nbfloat16_flops = [2, \"x\"]"),
+            {"device.bfloat16_flops"});
     refused(changed("memory ", "memory = [0, \"x\"]"), {"outside_host"});
     refused("", {"name", "missing"});
     refused(std::string("\x01\x02\xff garbage [", 12), {"my.toml"});

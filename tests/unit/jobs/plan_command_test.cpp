@@ -1,4 +1,5 @@
-// `longlora plan` as a person runs it: the table, the JSON, what fits and what does not, meshes found, the longest context, and every preset on eight 80 GB devices.
+// `longlora plan` as a person runs it: the table, the JSON, what fits and what does not, meshes found, the longest
+// context, and every preset on eight 80 GB devices.
 #include <boost/test/unit_test.hpp>
 #include <set>
 
@@ -14,14 +15,17 @@ const std::string kPresets = std::string(SOURCE_FOLDER) + "/jobs/presets/";
 
 Words plan(const std::string& model, const Words& more) { return Words{"plan", "--model", model} + more; }
 
-Json json_of(const Workshop& shop, const std::string& name = "plan.json") { return Json::parse(io_testing::slurp(shop / name)); }
+Json json_of(const Workshop& shop, const std::string& name = "plan.json") {
+    return Json::parse(io_testing::slurp(shop / name));
+}
 
 /// "llama2-7b-100k.toml" -> "llama2-7b.json"
 std::string model_of(const std::string& preset) {
     std::string model;
     for (const auto& entry : std::filesystem::directory_iterator(kPresets)) {
         const std::string stem = entry.path().stem();
-        if (entry.path().extension() == ".json" && preset.starts_with(stem + "-") && stem.size() + 5 > model.size()) model = stem + ".json";
+        if (entry.path().extension() == ".json" && preset.starts_with(stem + "-") && stem.size() + 5 > model.size())
+            model = stem + ".json";
     }
     return model;
 }
@@ -32,14 +36,18 @@ BOOST_AUTO_TEST_SUITE(plan_command_suite)
 
 /// Parameters of the published models, from their model cards.
 BOOST_AUTO_TEST_CASE(presets_are_the_published_models) {
-    const std::map<std::string, std::int64_t> published = {{"llama2-7b", 6738415616}, {"llama2-13b", 13015864320}, {"llama2-70b", 68976648192}, {"llama3-8b", 8030261248}, {"llama3-70b", 70553706496},
-                                                           {"tinyllama-1.1b", 1100048384}, {"smollm2-135m", 134515008}, {"smollm2-360m", 361821120}, {"smollm2-1.7b", 1711376384}};
+    const std::map<std::string, std::int64_t> published = {
+        {"llama2-7b", 6738415616},   {"llama2-13b", 13015864320}, {"llama2-70b", 68976648192},
+        {"llama3-8b", 8030261248},   {"llama3-70b", 70553706496}, {"tinyllama-1.1b", 1100048384},
+        {"smollm2-135m", 134515008}, {"smollm2-360m", 361821120}, {"smollm2-1.7b", 1711376384}};
     std::set<std::string> models;
     for (const auto& entry : std::filesystem::directory_iterator(kPresets))
         if (entry.path().extension() == ".json") models.insert(entry.path().stem());
     for (const auto& [name, parameters] : published) {
         BOOST_TEST(models.count(name) == 1u, name);
-        BOOST_TEST(list_parameters(read_config(kPresets + name + ".json"), nothing_trainable()).total_elements() == parameters, name);
+        BOOST_TEST(
+            list_parameters(read_config(kPresets + name + ".json"), nothing_trainable()).total_elements() == parameters,
+            name);
     }
     BOOST_TEST(models.size() == published.size());
 }
@@ -54,36 +62,45 @@ BOOST_AUTO_TEST_CASE(every_preset_fits_eight_devices_of_80_gb) {
             const std::string model = model_of(preset);
             BOOST_REQUIRE(!model.empty());
             models.insert(model);
-            const Outcome outcome = shop.done(plan(kPresets + model, {"--config", kPresets + preset, "--ranks", "8", "--machine", "a100-80g", "--json", "plan.json"}));
+            const Outcome outcome = shop.done(plan(kPresets + model, {"--config", kPresets + preset, "--ranks", "8",
+                                                                      "--machine", "a100-80g", "--json", "plan.json"}));
             BOOST_TEST(outcome.out.find("fits: yes") != std::string::npos, outcome.out);
             const Json written = json_of(shop);
             BOOST_TEST(written["fits"] == true);
-            BOOST_TEST((double(written["device_memory"]["used"]) <= 80e9 && double(written["ranks"][0]["bytes_total"]) > 1e9));
+            BOOST_TEST(
+                (double(written["device_memory"]["used"]) <= 80e9 && double(written["ranks"][0]["bytes_total"]) > 1e9));
         }
     }
-    BOOST_TEST(models.size() == 9u);   // every model has a preset
+    BOOST_TEST(models.size() == 9u);  // every model has a preset
 }
 
 /// The promised contexts are in the presets, and one that is far beyond does not fit.
 BOOST_AUTO_TEST_CASE(contexts_of_the_paper) {
     const Workshop shop;
-    for (const auto& [preset, context] : {std::pair{"llama2-7b-100k", 100000}, {"llama2-13b-64k", 65536}, {"llama2-70b-32k", 32768}}) {
-        const Words words = plan(kPresets + model_of(preset), {"--config", kPresets + preset + ".toml", "--ranks", "8", "--machine", "a100-80g", "--json", "plan.json"});
+    for (const auto& [preset, context] :
+         {std::pair{"llama2-7b-100k", 100000}, {"llama2-13b-64k", 65536}, {"llama2-70b-32k", 32768}}) {
+        const Words words = plan(kPresets + model_of(preset), {"--config", kPresets + preset + ".toml", "--ranks", "8",
+                                                               "--machine", "a100-80g", "--json", "plan.json"});
         shop.done(words);
         BOOST_TEST(json_of(shop)["context"] == context);
-        if (std::string(preset).starts_with("llama2-70b")) BOOST_TEST(shop.run(words + Words{"--context", "1000000"}).code == 3);
+        if (std::string(preset).starts_with("llama2-70b"))
+            BOOST_TEST(shop.run(words + Words{"--context", "1000000"}).code == 3);
     }
 }
 
 BOOST_AUTO_TEST_CASE(the_table_and_its_json) {
     const Workshop shop;
-    const Words words = plan("model", {"--context", "64", "--global-batch", "6", "--ranks", "8", "--pipeline", "2", "--sequence", "2", "--zero", "2", "--machine", "h100", "--json", "plan.json"});
+    const Words words = plan("model", {"--context", "64", "--global-batch", "6", "--ranks", "8", "--pipeline", "2",
+                                       "--sequence", "2", "--zero", "2", "--machine", "h100", "--json", "plan.json"});
     const Outcome outcome = shop.done(words + Words{"--rank", "5"});
-    for (const char* part : {"pipeline 2 x data 2 x sequence 2, ZeRO 2", "NVIDIA H100", "rank 5", "weights", "moments", "cuda_context", "nccl_buffers", "pinned buffers", "checkpoint snapshot",
-                             "matrix products", "attention", "pipeline", "sequence", "tokens/s", "an estimate, not a measurement", "fits: yes", "bfloat16"})
+    for (const char* part :
+         {"pipeline 2 x data 2 x sequence 2, ZeRO 2", "NVIDIA H100", "rank 5", "weights", "moments", "cuda_context",
+          "nccl_buffers", "pinned buffers", "checkpoint snapshot", "matrix products", "attention", "pipeline",
+          "sequence", "tokens/s", "an estimate, not a measurement", "fits: yes", "bfloat16"})
         BOOST_TEST(outcome.out.find(part) != std::string::npos, "'" << part << "' is not in\n" << outcome.out);
     BOOST_TEST(outcome.out.find("at most (documents") == std::string::npos);
-    BOOST_TEST(shop.done(words + Words{"--rank", "5", "--device", "cuda"}).out == outcome.out);   // as a training has it; what is planned for says --machine
+    BOOST_TEST(shop.done(words + Words{"--rank", "5", "--device", "cuda"}).out ==
+               outcome.out);  // as a training has it; what is planned for says --machine
     const Json written = json_of(shop);
     BOOST_REQUIRE(written["ranks"].size() == 1u);
     const Json& rank = written["ranks"][0];
@@ -97,7 +114,9 @@ BOOST_AUTO_TEST_CASE(the_table_and_its_json) {
     BOOST_TEST(double(rank["seconds"]) <= double(written["seconds"]));
     for (const char* axis : {"pipeline", "data", "sequence"}) {
         double by_unit = 0;
-        for (const auto& [unit, what] : rank["by_unit"].items()) if (what.contains("traffic") && what["traffic"].contains(axis)) by_unit += double(what["traffic"][axis]["bytes"]);
+        for (const auto& [unit, what] : rank["by_unit"].items())
+            if (what.contains("traffic") && what["traffic"].contains(axis))
+                by_unit += double(what["traffic"][axis]["bytes"]);
         BOOST_TEST(by_unit == double(rank["traffic"][axis]["bytes"]), axis);
         BOOST_TEST(double(rank["traffic"][axis]["messages"]) > 0, axis);
     }
@@ -111,7 +130,7 @@ BOOST_AUTO_TEST_CASE(the_table_and_its_json) {
     for (int r = 0; r < 8; ++r) BOOST_TEST(of_all["ranks"][r]["rank"] == r);
     BOOST_TEST(of_all["traffic_is_upper_bound"] == true);
 
-    shop.done(words, 2);   // by a job of two ranks, for eight
+    shop.done(words, 2);  // by a job of two ranks, for eight
     BOOST_TEST(json_of(shop)["ranks"].size() == 1u);
 }
 
@@ -134,7 +153,9 @@ BOOST_AUTO_TEST_CASE(what_does_not_fit_is_shown_and_said) {
 
 BOOST_AUTO_TEST_CASE(what_is_found_is_what_plan_says_of_it) {
     const Workshop shop;
-    const Words base = plan(kPresets + "smollm2-135m.json", {"--context", "16384", "--ranks", "8", "--machine", "a100-80g", "--global-batch", "16", "--json", "plan.json"});
+    const Words base = plan(
+        kPresets + "smollm2-135m.json",
+        {"--context", "16384", "--ranks", "8", "--machine", "a100-80g", "--global-batch", "16", "--json", "plan.json"});
     const double begin = now_seconds();
     const Outcome outcome = shop.done(base + Words{"--find"});
     BOOST_TEST_MESSAGE("found in " << now_seconds() - begin << " s");
@@ -157,7 +178,8 @@ BOOST_AUTO_TEST_CASE(what_is_found_is_what_plan_says_of_it) {
 
 BOOST_AUTO_TEST_CASE(the_longest_context) {
     const Workshop shop;
-    const Words base = plan("model", {"--ranks", "4", "--global-batch", "4", "--recompute", "all", "--memory", "40MB", "--json", "plan.json"});
+    const Words base = plan("model", {"--ranks", "4", "--global-batch", "4", "--recompute", "all", "--memory", "40MB",
+                                      "--json", "plan.json"});
     const auto longest = [&](const Words& more) -> std::int64_t {
         shop.done(base + more + Words{"--max-context"});
         const Json written = json_of(shop);
@@ -168,9 +190,10 @@ BOOST_AUTO_TEST_CASE(the_longest_context) {
     BOOST_TEST((alone >= 1024 && alone % 1024 == 0));
     BOOST_TEST(shared > 2 * alone);
     BOOST_TEST(found >= shared);
-    BOOST_TEST(longest({"--sequence", "4", "--group", "2000"}) >= shared);   // smaller halos
+    BOOST_TEST(longest({"--sequence", "4", "--group", "2000"}) >= shared);  // smaller halos
     shop.done(base + Words{"--context", std::to_string(shared), "--sequence", "4"});
-    BOOST_TEST(shop.run(base + Words{"--context", std::to_string(shared + shared / 10 + 1024), "--sequence", "4"}).code == 3);
+    BOOST_TEST(
+        shop.run(base + Words{"--context", std::to_string(shared + shared / 10 + 1024), "--sequence", "4"}).code == 3);
 }
 
 BOOST_AUTO_TEST_CASE(bad_questions) {
@@ -183,7 +206,7 @@ BOOST_AUTO_TEST_CASE(bad_questions) {
     shop.refused(good + Words{"--ranks", "4", "--rank", "4"}, {"--rank 4"});
     shop.refused(good + Words{"--rank", "first"}, {"--rank", "'first'"});
     shop.refused(good + Words{"--ranks", "6", "--sequence", "4"}, {"--sequence 4", "6"});
-    shop.refused(good + Words{"--ranks", "4", "--pipeline", "4"}, {"3"});   // layers
+    shop.refused(good + Words{"--ranks", "4", "--pipeline", "4"}, {"3"});  // layers
     shop.refused(good + Words{"--ranks", "9999999"}, {"--ranks"});
     shop.refused(plan("missing.json", {"--context", "64"}), {"missing.json"});
 }

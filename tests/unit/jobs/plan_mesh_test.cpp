@@ -32,7 +32,8 @@ PlanGoal a100() {
     return goal;
 }
 
-const parallel::MeshShape kMeshes[] = {{1, 1, 1}, {1, 3, 1}, {1, 1, 3}, {1, 2, 2}, {2, 1, 1}, {2, 2, 2}, {3, 2, 1}, {5, 1, 2}};
+const parallel::MeshShape kMeshes[] = {{1, 1, 1}, {1, 3, 1}, {1, 1, 3}, {1, 2, 2},
+                                       {2, 1, 1}, {2, 2, 2}, {3, 2, 1}, {5, 1, 2}};
 
 void check_traffic(const parallel::Traffic& a, const parallel::Traffic& b, const std::string& axis) {
     BOOST_TEST(a.bytes == b.bytes, axis << ": " << a.bytes << " bytes against " << b.bytes);
@@ -40,7 +41,8 @@ void check_traffic(const parallel::Traffic& a, const parallel::Traffic& b, const
 }
 
 void check_same(const StepPlan& a, const StepPlan& b) {
-    BOOST_CHECK_CLOSE(static_cast<double>(a.arena_bytes), static_cast<double>(b.arena_bytes), 5);   // gaps, large beside so tiny a model
+    BOOST_CHECK_CLOSE(static_cast<double>(a.arena_bytes), static_cast<double>(b.arena_bytes),
+                      5);  // gaps, large beside so tiny a model
     BOOST_TEST(a.pinned_bytes == b.pinned_bytes);
     BOOST_TEST(a.by_use == b.by_use, boost::test_tools::per_element());
     BOOST_CHECK_CLOSE(a.recorder.flops(), b.recorder.flops(), 1e-9);
@@ -53,7 +55,8 @@ void check_same(const StepPlan& a, const StepPlan& b) {
     for (const auto& [axis, sent] : b.traffic) check_traffic(a.traffic.at(axis), sent, axis);
     for (const auto& [axis, units] : b.traffic_by_unit)
         for (const auto& [unit, sent] : units) check_traffic(a.traffic_by_unit.at(axis).at(unit), sent, axis);
-    for (const auto& [unit, flops] : b.recorder.flops_by_unit) BOOST_CHECK_CLOSE(a.recorder.flops_by_unit.at(unit) + 1, flops + 1, 1e-9);
+    for (const auto& [unit, flops] : b.recorder.flops_by_unit)
+        BOOST_CHECK_CLOSE(a.recorder.flops_by_unit.at(unit) + 1, flops + 1, 1e-9);
 }
 
 }  // namespace
@@ -67,7 +70,9 @@ BOOST_AUTO_TEST_CASE(many_micro_batches_at_the_cost_of_a_few) {
                 PlanRequest request = tiny_request(mesh, zero, global_batch, micro_batch);
                 request.seconds_of = operation_seconds(a100().machine, DType::float32, 1);
                 for (int rank : {0, mesh.num_ranks() / 2, mesh.num_ranks() - 1})
-                    BOOST_TEST_CONTEXT(mesh.pipeline << " x " << mesh.data << " x " << mesh.sequence << ", rank " << rank << ", ZeRO " << zero << ", " << global_batch << " sequences by " << micro_batch) {
+                    BOOST_TEST_CONTEXT(mesh.pipeline << " x " << mesh.data << " x " << mesh.sequence << ", rank "
+                                                     << rank << ", ZeRO " << zero << ", " << global_batch
+                                                     << " sequences by " << micro_batch) {
                         request.rank = rank;
                         KeepPlan keep = keep_nothing(request.config);
                         keep[1] = {true, false, true, false};
@@ -79,7 +84,7 @@ BOOST_AUTO_TEST_CASE(many_micro_batches_at_the_cost_of_a_few) {
 /// No rank of the mesh needs more memory or works longer than those that stand for all.
 BOOST_AUTO_TEST_CASE(few_ranks_stand_for_all) {
     std::vector<parallel::MeshShape> meshes(std::begin(kMeshes), std::end(kMeshes));
-    meshes.push_back({1, 1, 5});   // of more than four ranks to a sequence not all are planned
+    meshes.push_back({1, 1, 5});  // of more than four ranks to a sequence not all are planned
     for (const auto& mesh : meshes)
         for (const AttentionKind kind : {AttentionKind::shifted, AttentionKind::dense})
             for (int zero : {0, 3})
@@ -91,10 +96,13 @@ BOOST_AUTO_TEST_CASE(few_ranks_stand_for_all) {
                     const std::vector<int> few = representative_ranks(request);
                     BOOST_TEST(std::is_sorted(few.begin(), few.end()));
                     const MeshPlan plan = plan_mesh(request, a100(), few), whole = plan_mesh(request, a100(), all);
-                    BOOST_TEST_CONTEXT(mesh.pipeline << " x " << mesh.data << " x " << mesh.sequence << ", ZeRO " << zero << ", " << name_of(kind) << ", " << global_batch << " sequences") {
+                    BOOST_TEST_CONTEXT(mesh.pipeline << " x " << mesh.data << " x " << mesh.sequence << ", ZeRO "
+                                                     << zero << ", " << name_of(kind) << ", " << global_batch
+                                                     << " sequences") {
                         BOOST_TEST(plan.fits);
                         // Shards differ by a row of tokens or an element of a buffer, so not to the byte.
-                        BOOST_CHECK_CLOSE(static_cast<double>(plan.dearest().step.arena_bytes), static_cast<double>(whole.dearest().step.arena_bytes), 2);
+                        BOOST_CHECK_CLOSE(static_cast<double>(plan.dearest().step.arena_bytes),
+                                          static_cast<double>(whole.dearest().step.arena_bytes), 2);
                         BOOST_CHECK_CLOSE(plan.step_seconds, whole.step_seconds, 2);
                     }
                 }
@@ -111,26 +119,28 @@ BOOST_AUTO_TEST_CASE(what_fits) {
     BOOST_TEST(roomy.dearest().device.used == roomy.dearest().step.arena_bytes + goal.machine.outside_device_bytes());
     BOOST_TEST(roomy.host.limit == 2000000000000);
     std::int64_t host = 0;
-    for (const auto& rank : roomy.ranks) host = std::max(host, rank.step.pinned_bytes + rank.snapshot_bytes + goal.machine.outside_host_bytes());
-    BOOST_TEST(roomy.host.used == 4 * host);   // eight devices, four ranks
+    for (const auto& rank : roomy.ranks)
+        host = std::max(host, rank.step.pinned_bytes + rank.snapshot_bytes + goal.machine.outside_host_bytes());
+    BOOST_TEST(roomy.host.used == 4 * host);  // eight devices, four ranks
 
-    goal.memory_bytes = 1000;   // an arena of 1000 bytes
+    goal.memory_bytes = 1000;  // an arena of 1000 bytes
     const MeshPlan tight = plan_mesh(request, goal, ranks);
     BOOST_TEST(!tight.fits);
     BOOST_TEST(tight.misfit.find("--context") != std::string::npos, tight.misfit);
     BOOST_TEST(!tight.dearest().device.fits());
-    BOOST_TEST(tight.dearest().step.recorder.flops() > 0);   // planned all the same
+    BOOST_TEST(tight.dearest().step.recorder.flops() > 0);  // planned all the same
 
     goal.memory_bytes = 0;
-    goal.machine.node_memory.value = 1e9;   // less than the libraries of four ranks
+    goal.machine.node_memory.value = 1e9;  // less than the libraries of four ranks
     const MeshPlan poor_host = plan_mesh(request, goal, ranks);
     BOOST_TEST(!poor_host.fits);
     BOOST_TEST(poor_host.misfit.find("host memory") != std::string::npos, poor_host.misfit);
 
     goal = a100();
-    goal.machine.device_memory.value = static_cast<double>(roomy.dearest().device.used);   // what everything kept needs, to the byte
+    goal.machine.device_memory.value =
+        static_cast<double>(roomy.dearest().device.used);  // what everything kept needs, to the byte
     BOOST_TEST(plan_mesh(request, goal, ranks).fits);
-    goal.machine.device_memory.value = 1e9;   // less than what is outside of the arena
+    goal.machine.device_memory.value = 1e9;  // less than what is outside of the arena
     BOOST_TEST(!plan_mesh(request, goal, ranks).fits);
 }
 
@@ -162,9 +172,9 @@ BOOST_AUTO_TEST_CASE(spreads_are_all_meshes_that_can_be) {
     // Pipelines of 1, 2, 3, 4 stages (five layers), data of 1, 2, 3, 4, 6: sequence is the rest.
     BOOST_TEST(meshes.size() == 5u + 4u + 3u + 2u);
     BOOST_TEST(std::count(spreads.begin(), spreads.end(), Spread{{4, 3, 1}, 2, 2}) == 1);
-    BOOST_TEST(std::count(spreads.begin(), spreads.end(), Spread{{4, 3, 1}, 2, 4}) == 0);   // two sequences a rank
-    BOOST_TEST(spreads_of(tiny_request({}, 0, 6), 1).size() == 3u);                         // micro-batches of 1, 2, 4; no ZeRO with one rank
-    BOOST_TEST(spreads_of(tiny_request({}, 0, 1), 7).size() == 4u);                         // 1 x 1 x 7 alone
+    BOOST_TEST(std::count(spreads.begin(), spreads.end(), Spread{{4, 3, 1}, 2, 4}) == 0);  // two sequences a rank
+    BOOST_TEST(spreads_of(tiny_request({}, 0, 6), 1).size() == 3u);  // micro-batches of 1, 2, 4; no ZeRO with one rank
+    BOOST_TEST(spreads_of(tiny_request({}, 0, 1), 7).size() == 4u);  // 1 x 1 x 7 alone
 }
 
 BOOST_AUTO_TEST_CASE(what_is_found_fits_and_is_sorted) {
@@ -212,11 +222,14 @@ BOOST_AUTO_TEST_CASE(the_longest_context_fits_and_one_unit_more_does_not) {
         return plan_mesh(there, goal, representative_ranks(there)).fits;
     };
     const Spread alone{{1, 1, 1}, 0, 1}, shared{{1, 1, 4}, 3, 1};
-    const LongestContext one = longest_context(request_at, {alone}, goal, 16), four = longest_context(request_at, {shared}, goal, 16), best = longest_context(request_at, {alone, shared}, goal, 16);
+    const LongestContext one = longest_context(request_at, {alone}, goal, 16),
+                         four = longest_context(request_at, {shared}, goal, 16),
+                         best = longest_context(request_at, {alone, shared}, goal, 16);
     BOOST_REQUIRE_GT(one.context, 0);
     BOOST_TEST(one.context % 16 == 0);
     BOOST_TEST(fits(one.context, alone));
-    BOOST_TEST(!fits(one.context + std::max<std::int64_t>(16, one.context / 50), alone));   // gaps in the arena do not grow evenly
+    BOOST_TEST(!fits(one.context + std::max<std::int64_t>(16, one.context / 50),
+                     alone));  // gaps in the arena do not grow evenly
     BOOST_TEST(fits(four.context, shared));
     BOOST_TEST(!fits(four.context + std::max<std::int64_t>(16, four.context / 50), shared));
     BOOST_TEST((four.plan.fits && four.plan.ranks.front().request.context == four.context));

@@ -1,23 +1,27 @@
-// The planner's time model against its own words: operations, links, what hides messages, and the pipeline's fill and drain against the schedule executed.
+// The planner's time model against its own words: operations, links, what hides messages, and the pipeline's fill and
+// drain against the schedule executed.
 #include <boost/test/unit_test.hpp>
 #include <map>
 #include <tuple>
 
 #include "core/random.h"
-#include "parallel/pipeline_schedule.h"
 #include "jobs/plan/time.h"
+#include "parallel/pipeline_schedule.h"
 
 using namespace longlora;
 
 namespace {
 
-/// Round figures: 1 TFLOP/s, 1 GB/s, fractions of a half; two devices on a node; 100 MB/s inside of it and 10 MB/s outside, 1 ms and 10 ms.
+/// Round figures: 1 TFLOP/s, 1 GB/s, fractions of a half; two devices on a node; 100 MB/s inside of it and 10 MB/s
+/// outside, 1 ms and 10 ms.
 MachineModel round_machine() {
     MachineModel m;
     m.name = "round";
     m.device_memory.value = 1e9;
-    m.bfloat16_flops.value = 1e12, m.float32_flops.value = 1e11, m.memory_bandwidth.value = 1e9, m.host_bandwidth.value = 5e8;
-    m.matmul_fraction.value = 0.5, m.bfloat16_attention_fraction.value = 0.25, m.float32_attention_fraction.value = 0.5, m.bandwidth_fraction.value = 0.5;
+    m.bfloat16_flops.value = 1e12, m.float32_flops.value = 1e11, m.memory_bandwidth.value = 1e9,
+    m.host_bandwidth.value = 5e8;
+    m.matmul_fraction.value = 0.5, m.bfloat16_attention_fraction.value = 0.25, m.float32_attention_fraction.value = 0.5,
+    m.bandwidth_fraction.value = 0.5;
     m.devices_per_node.value = 2;
     m.node_memory.value = 1e9;
     m.inside_node = {{1e8, ""}, {1e-3, ""}};
@@ -57,7 +61,7 @@ double executed(const std::vector<double>& f, const std::vector<double>& b, std:
     const int stages = static_cast<int>(f.size());
     std::vector<std::vector<parallel::PipelineTask>> tasks;
     for (int s = 0; s < stages; ++s) tasks.push_back(parallel::one_forward_one_backward(stages, s, micro_batches));
-    std::map<std::tuple<int, int, std::int64_t>, double> ended;   // stage, pass, micro-batch
+    std::map<std::tuple<int, int, std::int64_t>, double> ended;  // stage, pass, micro-batch
     std::vector<std::size_t> next(f.size(), 0);
     std::vector<double> free_at(f.size(), 0);
     for (bool moved = true; moved;) {
@@ -66,7 +70,9 @@ double executed(const std::vector<double>& f, const std::vector<double>& b, std:
             if (next[s] == tasks[s].size()) continue;
             const auto [pass, m] = tasks[s][next[s]];
             const bool forward = pass == parallel::Pass::forward;
-            const auto before = forward ? ended.find({s - 1, 0, m}) : s + 1 < stages ? ended.find({s + 1, 1, m}) : ended.find({s, 0, m});
+            const auto before = forward          ? ended.find({s - 1, 0, m})
+                                : s + 1 < stages ? ended.find({s + 1, 1, m})
+                                                 : ended.find({s, 0, m});
             if (!(forward && s == 0) && before == ended.end()) continue;
             const double ready = forward && s == 0 ? 0 : before->second;
             free_at[s] = std::max(free_at[s], ready) + (forward ? f[s] : b[s]);
@@ -81,7 +87,8 @@ double executed(const std::vector<double>& f, const std::vector<double>& b, std:
 
 double estimated(const std::vector<double>& f, const std::vector<double>& b, std::int64_t micro_batches) {
     std::vector<RankTime> stages;
-    for (std::size_t s = 0; s < f.size(); ++s) stages.push_back({static_cast<double>(micro_batches) * (f[s] + b[s]), 0, f[s] + b[s]});
+    for (std::size_t s = 0; s < f.size(); ++s)
+        stages.push_back({static_cast<double>(micro_batches) * (f[s] + b[s]), 0, f[s] + b[s]});
     return step_seconds(stages);
 }
 
@@ -90,7 +97,9 @@ double estimated(const std::vector<double>& f, const std::vector<double>& b, std
 BOOST_AUTO_TEST_SUITE(plan_time)
 
 BOOST_AUTO_TEST_CASE(an_operation_takes_what_is_dearer) {
-    const auto bfloat16 = operation_seconds(round_machine(), DType::bfloat16, 1), float32 = operation_seconds(round_machine(), DType::float32, 1), four = operation_seconds(round_machine(), DType::bfloat16, 4);
+    const auto bfloat16 = operation_seconds(round_machine(), DType::bfloat16, 1),
+               float32 = operation_seconds(round_machine(), DType::float32, 1),
+               four = operation_seconds(round_machine(), DType::bfloat16, 4);
     BOOST_CHECK_CLOSE(bfloat16("matmul", 1e12, 1), 2, 1e-9);
     BOOST_CHECK_CLOSE(bfloat16("matmul", 1, 1e9), 2, 1e-9);
     BOOST_CHECK_CLOSE(float32("matmul", 1e12, 1), 20, 1e-9);
@@ -98,17 +107,18 @@ BOOST_AUTO_TEST_CASE(an_operation_takes_what_is_dearer) {
     BOOST_CHECK_CLOSE(bfloat16("attention_forward", 1e12, 1), 4, 1e-9);
     BOOST_CHECK_CLOSE(float32("attention_forward", 1e12, 1), 20, 1e-9);
     BOOST_CHECK_CLOSE(bfloat16("attention_backward", 1, 1e9), 2, 1e-9);
-    BOOST_CHECK_CLOSE(bfloat16("adamw", 1e30, 1e9), 2, 1e-9);   // others by their bytes alone
+    BOOST_CHECK_CLOSE(bfloat16("adamw", 1e30, 1e9), 2, 1e-9);  // others by their bytes alone
 }
 
 BOOST_AUTO_TEST_CASE(messages_hide_behind_what_runs_meanwhile) {
     const StepPlan quiet = three_seconds("data", {});
     check_exposed(request_on({1, 2, 1}, 0, 3, 4), quiet, 0);
     // Inside of a node: 10 messages and 1e8 bytes are 1.01 s, 1e9 bytes are 10.01 s.
-    check_exposed(request_on({1, 1, 2}, 0, 0, 4), three_seconds("sequence", {100000000, 10}), 0.01);    // attention: 1 s
-    check_exposed(request_on({1, 2, 1}, 0, 3, 4), three_seconds("data", {1000000000, 10}), 7.01);       // all: 3 s
-    check_exposed(request_on({1, 2, 1}, 0, 2, 4), three_seconds("data", {1000000000, 10}), 8.01);       // backward: 2 s
-    check_exposed(request_on({1, 2, 1}, 0, 0, 4), three_seconds("data", {1000000000, 10}), 9.01);       // the last of two micro-batches' backward: 1 s
+    check_exposed(request_on({1, 1, 2}, 0, 0, 4), three_seconds("sequence", {100000000, 10}), 0.01);  // attention: 1 s
+    check_exposed(request_on({1, 2, 1}, 0, 3, 4), three_seconds("data", {1000000000, 10}), 7.01);     // all: 3 s
+    check_exposed(request_on({1, 2, 1}, 0, 2, 4), three_seconds("data", {1000000000, 10}), 8.01);     // backward: 2 s
+    check_exposed(request_on({1, 2, 1}, 0, 0, 4), three_seconds("data", {1000000000, 10}),
+                  9.01);  // the last of two micro-batches' backward: 1 s
     check_exposed(request_on({2, 1, 1}, 0, 0, 4), three_seconds("pipeline", {1000000000, 10}), 7.01);
     // Updated weights of ZeRO 1 and 2 are gathered after all: 8 MB of moments are 1e6 elements, 2e6 bytes to one peer.
     StepPlan updated = three_seconds("data", {102000000, 0});
@@ -121,10 +131,12 @@ BOOST_AUTO_TEST_CASE(links_by_where_the_peers_are) {
     const parallel::Traffic sent{1000000000, 0};
     // Four data ranks on two nodes: of three peers one is near, 10/3 s, and two far, 200/3 s; 3 s are hidden.
     check_exposed(request_on({1, 4, 1}, 0, 3, 4), three_seconds("data", sent), 70 - 3);
-    // The second rank of a stage of three that begins at rank 3: rank 5 is on another node, rank 3 too (nodes are 0 1, 2 3, 4 5).
+    // The second rank of a stage of three that begins at rank 3: rank 5 is on another node, rank 3 too (nodes are 0 1,
+    // 2 3, 4 5).
     check_exposed(request_on({2, 3, 1}, 3, 3, 6), three_seconds("data", sent), 100 - 3);
     check_exposed(request_on({2, 3, 1}, 4, 3, 6), three_seconds("data", sent), 5 + 50 - 3);
-    // A sequence over two nodes: some halos cross, and all wait for those. Also when only another sequence of the mesh crosses.
+    // A sequence over two nodes: some halos cross, and all wait for those. Also when only another sequence of the mesh
+    // crosses.
     check_exposed(request_on({1, 1, 4}, 1, 0, 4), three_seconds("sequence", sent), 100 - 1);
     check_exposed(request_on({1, 2, 3}, 0, 0, 4), three_seconds("sequence", sent), 100 - 1);
     check_exposed(request_on({1, 2, 2}, 1, 0, 4), three_seconds("sequence", sent), 10 - 1);
@@ -135,7 +147,8 @@ BOOST_AUTO_TEST_CASE(links_by_where_the_peers_are) {
 
 BOOST_AUTO_TEST_CASE(micro_batches_are_those_of_the_rank_with_the_most) {
     StepOptions step;
-    for (const auto& [global, data, size, expected] : {std::tuple{7, 2, 1, 4}, {7, 2, 3, 2}, {8, 8, 1, 1}, {3, 4, 2, 1}, {64, 8, 3, 3}}) {
+    for (const auto& [global, data, size, expected] :
+         {std::tuple{7, 2, 1, 4}, {7, 2, 3, 2}, {8, 8, 1, 1}, {3, 4, 2, 1}, {64, 8, 3, 3}}) {
         step.global_batch = global, step.micro_batch = size;
         BOOST_TEST(micro_batches_of(step, {1, data, 1}) == expected);
     }
@@ -148,10 +161,15 @@ BOOST_AUTO_TEST_CASE(pipelines_against_their_schedule_executed) {
             const std::vector<double> f(stages, 1), b(stages, 2);
             BOOST_CHECK_CLOSE(estimated(f, b, micro_batches), executed(f, b, micro_batches), 1e-9);
             std::vector<double> uneven_f, uneven_b;
-            for (int s = 0; s < stages; ++s) uneven_f.push_back(1 + 0.5 * random_uniform(3, micro_batches, s)), uneven_b.push_back(2 * uneven_f.back());
-            const double executed_seconds = executed(uneven_f, uneven_b, micro_batches), estimate = estimated(uneven_f, uneven_b, micro_batches);
-            BOOST_TEST(executed_seconds >= 0.85 * estimate, stages << " stages, " << micro_batches << " micro-batches: " << executed_seconds << " against " << estimate);
-            BOOST_TEST(executed_seconds <= 1.15 * estimate, stages << " stages, " << micro_batches << " micro-batches: " << executed_seconds << " against " << estimate);
+            for (int s = 0; s < stages; ++s)
+                uneven_f.push_back(1 + 0.5 * random_uniform(3, micro_batches, s)),
+                    uneven_b.push_back(2 * uneven_f.back());
+            const double executed_seconds = executed(uneven_f, uneven_b, micro_batches),
+                         estimate = estimated(uneven_f, uneven_b, micro_batches);
+            BOOST_TEST(executed_seconds >= 0.85 * estimate, stages << " stages, " << micro_batches << " micro-batches: "
+                                                                   << executed_seconds << " against " << estimate);
+            BOOST_TEST(executed_seconds <= 1.15 * estimate, stages << " stages, " << micro_batches << " micro-batches: "
+                                                                   << executed_seconds << " against " << estimate);
         }
 }
 

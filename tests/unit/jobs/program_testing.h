@@ -1,4 +1,5 @@
-// Running the program as a person does: its exit code and words, on one rank or two, killed at will; a folder with a tiny model and data for it. No tests.
+// Running the program as a person does: its exit code and words, on one rank or two, killed at will; a folder with a
+// tiny model and data for it. No tests.
 #pragma once
 
 #include <fcntl.h>
@@ -34,21 +35,26 @@ inline Words operator+(Words a, const Words& b) {
 }
 
 struct Outcome {
-    int code = -1;   ///< exit code; 128 + signal if one ended it; 124 after the time limit
+    int code = -1;  ///< exit code; 128 + signal if one ended it; 124 after the time limit
     std::string out, err;
 };
 
 /// A started process with its output in files of a folder of its own.
 class Process {
 public:
-    /// `folder` becomes its working directory. This process is an MPI program itself, whose variables would confuse another.
+    /// `folder` becomes its working directory. This process is an MPI program itself, whose variables would confuse
+    /// another.
     Process(const Words& words, const std::string& folder) {
         std::vector<std::string> kept;
         for (char** variable = environ; *variable; ++variable)
-            if (std::strncmp(*variable, "OMPI_", 5) && std::strncmp(*variable, "PMIX_", 5) && std::strncmp(*variable, "ORTE_", 5)) kept.emplace_back(*variable);
+            if (std::strncmp(*variable, "OMPI_", 5) && std::strncmp(*variable, "PMIX_", 5) &&
+                std::strncmp(*variable, "ORTE_", 5))
+                kept.emplace_back(*variable);
         kept.emplace_back("OMP_NUM_THREADS=1");
-        if (words[0] != "mpirun")   // one rank alone: starts in 0.1 s instead of 0.4 s without Open MPI's daemon and networks
-            for (const char* setting : {"OMPI_MCA_ess_singleton_isolated=1", "OMPI_MCA_pml=ob1", "OMPI_MCA_btl=self"}) kept.emplace_back(setting);
+        if (words[0] !=
+            "mpirun")  // one rank alone: starts in 0.1 s instead of 0.4 s without Open MPI's daemon and networks
+            for (const char* setting : {"OMPI_MCA_ess_singleton_isolated=1", "OMPI_MCA_pml=ob1", "OMPI_MCA_btl=self"})
+                kept.emplace_back(setting);
         std::vector<char*> arguments, variables;
         for (const auto& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
         for (auto& variable : kept) variables.push_back(variable.data());
@@ -62,7 +68,7 @@ public:
         posix_spawn_file_actions_addopen(&actions, 2, (out_ / "err").c_str(), O_CREAT | O_TRUNC | O_WRONLY, 0600);
         posix_spawnattr_t attributes;
         posix_spawnattr_init(&attributes);
-        posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);   // so that a kill reaches all ranks
+        posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);  // so that a kill reaches all ranks
         posix_spawnattr_setpgroup(&attributes, 0);
         const int error = posix_spawnp(&pid_, arguments[0], &actions, &attributes, arguments.data(), variables.data());
         posix_spawnattr_destroy(&attributes);
@@ -75,17 +81,22 @@ public:
     Process(const Process&) = delete;
     Process& operator=(const Process&) = delete;
 
-    void signal(int number) const { if (pid_ > 0) ::kill(pid_, number); }
-    void kill(int number) const { if (pid_ > 0) ::kill(-pid_, number); }
+    void signal(int number) const {
+        if (pid_ > 0) ::kill(pid_, number);
+    }
+    void kill(int number) const {
+        if (pid_ > 0) ::kill(-pid_, number);
+    }
     /// SIGKILL to the last rank that mpirun started, or to the program itself.
     void kill_a_rank() {
         pid_t victim = pid_;
         for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
             if (entry.path().filename().string().find_first_not_of("0123456789") != std::string::npos) continue;
-            std::string stat = io_testing::slurp(entry.path().string() + "/stat");   // "PID (NAME) STATE PPID ..."
+            std::string stat = io_testing::slurp(entry.path().string() + "/stat");  // "PID (NAME) STATE PPID ..."
             const auto end = stat.rfind(") ");
             if (end == std::string::npos || stat.find("(longlora") == std::string::npos) continue;
-            if (std::atoi(stat.c_str() + end + 4) == pid_) victim = std::max(victim, static_cast<pid_t>(std::atoi(stat.c_str())));
+            if (std::atoi(stat.c_str() + end + 4) == pid_)
+                victim = std::max(victim, static_cast<pid_t>(std::atoi(stat.c_str())));
         }
         if (!ended()) ::kill(victim, SIGKILL);
     }
@@ -100,7 +111,10 @@ public:
             if (now_seconds() > limit && !late) kill(SIGKILL), late = true;
             std::this_thread::sleep_for(std::chrono::milliseconds(5));
         }
-        return {late ? 124 : WIFEXITED(status_) ? WEXITSTATUS(status_) : 128 + WTERMSIG(status_), io_testing::slurp((out_ / "out")), io_testing::slurp((out_ / "err"))};
+        return {late                 ? 124
+                : WIFEXITED(status_) ? WEXITSTATUS(status_)
+                                     : 128 + WTERMSIG(status_),
+                io_testing::slurp((out_ / "out")), io_testing::slurp((out_ / "err"))};
     }
 
 private:
@@ -113,7 +127,9 @@ private:
 inline Words command(int ranks, const Words& arguments) {
     const Words program = Words{PROGRAM} + arguments;
     if (ranks == 1) return program;
-    return Words{"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-q", "-n", std::to_string(ranks)} + program;
+    return Words{"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-q",
+                 "-n",     std::to_string(ranks)} +
+           program;
 }
 
 inline std::string line_of(const Words& words) {
@@ -126,7 +142,8 @@ inline std::string line_of(const Words& words) {
 inline std::map<std::string, std::string> listing(const std::string& folder) {
     std::map<std::string, std::string> out;
     for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
-        out[entry.path().string().substr(folder.size())] = entry.is_directory() ? "folder" : std::to_string(entry.file_size());
+        out[entry.path().string().substr(folder.size())] =
+            entry.is_directory() ? "folder" : std::to_string(entry.file_size());
     return out;
 }
 
@@ -139,11 +156,13 @@ inline Words sentences_of(const std::string& text) {
     return out;
 }
 
-/// A folder with model/ (golden "mha": vocabulary 256, 3 layers), data.h5 (20 documents of 300 tokens) and whatever runs leave there.
+/// A folder with model/ (golden "mha": vocabulary 256, 3 layers), data.h5 (20 documents of 300 tokens) and whatever
+/// runs leave there.
 class Workshop {
 public:
     Workshop() {
-        std::filesystem::copy(std::string(SOURCE_FOLDER) + "/tests/golden/mha", *this / "model", std::filesystem::copy_options::recursive);
+        std::filesystem::copy(std::string(SOURCE_FOLDER) + "/tests/golden/mha", *this / "model",
+                              std::filesystem::copy_options::recursive);
         make_data("data.h5", 256, 20, 1);
     }
     std::string operator/(const std::string& name) const { return folder_ / name; }
@@ -154,7 +173,9 @@ public:
         std::vector<std::vector<std::int32_t>> contents;
         for (int d = 0; d < documents; ++d) {
             contents.emplace_back();
-            for (int t = 0; t < 300; ++t) contents.back().push_back(static_cast<std::int32_t>((7 * t + 13 * d + random_below(5, seed, d, t)) % 250));
+            for (int t = 0; t < 300; ++t)
+                contents.back().push_back(
+                    static_cast<std::int32_t>((7 * t + 13 * d + random_below(5, seed, d, t)) % 250));
         }
         TokenFileInfo info;
         info.tokenizer_kind = "none";
@@ -170,11 +191,15 @@ public:
     /// Must end with code 0; its words are shown otherwise.
     Outcome done(const Words& arguments, int ranks = 1) const {
         const Outcome outcome = run(arguments, ranks);
-        BOOST_TEST(outcome.code == 0, "code " << outcome.code << " of longlora " << line_of(arguments) << "\n" << outcome.err);
+        BOOST_TEST(outcome.code == 0, "code " << outcome.code << " of longlora " << line_of(arguments) << "\n"
+                                              << outcome.err);
         return outcome;
     }
-    /// Bad input: code 2, one sentence that has all of `parts` and none of the program's insides, and nothing created or changed in size.
-    void refused(const Words& arguments, const Words& parts, int ranks = 1, int code = 2) const { refused_as(command(ranks, arguments), parts, code); }
+    /// Bad input: code 2, one sentence that has all of `parts` and none of the program's insides, and nothing created
+    /// or changed in size.
+    void refused(const Words& arguments, const Words& parts, int ranks = 1, int code = 2) const {
+        refused_as(command(ranks, arguments), parts, code);
+    }
     void refused_as(const Words& words, const Words& parts, int code = 2) const {
         const auto before = listing(path());
         const Outcome outcome = Process(words, path()).wait();
@@ -184,11 +209,12 @@ public:
         if (sentences.size() != 1) wrong += text("; ", sentences.size(), " sentences instead of one");
         for (const auto& part : parts)
             if (outcome.err.find(part) == std::string::npos) wrong += "; does not say \"" + part + "\"";
-        for (const char* inside : {"internal", "std::", "vector::", "_M_", "json.exception", "longlora: longlora", "INI ", "required INT", "(/", "nullptr", "basic_string", "terminate called"})
+        for (const char* inside : {"internal", "std::", "vector::", "_M_", "json.exception", "longlora: longlora",
+                                   "INI ", "required INT", "(/", "nullptr", "basic_string", "terminate called"})
             if (outcome.err.find(inside) != std::string::npos) wrong += text("; says \"", inside, "\"");
         if (listing(path()) != before) wrong += "; files were created or changed";
         BOOST_TEST(wrong.empty(), line_of(words) << wrong << "\n" << outcome.err);
-        std::filesystem::remove_all(*this / "run");   // of a failed case, for the next
+        std::filesystem::remove_all(*this / "run");  // of a failed case, for the next
     }
 
 private:
@@ -197,8 +223,25 @@ private:
 
 /// The shortest training of a Workshop; `run` names its folder.
 inline Words training(const std::string& run = "run", int steps = 2) {
-    return {"train", "--model", "model", "--data", "data.h5", "--run", run, "--context", "64", "--global-batch", "4", "--lr", "1e-3", "--warmup", "2", "--dtype", "float32",
-            "--steps", std::to_string(steps)};
+    return {"train",
+            "--model",
+            "model",
+            "--data",
+            "data.h5",
+            "--run",
+            run,
+            "--context",
+            "64",
+            "--global-batch",
+            "4",
+            "--lr",
+            "1e-3",
+            "--warmup",
+            "2",
+            "--dtype",
+            "float32",
+            "--steps",
+            std::to_string(steps)};
 }
 
 /// `words` with option --name set to `value`; without the option if value is "-".

@@ -1,4 +1,5 @@
-// Going on from checkpoints, as a person or Slurm does it: killed or stopped runs end with the bits of an uninterrupted one; what cannot go on is refused by name.
+// Going on from checkpoints, as a person or Slurm does it: killed or stopped runs end with the bits of an uninterrupted
+// one; what cannot go on is refused by name.
 #include <boost/test/unit_test.hpp>
 #include <random>
 
@@ -31,13 +32,18 @@ void interrupted_equals_whole(int ranks, const std::string& dtype, const Words& 
     const bool was_killed = !file_exists(shop / "killed/checkpoints/step-00000020.h5");
     if (!was_killed) BOOST_TEST_MESSAGE("the kill came after the end");
     const Outcome resumed = shop.done(killed, ranks);
-    if (was_killed) BOOST_TEST(resumed.out.find("resuming from killed/checkpoints/step-00000010.h5 after step 10") != std::string::npos, resumed.out);
+    if (was_killed)
+        BOOST_TEST(
+            resumed.out.find("resuming from killed/checkpoints/step-00000010.h5 after step 10") != std::string::npos,
+            resumed.out);
     BOOST_TEST(resumed.out.find("bit for bit") == std::string::npos, resumed.out);
     same_runs(shop / "whole", shop / "killed", 20);
     if (was_killed && before.size() > 10) {
-        const auto discarded = steps_of(shop / "killed/metrics.discarded.jsonl"), after = steps_of(shop / "killed/metrics.jsonl");
+        const auto discarded = steps_of(shop / "killed/metrics.discarded.jsonl"),
+                   after = steps_of(shop / "killed/metrics.jsonl");
         BOOST_TEST(discarded.size() == before.size() - 10);
-        for (std::size_t i = 0; i < discarded.size(); ++i) BOOST_TEST(discarded[i] == after[10 + i], "discarded and done again: " << discarded[i].dump());
+        for (std::size_t i = 0; i < discarded.size(); ++i)
+            BOOST_TEST(discarded[i] == after[10 + i], "discarded and done again: " << discarded[i].dump());
     }
 
     const Words stopped = long_training("stopped", dtype, mesh);
@@ -72,7 +78,9 @@ BOOST_AUTO_TEST_CASE(one_rank_float32) { interrupted_equals_whole(1, "float32");
 BOOST_AUTO_TEST_CASE(one_rank_bfloat16) { interrupted_equals_whole(1, "bfloat16"); }
 BOOST_AUTO_TEST_CASE(two_ranks_float32) { interrupted_equals_whole(2, "float32"); }
 BOOST_AUTO_TEST_CASE(two_ranks_bfloat16) { interrupted_equals_whole(2, "bfloat16"); }
-BOOST_AUTO_TEST_CASE(pipeline_and_sequence_and_zero_3) { interrupted_equals_whole(4, "float32", {"--pipeline", "2", "--sequence", "2", "--zero", "3"}); }
+BOOST_AUTO_TEST_CASE(pipeline_and_sequence_and_zero_3) {
+    interrupted_equals_whole(4, "float32", {"--pipeline", "2", "--sequence", "2", "--zero", "3"});
+}
 
 BOOST_AUTO_TEST_CASE(other_number_of_ranks_goes_on) {
     const Workshop shop;
@@ -89,7 +97,8 @@ BOOST_AUTO_TEST_CASE(newest_that_verifies) {
     shop.done(every_two);
     spoil(shop / checkpoint("run", 4));
     const Outcome outcome = shop.done(with(every_two, "steps", "6"));
-    for (const char* part : {"step-00000004.h5 is not whole", "moved to step-00000004.h5.damaged", "going on from run/checkpoints/step-00000002.h5"})
+    for (const char* part : {"step-00000004.h5 is not whole", "moved to step-00000004.h5.damaged",
+                             "going on from run/checkpoints/step-00000002.h5"})
         BOOST_TEST(outcome.out.find(part) != std::string::npos, outcome.out);
     BOOST_TEST(file_exists(shop / (checkpoint("run", 4) + ".damaged")));
     same_runs(shop / "whole", shop / "run", 6);
@@ -123,10 +132,12 @@ BOOST_AUTO_TEST_CASE(finished_run_is_left_alone) {
     const Workshop shop;
     shop.done(training("run", 3));
     const std::string bytes = io_testing::slurp(shop / checkpoint("run", 3));
-    const std::string manifest = io_testing::slurp(shop / "run/manifest.json"), metrics = io_testing::slurp(shop / "run/metrics.jsonl");
+    const std::string manifest = io_testing::slurp(shop / "run/manifest.json"),
+                      metrics = io_testing::slurp(shop / "run/metrics.jsonl");
     const auto time = std::filesystem::last_write_time(shop / checkpoint("run", 3));
     shop.done(training("run", 3));
-    BOOST_TEST((io_testing::slurp(shop / "run/manifest.json") == manifest && io_testing::slurp(shop / "run/metrics.jsonl") == metrics));   // who did the steps
+    BOOST_TEST((io_testing::slurp(shop / "run/manifest.json") == manifest &&
+                io_testing::slurp(shop / "run/metrics.jsonl") == metrics));  // who did the steps
     BOOST_TEST((io_testing::slurp(shop / checkpoint("run", 3)) == bytes));
     BOOST_TEST((std::filesystem::last_write_time(shop / checkpoint("run", 3)) == time));
     BOOST_TEST(steps_of(shop / "run/metrics.jsonl").size() == 3u);
@@ -137,11 +148,12 @@ BOOST_AUTO_TEST_CASE(from_a_file) {
     const Workshop shop;
     shop.done(with(training("base", 4), "checkpoint-every", "2"));
     shop.done(training("whole", 6));
-    shop.done(with(training("other", 6), "resume", checkpoint("base", 2)));      // into another folder
+    shop.done(with(training("other", 6), "resume", checkpoint("base", 2)));  // into another folder
     same_checkpoints(shop / checkpoint("whole", 6), shop / checkpoint("other", 6));
-    const Outcome requeued = shop.done(with(training("other", 8), "resume", checkpoint("base", 2)));   // the same command again: its own newest one counts
+    const Outcome requeued = shop.done(with(
+        training("other", 8), "resume", checkpoint("base", 2)));  // the same command again: its own newest one counts
     BOOST_TEST(requeued.out.find("resuming from " + checkpoint("other", 6)) != std::string::npos, requeued.out);
-    shop.done(with(training("base", 6), "resume", checkpoint("base", 2)));        // back to an earlier one
+    shop.done(with(training("base", 6), "resume", checkpoint("base", 2)));  // back to an earlier one
     same_runs(shop / "whole", shop / "base", 6);
     BOOST_TEST(file_exists(shop / (checkpoint("base", 4) + ".discarded")));
     BOOST_TEST(steps_of(shop / "base/metrics.discarded.jsonl").size() == 2u);
@@ -156,8 +168,10 @@ BOOST_AUTO_TEST_CASE(identity_cannot_change) {
     shop.done(training("base", 2));
     const Words base = training("base", 4);
     const std::pair<const char*, const char*> changes[] = {
-        {"context", "32"}, {"group", "8"}, {"attention", "plain"}, {"method", "lora"}, {"train", "embed"}, {"lora-rank", "4"}, {"lora-alpha", "8"}, {"lora-targets", "q,k"},
-        {"rope-theta", "20000"}, {"rope-factor", "2"}, {"rope", "linear"}, {"global-batch", "8"}, {"order", "sequential"}, {"seed", "1"}, {"dtype", "bfloat16"}};
+        {"context", "32"},       {"group", "8"},       {"attention", "plain"}, {"method", "lora"},
+        {"train", "embed"},      {"lora-rank", "4"},   {"lora-alpha", "8"},    {"lora-targets", "q,k"},
+        {"rope-theta", "20000"}, {"rope-factor", "2"}, {"rope", "linear"},     {"global-batch", "8"},
+        {"order", "sequential"}, {"seed", "1"},        {"dtype", "bfloat16"}};
     for (const auto& [name, value] : changes) shop.refused(with(base, name, value), {name, value, "step-00000002.h5"});
     shop.refused(base + Words{"--document-mask"}, {"document-mask", "step-00000002.h5"});
     shop.refused(with(with(base, "context", "32"), "seed", "5"), {"context 64 (now 32)", "seed 0 (now 5)"});
@@ -175,16 +189,20 @@ BOOST_AUTO_TEST_CASE(identity_cannot_change) {
     config.replace(config.find("10000.0"), 7, "50000.0");
     io_testing::spill(shop / "turned/config.json", config);
     shop.refused(with(base, "model", "turned"), {"rope_theta 10000.0 (now 50000.0)", "step-00000002.h5"});
-    shop.refused(with(with(base, "model", "turned"), "seed", "5"), {"rope_theta", "seed 0 (now 5)"});   // every difference in one sentence
+    shop.refused(with(with(base, "model", "turned"), "seed", "5"),
+                 {"rope_theta", "seed 0 (now 5)"});  // every difference in one sentence
 }
 
 BOOST_AUTO_TEST_CASE(schedule_changes_when_allowed) {
     const Workshop shop;
     shop.done(training("base", 3));
     const Words base = training("base", 6);
-    const std::pair<const char*, const char*> changes[] = {{"lr", "0.002"},  {"lr-embed", "0.001"}, {"lr-norm", "0.001"}, {"warmup", "9"},  {"weight-decay", "0.5"}, {"beta1", "0.5"},
-                                                           {"beta2", "0.5"}, {"eps", "0.001"},      {"clip", "7"},        {"steps", "2"}, {"schedule", "linear"}};
-    for (const auto& [name, value] : changes) shop.refused(with(base, name, value), {name, value, "--allow-change", "step-00000003.h5"});
+    const std::pair<const char*, const char*> changes[] = {
+        {"lr", "0.002"},         {"lr-embed", "0.001"}, {"lr-norm", "0.001"},  {"warmup", "9"},
+        {"weight-decay", "0.5"}, {"beta1", "0.5"},      {"beta2", "0.5"},      {"eps", "0.001"},
+        {"clip", "7"},           {"steps", "2"},        {"schedule", "linear"}};
+    for (const auto& [name, value] : changes)
+        shop.refused(with(base, name, value), {name, value, "--allow-change", "step-00000003.h5"});
     shop.refused(with(base, "allow-change", "context"), {"--allow-change context", "start a new --run"});
     shop.refused(with(training("x"), "allow-change", "contxet"), {"--allow-change contxet"});
     const Outcome outcome = shop.done(with(with(base, "lr", "0.002"), "allow-change", "lr"));
@@ -196,7 +214,8 @@ BOOST_AUTO_TEST_CASE(everything_may_move) {
     const Workshop shop;
     shop.done(training("whole", 4));
     shop.done(training("run", 2));
-    for (const auto& [from, to] : {std::pair{"model", "moved_model"}, {"data.h5", "moved.h5"}, {"run", "moved_run"}}) std::filesystem::rename(shop / from, shop / to);
+    for (const auto& [from, to] : {std::pair{"model", "moved_model"}, {"data.h5", "moved.h5"}, {"run", "moved_run"}})
+        std::filesystem::rename(shop / from, shop / to);
     shop.done(with(with(training("moved_run", 4), "model", "moved_model"), "data", "moved.h5"));
     same_runs(shop / "whole", shop / "moved_run", 4);
 }

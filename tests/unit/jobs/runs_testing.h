@@ -1,21 +1,26 @@
-// What runs leave behind, compared: checkpoints tensor by tensor, metrics step by step. For tests that stop and resume the program; it has no tests itself.
+// What runs leave behind, compared: checkpoints tensor by tensor, metrics step by step. For tests that stop and resume
+// the program; it has no tests itself.
 #pragma once
 
 #include "io/named_tensor_file.h"
-#include "tests/unit/jobs/program_testing.h"
 #include "run/checkpoint_files.h"
+#include "tests/unit/jobs/program_testing.h"
 
 namespace longlora::program_testing {
 
-inline std::string checkpoint(const std::string& run, std::int64_t step) { return run + "/checkpoints/" + checkpoint_name(step); }
+inline std::string checkpoint(const std::string& run, std::int64_t step) {
+    return run + "/checkpoints/" + checkpoint_name(step);
+}
 
 /// All tensors, moments included, byte by byte.
 inline void same_checkpoints(const std::string& a, const std::string& b) {
-    const NamedTensorReader first(a, kCheckpointFormat, kCheckpointVersion), second(b, kCheckpointFormat, kCheckpointVersion);
+    const NamedTensorReader first(a, kCheckpointFormat, kCheckpointVersion),
+        second(b, kCheckpointFormat, kCheckpointVersion);
     BOOST_REQUIRE_EQUAL(first.entries().size(), second.entries().size());
     BOOST_TEST(first.has("moment2/model.norm.weight"));
     for (const TensorEntry& entry : first.entries()) {
-        BOOST_REQUIRE_MESSAGE(second.has(entry.name) && second.entry(entry.name).shape == entry.shape, b << " has no such " << entry.name);
+        BOOST_REQUIRE_MESSAGE(second.has(entry.name) && second.entry(entry.name).shape == entry.shape,
+                              b << " has no such " << entry.name);
         std::vector<char> x(static_cast<std::size_t>(entry.size_bytes())), y = x;
         first.read(entry.name, 0, entry.shape.count(), x.data());
         second.read(entry.name, 0, entry.shape.count(), y.data());
@@ -29,7 +34,12 @@ inline std::vector<Json> steps_of(const std::string& metrics) {
     std::istringstream lines(io_testing::slurp(metrics));
     for (std::string line; std::getline(lines, line);) {
         const Json json = Json::parse(line);
-        if (json.contains("loss")) steps.push_back({{"step", json["step"]}, {"loss", json["loss"]}, {"grad_norm", json["grad_norm"]}, {"learning_rate", json["learning_rate"]}, {"tokens", json["tokens"]}});
+        if (json.contains("loss"))
+            steps.push_back({{"step", json["step"]},
+                             {"loss", json["loss"]},
+                             {"grad_norm", json["grad_norm"]},
+                             {"learning_rate", json["learning_rate"]},
+                             {"tokens", json["tokens"]}});
     }
     return steps;
 }

@@ -1,4 +1,5 @@
-// What `longlora status` says of a run that lives, was killed, stopped or is done; a second job on its folder; what `inspect --verify` reads of it.
+// What `longlora status` says of a run that lives, was killed, stopped or is done; a second job on its folder; what
+// `inspect --verify` reads of it.
 #include <boost/test/unit_test.hpp>
 
 #include "tests/unit/jobs/runs_testing.h"
@@ -9,7 +10,8 @@ using namespace longlora::program_testing;
 namespace {
 
 void has(const std::string& screen, const Words& parts) {
-    for (const auto& part : parts) BOOST_TEST(screen.find(part) != std::string::npos, "no '" << part << "' in\n" << screen);
+    for (const auto& part : parts)
+        BOOST_TEST(screen.find(part) != std::string::npos, "no '" << part << "' in\n" << screen);
 }
 
 void flip(const std::string& path, std::size_t from_the_end) {
@@ -28,9 +30,11 @@ BOOST_AUTO_TEST_CASE(of_a_life) {
     {
         Process process(command(2, endless), shop.path());
         wait_for(process, shop / "run/metrics.jsonl", "\"event\":\"checkpoint\"");
-        has(shop.done({"status", "run"}).out, {"state         running", "alive         yes: process ", ", 2 ranks", " of 1,000,000 (0 %)", "loss ", "the last run/checkpoints/step-", "starts        1, the last "});
+        has(shop.done({"status", "run"}).out,
+            {"state         running", "alive         yes: process ", ", 2 ranks", " of 1,000,000 (0 %)", "loss ",
+             "the last run/checkpoints/step-", "starts        1, the last "});
         for (const int rank : {0, 1}) BOOST_TEST(file_exists(shop / text("run/ranks/", rank)));
-        const Outcome second = shop.run(endless, 2);   // refused, and the first goes on
+        const Outcome second = shop.run(endless, 2);  // refused, and the first goes on
         BOOST_TEST(second.code == 2, second.err);
         BOOST_TEST(sentences_of(second.err).size() == 1u, second.err);
         has(second.err, {"the run folder run is in use by process ", "another --run"});
@@ -38,14 +42,16 @@ BOOST_AUTO_TEST_CASE(of_a_life) {
         process.kill_a_rank();
         BOOST_TEST(process.wait().code != 124);
     }
-    has(shop.done({"status", "run"}).out, {"interrupted, without having saved at the end", "alive         no: process ", "has ended without a word"});
+    has(shop.done({"status", "run"}).out,
+        {"interrupted, without having saved at the end", "alive         no: process ", "has ended without a word"});
     {
         Process process(command(2, endless), shop.path());
         wait_for(process, shop / "run/status.json", "\"starts\":2");
         process.signal(SIGUSR1);
         BOOST_TEST(process.wait().code != 124);
     }
-    has(shop.done({"status", "run"}).out, {"stopped (exit code 75)", "the same command goes on", "alive         no\n", "starts        2, the last "});
+    has(shop.done({"status", "run"}).out,
+        {"stopped (exit code 75)", "the same command goes on", "alive         no\n", "starts        2, the last "});
     BOOST_TEST(!file_exists(shop / "run/lock"));
 
     const Outcome damaged = shop.run({"status", "data.h5"});
@@ -53,8 +59,9 @@ BOOST_AUTO_TEST_CASE(of_a_life) {
     has(damaged.err, {"data.h5", "--run folder"});
     shop.refused({"status", "model"}, {"model is no run folder"});
     shop.done(training("small", 2));
-    has(shop.done({"status", "small"}).out, {"done (exit code 0)", "2 of 2 (100 %)", "checkpoints   1, the last small/checkpoints/step-00000002.h5"});
-    io_testing::spill(shop / "small/status.json", "{");   // damaged texts are no reason to say nothing
+    has(shop.done({"status", "small"}).out,
+        {"done (exit code 0)", "2 of 2 (100 %)", "checkpoints   1, the last small/checkpoints/step-00000002.h5"});
+    io_testing::spill(shop / "small/status.json", "{");  // damaged texts are no reason to say nothing
     io_testing::spill(shop / "small/metrics.jsonl", "x\n{\"step\"");
     has(shop.done({"status", "small"}).out, {"checkpoints   1"});
 }
@@ -62,14 +69,18 @@ BOOST_AUTO_TEST_CASE(of_a_life) {
 BOOST_AUTO_TEST_CASE(verifying_a_run) {
     const Workshop shop;
     shop.done(with(training("base", 4), "checkpoint-every", "1"));
-    has(shop.done({"inspect", "base", "--verify"}).out, {"every block has its checksum", "so have the 2 earlier checkpoints", "the base model's tensors are those of the first start"});
+    has(shop.done({"inspect", "base", "--verify"}).out,
+        {"every block has its checksum", "so have the 2 earlier checkpoints",
+         "the base model's tensors are those of the first start"});
     const std::string earlier = shop / checkpoint("base", 3), good = io_testing::slurp(earlier);
     flip(earlier, good.size() / 2);
     shop.refused({"inspect", "base", "--verify"}, {"step-00000003.h5"});
     io_testing::spill(earlier, good);
     flip(shop / "model/model.safetensors", 5);
-    shop.refused({"inspect", "base", "--verify"}, {"the base model of base has changed", "model.safetensors has other bytes than at the run's first start"});
-    shop.refused(training("base", 6), {"model-content", "of the model's weights ", "model.safetensors has other bytes than at the run's first start"});
+    shop.refused({"inspect", "base", "--verify"}, {"the base model of base has changed",
+                                                   "model.safetensors has other bytes than at the run's first start"});
+    shop.refused(training("base", 6), {"model-content", "of the model's weights ",
+                                       "model.safetensors has other bytes than at the run's first start"});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

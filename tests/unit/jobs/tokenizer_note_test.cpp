@@ -24,8 +24,9 @@ BOOST_AUTO_TEST_SUITE(tokenizer_notes)
 
 BOOST_AUTO_TEST_CASE(same_other_and_unknown) {
     const Scratch folder;
-    const TokenFile same = file_by(folder, "same.h5", sha256_of("a tokenizer")), other = file_by(folder, "other.h5", sha256_of("another")), ready = file_by(folder, "ready.h5", "");
-    BOOST_TEST(tokenizer_note(folder.folder, other) == "");   // the model has none: nothing to compare
+    const TokenFile same = file_by(folder, "same.h5", sha256_of("a tokenizer")),
+                    other = file_by(folder, "other.h5", sha256_of("another")), ready = file_by(folder, "ready.h5", "");
+    BOOST_TEST(tokenizer_note(folder.folder, other) == "");  // the model has none: nothing to compare
     spill(folder / "tokenizer.json", "something else");
     spill(folder / "tokenizer.model", "a tokenizer");
     BOOST_TEST(tokenizer_note(folder.folder, same) == "");

@@ -1,10 +1,11 @@
-// Every way to train, two or three steps each on a tiny model: it runs through, the loss is finite, the result can be evaluated and exported, and all agree.
-// Also what a training says about itself: non-finite steps, memory in metrics and plan.
+// Every way to train, two or three steps each on a tiny model: it runs through, the loss is finite, the result can be
+// evaluated and exported, and all agree. Also what a training says about itself: non-finite steps, memory in metrics
+// and plan.
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 
-#include "tests/unit/jobs/program_testing.h"
 #include "run/checkpoint_files.h"
+#include "tests/unit/jobs/program_testing.h"
 
 using namespace longlora;
 using namespace longlora::program_testing;
@@ -20,7 +21,9 @@ std::vector<Json> lines_of(const std::string& path) {
 
 /// nll by `longlora evaluate`, of what `model` says.
 double nll(const Workshop& shop, const Words& model) {
-    shop.done(Words{"evaluate", "--data", "data.h5", "--context", "64", "--windows", "8", "--dtype", "float32", "--json", "result.json"} + model);
+    shop.done(Words{"evaluate", "--data", "data.h5", "--context", "64", "--windows", "8", "--dtype", "float32",
+                    "--json", "result.json"} +
+              model);
     return Json::parse(io_testing::slurp(shop / "result.json"))["results"][0]["nll"];
 }
 
@@ -32,7 +35,9 @@ void works(const Workshop& shop, const Words& arguments) {
         for (const Json& line : lines_of(shop / "run/metrics.jsonl"))
             if (line.contains("loss")) {
                 ++steps;
-                BOOST_TEST((line["loss"].is_number() && std::isfinite(double(line["loss"])) && double(line["loss"]) < 20), line.dump());
+                BOOST_TEST(
+                    (line["loss"].is_number() && std::isfinite(double(line["loss"])) && double(line["loss"]) < 20),
+                    line.dump());
                 BOOST_TEST((double(line["grad_norm"]) > 0), line.dump());
             }
         BOOST_TEST(steps == 2);
@@ -45,7 +50,8 @@ void works(const Workshop& shop, const Words& arguments) {
         if (!full) {
             shop.done({"export", "run", "adapter", "--format", "peft", "--dtype", "float32"});
             const double adapted = nll(shop, {"--model", "model", "--adapter", "adapter"});
-            BOOST_TEST(std::fabs(adapted - at_checkpoint) < 1e-6, "checkpoint " << at_checkpoint << ", adapter " << adapted);
+            BOOST_TEST(std::fabs(adapted - at_checkpoint) < 1e-6,
+                       "checkpoint " << at_checkpoint << ", adapter " << adapted);
         }
         for (const char* left : {"run", "merged", "adapter"}) std::filesystem::remove_all(shop / left);
     }
@@ -63,7 +69,8 @@ BOOST_AUTO_TEST_CASE(methods_and_patterns) {
     works(shop, with(training(), "lora-targets", "q,k,v,o,gate,up,down"));
     works(shop, with(training(), "dtype", "bfloat16"));
     works(shop, with(with(with(training(), "adapter", "model/adapter"), "lora-rank", "4"), "lora-alpha", "8"));
-    for (const char* attention : {"dense", "plain", "shifted-only", "layers", "sliding"}) works(shop, with(training(), "attention", attention));
+    for (const char* attention : {"dense", "plain", "shifted-only", "layers", "sliding"})
+        works(shop, with(training(), "attention", attention));
     works(shop, with(with(training(), "context", "61"), "group", "7"));
 }
 
@@ -74,8 +81,9 @@ BOOST_AUTO_TEST_CASE(data_and_schedules) {
     works(shop, with(training(), "data", "data.h5:0.7,other.h5:0.3"));
     works(shop, with(training(), "order", "sequential"));
     for (const char* schedule : {"linear", "cosine"}) works(shop, with(training(), "schedule", schedule));
-    for (const char* recompute : {"all", "none"}) works(shop, with(with(training(), "recompute", recompute), "micro-batch", "2"));
-    works(shop, with(training(), "context", "256"));       // beyond the model's 128: rotary scaling
+    for (const char* recompute : {"all", "none"})
+        works(shop, with(with(training(), "recompute", recompute), "micro-batch", "2"));
+    works(shop, with(training(), "context", "256"));  // beyond the model's 128: rotary scaling
     for (const char* rope : {"ntk", "yarn"}) works(shop, with(with(training(), "context", "256"), "rope", rope));
 }
 
@@ -85,7 +93,8 @@ BOOST_AUTO_TEST_CASE(from_scratch) {
     shop.refused(with(with(training(), "model", "-"), "init", "model/config.json"), {"--init", "--method full"});
 }
 
-/// A weight that is infinite, or steps that throw everything out of range: exit code 4, and the checkpoint behind it is good.
+/// A weight that is infinite, or steps that throw everything out of range: exit code 4, and the checkpoint behind it is
+/// good.
 BOOST_AUTO_TEST_CASE(not_finite) {
     const Workshop shop;
     std::string weights = io_testing::slurp(shop / "model/model.safetensors");
@@ -95,16 +104,19 @@ BOOST_AUTO_TEST_CASE(not_finite) {
     io_testing::spill(shop / "bad/model.safetensors", weights);
     for (int ranks : {1, 2}) {
         const std::string run = text("infinite", ranks);
-        const Outcome outcome = shop.run(with(with(training(run), "model", "bad"), "train", "embed"), ranks);   // what is bad is a norm, so frozen
+        const Outcome outcome = shop.run(with(with(training(run), "model", "bad"), "train", "embed"),
+                                         ranks);  // what is bad is a norm, so frozen
         BOOST_TEST(outcome.code == 4, outcome.code << outcome.err);
         const Words said = sentences_of(outcome.err);
         BOOST_REQUIRE_EQUAL(said.size(), 1u);
         BOOST_TEST(said[0].find("step 1:") != std::string::npos, said[0]);
         BOOST_TEST(Json::parse(io_testing::slurp(shop / (run + "/status.json")))["exit_code"] == 4);
         shop.done({"inspect", run + "/checkpoints/step-00000000.h5", "--verify"});
-        for (const Json& line : lines_of(shop / (run + "/metrics.jsonl"))) BOOST_TEST(!line.contains("loss"), line.dump());
+        for (const Json& line : lines_of(shop / (run + "/metrics.jsonl")))
+            BOOST_TEST(!line.contains("loss"), line.dump());
     }
-    const Outcome outcome = shop.run(with(with(with(training("wild", 20), "lr", "999"), "method", "full"), "weight-decay", "999"));
+    const Outcome outcome =
+        shop.run(with(with(with(training("wild", 20), "lr", "999"), "method", "full"), "weight-decay", "999"));
     BOOST_TEST(outcome.code == 4, outcome.code << outcome.err);
     const Json status = Json::parse(io_testing::slurp(shop / "wild/status.json"));
     const std::int64_t step = status["step"];
@@ -113,31 +125,43 @@ BOOST_AUTO_TEST_CASE(not_finite) {
     BOOST_TEST(io_testing::slurp(shop / "wild/checkpoints/latest") == checkpoint_name(step) + "\n");
     shop.done({"inspect", "wild", "--verify"});
     shop.done({"export", "wild", "merged"});
-    shop.done({"inspect", "merged", "--verify"});   // says that all values are finite
+    shop.done({"inspect", "merged", "--verify"});  // says that all values are finite
 }
 
 /// plan and training must agree on the arena and on what is sent: the same code, on a device that computes nothing.
 BOOST_AUTO_TEST_CASE(plan_says_what_training_takes) {
     const Workshop shop;
     const std::vector<std::pair<int, Words>> ways = {
-        {1, {}}, {1, {"--recompute", "none", "--micro-batch", "2"}}, {1, {"--method", "full"}}, {2, {}}, {2, {"--recompute", "all", "--zero", "2"}}, {2, {"--method", "full", "--sequence", "2", "--zero", "3"}},
-        {2, {"--pipeline", "2", "--recompute", "none"}}, {3, {"--sequence", "3", "--attention", "dense", "--recompute", "all"}}, {4, {"--pipeline", "2", "--sequence", "2", "--zero", "1"}},
+        {1, {}},
+        {1, {"--recompute", "none", "--micro-batch", "2"}},
+        {1, {"--method", "full"}},
+        {2, {}},
+        {2, {"--recompute", "all", "--zero", "2"}},
+        {2, {"--method", "full", "--sequence", "2", "--zero", "3"}},
+        {2, {"--pipeline", "2", "--recompute", "none"}},
+        {3, {"--sequence", "3", "--attention", "dense", "--recompute", "all"}},
+        {4, {"--pipeline", "2", "--sequence", "2", "--zero", "1"}},
         {4, {"--pipeline", "2", "--zero", "3", "--micro-batch", "3"}}};
     for (const auto& [ranks, more] : ways) {
         const Words arguments = training("run", 1) + more;
         shop.done(arguments, ranks);
         const Json last = lines_of(shop / "run/metrics.jsonl").back();
-        BOOST_REQUIRE_MESSAGE(last.contains("ranks") && last["ranks"].size() == static_cast<std::size_t>(ranks), last.dump());
+        BOOST_REQUIRE_MESSAGE(last.contains("ranks") && last["ranks"].size() == static_cast<std::size_t>(ranks),
+                              last.dump());
         Words words = arguments + Words{"--ranks", std::to_string(ranks), "--rank", "all", "--json", "plan.json"};
         words[0] = "plan";
         shop.done(words);
         const Json plan = Json::parse(io_testing::slurp(shop / "plan.json"));
         BOOST_REQUIRE(plan["ranks"].size() == static_cast<std::size_t>(ranks));
         for (int rank = 0; rank < ranks; ++rank) {
-            const Json &planned = plan["ranks"][static_cast<std::size_t>(rank)], &used = last["ranks"][static_cast<std::size_t>(rank)];
+            const Json &planned = plan["ranks"][static_cast<std::size_t>(rank)],
+                       &used = last["ranks"][static_cast<std::size_t>(rank)];
             const double planned_bytes = planned["bytes_total"], used_bytes = used["arena_high_water_bytes"];
-            BOOST_TEST(std::fabs(planned_bytes - used_bytes) <= 0.02 * used_bytes, line_of(words) << ", rank " << rank << ": planned " << planned_bytes << ", used " << used_bytes);
-            BOOST_TEST(planned["traffic"].dump() == used["traffic"].dump(), line_of(words) << ", rank " << rank << ": planned " << planned["traffic"].dump() << ", used " << used["traffic"].dump());
+            BOOST_TEST(std::fabs(planned_bytes - used_bytes) <= 0.02 * used_bytes,
+                       line_of(words) << ", rank " << rank << ": planned " << planned_bytes << ", used " << used_bytes);
+            BOOST_TEST(planned["traffic"].dump() == used["traffic"].dump(),
+                       line_of(words) << ", rank " << rank << ": planned " << planned["traffic"].dump() << ", used "
+                                      << used["traffic"].dump());
         }
         std::filesystem::remove_all(shop / "run");
     }

@@ -1,4 +1,5 @@
-// The arena (first fit, coalescing, marks, exhaustion), copies and streams of both devices, and that a touch of plan memory dies.
+// The arena (first fit, coalescing, marks, exhaustion), copies and streams of both devices, and that a touch of plan
+// memory dies.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,7 +14,9 @@ using namespace kernel_testing;
 
 BOOST_AUTO_TEST_SUITE(arena_and_devices)
 
-static ArenaTensor bytes_of(Arena& arena, std::int64_t n, Use use = Use::workspace) { return arena.tensor(DType::uint8, {n}, use); }
+static ArenaTensor bytes_of(Arena& arena, std::int64_t n, Use use = Use::workspace) {
+    return arena.tensor(DType::uint8, {n}, use);
+}
 
 BOOST_AUTO_TEST_CASE(first_fit_and_coalescing) {
     std::byte* base = reinterpret_cast<std::byte*>(std::uintptr_t{1} << 40);  // never touched
@@ -60,7 +63,8 @@ BOOST_AUTO_TEST_CASE(exhaustion_is_exit_code_3) {
     const ArenaTensor half = bytes_of(arena, 1 << 19);
     BOOST_CHECK_EXCEPTION(bytes_of(arena, (1 << 19) + 1, Use::gradients), Error, [](const Error& error) {
         const std::string sentence = error.what();
-        return error.code == ExitCode::does_not_fit && sentence.find("device memory") != std::string::npos && sentence.find("gradients") != std::string::npos;
+        return error.code == ExitCode::does_not_fit && sentence.find("device memory") != std::string::npos &&
+               sentence.find("gradients") != std::string::npos;
     });
     BOOST_TEST(arena.in_use_bytes() == 1 << 19);
 }
@@ -71,9 +75,11 @@ BOOST_AUTO_TEST_CASE(copies_and_streams) {
         for (Device* device : {&cpu, plan.get()}) {
             const Stream stream = device->make_stream();
             BOOST_TEST(stream.index != Device::compute_stream().index);
-            const ArenaTensor host = device->pinned().tensor(kFloat, {3, 8}, Use::exchange), back = device->pinned().tensor(kFloat, {3, 8}, Use::exchange);
+            const ArenaTensor host = device->pinned().tensor(kFloat, {3, 8}, Use::exchange),
+                              back = device->pinned().tensor(kFloat, {3, 8}, Use::exchange);
             const ArenaTensor memory = device->memory().tensor(kFloat, {3, 20}, Use::exchange);
-            for (int i = 0; i < 24; ++i) host->data<float>()[i] = static_cast<float>(i + 1), back->data<float>()[i] = -1;
+            for (int i = 0; i < 24; ++i)
+                host->data<float>()[i] = static_cast<float>(i + 1), back->data<float>()[i] = -1;
             device->copy_to_device(memory->columns(4, 5), host->columns(1, 5), stream);
             device->wait(Device::compute_stream(), device->record(stream));
             device->copy_to_host(back->columns(2, 5), memory->columns(4, 5), Device::compute_stream());
@@ -99,12 +105,13 @@ BOOST_AUTO_TEST_CASE(planned_pinned_memory_costs_nothing) {
         return resident;
     };
     const auto plan = make_plan_device();
-    const ArenaTensor there = plan->memory().tensor(kFloat, {std::int64_t{1} << 28}, Use::activations), here = plan->pinned().tensor(kFloat, {std::int64_t{1} << 28}, Use::activations);
+    const ArenaTensor there = plan->memory().tensor(kFloat, {std::int64_t{1} << 28}, Use::activations),
+                      here = plan->pinned().tensor(kFloat, {std::int64_t{1} << 28}, Use::activations);
     here->data<float>()[5] = 1;
     const std::int64_t before = resident_pages();
     plan->copy_to_host(here, there, Device::compute_stream());
     BOOST_TEST(here->data<float>()[5] == 0);
-    BOOST_TEST(resident_pages() - before < 4096);   // of 262144
+    BOOST_TEST(resident_pages() - before < 4096);  // of 262144
 }
 
 BOOST_AUTO_TEST_CASE(a_touch_of_plan_memory_dies) {
@@ -117,10 +124,8 @@ BOOST_AUTO_TEST_CASE(a_touch_of_plan_memory_dies) {
             if (child == 0) {
                 std::signal(SIGSEGV, SIG_DFL);
                 volatile float* place = x->data<float>() + at;
-                if (write)
-                    *place = 1;
-                else
-                    (void)*place;
+                if (write) *place = 1;
+                else (void)*place;
                 _exit(0);
             }
             int status = 0;
@@ -131,7 +136,8 @@ BOOST_AUTO_TEST_CASE(a_touch_of_plan_memory_dies) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-/// Not run unless it is named: tests/gpu/run.sh asks whether a tool that is told of tensors finds a write behind the end of one, inside of the arena.
+/// Not run unless it is named: tests/gpu/run.sh asks whether a tool that is told of tensors finds a write behind the
+/// end of one, inside of the arena.
 BOOST_AUTO_TEST_SUITE(for_tools, *boost::unit_test::disabled())
 
 BOOST_AUTO_TEST_CASE(an_overrun) {

@@ -1,9 +1,10 @@
-// A random attention problem, its strided tensors on the host, their journey to a device and back, and comparison with the reference. Shared by the tests of attention.
+// A random attention problem, its strided tensors on the host, their journey to a device and back, and comparison with
+// the reference. Shared by the tests of attention.
 #pragma once
 
-#include <boost/test/unit_test.hpp>
 #include <algorithm>
 #include <array>
+#include <boost/test/unit_test.hpp>
 #include <string>
 #include <vector>
 
@@ -28,33 +29,44 @@ inline Values normal_values(std::size_t n, std::uint64_t seed, std::uint64_t str
 /// Windows that keep the contract: dense, groups (plain, shifted by half), sliding, a random walk, the diagonal alone.
 inline std::vector<std::int32_t> random_first_keys(std::int64_t tokens, std::uint64_t seed, std::uint64_t stream) {
     std::vector<std::int32_t> first(static_cast<std::size_t>(tokens), 0);
-    const auto below = [&](std::int64_t n, std::uint64_t index) { return static_cast<std::int64_t>(random_below(static_cast<std::uint64_t>(n), seed, stream, index)); };
+    const auto below = [&](std::int64_t n, std::uint64_t index) {
+        return static_cast<std::int64_t>(random_below(static_cast<std::uint64_t>(n), seed, stream, index));
+    };
     const std::int64_t pattern = below(10, 0), size = 1 + below(tokens, 1);
     for (std::int64_t t = 1; t < tokens; ++t) {
         std::int64_t f = 0;
         if (pattern >= 1 && pattern <= 2) f = t / size * size;
         if (pattern >= 3 && pattern <= 4) f = t < size / 2 ? 0 : (t - size / 2) / size * size + size / 2;
         if (pattern == 5) f = std::max<std::int64_t>(0, t - size);
-        if (pattern >= 6 && pattern <= 8) f = std::min(t, first[static_cast<std::size_t>(t - 1)] + (below(3, 2 * static_cast<std::uint64_t>(t)) ? 0 : below(6, 2 * static_cast<std::uint64_t>(t) + 1)));
+        if (pattern >= 6 && pattern <= 8)
+            f = std::min(
+                t, first[static_cast<std::size_t>(t - 1)] + (below(3, 2 * static_cast<std::uint64_t>(t))
+                                                                 ? 0
+                                                                 : below(6, 2 * static_cast<std::uint64_t>(t) + 1)));
         if (pattern == 9) f = t;
         first[static_cast<std::size_t>(t)] = static_cast<std::int32_t>(f);
     }
     return first;
 }
 
-/// A tensor with rows further apart than they are wide; the gaps hold NaN, which must neither be read nor change, and so does what would be more rows.
+/// A tensor with rows further apart than they are wide; the gaps hold NaN, which must neither be read nor change, and
+/// so does what would be more rows.
 struct Rows {
     std::vector<std::byte> memory;
     Tensor view;
 
-    static std::int64_t more_rows() { return kOnGpu ? 128 : 1; }   // as many as a tile of a kernel may have beyond the last
+    static std::int64_t more_rows() {
+        return kOnGpu ? 128 : 1;
+    }  // as many as a tile of a kernel may have beyond the last
 
     Rows(DType dtype, std::int64_t rows, std::int64_t width, std::int64_t gap, const Values& values = {})
-        : memory(static_cast<std::size_t>((rows + more_rows()) * (width + gap) * size_of(dtype)), std::byte{0xff}), view(memory.data(), dtype, {rows, width}) {
+        : memory(static_cast<std::size_t>((rows + more_rows()) * (width + gap) * size_of(dtype)), std::byte{0xff}),
+          view(memory.data(), dtype, {rows, width}) {
         view.row_stride = width + gap;
         for (std::int64_t r = 0; r < rows; ++r) {
             for (std::int64_t c = 0; c < width; ++c) {
-                const float x = values.empty() ? 0.0f : static_cast<float>(values[static_cast<std::size_t>(r * width + c)]);
+                const float x =
+                    values.empty() ? 0.0f : static_cast<float>(values[static_cast<std::size_t>(r * width + c)]);
                 if (dtype == DType::float32) view.data<float>()[r * view.row_stride + c] = x;
                 else view.data<bf16>()[r * view.row_stride + c] = bf16(x);
             }
@@ -64,7 +76,8 @@ struct Rows {
     Rows& operator=(const Rows&) = delete;
 
     double at(std::int64_t r, std::int64_t c) const {
-        return view.dtype == DType::float32 ? view.data<float>()[r * view.row_stride + c] : float(view.data<bf16>()[r * view.row_stride + c]);
+        return view.dtype == DType::float32 ? view.data<float>()[r * view.row_stride + c]
+                                            : float(view.data<bf16>()[r * view.row_stride + c]);
     }
     Values values() const {
         Values out;
@@ -95,16 +108,18 @@ struct Case {
 struct CaseOptions {
     std::int64_t tokens = 64, num_heads = 9, num_kv_heads = 3, head_dim = 16;
     DType dtype = DType::float32, gradient = DType::float32;
-    bool offsets = false;   ///< queries and keys are random parts of the tokens
-    std::int64_t skipped = 0;   ///< without offsets: the first queries are left out, their keys not
-    bool wide_out = false;  ///< out is float32, as where keys come in pieces
-    std::int64_t gap = -1;  ///< between rows; -1: random. With multiples of 8 rows start at multiples of 16 bytes
+    bool offsets = false;      ///< queries and keys are random parts of the tokens
+    std::int64_t skipped = 0;  ///< without offsets: the first queries are left out, their keys not
+    bool wide_out = false;     ///< out is float32, as where keys come in pieces
+    std::int64_t gap = -1;     ///< between rows; -1: random. With multiples of 8 rows start at multiples of 16 bytes
 };
 
 inline Case make_case(const CaseOptions& o, std::uint64_t seed) {
     Case c;
     AttentionProblem& p = c.problem;
-    const auto below = [&](std::int64_t n, std::uint64_t index) { return static_cast<std::int64_t>(random_below(static_cast<std::uint64_t>(n), seed, stream_of("case"), index)); };
+    const auto below = [&](std::int64_t n, std::uint64_t index) {
+        return static_cast<std::int64_t>(random_below(static_cast<std::uint64_t>(n), seed, stream_of("case"), index));
+    };
     p.query_begin = o.offsets ? below(o.tokens, 0) : o.skipped;
     p.key_begin = o.offsets ? below(o.tokens, 1) : 0;
     p.num_queries = o.offsets ? 1 + below(o.tokens - p.query_begin, 2) : o.tokens - o.skipped;
@@ -113,9 +128,12 @@ inline Case make_case(const CaseOptions& o, std::uint64_t seed) {
     p.num_plain_heads = below(4, 4) ? o.num_heads / 2 : below(o.num_heads + 1, 5);
     for (std::uint64_t kind = 0; kind < 2; ++kind) p.first_key[kind] = random_first_keys(o.tokens, seed, 100 + kind);
     p.scale = 1 / std::sqrt(static_cast<double>(o.head_dim));
-    c.dtype = o.dtype, c.gradient = o.gradient, c.out = o.wide_out ? DType::float32 : o.dtype, c.gap = o.gap >= 0 ? o.gap : std::array<std::int64_t, 3>{0, 5, 8}[static_cast<std::size_t>(below(3, 6))];
-    const auto nq = static_cast<std::size_t>(p.num_queries * p.num_heads * p.head_dim), nk = static_cast<std::size_t>(p.num_keys * p.num_kv_heads * p.head_dim);
-    c.q = normal_values(nq, seed, 1, c.dtype), c.k = normal_values(nk, seed, 2, c.dtype), c.v = normal_values(nk, seed, 3, c.dtype), c.d_out = normal_values(nq, seed, 4, c.dtype);
+    c.dtype = o.dtype, c.gradient = o.gradient, c.out = o.wide_out ? DType::float32 : o.dtype,
+    c.gap = o.gap >= 0 ? o.gap : std::array<std::int64_t, 3>{0, 5, 8}[static_cast<std::size_t>(below(3, 6))];
+    const auto nq = static_cast<std::size_t>(p.num_queries * p.num_heads * p.head_dim),
+               nk = static_cast<std::size_t>(p.num_keys * p.num_kv_heads * p.head_dim);
+    c.q = normal_values(nq, seed, 1, c.dtype), c.k = normal_values(nk, seed, 2, c.dtype),
+    c.v = normal_values(nk, seed, 3, c.dtype), c.d_out = normal_values(nq, seed, 4, c.dtype);
     return c;
 }
 
@@ -125,13 +143,15 @@ public:
     OnDevice(Device& device, const std::vector<Rows*>& all) : device_(device) {
         for (Rows* rows : all) {
             const Shape bytes{static_cast<std::int64_t>(rows->memory.size())};
-            images_.push_back({rows, device.memory().tensor(DType::uint8, bytes, Use::workspace), device.pinned().tensor(DType::uint8, bytes, Use::workspace)});
+            images_.push_back({rows, device.memory().tensor(DType::uint8, bytes, Use::workspace),
+                               device.pinned().tensor(DType::uint8, bytes, Use::workspace)});
             std::copy(rows->memory.begin(), rows->memory.end(), images_.back().host->bytes);
             device.copy_to_device(images_.back().storage, images_.back().host, Device::compute_stream());
         }
     }
     Tensor operator()(const Rows& rows) const {
-        const auto image = std::find_if(images_.begin(), images_.end(), [&](const Image& i) { return i.rows == &rows; });
+        const auto image =
+            std::find_if(images_.begin(), images_.end(), [&](const Image& i) { return i.rows == &rows; });
         BOOST_REQUIRE(image != images_.end());
         Tensor view = rows.view;
         view.bytes = image->storage->bytes;
@@ -140,7 +160,8 @@ public:
     void download() {
         for (const Image& image : images_) device_.copy_to_host(image.host, image.storage, Device::compute_stream());
         device_.synchronize(Device::compute_stream());
-        for (const Image& image : images_) std::copy_n(image.host->bytes, image.rows->memory.size(), image.rows->memory.begin());
+        for (const Image& image : images_)
+            std::copy_n(image.host->bytes, image.rows->memory.size(), image.rows->memory.begin());
     }
 
 private:
@@ -156,14 +177,19 @@ private:
 struct Operands {
     Rows q, k, v, d_out, out, lse, d_q, d_k, d_v;
     std::vector<std::int32_t> first_key;
-    Windows windows;   ///< first_key is on no device: see on()
+    Windows windows;  ///< first_key is on no device: see on()
     AttentionPlace place;
 
     explicit Operands(const Case& c)
-        : q(c.dtype, c.problem.num_queries, c.problem.num_heads * c.problem.head_dim, c.gap, c.q), k(c.dtype, c.problem.num_keys, c.problem.num_kv_heads * c.problem.head_dim, c.gap, c.k),
-          v(c.dtype, c.problem.num_keys, c.problem.num_kv_heads * c.problem.head_dim, c.gap, c.v), d_out(c.dtype, c.problem.num_queries, q.view.width(), c.gap, c.d_out),
-          out(c.out, c.problem.num_queries, q.view.width(), c.gap), lse(DType::float32, c.problem.num_heads, c.problem.num_queries, c.gap),
-          d_q(c.gradient, c.problem.num_queries, q.view.width(), c.gap), d_k(c.gradient, c.problem.num_keys, k.view.width(), c.gap), d_v(d_k) {
+        : q(c.dtype, c.problem.num_queries, c.problem.num_heads * c.problem.head_dim, c.gap, c.q),
+          k(c.dtype, c.problem.num_keys, c.problem.num_kv_heads * c.problem.head_dim, c.gap, c.k),
+          v(c.dtype, c.problem.num_keys, c.problem.num_kv_heads * c.problem.head_dim, c.gap, c.v),
+          d_out(c.dtype, c.problem.num_queries, q.view.width(), c.gap, c.d_out),
+          out(c.out, c.problem.num_queries, q.view.width(), c.gap),
+          lse(DType::float32, c.problem.num_heads, c.problem.num_queries, c.gap),
+          d_q(c.gradient, c.problem.num_queries, q.view.width(), c.gap),
+          d_k(c.gradient, c.problem.num_keys, k.view.width(), c.gap),
+          d_v(d_k) {
         const auto& first = c.problem.first_key;
         for (const auto& row : first) first_key.insert(first_key.end(), row.begin(), row.end());
         const std::size_t n = first[0].size();
@@ -175,13 +201,13 @@ struct Operands {
     Operands(const Operands&) = delete;
 
     /// call(ops, at, windows): at(rows) is the tensor on the device. `more`: rows beside the case's own.
-    template <class Call>
-    void on(Device& device, Call&& call, const std::vector<Rows*>& more = {}) {
+    template <class Call> void on(Device& device, Call&& call, const std::vector<Rows*>& more = {}) {
         std::vector<Rows*> all{&q, &k, &v, &d_out, &out, &lse, &d_q, &d_k, &d_v};
         all.insert(all.end(), more.begin(), more.end());
         OnDevice at(device, all);
         const Shape shape{2, static_cast<std::int64_t>(windows.host[0].size())};
-        const ArenaTensor keys = device.memory().tensor(DType::int32, shape, Use::batch), staging = device.pinned().tensor(DType::int32, shape, Use::batch);
+        const ArenaTensor keys = device.memory().tensor(DType::int32, shape, Use::batch),
+                          staging = device.pinned().tensor(DType::int32, shape, Use::batch);
         std::copy(first_key.begin(), first_key.end(), staging->data<std::int32_t>());
         device.copy_to_device(keys, staging, Device::compute_stream());
         Windows there = windows;
@@ -190,14 +216,18 @@ struct Operands {
         at.download();
     }
     void forward(Device& device, bool accumulate = false) {
-        on(device, [&](Ops ops, const OnDevice& at, const Windows& there) { ops.attention_forward(at(out), at(lse), at(q), at(k), at(v), there, place, accumulate); });
+        on(device, [&](Ops ops, const OnDevice& at, const Windows& there) {
+            ops.attention_forward(at(out), at(lse), at(q), at(k), at(v), there, place, accumulate);
+        });
     }
-    /// What the operation takes for its own (H,T) comes to lie right in front of q: nothing is written behind it unseen.
+    /// What the operation takes for its own (H,T) comes to lie right in front of q: nothing is written behind it
+    /// unseen.
     void backward(Device& device) {
         ArenaTensor room = device.memory().tensor(DType::float32, lse.view.shape, Use::workspace);
         on(device, [&](Ops ops, const OnDevice& at, const Windows& there) {
             room.release();
-            ops.attention_backward(at(d_q), at(d_k), at(d_v), at(d_out), at(out), at(lse), at(q), at(k), at(v), there, place);
+            ops.attention_backward(at(d_q), at(d_k), at(d_v), at(d_out), at(out), at(lse), at(q), at(k), at(v), there,
+                                   place);
         });
     }
     bool gaps_untouched() const {
@@ -226,14 +256,17 @@ inline double max_difference(const Values& a, const Values& b) {
     return largest;
 }
 
-/// max|kernel - ref| <= 2 max|plain - ref| + 4 eps max|ref|: plain is the same formula by plain loops in float, stored in the kernel's type.
-inline void check_budget(const Values& kernel, const Values& plain, const Values& ref, DType dtype, const std::string& what) {
+/// max|kernel - ref| <= 2 max|plain - ref| + 4 eps max|ref|: plain is the same formula by plain loops in float, stored
+/// in the kernel's type.
+inline void check_budget(const Values& kernel, const Values& plain, const Values& ref, DType dtype,
+                         const std::string& what) {
     const double eps = dtype == DType::bfloat16 ? 0x1p-8 : 0x1p-24;
     const double found = max_difference(kernel, ref), budget = 2 * max_difference(plain, ref) + 4 * eps * max_abs(ref);
     BOOST_TEST(found <= budget, what << ": difference " << found << " exceeds " << budget);
 }
 
-/// Tensor cores take bfloat16 operands, so plain bfloat16 arithmetic on a GPU rounds probabilities and gradients of scores; the CPU's keeps them in float.
+/// Tensor cores take bfloat16 operands, so plain bfloat16 arithmetic on a GPU rounds probabilities and gradients of
+/// scores; the CPU's keeps them in float.
 struct PlainOperand {
     DType dtype;
     float operator()(float x) const { return kOnGpu && dtype == DType::bfloat16 ? float(bf16(x)) : x; }

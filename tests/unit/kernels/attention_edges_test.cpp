@@ -1,4 +1,5 @@
-// What attention promises beyond its numbers: causality, rows that see nothing, repeatable bits, huge scores, NaN that stays visible, progress.
+// What attention promises beyond its numbers: causality, rows that see nothing, repeatable bits, huge scores, NaN that
+// stays visible, progress.
 #include <omp.h>
 
 #include <thread>
@@ -33,12 +34,15 @@ BOOST_AUTO_TEST_CASE(causality_is_exact) {
             options.tokens = 130;
             const Case c = make_case(options, seed);
             const std::int64_t t = static_cast<std::int64_t>(random_below(129, seed, 8, 0));
-            const std::int64_t wide = c.problem.num_heads * c.problem.head_dim, narrow_width = c.problem.num_kv_heads * c.problem.head_dim;
+            const std::int64_t wide = c.problem.num_heads * c.problem.head_dim,
+                               narrow_width = c.problem.num_kv_heads * c.problem.head_dim;
             Case changed = c;
             const auto behind = [&](Values& values, std::int64_t width, double factor, double shift) {
-                for (std::size_t i = static_cast<std::size_t>((t + 1) * width); i < values.size(); ++i) values[i] = values[i] * factor + shift;
+                for (std::size_t i = static_cast<std::size_t>((t + 1) * width); i < values.size(); ++i)
+                    values[i] = values[i] * factor + shift;
             };
-            behind(changed.q, wide, -3, 1), behind(changed.k, narrow_width, 50, -2), behind(changed.v, narrow_width, -7, 3);
+            behind(changed.q, wide, -3, 1), behind(changed.k, narrow_width, 50, -2),
+                behind(changed.v, narrow_width, -7, 3);
             behind(changed.d_out, wide, 0, 0);
             Operands a(c), b(changed);
             a.forward(device), b.forward(device), b.backward(device);
@@ -47,7 +51,8 @@ BOOST_AUTO_TEST_CASE(causality_is_exact) {
             }
             for (std::int64_t r = t + 1; r < options.tokens; ++r) {
                 for (std::int64_t i = 0; i < wide; ++i) BOOST_REQUIRE_EQUAL(b.d_q.at(r, i), 0.0);
-                for (std::int64_t i = 0; i < narrow_width; ++i) BOOST_REQUIRE(b.d_k.at(r, i) == 0.0 && b.d_v.at(r, i) == 0.0);
+                for (std::int64_t i = 0; i < narrow_width; ++i)
+                    BOOST_REQUIRE(b.d_k.at(r, i) == 0.0 && b.d_v.at(r, i) == 0.0);
             }
         }
     });
@@ -66,8 +71,10 @@ BOOST_AUTO_TEST_CASE(queries_without_visible_keys) {
         o.forward(device);
         const auto sees = [](std::int64_t t) { return t >= 20 && t < 60; };
         for (std::int64_t t = 0; t < 150; ++t) {
-            for (std::int64_t h = 0; h < 3; ++h) BOOST_REQUIRE_EQUAL(o.lse.at(h, t) == -std::numeric_limits<double>::infinity(), !sees(t));
-            for (std::int64_t i = 0; i < 48; ++i) BOOST_REQUIRE(sees(t) ? o.out.at(t, i) != 0.0 : o.out.at(t, i) == 0.0);
+            for (std::int64_t h = 0; h < 3; ++h)
+                BOOST_REQUIRE_EQUAL(o.lse.at(h, t) == -std::numeric_limits<double>::infinity(), !sees(t));
+            for (std::int64_t i = 0; i < 48; ++i)
+                BOOST_REQUIRE(sees(t) ? o.out.at(t, i) != 0.0 : o.out.at(t, i) == 0.0);
         }
         o.backward(device);
         BOOST_TEST((all_finite(o.d_q.values()) && all_finite(o.d_k.values()) && all_finite(o.d_v.values())));
@@ -99,7 +106,8 @@ BOOST_AUTO_TEST_CASE(one_visible_key) {
             Operands o(c);
             o.forward(device), o.backward(device);
             for (std::int64_t t = 0; t < 110; ++t) {
-                for (std::int64_t i = 0; i < 360; ++i) BOOST_REQUIRE_EQUAL(o.out.at(t, i), o.v.at(t, i / 40 / 3 * 40 + i % 40));
+                for (std::int64_t i = 0; i < 360; ++i)
+                    BOOST_REQUIRE_EQUAL(o.out.at(t, i), o.v.at(t, i / 40 / 3 * 40 + i % 40));
             }
             BOOST_TEST((max_abs(o.d_q.values()) == 0 && max_abs(o.d_k.values()) == 0));
         }
@@ -122,7 +130,9 @@ BOOST_AUTO_TEST_CASE(same_bits_for_every_run_and_number_of_threads) {
                 again.forward(device);
                 again.backward(device);
                 BOOST_TEST((again.out.same_bits(first.out) && again.lse.same_bits(first.lse)), threads << " threads");
-                BOOST_TEST((again.d_q.same_bits(first.d_q) && again.d_k.same_bits(first.d_k) && again.d_v.same_bits(first.d_v)), threads << " threads");
+                BOOST_TEST((again.d_q.same_bits(first.d_q) && again.d_k.same_bits(first.d_k) &&
+                            again.d_v.same_bits(first.d_v)),
+                           threads << " threads");
             }
         }
     });
@@ -134,40 +144,51 @@ BOOST_AUTO_TEST_CASE(huge_scores_do_not_overflow) {
         Case c = dense_case(100, 8);
         c.problem.scale = 1;
         for (std::size_t i = 0; i < c.q.size(); ++i) c.q[i] = i % 8 == 0 ? 100 : 0;
-        for (std::size_t i = 0; i < c.k.size(); ++i) c.k[i] = i % 8 == 0 ? (i / 8 % 3 == 0 ? 100.0 : i / 8 % 3 == 1 ? -100.0 : 0.0) : 1;  // scores 1e4, -1e4, 0
+        for (std::size_t i = 0; i < c.k.size(); ++i)
+            c.k[i] = i % 8 == 0 ? (i / 8 % 3 == 0 ? 100.0 : i / 8 % 3 == 1 ? -100.0 : 0.0) : 1;  // scores 1e4, -1e4, 0
         Operands o(c);
         o.forward(device), o.backward(device);
         Values out, lse, d_q(c.q.size()), d_k(c.k.size()), d_v(c.v.size());
         reference::attention_forward(out, lse, c.q, c.k, c.v, c.problem);
         reference::attention_backward(d_q, d_k, d_v, c.d_out, out, lse, c.q, c.k, c.v, c.problem);
         BOOST_TEST(max_difference(o.out.values(), out) < 1e-5);
-        BOOST_TEST(max_difference(o.lse.values(), lse) < 2e-3);                                  // 1e4 has a spacing of 1e-3 in float
-        BOOST_TEST(max_difference(o.d_v.values(), d_v) < 4e-3 * max_abs(d_v));                   // which is the relative error of exp(score - lse)
+        BOOST_TEST(max_difference(o.lse.values(), lse) < 2e-3);  // 1e4 has a spacing of 1e-3 in float
+        BOOST_TEST(max_difference(o.d_v.values(), d_v) <
+                   4e-3 * max_abs(d_v));  // which is the relative error of exp(score - lse)
         BOOST_TEST((all_finite(o.d_q.values()) && all_finite(o.d_k.values())));
     });
 }
 
-/// Each query has one huge score, and they stand at all places of a tile: a maximum that leaves one out would overflow there. The softmax is over that key alone, so out is its v.
+/// Each query has one huge score, and they stand at all places of a tile: a maximum that leaves one out would overflow
+/// there. The softmax is over that key alone, so out is its v.
 BOOST_AUTO_TEST_CASE(one_huge_score_at_any_place) {
     for_devices([&](Device& device) {
         for (const DType dtype : {DType::float32, DType::bfloat16})
             for (const std::int64_t head_dim : {32, 64, 128}) {
                 CaseOptions options;
-                options.tokens = 192, options.num_heads = 4, options.num_kv_heads = 1, options.head_dim = head_dim, options.dtype = options.gradient = dtype;
+                options.tokens = 192, options.num_heads = 4, options.num_kv_heads = 1, options.head_dim = head_dim,
+                options.dtype = options.gradient = dtype;
                 Case c = make_case(options, 5);
                 for (auto& row : c.problem.first_key) std::fill(row.begin(), row.end(), 0);
                 c.problem.scale = 1;
                 std::fill(c.q.begin(), c.q.end(), 0), std::fill(c.k.begin(), c.k.end(), 0);
-                // Among the first 64 keys, of which each is a unit vector or the negative of one; other places in each head.
-                const auto seen = [](std::int64_t t, std::int64_t h) { return t < 64 ? (11 + 2 * h) * t % (t + 1) : ((29 + 4 * h) * t + 7 + h) % 64; };
+                // Among the first 64 keys, of which each is a unit vector or the negative of one; other places in each
+                // head.
+                const auto seen = [](std::int64_t t, std::int64_t h) {
+                    return t < 64 ? (11 + 2 * h) * t % (t + 1) : ((29 + 4 * h) * t + 7 + h) % 64;
+                };
                 const auto unit = [head_dim](std::int64_t j) { return j < head_dim ? 100.0f : -100.0f; };
                 for (std::int64_t t = 0; t < 192; ++t)
-                    for (std::int64_t h = 0; h < 4; ++h) c.q[static_cast<std::size_t>((t * 4 + h) * head_dim + seen(t, h) % head_dim)] = unit(seen(t, h));
-                for (std::int64_t j = 0; j < 64; ++j) c.k[static_cast<std::size_t>(j * head_dim + j % head_dim)] = unit(j);
+                    for (std::int64_t h = 0; h < 4; ++h)
+                        c.q[static_cast<std::size_t>((t * 4 + h) * head_dim + seen(t, h) % head_dim)] =
+                            unit(seen(t, h));
+                for (std::int64_t j = 0; j < 64; ++j)
+                    c.k[static_cast<std::size_t>(j * head_dim + j % head_dim)] = unit(j);
                 Operands o(c);
                 o.forward(device), o.backward(device);
                 for (std::int64_t t = 0; t < 192; ++t) {
-                    for (std::int64_t i = 0; i < 4 * head_dim; ++i) BOOST_REQUIRE_EQUAL(o.out.at(t, i), o.v.at(seen(t, i / head_dim), i % head_dim));
+                    for (std::int64_t i = 0; i < 4 * head_dim; ++i)
+                        BOOST_REQUIRE_EQUAL(o.out.at(t, i), o.v.at(seen(t, i / head_dim), i % head_dim));
                     for (std::int64_t h = 0; h < 4; ++h) BOOST_REQUIRE_SMALL(o.lse.at(h, t) - 1e4, 2e-3);
                 }
                 BOOST_TEST((all_finite(o.d_q.values()) && all_finite(o.d_k.values()) && all_finite(o.d_v.values())));
@@ -192,7 +213,8 @@ BOOST_AUTO_TEST_CASE(very_negative_scores) {
         BOOST_TEST(max_difference(o.d_q.values(), d_q) < budget * max_abs(d_q));
         BOOST_TEST(max_difference(o.d_k.values(), d_k) < budget * max_abs(d_k));
         BOOST_TEST(max_difference(o.d_v.values(), d_v) < budget * max_abs(d_v));
-        for (std::int64_t h = 0; h < 3; ++h) o.lse.view.data<float>()[h * o.lse.view.row_stride + 40] = -std::numeric_limits<float>::infinity();
+        for (std::int64_t h = 0; h < 3; ++h)
+            o.lse.view.data<float>()[h * o.lse.view.row_stride + 40] = -std::numeric_limits<float>::infinity();
         Operands again(c);
         std::copy(o.lse.memory.begin(), o.lse.memory.end(), again.lse.memory.begin());
         again.backward(device);  // a row of which it is said that it saw nothing has no gradient
@@ -233,7 +255,8 @@ BOOST_AUTO_TEST_CASE(progress_is_called_by_the_calling_thread) {
 BOOST_AUTO_TEST_CASE(pairs_are_counted) {
     for (std::uint64_t seed = 0; seed < 40; ++seed) {
         CaseOptions options;
-        options.tokens = 1 + static_cast<std::int64_t>(seed), options.num_heads = 2, options.num_kv_heads = 1, options.head_dim = 1, options.offsets = true;
+        options.tokens = 1 + static_cast<std::int64_t>(seed), options.num_heads = 2, options.num_kv_heads = 1,
+        options.head_dim = 1, options.offsets = true;
         Case c = make_case(options, seed);
         c.problem.num_plain_heads = 1;
         const Operands o(c);
@@ -243,7 +266,8 @@ BOOST_AUTO_TEST_CASE(pairs_are_counted) {
             for (std::int64_t t = 0; t < p.num_queries; ++t) {
                 for (std::int64_t j = 0; j < p.num_keys; ++j) pairs += p.visible(t, j, h);
             }
-            BOOST_TEST(pairs == visible_pairs(o.windows, h ? HeadKind::shifted : HeadKind::plain, p.query_begin, p.num_queries, p.key_begin, p.num_keys));
+            BOOST_TEST(pairs == visible_pairs(o.windows, h ? HeadKind::shifted : HeadKind::plain, p.query_begin,
+                                              p.num_queries, p.key_begin, p.num_keys));
         }
     }
 }

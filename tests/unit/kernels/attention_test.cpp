@@ -1,4 +1,5 @@
-// Attention against plain loops in double: random windows, sizes, offsets, strides, types; keys in pieces; the reference against finite differences.
+// Attention against plain loops in double: random windows, sizes, offsets, strides, types; keys in pieces; the
+// reference against finite differences.
 #include <numeric>
 
 #include "tests/support/preconditions.h"
@@ -14,18 +15,21 @@ void check_forward(const Case& c, Device& device, const std::string& what) {
     Values out, lse;
     std::vector<float> plain_out, plain_lse;
     reference::attention_forward(out, lse, c.q, c.k, c.v, c.problem);
-    reference::attention_forward(plain_out, plain_lse, narrow(c.q), narrow(c.k), narrow(c.v), c.problem, PlainOperand{c.dtype});
+    reference::attention_forward(plain_out, plain_lse, narrow(c.q), narrow(c.k), narrow(c.v), c.problem,
+                                 PlainOperand{c.dtype});
     check_budget(o.out.values(), stored(plain_out, c.dtype), out, c.dtype, what + " out");
     check_budget(o.lse.values(), stored(plain_lse, DType::float32), lse, DType::float32, what + " lse");
     BOOST_TEST(o.gaps_untouched(), what);
 }
 
-/// Starts from the forward results of the reference, as they would be stored. The gradients are added to random numbers.
+/// Starts from the forward results of the reference, as they would be stored. The gradients are added to random
+/// numbers.
 void check_backward(const Case& c, Device& device, const std::string& what) {
     Values out, lse;
     reference::attention_forward(out, lse, c.q, c.k, c.v, c.problem);
     Operands o(c);
-    const Rows stored_out(c.dtype, c.problem.num_queries, o.q.view.width(), c.gap, out), stored_lse(DType::float32, c.problem.num_heads, c.problem.num_queries, c.gap, lse);
+    const Rows stored_out(c.dtype, c.problem.num_queries, o.q.view.width(), c.gap, out),
+        stored_lse(DType::float32, c.problem.num_heads, c.problem.num_queries, c.gap, lse);
     std::copy(stored_out.memory.begin(), stored_out.memory.end(), o.out.memory.begin());
     std::copy(stored_lse.memory.begin(), stored_lse.memory.end(), o.lse.memory.begin());
     Values ref[3];
@@ -39,25 +43,30 @@ void check_backward(const Case& c, Device& device, const std::string& what) {
     }
     o.backward(device);
     reference::attention_backward(ref[0], ref[1], ref[2], c.d_out, out, lse, c.q, c.k, c.v, c.problem);
-    reference::attention_backward(plain[0], plain[1], plain[2], narrow(c.d_out), narrow(stored_out.values()), narrow(lse), narrow(c.q), narrow(c.k), narrow(c.v), c.problem, PlainOperand{c.dtype});
+    reference::attention_backward(plain[0], plain[1], plain[2], narrow(c.d_out), narrow(stored_out.values()),
+                                  narrow(lse), narrow(c.q), narrow(c.k), narrow(c.v), c.problem, PlainOperand{c.dtype});
     const char* const names[] = {" d_q", " d_k", " d_v"};
-    for (int i = 0; i < 3; ++i) check_budget(kernel[i]->values(), stored(plain[i], c.gradient), ref[i], c.gradient, what + names[i]);
+    for (int i = 0; i < 3; ++i)
+        check_budget(kernel[i]->values(), stored(plain[i], c.gradient), ref[i], c.gradient, what + names[i]);
     BOOST_TEST(o.gaps_untouched(), what);
 }
 
 void check_tokens(std::int64_t tokens, Device& device, std::uint64_t seed) {
     constexpr std::int64_t kHeads[][2] = {{9, 3}, {1, 1}, {4, 1}, {6, 2}, {3, 3}, {2, 1}};
-    const auto head_dims = sizes<std::int64_t>({8, 16, 64, 32, 80, 128, 40, 24, 4, 13}, {8, 16, 64, 32, 80, 128, 40, 24, 96, 120});   // a GPU takes multiples of 8
+    const auto head_dims =
+        sizes<std::int64_t>({8, 16, 64, 32, 80, 128, 40, 24, 4, 13},
+                            {8, 16, 64, 32, 80, 128, 40, 24, 96, 120});  // a GPU takes multiples of 8
     CaseOptions options;
     options.tokens = tokens;
     options.num_heads = kHeads[seed % 6][0], options.num_kv_heads = kHeads[seed % 6][1];
     options.head_dim = head_dims[seed % 10];
-    const bool narrow_type = kOnGpu ? seed % 4 != 1 : seed % 4 == 3;   // a GPU is for bfloat16
+    const bool narrow_type = kOnGpu ? seed % 4 != 1 : seed % 4 == 3;  // a GPU is for bfloat16
     options.dtype = narrow_type ? DType::bfloat16 : DType::float32;
     options.gradient = seed % 8 == 3 ? DType::bfloat16 : DType::float32;
     options.offsets = seed % 3 == 1;
     const Case c = make_case(options, seed);
-    const std::string what = text("T ", tokens, " H ", options.num_heads, "/", options.num_kv_heads, " E ", options.head_dim, " ", name_of(c.dtype), " seed ", seed);
+    const std::string what = text("T ", tokens, " H ", options.num_heads, "/", options.num_kv_heads, " E ",
+                                  options.head_dim, " ", name_of(c.dtype), " seed ", seed);
     check_forward(c, device, what);
     check_backward(c, device, what);
 }
@@ -81,7 +90,8 @@ BOOST_AUTO_TEST_CASE(every_small_size_and_the_edges_of_blocks) {
         std::iota(small.begin(), small.end(), 1);
         if (kOnGpu) small = {1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65};
         for (const std::int64_t tokens : small) check_tokens(tokens, device, seed++);
-        for (const std::int64_t tokens : sizes<std::int64_t>({95, 96, 97, 127, 128, 129, 143, 144, 145, 191, 192, 193, 200}, {96, 127, 128, 129, 191, 193, 260})) {
+        for (const std::int64_t tokens : sizes<std::int64_t>(
+                 {95, 96, 97, 127, 128, 129, 143, 144, 145, 191, 192, 193, 200}, {96, 127, 128, 129, 191, 193, 260})) {
             for (int i = 0; i < (kOnGpu ? 2 : 4); ++i) check_tokens(tokens, device, seed++);
         }
         if (!kOnGpu) check_tokens(901, device, 6);  // enough for the CPU's large query blocks
@@ -99,13 +109,15 @@ BOOST_AUTO_TEST_CASE(large_query_blocks, *only_on_cpus("the blocks are the CPU k
 
 BOOST_AUTO_TEST_CASE(bfloat16_in_all_combinations_of_types) {
     for_devices([](Device& device) {
-        const auto head_dims = sizes<std::int64_t>({24, 64}, {24, 64, 128, 40, 120});   // on a GPU all widths of its kernels, full and not
+        const auto head_dims =
+            sizes<std::int64_t>({24, 64}, {24, 64, 128, 40, 120});  // on a GPU all widths of its kernels, full and not
         for (std::uint64_t seed = 0; seed < 4 * head_dims.size(); ++seed) {
             CaseOptions options;
-            options.tokens = 150, options.head_dim = head_dims[seed % head_dims.size()], options.dtype = DType::bfloat16;
+            options.tokens = 150, options.head_dim = head_dims[seed % head_dims.size()],
+            options.dtype = DType::bfloat16;
             if (kOnGpu) options.num_heads = 4, options.num_kv_heads = 2;
             options.gradient = seed / head_dims.size() % 2 ? DType::float32 : DType::bfloat16;
-            options.gap = seed / head_dims.size() / 2 ? 5 : 8;   // rows start at multiples of 16 bytes, or do not
+            options.gap = seed / head_dims.size() / 2 ? 5 : 8;  // rows start at multiples of 16 bytes, or do not
             options.offsets = seed % 3 == 2;
             const Case c = make_case(options, seed);
             check_forward(c, device, text("bfloat16 ", seed));
@@ -115,13 +127,20 @@ BOOST_AUTO_TEST_CASE(bfloat16_in_all_combinations_of_types) {
 }
 
 /// Keys in random pieces, in random order, merged through lse: out, lse and gradients are those of the whole.
-/// Tiles of a GPU's kernels end at every place that one of their loops has code for: rows at a distance of eight, queries that begin anywhere between keys, and head_dim
-/// that fills the kernel's width or does not.
+/// Tiles of a GPU's kernels end at every place that one of their loops has code for: rows at a distance of eight,
+/// queries that begin anywhere between keys, and head_dim that fills the kernel's width or does not.
 BOOST_AUTO_TEST_CASE(tiles_end_anywhere) {
     for_devices([](Device& device) {
-        using Kind = std::pair<DType, std::int64_t>;   // and head_dim
+        using Kind = std::pair<DType, std::int64_t>;  // and head_dim
         constexpr DType kWide = DType::float32, kNarrow = DType::bfloat16;
-        for (const auto& [dtype, head_dim] : sizes<Kind>({{kNarrow, 64}}, {{kNarrow, 32}, {kNarrow, 64}, {kNarrow, 128}, {kNarrow, 24}, {kNarrow, 40}, {kNarrow, 120}, {kWide, 40}, {kWide, 120}}))
+        for (const auto& [dtype, head_dim] : sizes<Kind>({{kNarrow, 64}}, {{kNarrow, 32},
+                                                                           {kNarrow, 64},
+                                                                           {kNarrow, 128},
+                                                                           {kNarrow, 24},
+                                                                           {kNarrow, 40},
+                                                                           {kNarrow, 120},
+                                                                           {kWide, 40},
+                                                                           {kWide, 120}}))
             for (std::int64_t i = 0; i < 16; ++i) {
                 CaseOptions options;
                 options.skipped = 4 * i % 9, options.tokens = options.skipped + 3 + 8 * i, options.head_dim = head_dim;
@@ -142,14 +161,16 @@ BOOST_AUTO_TEST_CASE(kinds_of_heads_that_see_different_tiles) {
             for (const DType dtype : {DType::float32, DType::bfloat16})
                 for (const std::size_t narrow_kind : {0, 1}) {
                     CaseOptions options;
-                    options.tokens = 130, options.num_heads = 2, options.num_kv_heads = 1, options.head_dim = head_dim, options.dtype = dtype;
+                    options.tokens = 130, options.num_heads = 2, options.num_kv_heads = 1, options.head_dim = head_dim,
+                    options.dtype = dtype;
                     Case c = make_case(options, 3);
                     c.problem.num_plain_heads = 1;
                     for (std::size_t t = 0; t < 130; ++t) {
                         c.problem.first_key[narrow_kind][t] = static_cast<std::int32_t>(t < 16 ? 0 : t - 15);
                         c.problem.first_key[1 - narrow_kind][t] = 0;
                     }
-                    const std::string what = text("E ", head_dim, " ", name_of(dtype), ", heads of kind ", narrow_kind, " see sixteen keys");
+                    const std::string what =
+                        text("E ", head_dim, " ", name_of(dtype), ", heads of kind ", narrow_kind, " see sixteen keys");
                     check_forward(c, device, what);
                     check_backward(c, device, what);
                 }
@@ -161,37 +182,54 @@ BOOST_AUTO_TEST_CASE(pieces_of_keys_equal_the_whole) {
         for (std::uint64_t seed = 0; seed < (kOnGpu ? 7 : 12); ++seed) {
             CaseOptions options;
             options.tokens = 40 + 15 * static_cast<std::int64_t>(seed), options.head_dim = 32;
-            if (kOnGpu && seed >= 4) options.dtype = DType::bfloat16, options.wide_out = true, options.head_dim <<= seed - 4;
+            if (kOnGpu && seed >= 4)
+                options.dtype = DType::bfloat16, options.wide_out = true, options.head_dim <<= seed - 4;
             const Case c = make_case(options, seed);
             std::vector<std::int64_t> cuts = {0, options.tokens};
-            for (std::uint64_t i = 0; i < 1 + seed % 4; ++i) cuts.push_back(static_cast<std::int64_t>(random_below(static_cast<std::uint64_t>(options.tokens), seed, 9, i)));
+            for (std::uint64_t i = 0; i < 1 + seed % 4; ++i)
+                cuts.push_back(
+                    static_cast<std::int64_t>(random_below(static_cast<std::uint64_t>(options.tokens), seed, 9, i)));
             std::sort(cuts.begin(), cuts.end());
             std::vector<std::size_t> order(cuts.size() - 1);
             for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
-            for (std::size_t i = order.size() - 1; i > 0; --i) std::swap(order[i], order[random_below(i + 1, seed, 10, i)]);
+            for (std::size_t i = order.size() - 1; i > 0; --i)
+                std::swap(order[i], order[random_below(i + 1, seed, 10, i)]);
             Operands o(c);
             AttentionPlace place = o.place;
             bool accumulate = false;
             for (const std::size_t i : order) {
                 Rows k = part(o.k, cuts[i], cuts[i + 1] - cuts[i]), v = part(o.v, cuts[i], cuts[i + 1] - cuts[i]);
                 place.key_begin = cuts[i];
-                o.on(device, [&](Ops ops, const OnDevice& at, const Windows& windows) { ops.attention_forward(at(o.out), at(o.lse), at(o.q), at(k), at(v), windows, place, accumulate); }, {&k, &v});
+                o.on(device,
+                     [&](Ops ops, const OnDevice& at, const Windows& windows) {
+                         ops.attention_forward(at(o.out), at(o.lse), at(o.q), at(k), at(v), windows, place, accumulate);
+                     },
+                     {&k, &v});
                 accumulate = true;
             }
             for (const std::size_t i : order) {
                 const std::int64_t n = cuts[i + 1] - cuts[i];
                 Rows k = part(o.k, cuts[i], n), v = part(o.v, cuts[i], n);
                 place.key_begin = cuts[i];
-                o.on(device, [&](Ops ops, const OnDevice& at, const Windows& windows) {
-                    ops.attention_backward(at(o.d_q), at(o.d_k).rows(cuts[i], n), at(o.d_v).rows(cuts[i], n), at(o.d_out), at(o.out), at(o.lse), at(o.q), at(k), at(v), windows, place);
-                }, {&k, &v});
+                o.on(device,
+                     [&](Ops ops, const OnDevice& at, const Windows& windows) {
+                         ops.attention_backward(at(o.d_q), at(o.d_k).rows(cuts[i], n), at(o.d_v).rows(cuts[i], n),
+                                                at(o.d_out), at(o.out), at(o.lse), at(o.q), at(k), at(v), windows,
+                                                place);
+                     },
+                     {&k, &v});
             }
             Values out, lse, d_q(c.q.size()), d_k(c.k.size()), d_v(c.v.size());
             reference::attention_forward(out, lse, c.q, c.k, c.v, c.problem);
             reference::attention_backward(d_q, d_k, d_v, c.d_out, out, lse, c.q, c.k, c.v, c.problem);
-            // Each merge costs a few roundings of weights, which grow with |lse| of about 5; in bfloat16 the operands of products are rounded.
+            // Each merge costs a few roundings of weights, which grow with |lse| of about 5; in bfloat16 the operands
+            // of products are rounded.
             const double budget = options.dtype == DType::bfloat16 ? 4 * 0x1p-8 : 64 * 0x1p-24;
-            for (const auto& [kernel, ref] : {std::pair{o.out.values(), out}, {o.lse.values(), lse}, {o.d_q.values(), d_q}, {o.d_k.values(), d_k}, {o.d_v.values(), d_v}}) {
+            for (const auto& [kernel, ref] : {std::pair{o.out.values(), out},
+                                              {o.lse.values(), lse},
+                                              {o.d_q.values(), d_q},
+                                              {o.d_k.values(), d_k},
+                                              {o.d_v.values(), d_v}}) {
                 BOOST_TEST(max_difference(kernel, ref) <= budget * max_abs(ref), "seed " << seed);
             }
         }
@@ -203,14 +241,16 @@ BOOST_AUTO_TEST_CASE(the_reference_agrees_with_finite_differences) {
     options.tokens = 7, options.num_heads = 4, options.num_kv_heads = 2, options.head_dim = 3;
     for (std::uint64_t seed = 0; seed < 5; ++seed) {
         const Case c = make_case(options, seed);
-        Values inputs[3] = {c.q, c.k, c.v}, out, lse, gradients[3] = {Values(c.q.size()), Values(c.k.size()), Values(c.v.size())};
+        Values inputs[3] = {c.q, c.k, c.v}, out, lse,
+               gradients[3] = {Values(c.q.size()), Values(c.k.size()), Values(c.v.size())};
         const auto loss = [&] {
             Values y, l;
             reference::attention_forward(y, l, inputs[0], inputs[1], inputs[2], c.problem);
             return reference::dot(y, 0, c.d_out, 0, static_cast<std::int64_t>(y.size()));
         };
         reference::attention_forward(out, lse, c.q, c.k, c.v, c.problem);
-        reference::attention_backward(gradients[0], gradients[1], gradients[2], c.d_out, out, lse, c.q, c.k, c.v, c.problem);
+        reference::attention_backward(gradients[0], gradients[1], gradients[2], c.d_out, out, lse, c.q, c.k, c.v,
+                                      c.problem);
         for (int i = 0; i < 3; ++i) {
             for (std::size_t j = 0; j < inputs[i].size(); ++j) {
                 const double x = inputs[i][j], h = 1e-5;

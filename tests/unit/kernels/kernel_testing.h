@@ -1,5 +1,6 @@
-// Matrices on a device whose rows are padded with a mark, and the comparison with the double-precision reference (budget of design section 8:
-// twice the error of a plain implementation plus four units of rounding). Shared by the tests of operations but attention.
+// Matrices on a device whose rows are padded with a mark, and the comparison with the double-precision reference
+// (budget of design section 8: twice the error of a plain implementation plus four units of rounding). Shared by the
+// tests of operations but attention.
 #pragma once
 
 #include <boost/test/unit_test.hpp>
@@ -23,9 +24,11 @@ inline double rounded(double x, DType dtype) {
 }
 
 /// Normal numbers that the type can hold, so that kernel and reference see the same inputs.
-inline Values random_values(std::int64_t rows, std::int64_t columns, std::uint64_t stream, DType dtype, double scale = 1) {
+inline Values random_values(std::int64_t rows, std::int64_t columns, std::uint64_t stream, DType dtype,
+                            double scale = 1) {
     Values values(rows, columns);
-    for (std::size_t i = 0; i < values.values.size(); ++i) values.values[i] = rounded(scale * random_normal(7, stream, i), dtype);
+    for (std::size_t i = 0; i < values.values.size(); ++i)
+        values.values[i] = rounded(scale * random_normal(7, stream, i), dtype);
     return values;
 }
 
@@ -38,12 +41,9 @@ inline double element(const Tensor& host, std::int64_t i, std::int64_t j) {
 
 inline void set_element(const Tensor& host, std::int64_t i, std::int64_t j, double value) {
     const std::int64_t at = i * host.row_stride + j;
-    if (host.dtype == kBfloat)
-        host.data<bf16>()[at] = bf16(static_cast<float>(value));
-    else if (host.dtype == DType::float64)
-        host.data<double>()[at] = value;
-    else
-        host.data<float>()[at] = static_cast<float>(value);
+    if (host.dtype == kBfloat) host.data<bf16>()[at] = bf16(static_cast<float>(value));
+    else if (host.dtype == DType::float64) host.data<double>()[at] = value;
+    else host.data<float>()[at] = static_cast<float>(value);
 }
 
 /// A matrix on the device; each row has `padding` more elements that nobody may touch.
@@ -56,12 +56,15 @@ public:
           storage_(device.memory().tensor(dtype, {values.rows, values.columns + padding}, Use::workspace)),
           host_(device.pinned().tensor(dtype, {values.rows, values.columns + padding}, Use::workspace)) {
         for (std::int64_t i = 0; i < values.rows; ++i)
-            for (std::int64_t j = 0; j < values.columns + padding; ++j) set_element(host_, i, j, j < values.columns ? values(i, j) : kMark);
+            for (std::int64_t j = 0; j < values.columns + padding; ++j)
+                set_element(host_, i, j, j < values.columns ? values(i, j) : kMark);
         device.copy_to_device(storage_, host_, Device::compute_stream());
-        device.synchronize(Device::compute_stream());   // host_ may be gone before anything else waits
+        device.synchronize(Device::compute_stream());  // host_ may be gone before anything else waits
     }
     Tensor tensor() const { return padding_ ? storage_->columns(0, storage_->width() - padding_) : *storage_; }
-    Tensor vector() const { return Tensor(storage_->bytes, storage_->dtype, {storage_->count()}); }  // without padding only
+    Tensor vector() const {
+        return Tensor(storage_->bytes, storage_->dtype, {storage_->count()});
+    }  // without padding only
     operator Tensor() const { return tensor(); }
 
     Values read() {
@@ -72,7 +75,8 @@ public:
         bool intact = true;
         for (std::int64_t i = 0; i < values.rows; ++i) {
             for (std::int64_t j = 0; j < columns; ++j) values(i, j) = element(host_, i, j);
-            for (std::int64_t j = columns; j < columns + padding_; ++j) intact = intact && element(host_, i, j) == kMark;
+            for (std::int64_t j = columns; j < columns + padding_; ++j)
+                intact = intact && element(host_, i, j) == kMark;
         }
         BOOST_TEST(intact, "something wrote between the rows");
         return values;
@@ -87,11 +91,13 @@ private:
 /// int32 numbers on the device.
 class IdBuffer {
 public:
-    IdBuffer(Device& device, const Ids& ids) : storage_(device.memory().tensor(DType::int32, {static_cast<std::int64_t>(ids.size())}, Use::batch)) {
-        const ArenaTensor host = device.pinned().tensor(DType::int32, {static_cast<std::int64_t>(ids.size())}, Use::batch);
+    IdBuffer(Device& device, const Ids& ids)
+        : storage_(device.memory().tensor(DType::int32, {static_cast<std::int64_t>(ids.size())}, Use::batch)) {
+        const ArenaTensor host =
+            device.pinned().tensor(DType::int32, {static_cast<std::int64_t>(ids.size())}, Use::batch);
         std::copy(ids.begin(), ids.end(), host->data<std::int32_t>());
         device.copy_to_device(storage_, host, Device::compute_stream());
-        device.synchronize(Device::compute_stream());   // the staging memory goes now
+        device.synchronize(Device::compute_stream());  // the staging memory goes now
     }
     operator Tensor() const { return storage_; }
     Ids read(Device& device) const {
@@ -121,7 +127,8 @@ inline double distance(const Values& a, const Values& b) {
 }
 
 /// max|kernel - ref| <= 2 max|plain - ref| + 4 eps max|ref|; plain is the float result rounded to the output's type.
-inline void check_close(const Values& kernel, const Values& ref, const PlainValues& plain, DType dtype, const std::string& what) {
+inline void check_close(const Values& kernel, const Values& ref, const PlainValues& plain, DType dtype,
+                        const std::string& what) {
     BOOST_REQUIRE(kernel.values.size() == ref.values.size());
     Values plain_rounded(plain);
     for (double& v : plain_rounded.values) v = rounded(v, dtype);
@@ -131,7 +138,8 @@ inline void check_close(const Values& kernel, const Values& ref, const PlainValu
 }
 
 /// Compares d with central differences of f at x, both in double.
-inline void check_gradient(const std::function<double(const Values&)>& f, const Values& x, const Values& d, const std::string& what) {
+inline void check_gradient(const std::function<double(const Values&)>& f, const Values& x, const Values& d,
+                           const std::string& what) {
     constexpr double kStep = 1e-5;
     double error = 0;
     for (std::size_t i = 0; i < x.values.size(); ++i) {

@@ -1,5 +1,5 @@
-// embedding, rmsnorm, rotary and swiglu, forward and backward: against the reference in both types with strided rows, and the reference
-// itself against finite differences.
+// embedding, rmsnorm, rotary and swiglu, forward and backward: against the reference in both types with strided rows,
+// and the reference itself against finite differences.
 #include "tests/unit/kernels/kernel_testing.h"
 
 namespace longlora {
@@ -12,7 +12,8 @@ static const std::int64_t kSizes[][2] = {{1, 1}, {1, 64}, {7, 63}, {65, 65}, {13
 
 static Ids random_ids(std::int64_t count, std::int64_t below, std::uint64_t stream) {
     Ids ids(static_cast<std::size_t>(count));
-    for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int32_t>(random_below(static_cast<std::uint64_t>(below), 11, stream, i));
+    for (std::size_t i = 0; i < ids.size(); ++i)
+        ids[i] = static_cast<std::int32_t>(random_below(static_cast<std::uint64_t>(below), 11, stream, i));
     return ids;
 }
 
@@ -32,11 +33,13 @@ BOOST_AUTO_TEST_CASE(embedding) {
                     for (double& v : expected.values) v = rounded(v, out_type);
                     BOOST_TEST(distance(out.read(), expected) == 0);
 
-                    const Values d_out = random_values(tokens, width, 3, type), was = random_values(17, width, 4, kFloat);
+                    const Values d_out = random_values(tokens, width, 3, type),
+                                 was = random_values(17, width, 4, kFloat);
                     Buffer d_table(device, kFloat, was, 2);
                     const Buffer gradient(device, type, d_out, 4);
                     device.ops().embedding_backward(d_table, gradient, id_buffer);
-                    PlainValues plain(was);  // the order of the tokens is promised, so plain float loops give the same bits
+                    PlainValues plain(
+                        was);  // the order of the tokens is promised, so plain float loops give the same bits
                     reference::embedding_backward(plain, PlainValues(d_out), ids);
                     BOOST_TEST(distance(d_table.read(), Values(plain)) == 0);
                 }
@@ -49,25 +52,31 @@ BOOST_AUTO_TEST_CASE(rmsnorm) {
         for (const auto& [tokens, width] : kSizes)
             for (const DType type : kTypes)
                 for (const DType weight_type : kTypes) {
-                    const std::string what = text("rmsnorm (", tokens, ",", width, ") ", name_of(type), " weight ", name_of(weight_type));
-                    const Values x = random_values(tokens, width, 1, type), weight = random_values(1, width, 2, weight_type),
+                    const std::string what =
+                        text("rmsnorm (", tokens, ",", width, ") ", name_of(type), " weight ", name_of(weight_type));
+                    const Values x = random_values(tokens, width, 1, type),
+                                 weight = random_values(1, width, 2, weight_type),
                                  d_y = random_values(tokens, width, 3, type);
-                    const Values d_x_was = random_values(tokens, width, 4, type), d_weight_was = random_values(1, width, 5, kFloat);
-                    Buffer in(device, type, x, 3), w(device, weight_type, weight), y(device, type, Values(tokens, width, NAN), 1),
-                        rrms(device, kFloat, Values(tokens, 1, NAN));
+                    const Values d_x_was = random_values(tokens, width, 4, type),
+                                 d_weight_was = random_values(1, width, 5, kFloat);
+                    Buffer in(device, type, x, 3), w(device, weight_type, weight),
+                        y(device, type, Values(tokens, width, NAN), 1), rrms(device, kFloat, Values(tokens, 1, NAN));
                     device.ops().rmsnorm_forward(y, rrms.vector(), in, w.vector(), eps);
                     Values ref_y(tokens, width), ref_rrms(tokens, 1), ref_d_x = d_x_was, ref_d_weight = d_weight_was;
-                    PlainValues plain_y(tokens, width), plain_rrms(tokens, 1), plain_d_x(d_x_was), plain_d_weight(d_weight_was);
+                    PlainValues plain_y(tokens, width), plain_rrms(tokens, 1), plain_d_x(d_x_was),
+                        plain_d_weight(d_weight_was);
                     reference::rmsnorm_forward<double>(ref_y, ref_rrms, x, weight, eps);
                     reference::rmsnorm_forward<float>(plain_y, plain_rrms, PlainValues(x), PlainValues(weight), eps);
                     check_close(y.read(), ref_y, plain_y, type, what);
                     check_close(rrms.read(), ref_rrms, plain_rrms, kFloat, what + " rrms");
 
-                    Buffer gradient(device, type, d_y, 2), d_x(device, type, d_x_was, 7), d_weight(device, kFloat, d_weight_was), alone(device, type, d_x_was);
+                    Buffer gradient(device, type, d_y, 2), d_x(device, type, d_x_was, 7),
+                        d_weight(device, kFloat, d_weight_was), alone(device, type, d_x_was);
                     device.ops().rmsnorm_backward(d_x, d_weight.vector(), gradient, in, w.vector(), rrms.vector());
                     device.ops().rmsnorm_backward(alone, Tensor(), gradient, in, w.vector(), rrms.vector());
                     reference::rmsnorm_backward<double>(ref_d_x, ref_d_weight, d_y, x, weight, ref_rrms);
-                    reference::rmsnorm_backward<float>(plain_d_x, plain_d_weight, PlainValues(d_y), PlainValues(x), PlainValues(weight), plain_rrms);
+                    reference::rmsnorm_backward<float>(plain_d_x, plain_d_weight, PlainValues(d_y), PlainValues(x),
+                                                       PlainValues(weight), plain_rrms);
                     check_close(d_x.read(), ref_d_x, plain_d_x, type, what + " d_x");
                     check_close(d_weight.read(), ref_d_weight, plain_d_weight, kFloat, what + " d_weight");
                     BOOST_TEST(distance(d_x.read(), alone.read()) == 0);
@@ -86,11 +95,15 @@ BOOST_AUTO_TEST_CASE(rotary) {
                     for (const DType type : kTypes)
                         for (const bool inverse : {false, true}) {
                             const std::int64_t half = head_dim / 2, begin = 5;
-                            Values cos(tokens + begin + 2, half), sin = cos, x = random_values(tokens, heads * head_dim, 1, type);
+                            Values cos(tokens + begin + 2, half), sin = cos,
+                                                                  x = random_values(tokens, heads * head_dim, 1, type);
                             for (std::int64_t p = 0; p < cos.rows; ++p)
                                 for (std::int64_t i = 0; i < half; ++i) {
-                                    const double angle = static_cast<double>(p) * std::pow(10000.0, -static_cast<double>(i) / static_cast<double>(half));
-                                    cos(p, i) = rounded(std::cos(angle), kFloat), sin(p, i) = rounded(std::sin(angle), kFloat);
+                                    const double angle =
+                                        static_cast<double>(p) *
+                                        std::pow(10000.0, -static_cast<double>(i) / static_cast<double>(half));
+                                    cos(p, i) = rounded(std::cos(angle), kFloat),
+                                           sin(p, i) = rounded(std::sin(angle), kFloat);
                                 }
                             Buffer in(device, type, x, 6);
                             const Buffer c(device, kFloat, cos), s(device, kFloat, sin);
@@ -98,8 +111,11 @@ BOOST_AUTO_TEST_CASE(rotary) {
                             Values ref = x;
                             PlainValues plain(x);
                             reference::rotary<double>(ref, cos, sin, head_dim, begin, inverse);
-                            reference::rotary<float>(plain, PlainValues(cos), PlainValues(sin), head_dim, begin, inverse);
-                            check_close(in.read(), ref, plain, type, text("rotary ", tokens, " x ", heads, " x ", head_dim, inverse ? " inverse" : ""));
+                            reference::rotary<float>(plain, PlainValues(cos), PlainValues(sin), head_dim, begin,
+                                                     inverse);
+                            check_close(
+                                in.read(), ref, plain, type,
+                                text("rotary ", tokens, " x ", heads, " x ", head_dim, inverse ? " inverse" : ""));
                         }
     });
 }
@@ -110,11 +126,13 @@ BOOST_AUTO_TEST_CASE(swiglu) {
             for (const DType type : kTypes)
                 for (const std::int64_t padding : {0, 3}) {
                     const std::string what = text("swiglu (", tokens, ",", width, ") ", name_of(type));
-                    const Values gate = random_values(tokens, width, 1, type, 3), up = random_values(tokens, width, 2, type),
+                    const Values gate = random_values(tokens, width, 1, type, 3),
+                                 up = random_values(tokens, width, 2, type),
                                  d_out = random_values(tokens, width, 3, type);
                     const Values nan(tokens, width, NAN);
-                    Buffer g(device, type, gate, padding), u(device, type, up, padding), y(device, type, nan, padding), dy(device, type, d_out, padding),
-                        dg(device, type, nan, padding), du(device, type, nan, padding);
+                    Buffer g(device, type, gate, padding), u(device, type, up, padding), y(device, type, nan, padding),
+                        dy(device, type, d_out, padding), dg(device, type, nan, padding),
+                        du(device, type, nan, padding);
                     device.ops().swiglu_forward(y, g, u);
                     device.ops().swiglu_backward(dg, du, dy, g, u);
                     Values ref(tokens, width), ref_dg = ref, ref_du = ref;
@@ -122,13 +140,16 @@ BOOST_AUTO_TEST_CASE(swiglu) {
                     reference::swiglu_forward(ref, gate, up);
                     reference::swiglu_forward(plain, PlainValues(gate), PlainValues(up));
                     reference::swiglu_backward(ref_dg, ref_du, d_out, gate, up);
-                    reference::swiglu_backward(plain_dg, plain_du, PlainValues(d_out), PlainValues(gate), PlainValues(up));
+                    reference::swiglu_backward(plain_dg, plain_du, PlainValues(d_out), PlainValues(gate),
+                                               PlainValues(up));
                     check_close(y.read(), ref, plain, type, what);
                     check_close(dg.read(), ref_dg, plain_dg, type, what + " d_gate");
                     check_close(du.read(), ref_du, plain_du, type, what + " d_up");
 
-                    // The allowed aliases give the same bits: d_gate in gate and d_up in up or d_out, out in gate or up.
-                    Buffer g2(device, type, gate, padding), dy2(device, type, d_out, padding), g3(device, type, gate, padding), u3(device, type, up, padding);
+                    // The allowed aliases give the same bits: d_gate in gate and d_up in up or d_out, out in gate or
+                    // up.
+                    Buffer g2(device, type, gate, padding), dy2(device, type, d_out, padding),
+                        g3(device, type, gate, padding), u3(device, type, up, padding);
                     device.ops().swiglu_backward(g2, dy2, dy2, g2, u);
                     device.ops().swiglu_backward(g3, u3, dy, g3, u3);
                     for (Buffer* in_place : {&g2, &g3}) BOOST_TEST(distance(in_place->read(), dg.read()) == 0);
@@ -147,13 +168,14 @@ BOOST_AUTO_TEST_CASE(swiglu) {
         Buffer g(device, kFloat, far), ones(device, kFloat, Values(1, 6, 1)), y(device, kFloat, Values(1, 6));
         device.ops().swiglu_forward(y, g, ones);
         const Values got = y.read();
-        for (int i = 0; i < 6; ++i) BOOST_TEST(std::abs(got(0, i) - std::max(0.0, far(0, i))) <= 1e-6 * std::max(0.0, far(0, i)) + 1e-7);
+        for (int i = 0; i < 6; ++i)
+            BOOST_TEST(std::abs(got(0, i) - std::max(0.0, far(0, i))) <= 1e-6 * std::max(0.0, far(0, i)) + 1e-7);
     });
 }
 
 BOOST_AUTO_TEST_CASE(references_match_finite_differences) {
-    const Values x = random_values(3, 6, 1, DType::float64), weight = random_values(1, 6, 2, DType::float64), d_y = random_values(3, 6, 3, DType::float64),
-                 up = random_values(3, 6, 4, DType::float64);
+    const Values x = random_values(3, 6, 1, DType::float64), weight = random_values(1, 6, 2, DType::float64),
+                 d_y = random_values(3, 6, 3, DType::float64), up = random_values(3, 6, 4, DType::float64);
     Values y(3, 6), rrms(3, 1), d_x(3, 6), d_weight(1, 6), d_gate(3, 6), d_up(3, 6);
     const auto norm = [&](const Values& at, const Values& w) {
         reference::rmsnorm_forward<double>(y, rrms, at, w, 1e-5);

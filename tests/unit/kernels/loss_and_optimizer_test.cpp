@@ -9,7 +9,9 @@ BOOST_AUTO_TEST_SUITE(loss_and_optimizer)
 static const DType kTypes[] = {kFloat, kBfloat};
 
 static Tensor scalar_of(const Buffer& buffer) { return Tensor(buffer.tensor().bytes, buffer.tensor().dtype, Shape{}); }
-static Buffer make_scalar(Device& device, DType dtype, double value) { return Buffer(device, dtype, Values(1, 1, value)); }
+static Buffer make_scalar(Device& device, DType dtype, double value) {
+    return Buffer(device, dtype, Values(1, 1, value));
+}
 
 BOOST_AUTO_TEST_CASE(cross_entropy) {
     for_devices([](Device& device) {
@@ -20,9 +22,12 @@ BOOST_AUTO_TEST_CASE(cross_entropy) {
                     const Values logits = random_values(tokens, vocabulary, 1, type, 4);
                     Ids labels(static_cast<std::size_t>(tokens));
                     for (std::size_t t = 0; t < labels.size(); ++t)
-                        labels[t] = t % 3 == 1 ? -1 : static_cast<std::int32_t>(random_below(static_cast<std::uint64_t>(vocabulary), 5, 1, t));
+                        labels[t] = t % 3 == 1 ? -1
+                                               : static_cast<std::int32_t>(
+                                                     random_below(static_cast<std::uint64_t>(vocabulary), 5, 1, t));
                     const IdBuffer label_buffer(device, labels);
-                    Buffer x(device, type, logits, 3), loss = make_scalar(device, DType::float64, 2.5), again = make_scalar(device, DType::float64, 2.5);
+                    Buffer x(device, type, logits, 3), loss = make_scalar(device, DType::float64, 2.5),
+                                                       again = make_scalar(device, DType::float64, 2.5);
                     Values ref = logits;
                     PlainValues plain(logits);
                     double ref_loss = 2.5, plain_loss = 2.5;
@@ -32,7 +37,8 @@ BOOST_AUTO_TEST_CASE(cross_entropy) {
                     BOOST_TEST(distance(x.read(), logits) == 0);  // untouched without gradient
                     device.ops().cross_entropy(scalar_of(again), x, label_buffer, 0.125f, true);
                     BOOST_TEST(loss.read()(0, 0) == again.read()(0, 0));
-                    BOOST_TEST(std::abs(loss.read()(0, 0) - ref_loss) <= 2 * std::abs(plain_loss - ref_loss) + 4 * 0x1p-24 * std::abs(ref_loss));
+                    BOOST_TEST(std::abs(loss.read()(0, 0) - ref_loss) <=
+                               2 * std::abs(plain_loss - ref_loss) + 4 * 0x1p-24 * std::abs(ref_loss));
                     check_close(x.read(), ref, plain, type, what);
                 }
         // Large logits do not overflow; a NaN reaches the loss.
@@ -77,7 +83,8 @@ BOOST_AUTO_TEST_CASE(sum_of_squares_and_clip) {
                 BOOST_TEST(std::abs(sum.read()(0, 0) - expected) <= 1e-12 * expected);
             }
         const auto clip = [&](double squares, double loss, double most) {
-            const Buffer s = make_scalar(device, DType::float64, squares), l = make_scalar(device, DType::float64, loss);
+            const Buffer s = make_scalar(device, DType::float64, squares),
+                         l = make_scalar(device, DType::float64, loss);
             Buffer scale = make_scalar(device, kFloat, -1);
             device.ops().clip_scale(scalar_of(scale), scalar_of(s), scalar_of(l), most);
             return scale.read()(0, 0);
@@ -99,18 +106,21 @@ BOOST_AUTO_TEST_CASE(adamw) {
             for (const DType type : kTypes) {
                 Values master = random_values(1, n, 1, kFloat), m(1, n), v(1, n);
                 PlainValues plain(master), plain_m(1, n), plain_v(1, n);
-                Buffer p(device, kFloat, master), first(device, kFloat, m), second(device, kFloat, v), weight(device, type, Values(1, n)),
-                    scale = make_scalar(device, kFloat, 0.75);
+                Buffer p(device, kFloat, master), first(device, kFloat, m), second(device, kFloat, v),
+                    weight(device, type, Values(1, n)), scale = make_scalar(device, kFloat, 0.75);
                 AdamwOptions options{.lr = 1e-2, .eps = 1e-2, .weight_decay = 0.1};  // an eps that shows
                 for (options.step = 1; options.step <= 10; ++options.step) {
                     const Values grad = random_values(1, n, 100 + static_cast<std::uint64_t>(options.step), kFloat);
                     const Buffer g(device, kFloat, grad);
-                    device.ops().adamw(p.vector(), first.vector(), second.vector(), weight.vector(), g.vector(), scalar_of(scale), options);
+                    device.ops().adamw(p.vector(), first.vector(), second.vector(), weight.vector(), g.vector(),
+                                       scalar_of(scale), options);
                     for (std::int64_t i = 0; i < n; ++i) {
-                        reference::adamw<double>(master(0, i), m(0, i), v(0, i), grad(0, i), 0.75, options.lr, options.beta1, options.beta2, options.eps,
-                                                 options.weight_decay, options.step);
-                        reference::adamw<float>(plain(0, i), plain_m(0, i), plain_v(0, i), float(grad(0, i)), 0.75f, options.lr, options.beta1, options.beta2,
-                                                options.eps, options.weight_decay, options.step);
+                        reference::adamw<double>(master(0, i), m(0, i), v(0, i), grad(0, i), 0.75, options.lr,
+                                                 options.beta1, options.beta2, options.eps, options.weight_decay,
+                                                 options.step);
+                        reference::adamw<float>(plain(0, i), plain_m(0, i), plain_v(0, i), float(grad(0, i)), 0.75f,
+                                                options.lr, options.beta1, options.beta2, options.eps,
+                                                options.weight_decay, options.step);
                     }
                 }
                 check_close(p.read(), master, plain, kFloat, "adamw master");
@@ -122,10 +132,12 @@ BOOST_AUTO_TEST_CASE(adamw) {
 
                 const Values before[] = {p.read(), first.read(), second.read(), weight.read()};
                 const Buffer nan = make_scalar(device, kFloat, NAN), g(device, kFloat, Values(1, n, 1));
-                device.ops().adamw(p.vector(), first.vector(), second.vector(), weight.vector(), g.vector(), scalar_of(nan), options);
+                device.ops().adamw(p.vector(), first.vector(), second.vector(), weight.vector(), g.vector(),
+                                   scalar_of(nan), options);
                 Buffer* after[] = {&p, &first, &second, &weight};
                 for (int i = 0; i < 4; ++i) BOOST_TEST(distance(after[i]->read(), before[i]) == 0);
-                device.ops().adamw(p.vector(), first.vector(), second.vector(), Tensor(), g.vector(), scalar_of(scale), options);  // no weight
+                device.ops().adamw(p.vector(), first.vector(), second.vector(), Tensor(), g.vector(), scalar_of(scale),
+                                   options);  // no weight
                 BOOST_TEST(distance(p.read(), before[0]) > 0);
                 BOOST_TEST(distance(weight.read(), before[3]) == 0);
             }
@@ -140,13 +152,15 @@ BOOST_AUTO_TEST_CASE(fill_add_copy) {
                     for (const std::int64_t width : {1, 65, 20'000}) {
                         const Values x = random_values(3, width, 1, x_type), y = random_values(3, width, 2, y_type);
                         const Buffer from(device, x_type, x, padding);
-                        Buffer sum(device, y_type, y, padding), copy(device, y_type, y, 2), filled(device, y_type, y, padding);
+                        Buffer sum(device, y_type, y, padding), copy(device, y_type, y, 2),
+                            filled(device, y_type, y, padding);
                         device.ops().add(sum, from, 0.5f);
                         device.ops().copy(copy, from);
                         device.ops().fill(filled, 0.375f);
                         Values ref_sum = y, ref_copy = x;
                         for (std::size_t i = 0; i < y.values.size(); ++i) {
-                            ref_sum.values[i] = rounded(static_cast<float>(y.values[i]) + 0.5f * static_cast<float>(x.values[i]), y_type);
+                            ref_sum.values[i] = rounded(
+                                static_cast<float>(y.values[i]) + 0.5f * static_cast<float>(x.values[i]), y_type);
                             ref_copy.values[i] = rounded(x.values[i], y_type);
                         }
                         BOOST_TEST(distance(sum.read(), ref_sum) == 0);

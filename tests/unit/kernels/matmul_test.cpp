@@ -1,4 +1,5 @@
-// matmul against plain double loops: transpositions, alpha and beta, every mix of types, strided rows, empty sides, tiles and panels.
+// matmul against plain double loops: transpositions, alpha and beta, every mix of types, strided rows, empty sides,
+// tiles and panels.
 #include <bit>
 
 #include "tests/support/preconditions.h"
@@ -17,8 +18,8 @@ struct Case {
 };
 
 static std::string name_of_case(const Case& c) {
-    return text("(", c.m, ",", c.n, ",", c.k, ") ", name_of(c.out), " = ", name_of(c.a), c.transpose_a ? "^T " : " ", name_of(c.b), c.transpose_b ? "^T" : "",
-                " alpha ", c.alpha, " beta ", c.beta);
+    return text("(", c.m, ",", c.n, ",", c.k, ") ", name_of(c.out), " = ", name_of(c.a), c.transpose_a ? "^T " : " ",
+                name_of(c.b), c.transpose_b ? "^T" : "", " alpha ", c.alpha, " beta ", c.beta);
 }
 
 static void check_case(Device& device, const Case& c) {
@@ -37,13 +38,14 @@ static void check_case(Device& device, const Case& c) {
 static const DType kTypes[] = {kFloat, kBfloat};
 
 BOOST_AUTO_TEST_CASE(all_types_and_transpositions) {
-    const std::int64_t sizes[][3] = {{1, 1, 1}, {7, 1, 65}, {1, 63, 7}, {64, 65, 63}, {65, 8, 130}, {130, 65, 8}, {8, 70, 257}};
+    const std::int64_t sizes[][3] = {{1, 1, 1},    {7, 1, 65},   {1, 63, 7},  {64, 65, 63},
+                                     {65, 8, 130}, {130, 65, 8}, {8, 70, 257}};
     for_devices([&](Device& device) {
         for (const auto& size : sizes)
             for (int bits = 0; bits < 32; ++bits)
                 for (const auto& [alpha, beta] : {std::pair{1.0f, 0.0f}, {1.0f, 1.0f}, {-0.5f, 0.25f}})
-                    check_case(device, {size[0], size[1], size[2], kTypes[bits & 1], kTypes[bits >> 1 & 1], kTypes[bits >> 2 & 1], bool(bits & 8),
-                                        bool(bits & 16), alpha, beta});
+                    check_case(device, {size[0], size[1], size[2], kTypes[bits & 1], kTypes[bits >> 1 & 1],
+                                        kTypes[bits >> 2 & 1], bool(bits & 8), bool(bits & 16), alpha, beta});
     });
 }
 
@@ -60,18 +62,24 @@ BOOST_AUTO_TEST_CASE(empty_sides) {
             Buffer nans(device, type, Values(4, 5, NAN));
             device.ops().matmul(nans, a, b, Transpose::no, Transpose::no, 1, 0);
             BOOST_TEST(largest(nans.read()) == 0);
-            const Buffer no_rows(device, type, Values(0, 3)), square(device, type, Values(3, 3, 1)), no_out(device, type, Values(0, 3));
+            const Buffer no_rows(device, type, Values(0, 3)), square(device, type, Values(3, 3, 1)),
+                no_out(device, type, Values(0, 3));
             device.ops().matmul(no_out, no_rows, square, Transpose::no, Transpose::no);
         }
     });
 }
 
-/// Only some rows of large products are compared; 9000 and 8200 are deeper than a panel, 1500 x 1500 wider than the panel of a narrow result.
+/// Only some rows of large products are compared; 9000 and 8200 are deeper than a panel, 1500 x 1500 wider than the
+/// panel of a narrow result.
 BOOST_AUTO_TEST_CASE(tiles_and_panels) {
-    const Case cases[] = {{1100, 1030, 1000, kFloat, kFloat, kFloat, false, true, 1, 0},    {1030, 1100, 1000, kFloat, kBfloat, kFloat, true, false, 1, 1},
-                          {70, 130, 9000, kFloat, kFloat, kBfloat, false, true, 1, 1},      {5, 300, 8200, kBfloat, kFloat, kBfloat, false, false, 2, 0.5f},
-                          {300, 5, 8200, kBfloat, kBfloat, kFloat, true, false, 1, 0},      {1500, 1500, 8, kBfloat, kBfloat, kFloat, false, true, 1, 1},
-                          {1100, 1030, 1000, kBfloat, kBfloat, kBfloat, false, true, 1, 0}, {600, 520, 8200, kFloat, kBfloat, kBfloat, true, false, 1, 1}};
+    const Case cases[] = {{1100, 1030, 1000, kFloat, kFloat, kFloat, false, true, 1, 0},
+                          {1030, 1100, 1000, kFloat, kBfloat, kFloat, true, false, 1, 1},
+                          {70, 130, 9000, kFloat, kFloat, kBfloat, false, true, 1, 1},
+                          {5, 300, 8200, kBfloat, kFloat, kBfloat, false, false, 2, 0.5f},
+                          {300, 5, 8200, kBfloat, kBfloat, kFloat, true, false, 1, 0},
+                          {1500, 1500, 8, kBfloat, kBfloat, kFloat, false, true, 1, 1},
+                          {1100, 1030, 1000, kBfloat, kBfloat, kBfloat, false, true, 1, 0},
+                          {600, 520, 8200, kFloat, kBfloat, kBfloat, true, false, 1, 1}};
     for_devices([&](Device& device) {
         for (const Case& c : cases) {
             const Values a = random_values(c.transpose_a ? c.k : c.m, c.transpose_a ? c.m : c.k, 1, c.a),
@@ -82,24 +90,29 @@ BOOST_AUTO_TEST_CASE(tiles_and_panels) {
             Buffer out(device, c.out, was, 3);
             device.ops().matmul(out, left, right, Transpose{c.transpose_a}, Transpose{c.transpose_b}, c.alpha, c.beta);
             const Values got = out.read();
-            const std::int64_t step = std::max<std::int64_t>(1, c.m * c.n * c.k / 10'000'000);  // about 10 M products compared
+            const std::int64_t step =
+                std::max<std::int64_t>(1, c.m * c.n * c.k / 10'000'000);  // about 10 M products compared
             Values sample(1, (c.m * c.n + step - 1) / step), expected = sample;
             PlainValues plain(1, sample.columns);
             for (std::int64_t s = 0; s < sample.columns; ++s) {
                 const std::int64_t i = s * step / c.n, j = s * step % c.n;
                 sample(0, s) = got(i, j);
-                expected(0, s) = c.alpha * reference::product(a, b, c.transpose_a, c.transpose_b, i, j) + c.beta * was(i, j);
-                plain(0, s) = c.alpha * reference::product(plain_a, plain_b, c.transpose_a, c.transpose_b, i, j) + c.beta * static_cast<float>(was(i, j));
+                expected(0, s) =
+                    c.alpha * reference::product(a, b, c.transpose_a, c.transpose_b, i, j) + c.beta * was(i, j);
+                plain(0, s) = c.alpha * reference::product(plain_a, plain_b, c.transpose_a, c.transpose_b, i, j) +
+                              c.beta * static_cast<float>(was(i, j));
             }
             check_close(sample, expected, plain, c.out, name_of_case(c));
         }
     });
 }
 
-BOOST_AUTO_TEST_CASE(progress_is_called_and_changes_no_bit, *only_on_cpus("it is the tiles of the CPU's long products that call it")) {
+BOOST_AUTO_TEST_CASE(progress_is_called_and_changes_no_bit,
+                     *only_on_cpus("it is the tiles of the CPU's long products that call it")) {
     for_devices([](Device& device) {
         for (const DType type : kTypes) {
-            const Buffer a(device, kFloat, random_values(1100, 1000, 1, kFloat)), b(device, type, random_values(1200, 1000, 2, type));
+            const Buffer a(device, kFloat, random_values(1100, 1000, 1, kFloat)),
+                b(device, type, random_values(1200, 1000, 2, type));
             Buffer out(device, kFloat, Values(1100, 1200)), again(device, kFloat, Values(1100, 1200));
             device.ops().matmul(out, a, b, Transpose::no, Transpose::yes);
             int calls = 0;

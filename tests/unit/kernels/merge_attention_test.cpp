@@ -1,4 +1,5 @@
-// merge_attention against its formula in double, for sums of all sizes and rows that saw nothing; against one attention over all keys, taken in two pieces; what it refuses.
+// merge_attention against its formula in double, for sums of all sizes and rows that saw nothing; against one attention
+// over all keys, taken in two pieces; what it refuses.
 #include <limits>
 
 #include "tests/reference/attention.h"
@@ -12,12 +13,14 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 struct Partial {
-    Values out, lse;   ///< (T, H*E), (H, T)
+    Values out, lse;  ///< (T, H*E), (H, T)
 };
 
-/// A third of the rows of each saw nothing (NaN stands in out then: it must not be read), independently; some sums lie far apart.
+/// A third of the rows of each saw nothing (NaN stands in out then: it must not be read), independently; some sums lie
+/// far apart.
 Partial random_partial(std::int64_t tokens, std::int64_t heads, std::int64_t head_dim, std::uint64_t seed) {
-    Partial p{random_values(tokens, heads * head_dim, seed, kFloat), random_values(heads, tokens, seed + 1, kFloat, 30)};
+    Partial p{random_values(tokens, heads * head_dim, seed, kFloat),
+              random_values(heads, tokens, seed + 1, kFloat, 30)};
     for (std::int64_t h = 0; h < heads; ++h)
         for (std::int64_t t = 0; t < tokens; ++t) {
             if (random_below(3, seed, 9, static_cast<std::uint64_t>(h * tokens + t))) continue;
@@ -29,7 +32,8 @@ Partial random_partial(std::int64_t tokens, std::int64_t heads, std::int64_t hea
 
 /// The formula, in Real, by plain exponentials relative to the larger sum.
 template <class Real>
-void merge(reference::Matrix<Real>& out, reference::Matrix<Real>& lse, const reference::Matrix<Real>& other_out, const reference::Matrix<Real>& other_lse, std::int64_t head_dim) {
+void merge(reference::Matrix<Real>& out, reference::Matrix<Real>& lse, const reference::Matrix<Real>& other_out,
+           const reference::Matrix<Real>& other_lse, std::int64_t head_dim) {
     for (std::int64_t h = 0; h < lse.rows; ++h)
         for (std::int64_t t = 0; t < lse.columns; ++t) {
             const Real a = lse(h, t), b = other_lse(h, t), larger = std::max(a, b);
@@ -59,11 +63,13 @@ double far(const Values& a, const Values& b) {
 BOOST_AUTO_TEST_SUITE(merge_attention)
 
 BOOST_AUTO_TEST_CASE(equals_the_formula) {
-    constexpr std::int64_t kSizes[][3] = {{1, 1, 1}, {5, 3, 8}, {33, 9, 7}, {130, 2, 64}, {301, 9, 16}};   // the last one is shared by threads
+    constexpr std::int64_t kSizes[][3] = {
+        {1, 1, 1}, {5, 3, 8}, {33, 9, 7}, {130, 2, 64}, {301, 9, 16}};  // the last one is shared by threads
     for_devices([&](Device& device) {
         for (const auto& [tokens, heads, head_dim] : kSizes)
             for (std::uint64_t seed = 0; seed < 4; ++seed) {
-                const Partial first = random_partial(tokens, heads, head_dim, 10 * seed), second = random_partial(tokens, heads, head_dim, 10 * seed + 5);
+                const Partial first = random_partial(tokens, heads, head_dim, 10 * seed),
+                              second = random_partial(tokens, heads, head_dim, 10 * seed + 5);
                 const std::int64_t gap = static_cast<std::int64_t>(seed % 3);
                 Buffer out(device, kFloat, first.out, gap), lse(device, kFloat, first.lse, 2 * gap);
                 const Buffer other_out(device, kFloat, second.out, 5 * gap), other_lse(device, kFloat, second.lse, gap);
@@ -72,7 +78,8 @@ BOOST_AUTO_TEST_CASE(equals_the_formula) {
                 merge(ref.out, ref.lse, second.out, second.lse, head_dim);
                 PlainValues plain_out(first.out), plain_lse(first.lse);
                 merge(plain_out, plain_lse, PlainValues(second.out), PlainValues(second.lse), head_dim);
-                BOOST_CHECK_LE(far(out.read(), ref.out), 2 * far(Values(plain_out), ref.out) + 4 * 0x1p-24 * 5);   // normal numbers: 5 is the most
+                BOOST_CHECK_LE(far(out.read(), ref.out),
+                               2 * far(Values(plain_out), ref.out) + 4 * 0x1p-24 * 5);  // normal numbers: 5 is the most
                 BOOST_CHECK_LE(far(lse.read(), ref.lse), 2 * far(Values(plain_lse), ref.lse) + 4 * 0x1p-24 * 128);
             }
     });
@@ -85,13 +92,15 @@ BOOST_AUTO_TEST_CASE(part_of_heads_and_rows) {
         const Partial first = random_partial(kTokens, kHeads, kHeadDim, 1), second = random_partial(7, 2, kHeadDim, 3);
         Buffer out(device, kFloat, first.out, 3), lse(device, kFloat, first.lse);
         const Buffer other_out(device, kFloat, second.out), other_lse(device, kFloat, second.lse, 1);
-        device.ops().merge_attention(out.tensor().rows(3, 7).columns(2 * kHeadDim, 2 * kHeadDim), lse.tensor().rows(2, 2).columns(3, 7), other_out, other_lse);
+        device.ops().merge_attention(out.tensor().rows(3, 7).columns(2 * kHeadDim, 2 * kHeadDim),
+                                     lse.tensor().rows(2, 2).columns(3, 7), other_out, other_lse);
         Partial wide = random_partial(kTokens, kHeads, kHeadDim, 1), ref = first;
         for (double& x : wide.lse.values) x = -kInfinity;
         for (std::int64_t t = 0; t < 7; ++t)
             for (std::int64_t h = 0; h < 2; ++h) {
                 wide.lse(h + 2, t + 3) = second.lse(h, t);
-                for (std::int64_t e = 0; e < kHeadDim; ++e) wide.out(t + 3, (h + 2) * kHeadDim + e) = second.out(t, h * kHeadDim + e);
+                for (std::int64_t e = 0; e < kHeadDim; ++e)
+                    wide.out(t + 3, (h + 2) * kHeadDim + e) = second.out(t, h * kHeadDim + e);
             }
         merge(ref.out, ref.lse, wide.out, wide.lse, kHeadDim);
         BOOST_CHECK_LE(far(out.read(), ref.out), 1e-5);
@@ -112,18 +121,31 @@ BOOST_AUTO_TEST_CASE(nan_stays_visible) {
     });
 }
 
-/// Keys [0, cut) and [cut, 90), seen by queries 40 .. 99 through windows of 35 tokens: some rows see only one of the two pieces, and the last ones miss the first.
+/// Keys [0, cut) and [cut, 90), seen by queries 40 .. 99 through windows of 35 tokens: some rows see only one of the
+/// two pieces, and the last ones miss the first.
 BOOST_AUTO_TEST_CASE(two_pieces_of_keys_equal_one_attention) {
-    constexpr std::int64_t kTokens = 100, kBegin = 40, kQueries = 60, kKeys = 90, kHeads = 6, kKvHeads = 2, kHeadDim = 16;
-    reference::AttentionProblem p{.num_queries = kQueries, .num_keys = kKeys, .num_heads = kHeads, .num_kv_heads = kKvHeads, .head_dim = kHeadDim, .query_begin = kBegin, .key_begin = 0,
-                                  .first_key = {}, .num_plain_heads = 2, .scale = 0.25};
+    constexpr std::int64_t kTokens = 100, kBegin = 40, kQueries = 60, kKeys = 90, kHeads = 6, kKvHeads = 2,
+                           kHeadDim = 16;
+    reference::AttentionProblem p{.num_queries = kQueries,
+                                  .num_keys = kKeys,
+                                  .num_heads = kHeads,
+                                  .num_kv_heads = kKvHeads,
+                                  .head_dim = kHeadDim,
+                                  .query_begin = kBegin,
+                                  .key_begin = 0,
+                                  .first_key = {},
+                                  .num_plain_heads = 2,
+                                  .scale = 0.25};
     std::vector<std::int32_t> first_key;
     for (int kind = 0; kind < 2; ++kind) {
-        for (std::int64_t t = 0; t < kTokens; ++t) p.first_key[kind].push_back(static_cast<std::int32_t>(kind ? std::max<std::int64_t>(0, t - 34) : 0));
+        for (std::int64_t t = 0; t < kTokens; ++t)
+            p.first_key[kind].push_back(static_cast<std::int32_t>(kind ? std::max<std::int64_t>(0, t - 34) : 0));
         first_key.insert(first_key.end(), p.first_key[kind].begin(), p.first_key[kind].end());
     }
     for_devices([&](Device& device) {
-        const Values q = random_values(kQueries, kHeads * kHeadDim, 1, kFloat), k = random_values(kKeys, kKvHeads * kHeadDim, 2, kFloat), v = random_values(kKeys, kKvHeads * kHeadDim, 3, kFloat);
+        const Values q = random_values(kQueries, kHeads * kHeadDim, 1, kFloat),
+                     k = random_values(kKeys, kKvHeads * kHeadDim, 2, kFloat),
+                     v = random_values(kKeys, kKvHeads * kHeadDim, 3, kFloat);
         const IdBuffer ids(device, first_key);
         Windows windows;
         windows.first_key = Tensor(ids).reshaped({2, kTokens});
@@ -131,18 +153,24 @@ BOOST_AUTO_TEST_CASE(two_pieces_of_keys_equal_one_attention) {
         windows.num_plain_heads = p.num_plain_heads;
         const Buffer queries(device, kFloat, q, 3), keys(device, kFloat, k, 1), values(device, kFloat, v);
         for (const std::int64_t cut : {1, 40, 64, 89}) {
-            Buffer out(device, kFloat, Values(kQueries, kHeads * kHeadDim, NAN)), lse(device, kFloat, Values(kHeads, kQueries, NAN));
-            Buffer other_out(device, kFloat, Values(kQueries, kHeads * kHeadDim, NAN), 2), other_lse(device, kFloat, Values(kHeads, kQueries, NAN), 4);
+            Buffer out(device, kFloat, Values(kQueries, kHeads * kHeadDim, NAN)),
+                lse(device, kFloat, Values(kHeads, kQueries, NAN));
+            Buffer other_out(device, kFloat, Values(kQueries, kHeads * kHeadDim, NAN), 2),
+                other_lse(device, kFloat, Values(kHeads, kQueries, NAN), 4);
             const auto attend = [&](Tensor to, Tensor sums, std::int64_t begin, std::int64_t count) {
-                device.ops().attention_forward(to, sums, queries, keys.tensor().rows(begin, count), values.tensor().rows(begin, count), windows, {kHeadDim, kBegin, begin, 0.25f}, false);
+                device.ops().attention_forward(to, sums, queries, keys.tensor().rows(begin, count),
+                                               values.tensor().rows(begin, count), windows,
+                                               {kHeadDim, kBegin, begin, 0.25f}, false);
             };
             attend(out, lse, 0, cut), attend(other_out, other_lse, cut, kKeys - cut);
             device.ops().merge_attention(out, lse, other_out, other_lse);
             std::vector<double> ref_out, ref_lse;
             reference::attention_forward(ref_out, ref_lse, q.values, k.values, v.values, p);
             const Values found_out = out.read(), found_lse = lse.read();
-            for (std::size_t i = 0; i < ref_out.size(); ++i) BOOST_REQUIRE_SMALL(found_out.values[i] - ref_out[i], 1e-5);
-            for (std::size_t i = 0; i < ref_lse.size(); ++i) BOOST_REQUIRE(found_lse.values[i] == ref_lse[i] || std::abs(found_lse.values[i] - ref_lse[i]) < 1e-5);
+            for (std::size_t i = 0; i < ref_out.size(); ++i)
+                BOOST_REQUIRE_SMALL(found_out.values[i] - ref_out[i], 1e-5);
+            for (std::size_t i = 0; i < ref_lse.size(); ++i)
+                BOOST_REQUIRE(found_lse.values[i] == ref_lse[i] || std::abs(found_lse.values[i] - ref_lse[i]) < 1e-5);
         }
     });
 }
@@ -150,9 +178,13 @@ BOOST_AUTO_TEST_CASE(two_pieces_of_keys_equal_one_attention) {
 BOOST_AUTO_TEST_CASE(refused_and_recorded) {
     const auto plan = make_plan_device();
     const auto make = [&](DType dtype, Shape shape) { return plan->memory().tensor(dtype, shape, Use::workspace); };
-    const ArenaTensor out = make(kFloat, {10, 24}), lse = make(kFloat, {3, 10}), other_out = make(kFloat, {10, 24}), other_lse = make(kFloat, {3, 10}), turned = make(kFloat, {10, 3});
-    const ArenaTensor half = make(kBfloat, {10, 24}), fewer = make(kFloat, {9, 24}), odd = make(kFloat, {10, 25}), odd_too = make(kFloat, {10, 25});
-    const auto refused = [&](Tensor a, Tensor b, Tensor c, Tensor d) { BOOST_CHECK_THROW(plan->ops().merge_attention(a, b, c, d), std::logic_error); };
+    const ArenaTensor out = make(kFloat, {10, 24}), lse = make(kFloat, {3, 10}), other_out = make(kFloat, {10, 24}),
+                      other_lse = make(kFloat, {3, 10}), turned = make(kFloat, {10, 3});
+    const ArenaTensor half = make(kBfloat, {10, 24}), fewer = make(kFloat, {9, 24}), odd = make(kFloat, {10, 25}),
+                      odd_too = make(kFloat, {10, 25});
+    const auto refused = [&](Tensor a, Tensor b, Tensor c, Tensor d) {
+        BOOST_CHECK_THROW(plan->ops().merge_attention(a, b, c, d), std::logic_error);
+    };
     refused(half, lse, half, other_lse);
     refused(out, lse, half, other_lse);
     refused(out, turned, other_out, other_lse);

@@ -1,4 +1,5 @@
-// What ops.cpp does before any backend: refusals of wrong shapes, types and aliases, and records, which are the same on plan and CPU.
+// What ops.cpp does before any backend: refusals of wrong shapes, types and aliases, and records, which are the same on
+// plan and CPU.
 #include "tests/unit/kernels/kernel_testing.h"
 
 namespace longlora {
@@ -25,12 +26,14 @@ struct World {
     std::vector<ArenaTensor> owned;
     std::vector<std::int32_t> zeros = std::vector<std::int32_t>(10, 0);
     AttentionPlace place{.head_dim = 8, .scale = 0.3f};
-    Tensor a = make(kFloat, {10, 16}), b = make(kFloat, {10, 16}), c = make(kFloat, {10, 16}), d_q = make(kFloat, {10, 16});
-    Tensor k = make(kFloat, {10, 8}), v = make(kFloat, {10, 8}), d_k = make(kFloat, {10, 8}), d_v = make(kFloat, {10, 8});
-    Tensor row = make(kFloat, {16}), d_row = make(kFloat, {16}), per_token = make(kFloat, {10}), lse = make(kFloat, {2, 10}), cos = make(kFloat, {10, 4}),
-           sin = make(kFloat, {10, 4});
-    Tensor table = make(kBfloat, {20, 16}), d_table = make(kFloat, {20, 16}), ids = make(DType::int32, {10}), first_key = make(DType::int32, {2, 10}),
-           square = make(kFloat, {16, 16});
+    Tensor a = make(kFloat, {10, 16}), b = make(kFloat, {10, 16}), c = make(kFloat, {10, 16}),
+           d_q = make(kFloat, {10, 16});
+    Tensor k = make(kFloat, {10, 8}), v = make(kFloat, {10, 8}), d_k = make(kFloat, {10, 8}),
+           d_v = make(kFloat, {10, 8});
+    Tensor row = make(kFloat, {16}), d_row = make(kFloat, {16}), per_token = make(kFloat, {10}),
+           lse = make(kFloat, {2, 10}), cos = make(kFloat, {10, 4}), sin = make(kFloat, {10, 4});
+    Tensor table = make(kBfloat, {20, 16}), d_table = make(kFloat, {20, 16}), ids = make(DType::int32, {10}),
+           first_key = make(DType::int32, {2, 10}), square = make(kFloat, {16, 16});
     Tensor sum = make(DType::float64, {}), loss = make(DType::float64, {}), scale = make(kFloat, {});
 };
 
@@ -51,7 +54,8 @@ static void call_all(World& w) {
     ops.cross_entropy(w.loss, w.c, w.ids, 1, true);
     ops.sum_squares(w.sum, w.c);
     ops.clip_scale(w.scale, w.sum, w.loss, 1);
-    ops.adamw(w.row, w.d_row, w.cos.rows(0, 4).reshaped({16}), Tensor(), w.sin.rows(0, 4).reshaped({16}), w.scale, {.lr = 1e-3});
+    ops.adamw(w.row, w.d_row, w.cos.rows(0, 4).reshaped({16}), Tensor(), w.sin.rows(0, 4).reshaped({16}), w.scale,
+              {.lr = 1e-3});
     ops.add(w.a, w.b, 2);
     ops.copy(w.table.rows(0, 10), w.a);
 }
@@ -67,7 +71,8 @@ BOOST_AUTO_TEST_CASE(plan_records_what_a_device_records) {
         BOOST_REQUIRE(device.recorder().by_operation.size() == plan->recorder().by_operation.size());
         for (const auto& [name, record] : plan->recorder().by_operation) {
             const OpRecord& same = device.recorder().by_operation.at(name);
-            BOOST_TEST((record.calls == same.calls && record.flops == same.flops && record.bytes == same.bytes), name << " differs");
+            BOOST_TEST((record.calls == same.calls && record.flops == same.flops && record.bytes == same.bytes),
+                       name << " differs");
             BOOST_TEST(same.seconds == 0);
         }
         BOOST_TEST(device.memory().high_water_bytes() == plan->memory().high_water_bytes());
@@ -78,7 +83,8 @@ BOOST_AUTO_TEST_CASE(plan_records_what_a_device_records) {
     const auto& records = plan->recorder().by_operation;
     BOOST_TEST(records.at("matmul").flops == 2 * 10 * 16 * 16);
     BOOST_TEST(records.at("matmul").bytes == 4 * (160 + 160 + 256));
-    BOOST_TEST(records.at("attention_forward").flops == 2 * 4 * 8 * 55);  // heads, two products of two FLOPs, head_dim, pairs
+    BOOST_TEST(records.at("attention_forward").flops ==
+               2 * 4 * 8 * 55);  // heads, two products of two FLOPs, head_dim, pairs
     BOOST_TEST(records.at("attention_backward").flops == 2 * 10 * 8 * 55);
     BOOST_TEST(records.at("rmsnorm_backward").calls == 2);
 }
@@ -116,7 +122,8 @@ BOOST_AUTO_TEST_CASE(wrong_shapes_and_types) {
 BOOST_AUTO_TEST_CASE(wrong_attention) {
     const auto plan = make_plan_device();
     World w(*plan);
-    const auto refused = [&](Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, Windows windows, AttentionPlace place, bool accumulate = false) {
+    const auto refused = [&](Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, Windows windows,
+                             AttentionPlace place, bool accumulate = false) {
         BOOST_CHECK_THROW(w.ops().attention_forward(out, lse, q, k, v, windows, place, accumulate), std::logic_error);
     };
     refused(w.c, w.lse, w.a, w.k, w.d_q, w.windows(), w.place);
@@ -131,11 +138,16 @@ BOOST_AUTO_TEST_CASE(wrong_attention) {
     windows = w.windows();
     windows.host[1] = std::span(w.zeros).first(9);
     refused(w.c, w.lse, w.a, w.k, w.v, windows, w.place);
-    const Tensor half = w.make(kBfloat, {10, 16}), half_k = w.make(kBfloat, {10, 8}), half_v = w.make(kBfloat, {10, 8}), half_out = w.make(kBfloat, {10, 16});
+    const Tensor half = w.make(kBfloat, {10, 16}), half_k = w.make(kBfloat, {10, 8}), half_v = w.make(kBfloat, {10, 8}),
+                 half_out = w.make(kBfloat, {10, 16});
     refused(half_out, w.lse, half, half_k, half_v, w.windows(), w.place, true);  // pieces need float32
     w.ops().attention_forward(half_out, w.lse, half, half_k, half_v, w.windows(), w.place, false);
-    BOOST_CHECK_THROW(w.ops().attention_backward(w.d_q, w.d_k, w.d_k, w.b, w.c, w.lse, w.a, w.k, w.v, w.windows(), w.place), std::logic_error);
-    BOOST_CHECK_THROW(w.ops().attention_backward(w.b, w.d_k, w.d_v, w.b, w.c, w.lse, w.a, w.k, w.v, w.windows(), w.place), std::logic_error);
+    BOOST_CHECK_THROW(
+        w.ops().attention_backward(w.d_q, w.d_k, w.d_k, w.b, w.c, w.lse, w.a, w.k, w.v, w.windows(), w.place),
+        std::logic_error);
+    BOOST_CHECK_THROW(
+        w.ops().attention_backward(w.b, w.d_k, w.d_v, w.b, w.c, w.lse, w.a, w.k, w.v, w.windows(), w.place),
+        std::logic_error);
 }
 
 BOOST_AUTO_TEST_CASE(aliases) {
@@ -147,7 +159,8 @@ BOOST_AUTO_TEST_CASE(aliases) {
     REFUSED(embedding_backward(w.d_table, w.d_table.rows(0, 10), w.ids));
     REFUSED(rmsnorm_backward(w.c, w.d_row, w.c, w.a, w.row, w.per_token));  // d_x may not be d_y
     REFUSED(rmsnorm_backward(w.b, w.row, w.c, w.a, w.row, w.per_token));
-    REFUSED(rmsnorm_forward(w.d_table.rows(1, 10), w.per_token, w.d_table.rows(0, 10), w.row, 1e-5f));  // overlaps without being it
+    REFUSED(rmsnorm_forward(w.d_table.rows(1, 10), w.per_token, w.d_table.rows(0, 10), w.row,
+                            1e-5f));  // overlaps without being it
     REFUSED(swiglu_backward(w.a, w.a, w.c, w.a, w.b));
     REFUSED(swiglu_backward(w.c, w.b, w.c, w.a, w.b));    // d_gate may not be d_out
     REFUSED(swiglu_backward(w.b, w.c, w.c, w.a, w.b));    // nor up
@@ -171,9 +184,13 @@ BOOST_AUTO_TEST_CASE(aliases) {
 BOOST_AUTO_TEST_CASE(a_refusal_names_operation_and_shapes) {
     const auto plan = make_plan_device();
     World w(*plan);
-    BOOST_CHECK_EXCEPTION(w.ops().matmul(w.c, w.a.columns(0, 8), w.table, Transpose::no, Transpose::yes), std::logic_error, [](const std::logic_error& error) {
-        return std::string(error.what()).find("internal: matmul: shapes do not fit together: float32(10, 16) float32(10, 8)/16 bfloat16(20, 16)") == 0;
-    });
+    BOOST_CHECK_EXCEPTION(w.ops().matmul(w.c, w.a.columns(0, 8), w.table, Transpose::no, Transpose::yes),
+                          std::logic_error, [](const std::logic_error& error) {
+                              return std::string(error.what())
+                                         .find(
+                                             "internal: matmul: shapes do not fit together: float32(10, 16) "
+                                             "float32(10, 8)/16 bfloat16(20, 16)") == 0;
+                          });
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -1,5 +1,5 @@
-// Where rows end, and every mix of types: the operations of layers on the shapes of row_shapes.h. What they compute is layer_ops_test.cpp's and merge_attention_test.cpp's
-// matter.
+// Where rows end, and every mix of types: the operations of layers on the shapes of row_shapes.h. What they compute is
+// layer_ops_test.cpp's and merge_attention_test.cpp's matter.
 #include <limits>
 
 #include "tests/unit/kernels/kernel_testing.h"
@@ -40,11 +40,16 @@ BOOST_AUTO_TEST_CASE(embedding_of_all_row_ends) {
 }
 
 /// seed: other numbers each time, so that nothing that an earlier call left in scratch memory is right by chance.
-static void check_rmsnorm(Device& device, const RowShape& shape, DType y_type, DType x_type, DType d_type, DType weight_type, std::uint64_t seed = 0) {
+static void check_rmsnorm(Device& device, const RowShape& shape, DType y_type, DType x_type, DType d_type,
+                          DType weight_type, std::uint64_t seed = 0) {
     const auto& [rows, width, padding] = shape;
-    const std::string what = text("rmsnorm (", rows, ",", width, ") of ", name_of(x_type), " to ", name_of(y_type), " weight ", name_of(weight_type), " d_y ", name_of(d_type));
-    const Values x = random_values(rows, width, seed + 1, x_type), weight = random_values(1, width, seed + 2, weight_type), d_y = random_values(rows, width, seed + 3, d_type);
-    const Values d_x_was = random_values(rows, width, seed + 4, y_type), d_weight_was = random_values(1, width, seed + 5, kFloat);
+    const std::string what = text("rmsnorm (", rows, ",", width, ") of ", name_of(x_type), " to ", name_of(y_type),
+                                  " weight ", name_of(weight_type), " d_y ", name_of(d_type));
+    const Values x = random_values(rows, width, seed + 1, x_type),
+                 weight = random_values(1, width, seed + 2, weight_type),
+                 d_y = random_values(rows, width, seed + 3, d_type);
+    const Values d_x_was = random_values(rows, width, seed + 4, y_type),
+                 d_weight_was = random_values(1, width, seed + 5, kFloat);
     const Buffer in(device, x_type, x, padding), w(device, weight_type, weight), gradient(device, d_type, d_y, padding);
     Buffer y(device, y_type, Values(rows, width, NAN), padding), rrms(device, kFloat, Values(rows, 1, NAN));
     Buffer d_x(device, y_type, d_x_was, padding), d_weight(device, kFloat, d_weight_was);
@@ -55,7 +60,8 @@ static void check_rmsnorm(Device& device, const RowShape& shape, DType y_type, D
     reference::rmsnorm_forward<double>(ref_y, ref_rrms, x, weight, 1e-5);
     reference::rmsnorm_forward<float>(plain_y, plain_rrms, PlainValues(x), PlainValues(weight), 1e-5f);
     reference::rmsnorm_backward<double>(ref_d_x, ref_d_weight, d_y, x, weight, ref_rrms);
-    reference::rmsnorm_backward<float>(plain_d_x, plain_d_weight, PlainValues(d_y), PlainValues(x), PlainValues(weight), plain_rrms);
+    reference::rmsnorm_backward<float>(plain_d_x, plain_d_weight, PlainValues(d_y), PlainValues(x), PlainValues(weight),
+                                       plain_rrms);
     check_close(y.read(), ref_y, plain_y, y_type, what);
     check_close(d_x.read(), ref_d_x, plain_d_x, y_type, what + " d_x");
     check_close(d_weight.read(), ref_d_weight, plain_d_weight, kFloat, what + " d_weight");
@@ -65,14 +71,18 @@ BOOST_AUTO_TEST_CASE(rmsnorm_of_all_row_ends_and_types) {
     for_devices([](Device& device) {
         for (const RowShape& shape : row_shapes())
             for (const DType type : kRealTypes) check_rmsnorm(device, shape, type, type, type, type);
-        const RowShape mixed[] = {{3, 5, 11}, {3, 6, 10}, {3, 7, 9},    {3, 11, 5},   {3, 14, 2},   {3, 15, 2},   {2, 24, 8},
-                                  {33, 25, 2}, {20, 400, 0}, {2, 2056, 0}, {2, 8200, 8}, {2, 8203, 5}, {2, 8203, 6}, {2, 12296, 8}};
+        const RowShape mixed[] = {{3, 5, 11},   {3, 6, 10},   {3, 7, 9},    {3, 11, 5},   {3, 14, 2},
+                                  {3, 15, 2},   {2, 24, 8},   {33, 25, 2},  {20, 400, 0}, {2, 2056, 0},
+                                  {2, 8200, 8}, {2, 8203, 5}, {2, 8203, 6}, {2, 12296, 8}};
         std::uint64_t seed = 0;
-        for (const std::int64_t width : {96, 160, 288, 416, 576})   // rows of whole packs that end at a thread's first pack, its second ...
-            for (const DType type : kRealTypes) check_rmsnorm(device, {3, width, 8}, type, type, type, type, seed += 10);
+        for (const std::int64_t width :
+             {96, 160, 288, 416, 576})  // rows of whole packs that end at a thread's first pack, its second ...
+            for (const DType type : kRealTypes)
+                check_rmsnorm(device, {3, width, 8}, type, type, type, type, seed += 10);
         for (const RowShape& shape : mixed)
             for (int bits = 0; bits < 16; ++bits)
-                check_rmsnorm(device, shape, kRealTypes[bits & 1], kRealTypes[bits >> 1 & 1], kRealTypes[bits >> 2 & 1], kRealTypes[bits >> 3], seed += 10);
+                check_rmsnorm(device, shape, kRealTypes[bits & 1], kRealTypes[bits >> 1 & 1], kRealTypes[bits >> 2 & 1],
+                              kRealTypes[bits >> 3], seed += 10);
     });
 }
 
@@ -82,7 +92,8 @@ BOOST_AUTO_TEST_CASE(rotary_of_all_row_ends) {
             if (rows > 10 || half > 100) continue;
             for (const std::int64_t heads : {1, 8, 9})
                 for (const DType type : kRealTypes) {
-                    const Values cos = random_values(rows + 1, half, 2, kFloat), sin = random_values(rows + 1, half, 3, kFloat);
+                    const Values cos = random_values(rows + 1, half, 2, kFloat),
+                                 sin = random_values(rows + 1, half, 3, kFloat);
                     const Values x = random_values(rows, 2 * half * heads, 1, type);
                     Buffer in(device, type, x, padding);
                     const Buffer c(device, kFloat, cos), s(device, kFloat, sin);
@@ -102,9 +113,11 @@ BOOST_AUTO_TEST_CASE(swiglu_of_all_row_ends) {
         for (const auto& [rows, width, padding] : row_shapes())
             for (const DType type : kRealTypes) {
                 const std::string what = text("swiglu (", rows, ",", width, ") ", name_of(type));
-                const Values gate = random_values(rows, width, 1, type, 3), up = random_values(rows, width, 2, type), d_out = random_values(rows, width, 3, type);
+                const Values gate = random_values(rows, width, 1, type, 3), up = random_values(rows, width, 2, type),
+                             d_out = random_values(rows, width, 3, type);
                 const Values nan(rows, width, NAN);
-                const Buffer g(device, type, gate, padding), u(device, type, up, padding), dy(device, type, d_out, padding);
+                const Buffer g(device, type, gate, padding), u(device, type, up, padding),
+                    dy(device, type, d_out, padding);
                 Buffer y(device, type, nan, padding), dg(device, type, nan, padding), du(device, type, nan, padding);
                 device.ops().swiglu_forward(y, g, u);
                 device.ops().swiglu_backward(dg, du, dy, g, u);
@@ -125,18 +138,21 @@ BOOST_AUTO_TEST_SUITE_END()
 
 BOOST_AUTO_TEST_SUITE(merge_attention)
 
-/// Both saw keys with equal sums, so that the result is the mean, exactly; row 1 of the second and row 2 of the first saw none.
+/// Both saw keys with equal sums, so that the result is the mean, exactly; row 1 of the second and row 2 of the first
+/// saw none.
 BOOST_AUTO_TEST_CASE(merge_of_all_row_ends) {
     for_devices([](Device& device) {
         for (const auto& [some_rows, head_dim, padding] : row_shapes()) {
             if (some_rows > 10 || head_dim > 100) continue;
             constexpr std::int64_t kRows = 3, kHeads = 2;
-            const Values first = random_values(kRows, kHeads * head_dim, 1, kFloat), second = random_values(kRows, kHeads * head_dim, 2, kFloat);
+            const Values first = random_values(kRows, kHeads * head_dim, 1, kFloat),
+                         second = random_values(kRows, kHeads * head_dim, 2, kFloat);
             Values lse(kHeads, kRows, 0.75), other_lse(kHeads, kRows, 0.75), expected = first;
             constexpr double kNothing = -std::numeric_limits<double>::infinity();
             for (std::int64_t h = 0; h < kHeads; ++h) lse(h, 2) = other_lse(h, 1) = kNothing;
             for (std::int64_t d = 0; d < kHeads * head_dim; ++d) {
-                expected(0, d) = rounded(0.5f * static_cast<float>(first(0, d)) + 0.5f * static_cast<float>(second(0, d)), kFloat);
+                expected(0, d) =
+                    rounded(0.5f * static_cast<float>(first(0, d)) + 0.5f * static_cast<float>(second(0, d)), kFloat);
                 expected(2, d) = second(2, d);
             }
             Buffer out(device, kFloat, first, padding), sums(device, kFloat, lse, padding);

@@ -1,5 +1,6 @@
-// Where rows end: every width around the packs in which devices take elements, in rows that begin at multiples of 32 bytes and in rows that do not, one to more than a block of
-// them. fill, add, copy, products without a term, AdamW, cross entropy; operations of layers are row_ends_of_layers_test.cpp.
+// Where rows end: every width around the packs in which devices take elements, in rows that begin at multiples of 32
+// bytes and in rows that do not, one to more than a block of them. fill, add, copy, products without a term, AdamW,
+// cross entropy; operations of layers are row_ends_of_layers_test.cpp.
 #include <cstring>
 
 #include "tests/unit/kernels/kernel_testing.h"
@@ -28,7 +29,8 @@ BOOST_AUTO_TEST_CASE(fill_add_copy_of_all_row_ends) {
                     device.ops().copy(copy, from);
                     Values ref_sum = y, ref_copy = x;
                     for (std::size_t i = 0; i < y.values.size(); ++i) {
-                        ref_sum.values[i] = rounded(static_cast<float>(y.values[i]) + 0.5f * static_cast<float>(x.values[i]), y_type);
+                        ref_sum.values[i] =
+                            rounded(static_cast<float>(y.values[i]) + 0.5f * static_cast<float>(x.values[i]), y_type);
                         ref_copy.values[i] = rounded(x.values[i], y_type);
                     }
                     BOOST_TEST(distance(sum.read(), ref_sum) == 0);
@@ -45,18 +47,27 @@ BOOST_AUTO_TEST_CASE(fill_add_copy_of_all_row_ends) {
 
 /// Rows of `width` bytes out of and into the middle of larger ones, at every alignment: nothing else is touched.
 BOOST_AUTO_TEST_CASE(copy_of_bytes) {
-    struct Case { std::int64_t rows, width, stride, begin; };
+    struct Case {
+        std::int64_t rows, width, stride, begin;
+    };
     std::vector<Case> cases;
     for (std::int64_t begin = 0; begin <= 16; begin = begin ? 2 * begin : 1)
-        for (const std::int64_t width : {1, 2, 4, 6, 8, 16, 24, 32, 33}) cases.push_back({300, width, 64, begin}), cases.push_back({5, width, 67, begin});
-    for (const std::int64_t width : {4112, 4104, 4100, 4098, 4097, 20'000}) cases.push_back({1, width, width, 0}), cases.push_back({3, width, width + 16, 0});
+        for (const std::int64_t width : {1, 2, 4, 6, 8, 16, 24, 32, 33})
+            cases.push_back({300, width, 64, begin}), cases.push_back({5, width, 67, begin});
+    for (const std::int64_t width : {4112, 4104, 4100, 4098, 4097, 20'000})
+        cases.push_back({1, width, width, 0}), cases.push_back({3, width, width + 16, 0});
     for_devices([&](Device& device) {
         for (const auto& [rows, width, stride, begin] : cases) {
             const std::int64_t size = begin + rows * stride + 16;
-            const ArenaTensor from = device.memory().tensor(DType::uint8, {size}, Use::workspace), to = device.memory().tensor(DType::uint8, {size}, Use::workspace);
-            const ArenaTensor host = device.pinned().tensor(DType::uint8, {size}, Use::workspace), before = device.pinned().tensor(DType::uint8, {size}, Use::workspace);
-            for (std::int64_t i = 0; i < size; ++i) host->data<std::uint8_t>()[i] = static_cast<std::uint8_t>(i * 7 + i / 251), before->data<std::uint8_t>()[i] = 0xA5;
-            device.copy_to_device(from, host, Device::compute_stream()), device.copy_to_device(to, before, Device::compute_stream());
+            const ArenaTensor from = device.memory().tensor(DType::uint8, {size}, Use::workspace),
+                              to = device.memory().tensor(DType::uint8, {size}, Use::workspace);
+            const ArenaTensor host = device.pinned().tensor(DType::uint8, {size}, Use::workspace),
+                              before = device.pinned().tensor(DType::uint8, {size}, Use::workspace);
+            for (std::int64_t i = 0; i < size; ++i)
+                host->data<std::uint8_t>()[i] = static_cast<std::uint8_t>(i * 7 + i / 251),
+                before->data<std::uint8_t>()[i] = 0xA5;
+            device.copy_to_device(from, host, Device::compute_stream()),
+                device.copy_to_device(to, before, Device::compute_stream());
             const auto part = [&](const Tensor& all) {
                 Tensor t(all.bytes + begin, DType::uint8, {rows, width});
                 t.row_stride = stride;
@@ -67,8 +78,10 @@ BOOST_AUTO_TEST_CASE(copy_of_bytes) {
             device.copy_to_host(after, to, Device::compute_stream());
             device.synchronize(Device::compute_stream());
             for (std::int64_t row = 0; row < rows; ++row)
-                std::memcpy(before->data<std::uint8_t>() + begin + row * stride, host->data<std::uint8_t>() + begin + row * stride, static_cast<std::size_t>(width));
-            const bool as_expected = std::memcmp(after->data<std::uint8_t>(), before->data<std::uint8_t>(), static_cast<std::size_t>(size)) == 0;
+                std::memcpy(before->data<std::uint8_t>() + begin + row * stride,
+                            host->data<std::uint8_t>() + begin + row * stride, static_cast<std::size_t>(width));
+            const bool as_expected = std::memcmp(after->data<std::uint8_t>(), before->data<std::uint8_t>(),
+                                                 static_cast<std::size_t>(size)) == 0;
             BOOST_TEST(as_expected, rows << " rows of " << width << " from " << begin);
         }
     });
@@ -80,20 +93,25 @@ BOOST_AUTO_TEST_CASE(adamw_of_slices) {
             for (const std::int64_t begin : {0, 1, 4})
                 for (const DType type : kRealTypes) {
                     const std::int64_t size = n + begin + 3;
-                    Values master = random_values(1, size, 1, kFloat), m = random_values(1, size, 2, kFloat), v = random_values(1, size, 3, kFloat);
+                    Values master = random_values(1, size, 1, kFloat), m = random_values(1, size, 2, kFloat),
+                           v = random_values(1, size, 3, kFloat);
                     for (double& x : v.values) x = std::abs(x);
                     const Values grad = random_values(1, size, 4, kFloat);
                     PlainValues plain(master), plain_m(m), plain_v(v);
-                    Buffer p(device, kFloat, master), first(device, kFloat, m), second(device, kFloat, v), weight(device, type, Values(1, size, 7));
+                    Buffer p(device, kFloat, master), first(device, kFloat, m), second(device, kFloat, v),
+                        weight(device, type, Values(1, size, 7));
                     const Buffer scale(device, kFloat, Values(1, 1, 0.5));
                     const Buffer g(device, kFloat, grad);
                     const AdamwOptions options{.lr = 1e-2, .eps = 1e-2, .weight_decay = 0.1, .step = 3};
                     const auto part = [&](const Buffer& buffer) { return buffer.vector().slice(begin, n); };
-                    device.ops().adamw(part(p), part(first), part(second), part(weight), part(g), scalar_of(scale), options);
+                    device.ops().adamw(part(p), part(first), part(second), part(weight), part(g), scalar_of(scale),
+                                       options);
                     Values narrow(1, size, 7);
                     for (std::int64_t i = begin; i < begin + n; ++i) {
-                        reference::adamw<double>(master(0, i), m(0, i), v(0, i), grad(0, i), 0.5, options.lr, options.beta1, options.beta2, options.eps, options.weight_decay, 3);
-                        reference::adamw<float>(plain(0, i), plain_m(0, i), plain_v(0, i), float(grad(0, i)), 0.5f, options.lr, options.beta1, options.beta2, options.eps,
+                        reference::adamw<double>(master(0, i), m(0, i), v(0, i), grad(0, i), 0.5, options.lr,
+                                                 options.beta1, options.beta2, options.eps, options.weight_decay, 3);
+                        reference::adamw<float>(plain(0, i), plain_m(0, i), plain_v(0, i), float(grad(0, i)), 0.5f,
+                                                options.lr, options.beta1, options.beta2, options.eps,
                                                 options.weight_decay, 3);
                     }
                     const Values got = p.read();
@@ -106,7 +124,8 @@ BOOST_AUTO_TEST_CASE(adamw_of_slices) {
     });
 }
 
-/// Every place of a row once holds the largest logit by far, which overflows where it is left out of the maximum; the label is now there, now elsewhere.
+/// Every place of a row once holds the largest logit by far, which overflows where it is left out of the maximum; the
+/// label is now there, now elsewhere.
 BOOST_AUTO_TEST_CASE(cross_entropy_of_all_row_ends) {
     for_devices([](Device& device) {
         for (const auto& [some_rows, width, padding] : row_shapes()) {
@@ -116,7 +135,8 @@ BOOST_AUTO_TEST_CASE(cross_entropy_of_all_row_ends) {
                 Ids labels(static_cast<std::size_t>(width));
                 for (std::int64_t i = 0; i < width; ++i) {
                     logits(i, i) = 120;
-                    labels[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(i % 4 == 3 ? -1 : (i + i % 2) % width);
+                    labels[static_cast<std::size_t>(i)] =
+                        static_cast<std::int32_t>(i % 4 == 3 ? -1 : (i + i % 2) % width);
                 }
                 const IdBuffer label_buffer(device, labels);
                 Buffer x(device, type, logits, padding), loss(device, DType::float64, Values(1, 1));
@@ -127,7 +147,9 @@ BOOST_AUTO_TEST_CASE(cross_entropy_of_all_row_ends) {
                 reference::cross_entropy<float>(plain_loss, plain, labels, 0.5f, true);
                 device.ops().cross_entropy(scalar_of(loss), x, label_buffer, 0.5f, true);
                 const double got = loss.read()(0, 0);
-                BOOST_TEST(std::abs(got - ref_loss) <= 2 * std::abs(plain_loss - ref_loss) + 4 * 0x1p-24 * std::abs(ref_loss), width << ": " << got << " is not " << ref_loss);
+                BOOST_TEST(
+                    std::abs(got - ref_loss) <= 2 * std::abs(plain_loss - ref_loss) + 4 * 0x1p-24 * std::abs(ref_loss),
+                    width << ": " << got << " is not " << ref_loss);
                 check_close(x.read(), ref, plain, type, text("cross entropy of ", width));
             }
         }
@@ -140,7 +162,8 @@ BOOST_AUTO_TEST_CASE(cross_entropy_of_many_rows) {
         for (const std::int64_t tokens : {255, 257, 1000, 1025, 2500}) {
             Values logits(tokens, 2, 0);
             double expected = 0;
-            for (std::int64_t t = 0; t < tokens; ++t) logits(t, 1) = static_cast<double>(t % 7), expected += std::log1p(std::exp(logits(t, 1)));
+            for (std::int64_t t = 0; t < tokens; ++t)
+                logits(t, 1) = static_cast<double>(t % 7), expected += std::log1p(std::exp(logits(t, 1)));
             const IdBuffer labels(device, Ids(static_cast<std::size_t>(tokens), 0));
             Buffer x(device, kFloat, logits), loss(device, DType::float64, Values(1, 1));
             device.ops().cross_entropy(scalar_of(loss), x, labels, 1, false);
@@ -157,7 +180,8 @@ BOOST_AUTO_TEST_CASE(sum_squares_of_all_row_ends) {
             for (const DType type : kRealTypes) {
                 Values x(rows, width);
                 double expected = 3;
-                for (std::size_t i = 0; i < x.values.size(); ++i) x.values[i] = std::exp2(double(i % 13)) * (i % 2 ? -1 : 1), expected += x.values[i] * x.values[i];
+                for (std::size_t i = 0; i < x.values.size(); ++i)
+                    x.values[i] = std::exp2(double(i % 13)) * (i % 2 ? -1 : 1), expected += x.values[i] * x.values[i];
                 const Buffer in(device, type, x, padding);
                 Buffer sum(device, DType::float64, Values(1, 1, 3));
                 device.ops().sum_squares(scalar_of(sum), in);

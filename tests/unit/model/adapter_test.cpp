@@ -34,14 +34,17 @@ struct Copy : Scratch {
             const SafetensorsFile file(path);
             for (const std::string& name : file.names()) {
                 const HostTensor t = *file.find(name);
-                entries[name] = {t.dtype, t.shape, std::string(reinterpret_cast<const char*>(t.bytes), static_cast<std::size_t>(t.size_bytes()))};
+                entries[name] = {
+                    t.dtype, t.shape,
+                    std::string(reinterpret_cast<const char*>(t.bytes), static_cast<std::size_t>(t.size_bytes()))};
             }
         }
         edit(entries);
         std::vector<TensorToWrite> out;
         for (const auto& [name, e] : entries) {
             const std::string& bytes = e.bytes;
-            out.push_back({name, e.dtype, e.shape, [&bytes](std::byte* to) { std::memcpy(to, bytes.data(), bytes.size()); }});
+            out.push_back(
+                {name, e.dtype, e.shape, [&bytes](std::byte* to) { std::memcpy(to, bytes.data(), bytes.size()); }});
         }
         write_safetensors(path, out);
     }
@@ -55,7 +58,8 @@ BOOST_AUTO_TEST_CASE(lora_only) {
     BOOST_TEST(a.trainables.lora_rank == 4);
     BOOST_TEST(a.trainables.lora_alpha == 8.0);
     BOOST_TEST(a.trainables.lora_targets.size() == 4u);
-    BOOST_TEST((a.trainables.lora_targets.front() == Projection::q && a.trainables.lora_targets.back() == Projection::o));
+    BOOST_TEST(
+        (a.trainables.lora_targets.front() == Projection::q && a.trainables.lora_targets.back() == Projection::o));
     BOOST_TEST(!a.trainables.embedding);
     BOOST_TEST(!a.trainables.norm);
     BOOST_TEST(a.values.size() == 3u * 4 * 2);
@@ -79,7 +83,8 @@ BOOST_AUTO_TEST_CASE(trained_values) {
             const auto found = a.values.find(array.substr(8));
             BOOST_REQUIRE_MESSAGE(found != a.values.end(), array);
             BOOST_TEST((found->second.dtype == want.dtype && found->second.shape == want.shape));
-            BOOST_TEST(std::memcmp(found->second.bytes, want.bytes, static_cast<std::size_t>(want.size_bytes())) == 0, array);
+            BOOST_TEST(std::memcmp(found->second.bytes, want.bytes, static_cast<std::size_t>(want.size_bytes())) == 0,
+                       array);
         }
         BOOST_TEST(a.values.size() == expected);
     }
@@ -129,13 +134,18 @@ BOOST_AUTO_TEST_CASE(what_we_do_not_compute_is_refused_by_key) {
 
 BOOST_AUTO_TEST_CASE(misfits_are_named) {
     const ModelConfig base = read_config(golden("mha"));
-    REFUSED("has the shape (4, 64), the base model and rank 4 need (4, 72)", open_adapter(golden("mha/adapter"), read_config(golden("gqa-odd-tied"))));
-    Copy missing("mha/adapter"), foreign("mha/adapter"), rank("mha/adapter"), target("mha/adapter"), type("mha/adapter"), weight("mha/adapter");
+    REFUSED("has the shape (4, 64), the base model and rank 4 need (4, 72)",
+            open_adapter(golden("mha/adapter"), read_config(golden("gqa-odd-tied"))));
+    Copy missing("mha/adapter"), foreign("mha/adapter"), rank("mha/adapter"), target("mha/adapter"),
+        type("mha/adapter"), weight("mha/adapter");
     missing.tensors([](auto& entries) { entries.erase(kFirstA); });
     REFUSED("layers.0.self_attn.q_proj.lora_A.weight is missing", open_adapter(missing.folder, base));
-    foreign.tensors([](auto& entries) { entries["base_model.model.model.layers.3.self_attn.q_proj.lora_A.weight"] = entries[kFirstA]; });
+    foreign.tensors([](auto& entries) {
+        entries["base_model.model.model.layers.3.self_attn.q_proj.lora_A.weight"] = entries[kFirstA];
+    });
     REFUSED("model.layers.3.self_attn.q_proj.lora_A.weight is neither", open_adapter(foreign.folder, base));
-    weight.tensors([](auto& entries) { entries["base_model.model.model.layers.0.self_attn.q_proj.weight"] = entries[kFirstA]; });
+    weight.tensors(
+        [](auto& entries) { entries["base_model.model.model.layers.0.self_attn.q_proj.weight"] = entries[kFirstA]; });
     REFUSED("model.layers.0.self_attn.q_proj.weight is neither", open_adapter(weight.folder, base));
     rank.change("r", 8);
     REFUSED("need (8, 64)", open_adapter(rank.folder, base));
@@ -157,7 +167,8 @@ BOOST_AUTO_TEST_CASE(float64_and_other_spellings_of_names) {
             wide.append(reinterpret_cast<const char*>(&d), 8);
         }
         entries.erase(kFirstA);
-        entries["base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight"] = {DType::float64, e.shape, wide};
+        entries["base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight"] = {DType::float64, e.shape,
+                                                                                             wide};
     });
     const Adapter a = open_adapter(copy.folder, read_config(golden("mha")));
     BOOST_TEST((a.values.at("model.layers.0.self_attn.q_proj.lora_A.weight").dtype == DType::float64));
@@ -165,12 +176,15 @@ BOOST_AUTO_TEST_CASE(float64_and_other_spellings_of_names) {
 
 BOOST_AUTO_TEST_CASE(tied_embeddings) {
     const ModelConfig base = read_config(golden("gqa-odd-tied"));
-    const std::string head = "base_model.model.lm_head.weight", embedding = "base_model.model.model.embed_tokens.weight";
-    Copy other("gqa-odd-tied/trained-adapter"), untied("gqa-odd-tied/trained-adapter"), only_head("gqa-odd-tied/trained-adapter");
+    const std::string head = "base_model.model.lm_head.weight",
+                      embedding = "base_model.model.model.embed_tokens.weight";
+    Copy other("gqa-odd-tied/trained-adapter"), untied("gqa-odd-tied/trained-adapter"),
+        only_head("gqa-odd-tied/trained-adapter");
     other.tensors([&](auto& entries) { entries[head].bytes[2] ^= 1; });
     REFUSED("lm_head.weight differs from the embedding", open_adapter(other.folder, base));
     untied.tensors([&](auto& entries) { entries.erase(head); });
-    BOOST_TEST(open_adapter(untied.folder, base).trainables.embedding);   // ensure_weight_tying says that the head follows
+    BOOST_TEST(
+        open_adapter(untied.folder, base).trainables.embedding);  // ensure_weight_tying says that the head follows
     untied.change("ensure_weight_tying", false);
     REFUSED("\"ensure_weight_tying\": true", open_adapter(untied.folder, base));
     only_head.tensors([&](auto& entries) { entries.erase(embedding); });
@@ -199,10 +213,14 @@ BOOST_AUTO_TEST_CASE(files_that_are_not_adapters) {
 BOOST_AUTO_TEST_CASE(longlora_split) {
     Copy copy("gqa-odd-tied/adapter");
     const SafetensorsFile trained(golden("gqa-odd-tied/trained-adapter/adapter_model.safetensors"));
-    const HostTensor embedding = *trained.find("base_model.model.model.embed_tokens.weight"), norm = *trained.find("base_model.model.model.norm.weight");
-    const auto write = [](const HostTensor& t) { return [t](std::byte* to) { std::memcpy(to, t.bytes, static_cast<std::size_t>(t.size_bytes())); }; };
+    const HostTensor embedding = *trained.find("base_model.model.model.embed_tokens.weight"),
+                     norm = *trained.find("base_model.model.model.norm.weight");
+    const auto write = [](const HostTensor& t) {
+        return [t](std::byte* to) { std::memcpy(to, t.bytes, static_cast<std::size_t>(t.size_bytes())); };
+    };
     write_safetensors(copy / "trainable_params.safetensors",
-                      {{"model.embed_tokens.weight", embedding.dtype, embedding.shape, write(embedding)}, {"model.norm.weight", norm.dtype, norm.shape, write(norm)}});
+                      {{"model.embed_tokens.weight", embedding.dtype, embedding.shape, write(embedding)},
+                       {"model.norm.weight", norm.dtype, norm.shape, write(norm)}});
     const Adapter a = open_adapter(copy.folder, read_config(golden("gqa-odd-tied")));
     BOOST_TEST((a.trainables.embedding && a.trainables.norm && a.trainables.method == Method::longlora));
     BOOST_TEST(a.values.size() == 3u * 4 * 2 + 2);
@@ -221,19 +239,22 @@ BOOST_AUTO_TEST_CASE(loading_over_weights) {
     const Adapter a = open_adapter(golden("mha/trained-adapter"), config);
     const auto device = make_cpu_device();
     for (const bool training : {true, false}) {
-        Weights weights(*device, config, training ? fitting(Method::longlora) : a.trainables, {DType::float32, DType::float32, training});
+        Weights weights(*device, config, training ? fitting(Method::longlora) : a.trainables,
+                        {DType::float32, DType::float32, training});
         load_model(weights, SafetensorsFolder(golden("mha")), 1);
         load_adapter(weights, a);
         for (const auto& [name, value] : a.values) {
             const auto* begin = reinterpret_cast<const float*>(value.bytes);
-            BOOST_TEST(weights.get(weights.list().find(name)) == std::vector<float>(begin, begin + value.count()), name);
+            BOOST_TEST(weights.get(weights.list().find(name)) == std::vector<float>(begin, begin + value.count()),
+                       name);
         }
     }
 }
 
 BOOST_AUTO_TEST_CASE(loading_over_weights_that_do_not_fit) {
     const ModelConfig config = read_config(golden("mha"));
-    const Adapter lora = open_adapter(golden("mha/adapter"), config), trained = open_adapter(golden("mha/trained-adapter"), config);
+    const Adapter lora = open_adapter(golden("mha/adapter"), config),
+                  trained = open_adapter(golden("mha/trained-adapter"), config);
     const auto device = make_cpu_device();
     const auto load = [&](const TrainableSet& set, const Adapter& a, bool training) {
         Weights weights(*device, config, set, {DType::float32, DType::float32, training});
@@ -250,7 +271,7 @@ BOOST_AUTO_TEST_CASE(loading_over_weights_that_do_not_fit) {
     REFUSED("full fine-tuning", load(fitting(Method::full), lora, true));
     REFUSED("would keep frozen", load(fitting(Method::lora), trained, true));
     load(more, lora, true);
-    load(fitting(Method::lora), trained, false);   // nothing is saved from there
+    load(fitting(Method::lora), trained, false);  // nothing is saved from there
 }
 
 BOOST_AUTO_TEST_SUITE_END()

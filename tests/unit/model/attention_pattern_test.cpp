@@ -1,4 +1,5 @@
-// Windows against an independent brute force: the groups written out as lists of tokens, documents as labels; and their way onto a device.
+// Windows against an independent brute force: the groups written out as lists of tokens, documents as labels; and their
+// way onto a device.
 #include <boost/test/unit_test.hpp>
 #include <set>
 
@@ -28,7 +29,8 @@ Groups cut(std::int64_t n, std::int64_t first, std::int64_t group) {
 }
 
 /// The keys that each query sees: those of its own group and document that are not after it.
-std::vector<std::set<std::int64_t>> visible(const Groups& groups, std::int64_t n, const std::vector<std::int64_t>& document_begin) {
+std::vector<std::set<std::int64_t>> visible(const Groups& groups, std::int64_t n,
+                                            const std::vector<std::int64_t>& document_begin) {
     std::vector<int> label(n, 0);
     for (std::int64_t t = 0; t < n; ++t)
         for (const std::int64_t begin : document_begin) label[t] += begin > 0 && t >= begin;
@@ -43,17 +45,24 @@ std::vector<std::set<std::int64_t>> visible(const Groups& groups, std::int64_t n
 Groups groups_of(const AttentionPattern& pattern, int variant, bool shifted_head, std::int64_t n) {
     const std::int64_t g = pattern.group;
     switch (pattern.kind) {
-        case AttentionKind::dense: return cut(n, 0, n);
-        case AttentionKind::shifted: return cut(n, shifted_head ? g / 2 : 0, g);
-        case AttentionKind::plain: return cut(n, 0, g);
-        case AttentionKind::shifted_only: return cut(n, g / 2, g);
-        case AttentionKind::layers: return cut(n, variant ? g / 2 : 0, g);
-        case AttentionKind::sliding: break;
+        case AttentionKind::dense:
+            return cut(n, 0, n);
+        case AttentionKind::shifted:
+            return cut(n, shifted_head ? g / 2 : 0, g);
+        case AttentionKind::plain:
+            return cut(n, 0, g);
+        case AttentionKind::shifted_only:
+            return cut(n, g / 2, g);
+        case AttentionKind::layers:
+            return cut(n, variant ? g / 2 : 0, g);
+        case AttentionKind::sliding:
+            break;
     }
     return {};
 }
 
-void compare(const AttentionPattern& pattern, std::int64_t n, std::int64_t heads, const std::vector<std::int64_t>& documents) {
+void compare(const AttentionPattern& pattern, std::int64_t n, std::int64_t heads,
+             const std::vector<std::int64_t>& documents) {
     for (int variant = 0; variant < num_window_variants(pattern); ++variant) {
         const HostWindows windows = make_windows(pattern, variant, n, heads, documents);
         for (std::int64_t head = 0; head < heads; ++head) {
@@ -63,7 +72,9 @@ void compare(const AttentionPattern& pattern, std::int64_t n, std::int64_t heads
             for (std::int64_t t = 0; t < n; ++t) {
                 std::set<std::int64_t> ours;
                 for (std::int64_t key = first[t]; key <= t; ++key) ours.insert(key);
-                BOOST_REQUIRE_MESSAGE(ours == keys[t], name_of(pattern.kind) << " variant " << variant << " G " << pattern.group << " N " << n << " head " << head << " t " << t);
+                BOOST_REQUIRE_MESSAGE(ours == keys[t], name_of(pattern.kind)
+                                                           << " variant " << variant << " G " << pattern.group << " N "
+                                                           << n << " head " << head << " t " << t);
             }
         }
         for (const auto& first : windows.first_key)
@@ -76,7 +87,8 @@ void compare(const AttentionPattern& pattern, std::int64_t n, std::int64_t heads
 BOOST_AUTO_TEST_SUITE(attention_pattern)
 
 BOOST_AUTO_TEST_CASE(windows_are_the_groups_written_out) {
-    for (const AttentionKind kind : {AttentionKind::dense, AttentionKind::shifted, AttentionKind::plain, AttentionKind::shifted_only, AttentionKind::layers})
+    for (const AttentionKind kind : {AttentionKind::dense, AttentionKind::shifted, AttentionKind::plain,
+                                     AttentionKind::shifted_only, AttentionKind::layers})
         for (const std::int64_t group : {1, 2, 3, 4, 5, 7, 8, 50})
             for (const std::int64_t n : {1, 2, 3, 5, 8, 16, 17, 33})
                 for (const std::int64_t heads : {1, 2, 9}) {
@@ -90,7 +102,8 @@ BOOST_AUTO_TEST_CASE(sliding_sees_the_last_keys) {
     for (const std::int64_t window : {1, 2, 5, 100})
         for (const std::int64_t n : {1, 7, 30}) {
             const HostWindows plain = make_windows({AttentionKind::sliding, window}, 0, n, 4);
-            const HostWindows cut_off = make_windows({AttentionKind::sliding, window}, 0, n, 4, std::vector<std::int64_t>{0, 6});
+            const HostWindows cut_off =
+                make_windows({AttentionKind::sliding, window}, 0, n, 4, std::vector<std::int64_t>{0, 6});
             BOOST_TEST(plain.num_plain_heads == 4);
             for (std::int64_t t = 0; t < n; ++t) {
                 BOOST_TEST(t - plain.first_key[0][t] + 1 == std::min(window, t + 1));
@@ -100,7 +113,8 @@ BOOST_AUTO_TEST_CASE(sliding_sees_the_last_keys) {
 }
 
 BOOST_AUTO_TEST_CASE(the_published_geometry) {
-    // N 8192, G 2048: shifted heads start at half a group; the first half group and the last one stand alone, nothing wraps.
+    // N 8192, G 2048: shifted heads start at half a group; the first half group and the last one stand alone, nothing
+    // wraps.
     const HostWindows w = make_windows({AttentionKind::shifted, 2048}, 0, 8192, 32);
     BOOST_TEST(w.num_plain_heads == 16);
     BOOST_TEST(w.first_key[0][2047] == 0);
@@ -119,7 +133,8 @@ BOOST_AUTO_TEST_CASE(variants_and_names) {
     BOOST_TEST(window_variant({AttentionKind::layers, 4}, 5) == 1);
     BOOST_TEST(window_variant({AttentionKind::layers, 4}, 6) == 0);
     BOOST_TEST(window_variant({AttentionKind::shifted, 4}, 5) == 0);
-    for (const char* name : {"dense", "shifted", "plain", "shifted-only", "layers", "sliding"}) BOOST_TEST(name_of(attention_kind(name)) == name);
+    for (const char* name : {"dense", "shifted", "plain", "shifted-only", "layers", "sliding"})
+        BOOST_TEST(name_of(attention_kind(name)) == name);
     refuses([] { attention_kind("ring"); }, {"ring", "dense", "shifted-only", "sliding"});
     refuses([] { make_windows({AttentionKind::shifted, 0}, 0, 8, 2); }, {"shifted", "group"});
     refuses([] { make_windows({AttentionKind::plain, 2}, 0, 0, 2); }, {"context"});
@@ -131,7 +146,7 @@ BOOST_AUTO_TEST_CASE(on_a_device) {
     const auto device = make_cpu_device({.memory_bytes = 64 << 20, .num_threads = 1, .instruction_set = ""});
     const HostWindows host = make_windows({AttentionKind::shifted, 6}, 0, 21, 4);
     DeviceWindows first(*device, host);
-    const DeviceWindows windows = std::move(first);   // what it points to must move along
+    const DeviceWindows windows = std::move(first);  // what it points to must move along
     const Windows& w = *windows;
     BOOST_TEST(w.num_tokens() == 21);
     BOOST_TEST(w.num_plain_heads == 2);
@@ -154,7 +169,8 @@ BOOST_AUTO_TEST_CASE(bad_windows_are_our_own_mistake) {
     HostWindows falling = make_windows({AttentionKind::plain, 4}, 0, 8, 2);
     falling.first_key[0][6] = 3;
     BOOST_CHECK_THROW(DeviceWindows(*device, falling), std::logic_error);
-    BOOST_CHECK_NO_THROW(DeviceWindows(*device, make_windows({AttentionKind::plain, 4}, 0, 8, 2)));   // plan: memory that may not be touched
+    BOOST_CHECK_NO_THROW(DeviceWindows(
+        *device, make_windows({AttentionKind::plain, 4}, 0, 8, 2)));  // plan: memory that may not be touched
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -1,5 +1,6 @@
-// No pattern lets the future in: the gradient of the loss at t with respect to inputs after t is exactly 0, and later tokens change no bit of earlier logits.
-// The same way: documents and windows hide exactly what they should, and what they should not hide is seen.
+// No pattern lets the future in: the gradient of the loss at t with respect to inputs after t is exactly 0, and later
+// tokens change no bit of earlier logits. The same way: documents and windows hide exactly what they should, and what
+// they should not hide is seen.
 #include <boost/test/unit_test.hpp>
 #include <numeric>
 
@@ -17,22 +18,27 @@ struct Windowing {
     std::vector<std::int64_t> starts{};
 };
 
-/// All patterns; odd and even groups, contexts that are multiples of the group and not, groups of one token and longer than the context, documents.
+/// All patterns; odd and even groups, contexts that are multiples of the group and not, groups of one token and longer
+/// than the context, documents.
 std::vector<Windowing> shapes() {
     std::vector<Windowing> all;
     const std::vector<std::int64_t> documents = {0, 3, 4, 17};
-    for (const AttentionKind kind : {AttentionKind::dense, AttentionKind::shifted, AttentionKind::plain, AttentionKind::shifted_only, AttentionKind::layers, AttentionKind::sliding})
-        for (const auto& [context, group] : {std::pair<std::int64_t, std::int64_t>{24, 6}, {23, 5}, {21, 8}, {9, 1}, {11, 40}, {1, 4}, {2, 2}}) {
+    for (const AttentionKind kind : {AttentionKind::dense, AttentionKind::shifted, AttentionKind::plain,
+                                     AttentionKind::shifted_only, AttentionKind::layers, AttentionKind::sliding})
+        for (const auto& [context, group] :
+             {std::pair<std::int64_t, std::int64_t>{24, 6}, {23, 5}, {21, 8}, {9, 1}, {11, 40}, {1, 4}, {2, 2}}) {
             all.push_back({{kind, group}, context});
             if (context > 20) all.push_back({{kind, group}, context, documents});
         }
     return all;
 }
 
-/// Every token another one, so that row `tokens[j]` of the embedding's gradient is the gradient with respect to input j.
+/// Every token another one, so that row `tokens[j]` of the embedding's gradient is the gradient with respect to input
+/// j.
 std::vector<std::int32_t> distinct_tokens(std::int64_t count) {
     std::vector<std::int32_t> tokens(static_cast<std::size_t>(count));
-    for (std::size_t t = 0; t < tokens.size(); ++t) tokens[t] = static_cast<std::int32_t>((t * 37 + 5) % kTinyVocabulary);
+    for (std::size_t t = 0; t < tokens.size(); ++t)
+        tokens[t] = static_cast<std::int32_t>((t * 37 + 5) % kTinyVocabulary);
     return tokens;
 }
 
@@ -55,7 +61,10 @@ std::vector<std::vector<bool>> reach(const Windowing& shape, std::int64_t num_la
 
 void for_shapes(const std::function<void(const Windowing&)>& test) {
     for (const Windowing& shape : shapes())
-        BOOST_TEST_CONTEXT(name_of(shape.pattern.kind) << ", context " << shape.context << ", group " << shape.pattern.group << (shape.starts.empty() ? "" : ", documents")) test(shape);
+        BOOST_TEST_CONTEXT(name_of(shape.pattern.kind)
+                           << ", context " << shape.context << ", group " << shape.pattern.group
+                           << (shape.starts.empty() ? "" : ", documents"))
+        test(shape);
 }
 
 }  // namespace
@@ -73,12 +82,14 @@ BOOST_AUTO_TEST_CASE(gradients_with_respect_to_later_inputs_are_exactly_zero) {
             std::fill(s.labels.begin(), s.labels.end(), -1);
             s.labels[static_cast<std::size_t>(t)] = 7;
             loss_and_gradients(*f.model, s, 1, keep_nothing(f.model->config()));
-            const std::vector<float> d_table = read(*f.device, f.weights->gradient(f.weights->list().find("model.embed_tokens.weight")));
+            const std::vector<float> d_table =
+                read(*f.device, f.weights->gradient(f.weights->list().find("model.embed_tokens.weight")));
             for (std::int64_t j = 0; j < shape.context; ++j) {
                 const auto row = d_table.begin() + tokens[static_cast<std::size_t>(j)] * hidden;
                 const double size = norm(std::vector<float>(row, row + hidden));
                 const bool dependent = reached[static_cast<std::size_t>(t)][static_cast<std::size_t>(j)];
-                BOOST_CHECK_MESSAGE(dependent ? size > 0 : size == 0, "loss at " << t << ", input " << j << ": gradient " << size);
+                BOOST_CHECK_MESSAGE(dependent ? size > 0 : size == 0,
+                                    "loss at " << t << ", input " << j << ": gradient " << size);
             }
         }
     });
@@ -96,23 +107,29 @@ BOOST_AUTO_TEST_CASE(later_tokens_change_no_bit_of_earlier_logits) {
                 other[static_cast<std::size_t>(cut)] = (tokens[static_cast<std::size_t>(cut)] + 1) % kTinyVocabulary;
                 const std::vector<float> after = logits_of(*f.model, one_sequence(other, shape.starts));
                 const auto until = static_cast<std::ptrdiff_t>(cut * kTinyVocabulary);
-                BOOST_CHECK_MESSAGE(std::equal(before.begin(), before.begin() + until, after.begin()), "from " << cut << " on");
-                BOOST_CHECK(!std::equal(before.begin() + until, before.begin() + until + kTinyVocabulary, after.begin() + until));   // but its own
+                BOOST_CHECK_MESSAGE(std::equal(before.begin(), before.begin() + until, after.begin()),
+                                    "from " << cut << " on");
+                BOOST_CHECK(!std::equal(before.begin() + until, before.begin() + until + kTinyVocabulary,
+                                        after.begin() + until));  // but its own
             }
         }
     });
 }
 
-/// A document's logits are those of the document alone, up to where it starts (rotary positions go on, but only differences of positions matter).
+/// A document's logits are those of the document alone, up to where it starts (rotary positions go on, but only
+/// differences of positions matter).
 BOOST_AUTO_TEST_CASE(a_document_is_as_if_alone) {
     const std::int64_t context = 24, start = 9;
     const auto tokens = random_tokens(context, 4);
-    TinyFixture together(all_adapters(), {AttentionKind::dense, 0}, context), alone(all_adapters(), {AttentionKind::dense, 0}, context - start);
+    TinyFixture together(all_adapters(), {AttentionKind::dense, 0}, context),
+        alone(all_adapters(), {AttentionKind::dense, 0}, context - start);
     const std::vector<float> masked = logits_of(*together.model, one_sequence(tokens, {0, start}));
     const std::vector<float> expected = logits_of(*alone.model, one_sequence({tokens.begin() + start, tokens.end()}));
-    BOOST_CHECK_LE(relative_l2(std::vector<float>(masked.begin() + start * kTinyVocabulary, masked.end()), expected), 1e-5);
+    BOOST_CHECK_LE(relative_l2(std::vector<float>(masked.begin() + start * kTinyVocabulary, masked.end()), expected),
+                   1e-5);
     const std::vector<float> unmasked = logits_of(*together.model, one_sequence(tokens));
-    BOOST_CHECK_GT(relative_l2(std::vector<float>(unmasked.begin() + start * kTinyVocabulary, unmasked.end()), expected), 1e-2);
+    BOOST_CHECK_GT(
+        relative_l2(std::vector<float>(unmasked.begin() + start * kTinyVocabulary, unmasked.end()), expected), 1e-2);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -8,7 +8,13 @@ namespace {
 
 Json linear(double factor) { return {{"rope_type", "linear"}, {"factor", factor}}; }
 Json yarn() { return {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 1024}}; }
-Json llama3() { return {{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}, {"original_max_position_embeddings", 1024}}; }
+Json llama3() {
+    return {{"rope_type", "llama3"},
+            {"factor", 8.0},
+            {"low_freq_factor", 1.0},
+            {"high_freq_factor", 4.0},
+            {"original_max_position_embeddings", 1024}};
+}
 
 /// A scaled model of 4096 positions.
 ModelConfig scaled(const Json& scaling) { return parse(with({{"rope_scaling", scaling}})); }
@@ -34,13 +40,15 @@ BOOST_AUTO_TEST_SUITE(config_rope)
 
 BOOST_AUTO_TEST_CASE(all_spellings_say_the_same) {
     const Json newer = {{"rope_type", "linear"}, {"factor", 2.0}, {"rope_theta", 5e5}};
-    const Json variants[] = {with({{"rope_parameters", newer}}),
-                             with({{"rope_parameters", newer}, {"rope_theta", 5e5}}),
-                             with({{"rope_theta", 5e5}, {"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}}),
-                             with({{"rope_theta", 500000}, {"rope_scaling", {{"rope_type", "linear"}, {"factor", 2}}}}),
-                             with({{"rope_theta", 5e5}, {"rope_scaling", {{"rope_type", "linear"}, {"type", "linear"}, {"factor", 2.0}}}}),
-                             with({{"rope_parameters", newer}, {"rope_theta", 5e5}, {"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}}),
-                             with({{"rope_parameters", nullptr}, {"rope_scaling", newer}})};
+    const Json variants[] = {
+        with({{"rope_parameters", newer}}),
+        with({{"rope_parameters", newer}, {"rope_theta", 5e5}}),
+        with({{"rope_theta", 5e5}, {"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}}),
+        with({{"rope_theta", 500000}, {"rope_scaling", {{"rope_type", "linear"}, {"factor", 2}}}}),
+        with({{"rope_theta", 5e5}, {"rope_scaling", {{"rope_type", "linear"}, {"type", "linear"}, {"factor", 2.0}}}}),
+        with(
+            {{"rope_parameters", newer}, {"rope_theta", 5e5}, {"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}}),
+        with({{"rope_parameters", nullptr}, {"rope_scaling", newer}})};
     for (const Json& json : variants) {
         const ModelConfig c = parse(json);
         BOOST_TEST((c.rope.kind == RopeKind::linear));
@@ -54,7 +62,12 @@ BOOST_AUTO_TEST_CASE(all_spellings_say_the_same) {
 
 BOOST_AUTO_TEST_CASE(yarn_and_llama3_parameters) {
     Json full = yarn();
-    full.update({{"beta_fast", 16}, {"beta_slow", 2.0}, {"attention_factor", 1.5}, {"mscale", 0.7}, {"mscale_all_dim", 0.5}, {"truncate", false}});
+    full.update({{"beta_fast", 16},
+                 {"beta_slow", 2.0},
+                 {"attention_factor", 1.5},
+                 {"mscale", 0.7},
+                 {"mscale_all_dim", 0.5},
+                 {"truncate", false}});
     const RopeScaling y = scaled(full).rope;
     BOOST_TEST(y.beta_fast == 16);
     BOOST_TEST(y.beta_slow == 2);
@@ -63,16 +76,22 @@ BOOST_AUTO_TEST_CASE(yarn_and_llama3_parameters) {
     BOOST_TEST(y.mscale_all_dim == 0.5);
     BOOST_TEST(!y.truncate);
     BOOST_TEST(y.original == 1024);
-    BOOST_TEST(scaled({{"rope_type", "yarn"}, {"factor", nullptr}, {"original_max_position_embeddings", 512}}).rope.factor == 8);
+    BOOST_TEST(
+        scaled({{"rope_type", "yarn"}, {"factor", nullptr}, {"original_max_position_embeddings", 512}}).rope.factor ==
+        8);
     BOOST_TEST(scaled({{"rope_type", "yarn"}, {"factor", 2.0}}).original_positions() == 4096);
     BOOST_TEST(scaled({{"rope_type", "yarn"}, {"factor", 2.0}, {"beta_fast", 0}}).rope.beta_fast == 32);
     BOOST_TEST(scaled(llama3()).rope.original == 1024);
     // a top-level original goes before the one among the parameters, as in transformers
-    BOOST_TEST(parse(with({{"rope_scaling", llama3()}, {"original_max_position_embeddings", 2048}})).rope.original == 2048);
+    BOOST_TEST(parse(with({{"rope_scaling", llama3()}, {"original_max_position_embeddings", 2048}})).rope.original ==
+               2048);
 }
 
 BOOST_AUTO_TEST_CASE(refused) {
-    const auto changed = [](Json base, const Json& changes) { base.update(changes); return base; };
+    const auto changed = [](Json base, const Json& changes) {
+        base.update(changes);
+        return base;
+    };
     const std::pair<Json, const char*> table[] = {
         {{{"rope_type", "longrope"}, {"factor", 2.0}}, "longrope"},
         {{{"type", "su"}}, "su"},
@@ -84,14 +103,16 @@ BOOST_AUTO_TEST_CASE(refused) {
         {linear(0), "factor"},
         {linear(1e10), "factor"},
         {{{"rope_type", "linear"}, {"factor", "2"}}, "factor"},
-        {{{"rope_type", "linear"}, {"factor", 2.0}, {"original_max_position_embeddings", 0}}, "original_max_position_embeddings"},
+        {{{"rope_type", "linear"}, {"factor", 2.0}, {"original_max_position_embeddings", 0}},
+         "original_max_position_embeddings"},
         {{{"rope_type", "linear"}, {"factor", 2.0}, {"partial_rotary_factor", 0.5}}, "partial_rotary_factor"},
         {{{"full_attention", linear(2)}}, "full_attention"},
         {changed(yarn(), {{"beta_fast", 0.5}}), "beta_fast"},
         {changed(yarn(), {{"beta_slow", -1}}), "beta_slow"},
         {changed(yarn(), {{"attention_factor", 0}}), "attention_factor"},
         {changed(yarn(), {{"truncate", 1}}), "truncate"},
-        {changed(yarn(), {{"factor", nullptr}, {"original_max_position_embeddings", 8192}}), "original_max_position_embeddings"},
+        {changed(yarn(), {{"factor", nullptr}, {"original_max_position_embeddings", 8192}}),
+         "original_max_position_embeddings"},
         {changed(llama3(), {{"low_freq_factor", nullptr}}), "low_freq_factor"},
         {changed(llama3(), {{"high_freq_factor", 1.0}}), "high_freq_factor"},
     };
@@ -102,9 +123,21 @@ BOOST_AUTO_TEST_CASE(refused) {
     refuses([] { parse(with({{"rope_scaling", "linear"}})); }, {"rope_scaling", "object"});
     refuses([] { parse(with({{"rope_theta", 0}})); }, {"rope_theta"});
     refuses([] { parse(with({{"rope_theta", "10000"}})); }, {"rope_theta"});
-    refuses([] { parse(with({{"rope_theta", 1e4}, {"rope_parameters", {{"rope_theta", 2e4}}}})); }, {"rope_theta", "twice"});
-    refuses([] { parse(with({{"rope_scaling", linear(2)}, {"rope_parameters", linear(4)}})); }, {"rope_scaling", "rope_parameters", "disagree"});
-    refuses([] { parse(with({{"rope_scaling", linear(2)}, {"rope_parameters", {{"rope_type", "default"}}}})); }, {"disagree"});
+    refuses(
+        [] {
+            parse(with({{"rope_theta", 1e4}, {"rope_parameters", {{"rope_theta", 2e4}}}}));
+        },
+        {"rope_theta", "twice"});
+    refuses(
+        [] {
+            parse(with({{"rope_scaling", linear(2)}, {"rope_parameters", linear(4)}}));
+        },
+        {"rope_scaling", "rope_parameters", "disagree"});
+    refuses(
+        [] {
+            parse(with({{"rope_scaling", linear(2)}, {"rope_parameters", {{"rope_type", "default"}}}}));
+        },
+        {"disagree"});
 }
 
 BOOST_AUTO_TEST_CASE(a_context_raises_the_factor_and_factors_compose) {
@@ -121,7 +154,7 @@ BOOST_AUTO_TEST_CASE(a_context_raises_the_factor_and_factors_compose) {
     BOOST_TEST(twice.rope.factor == 4);
     BOOST_TEST(twice.max_positions == 16384);
     check_round_trip(twice);
-    BOOST_TEST(extend_rope(twice, {}, 100).raw == twice.raw);   // shorter training keeps what the model has
+    BOOST_TEST(extend_rope(twice, {}, 100).raw == twice.raw);  // shorter training keeps what the model has
     // lengths that are no multiples: the factor is the exact quotient and covers every token
     for (const std::int64_t context : {4097, 10000, 100000, 1234567}) {
         const ModelConfig c = extend_rope(base, {}, context);
@@ -145,7 +178,7 @@ BOOST_AUTO_TEST_CASE(a_linear_model_without_an_original_covers_its_product) {
 }
 
 BOOST_AUTO_TEST_CASE(each_kind_keeps_its_kind) {
-    const ModelConfig y = extend_rope(scaled(yarn()), {}, 8192);   // original 1024
+    const ModelConfig y = extend_rope(scaled(yarn()), {}, 8192);  // original 1024
     BOOST_TEST((y.rope.kind == RopeKind::yarn));
     BOOST_TEST(y.rope.factor == 8);
     BOOST_TEST(y.max_positions == 8192);
@@ -168,17 +201,19 @@ BOOST_AUTO_TEST_CASE(each_kind_keeps_its_kind) {
 
 BOOST_AUTO_TEST_CASE(requests) {
     const ModelConfig base = parse(good());
-    for (const auto& [name, expected] : {std::pair("linear", RopeKind::linear), std::pair("ntk", RopeKind::dynamic), std::pair("yarn", RopeKind::yarn), std::pair("llama3", RopeKind::llama3)}) {
-        const char* kind = name;   // a structured binding cannot be captured
+    for (const auto& [name, expected] : {std::pair("linear", RopeKind::linear), std::pair("ntk", RopeKind::dynamic),
+                                         std::pair("yarn", RopeKind::yarn), std::pair("llama3", RopeKind::llama3)}) {
+        const char* kind = name;  // a structured binding cannot be captured
         const ModelConfig c = extend_rope(base, request(kind), 16384);
         BOOST_TEST((c.rope.kind == expected));
         BOOST_TEST(c.rope.factor == 4);
         BOOST_TEST(c.original_positions() == 4096);
         check_round_trip(c);
-        BOOST_TEST(extend_rope(base, request(kind), 4096).raw == base.raw);   // nothing to extend
+        BOOST_TEST(extend_rope(base, request(kind), 4096).raw == base.raw);  // nothing to extend
         BOOST_TEST(override_rope(base, request(kind, 4)).rope.factor == 4);
         refuses([&] { override_rope(base, request(kind)); }, {"--rope-factor"});
-        refuses([&] { extend_rope(scaled(std::string(kind) == "yarn" ? linear(2) : yarn()), request(kind), 65536); }, {kind, "already"});
+        refuses([&] { extend_rope(scaled(std::string(kind) == "yarn" ? linear(2) : yarn()), request(kind), 65536); },
+                {kind, "already"});
     }
     BOOST_TEST(extend_rope(base, request("keep"), 65536).raw == base.raw);
     refuses([&] { extend_rope(base, request("keep", 2), 65536); }, {"keep", "--rope-factor"});
@@ -187,11 +222,11 @@ BOOST_AUTO_TEST_CASE(requests) {
     refuses([&] { extend_rope(base, request("auto", 0, 1), 65536); }, {"--rope-theta"});
     refuses([&] { extend_rope(base, {}, 0); }, {"context"});
     refuses([&] { extend_rope(base, request("auto", 1e9), 8192); }, {"factor"});
-    const ModelConfig wins = extend_rope(base, request("auto", 25), 100000);   // as LongLoRA's published weights
+    const ModelConfig wins = extend_rope(base, request("auto", 25), 100000);  // as LongLoRA's published weights
     BOOST_TEST(wins.rope.factor == 25);
     BOOST_TEST(wins.max_positions == 102400);
     check_round_trip(wins);
-    const ModelConfig theta = extend_rope(base, request("keep", 0, 1e6), 65536);   // a larger base instead of scaling
+    const ModelConfig theta = extend_rope(base, request("keep", 0, 1e6), 65536);  // a larger base instead of scaling
     BOOST_TEST((theta.rope.kind == RopeKind::none));
     BOOST_TEST(theta.rope.theta == 1e6);
     BOOST_TEST(theta.max_positions == 65536);
@@ -227,15 +262,19 @@ BOOST_AUTO_TEST_CASE(override_never_raises) {
 }
 
 BOOST_AUTO_TEST_CASE(written_spellings) {
-    const ModelConfig c = extend_rope(parse(with({{"rope_theta", 2e4}, {"rope_scaling", nullptr}, {"unknown", Json::array({1})}})), {}, 16384);
+    const ModelConfig c = extend_rope(
+        parse(with({{"rope_theta", 2e4}, {"rope_scaling", nullptr}, {"unknown", Json::array({1})}})), {}, 16384);
     BOOST_TEST(c.raw["max_position_embeddings"] == 16384);
     BOOST_TEST(c.raw["original_max_position_embeddings"] == 4096);
     BOOST_TEST(c.raw["rope_theta"] == 2e4);
-    BOOST_TEST(c.raw["rope_scaling"].dump() == R"({"type":"linear","factor":4.0})");   // two keys: what the oldest versions take
+    BOOST_TEST(c.raw["rope_scaling"].dump() ==
+               R"({"type":"linear","factor":4.0})");  // two keys: what the oldest versions take
     BOOST_TEST(c.raw["rope_parameters"].dump() == R"({"rope_type":"linear","factor":4.0,"rope_theta":20000.0})");
     BOOST_TEST(c.raw["unknown"] == Json::array({1}));
     const ModelConfig l = extend_rope(scaled(llama3()), {}, 16384);
-    BOOST_TEST(l.raw["rope_scaling"].dump() == R"({"rope_type":"llama3","factor":16.0,"low_freq_factor":1.0,"high_freq_factor":4.0,"original_max_position_embeddings":1024})");
+    BOOST_TEST(
+        l.raw["rope_scaling"].dump() ==
+        R"({"rope_type":"llama3","factor":16.0,"low_freq_factor":1.0,"high_freq_factor":4.0,"original_max_position_embeddings":1024})");
     BOOST_TEST(!l.raw.contains("original_max_position_embeddings"));
 }
 

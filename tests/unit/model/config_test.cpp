@@ -51,9 +51,19 @@ BOOST_AUTO_TEST_CASE(defaults_are_those_of_transformers) {
 }
 
 BOOST_AUTO_TEST_CASE(given_values_are_read) {
-    const ModelConfig c = parse(with({{"num_key_value_heads", 2}, {"head_dim", 34}, {"tie_word_embeddings", true}, {"rms_norm_eps", 1e-5}, {"initializer_range", 0.5},
-                                      {"bos_token_id", nullptr}, {"eos_token_id", Json::array({7, 9})}, {"use_sliding_window", false}, {"attention_bias", false},
-                                      {"hidden_act", "silu"}, {"quantization_config", nullptr}, {"num_experts", 0}, {"partial_rotary_factor", 1.0}}));
+    const ModelConfig c = parse(with({{"num_key_value_heads", 2},
+                                      {"head_dim", 34},
+                                      {"tie_word_embeddings", true},
+                                      {"rms_norm_eps", 1e-5},
+                                      {"initializer_range", 0.5},
+                                      {"bos_token_id", nullptr},
+                                      {"eos_token_id", Json::array({7, 9})},
+                                      {"use_sliding_window", false},
+                                      {"attention_bias", false},
+                                      {"hidden_act", "silu"},
+                                      {"quantization_config", nullptr},
+                                      {"num_experts", 0},
+                                      {"partial_rotary_factor", 1.0}}));
     BOOST_TEST(c.num_kv_heads == 2);
     BOOST_TEST(c.head_dim == 34);
     BOOST_TEST(c.tied);
@@ -67,11 +77,19 @@ BOOST_AUTO_TEST_CASE(given_values_are_read) {
     // head_dim is free where it is given, derived where it is null
     BOOST_TEST(parse(with({{"hidden_size", 50}, {"head_dim", 8}})).head_dim == 8);
     BOOST_TEST(parse(with({{"head_dim", nullptr}})).head_dim == 16);
-    BOOST_TEST(parse(with({{"num_attention_heads", 9}, {"num_key_value_heads", 3}, {"hidden_size", 72}})).head_dim == 8);
+    BOOST_TEST(parse(with({{"num_attention_heads", 9}, {"num_key_value_heads", 3}, {"hidden_size", 72}})).head_dim ==
+               8);
 }
 
 BOOST_AUTO_TEST_CASE(golden_models) {
-    struct Expected { const char* name; std::int64_t hidden, intermediate, layers, heads, kv, head_dim, positions; bool tied; RopeKind kind; double factor, theta; std::int64_t original, covered; };
+    struct Expected {
+        const char* name;
+        std::int64_t hidden, intermediate, layers, heads, kv, head_dim, positions;
+        bool tied;
+        RopeKind kind;
+        double factor, theta;
+        std::int64_t original, covered;
+    };
     const Expected table[] = {{"all-targets", 64, 160, 3, 4, 2, 16, 128, false, RopeKind::none, 1, 1e4, 0, 128},
                               {"documents", 64, 160, 3, 4, 2, 16, 128, false, RopeKind::none, 1, 1e4, 0, 128},
                               {"dynamic-ntk", 64, 160, 3, 4, 1, 16, 32, false, RopeKind::dynamic, 4, 1e4, 0, 32},
@@ -143,13 +161,26 @@ BOOST_AUTO_TEST_CASE(what_is_not_supported_is_refused_by_key) {
         {{{"head_dim", 0}}, "head_dim"},
     };
     for (const auto& [changes, key] : table) refuses([&] { parse(with(changes)); }, {key, "here/config.json"});
-    BOOST_CHECK_NO_THROW(parse(with({{"sliding_window", 4096}, {"use_sliding_window", false}})));   // llama has none, and the file says so
+    BOOST_CHECK_NO_THROW(parse(
+        with({{"sliding_window", 4096}, {"use_sliding_window", false}})));  // llama has none, and the file says so
     BOOST_CHECK_NO_THROW(parse(with({{"layer_types", Json::array({"full_attention"})}})));
 }
 
 BOOST_AUTO_TEST_CASE(sizes_must_be_sizes) {
-    for (const char* key : {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "max_position_embeddings"}) {
-        const Json bad[] = {0, -1, 1.5, 64.0, "64", true, nullptr, Json::array({64}), Json::object(), (1LL << 31) + 1, 0xffffffffffffffffull, -0x7fffffffffffffffLL};
+    for (const char* key : {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+                            "vocab_size", "max_position_embeddings"}) {
+        const Json bad[] = {0,
+                            -1,
+                            1.5,
+                            64.0,
+                            "64",
+                            true,
+                            nullptr,
+                            Json::array({64}),
+                            Json::object(),
+                            (1LL << 31) + 1,
+                            0xffffffffffffffffull,
+                            -0x7fffffffffffffffLL};
         for (const Json& value : bad) refuses([&] { parse(with({{key, value}})); }, {key, "here/config.json"});
         Json without = good();
         without.erase(key);
@@ -157,8 +188,19 @@ BOOST_AUTO_TEST_CASE(sizes_must_be_sizes) {
     }
     const std::int64_t most = std::int64_t{1} << 31;
     BOOST_CHECK_NO_THROW(parse(with({{"max_position_embeddings", most}})));
-    refuses([&] { parse(with({{"hidden_size", most}, {"intermediate_size", most}, {"num_hidden_layers", most}, {"vocab_size", most}})); }, {"hidden_size", "parameters"});
-    refuses([&] { parse(with({{"head_dim", most}, {"num_attention_heads", most}, {"hidden_size", most}})); }, {"head_dim"});
+    refuses(
+        [&] {
+            parse(with({{"hidden_size", most},
+                        {"intermediate_size", most},
+                        {"num_hidden_layers", most},
+                        {"vocab_size", most}}));
+        },
+        {"hidden_size", "parameters"});
+    refuses(
+        [&] {
+            parse(with({{"head_dim", most}, {"num_attention_heads", most}, {"hidden_size", most}}));
+        },
+        {"head_dim"});
 }
 
 BOOST_AUTO_TEST_CASE(files) {
@@ -168,7 +210,8 @@ BOOST_AUTO_TEST_CASE(files) {
     BOOST_TEST(read_config(file).hidden == 64);
     refuses([&] { read_config(folder.path / "none"); }, {"none", "does not exist"});
     refuses([&] { read_config("/dev/null"); }, {"/dev/null", "not a regular file"});
-    for (const char* content : {"", "{", "{\"hidden_size\": ", "\x01\x02\xff\xfe", "{\"a\": 1e999}", "nul", "{\"a\": \"\xff\"}"})
+    for (const char* content :
+         {"", "{", "{\"hidden_size\": ", "\x01\x02\xff\xfe", "{\"a\": 1e999}", "nul", "{\"a\": \"\xff\"}"})
         refuses([&, bad = folder.write("bad.json", content)] { read_config(bad); }, {"bad.json", "not valid JSON"});
     for (const char* content : {"[]", "3", "null", "\"llama\"", "true"})
         refuses([&, bad = folder.write("bad.json", content)] { read_config(bad); }, {"bad.json", "object"});
@@ -176,7 +219,8 @@ BOOST_AUTO_TEST_CASE(files) {
         const std::string nested = "{\"model_type\": " + std::string(depth, '[') + std::string(depth, ']') + "}";
         refuses([&, bad = folder.write("bad.json", nested)] { read_config(bad); }, {"bad.json", "deep"});
     }
-    refuses([&, bad = folder.write("bad.json", std::string(2 << 20, ' '))] { read_config(bad); }, {"bad.json", "bytes"});
+    refuses([&, bad = folder.write("bad.json", std::string(2 << 20, ' '))] { read_config(bad); },
+            {"bad.json", "bytes"});
     fs::create_directory(folder.path / "empty");
     refuses([&] { read_config(folder.path / "empty"); }, {"empty/config.json", "does not exist"});
 }

@@ -15,7 +15,8 @@ namespace config_testing {
 using Json = nlohmann::ordered_json;
 
 inline Json good() {
-    return Json::parse(R"({"model_type": "llama", "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 3, "num_attention_heads": 4,
+    return Json::parse(
+        R"({"model_type": "llama", "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 3, "num_attention_heads": 4,
                            "vocab_size": 256, "max_position_embeddings": 4096})");
 }
 
@@ -33,15 +34,16 @@ inline Json golden(const std::string& name) {
 }
 
 /// One sentence that has all the words.
-template <class Call>
-void refuses(Call&& call, std::initializer_list<const char*> words) {
+template <class Call> void refuses(Call&& call, std::initializer_list<const char*> words) {
     try {
         call();
         BOOST_ERROR("not refused: " + std::string(*words.begin()));
     } catch (const longlora::Error& error) {
         const std::string sentence = error.what();
-        for (const char* one : words) BOOST_CHECK_MESSAGE(sentence.find(one) != std::string::npos, "\"" << one << "\" is not in: " << sentence);
-        BOOST_CHECK_MESSAGE(sentence.find('\n') == std::string::npos && sentence.size() < 300, "not one short sentence: " << sentence);
+        for (const char* one : words)
+            BOOST_CHECK_MESSAGE(sentence.find(one) != std::string::npos, "\"" << one << "\" is not in: " << sentence);
+        BOOST_CHECK_MESSAGE(sentence.find('\n') == std::string::npos && sentence.size() < 300,
+                            "not one short sentence: " << sentence);
         BOOST_CHECK(error.code == longlora::ExitCode::bad_input);
     }
 }

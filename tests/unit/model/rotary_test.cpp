@@ -1,4 +1,5 @@
-// Rotary frequencies against transformers, tables against many-digit arithmetic (tests/golden/rotary/make_rotary.py made both).
+// Rotary frequencies against transformers, tables against many-digit arithmetic (tests/golden/rotary/make_rotary.py
+// made both).
 #include <cmath>
 
 #include "config_testing.h"
@@ -26,11 +27,15 @@ BOOST_AUTO_TEST_CASE(frequencies_as_transformers) {
         BOOST_TEST_CONTEXT(one["name"]) {
             const ModelConfig c = parse(one["config"]);
             const std::int64_t tokens = one["tokens"].get<std::int64_t>();
-            const auto ours = rotary_frequencies(c.rope, c.head_dim, c.max_positions, c.original_positions(), tokens ? tokens : c.max_positions);
+            const auto ours = rotary_frequencies(c.rope, c.head_dim, c.max_positions, c.original_positions(),
+                                                 tokens ? tokens : c.max_positions);
             const auto theirs = one["frequencies"].get<std::vector<double>>();
             BOOST_REQUIRE(ours.size() == theirs.size());
-            // Theirs is float32: pow, a division and a few products of relative error 2^-24 each; their ramps subtract numbers near 1.
-            for (std::size_t i = 0; i < ours.size(); ++i) BOOST_TEST(std::abs(ours[i] - theirs[i]) <= 1e-6 * theirs[i], i << ": " << ours[i] << " against " << theirs[i]);
+            // Theirs is float32: pow, a division and a few products of relative error 2^-24 each; their ramps subtract
+            // numbers near 1.
+            for (std::size_t i = 0; i < ours.size(); ++i)
+                BOOST_TEST(std::abs(ours[i] - theirs[i]) <= 1e-6 * theirs[i],
+                           i << ": " << ours[i] << " against " << theirs[i]);
             BOOST_TEST(std::abs(rotary_attention_factor(c.rope) - one["attention_factor"].get<double>()) < 1e-12);
         }
     }
@@ -46,16 +51,20 @@ BOOST_AUTO_TEST_CASE(tables_at_far_positions) {
         const RotaryTables tables = rotary_tables(c, position + 1);
         BOOST_TEST(tables.positions == position + 1);
         BOOST_TEST(tables.half == 4);
-        BOOST_REQUIRE(tables.cos.size() == static_cast<std::size_t>((position + 1) * 4) && tables.sin.size() == tables.cos.size());
-        for (std::size_t i = 0; i < 4; ++i) {   // half a unit in the last place of a float, and 1e-9 for the angle
-            BOOST_TEST(std::abs(tables.cos[position * 4 + i] - far["cos"][i].get<double>()) < 3.1e-8, "cos " << position << " " << i);
-            BOOST_TEST(std::abs(tables.sin[position * 4 + i] - far["sin"][i].get<double>()) < 3.1e-8, "sin " << position << " " << i);
+        BOOST_REQUIRE(tables.cos.size() == static_cast<std::size_t>((position + 1) * 4) &&
+                      tables.sin.size() == tables.cos.size());
+        for (std::size_t i = 0; i < 4; ++i) {  // half a unit in the last place of a float, and 1e-9 for the angle
+            BOOST_TEST(std::abs(tables.cos[position * 4 + i] - far["cos"][i].get<double>()) < 3.1e-8,
+                       "cos " << position << " " << i);
+            BOOST_TEST(std::abs(tables.sin[position * 4 + i] - far["sin"][i].get<double>()) < 3.1e-8,
+                       "sin " << position << " " << i);
         }
     }
 }
 
 BOOST_AUTO_TEST_CASE(the_attention_factor_is_in_the_tables) {
-    const ModelConfig c = parse(with({{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 1024}}}}));
+    const ModelConfig c = parse(
+        with({{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 1024}}}}));
     const RotaryTables tables = rotary_tables(c, 3);
     const double factor = 0.1 * std::log(4.0) + 1;
     for (std::size_t i = 0; i < 8; ++i) {

@@ -1,4 +1,5 @@
-// The exchange lists against a double loop over queries, keys and heads: any pattern, any lengths, heads that serve both kinds; S2's counts in closed form; who computes how much.
+// The exchange lists against a double loop over queries, keys and heads: any pattern, any lengths, heads that serve
+// both kinds; S2's counts in closed form; who computes how much.
 #include "parallel/kv_exchange.h"
 
 #include <boost/test/unit_test.hpp>
@@ -25,7 +26,8 @@ struct Keys {
 };
 
 /// Of windows without documents.
-std::vector<std::vector<KvTransfer>> transfers_of(const Keys& keys, int ranks, std::int64_t heads, std::int64_t kv_heads) {
+std::vector<std::vector<KvTransfer>> transfers_of(const Keys& keys, int ranks, std::int64_t heads,
+                                                  std::int64_t kv_heads) {
     return kv_transfers(keys.windows(), keys.windows(), ranks, heads, kv_heads);
 }
 
@@ -33,7 +35,8 @@ template <class FirstKey> Keys make_keys(std::int64_t tokens, std::int64_t num_p
     Keys keys;
     keys.num_plain_heads = num_plain_heads;
     for (int kind = 0; kind < 2; ++kind)
-        for (std::int64_t t = 0; t < tokens; ++t) keys.first[kind].push_back(static_cast<std::int32_t>(first_key(kind, t)));
+        for (std::int64_t t = 0; t < tokens; ++t)
+            keys.first[kind].push_back(static_cast<std::int32_t>(first_key(kind, t)));
     return keys;
 }
 
@@ -55,7 +58,8 @@ void add_documents(Keys& keys, std::uint64_t seed) {
     std::int32_t begin = 0;
     for (std::int64_t t = 0; t < tokens; ++t) {
         if (random_below(7, seed, 3, static_cast<std::uint64_t>(t)) == 0) begin = static_cast<std::int32_t>(t);
-        for (auto& first : keys.first) first[static_cast<std::size_t>(t)] = std::max(first[static_cast<std::size_t>(t)], begin);
+        for (auto& first : keys.first)
+            first[static_cast<std::size_t>(t)] = std::max(first[static_cast<std::size_t>(t)], begin);
     }
 }
 /// Never falling, never beyond its own token; anything else may happen.
@@ -63,7 +67,8 @@ Keys random_walk(std::int64_t tokens, std::int64_t num_plain_heads, std::uint64_
     std::int64_t at[2] = {0, 0};
     return make_keys(tokens, num_plain_heads, [&](int kind, std::int64_t t) {
         const auto index = static_cast<std::uint64_t>(2 * t + kind);
-        if (random_below(3, seed, 1, index) == 0) at[kind] += static_cast<std::int64_t>(random_below(9, seed, 2, index));
+        if (random_below(3, seed, 1, index) == 0)
+            at[kind] += static_cast<std::int64_t>(random_below(9, seed, 2, index));
         return at[kind] = std::min(at[kind], t);
     });
 }
@@ -82,7 +87,8 @@ std::set<Need> needs(const Keys& keys, int ranks, std::int64_t heads, std::int64
     std::set<Need> out;
     for (std::int64_t head = 0; head < heads; ++head)
         for (std::int64_t t = 0; t < tokens; ++t)
-            for (std::int64_t key = keys.first[head < keys.num_plain_heads ? 0 : 1][static_cast<std::size_t>(t)]; key <= t; ++key) {
+            for (std::int64_t key = keys.first[head < keys.num_plain_heads ? 0 : 1][static_cast<std::size_t>(t)];
+                 key <= t; ++key) {
                 const int to = owner_of(t, tokens, ranks), from = owner_of(key, tokens, ranks);
                 if (to != from) out.insert({to, from, head / (heads / kv_heads), key});
             }
@@ -90,31 +96,38 @@ std::set<Need> needs(const Keys& keys, int ranks, std::int64_t heads, std::int64
 }
 
 /// The queries are all of the reader's that see any of the transfer's keys, from its first token on.
-void check_queries(const Keys& keys, int ranks, std::int64_t group, const KvTransfer& transfer, const std::string& what) {
+void check_queries(const Keys& keys, int ranks, std::int64_t group, const KvTransfer& transfer,
+                   const std::string& what) {
     const Shard own = tokens_of(static_cast<std::int64_t>(keys.first[0].size()), transfer.to, ranks);
     std::int64_t count = 0;
     for (std::int64_t t = own.begin; t < own.end(); ++t) {
         bool sees = false;
         for (std::int64_t head = transfer.heads.begin * group; head < transfer.heads.end() * group; ++head)
-            sees = sees || keys.first[head < keys.num_plain_heads ? 0 : 1][static_cast<std::size_t>(t)] < transfer.tokens.end();
+            sees = sees ||
+                   keys.first[head < keys.num_plain_heads ? 0 : 1][static_cast<std::size_t>(t)] < transfer.tokens.end();
         count += sees;
     }
-    BOOST_CHECK_MESSAGE(transfer.queries == (Shard{own.begin, count}), what << ": other queries are sent than see the keys");
+    BOOST_CHECK_MESSAGE(transfer.queries == (Shard{own.begin, count}),
+                        what << ": other queries are sent than see the keys");
 }
 
 /// Visible pairs that each rank computes, by a double loop.
-std::vector<std::int64_t> work(const Keys& keys, const std::vector<std::vector<KvTransfer>>& rounds, int ranks, std::int64_t heads, std::int64_t kv_heads) {
+std::vector<std::int64_t> work(const Keys& keys, const std::vector<std::vector<KvTransfer>>& rounds, int ranks,
+                               std::int64_t heads, std::int64_t kv_heads) {
     const auto tokens = static_cast<std::int64_t>(keys.first[0].size());
-    std::set<std::tuple<int, int, std::int64_t>> given;   // reader, owner, K/V head
+    std::set<std::tuple<int, int, std::int64_t>> given;  // reader, owner, K/V head
     for (const auto& round : rounds)
         for (const KvTransfer& transfer : round)
-            for (std::int64_t head = transfer.heads.begin; transfer.at_owner() && head < transfer.heads.end(); ++head) given.insert({transfer.to, transfer.from, head});
+            for (std::int64_t head = transfer.heads.begin; transfer.at_owner() && head < transfer.heads.end(); ++head)
+                given.insert({transfer.to, transfer.from, head});
     std::vector<std::int64_t> out(static_cast<std::size_t>(ranks), 0);
     for (std::int64_t head = 0; head < heads; ++head)
         for (std::int64_t t = 0; t < tokens; ++t)
-            for (std::int64_t key = keys.first[head < keys.num_plain_heads ? 0 : 1][static_cast<std::size_t>(t)]; key <= t; ++key) {
+            for (std::int64_t key = keys.first[head < keys.num_plain_heads ? 0 : 1][static_cast<std::size_t>(t)];
+                 key <= t; ++key) {
                 const int reader = owner_of(t, tokens, ranks), owner = owner_of(key, tokens, ranks);
-                ++out[static_cast<std::size_t>(given.contains({reader, owner, head / (heads / kv_heads)}) ? owner : reader)];
+                ++out[static_cast<std::size_t>(given.contains({reader, owner, head / (heads / kv_heads)}) ? owner
+                                                                                                          : reader)];
             }
     return out;
 }
@@ -126,7 +139,8 @@ bool any_at_owner(const std::vector<std::vector<KvTransfer>>& rounds) {
     return false;
 }
 
-void compare(const Keys& keys, const std::vector<std::vector<KvTransfer>>& rounds, int ranks, std::int64_t heads, std::int64_t kv_heads, const std::string& what) {
+void compare(const Keys& keys, const std::vector<std::vector<KvTransfer>>& rounds, int ranks, std::int64_t heads,
+             std::int64_t kv_heads, const std::string& what) {
     std::set<Need> sent;
     BOOST_CHECK_LT(rounds.size(), static_cast<std::size_t>(ranks));
     BOOST_CHECK(rounds.empty() || !rounds.back().empty());
@@ -134,16 +148,19 @@ void compare(const Keys& keys, const std::vector<std::vector<KvTransfer>>& round
         const KvTransfer* before = nullptr;
         for (const KvTransfer& transfer : rounds[j]) {
             const bool at_owner = transfer.at_owner();
-            BOOST_CHECK_EQUAL(at_owner ? ranks - (transfer.to - transfer.from) : transfer.to - transfer.from, static_cast<int>(j) + 1);   // to the left on the ring
+            BOOST_CHECK_EQUAL(at_owner ? ranks - (transfer.to - transfer.from) : transfer.to - transfer.from,
+                              static_cast<int>(j) + 1);  // to the left on the ring
             BOOST_CHECK(!at_owner || 2 * (transfer.to - transfer.from) > ranks);
             BOOST_CHECK(transfer.tokens.count > 0 && transfer.heads.count > 0);
-            if (before)   // equal ones would be one transfer
-                BOOST_CHECK(std::make_tuple(before->at_owner(), before->to, before->tokens.begin) < std::make_tuple(at_owner, transfer.to, transfer.tokens.begin));
+            if (before)  // equal ones would be one transfer
+                BOOST_CHECK(std::make_tuple(before->at_owner(), before->to, before->tokens.begin) <
+                            std::make_tuple(at_owner, transfer.to, transfer.tokens.begin));
             before = &transfer;
             if (at_owner) check_queries(keys, ranks, heads / kv_heads, transfer, what);
             for (std::int64_t head = transfer.heads.begin; head < transfer.heads.end(); ++head)
                 for (std::int64_t token = transfer.tokens.begin; token < transfer.tokens.end(); ++token)
-                    BOOST_CHECK_MESSAGE(sent.insert({transfer.to, transfer.from, head, token}).second, what << ": token " << token << " of head " << head << " is sent twice");
+                    BOOST_CHECK_MESSAGE(sent.insert({transfer.to, transfer.from, head, token}).second,
+                                        what << ": token " << token << " of head " << head << " is sent twice");
         }
     }
     BOOST_CHECK_MESSAGE(sent == needs(keys, ranks, heads, kv_heads), what << ": other keys are sent than are needed");
@@ -164,7 +181,8 @@ BOOST_AUTO_TEST_CASE(what_is_sent_is_what_is_needed) {
         for (const int ranks : {1, 2, 3, 5, 8})
             for (const std::int64_t tokens : {8, 24, 29, 61}) {
                 const std::string at = text(" N ", tokens, " S ", ranks, " H ", heads, "/", kv_heads);
-                for (const std::int64_t group : {1, 2, 3, 6, 7, 8, 16, 31, 70}) {   // shards shorter than half a group are among them
+                for (const std::int64_t group :
+                     {1, 2, 3, 6, 7, 8, 16, 31, 70}) {  // shards shorter than half a group are among them
                     compare(shifted(tokens, group, heads / 2), ranks, heads, kv_heads, text("shifted G ", group, at));
                     compare(sliding(tokens, group, heads), ranks, heads, kv_heads, text("sliding G ", group, at));
                     Keys documents = shifted(tokens, group, heads / 2);
@@ -173,7 +191,11 @@ BOOST_AUTO_TEST_CASE(what_is_sent_is_what_is_needed) {
                 }
                 compare(dense(tokens, heads), ranks, heads, kv_heads, "dense" + at);
                 for (std::uint64_t seed = 0; seed < 6; ++seed)
-                    compare(random_walk(tokens, static_cast<std::int64_t>(random_below(static_cast<std::uint64_t>(heads) + 1, seed, 4, 0)), seed), ranks, heads, kv_heads, text("walk ", seed, at));
+                    compare(random_walk(tokens,
+                                        static_cast<std::int64_t>(
+                                            random_below(static_cast<std::uint64_t>(heads) + 1, seed, 4, 0)),
+                                        seed),
+                            ranks, heads, kv_heads, text("walk ", seed, at));
             }
 }
 
@@ -188,13 +210,15 @@ BOOST_AUTO_TEST_CASE(aligned_shards_of_s2_send_half_a_group_to_one_neighbour) {
     for (const std::int64_t group : {2, 3, 8, 9})
         for (const std::int64_t groups_per_rank : {1, 2, 5})
             for (const int ranks : {2, 3, 4, 8})
-                for (const auto& [heads, kv_heads, shifted_kv_begin] : {std::tuple<std::int64_t, std::int64_t, std::int64_t>{9, 3, 1}, {4, 4, 2}, {8, 2, 1}, {3, 1, 0}}) {
+                for (const auto& [heads, kv_heads, shifted_kv_begin] :
+                     {std::tuple<std::int64_t, std::int64_t, std::int64_t>{9, 3, 1}, {4, 4, 2}, {8, 2, 1}, {3, 1, 0}}) {
                     const std::int64_t n = group * groups_per_rank, halo = group - group / 2;
                     const auto rounds = transfers_of(shifted(n * ranks, group, heads / 2), ranks, heads, kv_heads);
                     BOOST_REQUIRE_EQUAL(rounds.size(), 1u);
                     BOOST_REQUIRE_EQUAL(rounds[0].size(), static_cast<std::size_t>(ranks - 1));
                     for (int to = 1; to < ranks; ++to) {
-                        const KvTransfer expected{to - 1, to, {n * to - halo, halo}, {shifted_kv_begin, kv_heads - shifted_kv_begin}};
+                        const KvTransfer expected{
+                            to - 1, to, {n * to - halo, halo}, {shifted_kv_begin, kv_heads - shifted_kv_begin}};
                         BOOST_CHECK(rounds[0][static_cast<std::size_t>(to - 1)] == expected);
                     }
                     BOOST_CHECK(stays_until_backward(rounds, n * ranks, ranks, kv_heads));
@@ -204,10 +228,17 @@ BOOST_AUTO_TEST_CASE(aligned_shards_of_s2_send_half_a_group_to_one_neighbour) {
 BOOST_AUTO_TEST_CASE(one_transfer_where_all_heads_need_the_same) {
     const auto rounds = transfers_of(dense(30, 9), 3, 9, 3);
     BOOST_REQUIRE_EQUAL(rounds.size(), 1u);
-    BOOST_CHECK(rounds[0] == (std::vector<KvTransfer>{{0, 1, {0, 10}, {0, 3}}, {1, 2, {10, 10}, {0, 3}}, {0, 2, {0, 10}, {0, 3}, {20, 10}}}));
+    BOOST_CHECK(rounds[0] ==
+                (std::vector<KvTransfer>{
+                    {0, 1, {0, 10}, {0, 3}}, {1, 2, {10, 10}, {0, 3}}, {0, 2, {0, 10}, {0, 3}, {20, 10}}}));
     // Different first keys far to the left: the rank between is needed whole by all heads alike.
-    const auto far = transfers_of(make_keys(30, 1, [](int kind, std::int64_t t) { return std::min<std::int64_t>(t, kind ? 4 : 7); }), 3, 2, 2);
-    BOOST_CHECK(far[0] == (std::vector<KvTransfer>{{0, 1, {4, 6}, {1, 1}}, {0, 1, {7, 3}, {0, 1}}, {1, 2, {10, 10}, {0, 2}}, {0, 2, {4, 6}, {1, 1}, {20, 10}}, {0, 2, {7, 3}, {0, 1}, {20, 10}}}));
+    const auto far = transfers_of(
+        make_keys(30, 1, [](int kind, std::int64_t t) { return std::min<std::int64_t>(t, kind ? 4 : 7); }), 3, 2, 2);
+    BOOST_CHECK(far[0] == (std::vector<KvTransfer>{{0, 1, {4, 6}, {1, 1}},
+                                                   {0, 1, {7, 3}, {0, 1}},
+                                                   {1, 2, {10, 10}, {0, 2}},
+                                                   {0, 2, {4, 6}, {1, 1}, {20, 10}},
+                                                   {0, 2, {7, 3}, {0, 1}, {20, 10}}}));
 }
 
 /// Shards of n tokens: diagonal ones have n (n + 1) / 2 pairs, the others n^2.
@@ -220,11 +251,12 @@ BOOST_AUTO_TEST_CASE(dense_work_is_shared_evenly) {
         BOOST_CHECK_EQUAL(any_at_owner(rounds), ranks > 2);
         const auto of = work(keys, rounds, ranks, kNumHeads, 2);
         for (int rank = 0; rank < ranks; ++rank) {
-            const int half = ranks / 2, computed = std::min(rank, half) + std::max(0, ranks - 1 - half - rank);   // for itself, for others
+            const int half = ranks / 2,
+                      computed = std::min(rank, half) + std::max(0, ranks - 1 - half - rank);  // for itself, for others
             BOOST_CHECK_EQUAL(of[static_cast<std::size_t>(rank)], kNumHeads * (kSquare * computed + kOwn));
             BOOST_CHECK(computed == half || (ranks % 2 == 0 && computed == half - 1));
         }
-        for (const auto& round : rounds) {   // on the ring everyone sends and gets at most one piece a round
+        for (const auto& round : rounds) {  // on the ring everyone sends and gets at most one piece a round
             std::set<int> sends, gets;
             for (const KvTransfer& transfer : round) {
                 BOOST_CHECK(sends.insert(transfer.at_owner() ? transfer.to : transfer.from).second);
@@ -234,17 +266,21 @@ BOOST_AUTO_TEST_CASE(dense_work_is_shared_evenly) {
     }
 }
 
-/// Whatever the windows are, the rank with the most never has more than without, and less where anything is computed elsewhere.
+/// Whatever the windows are, the rank with the most never has more than without, and less where anything is computed
+/// elsewhere.
 BOOST_AUTO_TEST_CASE(the_dearest_rank_gains_or_nothing_changes) {
     int given = 0, not_given = 0;
     for (const auto& [heads, kv_heads] : kHeads)
         for (const int ranks : {3, 4, 5, 8})
             for (std::uint64_t seed = 0; seed < 12; ++seed) {
                 const std::int64_t tokens = 61;
-                Keys keys = seed < 3 ? shifted(tokens, 20 + 13 * static_cast<std::int64_t>(seed), heads / 2) : seed < 6 ? dense(tokens, heads) : random_walk(tokens, heads / 2, seed);
+                Keys keys = seed < 3   ? shifted(tokens, 20 + 13 * static_cast<std::int64_t>(seed), heads / 2)
+                            : seed < 6 ? dense(tokens, heads)
+                                       : random_walk(tokens, heads / 2, seed);
                 if (seed % 3 == 1) add_documents(keys, seed);
                 const auto rounds = transfers_of(keys, ranks, heads, kv_heads);
-                const std::int64_t without = most(work(keys, {}, ranks, heads, kv_heads)), with = most(work(keys, rounds, ranks, heads, kv_heads));
+                const std::int64_t without = most(work(keys, {}, ranks, heads, kv_heads)),
+                                   with = most(work(keys, rounds, ranks, heads, kv_heads));
                 BOOST_CHECK(any_at_owner(rounds) ? with < without : with == without);
                 any_at_owner(rounds) ? ++given : ++not_given;
             }
@@ -252,7 +288,8 @@ BOOST_AUTO_TEST_CASE(the_dearest_rank_gains_or_nothing_changes) {
     BOOST_CHECK_GT(not_given, 20);
 }
 
-/// Owners compute for the same pairs as without documents, where documents leave anything to see; so nobody gets more than planned.
+/// Owners compute for the same pairs as without documents, where documents leave anything to see; so nobody gets more
+/// than planned.
 BOOST_AUTO_TEST_CASE(documents_follow_the_pattern) {
     int given = 0, all = 0;
     for (const auto& [heads, kv_heads] : kHeads)
@@ -260,10 +297,17 @@ BOOST_AUTO_TEST_CASE(documents_follow_the_pattern) {
             for (std::uint64_t seed = 0; seed < 8; ++seed) {
                 const Keys pattern = seed % 2 ? dense(61, heads) : random_walk(61, heads / 2, seed);
                 Keys keys = pattern;
-                for (auto& first : keys.first)   // one long document among short ones
-                    for (std::int64_t t = 0; t < 61; ++t) first[static_cast<std::size_t>(t)] = std::max(first[static_cast<std::size_t>(t)], static_cast<std::int32_t>(t < 3 ? 0 : t < 50 + static_cast<std::int64_t>(seed) ? 3 : t));
-                const auto planned = transfers_of(pattern, ranks, heads, kv_heads), rounds = kv_transfers(keys.windows(), pattern.windows(), ranks, heads, kv_heads);
-                compare(keys, rounds, ranks, heads, kv_heads, text("documents of a pattern, seed ", seed, " S ", ranks, " H ", heads, "/", kv_heads));
+                for (auto& first : keys.first)  // one long document among short ones
+                    for (std::int64_t t = 0; t < 61; ++t)
+                        first[static_cast<std::size_t>(t)] =
+                            std::max(first[static_cast<std::size_t>(t)],
+                                     static_cast<std::int32_t>(t < 3                                      ? 0
+                                                               : t < 50 + static_cast<std::int64_t>(seed) ? 3
+                                                                                                          : t));
+                const auto planned = transfers_of(pattern, ranks, heads, kv_heads),
+                           rounds = kv_transfers(keys.windows(), pattern.windows(), ranks, heads, kv_heads);
+                compare(keys, rounds, ranks, heads, kv_heads,
+                        text("documents of a pattern, seed ", seed, " S ", ranks, " H ", heads, "/", kv_heads));
                 std::set<std::pair<int, int>> pairs;
                 for (const auto& round : planned)
                     for (const KvTransfer& transfer : round)
@@ -273,7 +317,8 @@ BOOST_AUTO_TEST_CASE(documents_follow_the_pattern) {
                         BOOST_CHECK_EQUAL(transfer.at_owner(), pairs.contains({transfer.from, transfer.to}));
                         given += transfer.at_owner(), ++all;
                     }
-                BOOST_CHECK_LE(most(work(keys, rounds, ranks, heads, kv_heads)), most(work(pattern, planned, ranks, heads, kv_heads)));
+                BOOST_CHECK_LE(most(work(keys, rounds, ranks, heads, kv_heads)),
+                               most(work(pattern, planned, ranks, heads, kv_heads)));
             }
     BOOST_CHECK_GT(given, 50);
     BOOST_CHECK_GT(all - given, 50);
@@ -282,7 +327,8 @@ BOOST_AUTO_TEST_CASE(documents_follow_the_pattern) {
 BOOST_AUTO_TEST_CASE(short_reach_is_computed_where_the_queries_are) {
     for (const int ranks : {2, 3, 4, 8}) {
         const std::int64_t n = 12;
-        for (const Keys& keys : {sliding(n * ranks, n * (ranks / 2) + 1, 2), shifted(n * ranks, n, 1), shifted(n * ranks, 2 * n, 1)})
+        for (const Keys& keys :
+             {sliding(n * ranks, n * (ranks / 2) + 1, 2), shifted(n * ranks, n, 1), shifted(n * ranks, 2 * n, 1)})
             BOOST_CHECK(!any_at_owner(transfers_of(keys, ranks, 2, 2)));
         BOOST_CHECK(!stays_until_backward(transfers_of(dense(n * ranks, 2), ranks, 2, 2), n * ranks, ranks, 2));
     }
@@ -297,7 +343,7 @@ BOOST_AUTO_TEST_CASE(nothing_stays_where_something_is_computed_elsewhere) {
 }
 
 BOOST_AUTO_TEST_CASE(plain_groups_within_shards_need_nothing) {
-    BOOST_CHECK(transfers_of(shifted(48, 4, 2), 3, 2, 2).empty());   // all heads are plain
+    BOOST_CHECK(transfers_of(shifted(48, 4, 2), 3, 2, 2).empty());  // all heads are plain
     BOOST_CHECK(transfers_of(dense(48, 2), 1, 2, 2).empty());
 }
 
@@ -306,10 +352,10 @@ BOOST_AUTO_TEST_CASE(what_stays) {
         const auto tokens = static_cast<std::int64_t>(keys.first[0].size());
         return stays_until_backward(transfers_of(keys, ranks, heads, heads), tokens, ranks, heads);
     };
-    BOOST_CHECK(!stays(dense(20, 2), 2, 2));   // as much as its own
+    BOOST_CHECK(!stays(dense(20, 2), 2, 2));  // as much as its own
     BOOST_CHECK(!stays(dense(21, 2), 2, 2));
     BOOST_CHECK(!stays(dense(30, 2), 3, 2));
-    BOOST_CHECK(stays(sliding(80, 16, 2), 4, 2));    // 15 of 20
+    BOOST_CHECK(stays(sliding(80, 16, 2), 4, 2));  // 15 of 20
     BOOST_CHECK(!stays(sliding(80, 17, 2), 4, 2));
 }
 

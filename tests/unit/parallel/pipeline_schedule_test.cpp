@@ -1,4 +1,5 @@
-// The pipeline's schedule, played by all stages at once with the dependencies of a real step: whoever may go on goes on, nobody is told when.
+// The pipeline's schedule, played by all stages at once with the dependencies of a real step: whoever may go on goes
+// on, nobody is told when.
 #include "parallel/pipeline_schedule.h"
 
 #include <algorithm>
@@ -12,12 +13,13 @@ namespace {
 
 struct Played {
     std::int64_t makespan = 0;
-    std::vector<std::int64_t> most_alive, busy;   ///< by stage
-    std::vector<std::vector<std::int64_t>> forward_end, backward_end;   ///< [stage][micro-batch], -1 = never done
+    std::vector<std::int64_t> most_alive, busy;                        ///< by stage
+    std::vector<std::vector<std::int64_t>> forward_end, backward_end;  ///< [stage][micro-batch], -1 = never done
     bool finished = true, once = true;
 };
 
-/// Every stage works through its own list; a forward waits for that of the stage before, a backward for its own forward and the backward of the stage behind.
+/// Every stage works through its own list; a forward waits for that of the stage before, a backward for its own forward
+/// and the backward of the stage behind.
 Played play(int stages, std::int64_t micro_batches, std::int64_t forward_time, std::int64_t backward_time) {
     const auto num_stages = static_cast<std::size_t>(stages), m = static_cast<std::size_t>(micro_batches);
     Played out{0, std::vector<std::int64_t>(num_stages), std::vector<std::int64_t>(num_stages), {}, {}, true, true};
@@ -34,7 +36,7 @@ Played play(int stages, std::int64_t micro_batches, std::int64_t forward_time, s
                 const PipelineTask task = lists[s][at[s]];
                 const auto i = static_cast<std::size_t>(task.micro_batch);
                 const bool forward = task.pass == Pass::forward;
-                std::vector<std::int64_t> needed;   // when they ended
+                std::vector<std::int64_t> needed;  // when they ended
                 if (!forward) needed.push_back(out.forward_end[s].at(i));
                 if (!forward && s + 1 < num_stages) needed.push_back(out.backward_end[s + 1].at(i));
                 if (forward && s > 0) needed.push_back(out.forward_end[s - 1].at(i));
@@ -64,12 +66,13 @@ BOOST_AUTO_TEST_SUITE(pipeline_schedule)
 BOOST_AUTO_TEST_CASE(the_picture) {
     const auto f = [](std::int64_t i) { return PipelineTask{Pass::forward, i}; };
     const auto b = [](std::int64_t i) { return PipelineTask{Pass::backward, i}; };
-    BOOST_CHECK((one_forward_one_backward(4, 1, 6) == std::vector{f(0), f(1), f(2), b(0), f(3), b(1), f(4), b(2), f(5), b(3), b(4), b(5)}));
+    BOOST_CHECK((one_forward_one_backward(4, 1, 6) ==
+                 std::vector{f(0), f(1), f(2), b(0), f(3), b(1), f(4), b(2), f(5), b(3), b(4), b(5)}));
     BOOST_CHECK((one_forward_one_backward(4, 3, 2) == std::vector{f(0), b(0), f(1), b(1)}));
     BOOST_CHECK((one_forward_one_backward(4, 0, 2) == std::vector{f(0), f(1), b(0), b(1)}));
     const Played played = play(4, 6, 1, 1);
     BOOST_CHECK_EQUAL(played.makespan, 18);
-    BOOST_CHECK_EQUAL(played.forward_end[0][4], 9);   // f4 of stage 0 in the ninth column
+    BOOST_CHECK_EQUAL(played.forward_end[0][4], 9);  // f4 of stage 0 in the ninth column
     BOOST_CHECK_EQUAL(played.backward_end[2][3], 12);
 }
 
@@ -77,13 +80,15 @@ BOOST_AUTO_TEST_CASE(every_task_once_and_never_stuck) {
     for (int stages = 1; stages <= 9; ++stages)
         for (std::int64_t micro_batches = 0; micro_batches <= 20; ++micro_batches)
             for (const auto& [forward, backward] : {std::pair{1, 1}, {1, 2}, {3, 8}, {5, 1}})
-                BOOST_TEST_CONTEXT(stages << " stages, " << micro_batches << " micro-batches, forward " << forward << ", backward " << backward) {
+                BOOST_TEST_CONTEXT(stages << " stages, " << micro_batches << " micro-batches, forward " << forward
+                                          << ", backward " << backward) {
                     const Played played = play(stages, micro_batches, forward, backward);
                     BOOST_CHECK(played.finished && played.once);
                     for (int s = 0; s < stages; ++s) {
                         BOOST_CHECK_EQUAL(one_forward_one_backward(stages, s, micro_batches).size(), 2 * micro_batches);
                         BOOST_CHECK_LE(played.most_alive[s], stages - s);
-                        BOOST_CHECK_EQUAL(played.most_alive[s], std::min<std::int64_t>(micro_batches, stages - s));   // and fills it
+                        BOOST_CHECK_EQUAL(played.most_alive[s],
+                                          std::min<std::int64_t>(micro_batches, stages - s));  // and fills it
                     }
                 }
 }
@@ -92,11 +97,14 @@ BOOST_AUTO_TEST_CASE(idle_share_is_the_formula) {
     for (int stages = 1; stages <= 9; ++stages)
         for (std::int64_t micro_batches = 1; micro_batches <= 20; ++micro_batches)
             for (const auto& [forward, backward] : {std::pair{1, 1}, {1, 2}, {3, 8}, {5, 1}})
-                BOOST_TEST_CONTEXT(stages << " stages, " << micro_batches << " micro-batches, forward " << forward << ", backward " << backward) {
+                BOOST_TEST_CONTEXT(stages << " stages, " << micro_batches << " micro-batches, forward " << forward
+                                          << ", backward " << backward) {
                     const Played played = play(stages, micro_batches, forward, backward);
                     BOOST_CHECK_EQUAL(played.makespan, (micro_batches + stages - 1) * (forward + backward));
                     for (int s = 0; s < stages; ++s)
-                        BOOST_CHECK_SMALL(1 - static_cast<double>(played.busy[s]) / played.makespan - bubble_share(stages, micro_batches), 1e-12);
+                        BOOST_CHECK_SMALL(1 - static_cast<double>(played.busy[s]) / played.makespan -
+                                              bubble_share(stages, micro_batches),
+                                          1e-12);
                 }
 }
 

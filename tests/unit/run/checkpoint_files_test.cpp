@@ -1,11 +1,12 @@
-// Names of checkpoints, which one is taken, which ones go. Contents are tests/mpi/checkpoint_test.cpp and checkpoint_mesh_test.cpp.
+// Names of checkpoints, which one is taken, which ones go. Contents are tests/mpi/checkpoint_test.cpp and
+// checkpoint_mesh_test.cpp.
 #include "run/checkpoint_files.h"
 
 #include <boost/test/unit_test.hpp>
 #include <numeric>
 
-#include "train/checkpoint.h"
 #include "tests/unit/train/train_testing.h"
+#include "train/checkpoint.h"
 
 using namespace longlora;
 using namespace train_testing;
@@ -16,7 +17,8 @@ namespace {
 std::string write_checkpoint(const std::string& run, std::int64_t step) {
     create_folders(checkpoint_folder(run));
     const std::string path = checkpoint_folder(run) + "/" + checkpoint_name(step);
-    const auto layout = create_named_tensor_file(path + ".partial", kCheckpointFormat, kCheckpointVersion, {{"master/a", DType::float32, {1000}}}, to_line({{"step", step}}));
+    const auto layout = create_named_tensor_file(path + ".partial", kCheckpointFormat, kCheckpointVersion,
+                                                 {{"master/a", DType::float32, {1000}}}, to_line({{"step", step}}));
     std::vector<float> values(1000);
     std::iota(values.begin(), values.end(), static_cast<float>(step));
     std::vector<ChecksumPiece> pieces;
@@ -33,7 +35,9 @@ std::vector<std::int64_t> steps_of(const std::string& run) {
     return steps;
 }
 
-void damage(const std::string& path) { flip_bit(path, NamedTensorReader(path, kCheckpointFormat, kCheckpointVersion).entry("master/a").offset + 77); }
+void damage(const std::string& path) {
+    flip_bit(path, NamedTensorReader(path, kCheckpointFormat, kCheckpointVersion).entry("master/a").offset + 77);
+}
 
 }  // namespace
 
@@ -41,9 +45,11 @@ BOOST_AUTO_TEST_SUITE(checkpoint_files)
 
 BOOST_AUTO_TEST_CASE(names) {
     BOOST_TEST(checkpoint_name(120) == "step-00000120.h5");
-    for (const std::int64_t step : {std::int64_t{0}, std::int64_t{1}, std::int64_t{99999999}, std::int64_t{1234567890123}})
+    for (const std::int64_t step :
+         {std::int64_t{0}, std::int64_t{1}, std::int64_t{99999999}, std::int64_t{1234567890123}})
         BOOST_TEST(step_of_checkpoint("some/where/" + checkpoint_name(step)) == step);
-    for (const char* name : {"step-00000120.h5.partial", "step-00000120.h5.damaged", "step-.h5", "step-12.h5", "step--0000012.h5", "step-0000012x.h5", "latest", "xstep-00000120.h5", ".h5"})
+    for (const char* name : {"step-00000120.h5.partial", "step-00000120.h5.damaged", "step-.h5", "step-12.h5",
+                             "step--0000012.h5", "step-0000012x.h5", "latest", "xstep-00000120.h5", ".h5"})
         BOOST_TEST(step_of_checkpoint(name) == -1);
 }
 
@@ -68,11 +74,11 @@ BOOST_AUTO_TEST_CASE(damaged_ones_are_set_aside) {
     for (const std::int64_t step : {5, 10, 15, 20}) write_checkpoint(run, step);
     damage(checkpoint_folder(run) + "/" + checkpoint_name(20));
     const std::string fifteen = checkpoint_folder(run) + "/" + checkpoint_name(15);
-    FileHandle::open_write(fifteen).truncate(3000);   // as after a power cut
+    FileHandle::open_write(fifteen).truncate(3000);  // as after a power cut
     const Resumable found = find_resumable(run);
     BOOST_TEST(found.path == checkpoint_folder(run) + "/" + checkpoint_name(10));
     require_some_whole(run, found);
-    BOOST_TEST(steps_of(run).size() == 4u);   // so far it was only looked at
+    BOOST_TEST(steps_of(run).size() == 4u);  // so far it was only looked at
     const std::vector<std::string> notes = set_damaged_aside(found);
     BOOST_REQUIRE_EQUAL(notes.size(), 2u);
     BOOST_TEST(says(notes[0], {checkpoint_name(20), "damaged", "master/a"}));
@@ -80,10 +86,12 @@ BOOST_AUTO_TEST_CASE(damaged_ones_are_set_aside) {
     BOOST_TEST(steps_of(run) == (std::vector<std::int64_t>{5, 10}), boost::test_tools::per_element());
     BOOST_TEST(file_exists(fifteen + ".damaged"));
     for (const std::int64_t step : {5, 10}) damage(checkpoint_folder(run) + "/" + checkpoint_name(step));
-    for (int again = 0; again < 2; ++again)   // a requeued job must not start over either
-        BOOST_TEST(says(sentence_of([&] { require_some_whole(run, find_resumable(run)); }), {"no checkpoint of", "start from the beginning"}));
+    for (int again = 0; again < 2; ++again)  // a requeued job must not start over either
+        BOOST_TEST(says(sentence_of([&] { require_some_whole(run, find_resumable(run)); }),
+                        {"no checkpoint of", "start from the beginning"}));
     for (const std::int64_t step : {5, 10}) remove_file(checkpoint_folder(run) + "/" + checkpoint_name(step));
-    BOOST_TEST(says(sentence_of([&] { require_some_whole(run, find_resumable(run)); }), {"no checkpoint of"}));   // those set aside earlier count
+    BOOST_TEST(says(sentence_of([&] { require_some_whole(run, find_resumable(run)); }),
+                    {"no checkpoint of"}));  // those set aside earlier count
 }
 
 BOOST_AUTO_TEST_CASE(a_flip_of_any_byte_is_seen) {
@@ -114,7 +122,7 @@ BOOST_AUTO_TEST_CASE(what_goes) {
     BOOST_TEST(file_exists(checkpoint_folder(run) + "/step-00000025.h5.discarded"));
     remove_old_checkpoints(run, 3, 20);
     BOOST_TEST(steps_of(run) == (std::vector<std::int64_t>{10, 15, 20}), boost::test_tools::per_element());
-    remove_old_checkpoints(run, 0, 10);   // at least the newest, and never the last good one
+    remove_old_checkpoints(run, 0, 10);  // at least the newest, and never the last good one
     BOOST_TEST(steps_of(run) == (std::vector<std::int64_t>{10, 20}), boost::test_tools::per_element());
     discard_checkpoints_after(run, 0);
     BOOST_TEST(steps_of(run).empty());

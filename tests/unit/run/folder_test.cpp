@@ -1,4 +1,5 @@
-// manifest, metrics and status: digits survive, each step appears once after a resume, a kill in the middle does no harm.
+// manifest, metrics and status: digits survive, each step appears once after a resume, a kill in the middle does no
+// harm.
 #include "run/folder.h"
 
 #include <boost/test/unit_test.hpp>
@@ -14,7 +15,9 @@ namespace {
 
 std::string line(int step, double loss) { return to_line({{"step", step}, {"loss", loss}}) + "\n"; }
 
-void write_raw(const std::string& path, const std::string& content) { FileHandle::create(path).write_at(content.data(), static_cast<std::int64_t>(content.size()), 0); }
+void write_raw(const std::string& path, const std::string& content) {
+    FileHandle::create(path).write_at(content.data(), static_cast<std::int64_t>(content.size()), 0);
+}
 
 }  // namespace
 
@@ -24,37 +27,40 @@ BOOST_AUTO_TEST_CASE(every_digit_of_a_double) {
     const TemporaryFolder folder;
     MetricsLog log(folder.path());
     std::vector<double> values;
-    for (std::uint64_t i = 0; i < 500; ++i) values.push_back(random_normal(1, 2, i) * std::pow(10.0, static_cast<double>(i % 40) - 20));
+    for (std::uint64_t i = 0; i < 500; ++i)
+        values.push_back(random_normal(1, 2, i) * std::pow(10.0, static_cast<double>(i % 40) - 20));
     for (const double v : values) BOOST_TEST(log.append({{"loss", v}}) == "");
     std::istringstream in(read_text_file(folder / "metrics.jsonl"));
     std::size_t n = 0;
-    for (std::string l; std::getline(in, l); ++n) BOOST_TEST(parse_json(l, "line")["loss"].get<double>() == values[n]);   // the same bits, not near
+    for (std::string l; std::getline(in, l); ++n)
+        BOOST_TEST(parse_json(l, "line")["loss"].get<double>() == values[n]);  // the same bits, not near
     BOOST_TEST(n == values.size());
 }
 
 BOOST_AUTO_TEST_CASE(resume_leaves_each_step_once) {
     const TemporaryFolder folder;
     const std::string path = folder / "metrics.jsonl", discarded = folder / "metrics.discarded.jsonl";
-    BOOST_TEST(discard_metrics_after(folder.path(), 0) == 0);   // no metrics yet
+    BOOST_TEST(discard_metrics_after(folder.path(), 0) == 0);  // no metrics yet
     {
         MetricsLog log(folder.path());
         for (int step = 1; step <= 5; ++step) log.append({{"step", step}, {"loss", 1.0 / step}});
         log.append({{"event", "checkpoint"}, {"step", 3}});
     }
     const std::string before = read_text_file(path);
-    write_raw(path, before + "{\"step\": 6, \"lo");   // killed while writing
+    write_raw(path, before + "{\"step\": 6, \"lo");  // killed while writing
     BOOST_TEST(discard_metrics_after(folder.path(), 3) == 2);
     const std::string kept = line(1, 1.0) + line(2, 0.5) + line(3, 1.0 / 3) + "{\"event\":\"checkpoint\",\"step\":3}\n";
     BOOST_TEST(read_text_file(path) == kept);
     BOOST_TEST(read_text_file(discarded) == line(4, 0.25) + line(5, 0.2));
-    BOOST_TEST(discard_metrics_after(folder.path(), 3) == 0);   // nothing is left to do
+    BOOST_TEST(discard_metrics_after(folder.path(), 3) == 0);  // nothing is left to do
 
-    write_raw(path, before);   // killed after the first of its two files was written: doing it again adds nothing
+    write_raw(path, before);  // killed after the first of its two files was written: doing it again adds nothing
     BOOST_TEST(discard_metrics_after(folder.path(), 3) == 2);
     BOOST_TEST(read_text_file(path) == kept);
     BOOST_TEST(read_text_file(discarded) == line(4, 0.25) + line(5, 0.2));
 
-    MetricsLog log(folder.path());   // the next course goes on behind what was kept, and its lines are discarded behind the earlier ones
+    MetricsLog log(folder.path());  // the next course goes on behind what was kept, and its lines are discarded behind
+                                    // the earlier ones
     log.append({{"step", 4}, {"loss", 9.0}});
     BOOST_TEST(read_text_file(path) == kept + line(4, 9.0));
     BOOST_TEST(discard_metrics_after(folder.path(), 3) == 1);
@@ -63,10 +69,10 @@ BOOST_AUTO_TEST_CASE(resume_leaves_each_step_once) {
 
 BOOST_AUTO_TEST_CASE(a_last_line_without_its_end) {
     const TemporaryFolder folder;
-    write_raw(folder / "metrics.jsonl", line(1, 1.0) + "{\"loss\":2.0,\"step\":2}");   // whole but for the newline
+    write_raw(folder / "metrics.jsonl", line(1, 1.0) + "{\"loss\":2.0,\"step\":2}");  // whole but for the newline
     BOOST_TEST(discard_metrics_after(folder.path(), 5) == 0);
     BOOST_TEST(read_text_file(folder / "metrics.jsonl") == line(1, 1.0) + line(2, 2.0));
-    write_raw(folder / "metrics.jsonl", "garbage\n" + line(1, 1.0));   // not ours, but not lost
+    write_raw(folder / "metrics.jsonl", "garbage\n" + line(1, 1.0));  // not ours, but not lost
     BOOST_TEST(discard_metrics_after(folder.path(), 5) == 1);
     BOOST_TEST(read_text_file(folder / "metrics.jsonl") == line(1, 1.0));
     BOOST_TEST(read_text_file(folder / "metrics.discarded.jsonl") == "garbage\n");
@@ -86,13 +92,13 @@ BOOST_AUTO_TEST_CASE(manifest_and_status) {
     BOOST_TEST(status["state"] == "stopped");
     BOOST_TEST(status["exit_code"] == 75);
     BOOST_TEST(status["step"] == 12);
-    BOOST_TEST(status["starts"] == 2);   // of the earlier write
+    BOOST_TEST(status["starts"] == 2);  // of the earlier write
     const auto updated = status["updated"].get<std::string>();
     BOOST_TEST(updated.size() == 20u);
     BOOST_TEST((updated[10] == 'T' && updated.back() == 'Z'));
     BOOST_TEST(!file_exists(folder / "run/status.json.partial"));
     BOOST_TEST(!file_exists(folder / "run/status.json.watchdog1.partial"));
-    write_raw(folder / "run/status.json", "{\"state\": \"run");   // not ours to mend: begun anew
+    write_raw(folder / "run/status.json", "{\"state\": \"run");  // not ours to mend: begun anew
     BOOST_TEST(read_status(folder / "run").empty());
     update_status(folder / "run", {{"state", "done"}});
     BOOST_TEST(read_status(folder / "run")["state"] == "done");

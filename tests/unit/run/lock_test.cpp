@@ -1,4 +1,5 @@
-// One job at a time: who comes second is told who is there; a dead holder's lock is taken at once, a silent one's after the timeout; who was taken for dead notices.
+// One job at a time: who comes second is told who is there; a dead holder's lock is taken at once, a silent one's after
+// the timeout; who was taken for dead notices.
 #include "run/lock.h"
 
 #include <sys/wait.h>
@@ -29,7 +30,16 @@ void write_raw(const std::string& path, const std::string& content) {
 
 /// A lock as a process on another machine left it, of which nothing can be known.
 std::string foreign_lock(const std::string& token, const std::string& job = "12") {
-    return to_line({{"token", token}, {"cluster", "cluster"}, {"job", job}, {"restart", "3"}, {"host", "elsewhere"}, {"machine", "another"}, {"process", 77}, {"process_start", 5}, {"counter", "000000000009"}}) + "\n";
+    return to_line({{"token", token},
+                    {"cluster", "cluster"},
+                    {"job", job},
+                    {"restart", "3"},
+                    {"host", "elsewhere"},
+                    {"machine", "another"},
+                    {"process", 77},
+                    {"process_start", 5},
+                    {"counter", "000000000009"}}) +
+           "\n";
 }
 
 }  // namespace
@@ -47,11 +57,13 @@ BOOST_AUTO_TEST_CASE(second_comer_is_told_who_is_there) {
         BOOST_TEST(is_lock_of(folder.path(), lock.token()));
         const double begin = now_seconds();
         const std::string refusal = sentence_of([&] { RunLock(folder.path(), quick()); });
-        BOOST_TEST(says(refusal, {folder.path(), "is in use by job 41 (restart 2)", text("process ", getpid()), "another --run"}), refusal);
-        BOOST_TEST(now_seconds() - begin < 1.5);   // by the counter, before the timeout
+        BOOST_TEST(says(refusal, {folder.path(), "is in use by job 41 (restart 2)", text("process ", getpid()),
+                                  "another --run"}),
+                   refusal);
+        BOOST_TEST(now_seconds() - begin < 1.5);  // by the counter, before the timeout
         lock.require_held();
     }
-    BOOST_TEST(!file_exists(folder / "lock"));   // given back
+    BOOST_TEST(!file_exists(folder / "lock"));  // given back
     const RunLock again(folder.path(), quick());
 }
 
@@ -60,7 +72,7 @@ BOOST_AUTO_TEST_CASE(a_dead_process_of_this_machine_is_known_at_once) {
     const pid_t child = fork();
     if (child == 0) {
         const RunLock lock(folder.path(), quick());
-        _exit(0);   // as a kill: nothing is given back
+        _exit(0);  // as a kill: nothing is given back
     }
     int status = 0;
     waitpid(child, &status, 0);
@@ -83,7 +95,7 @@ BOOST_AUTO_TEST_CASE(a_silent_holder_is_waited_for) {
     RunLockOptions options = quick();
     options.has_ended = [&](const LockHolder& holder) {
         asked += holder.job.id == "12";
-        return false;   // it does not know
+        return false;  // it does not know
     };
     options.waiting = [&] { ++waited; };
     const double begin = now_seconds();
@@ -118,12 +130,14 @@ BOOST_AUTO_TEST_CASE(who_was_taken_for_dead_notices) {
     const TemporaryFolder folder;
     {
         const RunLock lock(folder.path(), quick());
-        write_raw(folder / "lock", foreign_lock("another"));   // by someone who saw no sign of life
+        write_raw(folder / "lock", foreign_lock("another"));  // by someone who saw no sign of life
         const std::string sentence = sentence_of([&] { lock.require_held(); });
-        BOOST_TEST(says(sentence, {"was taken over by job 12 (restart 3), process 77 on elsewhere", "writes nothing more"}), sentence);
+        BOOST_TEST(
+            says(sentence, {"was taken over by job 12 (restart 3), process 77 on elsewhere", "writes nothing more"}),
+            sentence);
         write_raw(folder / "lock", foreign_lock("another"));
     }
-    BOOST_TEST(is_lock_of(folder.path(), "another"));   // is not given back by one that does not have it
+    BOOST_TEST(is_lock_of(folder.path(), "another"));  // is not given back by one that does not have it
 }
 
 BOOST_AUTO_TEST_CASE(a_removed_lock_is_made_again) {
@@ -162,7 +176,8 @@ BOOST_AUTO_TEST_CASE(one_of_many_takes_a_stale_lock) {
     BOOST_TEST(holders == 1);
     BOOST_TEST(refused == 7);
     std::size_t left = 0;
-    for (const auto& entry : std::filesystem::directory_iterator(folder.path())) left += entry.path().filename() != "lock";
+    for (const auto& entry : std::filesystem::directory_iterator(folder.path()))
+        left += entry.path().filename() != "lock";
     BOOST_TEST(left == 0u);
 }
 

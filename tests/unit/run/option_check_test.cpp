@@ -18,7 +18,8 @@ OptionClasses options() {
     return o;
 }
 
-std::string refusal(const OptionClasses& saved, const OptionClasses& present, const std::vector<std::string>& allowed = {}) {
+std::string refusal(const OptionClasses& saved, const OptionClasses& present,
+                    const std::vector<std::string>& allowed = {}) {
     return sentence_of([&] { check_options(saved, present, allowed, "step-00000010.h5"); });
 }
 
@@ -52,14 +53,15 @@ BOOST_AUTO_TEST_CASE(schedule_changes_when_asked) {
     OptionClasses now = options();
     now.schedule["lr"] = 1e-5;
     now.schedule["warmup"] = 10;
-    BOOST_TEST(says(refusal(options(), now), {"lr 2e-05 (now 1e-05)", "warmup 20 (now 10)", "--allow-change lr --allow-change warmup"}));
+    BOOST_TEST(says(refusal(options(), now),
+                    {"lr 2e-05 (now 1e-05)", "warmup 20 (now 10)", "--allow-change lr --allow-change warmup"}));
     const std::string one_left = refusal(options(), now, {"lr"});
     BOOST_TEST(says(one_left, {"--allow-change warmup"}));
     BOOST_TEST(!says(one_left, {"lr"}));
     const PermittedChanges changes = check_options(options(), now, {"warmup", "lr"}, "x");
     BOOST_TEST(changes_text(changes.schedule) == "lr 2e-05 (now 1e-05), warmup 20 (now 10)");
     BOOST_TEST(says(refusal(options(), options(), {"learning-rate"}), {"learning-rate"}));
-    now.identity["seed"] = 7;   // both at once, in one sentence
+    now.identity["seed"] = 7;  // both at once, in one sentence
     BOOST_TEST(says(refusal(options(), now), {"seed 0 (now 7)", "lr 2e-05 (now 1e-05)"}));
 }
 
@@ -87,7 +89,11 @@ BOOST_AUTO_TEST_CASE(free_changes_freely) {
 
 BOOST_AUTO_TEST_CASE(strange_json_is_refused) {
     BOOST_TEST(says(sentence_of([] { option_classes_of(Json::object(), "step-1.h5"); }), {"step-1.h5", "identity"}));
-    BOOST_TEST(says(sentence_of([] { option_classes_of({{"identity", 1}, {"schedule", Json::object()}, {"free", Json::object()}}, "step-1.h5"); }), {"step-1.h5"}));
+    BOOST_TEST(says(
+        sentence_of([] {
+            option_classes_of({{"identity", 1}, {"schedule", Json::object()}, {"free", Json::object()}}, "step-1.h5");
+        }),
+        {"step-1.h5"}));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

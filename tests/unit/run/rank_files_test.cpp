@@ -10,7 +10,9 @@ using namespace train_testing;
 
 namespace {
 
-RankState state(int rank, std::int64_t beat, bool waiting, double idle) { return {rank, "t", text("n", rank), 100 + rank, beat, 7, waiting, idle}; }
+RankState state(int rank, std::int64_t beat, bool waiting, double idle) {
+    return {rank, "t", text("n", rank), 100 + rank, beat, 7, waiting, idle};
+}
 
 }  // namespace
 
@@ -21,31 +23,41 @@ BOOST_AUTO_TEST_CASE(written_and_read) {
     create_rank_folder(folder.path());
     write_rank_state(folder.path(), state(0, 5, false, 123456.75));
     write_rank_state(folder.path(), state(2, 6, true, 0));
-    write_rank_state(folder.path(), state(0, 6, false, 0.5));   // shorter than the one before
+    write_rank_state(folder.path(), state(0, 6, false, 0.5));  // shorter than the one before
     const std::vector<RankState> states = read_rank_states(folder.path(), "t", 4);
     BOOST_REQUIRE_EQUAL(states.size(), 2u);
-    BOOST_TEST((states[0].rank == 0 && states[0].beat == 6 && states[0].step == 7 && !states[0].waiting && states[0].worked_seconds_ago == 0.5));
+    BOOST_TEST((states[0].rank == 0 && states[0].beat == 6 && states[0].step == 7 && !states[0].waiting &&
+                states[0].worked_seconds_ago == 0.5));
     BOOST_TEST((states[1].rank == 2 && states[1].host == "n2" && states[1].process == 102 && states[1].waiting));
-    const FileHandle file = FileHandle::create(folder / "ranks/2");   // half a file is no sign of life
+    const FileHandle file = FileHandle::create(folder / "ranks/2");  // half a file is no sign of life
     file.write_at("{\"rank\"", 7, 0);
     BOOST_TEST(read_rank_states(folder.path(), "t", 4).size() == 1u);
     BOOST_TEST(read_rank_states(folder.path(), "another start", 4).empty());
 }
 
 BOOST_AUTO_TEST_CASE(who) {
-    const std::vector<RankState> before{state(0, 1, true, 9), state(1, 1, true, 9), state(2, 1, false, 0), state(3, 1, true, 9)};
-    const auto after = [](std::int64_t beat_of_2, bool waits_2) { return std::vector<RankState>{state(0, 2, true, 20), state(1, 2, true, 20), state(2, beat_of_2, waits_2, 20), state(3, 2, true, 20)}; };
-    const auto sentence = [&](const std::vector<RankState>& now) { return who_stands_still(before, now, 4, 5).sentence; };
+    const std::vector<RankState> before{state(0, 1, true, 9), state(1, 1, true, 9), state(2, 1, false, 0),
+                                        state(3, 1, true, 9)};
+    const auto after = [](std::int64_t beat_of_2, bool waits_2) {
+        return std::vector<RankState>{state(0, 2, true, 20), state(1, 2, true, 20), state(2, beat_of_2, waits_2, 20),
+                                      state(3, 2, true, 20)};
+    };
+    const auto sentence = [&](const std::vector<RankState>& now) {
+        return who_stands_still(before, now, 4, 5).sentence;
+    };
     BOOST_TEST(sentence(after(1, false)) == "rank 2 on n2 (process 102) gives no sign of life");
     BOOST_TEST(sentence(after(2, false)) == "rank 2 on n2 (process 102) stands still in its own work");
     BOOST_TEST(sentence(after(2, true)) == "every rank waits for another");
     std::vector<RankState> gone = after(2, false);
-    gone.erase(gone.begin());   // rank 0's file is no more
+    gone.erase(gone.begin());  // rank 0's file is no more
     const Standstill both = who_stands_still(before, gone, 4, 5);
-    BOOST_TEST(both.sentence == "rank 0 on n0 (process 100) gives no sign of life; rank 2 on n2 (process 102) stands still in its own work");
+    BOOST_TEST(
+        both.sentence ==
+        "rank 0 on n0 (process 100) gives no sign of life; rank 2 on n2 (process 102) stands still in its own work");
     BOOST_TEST(both.speaker == 1);
     BOOST_TEST(who_stands_still({}, {}, 2, 5).speaker == -1);
-    BOOST_TEST(who_stands_still({}, {}, 20, 5).sentence.find("rank 7 and 12 more give no sign of life") != std::string::npos);
+    BOOST_TEST(who_stands_still({}, {}, 20, 5).sentence.find("rank 7 and 12 more give no sign of life") !=
+               std::string::npos);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -1,4 +1,5 @@
-// Layer inputs that wait for backward in pinned host memory: no bit of a step changes, device memory goes down, and the plan knows both memories to the byte.
+// Layer inputs that wait for backward in pinned host memory: no bit of a step changes, device memory goes down, and the
+// plan knows both memories to the byte.
 #include <boost/test/unit_test.hpp>
 
 #include "model/activation_offload.h"
@@ -45,9 +46,11 @@ Used run(const PlanRequest& request, const KeepPlan& keep) {
     Model model(weights, request.pattern, request.context, nullptr, request.offload_activations);
     auto alone = parallel::make_mesh(*device, MPI_COMM_SELF, {});
     const StepScalars scalars(*device);
-    const LocalSequences local = local_sequences(random_tokens(3 * request.context, 9), request.context, {0, request.context}, std::vector<std::vector<std::int64_t>>(3, {0}));
+    const LocalSequences local = local_sequences(random_tokens(3 * request.context, 9), request.context,
+                                                 {0, request.context}, std::vector<std::vector<std::int64_t>>(3, {0}));
     Used used;
-    for (std::int64_t step = 1; step <= 2; ++step) used.loss = train_step(model, alone, scalars, local, request.step, keep, step, 1).loss;
+    for (std::int64_t step = 1; step <= 2; ++step)
+        used.loss = train_step(model, alone, scalars, local, request.step, keep, step, 1).loss;
     used.arena_bytes = device->memory().high_water_bytes(), used.pinned_bytes = device->pinned().high_water_bytes();
     used.gradients = gradients_of(weights), used.trained = parameters_of(weights);
     return used;
@@ -57,7 +60,8 @@ Used run(const PlanRequest& request, const KeepPlan& keep) {
 
 BOOST_AUTO_TEST_SUITE(activation_offload)
 
-/// Every element of every tensor, also those whose gradients would be zero in a step. Tensors are still being written when they are stored, and come back to where others were.
+/// Every element of every tensor, also those whose gradients would be zero in a step. Tensors are still being written
+/// when they are stored, and come back to where others were.
 BOOST_AUTO_TEST_CASE(what_was_stored_comes_back) {
     const auto device = make_test_device(8 << 20);
     ActivationOffload offload(*device);
@@ -88,20 +92,27 @@ BOOST_AUTO_TEST_CASE(what_was_stored_comes_back) {
 BOOST_AUTO_TEST_CASE(no_bit_changes_and_the_plan_is_what_is_used) {
     for (const std::int64_t layers : sizes({1, 2, 5}, {3}))
         for (const std::int64_t micro_batch : {1, 2})
-            for (const bool everything : {false, true}) BOOST_TEST_CONTEXT(layers << " layers, micro-batch " << micro_batch << (everything ? ", everything kept" : "")) {
-                const PlanRequest here = request_of(layers, micro_batch, false), there = request_of(layers, micro_batch, true);
-                const KeepPlan keep = everything ? keep_everything(here.config) : keep_nothing(here.config);
-                const Used on_device = run(here, keep), away = run(there, keep);
-                BOOST_CHECK_EQUAL(on_device.loss, away.loss);
-                BOOST_CHECK(on_device.gradients == away.gradients && on_device.trained == away.trained);
-                const StepPlan plan_here = plan_step(here, keep), plan_away = plan_step(there, keep);
-                const std::int64_t input = micro_batch * 200 * here.config.hidden * 4;
-                if (layers > 2) BOOST_CHECK_LE(plan_away.arena_bytes, plan_here.arena_bytes - (layers - 3) * input);   // at most the last, one that comes and one in use stay
-                if (layers > 1) BOOST_CHECK_GE(plan_away.pinned_bytes, (layers - 1) * input);
-                BOOST_CHECK_EQUAL(away.arena_bytes, plan_away.arena_bytes);
-                BOOST_CHECK_EQUAL(on_device.arena_bytes, plan_here.arena_bytes);
-                BOOST_CHECK_GE(away.pinned_bytes, (layers - 1) * input);
-            }
+            for (const bool everything : {false, true})
+                BOOST_TEST_CONTEXT(layers << " layers, micro-batch " << micro_batch
+                                          << (everything ? ", everything kept" : "")) {
+                    const PlanRequest here = request_of(layers, micro_batch, false),
+                                      there = request_of(layers, micro_batch, true);
+                    const KeepPlan keep = everything ? keep_everything(here.config) : keep_nothing(here.config);
+                    const Used on_device = run(here, keep), away = run(there, keep);
+                    BOOST_CHECK_EQUAL(on_device.loss, away.loss);
+                    BOOST_CHECK(on_device.gradients == away.gradients && on_device.trained == away.trained);
+                    const StepPlan plan_here = plan_step(here, keep), plan_away = plan_step(there, keep);
+                    const std::int64_t input = micro_batch * 200 * here.config.hidden * 4;
+                    if (layers > 2)
+                        BOOST_CHECK_LE(
+                            plan_away.arena_bytes,
+                            plan_here.arena_bytes -
+                                (layers - 3) * input);  // at most the last, one that comes and one in use stay
+                    if (layers > 1) BOOST_CHECK_GE(plan_away.pinned_bytes, (layers - 1) * input);
+                    BOOST_CHECK_EQUAL(away.arena_bytes, plan_away.arena_bytes);
+                    BOOST_CHECK_EQUAL(on_device.arena_bytes, plan_here.arena_bytes);
+                    BOOST_CHECK_GE(away.pinned_bytes, (layers - 1) * input);
+                }
 }
 
 /// With less for activations on the device more of the others may stay there.

@@ -1,4 +1,5 @@
-// The order of sequences against brute force: permutations, proportions, wrapping, documents; and values that must never change.
+// The order of sequences against brute force: permutations, proportions, wrapping, documents; and values that must
+// never change.
 #include "train/data_order.h"
 
 #include <boost/test/unit_test.hpp>
@@ -31,7 +32,8 @@ BOOST_AUTO_TEST_CASE(permuted_is_a_permutation) {
 }
 
 BOOST_AUTO_TEST_CASE(permuted_mixes) {
-    // Where element 0 and element 7 of 16 go over 16,000 keys: 1000 times everywhere, give or take 6 standard deviations (of 31).
+    // Where element 0 and element 7 of 16 go over 16,000 keys: 1000 times everywhere, give or take 6 standard
+    // deviations (of 31).
     for (const std::int64_t element : {0, 7}) {
         std::vector<int> count(16, 0);
         for (std::uint64_t stream = 0; stream < 16000; ++stream) ++count[permuted(element, 16, 5, stream)];
@@ -39,7 +41,8 @@ BOOST_AUTO_TEST_CASE(permuted_mixes) {
     }
     // Neighbours do not stay neighbours.
     int adjacent = 0;
-    for (std::int64_t i = 0; i + 1 < 10000; ++i) adjacent += std::abs(permuted(i, 10000, 1, 2) - permuted(i + 1, 10000, 1, 2)) == 1;
+    for (std::int64_t i = 0; i + 1 < 10000; ++i)
+        adjacent += std::abs(permuted(i, 10000, 1, 2) - permuted(i + 1, 10000, 1, 2)) == 1;
     BOOST_TEST(adjacent < 12);
     // Huge files cost nothing more.
     BOOST_TEST(permuted(123456789012, std::int64_t{1} << 50, 1, 2) < std::int64_t{1} << 50);
@@ -47,14 +50,16 @@ BOOST_AUTO_TEST_CASE(permuted_mixes) {
 
 BOOST_AUTO_TEST_CASE(sequential_wraps_after_the_last_whole_one) {
     const TemporaryFolder folder;
-    const DataOrder order({{token_file(folder / "a.h5", {10, 0, 17, 4}), 1}}, 8, SequenceOrder::sequential, 3);   // 31 tokens: 3 whole sequences
+    const DataOrder order({{token_file(folder / "a.h5", {10, 0, 17, 4}), 1}}, 8, SequenceOrder::sequential,
+                          3);  // 31 tokens: 3 whole sequences
     for (std::int64_t i = 0; i < 20; ++i) BOOST_TEST((order.sequence(i) == Sequence{0, i % 3 * 8, i / 3}));
 }
 
 BOOST_AUTO_TEST_CASE(shuffle_visits_every_place_once_an_epoch) {
     const TemporaryFolder folder;
     const auto file = token_file(folder / "a.h5", {805});
-    const DataOrder order({{file, 1}}, 8, SequenceOrder::shuffle, 3), again({{file, 1}}, 8, SequenceOrder::shuffle, 3), other({{file, 1}}, 8, SequenceOrder::shuffle, 4);
+    const DataOrder order({{file, 1}}, 8, SequenceOrder::shuffle, 3), again({{file, 1}}, 8, SequenceOrder::shuffle, 3),
+        other({{file, 1}}, 8, SequenceOrder::shuffle, 4);
     int same_as_before = 0, same_as_other_seed = 0;
     for (std::int64_t epoch = 0; epoch < 4; ++epoch) {
         std::set<std::int64_t> places;
@@ -70,7 +75,7 @@ BOOST_AUTO_TEST_CASE(shuffle_visits_every_place_once_an_epoch) {
         }
         BOOST_TEST(places.size() == 100u);
     }
-    BOOST_TEST(same_as_before < 15);   // about 3 fixed points of 300 by chance
+    BOOST_TEST(same_as_before < 15);  // about 3 fixed points of 300 by chance
     BOOST_TEST(same_as_other_seed < 15);
 }
 
@@ -88,7 +93,7 @@ BOOST_AUTO_TEST_CASE(weights_are_kept_at_every_moment) {
         for (const SequenceOrder kind : {SequenceOrder::sequential, SequenceOrder::shuffle}) {
             const DataOrder order(sources, 4, kind, 9);
             std::vector<std::int64_t> count(files, 0);
-            std::map<std::pair<std::int64_t, std::int64_t>, std::set<std::int64_t>> places;   // of (file, epoch)
+            std::map<std::pair<std::int64_t, std::int64_t>, std::set<std::int64_t>> places;  // of (file, epoch)
             for (std::int64_t i = 0; i < 3000; ++i) {
                 for (std::size_t f = 0; f < files; ++f) {
                     BOOST_REQUIRE(order.count_before(i, f) == count[f]);
@@ -126,10 +131,12 @@ BOOST_AUTO_TEST_CASE(far_away_is_as_near) {
 BOOST_AUTO_TEST_CASE(documents_of_a_sequence) {
     const TemporaryFolder folder;
     const std::vector<std::int64_t> lengths = {3, 0, 5, 1, 0, 0, 20, 8, 2, 7, 0};
-    std::vector<std::int64_t> label;   // document of each token
-    for (std::size_t d = 0; d < lengths.size(); ++d) label.insert(label.end(), lengths[d], static_cast<std::int64_t>(d));
+    std::vector<std::int64_t> label;  // document of each token
+    for (std::size_t d = 0; d < lengths.size(); ++d)
+        label.insert(label.end(), lengths[d], static_cast<std::int64_t>(d));
     for (const std::int64_t context : {1, 2, 4, 5, 8, 46}) {
-        const DataOrder order({{token_file(folder / text(context, ".h5"), lengths), 1}}, context, SequenceOrder::sequential, 0);
+        const DataOrder order({{token_file(folder / text(context, ".h5"), lengths), 1}}, context,
+                              SequenceOrder::sequential, 0);
         for (std::int64_t i = 0; i < order.num_sequences(0); ++i) {
             std::vector<std::int64_t> expected{0};
             for (std::int64_t t = 1; t < context; ++t)
@@ -142,10 +149,13 @@ BOOST_AUTO_TEST_CASE(documents_of_a_sequence) {
 
 BOOST_AUTO_TEST_CASE(content_hash_knows_content_and_not_paths) {
     const TemporaryFolder folder;
-    const auto a = token_file(folder / "a.h5", {64}, 1), copy = token_file(folder / "copy.h5", {64}, 1), b = token_file(folder / "b.h5", {64}, 2);
-    const auto hash = [](std::vector<DataSource> sources) { return DataOrder(std::move(sources), 4, SequenceOrder::shuffle, 0).content_hash(); };
+    const auto a = token_file(folder / "a.h5", {64}, 1), copy = token_file(folder / "copy.h5", {64}, 1),
+               b = token_file(folder / "b.h5", {64}, 2);
+    const auto hash = [](std::vector<DataSource> sources) {
+        return DataOrder(std::move(sources), 4, SequenceOrder::shuffle, 0).content_hash();
+    };
     BOOST_TEST(hash({{a, 1}}) == hash({{copy, 1}}));
-    BOOST_TEST(hash({{a, 1}}) == hash({{a, 3}}));   // of one file everything is 100 %
+    BOOST_TEST(hash({{a, 1}}) == hash({{a, 3}}));  // of one file everything is 100 %
     BOOST_TEST(hash({{a, 1}, {b, 2}}) == hash({{copy, 2}, {b, 4}}));
     BOOST_TEST(hash({{a, 1}}) != hash({{b, 1}}));
     BOOST_TEST(hash({{a, 1}, {b, 1}}) != hash({{a, 1}, {b, 2}}));
@@ -155,8 +165,10 @@ BOOST_AUTO_TEST_CASE(content_hash_knows_content_and_not_paths) {
 
 BOOST_AUTO_TEST_CASE(refusals) {
     const TemporaryFolder folder;
-    const auto a = token_file(folder / "a.h5", {64}, 1, 1000, "aa"), small = token_file(folder / "small.h5", {3}), wide = token_file(folder / "wide.h5", {64}, 1, 70000),
-               other = token_file(folder / "other.h5", {64}, 1, 1000, "bb"), ready = token_file(folder / "ready.h5", {64});
+    const auto a = token_file(folder / "a.h5", {64}, 1, 1000, "aa"), small = token_file(folder / "small.h5", {3}),
+               wide = token_file(folder / "wide.h5", {64}, 1, 70000),
+               other = token_file(folder / "other.h5", {64}, 1, 1000, "bb"),
+               ready = token_file(folder / "ready.h5", {64});
     const auto refusal = [](std::vector<DataSource> sources, std::int64_t context) {
         return sentence_of([&] { DataOrder(std::move(sources), context, SequenceOrder::shuffle, 0); });
     };
@@ -172,7 +184,8 @@ BOOST_AUTO_TEST_CASE(refusals) {
     BOOST_TEST(says(refusal({}, 8), {"--data"}));
     BOOST_TEST(says(refusal({{a, 1}}, 0), {"--context"}));
     BOOST_TEST(says(sentence_of([] { sequence_order_of("random"); }), {"random", "shuffle", "sequential"}));
-    for (const auto order : {SequenceOrder::sequential, SequenceOrder::shuffle}) BOOST_TEST((sequence_order_of(std::string(name_of(order))) == order));
+    for (const auto order : {SequenceOrder::sequential, SequenceOrder::shuffle})
+        BOOST_TEST((sequence_order_of(std::string(name_of(order))) == order));
 }
 
 /// A run must go on with tomorrow's program as with today's: these numbers are part of the checkpoint format.
@@ -181,8 +194,10 @@ BOOST_AUTO_TEST_CASE(the_order_is_frozen) {
     const auto a = token_file(folder / "a.h5", {100}, 1), b = token_file(folder / "b.h5", {300}, 2);
     const DataOrder order({{a, 1}, {b, 3}}, 1, SequenceOrder::shuffle, 42);
     std::string found;
-    for (std::int64_t i = 0; i < 12; ++i) found += text(order.sequence(i).source, ":", order.sequence(i).first_token, " ");
-    for (std::int64_t i = 1000; i < 1004; ++i) found += text(order.sequence(i).source, ":", order.sequence(i).first_token, " ");
+    for (std::int64_t i = 0; i < 12; ++i)
+        found += text(order.sequence(i).source, ":", order.sequence(i).first_token, " ");
+    for (std::int64_t i = 1000; i < 1004; ++i)
+        found += text(order.sequence(i).source, ":", order.sequence(i).first_token, " ");
     BOOST_TEST(found == "1:167 0:98 1:172 1:18 1:170 0:57 1:55 1:13 1:269 0:60 1:228 1:33 1:185 0:16 1:113 1:283 ");
 }
 

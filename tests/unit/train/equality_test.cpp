@@ -1,4 +1,5 @@
-// What must not change a step: what is kept for backward, micro-batching, tiles, a mask of one document, running it again. Bit for bit, but where sums take another order.
+// What must not change a step: what is kept for backward, micro-batching, tiles, a mask of one document, running it
+// again. Bit for bit, but where sums take another order.
 #include <boost/test/unit_test.hpp>
 
 #include "tests/support/preconditions.h"
@@ -16,8 +17,9 @@ struct Outcome {
 };
 
 /// Gradients of a step over `sequences` sequences.
-Outcome outcome_of(Fixture& f, std::int64_t sequences, std::int64_t micro_batch, const KeepPlan& keep, const std::vector<std::vector<std::int64_t>>& starts = {}) {
-    auto alone = parallel::make_plan_mesh(*f.device, {}, 0);   // with one rank there is nothing to move
+Outcome outcome_of(Fixture& f, std::int64_t sequences, std::int64_t micro_batch, const KeepPlan& keep,
+                   const std::vector<std::vector<std::int64_t>>& starts = {}) {
+    auto alone = parallel::make_plan_mesh(*f.device, {}, 0);  // with one rank there is nothing to move
     const StepScalars scalars(*f.device);
     StepOptions options;
     options.global_batch = sequences;
@@ -32,7 +34,8 @@ Outcome outcome_of(Fixture& f, std::int64_t sequences, std::int64_t micro_batch,
 
 void check_close(const Outcome& a, const Outcome& b, double budget) {
     BOOST_CHECK_LE(std::abs(a.loss_sum - b.loss_sum), budget * b.loss_sum);
-    for (const auto& [name, gradient] : a.gradients) BOOST_TEST_CONTEXT(name) BOOST_CHECK_LE(relative_l2(gradient, b.gradients.at(name)), budget);
+    for (const auto& [name, gradient] : a.gradients)
+        BOOST_TEST_CONTEXT(name) BOOST_CHECK_LE(relative_l2(gradient, b.gradients.at(name)), budget);
 }
 
 /// Nothing, everything, each item alone, and mixtures that differ by layer.
@@ -57,11 +60,13 @@ BOOST_AUTO_TEST_CASE(what_is_kept_changes_no_bit) {
         for (const TrainableSet& trainables : {all_adapters(), all_weights()})
             for (const AttentionKind kind : {AttentionKind::shifted, AttentionKind::layers})
                 for (const char* set : instruction_sets())
-                    BOOST_TEST_CONTEXT(name_of(real) << ", " << name_of(trainables.method) << ", " << name_of(kind) << ", " << set) {
+                    BOOST_TEST_CONTEXT(name_of(real)
+                                       << ", " << name_of(trainables.method) << ", " << name_of(kind) << ", " << set) {
                         TinyFixture f(trainables, {kind, 6}, 19, {.real = real, .instruction_set = set});
                         const auto plans = keep_plans(f.model->config());
                         const Outcome expected = outcome_of(f, 3, 2, plans[0]);
-                        for (std::size_t i = 0; i < plans.size(); ++i) BOOST_CHECK_MESSAGE(outcome_of(f, 3, 2, plans[i]) == expected, "plan " << i);
+                        for (std::size_t i = 0; i < plans.size(); ++i)
+                            BOOST_CHECK_MESSAGE(outcome_of(f, 3, 2, plans[i]) == expected, "plan " << i);
                         // a loss without gradients is the same loss
                         const Sequences s = one_sequence(random_tokens(19, 8));
                         BOOST_CHECK_EQUAL(loss_of(*f.model, s), loss_and_gradients(*f.model, s, 1, plans[0]));
@@ -83,37 +88,46 @@ BOOST_AUTO_TEST_CASE(micro_batches) {
         for (const TrainableSet& trainables : {all_adapters(), all_weights()}) {
             TinyFixture f(trainables, {AttentionKind::shifted, 6}, 19, {}, tied);
             const KeepPlan keep = keep_everything(f.model->config());
-            const std::vector<std::vector<std::int64_t>> starts = {{0}, {0, 5}, {-2, 7, 11}, {0, 1, 2, 3}, {0, 18}, {0, 9}};
+            const std::vector<std::vector<std::int64_t>> starts = {{0},          {0, 5},  {-2, 7, 11},
+                                                                   {0, 1, 2, 3}, {0, 18}, {0, 9}};
             for (const auto& documents : {std::vector<std::vector<std::int64_t>>{}, starts}) {
                 const Outcome one = outcome_of(f, 6, 1, keep, documents);
-                for (const std::int64_t micro_batch : {2, 3, 4, 6}) BOOST_TEST_CONTEXT("micro-batch " << micro_batch) check_close(outcome_of(f, 6, micro_batch, keep, documents), one, 1e-6);
+                for (const std::int64_t micro_batch : {2, 3, 4, 6})
+                    BOOST_TEST_CONTEXT("micro-batch " << micro_batch)
+                    check_close(outcome_of(f, 6, micro_batch, keep, documents), one, 1e-6);
             }
-            check_close(outcome_of(f, 6, 2, keep_nothing(f.model->config()), starts), outcome_of(f, 6, 3, keep, starts), 1e-6);
+            check_close(outcome_of(f, 6, 2, keep_nothing(f.model->config()), starts), outcome_of(f, 6, 3, keep, starts),
+                        1e-6);
         }
 }
 
 BOOST_AUTO_TEST_CASE(a_mask_of_one_document_is_no_mask) {
-    for (const AttentionKind kind : {AttentionKind::dense, AttentionKind::shifted, AttentionKind::layers, AttentionKind::sliding}) {
+    for (const AttentionKind kind :
+         {AttentionKind::dense, AttentionKind::shifted, AttentionKind::layers, AttentionKind::sliding}) {
         TinyFixture f(all_adapters(), {kind, 6}, 19);
         const KeepPlan keep = keep_nothing(f.model->config());
         const Outcome without = outcome_of(f, 2, 2, keep);
         BOOST_CHECK(outcome_of(f, 2, 2, keep, {{0}, {0}}) == without);
-        BOOST_CHECK(outcome_of(f, 2, 2, keep, {{-7}, {-9, -1, 0}}) == without);   // documents that began before the sequence
+        BOOST_CHECK(outcome_of(f, 2, 2, keep, {{-7}, {-9, -1, 0}}) ==
+                    without);  // documents that began before the sequence
         BOOST_CHECK(!(outcome_of(f, 2, 2, keep, {{0}, {0, 1}}) == without));
     }
 }
 
-/// So wide that the MLP and the head go by tiles of 64 tokens: with three sequences of 60 in a micro-batch tiles begin and end within sequences, with one they do not exist.
-BOOST_AUTO_TEST_CASE(tiles, *only_on_cpus("tiles are the same on every device, and 200,000 columns take the simulation long")) {
+/// So wide that the MLP and the head go by tiles of 64 tokens: with three sequences of 60 in a micro-batch tiles begin
+/// and end within sequences, with one they do not exist.
+BOOST_AUTO_TEST_CASE(
+    tiles, *only_on_cpus("tiles are the same on every device, and 200,000 columns take the simulation long")) {
     ModelConfig config = tiny_config();
-    config.num_layers = 1, config.hidden = 8, config.num_heads = 2, config.head_dim = 4, config.intermediate = config.vocabulary = 200000;
+    config.num_layers = 1, config.hidden = 8, config.num_heads = 2, config.head_dim = 4,
+    config.intermediate = config.vocabulary = 200000;
     BOOST_REQUIRE_EQUAL(tile_rows(config.intermediate), 64);
     for (const TrainableSet& trainables : {all_adapters(), all_weights()}) {
         Fixture f(config, trainables, {AttentionKind::shifted, 16}, 60);
         fill_lively(*f.weights);
         const Outcome one = outcome_of(f, 3, 1, keep_nothing(config));
         const Outcome three = outcome_of(f, 3, 3, keep_nothing(config));
-        check_close(three, one, 1e-5);   // sums of 200,000 terms
+        check_close(three, one, 1e-5);  // sums of 200,000 terms
         BOOST_CHECK(outcome_of(f, 3, 3, keep_everything(config)) == three);
     }
 }

@@ -1,5 +1,6 @@
-// Ten steps of training in bfloat16 against two plain trainings in double loops: one exact (which must repeat the golden losses, so it is the golden training with all its
-// values at hand) and one that rounds to bfloat16 what a bfloat16 implementation stores. Budget: twice what the rounded one is off, plus the float32 budget.
+// Ten steps of training in bfloat16 against two plain trainings in double loops: one exact (which must repeat the
+// golden losses, so it is the golden training with all its values at hand) and one that rounds to bfloat16 what a
+// bfloat16 implementation stores. Budget: twice what the rounded one is off, plus the float32 budget.
 #include <boost/test/unit_test.hpp>
 
 #include "tests/support/golden.h"
@@ -15,7 +16,7 @@ constexpr std::int64_t kSteps = 10, kBatch = 2;
 
 /// What a step leaves to compare.
 struct Traces {
-    std::vector<double> token_losses;   ///< of all sequences
+    std::vector<double> token_losses;  ///< of all sequences
     double loss = 0, grad_norm = 0;
     reference::Parameters gradients;
 };
@@ -23,16 +24,20 @@ struct Traces {
 class PlainTraining {
 public:
     /// Masters stay exact; `rounding` is applied to the weights that are computed with and to everything stored.
-    PlainTraining(const Weights& weights, const golden::Case& c, double (*rounding)(double)) : case_(c), model_(plain_model_of(weights, c.shifted(), c.context(), {.document_starts = c.document_starts()})) {
+    PlainTraining(const Weights& weights, const golden::Case& c, double (*rounding)(double))
+        : case_(c),
+          model_(plain_model_of(weights, c.shifted(), c.context(), {.document_starts = c.document_starts()})) {
         masters_ = model_.parameters;
         model_.stored = rounding;
         for (const Parameter& p : weights.list().parameters)
-            if (p.trainable) m_[p.name] = v_[p.name] = reference::Values(masters_.at(p.name).rows, masters_.at(p.name).columns);
+            if (p.trainable)
+                m_[p.name] = v_[p.name] = reference::Values(masters_.at(p.name).rows, masters_.at(p.name).columns);
     }
 
     Traces step(const std::vector<std::vector<std::int32_t>>& sequences, std::int64_t step, double lr) {
         for (auto& [name, values] : model_.parameters)
-            for (std::size_t i = 0; i < values.values.size(); ++i) values.values[i] = model_.stored(masters_.at(name).values[i]);
+            for (std::size_t i = 0; i < values.values.size(); ++i)
+                values.values[i] = model_.stored(masters_.at(name).values[i]);
         Traces traces;
         for (const auto& tokens : sequences) add(traces, tokens);
         double squares = 0;
@@ -41,7 +46,8 @@ public:
         const double scale = std::min(1.0, 1 / (traces.grad_norm + 1e-6));
         for (auto& [name, moments] : m_)
             for (std::size_t i = 0; i < moments.values.size(); ++i)
-                reference::adamw(masters_.at(name).values[i], moments.values[i], v_.at(name).values[i], traces.gradients.at(name).values[i], scale, lr, 0.9, 0.95, 1e-8, 0.0, step);
+                reference::adamw(masters_.at(name).values[i], moments.values[i], v_.at(name).values[i],
+                                 traces.gradients.at(name).values[i], scale, lr, 0.9, 0.95, 1e-8, 0.0, step);
         return traces;
     }
     const std::vector<double>& trained(const std::string& name) const { return masters_.at(name).values; }
@@ -51,7 +57,8 @@ private:
         const std::vector<std::int32_t> labels = next_token_labels(tokens);
         const double predictions = static_cast<double>(kBatch * (case_.context() - 1));
         const reference::PlainForward forward = reference::forward(model_, tokens, labels);
-        for (std::size_t t = 0; t + 1 < tokens.size(); ++t) {   // token by token, since a sum of errors can vanish by luck
+        for (std::size_t t = 0; t + 1 < tokens.size();
+             ++t) {  // token by token, since a sum of errors can vanish by luck
             reference::Values row(1, forward.logits.columns);
             for (std::int64_t i = 0; i < row.columns; ++i) row(0, i) = forward.logits(static_cast<std::int64_t>(t), i);
             double loss = 0;
@@ -62,7 +69,8 @@ private:
         for (const auto& [name, gradient] : reference::backward(model_, forward, tokens, labels, 1 / predictions)) {
             auto& sum = traces.gradients[name];
             if (sum.values.empty()) sum = gradient;
-            else for (std::size_t i = 0; i < sum.values.size(); ++i) sum.values[i] += gradient.values[i];
+            else
+                for (std::size_t i = 0; i < sum.values.size(); ++i) sum.values[i] += gradient.values[i];
         }
     }
 
@@ -84,18 +92,20 @@ double gradient_distance(const Weights& weights, const Traces& a, const Traces& 
 }
 
 void check(const golden::Case& c) {
-    Fixture source(c.config, c.adapter_trainables(), c.shifted(), c.context()), f(c.config, c.adapter_trainables(), c.shifted(), c.context(), {.real = DType::bfloat16});
+    Fixture source(c.config, c.adapter_trainables(), c.shifted(), c.context()),
+        f(c.config, c.adapter_trainables(), c.shifted(), c.context(), {.real = DType::bfloat16});
     golden::load_with_adapter(*source.weights, c);
     golden::load_with_adapter(*f.weights, c);
     PlainTraining exact(*source.weights, c, [](double x) { return x; }), rounded(*source.weights, c, to_bf16);
-    auto alone = parallel::make_plan_mesh(*f.device, {}, 0);   // with one rank there is nothing to move
+    auto alone = parallel::make_plan_mesh(*f.device, {}, 0);  // with one rank there is nothing to move
     const StepScalars scalars(*f.device);
     StepOptions options;
     options.global_batch = kBatch;
     options.document_mask = !c.document_starts().empty();
     options.optimizer.lr = options.optimizer.lr_embedding = options.optimizer.lr_norm = 1e-3;
     for (std::int64_t step = 1; step <= kSteps; ++step) {
-        const double factor = std::min(1.0, static_cast<double>(step) / 3), expected = c.json.at("train.losses")[static_cast<std::size_t>(step - 1)];
+        const double factor = std::min(1.0, static_cast<double>(step) / 3),
+                     expected = c.json.at("train.losses")[static_cast<std::size_t>(step - 1)];
         std::vector<std::vector<std::int32_t>> sequences;
         std::vector<std::int32_t> tokens;
         for (std::int64_t i = 0; i < kBatch; ++i) {
@@ -103,18 +113,26 @@ void check(const golden::Case& c) {
             tokens.insert(tokens.end(), sequences.back().begin(), sequences.back().end());
         }
         const Traces e = exact.step(sequences, step, 1e-3 * factor), r = rounded.step(sequences, step, 1e-3 * factor);
-        const StepResult ours = train_step(*f.model, alone, scalars, local_sequences(tokens, c.context(), {0, c.context()}, {kBatch, c.document_starts()}), options, keep_nothing(c.config), step, factor);
+        const StepResult ours =
+            train_step(*f.model, alone, scalars,
+                       local_sequences(tokens, c.context(), {0, c.context()}, {kBatch, c.document_starts()}), options,
+                       keep_nothing(c.config), step, factor);
         double plain_error = 0;
-        for (std::size_t t = 0; t < e.token_losses.size(); ++t) plain_error += std::abs(e.token_losses[t] - r.token_losses[t]) / static_cast<double>(e.token_losses.size());
+        for (std::size_t t = 0; t < e.token_losses.size(); ++t)
+            plain_error += std::abs(e.token_losses[t] - r.token_losses[t]) / static_cast<double>(e.token_losses.size());
         BOOST_TEST_CONTEXT("step " << step) {
-            within("loss of the exact plain training", std::abs(e.loss - expected), kFloatLossBudget * expected);   // it is the golden training
+            within("loss of the exact plain training", std::abs(e.loss - expected),
+                   kFloatLossBudget * expected);  // it is the golden training
             within("loss", std::abs(ours.loss - expected), 2 * plain_error + kFloatLossBudget * expected);
-            within("gradient norm", std::abs(ours.grad_norm - e.grad_norm), 2 * gradient_distance(*f.weights, r, e) + kFloatBudget * e.grad_norm);
+            within("gradient norm", std::abs(ours.grad_norm - e.grad_norm),
+                   2 * gradient_distance(*f.weights, r, e) + kFloatBudget * e.grad_norm);
         }
     }
     for (const Parameter& p : f.weights->list().parameters)
         if (p.trainable)
-            within("trained " + p.name, distance(f.weights->get(p), exact.trained(p.name)), 2 * distance(rounded.trained(p.name), exact.trained(p.name)) + kFloatBudget * norm(exact.trained(p.name)));
+            within("trained " + p.name, distance(f.weights->get(p), exact.trained(p.name)),
+                   2 * distance(rounded.trained(p.name), exact.trained(p.name)) +
+                       kFloatBudget * norm(exact.trained(p.name)));
 }
 
 }  // namespace
@@ -122,7 +140,9 @@ void check(const golden::Case& c) {
 BOOST_AUTO_TEST_SUITE(golden_training_in_bfloat16)
 
 BOOST_AUTO_TEST_CASE(ten_steps) {
-    for (const char* name : sizes({"gqa-odd-tied", "documents", "wide-heads", "all-targets"}, {"gqa-odd-tied", "wide-heads"})) BOOST_TEST_CONTEXT("case " << name) check(golden::Case(name));
+    for (const char* name :
+         sizes({"gqa-odd-tied", "documents", "wide-heads", "all-targets"}, {"gqa-odd-tied", "wide-heads"}))
+        BOOST_TEST_CONTEXT("case " << name) check(golden::Case(name));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

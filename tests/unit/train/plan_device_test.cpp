@@ -1,5 +1,6 @@
-// Whole training steps on the device that computes nothing. Its memory is inaccessible, so host code that touches device memory dies (each step runs in a child process
-// to say which); what it plans - memory, FLOPs, calls - is exactly what a real step on the CPU uses.
+// Whole training steps on the device that computes nothing. Its memory is inaccessible, so host code that touches
+// device memory dies (each step runs in a child process to say which); what it plans - memory, FLOPs, calls - is
+// exactly what a real step on the CPU uses.
 #include <omp.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,13 +17,12 @@ using namespace longlora::model_testing;
 namespace {
 
 /// The wait status of a child that runs `work`; 0: it came to its end.
-template <class Work>
-int status_of_child(const Work& work) {
+template <class Work> int status_of_child(const Work& work) {
     const pid_t child = ::fork();
     if (child == 0) {
-        std::signal(SIGSEGV, SIG_DFL);   // Boost.Test's own handler would turn it into an exception
+        std::signal(SIGSEGV, SIG_DFL);  // Boost.Test's own handler would turn it into an exception
         std::signal(SIGABRT, SIG_DFL);
-        omp_set_num_threads(1);   // threads do not survive fork
+        omp_set_num_threads(1);  // threads do not survive fork
         try {
             work();
         } catch (...) {
@@ -35,7 +35,8 @@ int status_of_child(const Work& work) {
     return status;
 }
 
-PlanRequest request_of(const TrainableSet& trainables, const AttentionPattern& pattern, std::int64_t context, DType real = DType::float32) {
+PlanRequest request_of(const TrainableSet& trainables, const AttentionPattern& pattern, std::int64_t context,
+                       DType real = DType::float32) {
     PlanRequest request;
     request.config = tiny_config();
     request.trainables = trainables;
@@ -61,12 +62,14 @@ struct Used {
 
 /// The same step on the CPU.
 Used real_step(const PlanRequest& request, const KeepPlan& keep) {
-    Fixture f(request.config, request.trainables, request.pattern, request.context, {.real = request.weights.real, .frozen = request.weights.frozen});
+    Fixture f(request.config, request.trainables, request.pattern, request.context,
+              {.real = request.weights.real, .frozen = request.weights.frozen});
     fill_lively(*f.weights);
     auto alone = parallel::make_mesh(*f.device, MPI_COMM_SELF, {});
     const StepScalars scalars(*f.device);
-    const LocalSequences local = local_sequences(random_tokens(request.step.global_batch * request.context, 9), request.context, {0, request.context},
-                                                 std::vector<std::vector<std::int64_t>>(static_cast<std::size_t>(request.step.global_batch), {0}));
+    const LocalSequences local = local_sequences(
+        random_tokens(request.step.global_batch * request.context, 9), request.context, {0, request.context},
+        std::vector<std::vector<std::int64_t>>(static_cast<std::size_t>(request.step.global_batch), {0}));
     f.device->recorder().clear();
     BOOST_CHECK(train_step(*f.model, alone, scalars, local, request.step, keep, 1, 1).finite);
     return {f.device->memory().high_water_bytes(), f.device->memory().at_peak(), f.device->recorder()};
@@ -93,42 +96,52 @@ BOOST_AUTO_TEST_CASE(a_touch_dies) {
         const ArenaTensor x = device->memory().tensor(DType::float32, {4}, Use::workspace);
         *static_cast<volatile float*>(x->data<float>()) = 1;
     });
-    BOOST_CHECK_MESSAGE(WIFSIGNALED(status) || (WIFEXITED(status) && WEXITSTATUS(status) > 1), "a touch of a plan device's memory went unpunished");   // sanitizers exit with their own code
+    BOOST_CHECK_MESSAGE(WIFSIGNALED(status) || (WIFEXITED(status) && WEXITSTATUS(status) > 1),
+                        "a touch of a plan device's memory went unpunished");  // sanitizers exit with their own code
     BOOST_CHECK_EQUAL(status_of_child([] {}), 0);
 }
 
 BOOST_AUTO_TEST_CASE(whole_steps_touch_no_device_memory) {
     for (const TrainableSet& trainables : {all_adapters(), plain_lora(), all_weights()})
-        for (const AttentionKind kind : {AttentionKind::dense, AttentionKind::shifted, AttentionKind::plain, AttentionKind::shifted_only, AttentionKind::layers, AttentionKind::sliding})
+        for (const AttentionKind kind : {AttentionKind::dense, AttentionKind::shifted, AttentionKind::plain,
+                                         AttentionKind::shifted_only, AttentionKind::layers, AttentionKind::sliding})
             for (const DType real : {DType::float32, DType::bfloat16})
                 for (const bool mask : {false, true})
-                    BOOST_TEST_CONTEXT(name_of(trainables.method) << ", " << name_of(kind) << ", " << name_of(real) << (mask ? ", document mask" : "")) {
+                    BOOST_TEST_CONTEXT(name_of(trainables.method) << ", " << name_of(kind) << ", " << name_of(real)
+                                                                  << (mask ? ", document mask" : "")) {
                         PlanRequest request = request_of(trainables, {kind, 6}, 19, real);
                         request.step.document_mask = mask;
                         KeepPlan mixed = keep_nothing(request.config);
                         mixed[0] = {true, false, true, false};
                         mixed[1] = {false, true, false, true};
                         BOOST_CHECK_EQUAL(status_of_child([&] {
-                            for (const KeepPlan& keep : {keep_nothing(request.config), keep_everything(request.config), mixed}) plan_step(request, keep);
-                            request.rank = 1, request.mesh.data = 7;   // a rank among others, and one without a sequence
-                            plan_step(request, mixed);
-                            request.rank = 0;
-                            plan_step(request, mixed);
-                        }), 0);
+                                              for (const KeepPlan& keep : {keep_nothing(request.config),
+                                                                           keep_everything(request.config), mixed})
+                                                  plan_step(request, keep);
+                                              request.rank = 1,
+                                              request.mesh.data = 7;  // a rank among others, and one without a sequence
+                                              plan_step(request, mixed);
+                                              request.rank = 0;
+                                              plan_step(request, mixed);
+                                          }),
+                                          0);
                     }
 }
 
 BOOST_AUTO_TEST_CASE(evaluation_touches_no_device_memory) {
-    BOOST_CHECK_EQUAL(status_of_child([] {
-        const auto device = make_plan_device();
-        Weights weights(*device, tiny_config(), all_adapters(), {DType::bfloat16, DType::bfloat16, false});
-        initialise_model(weights, 1);
-        Model model(weights, {AttentionKind::layers, 6}, 19);
-        const ArenaTensor loss = device->memory().tensor(DType::float64, {}, Use::workspace), logits = device->memory().tensor(DType::float32, {19, kTinyVocabulary}, Use::workspace);
-        const MicroBatch batch = batch_of(model, one_sequence(random_tokens(19, 1), {0, 4}));
-        model.loss(batch, model.output(batch, {}), loss);
-        model.logits(model.output(batch, {}), logits);
-    }), 0);
+    BOOST_CHECK_EQUAL(
+        status_of_child([] {
+            const auto device = make_plan_device();
+            Weights weights(*device, tiny_config(), all_adapters(), {DType::bfloat16, DType::bfloat16, false});
+            initialise_model(weights, 1);
+            Model model(weights, {AttentionKind::layers, 6}, 19);
+            const ArenaTensor loss = device->memory().tensor(DType::float64, {}, Use::workspace),
+                              logits = device->memory().tensor(DType::float32, {19, kTinyVocabulary}, Use::workspace);
+            const MicroBatch batch = batch_of(model, one_sequence(random_tokens(19, 1), {0, 4}));
+            model.loss(batch, model.output(batch, {}), loss);
+            model.logits(model.output(batch, {}), logits);
+        }),
+        0);
 }
 
 BOOST_AUTO_TEST_CASE(plan_is_what_a_real_step_uses) {
@@ -136,12 +149,15 @@ BOOST_AUTO_TEST_CASE(plan_is_what_a_real_step_uses) {
         for (const auto& [context, group] : {std::pair<std::int64_t, std::int64_t>{2, 1}, {19, 6}, {64, 16}, {200, 50}})
             for (const DType real : {DType::float32, DType::bfloat16})
                 for (const bool mask : {false, true})
-                    BOOST_TEST_CONTEXT(name_of(trainables.method) << ", context " << context << ", " << name_of(real) << (mask ? ", document mask" : "")) {
+                    BOOST_TEST_CONTEXT(name_of(trainables.method) << ", context " << context << ", " << name_of(real)
+                                                                  << (mask ? ", document mask" : "")) {
                         PlanRequest request = request_of(trainables, {AttentionKind::shifted, group}, context, real);
                         request.step.document_mask = mask;
                         KeepPlan mixed = keep_nothing(request.config);
                         mixed[0] = {true, true, false, false};
-                        for (const KeepPlan& keep : {keep_nothing(request.config), keep_everything(request.config), mixed}) check_plan(request, keep);
+                        for (const KeepPlan& keep :
+                             {keep_nothing(request.config), keep_everything(request.config), mixed})
+                            check_plan(request, keep);
                     }
 }
 
@@ -151,7 +167,7 @@ BOOST_AUTO_TEST_CASE(plan_of_other_patterns_and_micro_batches) {
             PlanRequest request = request_of(all_adapters(), {kind, 7}, 31);
             request.step.micro_batch = micro_batch;
             request.config.tied = micro_batch == 3;
-            request.weights.frozen = DType::bfloat16;   // what a bfloat16 file keeps when computing in float32
+            request.weights.frozen = DType::bfloat16;  // what a bfloat16 file keeps when computing in float32
             check_plan(request, keep_nothing(request.config));
         }
 }
@@ -172,8 +188,9 @@ BOOST_AUTO_TEST_CASE(every_micro_batch_is_alike) {
 
 BOOST_AUTO_TEST_CASE(what_is_kept_costs_memory_and_saves_work) {
     PlanRequest request = request_of(all_adapters(), {AttentionKind::shifted, 16}, 128);
-    request.config.num_layers = 6;   // so that what all layers keep outgrows the peak of one
-    const StepPlan nothing = plan_step(request, keep_nothing(request.config)), everything = plan_step(request, keep_everything(request.config));
+    request.config.num_layers = 6;  // so that what all layers keep outgrows the peak of one
+    const StepPlan nothing = plan_step(request, keep_nothing(request.config)),
+                   everything = plan_step(request, keep_everything(request.config));
     for (auto item : {&LayerKeep::attention, &LayerKeep::mid, &LayerKeep::qkv, &LayerKeep::gate_up}) {
         KeepPlan one = keep_nothing(request.config), others = keep_everything(request.config);
         for (std::size_t layer = 0; layer < one.size(); ++layer) one[layer].*item = true, others[layer].*item = false;

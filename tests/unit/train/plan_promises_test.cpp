@@ -1,5 +1,6 @@
-// What a plan promises of a mesh before a run: what --recompute auto keeps fits all micro-batches of the step, documents take no more than planned without them,
-// and messages are counted for the unit whose weights or gradients they carry.
+// What a plan promises of a mesh before a run: what --recompute auto keeps fits all micro-batches of the step,
+// documents take no more than planned without them, and messages are counted for the unit whose weights or gradients
+// they carry.
 #include <boost/test/unit_test.hpp>
 #include <numeric>
 
@@ -15,7 +16,8 @@ namespace {
 PlanRequest request_of(parallel::MeshShape mesh, int zero, std::int64_t global_batch) {
     PlanRequest request;
     request.config = tiny_config();
-    request.config.num_layers = 4, request.config.hidden = 96, request.config.head_dim = 32, request.config.vocabulary = 5003;
+    request.config.num_layers = 4, request.config.hidden = 96, request.config.head_dim = 32,
+    request.config.vocabulary = 5003;
     request.trainables = all_adapters();
     request.weights.zero = zero;
     request.pattern = {AttentionKind::shifted, 16};
@@ -26,7 +28,7 @@ PlanRequest request_of(parallel::MeshShape mesh, int zero, std::int64_t global_b
 }
 
 struct Used {
-    std::int64_t peak = 0;   ///< bytes in use, without gaps
+    std::int64_t peak = 0;  ///< bytes in use, without gaps
     std::map<int, parallel::Traffic> data;
 };
 
@@ -57,27 +59,34 @@ BOOST_AUTO_TEST_CASE(what_is_kept_fits_every_micro_batch_of_the_step) {
     for (const parallel::MeshShape mesh : {parallel::MeshShape{1, 2, 1}, {1, 1, 2}, {2, 1, 2}, {2, 2, 1}, {3, 1, 1}})
         for (const int zero : {0, 2, 3})
             for (const std::int64_t micro_batches : {2, 5}) {
-                PlanRequest request = request_of(mesh, zero, micro_batches * mesh.data - (mesh.data > 1));   // one data rank has a sequence less
+                PlanRequest request = request_of(
+                    mesh, zero, micro_batches * mesh.data - (mesh.data > 1));  // one data rank has a sequence less
                 for (request.rank = 0; request.rank < mesh.num_ranks(); ++request.rank) {
-                    const std::int64_t least = plan_step(request, keep_nothing(request.config)).arena_bytes, most = plan_step(request, keep_everything(request.config)).arena_bytes;
+                    const std::int64_t least = plan_step(request, keep_nothing(request.config)).arena_bytes,
+                                       most = plan_step(request, keep_everything(request.config)).arena_bytes;
                     for (std::int64_t percent = 5; percent <= 100; percent += 19) {
                         const std::int64_t memory = least + (most - least) * percent / 100;
                         KeepPlan keep;
                         try {
                             keep = choose_keep(request, "auto", memory);
-                        } catch (const Error&) {   // other ranks need more than this one
+                        } catch (const Error&) {  // other ranks need more than this one
                             continue;
                         }
-                        BOOST_CHECK_MESSAGE(plan_step(request, keep).arena_bytes <= memory, "rank " << request.rank << " of " << mesh.pipeline << " x " << mesh.data << " x " << mesh.sequence << ", ZeRO "
-                                                << zero << ", " << micro_batches << " micro-batches, " << percent << " %: " << plan_step(request, keep).arena_bytes << " of " << memory);
+                        BOOST_CHECK_MESSAGE(
+                            plan_step(request, keep).arena_bytes <= memory,
+                            "rank " << request.rank << " of " << mesh.pipeline << " x " << mesh.data << " x "
+                                    << mesh.sequence << ", ZeRO " << zero << ", " << micro_batches << " micro-batches, "
+                                    << percent << " %: " << plan_step(request, keep).arena_bytes << " of " << memory);
                     }
                 }
             }
 }
 
-/// A short way back to the last document makes dense attention's pieces as small as S2's halo; they are still sent again, as planned, not kept by every layer.
+/// A short way back to the last document makes dense attention's pieces as small as S2's halo; they are still sent
+/// again, as planned, not kept by every layer.
 BOOST_AUTO_TEST_CASE(documents_take_no_more_memory_than_planned) {
-    for (const AttentionPattern pattern : {AttentionPattern{AttentionKind::dense, 0}, {AttentionKind::sliding, 120}, {AttentionKind::shifted, 32}})
+    for (const AttentionPattern pattern :
+         {AttentionPattern{AttentionKind::dense, 0}, {AttentionKind::sliding, 120}, {AttentionKind::shifted, 32}})
         for (int rank = 0; rank < 2; ++rank) {
             PlanRequest request = request_of({1, 1, 2}, 0, 1);
             request.config.num_layers = 12, request.config.vocabulary = 50;
@@ -86,7 +95,8 @@ BOOST_AUTO_TEST_CASE(documents_take_no_more_memory_than_planned) {
             request.step.document_mask = true;
             request.rank = rank;
             const std::int64_t planned = use_of(request, {0}).peak;
-            for (const std::int64_t begin : {600, 1000, 2000}) BOOST_CHECK_LE(use_of(request, {0, begin}).peak, planned);
+            for (const std::int64_t begin : {600, 1000, 2000})
+                BOOST_CHECK_LE(use_of(request, {0, begin}).peak, planned);
         }
 }
 
@@ -98,10 +108,12 @@ BOOST_AUTO_TEST_CASE(messages_are_counted_for_the_unit_they_carry) {
         const auto units = list_parameters(request.config, request.trainables).units;
         const Used used = use_of(request, {0});
         for (std::size_t unit = 0; unit < units.size(); ++unit) {
-            const std::int64_t count = units[unit].trainable_count, own = parallel::shard_of(count, request.rank, kRanks).count;
-            BOOST_CHECK_EQUAL(used.data.at(static_cast<int>(unit)).bytes, 4 * (kMicroBatches * (count - own) + (kRanks - 1) * own));
+            const std::int64_t count = units[unit].trainable_count,
+                               own = parallel::shard_of(count, request.rank, kRanks).count;
+            BOOST_CHECK_EQUAL(used.data.at(static_cast<int>(unit)).bytes,
+                              4 * (kMicroBatches * (count - own) + (kRanks - 1) * own));
         }
-        BOOST_CHECK_EQUAL(used.data.at(-1).bytes, (kRanks - 1) * 2 * 8);   // loss and norm
+        BOOST_CHECK_EQUAL(used.data.at(-1).bytes, (kRanks - 1) * 2 * 8);  // loss and norm
     }
 }
 

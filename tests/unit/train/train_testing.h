@@ -37,18 +37,22 @@ private:
 };
 
 /// Documents of the given lengths with tokens that are a pure function of position and seed.
-inline std::vector<std::vector<std::int32_t>> documents_of(const std::vector<std::int64_t>& lengths, std::int64_t vocabulary, std::uint64_t seed) {
+inline std::vector<std::vector<std::int32_t>> documents_of(const std::vector<std::int64_t>& lengths,
+                                                           std::int64_t vocabulary, std::uint64_t seed) {
     std::vector<std::vector<std::int32_t>> documents;
     std::uint64_t at = 0;
     for (const std::int64_t length : lengths) {
         documents.emplace_back();
-        for (std::int64_t t = 0; t < length; ++t) documents.back().push_back(static_cast<std::int32_t>(longlora::random_below(vocabulary, seed, 7, at++)));
+        for (std::int64_t t = 0; t < length; ++t)
+            documents.back().push_back(static_cast<std::int32_t>(longlora::random_below(vocabulary, seed, 7, at++)));
     }
     return documents;
 }
 
-inline std::shared_ptr<const longlora::TokenFile> token_file(const std::string& path, const std::vector<std::int64_t>& lengths, std::uint64_t seed = 1,
-                                                              std::int64_t vocabulary = 1000, const std::string& tokenizer_hash = "") {
+inline std::shared_ptr<const longlora::TokenFile> token_file(const std::string& path,
+                                                             const std::vector<std::int64_t>& lengths,
+                                                             std::uint64_t seed = 1, std::int64_t vocabulary = 1000,
+                                                             const std::string& tokenizer_hash = "") {
     longlora::TokenFileInfo info;
     info.tokenizer_kind = tokenizer_hash.empty() ? "none" : "sentencepiece";
     info.tokenizer_hash = tokenizer_hash;
@@ -58,8 +62,7 @@ inline std::shared_ptr<const longlora::TokenFile> token_file(const std::string& 
 }
 
 /// The sentence of the Error that `work` throws; "" if it throws none.
-template <class Work>
-std::string sentence_of(const Work& work) {
+template <class Work> std::string sentence_of(const Work& work) {
     try {
         work();
     } catch (const longlora::Error& error) {
