@@ -1,4 +1,4 @@
-// Cutting at block borders, joining, and verification while reading.
+// Cuts streams at block borders, combines the checksums of pieces, and verifies blocks while reading.
 #include "io/block_checksums.h"
 
 #include <algorithm>
@@ -11,7 +11,7 @@ namespace longlora {
 
 namespace {
 
-/// Throws the Error for a wrong block.
+/// Throws an Error unless the checksum of the block is the expected one.
 void require_block(std::uint32_t expected, std::uint32_t found, std::int64_t block, std::int64_t size,
                    const std::string& what) {
     const std::int64_t begin = block * kChecksumBlock, end = std::min(size, begin + kChecksumBlock);
@@ -44,7 +44,7 @@ std::vector<std::vector<std::uint32_t>> combine_checksum_pieces(std::vector<Chec
         for (; at < pieces.size() && pieces[at].stream == static_cast<std::int64_t>(stream); ++at) {
             const ChecksumPiece& piece = pieces[at];
             ensure(piece.begin == done && piece.length > 0 && piece.begin + piece.length <= stream_bytes[stream],
-                   "checksum pieces do not cover a stream once");
+                   "checksum pieces overlap or leave a gap in a stream");
             ensure(piece.begin / kChecksumBlock == (piece.begin + piece.length - 1) / kChecksumBlock,
                    "a checksum piece crosses a block border");
             std::uint32_t& block = blocks[static_cast<std::size_t>(piece.begin / kChecksumBlock)];
@@ -74,8 +74,9 @@ std::vector<ChecksumPiece> unpack_pieces(const std::string& bytes) {
 void read_verified(const std::function<void(void*, std::int64_t, std::int64_t)>& fetch,
                    const std::vector<std::uint32_t>& checksums, std::int64_t size, std::int64_t begin,
                    std::int64_t bytes, void* out, const std::string& what) {
-    ensure(begin >= 0 && bytes >= 0 && begin + bytes <= size, "a read outside of a stream");
-    ensure(static_cast<std::int64_t>(checksums.size()) == num_checksum_blocks(size), "as many checksums as blocks");
+    ensure(begin >= 0 && bytes >= 0 && begin + bytes <= size, "a read goes beyond the ends of its stream");
+    ensure(static_cast<std::int64_t>(checksums.size()) == num_checksum_blocks(size),
+           "the number of checksums is not the number of blocks");
     if (bytes == 0) return;
     std::vector<char> scratch;
     for (std::int64_t block = begin / kChecksumBlock; block * kChecksumBlock < begin + bytes; ++block) {

@@ -1,4 +1,5 @@
-// A queue of possible merges over a doubly linked list of symbols; outdated entries are recognised when they come up.
+// A priority queue of possible merges over a doubly linked list of symbols. An entry that an earlier merge has
+// outdated is recognised, and skipped, when it reaches the top.
 #include "io/byte_bpe.h"
 
 #include <algorithm>
@@ -40,7 +41,7 @@ void merge_pairs(std::vector<std::int32_t>& ids, const MergeTable& merges) {
         if (!current) continue;
         const std::int64_t next = after[static_cast<std::size_t>(best.right)];
         id_at(best.left) = best.result;
-        id_at(best.right) = -1;  // gone
+        id_at(best.right) = -1;  // merged into its left neighbour
         after[static_cast<std::size_t>(best.left)] = next;
         if (next < n) before[static_cast<std::size_t>(next)] = best.left;
         offer(before[static_cast<std::size_t>(best.left)], best.left);

@@ -1,6 +1,6 @@
-// Byte-level BPE as described by a Hugging Face tokenizer.json (Llama 3, SmolLM2, GPT-2): added tokens are cut out of
-// the text first, the rest is cut into words by the pre-tokenizer, and the bytes of each word are merged. What such a
-// file may say beyond that is refused by name.
+// Byte-level BPE as a Hugging Face tokenizer.json describes it (Llama 3, SmolLM2, GPT-2). The tokenizer first cuts
+// the added tokens out of the text. Its pre-tokenizer then cuts the rest into words, and the bytes of each word are
+// merged (io/byte_bpe.h). Every setting of such a file that is not supported is refused by name.
 #include <algorithm>
 #include <array>
 
@@ -17,10 +17,10 @@ namespace longlora {
 
 namespace {
 
-/// GPT-2's pattern, used by a ByteLevel pre-tokenizer with use_regex.
+/// GPT-2's pattern. A ByteLevel pre-tokenizer with use_regex cuts by it.
 constexpr const char* kGpt2Pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
-/// The printable character that stands for each byte in the vocabulary (GPT-2's table), in UTF-8.
+/// For each byte, the printable character in UTF-8 that stands for it in the vocabulary (GPT-2's table).
 std::array<std::string, 256> byte_characters() {
     std::array<std::string, 256> characters;
     std::uint32_t next = 256;
@@ -53,7 +53,7 @@ public:
         read_vocabulary(json["model"]);
         read_added_tokens(json);
         read_pre_tokenizer(json.contains("pre_tokenizer") ? json["pre_tokenizer"] : Json());
-        require(byte_level_, path, " is not a byte-level tokenizer; if the model has a tokenizer.model, give that");
+        require(byte_level_, path, " is not a byte-level tokenizer; give the model's tokenizer.model, if it has one");
         read_specials();
     }
 
@@ -78,8 +78,8 @@ private:
     std::vector<std::int32_t> encode_word(std::string_view word) const;
 
     std::string path_, hash_;
-    std::vector<std::string> pieces_;                         // bytes of every id
-    std::unordered_map<std::string, std::int32_t> by_bytes_;  // of the BPE vocabulary, for ignore_merges
+    std::vector<std::string> pieces_;                         // the bytes of every id
+    std::unordered_map<std::string, std::int32_t> by_bytes_;  // ids of the BPE vocabulary, for ignore_merges
     std::array<std::int32_t, 256> byte_id_{};                 // -1: the vocabulary does not have that byte
     MergeTable merges_;
     bool ignore_merges_ = false, byte_level_ = false;
@@ -101,7 +101,7 @@ void ByteBpeTokenizer::read_vocabulary(const Json& model) {
     require(type == "BPE", path_, " is a ", type,
             " tokenizer; only byte-level BPE is supported; prepare ready token ids instead");
     require(!model.value("byte_fallback", false), path_,
-            " is a SentencePiece tokenizer in another form; give its tokenizer.model");
+            " describes a SentencePiece tokenizer; give the model's tokenizer.model instead");
     for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
         require(!model.contains(key) || model[key].is_null() || model[key] == "", path_, ": \"", key,
                 "\" is not supported");
@@ -117,7 +117,7 @@ void ByteBpeTokenizer::read_vocabulary(const Json& model) {
                 "\" is not valid");
         const auto id = value.get<std::int32_t>();
         ids[token] = id;
-        std::string bytes;  // a token with characters outside of the table (an added one) stands for itself
+        std::string bytes;  // of the token; one with characters outside of the table (an added token) stands for itself
         for (std::size_t at = 0; at < token.size();) {
             const std::size_t n = static_cast<unsigned char>(token[at]) < 0x80   ? 1
                                   : static_cast<unsigned char>(token[at]) < 0xe0 ? 2
@@ -218,7 +218,8 @@ std::int32_t ByteBpeTokenizer::special(const Json& json, const char* key) const 
     return found == by_bytes_.end() ? -1 : found->second;
 }
 
-/// bos and eos are named beside tokenizer.json: in tokenizer_config.json as texts, else in config.json as ids.
+/// tokenizer.json does not say which tokens are bos and eos: tokenizer_config.json beside it names them by their
+/// texts, or else config.json by their ids.
 void ByteBpeTokenizer::read_specials() {
     const std::string folder = folder_of(path_);
     if (file_exists(folder + "/tokenizer_config.json")) {
@@ -243,7 +244,7 @@ std::vector<std::int32_t> ByteBpeTokenizer::encode_word(std::string_view word) c
     std::vector<std::int32_t> ids;
     for (char c : word) {
         const std::int32_t id = byte_id_[static_cast<unsigned char>(c)];
-        if (id >= 0) ids.push_back(id);  // as Hugging Face does, a byte that the vocabulary lacks is left out
+        if (id >= 0) ids.push_back(id);  // Hugging Face, too, leaves out a byte that the vocabulary does not have
     }
     merge_pairs(ids, merges_);
     return ids;
@@ -253,7 +254,7 @@ void ByteBpeTokenizer::encode_segment(std::vector<std::int32_t>& out, std::strin
                                       std::unordered_map<std::string_view, std::vector<std::int32_t>>& known) const {
     if (segment.empty()) return;
     std::vector<std::string_view> words{segment}, next;
-    std::vector<std::unique_ptr<std::string>> prefixed;  // words with a space put before them live here until the end
+    std::vector<std::unique_ptr<std::string>> prefixed;  // owns the words that got a space in front
     for (const Step& step : steps_) {
         next.clear();
         for (std::string_view word : words) {
@@ -266,7 +267,7 @@ void ByteBpeTokenizer::encode_segment(std::vector<std::int32_t>& out, std::strin
         words.swap(next);
     }
     for (std::string_view word : words) {
-        if (!prefixed.empty()) {  // those words do not outlive this call
+        if (!prefixed.empty()) {  // `known` must not keep views of these words, which end with this call
             const auto ids = encode_word(word);
             out.insert(out.end(), ids.begin(), ids.end());
             continue;
@@ -316,8 +317,8 @@ std::string ByteBpeTokenizer::decode(const std::vector<std::int32_t>& ids) const
 std::unique_ptr<Tokenizer> open_byte_bpe(const std::string& path) {
     try {
         return std::make_unique<ByteBpeTokenizer>(path);
-    } catch (const Json::exception& problem) {  // a value of a type that value() does not expect
-        fail(text(path, " is not a tokenizer.json that can be used: ", problem.what()));
+    } catch (const Json::exception& problem) {  // json.value(): a value has an unexpected type
+        fail(text(path, " is not a usable tokenizer.json: ", problem.what()));
     }
 }
 

@@ -1,4 +1,4 @@
-// Plain files by pread, gzip by zlib, zstd by libzstd.
+// Reads plain files by pread, gzip by zlib and zstd by libzstd.
 #include "io/byte_stream.h"
 
 #include <zlib.h>
@@ -32,11 +32,11 @@ private:
     std::int64_t at_, begin_;
 };
 
-/// Compressed input of a file, a buffer at a time.
+/// The compressed input of a file, one buffer at a time.
 class Compressed {
 public:
     explicit Compressed(const std::string& path) : file_(FileHandle::open_read(path)), buffer_(1 << 18) {}
-    /// The next buffer; empty at the end.
+    /// Reads the next buffer; an empty one at the end.
     std::string_view refill() {
         const std::int64_t n = file_.read_some(buffer_.data(), static_cast<std::int64_t>(buffer_.size()), at_);
         at_ += n;
@@ -61,7 +61,7 @@ class GzipStream : public ByteStream {
 public:
     explicit GzipStream(const std::string& path) : input_(path) {
         constexpr int kGzipOnly = 16 + MAX_WBITS;
-        ensure(inflateInit2(&state_, kGzipOnly) == Z_OK, "zlib starts");
+        ensure(inflateInit2(&state_, kGzipOnly) == Z_OK, "zlib does not start");
     }
     ~GzipStream() override { inflateEnd(&state_); }
 
@@ -77,14 +77,15 @@ public:
                 state_.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(next.data()));
                 state_.avail_in = static_cast<uInt>(next.size());
             }
-            if (complete_) {  // gzip files may follow one another
+            if (complete_) {  // a file may hold several gzip streams, one after another
                 inflateReset(&state_);
                 complete_ = false;
             }
             const int result = inflate(&state_, Z_NO_FLUSH);
             if (result == Z_STREAM_END) complete_ = true;
             else if (result != Z_OK && result != Z_BUF_ERROR) input_.fail_damaged(state_.msg);
-            full_output_ = !complete_ && state_.avail_out == 0;  // more may wait inside although the input is used up
+            // zlib may hold more output even when it has consumed all input.
+            full_output_ = !complete_ && state_.avail_out == 0;
         }
         return wanted - state_.avail_out;
     }
@@ -99,7 +100,7 @@ private:
 class ZstdStream : public ByteStream {
 public:
     explicit ZstdStream(const std::string& path) : input_(path), state_(ZSTD_createDStream()) {
-        ensure(state_ != nullptr, "zstd starts");
+        ensure(state_ != nullptr, "zstd does not start");
     }
     ~ZstdStream() override { ZSTD_freeDStream(state_); }
 
@@ -115,8 +116,8 @@ public:
             const std::size_t result = ZSTD_decompressStream(state_, &target, &source_);
             if (ZSTD_isError(result)) input_.fail_damaged(ZSTD_getErrorName(result));
             complete_ = result == 0;  // at the end of a frame
-            full_output_ =
-                !complete_ && target.pos == target.size;  // more may wait inside although the input is used up
+            // zstd may hold more output even when it has consumed all input.
+            full_output_ = !complete_ && target.pos == target.size;
         }
         return static_cast<std::int64_t>(target.pos);
     }

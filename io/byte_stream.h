@@ -1,5 +1,5 @@
-// Bytes of a file in order, plain or decompressed (gzip, zstd), and its lines. Truncated or damaged compression is an
-// Error naming the file.
+// The bytes of a file in order, as they are or decompressed (gzip, zstd), and its lines. Truncated or damaged
+// compressed data is an Error that names the file.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +12,9 @@ namespace longlora {
 class ByteStream {
 public:
     virtual ~ByteStream() = default;
-    /// Up to `bytes` bytes; 0 only at the end.
+    /// Reads up to `bytes` bytes; returns 0 only at the end.
     virtual std::int64_t read(char* out, std::int64_t bytes) = 0;
-    /// Bytes of the file (compressed, if it is) consumed so far.
+    /// How many bytes of the file have been consumed so far; of a compressed file, compressed bytes.
     virtual std::int64_t consumed() const = 0;
 };
 
@@ -22,13 +22,13 @@ std::unique_ptr<ByteStream> open_plain(const std::string& path, std::int64_t beg
 std::unique_ptr<ByteStream> open_gzip(const std::string& path);
 std::unique_ptr<ByteStream> open_zstd(const std::string& path);
 
-/// Lines of a stream without their '\n' (and without a '\r' before it). Memory: one line.
+/// The lines of a stream without their '\n', and without a '\r' in front of it. Holds one line in memory.
 class LineReader {
 public:
     explicit LineReader(std::unique_ptr<ByteStream> stream) : stream_(std::move(stream)), buffer_(1 << 18) {}
-    /// False at the end. A last line without '\n' counts; an empty rest does not.
+    /// Returns false at the end. A last line without '\n' counts as a line unless it is empty.
     bool next(std::string& line);
-    /// Bytes of the stream before the line that next() gives next.
+    /// The position in the stream at which the line of the next call of next() begins.
     std::int64_t position() const { return position_; }
     std::int64_t consumed() const { return stream_->consumed(); }
 

@@ -1,4 +1,4 @@
-// CRC-32C by the SSE4.2 instruction (part of x86-64-v3) and SHA-256 in plain C++.
+// CRC-32C by the SSE4.2 instruction (x86-64-v3, which the program requires, includes it) and SHA-256 in plain C++.
 #include "io/checksum.h"
 
 #include <nmmintrin.h>
@@ -28,7 +28,7 @@ namespace {
 
 constexpr std::uint32_t kPolynomial = 0x82f63b78;  // Castagnoli, bits reversed
 
-/// a * b modulo the polynomial; bit 31 is the coefficient of x^0.
+/// a * b modulo the polynomial. Bit 31 is the coefficient of x^0.
 constexpr std::uint32_t multiply(std::uint32_t a, std::uint32_t b) {
     std::uint32_t product = 0;
     for (int i = 31; i >= 0; --i) {

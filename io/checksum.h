@@ -1,5 +1,5 @@
-// CRC-32C (Castagnoli) of bytes, put together from pieces, and SHA-256 for knowing files by their content. Pure
-// arithmetic: no files.
+// CRC-32C (Castagnoli), also combined from checksums of parts, and SHA-256, by which files are recognised whatever
+// their names. Only sha256_of_file reads a file. The layout of checksums in our files is in io/block_checksums.h.
 #pragma once
 
 #include <array>
@@ -10,11 +10,12 @@
 
 namespace longlora {
 
-/// CRC-32C of `bytes` bytes; `crc` is the checksum of what came before (0 at the beginning), so a stream may be fed in
-/// parts.
+/// CRC-32C of `bytes` bytes. A stream may be fed in parts: `crc` is the checksum of the preceding parts, 0 for the
+/// first.
 std::uint32_t crc32c(const void* data, std::size_t bytes, std::uint32_t crc = 0);
 
-/// CRC-32C of a followed by b, from the checksums of both and the length of b in bytes.
+/// CRC-32C of the concatenation of two streams, from the checksums `a` and `b` of both and the length of the second
+/// in bytes.
 std::uint32_t crc32c_combine(std::uint32_t a, std::uint32_t b, std::uint64_t length_b);
 
 /// SHA-256 (FIPS 180-4), fed in parts.
@@ -22,7 +23,7 @@ class Sha256 {
 public:
     void add(const void* data, std::size_t bytes);
     void add(std::string_view text) { add(text.data(), text.size()); }
-    /// 64 hexadecimal digits; the object must not be used afterwards.
+    /// Returns 64 hexadecimal digits. The object must not be used afterwards.
     std::string finish();
 
 private:
@@ -34,7 +35,7 @@ private:
 };
 
 std::string sha256_of(std::string_view text);
-/// Of a whole file; an Error names it if it cannot be read.
+/// SHA-256 of a whole file; an Error names the file if it cannot be read.
 std::string sha256_of_file(const std::string& path);
 
 }  // namespace longlora

@@ -1,4 +1,5 @@
-// CRC-32C is what memory bandwidth allows, so hashing a model costs about as much as reading it.
+// Checksums and hashes of the tensors of a model. CRC-32C runs at the speed of memory, so that hashing a model costs
+// about as much as reading it.
 #include "io/content_hash.h"
 
 #include "io/checksum.h"

@@ -1,4 +1,4 @@
-// The file kinds of io/documents.h.
+// Reads the kinds of files that io/documents.h lists.
 #include "io/documents.h"
 
 #include <algorithm>
@@ -55,11 +55,11 @@ void append_folder(std::vector<Source>& sources, const std::string& folder) {
               [](const Source& a, const Source& b) { return a.name < b.name; });
 }
 
-/// "\ud800" without its other half is valid in JavaScript's JSON but is no character: it becomes U+FFFD. Returns the
-/// number of replacements.
+/// Half of a surrogate pair, as "\ud800" alone, is valid in JavaScript's JSON but is no character: it becomes U+FFFD.
+/// Returns the number of replacements.
 std::int64_t repair_surrogates(std::string& line) {
     std::int64_t replaced = 0;
-    const auto unit = [&](std::size_t at) -> unsigned long {  // the \uXXXX at `at`, or 0
+    const auto unit = [&](std::size_t at) -> unsigned long {  // the value of the \uXXXX at position `at`, or 0
         if (at + 6 > line.size() || line[at] != '\\' || line[at + 1] != 'u') return 0;
         for (std::size_t i = at + 2; i < at + 6; ++i)
             if (!std::isxdigit(static_cast<unsigned char>(line[i]))) return 0;
@@ -128,8 +128,8 @@ using Progress = std::function<void(std::int64_t)>;
 
 void read_lines(const Source& source, const SourcePart& part, const Sink& sink, const Progress& progress) {
     const bool plain = source.kind == SourceKind::jsonl;
-    // A part that does not begin at 0 starts one byte early: if that byte is a newline, its first line is empty; else
-    // the line is another part's.
+    // A part that does not begin at 0 starts one byte early and drops its first line: if that byte is a newline, the
+    // dropped line is empty; otherwise it belongs to the part before.
     const std::int64_t start = plain && part.begin > 0 ? part.begin - 1 : 0;
     LineReader lines(plain                                 ? open_plain(source.path, start)
                      : source.kind == SourceKind::jsonl_gz ? open_gzip(source.path)
@@ -137,7 +137,7 @@ void read_lines(const Source& source, const SourcePart& part, const Sink& sink, 
     std::string line;
     std::int64_t number = part.lines_before, reported = 0;
     if (plain && part.begin > 0) {
-        // lines_before counts its newline only if that is the byte before `begin`.
+        // lines_before already counts the newline of the dropped line if that is the byte before `begin`.
         if (!lines.next(line)) return;
         if (start + lines.position() > part.begin) ++number;
     }
@@ -214,7 +214,7 @@ void read_documents(const Source& source, const SourcePart& part, DType bin_type
                     const Progress& progress) {
     ensure(bin_type == DType::uint16 || bin_type == DType::uint32, ".bin files hold uint16 or uint32");
     ensure(source.kind == SourceKind::jsonl || (part.begin == 0 && part.end == source.bytes),
-           "only plain .jsonl may be cut");
+           "only plain .jsonl may be split into parts");
     switch (source.kind) {
         case SourceKind::text:
             return read_text(source, sink, progress);

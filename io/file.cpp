@@ -1,4 +1,5 @@
-// POSIX behind io/file.h: every call is checked once, interrupted calls are repeated, short transfers are continued.
+// The POSIX calls behind io/file.h: each is checked in one place, interrupted calls are repeated, and partial reads
+// and writes are continued.
 #include "io/file.h"
 
 #include <fcntl.h>
@@ -31,7 +32,7 @@ int open_file(const std::string& path, int flags, const char* what) {
     return fd;
 }
 
-/// One transfer of at most 1 GiB: Linux moves no more at once anyway.
+/// The most bytes of one system call: Linux transfers at most about 2 GiB at once.
 constexpr std::int64_t kMostAtOnce = std::int64_t{1} << 30;
 
 }  // namespace
@@ -158,7 +159,7 @@ std::string read_text_file(const std::string& path) {
     const FileHandle file = FileHandle::open_read(path);
     std::string content;
     std::int64_t offset = 0;
-    for (;;) {  // by pieces: the size of files in /proc is 0
+    for (;;) {  // in pieces, as files in /proc report a size of 0
         content.resize(static_cast<std::size_t>(offset) + (1 << 16));
         const std::int64_t n = file.read_some(content.data() + offset, 1 << 16, offset);
         offset += n;
@@ -215,8 +216,8 @@ std::string folder_of(const std::string& path) {
 
 void sync_folder(const std::string& folder) {
     const FileHandle handle = FileHandle::open_folder(folder);
-    if (::fsync(handle.fd()) != 0 && errno != EINVAL)
-        fail_system("write to disk", folder, errno);  // EINVAL: the file system does not sync folders
+    // EINVAL: this file system cannot sync folders.
+    if (::fsync(handle.fd()) != 0 && errno != EINVAL) fail_system("write to disk", folder, errno);
 }
 
 }  // namespace longlora

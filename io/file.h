@@ -1,5 +1,6 @@
-// Files of the operating system: handles, whole reads and writes at an offset, memory maps, atomic text files. Every
-// failure is one Error sentence with the path and the system's reason. No formats and no MPI; safe from any thread.
+// Files of the operating system: handles, complete reads and writes at an offset, memory maps, text files written
+// atomically. Every failure is one Error sentence with the path and the system's reason. All functions are safe from
+// any thread. File formats are in the other files of io/.
 #pragma once
 
 #include <cstddef>
@@ -10,22 +11,22 @@
 
 namespace longlora {
 
-/// An open file descriptor, closed by its destructor. A failed close after writing is reported by sync(), not by the
-/// destructor.
+/// An open file descriptor, which the destructor closes. To learn of errors in writing, call sync(): the destructor
+/// only warns when close fails.
 class FileHandle {
 public:
     FileHandle() = default;
     static FileHandle open_read(const std::string& path);
-    /// For reading and writing; the file must exist.
+    /// Opens an existing file for reading and writing.
     static FileHandle open_write(const std::string& path);
-    /// For sync only.
+    /// Opens a folder, to sync it.
     static FileHandle open_folder(const std::string& path);
-    /// Creates the file or empties it.
+    /// Creates the file, or empties an existing one; for reading and writing.
     static FileHandle create(const std::string& path);
-    /// Creates the file; an empty handle if there is one of this name already. Of several that try, on any machines,
-    /// one succeeds.
+    /// Creates the file; returns an empty handle if a file of this name exists. When several processes try this, also
+    /// on several machines, exactly one succeeds.
     static FileHandle create_exclusive(const std::string& path);
-    /// For writing, created if missing, its content left as it is.
+    /// Opens a file for reading and writing and keeps its content; creates it if it does not exist.
     static FileHandle open_or_create(const std::string& path);
     FileHandle(FileHandle&& other) noexcept : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)) {}
     FileHandle& operator=(FileHandle&& other) noexcept;
@@ -35,17 +36,17 @@ public:
     int fd() const { return fd_; }
     const std::string& path() const { return path_; }
     std::int64_t size() const;
-    /// All bytes or an Error; a file that ends early is an Error ("is cut short").
+    /// Reads all `bytes` bytes. A file that ends earlier is an Error ("is cut short").
     void read_at(void* out, std::int64_t bytes, std::int64_t offset) const;
-    /// Up to `bytes`, fewer only at the end of the file.
+    /// Reads up to `bytes` bytes, fewer only at the end of the file.
     std::int64_t read_some(void* out, std::int64_t bytes, std::int64_t offset) const;
     void write_at(const void* data, std::int64_t bytes, std::int64_t offset) const;
-    /// Reserves disk space so that later writes inside [0, bytes) cannot run out of it; grows the file. Where the file
-    /// system cannot reserve, the free space is compared instead.
+    /// Reserves disk space, so that later writes inside [0, bytes) cannot run out of it; makes the file at least as
+    /// long. On file systems that cannot reserve space, only compares the free space with the need.
     void reserve(std::int64_t bytes) const;
     void truncate(std::int64_t bytes) const;
     void sync() const;
-    /// What was read before is read from the disk again.
+    /// Drops the file from the page cache, so that the next read comes from the disk.
     void forget_cached() const;
 
 private:
@@ -54,7 +55,7 @@ private:
     int fd_ = -1;
 };
 
-/// A whole file mapped read-only. An empty file has data() == nullptr and size() == 0.
+/// A whole file, mapped read-only. An empty file has data() == nullptr and size() == 0.
 class MappedFile {
 public:
     MappedFile() = default;
@@ -77,16 +78,17 @@ private:
 };
 
 std::string read_text_file(const std::string& path);
-/// Whole or not at all: PATH.partial, fsync, rename, fsync of the folder. Two that may write the same file at once
-/// (threads, processes) each give a `writer` of their own: then it is PATH.WRITER.partial.
+/// Writes the file completely or not at all: writes PATH.partial, fsyncs, renames it and fsyncs the folder. Threads
+/// or processes that may write the same file at the same time each give a `writer` name of their own: the temporary
+/// file is then PATH.WRITER.partial.
 void write_text_file(const std::string& path, std::string_view content, const std::string& writer = "");
-/// Renames and fsyncs the folder of `to`; both are in the same folder.
+/// Renames a file inside its folder and fsyncs that folder.
 void rename_file(const std::string& from, const std::string& to);
-/// No error if it is not there.
+/// Does nothing if there is no such file.
 void remove_file(const std::string& path);
 bool file_exists(const std::string& path);
 bool is_folder(const std::string& path);
-/// The folder and its parents, where missing.
+/// Creates the folder and its parents where they do not exist.
 void create_folders(const std::string& path);
 /// "a/b" -> "a"; "b" -> ".".
 std::string folder_of(const std::string& path);

@@ -1,4 +1,4 @@
-// HDF5's C interface: owned ids, one check per call, HDF5's innermost reason in the sentence.
+// Wraps HDF5's C interface: owned ids, one check per call, and HDF5's innermost reason in the Error.
 #include "io/hdf5.h"
 
 #include <hdf5.h>
@@ -12,7 +12,7 @@ namespace longlora::hdf5 {
 
 namespace {
 
-/// Owns an id; closes it by the function that belongs to its kind.
+/// Owns an id, and closes it by the function for its kind.
 class Id {
 public:
     Id(hid_t id, herr_t (*close)(hid_t)) : id_(id), close_(close) {}
@@ -27,7 +27,7 @@ private:
     herr_t (*close_)(hid_t);
 };
 
-/// HDF5's innermost message, e.g. "truncated file: eof = 96, ..."; of a failed system call only the system's reason.
+/// HDF5's innermost message, e.g. "truncated file: eof = 96, ..."; if a system call failed, only the system's reason.
 std::string reason() {
     std::string found;
     const auto first = [](unsigned, const H5E_error2_t* entry, void* out) -> herr_t {
@@ -56,8 +56,8 @@ Id access_properties() {
     return list;
 }
 
-/// bfloat16 as a float of our making: sign 1, exponent 8 (bias 127), mantissa 7 bits; float16 likewise with 5 (15)
-/// and 10.
+/// bfloat16 as an HDF5 float type: 1 sign bit, 8 exponent bits (bias 127), 7 mantissa bits. float16 has 5 exponent
+/// bits (bias 15) and 10 mantissa bits.
 Id small_float(bool brain) {
     Id type(H5Tcopy(H5T_IEEE_F32LE), H5Tclose);
     const std::size_t exponent = brain ? 8 : 5, mantissa = brain ? 7 : 10;
@@ -91,7 +91,7 @@ Id type_of(DType dtype) {
         case DType::uint64:
             return Id(H5Tcopy(H5T_STD_U64LE), H5Tclose);
     }
-    fail("an element type that HDF5 files of ours do not have");
+    fail("an element type that has no HDF5 type here");
 }
 
 bool find_type(hid_t type, DType& found) {
@@ -122,12 +122,13 @@ Dataset describe(hid_t id, const std::string& name, const std::string& path) {
     const std::string what = name + " of " + path;
     Id properties(check(H5Dget_create_plist(id), "read the layout of " + name, path), H5Pclose);
     require(H5Pget_layout(properties) == H5D_CONTIGUOUS && H5Pget_external_count(properties) == 0, what,
-            " is not stored contiguously; it is not a file of ours");
+            " is not stored contiguously; longlora did not write this file");
     Id type(check(H5Dget_type(id), "read the type of " + name, path), H5Tclose);
-    require(find_type(type, result.dtype), what, " has an element type that is not one of ours");
+    require(find_type(type, result.dtype), what, " has an element type that longlora does not use");
     Id space(check(H5Dget_space(id), "read the shape of " + name, path), H5Sclose);
     const int rank = check(H5Sget_simple_extent_ndims(space), "read the shape of " + name, path);
-    require(H5Sget_simple_extent_type(space) != H5S_NULL && rank <= 4, what, " has more than four dimensions or none");
+    require(H5Sget_simple_extent_type(space) != H5S_NULL && rank <= 4, what,
+            " has no shape or more than four dimensions");
     hsize_t sizes[H5S_MAX_RANK];
     H5Sget_simple_extent_dims(space, sizes, nullptr);
     result.bytes = size_of(result.dtype);
@@ -139,12 +140,12 @@ Dataset describe(hid_t id, const std::string& name, const std::string& path) {
     }
     const haddr_t offset = H5Dget_offset(id);
     require(result.bytes == 0 || (offset != HADDR_UNDEF && offset <= (haddr_t{1} << 60)), what,
-            " has no place in the file");
+            " has no valid offset in the file");
     result.offset = result.bytes ? static_cast<std::int64_t>(offset) : 0;
     return result;
 }
 
-/// The two common reasons in our words; HDF5's for what is left.
+/// Our own sentences for the two common reasons, and HDF5's for all others.
 std::string why_not_open(const std::string& path) {
     const std::string why = reason();
     if (why.find("truncated file") != std::string::npos)
@@ -272,7 +273,7 @@ std::vector<std::string> File::dataset_names() const {
         return found.foreign ? 1 : 0;
     };
     check(H5Lvisit(id_, H5_INDEX_NAME, H5_ITER_INC, collect, &links), "list the contents", path_);
-    require(!links.foreign, path_, " has links to other places; it is not a file of ours");
+    require(!links.foreign, path_, " has links to other places; longlora did not write this file");
     std::vector<std::string> names;
     for (const std::string& name : links.names) {
         Id object(check(H5Oopen(id_, name.c_str(), H5P_DEFAULT), "open " + name, path_), H5Oclose);

@@ -1,7 +1,7 @@
-// The little of HDF5 that we use, behind owned handles: create and open files, contiguous datasets and where they lie,
-// small attributes. The only user of <hdf5.h> is hdf5.cpp. Call from the main thread only (Debian's HDF5 is not
-// thread-safe). Tensor contents do not pass through HDF5: they are read and written at file offsets
-// (io/named_tensor_file.h).
+// The few parts of HDF5 that longlora uses, behind owned handles: creating and opening files, contiguous datasets and
+// their offsets in the file, small attributes. Only hdf5.cpp includes <hdf5.h>. Call these functions from the main
+// thread only (Debian's HDF5 is not thread-safe). The contents of tensors do not pass through HDF5:
+// io/named_tensor_file.h reads and writes them at file offsets.
 #pragma once
 
 #include <cstdint>
@@ -18,23 +18,23 @@ struct Dataset {
     std::string name;
     DType dtype = DType::float32;
     std::vector<std::int64_t> shape;  // empty: a scalar
-    std::int64_t offset = 0;          // of its first byte in the file; 0 if it has no bytes
+    std::int64_t offset = 0;          // position of its first byte in the file; 0 if it has no bytes
     std::int64_t bytes = 0;
 };
 
-/// An open HDF5 file. Every function throws an Error naming file and object.
+/// An open HDF5 file. Every function that fails throws an Error that names the file and the object.
 class File {
 public:
     static File open(const std::string& path);
-    /// Creates or empties. Format of HDF5 1.8 to 1.10 (its metadata carry checksums), no times in it: equal calls make
-    /// equal files.
+    /// Creates the file, or empties an existing one. The format is that of HDF5 1.8 to 1.10, in which metadata has
+    /// checksums. The file holds no times: equal calls make equal files.
     static File create(const std::string& path);
     File(File&& other) noexcept : path_(std::move(other.path_)), id_(std::exchange(other.id_, -1)) {}
     File& operator=(File&&) = delete;
     ~File();
 
     const std::string& path() const { return path_; }
-    /// Flushes and closes; an Error if that fails. The destructor only warns.
+    /// Flushes and closes the file; a failure is an Error. The destructor only warns.
     void close();
 
     void set_attribute(const std::string& name, const std::string& value);
@@ -45,12 +45,12 @@ public:
     std::int64_t integer_attribute(const std::string& name) const;
     double real_attribute(const std::string& name) const;
 
-    /// Space is allocated at once and never filled: the contents are undefined until written. '/' in the name makes
-    /// groups.
+    /// Creates a dataset, and a group for each '/' in its name. HDF5 allocates the space at once and never fills it:
+    /// the contents are undefined until they are written.
     Dataset create_dataset(const std::string& name, DType dtype, const std::vector<std::int64_t>& shape);
-    /// Checked: type is one of ours and little-endian, contiguous, inside the file.
+    /// Finds a dataset and checks it: an element type of DType, little-endian, contiguous, at a valid offset.
     Dataset dataset(const std::string& name) const;
-    /// All datasets, with the groups in their names, sorted. Links to other places or files are refused.
+    /// The names of all datasets, including their groups, sorted. Links to other places or files are refused.
     std::vector<std::string> dataset_names() const;
 
 private:

@@ -1,4 +1,4 @@
-// nlohmann-json behind sentences that name the file.
+// Wraps nlohmann-json; its errors become sentences that name the file.
 #include "io/json.h"
 
 #include "core/error.h"
@@ -6,8 +6,8 @@
 
 namespace longlora {
 
-// "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error while parsing value - invalid
-// literal; last read: ..."
+// `words` is like "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error while parsing value
+// - invalid literal; last read: ..."
 std::string place_and_reason(const std::string& words) {
     const auto place = words.find(" at line "), end = words.find(": ", place), dash = words.find(" - ", end);
     if (place == std::string::npos || end == std::string::npos || dash == std::string::npos) return "";

@@ -1,4 +1,4 @@
-// The container behind io/named_tensor_file.h.
+// The container that io/named_tensor_file.h describes.
 #include "io/named_tensor_file.h"
 
 #include <algorithm>
@@ -25,7 +25,8 @@ Shape shape_of(const std::vector<std::int64_t>& sizes) {
     return shape;
 }
 
-/// Tells a full disk by our own sentence before HDF5 meets it: HDF5 does not survive a failed close.
+/// Tries whether the disk has room for the file and refuses a full disk by our own sentence. HDF5 must not meet a
+/// full disk, since it does not survive a failed close.
 void try_space(const std::string& path, std::int64_t bytes) {
     const FileHandle file = FileHandle::create(path);
     try {
@@ -79,7 +80,7 @@ NamedTensorLayout lay_out(const std::string& path, const std::string& format, st
 std::int64_t NamedTensorLayout::index_of(const std::string& name) const {
     for (std::size_t i = 0; i < entries.size(); ++i)
         if (entries[i].name == name) return static_cast<std::int64_t>(i);
-    ensure(false, "a tensor that the layout does not have");
+    ensure(false, "the layout has no tensor of this name");
     return -1;
 }
 
@@ -89,7 +90,7 @@ NamedTensorLayout create_named_tensor_file(const std::string& path, const std::s
     std::int64_t estimate = static_cast<std::int64_t>(attributes.size()) + (1 << 16);
     for (const NamedTensor& tensor : tensors) {
         ensure(!tensor.name.empty() && tensor.name != kAttributes && tensor.name.rfind(kChecksumGroup, 0) != 0,
-               "a tensor name that the file needs itself");
+               "the file itself uses this tensor name");
         estimate += tensor.size_bytes() + 4 * num_checksum_blocks(tensor.size_bytes()) + 2048 +
                     2 * static_cast<std::int64_t>(tensor.name.size());
     }
@@ -125,7 +126,8 @@ NamedTensorLayout unpack_layout(const std::string& packed) {
 void write_slice(const FileHandle& file, const NamedTensorLayout& layout, std::int64_t index, std::int64_t begin_byte,
                  const void* data, std::int64_t bytes, std::vector<ChecksumPiece>& pieces) {
     const TensorEntry& entry = layout.entries.at(static_cast<std::size_t>(index));
-    ensure(begin_byte >= 0 && bytes >= 0 && begin_byte + bytes <= entry.size_bytes(), "a slice outside of its tensor");
+    ensure(begin_byte >= 0 && bytes >= 0 && begin_byte + bytes <= entry.size_bytes(),
+           "a slice goes beyond the ends of its tensor");
     if (bytes == 0) return;
     file.write_at(data, bytes, entry.offset + begin_byte);
     append_checksum_pieces(pieces, index, begin_byte, data, bytes);
@@ -142,7 +144,7 @@ void write_checksums(const FileHandle& file, const NamedTensorLayout& layout, st
 
 namespace {
 
-/// The dataset and its checksums, both inside the file.
+/// The dataset and its checksums. Both must lie inside the file.
 std::pair<hdf5::Dataset, hdf5::Dataset> place_of(const hdf5::File& file, const std::string& name,
                                                  std::int64_t file_bytes) {
     std::pair<hdf5::Dataset, hdf5::Dataset> result{file.dataset(name), file.dataset(kChecksumGroup + name)};
@@ -208,7 +210,8 @@ void NamedTensorReader::read(const std::string& name, std::int64_t begin, std::i
     const auto index = static_cast<std::size_t>(find(name));
     const TensorEntry& entry = entries_[index];
     require(begin >= 0 && count >= 0 && begin <= entry.shape.count() && count <= entry.shape.count() - begin, path(),
-            ": elements ", begin, " to ", begin + count, " of ", name, " are asked for, it has ", entry.shape.count());
+            ": cannot read elements ", begin, " to ", begin + count, " of ", name, "; its number of elements is ",
+            entry.shape.count());
     const std::int64_t size = size_of(entry.dtype);
     read_verified(
         [&](void* to, std::int64_t bytes, std::int64_t offset) { file_.read_at(to, bytes, entry.offset + offset); },

@@ -1,11 +1,20 @@
-// One HDF5 file of whole, named tensors and a JSON text: the container of checkpoints and token files. HDF5 lays the
-// file out and is then closed; bytes are written at file offsets by any rank, from any thread. It does not know what
-// the tensors mean, who owns which slice, nor MPI.
+// An HDF5 file of named tensors and a JSON text: the container of checkpoints and token files. HDF5 lays the file out
+// and closes it; then any rank and any thread writes bytes at file offsets. This container knows neither the meaning
+// of the tensors, nor which rank owns which slice, nor MPI.
 //
-//   file layout:  /NAME (contiguous)   /checksums/NAME (uint32 per 1 MiB)   /attributes (JSON text)   root attributes
-//   `format`, `schema_version` writing:      rank 0: create_named_tensor_file -> layout -> everyone: write_slice ->
-//   pieces -> rank 0: write_checksums, rename threads:      create_* and the reader's constructor call HDF5: main
-//   thread only. All else is pread/pwrite: any thread.
+// Content of the file:
+//   /NAME             the tensor, contiguous
+//   /checksums/NAME   uint32, one per 1 MiB block of the tensor
+//   /attributes       the JSON text, with checksums like a tensor
+//   root attributes   `format` and `schema_version`
+//
+// Writing:
+//   rank 0      create_named_tensor_file gives the layout, which rank 0 sends to all ranks
+//   all ranks   write_slice, which gives checksum pieces; the ranks send them to rank 0
+//   rank 0      write_checksums; then it renames the file
+//
+// Threads: create_named_tensor_file and the constructor of NamedTensorReader call HDF5, so only the main thread may
+// call them. Everything else is pread and pwrite, for any thread.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +29,7 @@
 
 namespace longlora {
 
-/// Names may contain '/' (HDF5 groups) but are not `attributes` nor below `checksums`.
+/// A tensor's name may contain '/' (HDF5 groups), but is not `attributes` and does not begin with `checksums/`.
 struct NamedTensor {
     std::string name;
     DType dtype = DType::float32;
@@ -28,42 +37,43 @@ struct NamedTensor {
     std::int64_t size_bytes() const { return shape.count() * size_of(dtype); }
 };
 
-/// Where a tensor lies in its file.
+/// A tensor and its place in the file.
 struct TensorEntry : NamedTensor {
-    std::int64_t offset = 0;            // of its first byte in the file
-    std::int64_t checksums_offset = 0;  // of its uint32 block checksums
+    std::int64_t offset = 0;            // position of its first byte in the file
+    std::int64_t checksums_offset = 0;  // position of its uint32 block checksums
 };
 
 struct NamedTensorLayout {
     std::string path;
     std::vector<TensorEntry> entries;
     std::int64_t file_bytes = 0;
-    /// Index of a name; std::logic_error if there is none.
+    /// The index of the tensor with this name; std::logic_error if there is none.
     std::int64_t index_of(const std::string& name) const;
 };
 
-/// Creates `path` (a .partial name; the caller renames) with undefined tensor contents, `attributes` (JSON text) and
-/// reserved disk space.
+/// Creates `path` (a .partial name, which the caller renames later) with reserved disk space, `attributes` (a JSON
+/// text) and tensors whose contents are undefined.
 NamedTensorLayout create_named_tensor_file(const std::string& path, const std::string& format,
                                            std::int64_t schema_version, const std::vector<NamedTensor>& tensors,
                                            const std::string& attributes);
 
-/// A layout as text for sending to other ranks, and back.
+/// Converts a layout to text for sending it to other ranks, and back.
 std::string pack_layout(const NamedTensorLayout& layout);
 NamedTensorLayout unpack_layout(const std::string& packed);
 
-/// Writes bytes [begin_byte, begin_byte + bytes) of entry `index` and appends their checksum pieces (stream = index).
-/// `file` is open_write(layout.path).
+/// Writes bytes [begin_byte, begin_byte + bytes) of the tensor at `index` and appends their checksum pieces to
+/// `pieces` (stream = index). `file` is open_write(layout.path).
 void write_slice(const FileHandle& file, const NamedTensorLayout& layout, std::int64_t index, std::int64_t begin_byte,
                  const void* data, std::int64_t bytes, std::vector<ChecksumPiece>& pieces);
 
-/// All pieces of all ranks, together covering every tensor exactly once.
+/// Writes the block checksums of all tensors. `pieces` are those of all ranks, which together cover every tensor
+/// exactly once.
 void write_checksums(const FileHandle& file, const NamedTensorLayout& layout, std::vector<ChecksumPiece> pieces);
 
 class NamedTensorReader {
 public:
-    /// Checks structure, format name, schema version (at most the given one), sizes against the file, and the
-    /// attributes' checksum.
+    /// Opens a file and checks its structure, the format name, the schema version (1 to the given one), that all
+    /// tensors lie inside the file, and the checksums of the attributes.
     NamedTensorReader(const std::string& path, const std::string& format, std::int64_t schema_version);
 
     const std::string& path() const { return file_.path(); }
@@ -71,13 +81,13 @@ public:
     const std::string& attributes() const { return attributes_; }  // JSON text
     const std::vector<TensorEntry>& entries() const { return entries_; }
     bool has(const std::string& name) const { return index_.count(name) != 0; }
-    /// An Error names the file and the missing tensor.
+    /// The tensor with this name; if there is none, an Error names the file and the tensor.
     const TensorEntry& entry(const std::string& name) const;
     const std::vector<std::uint32_t>& checksums(const std::string& name) const;
 
-    /// Elements [begin, begin + count) in the stored type; every block touched is verified.
+    /// Reads elements [begin, begin + count) in the stored type, and verifies every block that they touch.
     void read(const std::string& name, std::int64_t begin, std::int64_t count, void* out) const;
-    /// Every block of every tensor. progress: called after each.
+    /// Verifies every block of every tensor. Calls `progress` after each block.
     void verify_all(const std::function<void()>& progress = {}) const;
 
 private:

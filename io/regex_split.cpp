@@ -1,4 +1,4 @@
-// PCRE2, compiled to machine code where it can be.
+// Uses PCRE2, which compiles the pattern to machine code where it can.
 #include "io/regex_split.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -26,7 +26,7 @@ RegexSplit::RegexSplit(const std::string& pattern, const std::string& where) : w
     require(code != nullptr, where, ": the pattern ", pattern.substr(0, 200), " cannot be used: ", message_of(error),
             " at its character ", at);
     code_ = std::shared_ptr<void>(code, [](void* p) { pcre2_code_free(static_cast<pcre2_code*>(p)); });
-    pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);  // without it matching is only slower
+    pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);  // may fail: then matching is only slower
 }
 
 void RegexSplit::append_pieces(std::vector<std::string_view>& pieces, std::string_view text) const {
@@ -38,7 +38,7 @@ void RegexSplit::append_pieces(std::vector<std::string_view>& pieces, std::strin
         const int found = pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at,
                                       PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, match.get(), nullptr);
         if (found == PCRE2_ERROR_NOMATCH) break;
-        require(found >= 0, where_, ": its pattern cannot be matched with a text: ", message_of(found));
+        require(found >= 0, where_, ": matching its pattern with a text failed: ", message_of(found));
         const PCRE2_SIZE* range = pcre2_get_ovector_pointer(match.get());
         if (range[0] > done) pieces.push_back(text.substr(done, range[0] - done));
         pieces.push_back(text.substr(range[0], range[1] - range[0]));

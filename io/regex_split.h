@@ -1,5 +1,5 @@
-// Cutting texts into pieces by regular expressions, as the pre-tokenizers of tokenizer.json do ("isolated": matches and
-// what lies between them are pieces of their own). PCRE2 with Unicode properties.
+// Cuts texts into pieces by a regular expression, as the "Isolated" splits of the pre-tokenizers in tokenizer.json
+// do: each match is a piece, and so is the text between two matches. Uses PCRE2 with Unicode properties.
 #pragma once
 
 #include <memory>
@@ -11,9 +11,9 @@ namespace longlora {
 
 class RegexSplit {
 public:
-    /// `where` names the file in the Error for a pattern that PCRE2 does not understand.
+    /// An Error about a pattern that PCRE2 does not understand names the file by `where`.
     RegexSplit(const std::string& pattern, const std::string& where);
-    /// Appends the pieces of valid UTF-8, in order, none empty. Thread-safe.
+    /// Appends the pieces of `text`, which is valid UTF-8, in order; no piece is empty. Thread-safe.
     void append_pieces(std::vector<std::string_view>& pieces, std::string_view text) const;
 
 private:

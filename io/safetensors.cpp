@@ -1,5 +1,6 @@
-// Reading of safetensors: the header is checked whole before any tensor is given out. Format: uint64 length of the
-// header, the header (a JSON object name -> {dtype, shape, data_offsets}), then the tensors' bytes without holes.
+// Reads safetensors; checks the whole header before it gives out any tensor. The format: a uint64 with the length of
+// the header, the header (a JSON object name -> {dtype, shape, data_offsets}), then the tensors' bytes without gaps.
+// Writing is in safetensors_writer.cpp.
 #include "io/safetensors.h"
 
 #include <algorithm>
@@ -17,7 +18,7 @@ namespace {
 
 constexpr std::int64_t kMostHeaderBytes = 100'000'000;  // the limit of the Hugging Face library
 
-/// Bits of an element of a type that safetensors knows; 0 for an unknown one.
+/// The bits of one element of a type in the safetensors format; 0 for an unknown type.
 std::int64_t bits_of(const std::string& type) {
     static const std::map<std::string, std::int64_t> bits = {
         {"BOOL", 8},    {"U8", 8},      {"I8", 8},   {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F4", 4},
@@ -38,7 +39,8 @@ bool find_dtype(const std::string& type, DType& dtype) {
     return true;
 }
 
-/// Parses the header; the library keeps the last of equal keys silently, so keys are watched while parsing.
+/// Parses the header. nlohmann-json silently keeps the last of equal keys, so a callback looks for equal keys during
+/// parsing.
 Json parse_header(std::string_view content, const std::string& path) {
     std::set<std::string> names;
     std::string twice;
@@ -182,7 +184,7 @@ SafetensorsFolder::SafetensorsFolder(const std::string& path) : path_(path) {
         for (const auto& [name, file] : map.items()) {
             const std::string shard = get_text(map, name.c_str(), index_path);
             require(shard.find('/') == std::string::npos, index_path, ": ", shard,
-                    " is not the name of a file beside it");
+                    " is not the name of a file in the same folder");
             if (opened.emplace(shard, files_.size()).second) files_.emplace_back(path + "/" + shard);
             require(files_[opened[shard]].has(name), index_path, " expects ", name, " in ", shard,
                     ", which does not have it");

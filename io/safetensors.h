@@ -1,5 +1,6 @@
-// Reading (memory-mapped) and writing (streamed, renamed when whole) of safetensors files and of Hugging Face folders
-// of them. It knows names, types and shapes, not what the tensors mean (src/model/weights does).
+// Reads safetensors files (memory-mapped) and Hugging Face folders of them, and writes both (streamed, renamed when
+// complete). It knows names, types and shapes, not the meaning of the tensors (src/model/weights.h does). PyTorch's
+// own format is written by io/torch_file.h.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +17,8 @@
 
 namespace longlora {
 
-/// A read-only view into a mapped file (or an aligned copy of it); valid while its SafetensorsFile lives.
+/// A read-only view into a mapped file, or into an aligned copy of the tensor. It is valid while its SafetensorsFile
+/// lives.
 struct HostTensor {
     DType dtype = DType::float32;
     Shape shape;
@@ -27,8 +29,8 @@ struct HostTensor {
 
 class SafetensorsFile {
 public:
-    /// Maps the file and checks the whole header: length, types, offsets in range, no overlap and no hole, shape * size
-    /// == bytes, no name twice.
+    /// Maps the file and checks the whole header: its length, the types, offsets inside the file without overlap and
+    /// without gaps, shape * element size == bytes, no name twice.
     explicit SafetensorsFile(const std::string& path);
     ~SafetensorsFile();
     SafetensorsFile(SafetensorsFile&&) noexcept;
@@ -36,9 +38,10 @@ public:
     const std::string& path() const { return map_.path(); }
     std::vector<std::string> names() const;
     bool has(const std::string& name) const { return entries_.count(name) != 0; }
-    /// Nothing if there is none; an Error if its type (F8 ...) or rank (over 4) is not one of ours. Thread-safe.
+    /// The tensor with this name; nullopt if there is none. An Error if longlora does not support its type (as F8) or
+    /// its number of dimensions (more than 4). Thread-safe.
     std::optional<HostTensor> find(const std::string& name) const;
-    /// The texts of __metadata__.
+    /// The entries of __metadata__.
     const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
 private:
@@ -54,10 +57,11 @@ private:
     std::int64_t data_begin_ = 0;
     std::map<std::string, Entry> entries_;
     std::map<std::string, std::string> metadata_;
-    std::unique_ptr<Copies> copies_;  // of tensors that lie misaligned in the file
+    std::unique_ptr<Copies> copies_;  // aligned copies of tensors whose place in the file is misaligned
 };
 
-/// All tensors of a model: one file, or a folder with model.safetensors or model.safetensors.index.json and its shards.
+/// All tensors of a model: one file, or a folder with model.safetensors, or a folder with
+/// model.safetensors.index.json and the files that it names.
 class SafetensorsFolder {
 public:
     /// `path` is a folder or one file (such as adapter_model.safetensors).
@@ -67,9 +71,9 @@ public:
     std::vector<std::string> names() const;  // sorted
     bool has(const std::string& name) const { return file_index_.count(name) != 0; }
     std::optional<HostTensor> find(const std::string& name) const;
-    /// find(), or an Error that names the folder and the tensor.
+    /// Like find(), but a missing tensor is an Error that names the folder and the tensor.
     HostTensor get(const std::string& name) const;
-    /// Path of the file that holds the tensor; empty if there is none.
+    /// The path of the file that holds the tensor; empty if there is none.
     std::string file_of(const std::string& name) const;
     const std::vector<SafetensorsFile>& files() const { return files_; }
 
@@ -79,8 +83,8 @@ private:
     std::map<std::string, std::size_t> file_index_;
 };
 
-/// A tensor to be written. `fill` puts all its bytes to the given memory when its turn comes, so only one tensor is in
-/// memory at a time.
+/// A tensor to be written. The writer calls `fill`, which puts all bytes of the tensor into the given memory, only
+/// when the tensor's turn comes, so that only one tensor is in memory at a time.
 struct TensorToWrite {
     std::string name;
     DType dtype = DType::float32;
@@ -89,11 +93,11 @@ struct TensorToWrite {
     std::int64_t size_bytes() const { return shape.count() * size_of(dtype); }
 };
 
-/// One file, metadata {"format": "pt"}: PATH.partial, fsync, rename.
+/// Writes one file with the metadata {"format": "pt"}: writes PATH.partial, fsyncs it and renames it.
 void write_safetensors(const std::string& path, const std::vector<TensorToWrite>& tensors);
 
-/// model.safetensors, or model-0000i-of-0000n.safetensors with model.safetensors.index.json when they are more than
-/// `max_shard_bytes` together. Returns the names of the files written.
+/// Writes model.safetensors. If the tensors have more than `max_shard_bytes` together, writes the files
+/// model-0000i-of-0000n.safetensors and model.safetensors.index.json instead. Returns the names of the files.
 std::vector<std::string> write_safetensors_folder(const std::string& folder, const std::vector<TensorToWrite>& tensors,
                                                   std::int64_t max_shard_bytes = 5'000'000'000);
 

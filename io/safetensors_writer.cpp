@@ -1,4 +1,5 @@
-// Writing of safetensors: one tensor in memory at a time, files complete when their names appear.
+// Writes safetensors: one tensor in memory at a time, and a file gets its name only when it is complete. Reading is
+// in safetensors.cpp.
 #include <algorithm>
 #include <cstdio>
 #include <set>
@@ -37,13 +38,14 @@ const char* type_name(DType dtype) {
     return "";
 }
 
-/// The file's first bytes: length and header, padded with spaces so that the data begin at a multiple of 8.
+/// The first bytes of the file: the length and the header, which is padded with spaces so that the data begin at a
+/// multiple of 8.
 std::string header_of(const std::vector<TensorToWrite>& tensors) {
     std::string header = "{\"__metadata__\":{\"format\":\"pt\"}";
     std::int64_t at = 0;
     std::set<std::string> names;
     for (const TensorToWrite& tensor : tensors) {
-        ensure(names.insert(tensor.name).second, "a tensor to be written twice");
+        ensure(names.insert(tensor.name).second, "a tensor would be written twice");
         Json shape = Json::array();
         for (int i = 0; i < tensor.shape.rank; ++i) shape.push_back(tensor.shape[i]);
         const std::int64_t end = at + tensor.size_bytes();
@@ -67,8 +69,8 @@ std::int64_t bytes_of(const std::vector<TensorToWrite>& tensors) {
 }  // namespace
 
 void write_safetensors(const std::string& path, const std::vector<TensorToWrite>& tensors) {
-    // Wider elements first keeps every tensor aligned, as the Hugging Face writer does; within one width the given
-    // order stays.
+    // Like the Hugging Face writer, puts tensors of wider elements first, which aligns every tensor. Tensors of equal
+    // width keep the given order.
     std::vector<TensorToWrite> ordered = tensors;
     std::stable_sort(ordered.begin(), ordered.end(),
                      [](const auto& a, const auto& b) { return size_of(a.dtype) > size_of(b.dtype); });

@@ -1,4 +1,4 @@
-// Llama 1/2's tokenizer.model through the SentencePiece library.
+// The tokenizer.model of Llama 1 and 2, read by the SentencePiece library.
 #include <sentencepiece_processor.h>
 
 #include "core/error.h"
@@ -19,7 +19,7 @@ public:
         try {
             loaded =
                 !content.empty() && processor_.LoadFromSerializedProto(content).ok() && processor_.GetPieceSize() > 0;
-        } catch (const std::exception&) {  // protobuf may run out of memory on absurd lengths
+        } catch (const std::exception&) {  // a damaged length may let protobuf run out of memory
         }
         require(loaded, path, " is not a SentencePiece model");
     }

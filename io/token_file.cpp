@@ -1,4 +1,4 @@
-// Reading of token files and writing of small ones.
+// Reads token files and writes small ones.
 #include "io/token_file.h"
 
 #include <algorithm>
@@ -19,7 +19,7 @@ std::vector<std::uint64_t> read_positions(const NamedTensorReader& reader, const
     reader.read(name, 0, entry.shape[0], values.data());
     const bool ordered = values.front() == 0 && std::is_sorted(values.begin(), values.end()) &&
                          values.back() == static_cast<std::uint64_t>(last);
-    require(ordered, reader.path(), ": ", name, " should rise from 0 to ", last, " and does not");
+    require(ordered, reader.path(), ": ", name, " must rise from 0 to ", last, ", but does not");
     return values;
 }
 
@@ -66,7 +66,7 @@ TokenFile::TokenFile(const std::string& path)
 }
 
 std::string TokenFile::document_name(std::int64_t document) const {
-    ensure(document >= 0 && document < num_documents(), "a document that the file does not have");
+    ensure(document >= 0 && document < num_documents(), "the file does not have this document");
     const auto begin = name_begin_[static_cast<std::size_t>(document)],
                end = name_begin_[static_cast<std::size_t>(document) + 1];
     std::string name(end - begin, '\0');
@@ -76,14 +76,14 @@ std::string TokenFile::document_name(std::int64_t document) const {
 }
 
 std::int64_t TokenFile::document_of(std::int64_t token) const {
-    ensure(token >= 0 && token < num_tokens_, "a token that the file does not have");
+    ensure(token >= 0 && token < num_tokens_, "the file does not have this token");
     return std::upper_bound(document_begin_.begin(), document_begin_.end(), static_cast<std::uint64_t>(token)) -
            document_begin_.begin() - 1;
 }
 
 void TokenFile::read(std::int64_t begin, std::int64_t count, std::int32_t* out) const {
-    require(begin >= 0 && count >= 0 && begin <= num_tokens_ && count <= num_tokens_ - begin, path(), ": tokens ",
-            begin, " to ", begin + count, " are asked for, it has ", num_tokens_);
+    require(begin >= 0 && count >= 0 && begin <= num_tokens_ && count <= num_tokens_ - begin, path(),
+            ": cannot read tokens ", begin, " to ", begin + count, " of ", num_tokens_);
     if (count == 0) return;
     const auto beyond = [&](std::int64_t at, std::uint32_t id) {
         require(false, path(), ": token ", begin + at, " is ", id, ", beyond its vocabulary of ", info_.vocabulary);

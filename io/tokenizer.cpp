@@ -1,4 +1,4 @@
-// Which tokenizer a path is.
+// Chooses the kind of tokenizer by the path.
 #include "io/tokenizer.h"
 
 #include "core/error.h"

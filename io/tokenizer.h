@@ -1,5 +1,6 @@
-// Text <-> token ids. Kinds: SentencePiece (tokenizer.model) and byte-level BPE (tokenizer.json). Neither adds bos or
-// eos by itself: the caller does. Not here: other tokenizers; their ids come ready-made (io/documents.h).
+// Converts text to token ids and back. There are two kinds of tokenizers: SentencePiece (tokenizer.model) and
+// byte-level BPE (tokenizer.json). Neither adds bos or eos: the caller does. Texts for any other tokenizer must come
+// as token ids (io/documents.h).
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,7 @@ namespace longlora {
 class Tokenizer {
 public:
     virtual ~Tokenizer() = default;
-    /// Ids of a text in valid UTF-8 (io/utf8.h), without bos and eos. Thread-safe.
+    /// The ids of a text in valid UTF-8 (io/utf8.h), without bos and eos. Thread-safe.
     virtual std::vector<std::int32_t> encode(std::string_view text) const = 0;
     virtual std::string decode(const std::vector<std::int32_t>& ids) const = 0;
     virtual std::int64_t vocabulary() const = 0;
@@ -24,7 +25,7 @@ public:
     virtual std::string hash() const = 0;
 };
 
-/// A folder (tokenizer.model, else tokenizer.json) or one of these files.
+/// `path` is a folder (with tokenizer.model, or else tokenizer.json) or one of these files.
 std::unique_ptr<Tokenizer> open_tokenizer(const std::string& path);
 
 std::unique_ptr<Tokenizer> open_sentencepiece(const std::string& path);

@@ -1,9 +1,10 @@
-// The container as PyTorch's serialization format 3 lays it out (torch/serialization.py,
-// caffe2/serialize/inline_container.h):
-//   archive/data.pkl    pickle protocol 2 of {name: torch._utils._rebuild_tensor_v2(storage, 0, shape, strides, False,
-//   OrderedDict())} archive/byteorder   "little"          archive/data/N   the bytes of tensor N, 64-byte aligned
-//   archive/version   "3\n"
-// Zip fields that do not fit 32 bits go to zip64 records (APPNOTE 6.3, section 4.5.3).
+// The container of PyTorch's serialization format 3 (torch/serialization.py, caffe2/serialize/inline_container.h):
+//   archive/data.pkl    pickle, protocol 2, of a dict of name ->
+//                       torch._utils._rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict())
+//   archive/byteorder   "little"
+//   archive/data/N      the bytes of tensor N, 64-byte aligned
+//   archive/version     "3\n"
+// Values that do not fit 32 bits go to zip64 records (APPNOTE 6.3, section 4.5.3).
 #include "io/torch_file.h"
 
 #include <zlib.h>
@@ -20,7 +21,7 @@ namespace {
 constexpr std::int64_t kMost32 = 0xffffffffll;
 constexpr std::int64_t kTensorAlignment = 64;
 
-/// Little-endian bytes put one after another.
+/// A string to which values are appended as little-endian bytes.
 struct Bytes {
     std::string out;
     template <class T> void put(T value) {
@@ -49,7 +50,7 @@ public:
         common_fields(header, entry, large);
         const std::int64_t zip64 = large ? 20 : 0,
                            begin = offset_ + 30 + static_cast<std::int64_t>(name.size()) + zip64;
-        // a field of 4 bytes and zeros moves the data to the next aligned place
+        // An extra field of 4 bytes and zeros moves the data to the next aligned offset.
         const std::int64_t padding = alignment == 1 ? 0 : 4 + (alignment - (begin + 4) % alignment) % alignment;
         header.u16(zip64 + padding);
         header.out += name;
@@ -87,13 +88,14 @@ private:
         std::uint32_t crc = 0;
     };
 
-    /// From "version needed" to the length of the name: the same in local headers and in the central directory.
+    /// The fields from "version needed" to the length of the name, which local headers and the central directory have
+    /// in common.
     static void common_fields(Bytes& b, const Entry& entry, bool large) {
         b.u16(large ? 45 : 20);
         b.u16(0x0800);  // names are UTF-8
-        b.u16(0);       // stored
+        b.u16(0);       // not compressed
         b.u16(0);       // 00:00
-        b.u16(0x21);    // 1 January 1980: equal tensors make equal files
+        b.u16(0x21);    // 1 January 1980, so that equal tensors make equal files
         b.u32(entry.crc);
         b.u32(large ? kMost32 : entry.bytes);
         b.u32(large ? kMost32 : entry.bytes);
@@ -160,7 +162,7 @@ private:
     std::vector<Entry> entries_;
 };
 
-/// Pickle opcodes, protocol 2, as far as a dict of tensors needs them.
+/// The opcodes of pickle, protocol 2, that a dict of tensors needs.
 struct Pickle {
     Bytes bytes;
     void op(char code) { bytes.out += code; }

@@ -1,4 +1,4 @@
-// One pass over the bytes with the table of well-formed sequences (Unicode 15, table 3-7).
+// Repairs in one pass over the bytes, by the table of well-formed sequences (Unicode 15, table 3-7).
 #include "io/utf8.h"
 
 #include <cstring>
@@ -8,12 +8,12 @@ namespace longlora {
 namespace {
 
 struct Sequence {
-    int length;       // bytes that are well-formed or the start of a well-formed sequence
-    bool good;        // whole and well-formed
-    bool needs_more;  // well-formed up to the end of the input
+    int length;       // how many bytes are well-formed or the beginning of a well-formed sequence
+    bool good;        // complete and well-formed
+    bool needs_more;  // incomplete, but well-formed up to the end of the input
 };
 
-/// Looks at the sequence that begins at text[0]; text is not empty.
+/// Examines the sequence that begins at text[0]; `text` is not empty.
 Sequence next_sequence(std::string_view text) {
     const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
     const unsigned char lead = byte(0);
@@ -37,7 +37,7 @@ Sequence next_sequence(std::string_view text) {
 
 constexpr std::string_view kReplacement = "\xef\xbf\xbd";
 
-/// Length of the part of `text` that is certainly valid: whole words of ASCII are skipped at once.
+/// The length of the longest valid prefix of `text`. Eight bytes of ASCII are skipped at once.
 std::size_t valid_prefix(std::string_view text) {
     std::size_t at = 0;
     while (at < text.size()) {
@@ -83,7 +83,7 @@ std::string Utf8Repair::finish() {
 }
 
 std::int64_t repair_utf8(std::string& text) {
-    if (valid_prefix(text) == text.size()) return 0;  // the usual case: nothing is copied
+    if (valid_prefix(text) == text.size()) return 0;  // the usual case, without a copy
     Utf8Repair repair;
     std::string good = repair.add(text);
     good += repair.finish();

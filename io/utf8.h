@@ -1,5 +1,5 @@
-// Makes any bytes valid UTF-8: every maximal part of an ill-formed sequence becomes one U+FFFD (Unicode 15,
-// section 3.9, "substitution of maximal subparts", as browsers and Python do). No normalisation.
+// Makes valid UTF-8 of any bytes: every maximal part of an ill-formed sequence becomes one U+FFFD (Unicode 15,
+// section 3.9, "substitution of maximal subparts", as browsers and Python do). It does not normalise.
 #pragma once
 
 #include <cstdint>
@@ -8,12 +8,12 @@
 
 namespace longlora {
 
-/// Bytes may come in pieces cut anywhere.
+/// Repairs text that comes in pieces, which may be cut anywhere.
 class Utf8Repair {
 public:
-    /// Valid UTF-8 for what can be decided so far; up to three bytes wait for the next piece.
+    /// Returns valid UTF-8 for all bytes that can be decided so far. Up to three bytes wait for the next piece.
     std::string add(std::string_view bytes);
-    /// What still waited: an unfinished sequence is one replacement.
+    /// Call this at the end: returns one replacement if an unfinished sequence still waits, else nothing.
     std::string finish();
     std::int64_t num_replaced() const { return num_replaced_; }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# collect.sh FOLDER: perplexities of an evaluate.sbatch folder, a table of models and contexts for each data set; '-' where there is no result yet.
+# collect.sh FOLDER: prints the perplexities in a folder of evaluate.sbatch, one table of models and contexts for each
+# data set; '-' where a result does not exist yet.
 set -euo pipefail
 table=${1:?name the folder}/job/table.txt
 read -ra contexts <<< "$(sed -n 's/^context  *//p' "$table" | tr '\n' ' ')"

@@ -1,20 +1,23 @@
-# common.sh: what the job scripts beside it share; to be sourced by them inside a Slurm job, from the folder of copies that submit.sh made. Not a program, and nothing that a login node needs.
+# common.sh: functions and settings that the job scripts in this folder share. They source it inside a Slurm job, from
+# the folder of copies that submit.sh made. Login nodes do not need it.
 # shellcheck shell=bash
 set -euo pipefail
 job=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck disable=SC2034
-arguments=() groups='' MESH=1  # of submit.sh, which site.env has too
+arguments=() groups='' MESH=1  # submit.sh has written these into site.env, too
 # shellcheck source=slurm/site.env.example
 source "$job/site.env"
 
 say() { echo "[$(date -u +%FT%TZ) job ${SLURM_JOB_ID:-none}] $1"; }
 give_up() { say "$1"; exit "$2"; }
 
-# Open MPI 4.1 over TCP may fall into looking at its sockets every 10 ms only; Slurm's default PMIx fence makes one in a hundred starts on several nodes crash, and so does "tree" on a busy machine.
+# Open MPI 4.1 over TCP may start to check its sockets only every 10 ms. Slurm's default PMIx fence makes one in a
+# hundred starts on several nodes crash, and so does "tree" on a busy machine.
 export OMPI_MCA_mpi_event_tick_rate=1 SLURM_PMIX_FENCE=ring
-# When a rank leaves early or mpirun gets SIGTERM, which Slurm sends to all processes of a job, it kills the ranks one to two times this later; Open MPI's default of 1 s is too short to save.
+# When a rank leaves early or mpirun gets SIGTERM (which Slurm sends to all processes of a job), mpirun kills the
+# ranks after one to two times this many seconds. Open MPI's default of 1 s is too short to save a checkpoint.
 export OMPI_MCA_odls_base_sigkill_timeout=${MPIRUN_GRACE:-10}
-# The cores of a rank are not guessed, so that a requeued run computes the same bits wherever it goes on.
+# The number of cores of a rank is set, not detected, so that a requeued run computes the same bits on any nodes.
 export OMP_NUM_THREADS=${THREADS:?}
 [ -z "${NETWORK:-}" ] || export OMPI_MCA_btl_tcp_if_include=$NETWORK OMPI_MCA_oob_tcp_if_include=$NETWORK
 if [ -n "${MODULES:-}" ]; then
@@ -23,22 +26,27 @@ if [ -n "${MODULES:-}" ]; then
     module load $MODULES
 fi
 
-# launch RANKS ARGUMENTS: the program, in the background as process $launcher. srun ends all ranks when one is lost (-K1); without it the others would wait for ever.
+# launch RANKS ARGUMENTS: starts the program in the background as process $launcher. With -K1, srun ends all ranks
+# when one is lost; without it the others would wait for ever.
 launch() {
     local ranks=$1
     shift
     # shellcheck disable=SC2206  # CONTAINER is a command line
     local line=("$job/one_gpu.sh" ${CONTAINER:-} "$PROGRAM" "$@")
     if [ "$LAUNCHER" = mpirun ]; then
-        # Its default binding would put the threads of a rank, or the ranks of a small node, on one core. The variable is what it takes a node's slots from; an elastic job counts no tasks.
-        SLURM_TASKS_PER_NODE="$RANKS_PER_NODE(x$SLURM_JOB_NUM_NODES)" mpirun -n "$ranks" --bind-to none "${line[@]}" &
+        # mpirun's default binding would put the threads of a rank, or the ranks of a small node, on one core. mpirun
+        # reads the slots of a node from SLURM_TASKS_PER_NODE, as an elastic job has no number of tasks.
+        SLURM_TASKS_PER_NODE="$RANKS_PER_NODE(x$SLURM_JOB_NUM_NODES)" \
+            mpirun -n "$ranks" --bind-to none "${line[@]}" &
     else
-        srun --mpi=pmix -K1 --ntasks="$ranks" --ntasks-per-node="$RANKS_PER_NODE" --cpus-per-task="$THREADS" --cpu-bind=cores "${line[@]}" &
+        srun --mpi=pmix -K1 --ntasks="$ranks" --ntasks-per-node="$RANKS_PER_NODE" \
+            --cpus-per-task="$THREADS" --cpu-bind=cores "${line[@]}" &
     fi
     launcher=$!
 }
 
-# try RANKS ARGUMENTS: a run of the program that has no state to go on from, to its end. A crash is tried again: a few of a thousand starts on several nodes die in MPI_Init whatever the fence.
+# try RANKS ARGUMENTS: runs a command of the program that has nothing to resume from, and waits for its end. A crash
+# is tried again, since a few of a thousand starts on several nodes die in MPI_Init with any fence.
 try() {
     local attempt code
     for attempt in 1 2 3; do
@@ -51,18 +59,22 @@ try() {
     return $code
 }
 
-# Ranks that the nodes of this allocation give, rounded down to whole meshes.
+# count_ranks: sets $ranks to the ranks on the nodes of this allocation, rounded down to a multiple of pipeline x
+# sequence.
 count_ranks() {
-    local all=$((SLURM_JOB_NUM_NODES * RANKS_PER_NODE))
+    local all=$((SLURM_JOB_NUM_NODES * RANKS_PER_NODE)) nodes="$SLURM_JOB_NUM_NODES node(s) of $RANKS_PER_NODE rank(s)"
     ranks=$((all / MESH * MESH))
-    [ "$ranks" -gt 0 ] || give_up "$SLURM_JOB_NUM_NODES node(s) of $RANKS_PER_NODE rank(s) are fewer than the $MESH ranks of pipeline x sequence" 2
-    say "start ${SLURM_RESTART_COUNT:-0} on $SLURM_JOB_NODELIST: $ranks ranks by $LAUNCHER$([ "$ranks" = "$all" ] || echo ", not $all, a multiple of pipeline x sequence = $MESH")"
+    [ "$ranks" -gt 0 ] || give_up "$nodes are fewer than the $MESH ranks of pipeline x sequence" 2
+    say "start ${SLURM_RESTART_COUNT:-0} on $SLURM_JOB_NODELIST: $ranks ranks by $LAUNCHER$(
+        [ "$ranks" = "$all" ] || echo ", of $all, rounded down to a multiple of pipeline x sequence = $MESH")"
 }
 
-# status NAME: that value of the run's status.json
-status() { sed -n "s/.*\"$1\":\\(\"\\([^\"]*\\)\"\\|\\([^,}]*\\)\\).*/\\2\\3/p" "$run/status.json" 2> /dev/null || true; }
+# status NAME: prints the value of NAME in the run's status.json.
+status() {
+    sed -n "s/.*\"$1\":\\(\"\\([^\"]*\\)\"\\|\\([^,}]*\\)\\).*/\\2\\3/p" "$run/status.json" 2> /dev/null || true
+}
 
-# The furthest step of the newest checkpoint and of the last start.
+# furthest_step: prints the step of the newest checkpoint or of the last start, whichever is later.
 furthest_step() {
     local newest reached
     newest=$(sed -n 's/.*step-\([0-9]*\).*/\1/p' "$run/checkpoints/latest" 2> /dev/null || true)
@@ -71,14 +83,16 @@ furthest_step() {
     echo $((newest > reached ? newest : reached))
 }
 
-# A run that gets no further in three allocations in a row is given up. A file has the furthest step of all starts, and how many allocations began there.
-# count_vain: $best and $vain, allocations without progress up to now
+# A run that makes no progress in three allocations in a row is given up. The file $progress holds the furthest step
+# of all starts and the number of allocations that began at that step.
+# count_vain: sets $best to that step and $vain to the number of allocations without progress so far.
 count_vain() {
     local now
     now=$(furthest_step)
     read -r best vain 2> /dev/null < "$progress" || { best=-1 vain=0; }
     [ "$now" -le "$best" ] || { best=$now vain=0; }
-    [ "$vain" -lt 3 ] || give_up "${1:-}no step beyond $best in $vain allocations: given up; the log above says why; $job/again.sh tries again" 5
+    [ "$vain" -lt 3 ] ||
+        give_up "${1:-}no step beyond $best in $vain allocations: given up; see the log; $job/again.sh tries again" 5
 }
 begin_allocation() {
     progress=$job/progress-$(basename "$run")
@@ -86,18 +100,22 @@ begin_allocation() {
     echo "$best $((vain + 1))" > "$progress"
 }
 
-# requeue WHY: by scontrol, or where a site forbids that, by the exit code that it has for it (RequeueExit=75 in slurm.conf). What was started with Requeue=0 ends.
+# requeue WHY: requeues the job by scontrol. Where a site forbids that, exits with the code for which the site has
+# Slurm requeue a job (RequeueExit=75 in slurm.conf). A job with Requeue=0 ends.
 requeue() {
     count_vain "$1; "
-    if [[ $(scontrol show job --oneliner "$SLURM_JOB_ID" 2> /dev/null) == *" Requeue=0 "* ]]; then give_up "$1; not requeued, as the job says Requeue=0; $job/again.sh goes on" 1; fi
+    if [[ $(scontrol show job --oneliner "$SLURM_JOB_ID" 2> /dev/null) == *" Requeue=0 "* ]]; then
+        give_up "$1; not requeued, since the job has Requeue=0; $job/again.sh resumes it" 1
+    fi
     say "$1; requeued"
     trap 'exit 0' TERM
     scontrol requeue "$SLURM_JOB_ID" || exit 75
     sleep 600 &
-    wait $!  # for Slurm to end this start
+    wait $!  # Slurm ends this start meanwhile
 }
 
-# How the run ended, as an exit code of the program's: by status.json if this start wrote it, else by the launcher's word; "none" if the program never came so far.
+# outcome LAUNCHED: prints how the run ended, as an exit code of the program: by status.json if this start has written
+# it, else by the launcher's exit code LAUNCHED; "none" if the program did not get so far.
 outcome() {
     local launched=$1
     if [ "$(status job)" = "$SLURM_JOB_ID" ] && [ "$(status restart)" = "${SLURM_RESTART_COUNT:-0}" ]; then
@@ -105,15 +123,18 @@ outcome() {
             done) echo 0 ;;
             stopped) echo 75 ;;
             failed) status exit_code ;;
-            *) echo 5 ;;  # still "running": killed
+            *) echo 5 ;;  # still "running": the program was killed
         esac
     else
         case $launched in 2 | 3 | 4) echo "$launched" ;; *) echo none ;; esac
     fi
 }
 
-# Signals of the batch shell. USR1, ahead of the time limit: the ranks save and leave. If they cannot before LEAD is over, the job is requeued all the same, else it would be lost.
-# TERM, from scancel, preemption or the limit itself: Slurm ends this start, and whether there is another is its affair. The ranks have got theirs; mpirun passes USR1 on if it has not.
+# Signals to the batch shell. USR1 comes ahead of the time limit: the ranks save and leave. If they have not left
+# shortly before the limit, the job is requeued all the same, since the limit would end it for good.
+# TERM comes from scancel, from preemption or from the limit itself: Slurm ends this start and decides whether the job
+# starts again. Slurm has sent TERM to the ranks as well; in case mpirun has not passed it on, on_term sends mpirun
+# USR1, which mpirun passes on.
 on_usr1() {
     say "USR1: the ranks are asked to save and stop"
     [ -z "$launcher" ] || kill -USR1 "$launcher" 2> /dev/null || true
@@ -125,29 +146,34 @@ on_term() {
     if [ "$LAUNCHER" = mpirun ] && [ -n "$launcher" ]; then kill -USR1 "$launcher" 2> /dev/null || true; fi
 }
 
-# begun_and_still: this start wrote its status, and since the last look no rank 0 advanced the lock: the ranks have ended or are dead
+# begun_and_still: whether this start has written its status and rank 0 has not advanced the lock since the last call.
+# Then the ranks have ended or are dead.
 begun_and_still() {
     local before=$seen_lock
     [ "$(status job)" = "$SLURM_JOB_ID" ] && [ "$(status restart)" = "${SLURM_RESTART_COUNT:-0}" ] || return 1
     seen_lock=$(cat "$run/lock" 2> /dev/null || true)
     [ "$seen_lock" = "$before" ]
 }
-# Open MPI 4.1's mpirun may hang in its own end when a rank was killed. Looks are further apart than --timeout, within which ranks that only stand still leave by themselves.
+# Open MPI 4.1's mpirun may hang at its own end after a rank was killed. The time between two looks is longer than
+# --timeout, within which ranks that make no progress leave by themselves.
 look_later() { sleep "${LOOK_SECONDS:-900}" & looker=$!; }
 
-# watch: until the launcher has ended; $launched is its exit code
+# watch: returns when the launcher has ended; $launched is its exit code.
 watch() {
     local looker='' seen_lock=none
     [ "$LAUNCHER" != mpirun ] || look_later
     while kill -0 "$launcher" 2> /dev/null; do
-        wait -n "$launcher" ${timer:+"$timer"} ${looker:+"$looker"} 2> /dev/null || true  # also returns for a signal
+        # This also returns when a signal comes.
+        wait -n "$launcher" ${timer:+"$timer"} ${looker:+"$looker"} 2> /dev/null || true
         if [ -n "$looker" ] && ! kill -0 "$looker" 2> /dev/null; then
             look_later
-            if begun_and_still; then say "mpirun hangs though no rank lives: it is ended"; kill -KILL "$launcher"; fi
+            if begun_and_still; then say "mpirun hangs although no rank lives: killing it"; kill -KILL "$launcher"; fi
         fi
         if [ -n "$timer" ] && ! kill -0 "$timer" 2> /dev/null; then
             timer=''
-            if [ -z "$ended_by_slurm" ] && kill -0 "$launcher" 2> /dev/null; then requeue "the ranks did not stop in time"; fi
+            if [ -z "$ended_by_slurm" ] && kill -0 "$launcher" 2> /dev/null; then
+                requeue "the ranks did not stop in time"
+            fi
         fi
     done
     launched=0
@@ -155,7 +181,8 @@ watch() {
     [ -z "$looker" ] || kill "$looker" 2> /dev/null || true
 }
 
-# train RUN OPTIONS: one allocation's part of a run, with options beside those in train.toml. Ends the script.
+# train RUN OPTIONS: does one allocation's part of a run, with OPTIONS in addition to those in train.toml. Ends the
+# script.
 train() {
     run=$1 launcher='' timer='' ended_by_slurm=''
     shift
@@ -164,7 +191,7 @@ train() {
     trap on_term TERM
     begin_allocation
     count_ranks
-    for _ in 1 2 3; do  # a few of a thousand starts on several nodes die in MPI_Init, whatever the fence
+    for _ in 1 2 3; do  # a few of a thousand starts on several nodes die in MPI_Init with any fence
         [ -z "$timer$ended_by_slurm" ] || break
         launch "$ranks" train --config "$job/train.toml" --run "$run" "$@"
         watch

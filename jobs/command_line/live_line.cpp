@@ -28,7 +28,7 @@ void LiveLine::update(const std::string& line) {
     std::fflush(stdout);
 }
 
-void LiveLine::keep(const std::string& line) {
+void LiveLine::print(const std::string& line) {
     clear();
     std::printf("%s\n", line.c_str());
     std::fflush(stdout);

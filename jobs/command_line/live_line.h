@@ -13,7 +13,7 @@ public:
     /// Replaces the line (terminal), or prints it (elsewhere).
     void update(const std::string& line);
     /// Prints a line that stays.
-    void keep(const std::string& line);
+    void print(const std::string& line);
 
 private:
     void clear();

@@ -91,7 +91,7 @@ void open_inputs(Evaluation& e) {
     e.say(e.choice.note);
     parallel::agree(e.group, [&] {
         if (!e.leads()) return;
-        e.model_hash = base_model_hash(e.source, [&e] { e.watched.works(); });
+        e.model_hash = base_model_hash(e.source, [&e] { e.watched.note_work(); });
         e.adapter_hash = longlora::adapter_hash(e.source);
     });
 }
@@ -102,43 +102,44 @@ struct Needed {
 
 /// Windows of each kind through this rank's part of the mesh on a device that only counts memory: what does not fit in
 /// `limit` is said before anything is computed.
-Needed plan_memory(const Evaluation& e, WeightsOptions how, std::int64_t limit) {
+Needed plan_memory(const Evaluation& e, WeightsOptions weights_options, std::int64_t limit) {
     DeviceOptions options;
     options.memory_bytes = limit;
     if (e.choice.kind == DeviceKind::cuda) options.own_bytes = cuda_own_bytes();
     const auto plan = make_plan_device(options);
     auto mesh = parallel::make_plan_mesh(*plan, e.shape, e.group.rank());
-    how.data = mesh.data.get();
-    Weights weights(*plan, e.source.config, e.source.trainables, how, e.stage);
+    weights_options.data = mesh.data.get();
+    Weights weights(*plan, e.source.config, e.source.trainables, weights_options, e.stage);
     for (const Measurement& m : e.measurements) {
         Model model(weights, m.pattern, m.rules.context, mesh.sequence.get());
         const std::vector<std::int32_t> any(static_cast<std::size_t>(m.rules.context));
-        window_losses(model, mesh, {2, 2},
-                      [&](std::int64_t i) { return i < 0 ? WindowTokens{} : window_tokens(any, 1, model.local()); });
+        window_losses(model, mesh, {2, 2}, [&](std::int64_t i) {
+            return i < 0 ? WindowTokens{} : window_tokens(any, 1, model.own_tokens());
+        });
     }
     return {plan->memory().high_water_bytes(), plan->pinned().high_water_bytes()};
 }
 
 /// The device that plan_memory found large enough; a GPU's memory is allocated at once, so there it is as large and not
 /// larger.
-void make_device_and_mesh(Evaluation& e, const WeightsOptions& how) {
+void make_device_and_mesh(Evaluation& e, const WeightsOptions& weights_options) {
     constexpr std::int64_t kLoading = std::int64_t{64} << 20;  // pinned memory for weights on their way
-    parallel::CommunicatorOptions lines;
-    lines.while_waiting = [&e] { e.watched.listens(); };
-    const std::int64_t limit = device_memory_limit(e.group, e.choice, e.options.memory, e.shape, lines);
+    parallel::CommunicatorOptions communicator_options;
+    communicator_options.while_waiting = [&e] { e.watched.note_waiting(); };
+    const std::int64_t limit = device_memory_limit(e.group, e.choice, e.options.memory, e.shape, communicator_options);
     parallel::agree(e.group, [&] {
-        const Needed needed = plan_memory(e, how, limit);
+        const Needed needed = plan_memory(e, weights_options, limit);
         e.device = make_device(e.choice, e.threads, e.choice.kind == DeviceKind::cuda ? needed.arena_bytes : limit,
                                needed.pinned_bytes + kLoading);
     });
-    e.mesh = parallel::make_mesh(*e.device, e.group.handle(), e.shape, lines);
+    e.mesh = parallel::make_mesh(*e.device, e.group.handle(), e.shape, communicator_options);
     e.device->set_progress([&e] {
         e.mesh.progress();
-        e.watched.works();
+        e.watched.note_work();
     });
     e.device->set_waiting([&e] {
         e.mesh.progress();
-        e.watched.listens();
+        e.watched.note_waiting();
     });
 }
 
@@ -146,12 +147,13 @@ void open_device(Evaluation& e) {
     e.threads = threads_per_rank(e.group);
     e.dtype = e.options.dtype;
     if (e.dtype == "auto") e.dtype = e.group.all(good_at_bfloat16(e.choice)) ? "bfloat16" : "float32";
-    WeightsOptions how = weights_options(e.source, e.dtype == "bfloat16" ? DType::bfloat16 : DType::float32);
-    how.zero = static_cast<int>(e.options.zero);
-    make_device_and_mesh(e, how);
-    how.data = e.mesh.data.get();
+    WeightsOptions weights_options =
+        weights_options_of(e.source, e.dtype == "bfloat16" ? DType::bfloat16 : DType::float32);
+    weights_options.zero = static_cast<int>(e.options.zero);
+    make_device_and_mesh(e, weights_options);
+    weights_options.data = e.mesh.data.get();
     parallel::agree(e.group, [&] {
-        e.weights = load_weights(*e.device, e.source, how, e.stage);
+        e.weights = load_weights(*e.device, e.source, weights_options, e.stage);
         e.source.files.reset();  // mapped files whose values are copied
     });
 }

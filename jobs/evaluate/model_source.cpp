@@ -90,18 +90,18 @@ std::string adapter_hash(const ModelSource& source) {
     return hash.finish();
 }
 
-WeightsOptions weights_options(const ModelSource& source, DType real) {
-    WeightsOptions how;
-    how.real = real;
-    how.frozen =
+WeightsOptions weights_options_of(const ModelSource& source, DType real) {
+    WeightsOptions weights_options;
+    weights_options.real = real;
+    weights_options.frozen =
         source.files ? frozen_dtype_of(real, list_parameters(source.config, source.trainables), *source.files) : real;
-    how.training = false;
-    return how;
+    weights_options.training = false;
+    return weights_options;
 }
 
-std::unique_ptr<Weights> load_weights(Device& device, const ModelSource& source, const WeightsOptions& how,
+std::unique_ptr<Weights> load_weights(Device& device, const ModelSource& source, const WeightsOptions& weights_options,
                                       const Stage& stage) {
-    auto weights = std::make_unique<Weights>(device, source.config, source.trainables, how, stage);
+    auto weights = std::make_unique<Weights>(device, source.config, source.trainables, weights_options, stage);
     if (source.files) load_model(*weights, *source.files, 0);
     if (source.adapter) load_adapter(*weights, *source.adapter);
     if (!source.checkpoint_path.empty()) load_checkpoint(*weights, source.checkpoint_path);

@@ -38,9 +38,9 @@ std::string base_model_hash(const ModelSource& source, const std::function<void(
 /// Of an adapter's values; "" without one.
 std::string adapter_hash(const ModelSource& source);
 /// How the weights are kept for computing in `real`; no gradients, no moments.
-WeightsOptions weights_options(const ModelSource& source, DType real);
+WeightsOptions weights_options_of(const ModelSource& source, DType real);
 /// A stage's weights with all values in place.
-std::unique_ptr<Weights> load_weights(Device& device, const ModelSource& source, const WeightsOptions& how,
+std::unique_ptr<Weights> load_weights(Device& device, const ModelSource& source, const WeightsOptions& weights_options,
                                       const Stage& stage);
 
 }  // namespace longlora

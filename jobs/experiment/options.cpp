@@ -34,7 +34,7 @@ void validate_sources(const TrainOptions& o) {
             "--init starts from random weights, which only --method full can train; add --method full");
     require(!o.data.empty() || o.device == "plan",
             "no training data is given; make a token file with 'longlora prepare' and give it with --data FILE.h5");
-    require(!o.run.empty() || o.device == "plan",
+    require(!o.run_folder.empty() || o.device == "plan",
             "no run folder is given; say with --run FOLDER where checkpoints and metrics go");
     require(o.adapter.empty() || o.method != "full",
             "--adapter and --method full exclude each other; export the adapter merged and train that model");
@@ -85,7 +85,7 @@ void validate(TrainOptions& o) {
     at_least("global-batch", o.global_batch, 1, 1 << 20);
     at_least("micro-batch", o.micro_batch, 1);
     at_least("warmup", o.warmup, 0);
-    at_least("keep", o.keep, 1);
+    at_least("keep", o.keep_checkpoints, 1);
     at_least("checkpoint-every", o.checkpoint_every, 0);
     at_least("seed", o.seed, 0, std::numeric_limits<std::int64_t>::max());
     in_range("checkpoint-minutes", o.checkpoint_minutes, 0, 1e9);

@@ -33,8 +33,8 @@ struct TrainOptions {
     std::string dtype = "auto", device = "auto", recompute = "auto", offload = "none", memory;
     std::int64_t pipeline = 1, sequence = 1, zero = 0;
     // run
-    std::string run, resume = "auto", stop_after, timeout = "600", lock_timeout = "60";
-    std::int64_t checkpoint_every = 100, keep = 3;
+    std::string run_folder, resume = "auto", stop_after, timeout = "600", lock_timeout = "60";
+    std::int64_t checkpoint_every = 100, keep_checkpoints = 3;
     double checkpoint_minutes = 30;
     std::vector<std::string> allow_change;
     Flag profile;
@@ -45,7 +45,7 @@ struct TrainOptions {
         v("init", init, free, "config.json of a model to start from scratch, instead of --model");
         v("adapter", adapter, free, "start from this LoRA adapter (folder in PEFT's layout)");
         v("data", data, free, "token files made by 'longlora prepare', FILE.h5[:weight],...");
-        v("run", run, free, "folder of the run: checkpoints, metrics.jsonl, manifest.json");
+        v("run", run_folder, free, "folder of the run: checkpoints, metrics.jsonl, manifest.json");
         v("context", context, identity, "context length in tokens");
         v("group", group, identity, "group size G of S2-Attn, or keys seen with sliding, in tokens; 0 = context / 4");
         v("attention", attention, identity, "shifted (S2-Attn) | dense | plain | shifted-only | layers | sliding");
@@ -94,7 +94,7 @@ struct TrainOptions {
         v("memory", memory, free, "device memory that a rank may use, as 16GB; default: its share of what is free");
         v("checkpoint-every", checkpoint_every, free, "steps between checkpoints; 0 = not by steps");
         v("checkpoint-minutes", checkpoint_minutes, free, "minutes between checkpoints; 0 = not by time");
-        v("keep", keep, free, "newest checkpoints that stay");
+        v("keep", keep_checkpoints, free, "newest checkpoints that stay");
         v("resume", resume, free, "auto (newest checkpoint of --run that verifies, if any) | never | FILE");
         v("allow-change", allow_change, free, "schedule options that may differ from the checkpoint's");
         v("stop-after", stop_after, free, "stop with a checkpoint and exit code 75 after this time, as 3600, 90m, 2h");

@@ -99,18 +99,18 @@ StepOptions step_options_of(const TrainOptions& o) {
             {o.lr, or_lr(o.lr_embed), or_lr(o.lr_norm), o.weight_decay, o.beta1, o.beta2, o.eps}};
 }
 
-std::unique_ptr<Weights> make_weights(Device& device, const BaseModel& base, const WeightsOptions& how,
+std::unique_ptr<Weights> make_weights(Device& device, const BaseModel& base, const WeightsOptions& weights_options,
                                       const Stage& stage, std::int64_t seed) {
-    auto weights = std::make_unique<Weights>(device, base.config, base.trainables, how, stage);
+    auto weights = std::make_unique<Weights>(device, base.config, base.trainables, weights_options, stage);
     if (base.files) load_model(*weights, *base.files, static_cast<std::uint64_t>(seed));
     else initialise_model(*weights, static_cast<std::uint64_t>(seed));
     if (base.adapter) load_adapter(*weights, *base.adapter);
     return weights;
 }
 
-PlanRequest plan_request(const TrainOptions& o, const BaseModel& base, const WeightsOptions& how,
+PlanRequest plan_request(const TrainOptions& o, const BaseModel& base, const WeightsOptions& weights_options,
                          parallel::MeshShape mesh, int rank) {
-    return {base.config, base.trainables,           how, pattern_of(o), o.context, step_options_of(o), mesh,
+    return {base.config, base.trainables,           weights_options, pattern_of(o), o.context, step_options_of(o), mesh,
             rank,        o.offload == "activations"};
 }
 

@@ -28,10 +28,10 @@ std::unique_ptr<DataOrder> open_data(const TrainOptions& options, const ModelCon
 AttentionPattern pattern_of(const TrainOptions& options);
 StepOptions step_options_of(const TrainOptions& options);
 /// A stage's weights filled from the base model, or from the seed: of the files only what this rank keeps is read.
-std::unique_ptr<Weights> make_weights(Device& device, const BaseModel& base, const WeightsOptions& how,
+std::unique_ptr<Weights> make_weights(Device& device, const BaseModel& base, const WeightsOptions& weights_options,
                                       const Stage& stage, std::int64_t seed);
 /// What plan needs to run the step of rank `rank` of the mesh.
-PlanRequest plan_request(const TrainOptions& options, const BaseModel& base, const WeightsOptions& how,
+PlanRequest plan_request(const TrainOptions& options, const BaseModel& base, const WeightsOptions& weights_options,
                          parallel::MeshShape mesh, int rank);
 
 }  // namespace longlora

@@ -133,7 +133,7 @@ std::string starts_text(const Json& status) {
 }  // namespace
 
 std::string status_text(const StatusOptions& options, double watch_seconds) {
-    const std::string& run = options.run;
+    const std::string& run = options.run_folder;
     require(is_folder(run), "there is no run folder ", run, "; give the --run folder of a training");
     const Json status = read_status(run);
     require(!status.empty() || is_folder(checkpoint_folder(run)), run,

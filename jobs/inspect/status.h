@@ -9,9 +9,9 @@
 namespace longlora {
 
 struct StatusOptions {
-    std::string run;
+    std::string run_folder;
 
-    template <class V> void visit(V&& v) { v.positional("RUN", run, "the --run folder of a training"); }
+    template <class V> void visit(V&& v) { v.positional("RUN", run_folder, "the --run folder of a training"); }
 };
 
 /// The screen. Waits for up to `watch_seconds` for a sign of life where the files do not tell.

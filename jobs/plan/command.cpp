@@ -43,11 +43,11 @@ PlanRequest request_of(const TrainOptions& o, const PlanGoal& goal, parallel::Me
     const std::string problem = goal.machine.device_is_host() ? "" : cuda_head_dim_problem(base.config.head_dim);
     require(problem.empty(), "this model cannot be computed on ", goal.machine.name, ": ", problem,
             "; plan for --machine cpu");
-    WeightsOptions how;
-    how.real = real_dtype(o.dtype, goal.machine);
-    how.frozen = frozen_dtype(how.real, base.config);
-    how.zero = static_cast<int>(o.zero);
-    PlanRequest request = plan_request(o, base, how, mesh, 0);
+    WeightsOptions weights_options;
+    weights_options.real = real_dtype(o.dtype, goal.machine);
+    weights_options.frozen = frozen_dtype(weights_options.real, base.config);
+    weights_options.zero = static_cast<int>(o.zero);
+    PlanRequest request = plan_request(o, base, weights_options, mesh, 0);
     if (!goal.machine.device_is_host()) request.own_bytes = cuda_own_bytes();
     return request;
 }
@@ -93,8 +93,8 @@ void plan_one(const PlanOptions& options, PlanGoal goal, const PlanRequest& requ
     }
     const MeshPlan plan = plan_mesh(request, goal, planned);
     if (options.rank == "all") print_ranks(plan);
-    if (shown.empty()) shown = {plan.dearest().request.rank};
-    print_plan(options.train, goal, plan, shown.size() == 1 ? shown[0] : plan.dearest().request.rank);
+    if (shown.empty()) shown = {plan.rank_with_most_memory().request.rank};
+    print_plan(options.train, goal, plan, shown.size() == 1 ? shown[0] : plan.rank_with_most_memory().request.rank);
     write_json(options.json, plan_json(goal, plan, shown));
     if (!plan.fits) fail(plan.misfit, ExitCode::does_not_fit);
 }
@@ -131,14 +131,14 @@ void plan_longest(const PlanOptions& options, const PlanGoal& goal, const PlanRe
         fail(text("not even ", kContextUnit, " tokens fit on ", goal.machine.name, " with ", ranks,
                   " rank(s); take more --ranks or --memory"),
              ExitCode::does_not_fit);
-    const int dearest = longest.plan.dearest().request.rank;
+    const int fullest_rank = longest.plan.rank_with_most_memory().request.rank;
     TrainOptions found = options.train;
     found.context = longest.context;
     found.micro_batch = longest.spread.micro_batch;
-    print_plan(found, goal, longest.plan, dearest);
+    print_plan(found, goal, longest.plan, fullest_rank);
     std::printf("longest context that fits: %lld tokens, with %s\n", static_cast<long long>(longest.context),
                 options_text(longest.spread).c_str());
-    write_json(options.json, plan_json(goal, longest.plan, {dearest}));
+    write_json(options.json, plan_json(goal, longest.plan, {fullest_rank}));
 }
 
 int run_plan(const PlanOptions& options, const parallel::HostGroup& group) {

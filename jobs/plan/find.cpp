@@ -36,7 +36,7 @@ Candidate planned_cheaply(const PlanRequest& request, const PlanGoal& goal, cons
     few.seconds_of = operation_seconds(goal.machine, request.weights.real, goal.cores_per_rank);
     const double times = static_cast<double>(micro_batches_of(spread_request(request, spread).step, spread.mesh)) /
                          static_cast<double>(micro_batches_of(few.step, few.mesh));
-    const KeepPlan least = keep_least(request.config);
+    const ActivationPlan least = keep_least(request.config);
     Candidate candidate{spread, 0, 0};
     RankTime slowest;
     for (const int rank : extreme_ranks(spread.mesh)) {
@@ -96,7 +96,7 @@ std::vector<std::vector<Candidate>> promising(const PlanRequest& request, const 
 /// Whether keeping the least fits the extreme ranks.
 bool fits(const PlanRequest& request, const PlanGoal& goal) {
     PlanRequest few = shortened(request, request.mesh.pipeline + 2);  // as plan_many
-    const KeepPlan least = keep_least(request.config);
+    const ActivationPlan least = keep_least(request.config);
     const auto ranks = extreme_ranks(request.mesh);
     return std::all_of(ranks.begin(), ranks.end(), [&](int rank) {
         few.rank = rank;
@@ -150,7 +150,7 @@ std::vector<Found> find_spreads(const PlanRequest& request, const PlanGoal& goal
         if (static_cast<double>(planned++) >= kRefinedForEach * static_cast<double>(count)) break;
         if (auto best = best_of(request, goal, candidates)) found.push_back(std::move(*best));
     }
-    const auto memory = [](const Found& f) { return f.plan.dearest().device.used; };
+    const auto memory = [](const Found& f) { return f.plan.rank_with_most_memory().device.used; };
     std::stable_sort(found.begin(), found.end(), [&](const Found& a, const Found& b) {
         return std::pair(a.plan.step_seconds, memory(a)) < std::pair(b.plan.step_seconds, memory(b));
     });

@@ -48,14 +48,14 @@ bool plans_quickly(const RankPlan& rank) {
     return tokens * static_cast<double>(rank.stage.num_layers) < 1e8;
 }
 
-KeepPlan keep_of(const PlanRequest& request, const PlanGoal& goal, bool exact, std::string& misfit) {
+ActivationPlan keep_of(const PlanRequest& request, const PlanGoal& goal, bool exact, std::string& misfit) {
     const std::int64_t limit = arena_limit(goal),
                        gaps = request.mesh.pipeline > 1
                                   ? limit / 25
                                   : 0;  // seen to grow by 3 % with more micro-batches in a pipeline
     try {
-        return exact ? choose_keep(request, goal.recompute, limit)
-                     : choose_keep(shortened(request, request.mesh.pipeline + 2), goal.recompute, limit - gaps);
+        return exact ? choose_activations(request, goal.recompute, limit)
+                     : choose_activations(shortened(request, request.mesh.pipeline + 2), goal.recompute, limit - gaps);
     } catch (const Error& e) {
         if (e.code != ExitCode::does_not_fit) throw;
         if (misfit.empty()) misfit = e.what();
@@ -76,12 +76,12 @@ std::int64_t host_bytes(const PlanGoal& goal, const RankPlan& rank) {
 /// A node of the dearest ranks; --memory on a machine whose size is not known says what a rank may take, and nothing is
 /// known of the node.
 Balance host_balance(const PlanGoal& goal, const std::vector<RankPlan>& ranks, int num_ranks) {
-    std::int64_t dearest = 0;
-    for (const auto& rank : ranks) dearest = std::max(dearest, host_bytes(goal, rank));
+    std::int64_t most_bytes = 0;
+    for (const auto& rank : ranks) most_bytes = std::max(most_bytes, host_bytes(goal, rank));
     const double devices = goal.machine.devices_per_node.value, memory = goal.machine.node_memory.value;
     const int on_node = std::min(num_ranks, devices > 0 ? static_cast<int>(devices) : goal.ranks_per_node);
     const std::int64_t free_here = goal.machine.device_is_host() && goal.memory_bytes > 0 ? 0 : goal.free_host_bytes;
-    return {dearest * on_node, memory > 0 ? static_cast<std::int64_t>(memory) : free_here};
+    return {most_bytes * on_node, memory > 0 ? static_cast<std::int64_t>(memory) : free_here};
 }
 
 /// Stages that are not there cannot be slower than those that are: each stage is like the planned one with its number
@@ -101,7 +101,7 @@ double seconds_of(const PlanRequest& request, const std::vector<RankPlan>& ranks
 
 }  // namespace
 
-const RankPlan& MeshPlan::dearest() const {
+const RankPlan& MeshPlan::rank_with_most_memory() const {
     return *std::max_element(ranks.begin(), ranks.end(),
                              [](const RankPlan& a, const RankPlan& b) { return a.device.used < b.device.used; });
 }
@@ -133,15 +133,15 @@ std::vector<int> representative_ranks(const PlanRequest& request) {
     return {ranks.begin(), ranks.end()};
 }
 
-StepPlan plan_many(const PlanRequest& request, const KeepPlan& keep) {
+StepPlan plan_many(const PlanRequest& request, const ActivationPlan& activations) {
     const std::int64_t all = micro_batches_of(request.step, request.mesh), enough = request.mesh.pipeline + 1,
                        left_out = all - enough - 1;
-    if (left_out <= 0) return plan_step(request, keep);
+    if (left_out <= 0) return plan_step(request, activations);
     const auto with_fewer =
         [&](std::int64_t fewer) {  // every rank's share of the sequences shrinks by so many full micro-batches
             PlanRequest shorter = request;
             shorter.step.global_batch -= fewer * request.step.micro_batch * request.mesh.data;
-            return plan_step(shorter, keep);
+            return plan_step(shorter, activations);
         };
     return extrapolated(with_fewer(left_out + 1), with_fewer(left_out), left_out);
 }
@@ -153,8 +153,8 @@ PlanRequest shortened(const PlanRequest& request, std::int64_t micro_batches) {
     return few;
 }
 
-KeepPlan keep_least(const ModelConfig& config) {
-    return KeepPlan(static_cast<std::size_t>(config.num_layers), LayerKeep{.halo = false});
+ActivationPlan keep_least(const ModelConfig& config) {
+    return ActivationPlan(static_cast<std::size_t>(config.num_layers), KeptActivations{.halo = false});
 }
 
 std::int64_t arena_limit(const PlanGoal& goal) {
@@ -185,7 +185,7 @@ std::int64_t snapshot_bytes(const PlanRequest& request) {
 
 MeshPlan plan_mesh(const PlanRequest& request, const PlanGoal& goal, const std::vector<int>& ranks) {
     MeshPlan plan;
-    std::map<int, KeepPlan> keeps;  // by pipeline coordinate
+    std::map<int, ActivationPlan> keeps;  // by pipeline coordinate
     for (const int rank : ranks) {
         RankPlan one;
         one.request = request;
@@ -195,8 +195,8 @@ MeshPlan plan_mesh(const PlanRequest& request, const PlanGoal& goal, const std::
         const int p = parallel::coordinate_of(request.mesh, rank).pipeline;
         const bool exact = goal.exact && plans_quickly(one);
         if (!keeps.count(p)) keeps[p] = keep_of(one.request, goal, exact, plan.misfit);
-        one.keep = keeps[p];
-        one.step = exact ? plan_step(one.request, one.keep) : plan_many(one.request, one.keep);
+        one.activations = keeps[p];
+        one.step = exact ? plan_step(one.request, one.activations) : plan_many(one.request, one.activations);
         one.snapshot_bytes = snapshot_bytes(one.request);
         one.time = rank_time(goal.machine, one.request, one.step);
         one.device = device_balance(goal, one.step);

@@ -30,7 +30,7 @@ struct Balance {
 struct RankPlan {
     PlanRequest request;
     Stage stage;
-    KeepPlan keep;
+    ActivationPlan activations;
     StepPlan step;
     std::int64_t snapshot_bytes = 0;  ///< host memory of a checkpoint being written
     RankTime time;
@@ -44,7 +44,7 @@ struct MeshPlan {
     bool fits = false;
     std::string misfit;  ///< why not, and the way out
     /// The rank with the most device memory.
-    const RankPlan& dearest() const;
+    const RankPlan& rank_with_most_memory() const;
 };
 
 /// The ranks of a mesh that can differ in memory or work, by rank: of stages with other numbers of layers, of the data
@@ -54,12 +54,12 @@ std::vector<int> representative_ranks(const PlanRequest& request);
 /// plan_step for any number of micro-batches at the cost of a few: from the one that fills the pipeline on all are
 /// alike, so what one more of them adds is added for those left out. What plan_step gives, exactly (FLOPs and seconds
 /// within rounding), but for gaps in the arena.
-StepPlan plan_many(const PlanRequest& request, const KeepPlan& keep);
+StepPlan plan_many(const PlanRequest& request, const ActivationPlan& activations);
 
 /// Fewer sequences for each rank: `micro_batches` full micro-batches.
 PlanRequest shortened(const PlanRequest& request, std::int64_t micro_batches);
 /// With the least memory: nothing stays, not even halos.
-KeepPlan keep_least(const ModelConfig& config);
+ActivationPlan keep_least(const ModelConfig& config);
 /// What a rank's arena may take on this machine.
 std::int64_t arena_limit(const PlanGoal& goal);
 /// Of a checkpoint's snapshot: masters and moments of the rank's share of its stage.

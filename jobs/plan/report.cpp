@@ -79,7 +79,7 @@ std::string layer_text(const RankPlan& rank, const std::string& axis) {
 }
 
 void print_work(const TrainOptions& o, const RankPlan& rank) {
-    std::printf("  kept for backward: %s\n  operations\n", to_text(rank.keep, rank.stage).c_str());
+    std::printf("  kept for backward: %s\n  operations\n", to_text(rank.activations, rank.stage).c_str());
     OpRecord matmul, attention, other;
     for (const auto& [name, record] : rank.step.recorder.by_operation) {
         OpRecord& sum = name == "matmul" ? matmul : name.starts_with("attention_") ? attention : other;
@@ -153,7 +153,7 @@ Json rank_json(const PlanGoal& goal, const MeshPlan& plan, const RankPlan& rank)
             {"outside", outside},
             {"pinned_bytes", rank.step.pinned_bytes},
             {"snapshot_bytes", rank.snapshot_bytes},
-            {"kept", to_text(rank.keep, rank.stage)},
+            {"kept", to_text(rank.activations, rank.stage)},
             {"flops", rank.step.recorder.flops()},
             {"traffic", traffic},
             {"by_unit", units_json(rank)},
@@ -185,8 +185,8 @@ void print_plan(const TrainOptions& options, const PlanGoal& goal, const MeshPla
     print_head(options, goal, shown->request);
     const auto at = parallel::coordinate_of(shown->request.mesh, rank);
     std::printf("rank %d%s (pipeline %d, data %d, sequence %d): %s\n", rank,
-                &*shown == &plan.dearest() ? ", the one with the most memory" : "", at.pipeline, at.data, at.sequence,
-                stage_text(shown->stage).c_str());
+                &*shown == &plan.rank_with_most_memory() ? ", the one with the most memory" : "", at.pipeline, at.data,
+                at.sequence, stage_text(shown->stage).c_str());
     print_memory(goal, plan, *shown);
     print_work(options, *shown);
     print_time(options, goal, plan, *shown);
@@ -210,7 +210,7 @@ void print_found(const TrainOptions& options, const std::vector<Found>& found) {
     std::printf("%12s %12s %12s %8s   %s\n", "a step", "tokens/s", "device", "idle",
                 "options (data = ranks / pipeline / sequence); times are estimates");
     for (const auto& f : found) {
-        const RankPlan& rank = f.plan.dearest();
+        const RankPlan& rank = f.plan.rank_with_most_memory();
         std::printf("%12s %12s %12s %7.0f%%   %s\n", step_text(f.plan.step_seconds).c_str(),
                     grouped(static_cast<std::int64_t>(static_cast<double>(options.global_batch * options.context) /
                                                       f.plan.step_seconds))
@@ -234,7 +234,7 @@ Json plan_json(const PlanGoal& goal, const MeshPlan& plan, const std::vector<int
             {"dtype", std::string(name_of(request.weights.real))},
             {"traffic_is_upper_bound", request.step.document_mask},
             {"seconds", plan.step_seconds},
-            {"device_memory", balance_json(plan.dearest().device)},
+            {"device_memory", balance_json(plan.rank_with_most_memory().device)},
             {"host_memory", balance_json(plan.host)},
             {"fits", plan.fits},
             {"ranks", list}};
@@ -247,7 +247,7 @@ Json found_json(const std::vector<Found>& found) {
                         {"zero", f.spread.zero},
                         {"micro_batch", f.spread.micro_batch},
                         {"seconds", f.plan.step_seconds},
-                        {"device_bytes", f.plan.dearest().device.used},
+                        {"device_bytes", f.plan.rank_with_most_memory().device.used},
                         {"options", options_text(f.spread)}});
     return {{"found", list}};
 }

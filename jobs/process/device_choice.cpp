@@ -153,8 +153,9 @@ std::int64_t memory_limit(const std::string& memory, int ranks_of_node) {
 
 std::int64_t device_memory_limit(const parallel::HostGroup& group, const DeviceChoice& choice,
                                  const std::string& memory, parallel::MeshShape shape,
-                                 const parallel::CommunicatorOptions& lines) {
-    const std::int64_t gpu = choice.kind == DeviceKind::cuda ? rehearsed_gpu_bytes(group, choice.gpu, shape, lines) : 0;
+                                 const parallel::CommunicatorOptions& communicator_options) {
+    const std::int64_t gpu =
+        choice.kind == DeviceKind::cuda ? rehearsed_gpu_bytes(group, choice.gpu, shape, communicator_options) : 0;
     std::int64_t limit = 0;
     parallel::agree(group, [&] {
         if (choice.kind != DeviceKind::cuda) limit = memory_limit(memory, group.node_size());

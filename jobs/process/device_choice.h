@@ -55,7 +55,7 @@ std::int64_t memory_limit(const std::string& memory, int ranks_of_node);
 /// Collective; each rank gets its own number, all the same AgreedError.
 std::int64_t device_memory_limit(const parallel::HostGroup& group, const DeviceChoice& choice,
                                  const std::string& memory, parallel::MeshShape shape,
-                                 const parallel::CommunicatorOptions& lines);
+                                 const parallel::CommunicatorOptions& communicator_options);
 /// pinned_bytes is a GPU's.
 std::unique_ptr<Device> make_device(const DeviceChoice& choice, int threads, std::int64_t memory_bytes,
                                     std::int64_t pinned_bytes);

@@ -27,7 +27,7 @@ void multiply(Device& device, DType type) {
 }  // namespace
 
 std::int64_t rehearsed_gpu_bytes(const parallel::HostGroup& group, int gpu, parallel::MeshShape shape,
-                                 const parallel::CommunicatorOptions& lines) {
+                                 const parallel::CommunicatorOptions& communicator_options) {
     DeviceOptions small;
     small.memory_bytes = cuda_own_bytes() + kStage;
     small.pinned_bytes = kMiB;
@@ -37,7 +37,7 @@ std::int64_t rehearsed_gpu_bytes(const parallel::HostGroup& group, int gpu, para
         if (group.size() > 1) parallel::require_nccl();
         device = make_cuda_device(small);
     });
-    const parallel::MeshCommunicators mesh = parallel::make_mesh(*device, group.handle(), shape, lines);
+    const parallel::MeshCommunicators mesh = parallel::make_mesh(*device, group.handle(), shape, communicator_options);
     std::int64_t left = 0;
     parallel::agree(group, [&] {
         for (const DType type : {DType::bfloat16, DType::float32}) multiply(*device, type);

@@ -14,6 +14,6 @@ namespace longlora {
 /// mesh, connects its ranks, multiplies in both types, asks, and gives all back. Collective; each rank gets its own
 /// number, all the same AgreedError.
 std::int64_t rehearsed_gpu_bytes(const parallel::HostGroup& group, int gpu, parallel::MeshShape shape,
-                                 const parallel::CommunicatorOptions& lines);
+                                 const parallel::CommunicatorOptions& communicator_options);
 
 }  // namespace longlora

@@ -59,8 +59,8 @@ Watchdog::~Watchdog() {
     }
 }
 
-void Watchdog::works() { progress_ = worked_ = now(); }
-void Watchdog::hears() { progress_ = now(); }
+void Watchdog::note_work() { progress_ = worked_ = now(); }
+void Watchdog::note_others_work() { progress_ = now(); }
 
 void Watchdog::watch_run(const std::string& run, const std::string& token,
                          std::function<void(const std::string&)> record) {

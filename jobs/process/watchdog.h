@@ -31,9 +31,9 @@ public:
     Watchdog& operator=(const Watchdog&) = delete;
 
     // By the main thread, or one that works for it:
-    void works();                      ///< this rank did a part of its own work
-    void hears();                      ///< another did
-    void waits() { waited_ = now(); }  ///< this rank waits for others
+    void note_work();                         ///< this rank did a part of its own work
+    void note_others_work();                  ///< another did
+    void note_waiting() { waited_ = now(); }  ///< this rank waits for others
     void finished(std::int64_t step) { step_ = step; }
 
     /// The loop acts on the stop that was asked: what is left is to save, for which there is the whole timeout again.

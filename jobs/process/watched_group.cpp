@@ -10,16 +10,16 @@ namespace longlora {
 
 WatchedGroup::WatchedGroup(const parallel::HostGroup& ranks, const std::string& timeout, const std::string& way_out)
     : watchdog({parse_seconds(timeout, "--timeout"), ranks.rank(), ranks.size(), stop_signal_came, way_out}),
-      heartbeat(ranks, std::min(5.0, parse_seconds(timeout, "--timeout") / 8), [this] { watchdog.hears(); }),
-      group(ranks.handle(), [this] { listens(); }) {}
+      heartbeat(ranks, std::min(5.0, parse_seconds(timeout, "--timeout") / 8), [this] { watchdog.note_others_work(); }),
+      group(ranks.handle(), [this] { note_waiting(); }) {}
 
-void WatchedGroup::works() {
-    watchdog.works();
+void WatchedGroup::note_work() {
+    watchdog.note_work();
     heartbeat.beat();
 }
 
-void WatchedGroup::listens() {
-    watchdog.waits();
+void WatchedGroup::note_waiting() {
+    watchdog.note_waiting();
     heartbeat.listen();
 }
 

@@ -17,9 +17,9 @@ struct WatchedGroup {
     /// Collective over `ranks`. timeout: the value of --timeout. way_out: what the user can do after a standstill.
     WatchedGroup(const parallel::HostGroup& ranks, const std::string& timeout, const std::string& way_out);
     /// This rank did a part of its own work; long work says so again and again.
-    void works();
+    void note_work();
     /// This rank waits for others; called now and then meanwhile.
-    void listens();
+    void note_waiting();
 };
 
 }  // namespace longlora

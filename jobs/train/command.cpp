@@ -33,7 +33,7 @@ void open_inputs(Run& run) {
     // One rank reads the weights for their hash; the others take its word, or its error.
     parallel::agree(run.group, [&] {
         if (!run.leads() || !run.base.files) return;
-        run.base_checksums = tensor_checksums(*run.base.files, [&run] { run.works(); });
+        run.base_checksums = tensor_checksums(*run.base.files, [&run] { run.note_work(); });
         run.base.hash = content_hash(*run.base.files, run.base_checksums);
     });
     run.base.hash = run.group.broadcast(run.base.hash);
@@ -70,7 +70,7 @@ void introduce(const Run& run) {
                      run.options.zero));
     run.say(run.choice.note);
     run.say(text("memory: kept for backward", m.pipeline > 1 ? " on the first stage: " : ": ",
-                 to_text(run.keep, run.stage)));
+                 to_text(run.activations, run.stage)));
 }
 
 std::string live_text(const StepReport& r) {
@@ -84,12 +84,12 @@ std::string live_text(const StepReport& r) {
 TrainOutcome train_from(Run& run, std::int64_t first_step) {
     const auto& o = run.options;
     TrainerOptions options;
-    options.run = o.run;
+    options.run_folder = o.run_folder;
     options.schedule = {schedule_kind_of(o.schedule), o.warmup, o.steps, 0};
     options.step = step_options_of(o);
     options.checkpoint_every = o.checkpoint_every;
     options.checkpoint_minutes = o.checkpoint_minutes;
-    options.keep = o.keep;
+    options.keep_checkpoints = o.keep_checkpoints;
     options.max_snapshot_bytes = run.snapshot_bytes;
     options.planned_arena_bytes = run.planned.arena_bytes;
     options.stop_after_seconds = o.stop_after.empty() ? 0 : parse_seconds(o.stop_after, "--stop-after");
@@ -97,21 +97,21 @@ TrainOutcome train_from(Run& run, std::int64_t first_step) {
     options.writer = run.token;
     LiveLine line;
     const TrainerMessages messages{[&](const StepReport& r) { line.update(live_text(r)); },
-                                   [&](const std::string& s) { line.keep(s); }};
-    TrainerParts parts{run.group, run.mesh, *run.model, *run.order, run.keep, run.attributes, {}, {}, {}, {}};
+                                   [&](const std::string& s) { line.print(s); }};
+    TrainerParts parts{run.group, run.mesh, *run.model, *run.order, run.activations, run.attributes, {}, {}, {}, {}};
     parts.stop_requested = [&run] {
         if (stop_signal_came()) run.watched.watchdog.stopping();
         return stop_signal_came();
     };
-    parts.works = [&run] { run.works(); };
+    parts.note_work = [&run] { run.note_work(); };
     parts.step_done = [&run](std::int64_t step) {
-        run.works();
+        run.note_work();
         run.watched.watchdog.finished(step);
     };
     parts.require_ours = [&run] {
         if (run.lock) run.lock->require_held();
         else
-            require(is_lock_of(run.options.run, run.token), "the run folder ", run.options.run,
+            require(is_lock_of(run.options.run_folder, run.token), "the run folder ", run.options.run_folder,
                     " is another job's now");
     };
     return run_training(parts, options, first_step, messages);
@@ -120,7 +120,7 @@ TrainOutcome train_from(Run& run, std::int64_t first_step) {
 void tell_outcome(const Run& run, const TrainOutcome& outcome) {
     const bool by_itself = run.options.resume == "auto";  // a FILE would be gone back to
     if (outcome.code == ExitCode::done)
-        run.say(text("done: ", outcome.step, " steps; 'longlora export ", run.options.run,
+        run.say(text("done: ", outcome.step, " steps; 'longlora export ", run.options.run_folder,
                      " OUT --format hf' makes a model of it"));
     else if (outcome.code == ExitCode::stopped)
         run.say(
@@ -160,7 +160,7 @@ int train_command(const Arguments& arguments, const parallel::HostGroup& ranks) 
     open_device(run);
     run.attributes = checkpoint_attributes(run, environment_of(run.group, *run.device, run.threads, arguments));
     parallel::agree(run.group, [&] {
-        run.weights = make_weights(*run.device, run.base, run.how, run.stage, run.options.seed);
+        run.weights = make_weights(*run.device, run.base, run.weights_options, run.stage, run.options.seed);
         run.model = std::make_unique<Model>(*run.weights, pattern_of(run.options), run.options.context,
                                             run.mesh.sequence.get(), run.options.offload == "activations");
     });

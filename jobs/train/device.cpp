@@ -34,10 +34,11 @@ void choose_types(Run& run) {
     keep_dtype(run);
     if (run.options.dtype == "auto")
         run.options.dtype = run.group.all(good_at_bfloat16(run.choice)) ? "bfloat16" : "float32";
-    run.how.real = run.options.dtype == "bfloat16" ? DType::bfloat16 : DType::float32;
+    run.weights_options.real = run.options.dtype == "bfloat16" ? DType::bfloat16 : DType::float32;
     const ParameterList list = list_parameters(run.base.config, run.base.trainables);
-    run.how.frozen = run.base.files ? frozen_dtype_of(run.how.real, list, *run.base.files) : run.how.real;
-    run.how.zero = static_cast<int>(run.options.zero);
+    run.weights_options.frozen =
+        run.base.files ? frozen_dtype_of(run.weights_options.real, list, *run.base.files) : run.weights_options.real;
+    run.weights_options.zero = static_cast<int>(run.options.zero);
 }
 
 std::int64_t least_of(const parallel::HostGroup& group, std::int64_t mine) {
@@ -48,7 +49,7 @@ std::int64_t least_of(const parallel::HostGroup& group, std::int64_t mine) {
 }
 
 PlanRequest request_of(const Run& run, int rank) {
-    PlanRequest request = plan_request(run.options, run.base, run.how, run.shape, rank);
+    PlanRequest request = plan_request(run.options, run.base, run.weights_options, run.shape, rank);
     if (run.choice.kind == DeviceKind::cuda) request.own_bytes = cuda_own_bytes();
     return request;
 }
@@ -81,9 +82,9 @@ void choose_what_to_keep(Run& run, std::int64_t limit) {
         parallel::agree(run.group, [&] {
             const PlanRequest request = request_of(run, run.group.rank());
             run.stage = stage_of(request, request.rank);
-            run.keep = choose_keep(request, run.options.recompute, limit);
+            run.activations = choose_activations(request, run.options.recompute, limit);
             fits = true;
-            run.planned = plan_step(request, run.keep);
+            run.planned = plan_step(request, run.activations);
             run.snapshot_bytes = room_for_snapshots(run, request);
         });
     } catch (const parallel::AgreedError& e) {
@@ -111,7 +112,8 @@ void require_pinned_memory(const Run& run) {
     if (!problem.empty()) throw parallel::AgreedError(problem, ExitCode::does_not_fit);
 }
 
-/// A GPU's: what is planned. Pieces of documents lie elsewhere than planned ones; choose_keep left room for the gaps.
+/// A GPU's: what is planned. Pieces of documents lie elsewhere than planned ones; choose_activations left room for the
+/// gaps.
 std::int64_t arena_bytes(const Run& run, std::int64_t limit) {
     if (run.choice.kind != DeviceKind::cuda) return limit;
     const bool gaps = run.options.document_mask.on && run.shape.sequence > 1;
@@ -122,25 +124,25 @@ std::int64_t arena_bytes(const Run& run, std::int64_t limit) {
 
 void open_device(Run& run) {
     run.threads = threads_per_rank(run.group);
-    parallel::CommunicatorOptions lines;
-    lines.while_waiting = [&run] { run.watched.listens(); };
-    const std::int64_t limit =
-        least_of(run.group, device_memory_limit(run.group, run.choice, run.options.memory, run.shape, lines));
+    parallel::CommunicatorOptions communicator_options;
+    communicator_options.while_waiting = [&run] { run.watched.note_waiting(); };
+    const std::int64_t limit = least_of(
+        run.group, device_memory_limit(run.group, run.choice, run.options.memory, run.shape, communicator_options));
     choose_types(run);
     choose_what_to_keep(run, limit);
     require_pinned_memory(run);
     parallel::agree(run.group, [&] {
         run.device = make_device(run.choice, run.threads, arena_bytes(run, limit), pinned_bytes(run));
     });
-    run.mesh = parallel::make_mesh(*run.device, run.group.handle(), run.shape, lines);
-    run.how.data = run.mesh.data.get();
+    run.mesh = parallel::make_mesh(*run.device, run.group.handle(), run.shape, communicator_options);
+    run.weights_options.data = run.mesh.data.get();
     run.device->set_progress([&run] {
         run.mesh.progress();
-        run.works();
+        run.note_work();
     });
     run.device->set_waiting([&run] {
         run.mesh.progress();
-        run.watched.listens();
+        run.watched.note_waiting();
     });
 }
 

@@ -33,8 +33,8 @@ struct Run {
     Stage stage;
     std::unique_ptr<Weights> weights;
     std::unique_ptr<Model> model;
-    WeightsOptions how;
-    KeepPlan keep;
+    WeightsOptions weights_options;
+    ActivationPlan activations;
     Json attributes;
     Resumable found;                  // rank 0: what the run folder has
     std::string resume_from;          // a checkpoint; "" to begin
@@ -43,7 +43,7 @@ struct Run {
 
     Run(const TrainOptions& o, const parallel::HostGroup& ranks);
     bool leads() const { return group.rank() == 0; }
-    void works() { watched.works(); }
+    void note_work() { watched.note_work(); }
     /// From rank 0.
     void say(const std::string& sentence) const;
 };

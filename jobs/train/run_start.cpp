@@ -21,9 +21,9 @@ void take_lock(Run& run) {
         options.job = job_of_environment();
         options.timeout_seconds = parse_seconds(run.options.lock_timeout, "--lock-timeout");
         options.has_ended = [mine = options.job](const LockHolder& holder) { return slurm_says_ended(holder, mine); };
-        options.waiting = [&run] { run.works(); };
+        options.waiting = [&run] { run.note_work(); };
         options.say = [&run](const std::string& sentence) { run.say(sentence); };
-        run.lock = std::make_unique<RunLock>(run.options.run, options);
+        run.lock = std::make_unique<RunLock>(run.options.run_folder, options);
     });
     run.token = run.group.broadcast(run.leads() ? run.lock->token() : "");
 }
@@ -38,7 +38,7 @@ OptionClasses with_computation(OptionClasses options, const ModelConfig& config)
 /// What differs from the first start in the model's files, as an addition to a sentence; rank 0 knows.
 std::string weights_difference(const Run& run) {
     if (!run.leads() || !run.base.files) return "";
-    const TensorChecksums was = recorded_checksums(run.options.run);
+    const TensorChecksums was = recorded_checksums(run.options.run_folder);
     const std::string difference = was.empty() ? "" : first_difference(*run.base.files, was, run.base_checksums);
     return difference.empty() ? "" : "; of the model's weights " + difference;
 }
@@ -69,8 +69,8 @@ void set_aside_after(const Run& run, std::int64_t step) {
     change_folder(run, [&] {
         for (const auto& note : set_damaged_aside(run.found)) run.say(note);
         if (!run.found.damaged.empty()) run.say("going on from " + run.resume_from);
-        discard_checkpoints_after(run.options.run, step);
-        lines = discard_metrics_after(run.options.run, step);
+        discard_checkpoints_after(run.options.run_folder, step);
+        lines = discard_metrics_after(run.options.run_folder, step);
     });
     if (lines > 0)
         run.say(text(lines, " lines of metrics after step ", step,
@@ -79,7 +79,7 @@ void set_aside_after(const Run& run, std::int64_t step) {
 
 void write_run_manifest(const Run& run) {
     Json manifest = run.attributes;
-    manifest["keep"] = to_text(run.keep, run.stage);
+    manifest["keep"] = to_text(run.activations, run.stage);
     const ParameterList list = list_parameters(run.base.config, run.base.trainables);
     manifest["parameters"] = {{"total", list.total_elements()}, {"trainable", list.trainable_elements()}};
     manifest["mesh"] = {{"pipeline", run.mesh.shape.pipeline},
@@ -95,27 +95,28 @@ void write_run_manifest(const Run& run) {
     manifest["model_tensors"] = run.base_checksums;  // those of the first start: no other model gets so far
     const JobIdentity job = job_of_environment();
     manifest["job"] = {{"cluster", job.cluster}, {"id", job.id}, {"restart", job.restart}};
-    change_folder(run, [&] { write_manifest(run.options.run, manifest); });
+    change_folder(run, [&] { write_manifest(run.options.run_folder, manifest); });
 }
 
 void write_first_status(const Run& run, std::int64_t first_step) {
     change_folder(run, [&] {
         const JobIdentity job = job_of_environment();
-        const Json before = read_status(run.options.run);
+        const Json before = read_status(run.options.run_folder);
         const Json starts = before.contains("starts") ? before["starts"] : Json();
-        update_status(run.options.run, {{"state", "running"},
-                                        {"exit_code", Json()},
-                                        {"step", first_step - 1},
-                                        {"steps", run.options.steps},
-                                        {"checkpoint", run.resume_from},
-                                        {"message", ""},
-                                        {"seconds_left", Json()},
-                                        {"starts", 1 + (starts.is_number_integer() ? starts.get<std::int64_t>() : 0)},
-                                        {"started", utc_now()},
-                                        {"ranks", run.group.size()},
-                                        {"host", host_name()},
-                                        {"job", job.id},
-                                        {"restart", job.restart}});
+        update_status(run.options.run_folder,
+                      {{"state", "running"},
+                       {"exit_code", Json()},
+                       {"step", first_step - 1},
+                       {"steps", run.options.steps},
+                       {"checkpoint", run.resume_from},
+                       {"message", ""},
+                       {"seconds_left", Json()},
+                       {"starts", 1 + (starts.is_number_integer() ? starts.get<std::int64_t>() : 0)},
+                       {"started", utc_now()},
+                       {"ranks", run.group.size()},
+                       {"host", host_name()},
+                       {"job", job.id},
+                       {"restart", job.restart}});
     });
 }
 
@@ -130,7 +131,7 @@ OptionClasses option_classes(const Run& run) {
 
 void lock_existing_folder(Run& run) {
     bool there = false;
-    parallel::agree(run.group, [&] { there = run.leads() && is_folder(run.options.run); });
+    parallel::agree(run.group, [&] { there = run.leads() && is_folder(run.options.run_folder); });
     if (run.group.any(there)) take_lock(run);
 }
 
@@ -140,13 +141,13 @@ void find_resume_source(Run& run) {
     parallel::agree(run.group, [&] {
         if (!run.leads()) return;
         if (o.resume == "never") {
-            require(list_checkpoints(o.run).empty(), "the run folder ", o.run,
+            require(list_checkpoints(o.run_folder).empty(), "the run folder ", o.run_folder,
                     " has checkpoints already; take --resume auto to go on from them, or another --run");
             return;
         }
-        run.found = find_resumable(o.run, [&run] { run.works(); });
+        run.found = find_resumable(o.run_folder, [&run] { run.note_work(); });
         path = run.found.path;
-        if (o.resume == "auto") return require_some_whole(o.run, run.found);
+        if (o.resume == "auto") return require_some_whole(o.run_folder, run.found);
         // A requeued job gives the same command: once it has saved a checkpoint of its own, it goes on from that one,
         // not from FILE again.
         require(!is_folder(o.resume), "--resume ", o.resume,
@@ -181,25 +182,25 @@ std::int64_t load_resume_source(Run& run) {
 void begin_in_folder(Run& run, std::int64_t first_step) {
     if (run.token.empty()) {
         parallel::agree(run.group, [&] {
-            if (run.leads()) create_folders(run.options.run);
+            if (run.leads()) create_folders(run.options.run_folder);
         });
         take_lock(run);
         parallel::agree(run.group, [&] {
             if (run.leads())
-                require(list_checkpoints(run.options.run).empty(), "another job has trained in ", run.options.run,
-                        " since this one looked; start this one again, or take another --run");
+                require(list_checkpoints(run.options.run_folder).empty(), "another job has trained in ",
+                        run.options.run_folder, " since this one looked; start this one again, or take another --run");
         });
     }
     change_folder(run, [&] {
-        create_run_folder(run.options.run);
-        remove_partials(run.options.run);
-        if (run.resume_from.empty() && file_exists(run.options.run + "/metrics.jsonl"))
-            run.say(text(run.options.run, " has no checkpoint to go on from; starting at step 1"));
+        create_run_folder(run.options.run_folder);
+        remove_partials(run.options.run_folder);
+        if (run.resume_from.empty() && file_exists(run.options.run_folder + "/metrics.jsonl"))
+            run.say(text(run.options.run_folder, " has no checkpoint to go on from; starting at step 1"));
     });
     set_aside_after(run, first_step - 1);
     if (first_step <= run.options.steps) write_run_manifest(run);  // else the record of who did the steps stays
     write_first_status(run, first_step);
-    const std::string folder = run.options.run, token = run.token;
+    const std::string folder = run.options.run_folder, token = run.token;
     run.watched.watchdog.watch_run(
         folder, token, [folder, token, rank = run.group.rank()](const std::string& sentence) {
             if (is_lock_of(folder, token))

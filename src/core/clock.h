@@ -1,5 +1,4 @@
-// Wall-clock seconds and how durations and sizes are written for people. No profiling; that is the recorder of
-// kernels/.
+// Wall-clock seconds, and the text of durations and sizes for people. Profiling is in kernels/recorder.h.
 #pragma once
 
 #include <chrono>

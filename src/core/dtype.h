@@ -1,4 +1,5 @@
-// Element types: their names, sizes, and bfloat16/float16 <-> float on the host. No arithmetic; that is kernels/.
+// Element types: their names, their sizes, and the conversion of bfloat16 and float16 to and from float on the host.
+// Arithmetic on tensors is in kernels/.
 #pragma once
 
 #include <bit>
@@ -37,7 +38,7 @@ constexpr std::string_view name_of(DType dtype) {
     return names[static_cast<int>(dtype)];
 }
 
-/// The upper half of an IEEE float. Conversion from float rounds to nearest even and keeps NaN a NaN.
+/// The upper half of an IEEE float. The conversion from float rounds to the nearest even value and keeps NaN a NaN.
 struct bf16 {
     std::uint16_t bits = 0;
     bf16() = default;
@@ -50,7 +51,7 @@ struct bf16 {
     operator float() const { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
 };
 
-/// IEEE half precision; read from files only (widened to float when loaded).
+/// IEEE half precision. It occurs only in files; loading widens it to float.
 struct fp16 {
     std::uint16_t bits = 0;
     operator float() const {

@@ -1,5 +1,6 @@
-// Errors and exit codes. What a user did wrong is an Error with one sentence; what we did wrong is a std::logic_error
-// with its place. Not here: agreeing on an error over ranks (src/parallel/agree.h) and printing it (jobs/main.cpp).
+// Errors and exit codes. A mistake of the user is an Error with one sentence; a mistake of this program is a
+// std::logic_error with its place in the source. Ranks agree on an error in src/parallel/agree.h; jobs/main.cpp
+// prints it.
 #pragma once
 
 #include <new>
@@ -10,7 +11,7 @@
 
 namespace longlora {
 
-/// Exit codes are an interface for job scripts (README of jobs/).
+/// Exit codes are an interface for job scripts; the repository's README.md lists them under "Stop and resume".
 enum class ExitCode : int {
     done = 0,
     internal = 1,
@@ -21,7 +22,7 @@ enum class ExitCode : int {
     stopped = 75
 };
 
-/// A sentence for the user that names the thing and the way out. Never says "error:" itself.
+/// A sentence for the user that names the thing and the way out. It does not begin with "error:".
 struct Error : std::runtime_error {
     explicit Error(const std::string& sentence, ExitCode exit_code = ExitCode::bad_input)
         : std::runtime_error(sentence),
@@ -29,7 +30,7 @@ struct Error : std::runtime_error {
     ExitCode code;
 };
 
-/// The exit code of whatever was thrown, and the sentence for it.
+/// The exit code and the sentence for any exception.
 inline ExitCode exit_code_of(const std::exception& e) {
     if (const auto* error = dynamic_cast<const Error*>(&e)) return error->code;
     return dynamic_cast<const std::bad_alloc*>(&e) ? ExitCode::does_not_fit : ExitCode::internal;
@@ -40,7 +41,7 @@ inline std::string sentence_of(const std::exception& e) {
            "--context)";
 }
 
-/// text("step ", 3, " of ", 10): the arguments streamed into one string.
+/// text("step ", 3, " of ", 10): streams the arguments into one string.
 template <class... Parts> std::string text(const Parts&... parts) {
     std::ostringstream out;
     (out << ... << parts);
@@ -51,12 +52,12 @@ template <class... Parts> std::string text(const Parts&... parts) {
     throw Error(sentence, code);
 }
 
-/// User's responsibility: throws Error. The parts are put together only when the condition is false.
+/// Checks what the user is responsible for; throws an Error. Joins the parts only if the condition is false.
 template <class... Parts> void require(bool condition, const Parts&... parts) {
     if (!condition) fail(text(parts...));
 }
 
-/// Our responsibility: throws std::logic_error with file and line.
+/// Checks what this program is responsible for; throws a std::logic_error with file and line.
 inline void ensure(bool condition, const char* what, std::source_location at = std::source_location::current()) {
     if (!condition) throw std::logic_error(text("internal: ", what, " (", at.file_name(), ":", at.line(), ")"));
 }

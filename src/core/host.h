@@ -1,4 +1,4 @@
-// The name of this computer. Nothing else about it.
+// The name of this computer. What devices and memory it has is in kernels/ and jobs/process/.
 #pragma once
 
 #include <unistd.h>

@@ -1,5 +1,6 @@
-// Counter-based random numbers: a pure function of (seed, stream, index), so nothing has to be saved and any rank can
-// make any element. SplitMix64's finaliser (Steele, Lea, Flood 2014) over the three words; not for cryptography.
+// Counter-based random numbers: a pure function of (seed, stream, index), so that no state has to be saved and any
+// rank can compute any element. Uses SplitMix64's finaliser (Steele, Lea, Flood 2014) over the three words. Not for
+// cryptography.
 #pragma once
 
 #include <cmath>
@@ -15,7 +16,7 @@ constexpr std::uint64_t mix64(std::uint64_t x) {
     return x ^ (x >> 31);
 }
 
-/// FNV-1a of a name, to be used as a stream.
+/// FNV-1a of a name, which serves as a stream.
 constexpr std::uint64_t stream_of(std::string_view name) {
     std::uint64_t h = 0xcbf29ce484222325ull;
     for (char c : name) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001b3ull;
@@ -31,13 +32,13 @@ constexpr double random_uniform(std::uint64_t seed, std::uint64_t stream, std::u
     return static_cast<double>(random_bits(seed, stream, index) >> 11) * 0x1p-53;
 }
 
-/// Standard normal by Box-Muller; element i uses the counters 2i and 2i + 1.
+/// Standard normal by Box-Muller. Element i uses the counters 2i and 2i + 1.
 inline double random_normal(std::uint64_t seed, std::uint64_t stream, std::uint64_t index) {
     const double u = 1.0 - random_uniform(seed, stream, 2 * index), v = random_uniform(seed, stream, 2 * index + 1);
     return std::sqrt(-2.0 * std::log(u)) * std::cos(6.283185307179586 * v);
 }
 
-/// Uniform integer in [0, n), n > 0; the bias of the multiplication is below n / 2^64.
+/// Uniform integer in [0, n), n > 0. The bias of the multiplication is below n / 2^64.
 constexpr std::uint64_t random_below(std::uint64_t n, std::uint64_t seed, std::uint64_t stream, std::uint64_t index) {
     __extension__ using Wide = unsigned __int128;
     return static_cast<std::uint64_t>((static_cast<Wide>(random_bits(seed, stream, index)) * n) >> 64);

@@ -1,5 +1,5 @@
-// Tensor: a non-owning view of elements in memory (of a device, or of the host): pointer, type, shape, row stride.
-// Passed by value. It owns nothing (kernels/arena.h does) and computes nothing (kernels/ops.h does).
+// Tensor: a non-owning view of elements in the memory of a device or of the host: pointer, type, shape, row stride.
+// It is passed by value. Memory belongs to kernels/arena.h, computations are in kernels/ops.h.
 #pragma once
 
 #include <algorithm>
@@ -37,8 +37,8 @@ inline std::string to_text(const Shape& shape) {
     return out + ")";
 }
 
-/// Rows are all dimensions but the last, in order; neighbouring rows start row_stride elements apart; elements of a row
-/// are adjacent.
+/// The rows are numbered over all dimensions but the last, in order. Neighbouring rows start row_stride elements
+/// apart; the elements of a row are adjacent.
 struct Tensor {
     std::byte* bytes = nullptr;
     DType dtype = DType::float32;
@@ -58,19 +58,20 @@ struct Tensor {
     std::int64_t num_rows() const { return width() ? count() / width() : 0; }
     bool contiguous() const { return row_stride == width() || num_rows() <= 1; }
     std::int64_t size_bytes() const { return count() * size_of(dtype); }
-    /// One past the last byte that the view can touch.
+    /// One past the last byte that the view covers.
     std::byte* end() const {
         return count() ? bytes + ((num_rows() - 1) * row_stride + width()) * size_of(dtype) : bytes;
     }
 
-    /// Typed pointer; host code may call it only on host tensors, kernels only on their own device's.
+    /// The typed pointer. Host code may call it only on tensors in host memory, kernels only on tensors of their own
+    /// device.
     template <class T> T* data() const {
-        ensure(dtype == dtype_of<T>(), "a tensor is read as another type than it has");
+        ensure(dtype == dtype_of<T>(), "a tensor is read as another type than its own");
         return reinterpret_cast<T*>(bytes);
     }
     /// Rows [begin, begin + n): a view of shape (n, width).
     Tensor rows(std::int64_t begin, std::int64_t n) const {
-        ensure(begin >= 0 && n >= 0 && begin + n <= num_rows(), "rows outside of a tensor");
+        ensure(begin >= 0 && n >= 0 && begin + n <= num_rows(), "rows beyond the ends of a tensor");
         Tensor t = *this;
         t.bytes += begin * row_stride * size_of(dtype);
         t.shape = {n, width()};
@@ -78,15 +79,16 @@ struct Tensor {
     }
     /// Columns [begin, begin + n) of every row: a view of shape (rows, n) with this tensor's row stride.
     Tensor columns(std::int64_t begin, std::int64_t n) const {
-        ensure(begin >= 0 && n >= 0 && begin + n <= width(), "columns outside of a tensor");
+        ensure(begin >= 0 && n >= 0 && begin + n <= width(), "columns beyond the ends of a tensor");
         Tensor t = *this;
         t.bytes += begin * size_of(dtype);
         t.shape = {num_rows(), n};
         return t;
     }
-    /// The same elements in another shape; contiguous tensors only.
+    /// The same elements in another shape; only for contiguous tensors.
     Tensor reshaped(Shape to) const {
-        ensure(contiguous() && to.count() == count(), "reshape needs a contiguous tensor of as many elements");
+        ensure(contiguous() && to.count() == count(),
+               "reshape needs a contiguous tensor and a shape of as many elements");
         return Tensor(bytes, dtype, to);
     }
     /// Elements [begin, begin + n) of a contiguous tensor, as a vector.
@@ -95,7 +97,7 @@ struct Tensor {
     }
 };
 
-/// Whether the byte ranges that two views span touch each other.
+/// Whether the byte ranges that two views cover overlap.
 inline bool overlap(const Tensor& a, const Tensor& b) {
     return a.count() && b.count() && a.bytes < b.end() && b.bytes < a.end();
 }

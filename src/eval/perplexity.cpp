@@ -15,10 +15,10 @@ namespace longlora {
 namespace {
 
 WindowTokens read_window(const TokenFiles& files, const EvaluationWindow& window, std::int64_t context,
-                         parallel::Shard local) {
+                         parallel::Shard own_tokens) {
     std::vector<std::int32_t> tokens(static_cast<std::size_t>(context));
     files[static_cast<std::size_t>(window.file)]->read(window.begin, context, tokens.data());
-    return window_tokens(tokens, window.first_target, local);
+    return window_tokens(tokens, window.first_target, own_tokens);
 }
 
 std::vector<double> numbers_in(const std::string& bytes) {
@@ -82,7 +82,7 @@ Perplexity measure_perplexity(const parallel::HostGroup& group, parallel::MeshCo
                 if (between) between(done);
                 if (i >= 0)
                     tokens = read_window(files, list.windows[static_cast<std::size_t>(own.begin + i)], rules.context,
-                                         model->local());
+                                         model->own_tokens());
             });
             if (i >= 0) ++done;
             return tokens;

@@ -18,7 +18,7 @@ namespace longlora {
 struct WindowTokens {
     std::vector<std::int32_t> ids, labels;
 };
-WindowTokens window_tokens(std::span<const std::int32_t> window, std::int64_t first_target, parallel::Shard local);
+WindowTokens window_tokens(std::span<const std::int32_t> window, std::int64_t first_target, parallel::Shard own_tokens);
 
 /// Windows of this rank's data coordinate, and the most that any has: all walk through as many rounds.
 struct WindowCount {

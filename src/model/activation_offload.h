@@ -1,6 +1,6 @@
 // ActivationOffload: tensors that wait for backward in pinned host memory instead of the device's. Copies go on a
 // stream of their own: out while the next layer's forward computes, back while the backward of the layer behind does.
-// Which tensors wait is model.cpp's; other memory savers are KeepPlan (recompute) and Zero.
+// Which tensors wait is model.cpp's; other memory savers are ActivationPlan (recompute) and Zero.
 #pragma once
 
 #include <vector>

@@ -57,13 +57,13 @@ AttentionWeights attention_weights_of(const Weights& weights, std::int64_t layer
 }
 
 AttentionSaved attention_forward(const StepContext& context, const AttentionWeights& weights, std::int64_t layer,
-                                 Tensor h, const LayerKeep& keep) {
+                                 Tensor h, const KeptActivations& kept) {
     AttentionSaved saved;
     make_qkv(context, weights, h, saved);
-    attend(context, layer, saved, keep.halo);
-    if (!keep.qkv) saved.q.release(), saved.k.release(), saved.v.release();
+    attend(context, layer, saved, kept.halo);
+    if (!kept.qkv) saved.q.release(), saved.k.release(), saved.v.release();
     make_mid(context, weights, h, saved);
-    if (!keep.attention) saved.out.release(), saved.lse.release();
+    if (!kept.attention) saved.out.release(), saved.lse.release();
     return saved;
 }
 

@@ -15,7 +15,7 @@ struct AttentionWeights {
 AttentionWeights attention_weights_of(const Weights& weights, std::int64_t layer);
 
 /// What a layer keeps from forward for backward beside its input; what is not kept is made again.
-struct LayerKeep {
+struct KeptActivations {
     bool attention = false;  ///< attention output and lse
     bool mid = false;        ///< the residual stream between the halves
     bool qkv = false;        ///< rotated queries and keys, values
@@ -33,7 +33,7 @@ struct AttentionSaved {
 
 /// Returns mid in saved.mid whatever `keep` says (the MLP reads it; the caller drops it), the others as kept.
 AttentionSaved attention_forward(const StepContext& context, const AttentionWeights& weights, std::int64_t layer,
-                                 Tensor h, const LayerKeep& keep);
+                                 Tensor h, const KeptActivations& kept);
 /// Fills in what was not kept.
 void attention_restore(const StepContext& context, const AttentionWeights& weights, std::int64_t layer, Tensor h,
                        AttentionSaved& saved);

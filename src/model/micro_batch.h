@@ -26,7 +26,8 @@ struct MicroBatch {
 std::vector<std::int32_t> next_token_labels(std::span<const std::int32_t> tokens);
 
 /// The elements [local.begin, +local.count) of each row of `whole` (rows of `length`), one after another.
-std::vector<std::int32_t> local_part(std::span<const std::int32_t> whole, std::int64_t length, parallel::Shard local);
+std::vector<std::int32_t> local_part(std::span<const std::int32_t> whole, std::int64_t length,
+                                     parallel::Shard own_tokens);
 
 /// Windows of all variants of a pattern over N = context_length tokens; uploads as for DeviceWindows.
 std::vector<DeviceWindows> pattern_windows(Device& device, const AttentionPattern& pattern, std::int64_t context_length,

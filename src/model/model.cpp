@@ -15,14 +15,16 @@ ArenaTensor upload_rows(Device& device, const std::vector<float>& values, Shape 
     return on_device;
 }
 
-constexpr std::int64_t kEmbedding = 0, kNone = -1;
+constexpr std::int64_t kNone = -1;
 constexpr std::int64_t unit_of(std::int64_t layer) { return layer + 1; }
 
 }  // namespace
 
-KeepPlan keep_nothing(const ModelConfig& config) { return KeepPlan(static_cast<std::size_t>(config.num_layers)); }
-KeepPlan keep_everything(const ModelConfig& config) {
-    return KeepPlan(static_cast<std::size_t>(config.num_layers), LayerKeep{true, true, true, true});
+ActivationPlan keep_nothing(const ModelConfig& config) {
+    return ActivationPlan(static_cast<std::size_t>(config.num_layers));
+}
+ActivationPlan keep_everything(const ModelConfig& config) {
+    return ActivationPlan(static_cast<std::size_t>(config.num_layers), KeptActivations{true, true, true, true});
 }
 
 Model::Model(Weights& weights, const AttentionPattern& pattern, std::int64_t context_length,
@@ -32,15 +34,15 @@ Model::Model(Weights& weights, const AttentionPattern& pattern, std::int64_t con
       pattern_(pattern),
       context_length_(context_length),
       sequence_(sequence),
-      local_(sequence ? parallel::tokens_of(context_length, sequence->rank(), sequence->size())
-                      : parallel::Shard{0, context_length}),
+      own_tokens_(sequence ? parallel::tokens_of(context_length, sequence->rank(), sequence->size())
+                           : parallel::Shard{0, context_length}),
       uploads_(weights.device()) {
-    RotaryTables tables{local_.count,
+    RotaryTables tables{own_tokens_.count,
                         config().head_dim / 2,
                         {},
                         {}};  // a plan needs their memory alone, and millions of sines would take most of its time
     if (device().kind() != DeviceKind::plan)
-        tables = rotary_tables(config(), context_length, local_.begin, local_.count);
+        tables = rotary_tables(config(), context_length, own_tokens_.begin, own_tokens_.count);
     cos_ = upload_rows(device(), tables.cos, {tables.positions, tables.half});
     sin_ = upload_rows(device(), tables.sin, {tables.positions, tables.half});
     windows_.push_back(pattern_windows(device(), pattern_, context_length, config().num_heads));
@@ -50,8 +52,8 @@ Model::Model(Weights& weights, const AttentionPattern& pattern, std::int64_t con
 MicroBatch Model::micro_batch(std::span<const std::int32_t> tokens, std::span<const std::int32_t> labels,
                               const std::vector<std::vector<std::int64_t>>& document_starts) {
     MicroBatch batch;
-    batch.num_sequences = static_cast<std::int64_t>(tokens.size()) / local_.count;
-    ensure(batch.num_sequences * local_.count == static_cast<std::int64_t>(tokens.size()) &&
+    batch.num_sequences = static_cast<std::int64_t>(tokens.size()) / own_tokens_.count;
+    ensure(batch.num_sequences * own_tokens_.count == static_cast<std::int64_t>(tokens.size()) &&
                tokens.size() == labels.size(),
            "a micro-batch is whole parts of sequences");
     const auto count = static_cast<std::int64_t>(tokens.size());
@@ -69,13 +71,13 @@ MicroBatch Model::micro_batch(std::span<const std::int32_t> tokens, std::span<co
 }
 
 StepContext Model::context(std::int64_t num_sequences, const WindowsTable& windows) const {
-    return {device(),        config(), weights_.options().real, cos_,     sin_,
-            context_length_, local_,   num_sequences,           pattern_, windows,
+    return {device(),        config(),    weights_.options().real, cos_,     sin_,
+            context_length_, own_tokens_, num_sequences,           pattern_, windows,
             windows_[0],     sequence_};
 }
 
 ArenaTensor Model::stage_input(std::int64_t num_sequences) const {
-    return context(num_sequences, windows_).activation({num_sequences * local_.count, config().hidden});
+    return context(num_sequences, windows_).activation({num_sequences * own_tokens_.count, config().hidden});
 }
 
 /// The unit whose weights forward reads after a layer's.
@@ -86,22 +88,23 @@ std::int64_t Model::after(std::int64_t layer) const {
 /// On the first stage the embedded tokens, on others `input`.
 ArenaTensor Model::first_input(const StepContext& context, const MicroBatch& batch, ArenaTensor input) {
     if (!stage().has_embedding) return input;
-    const UnitMark mark(device().recorder(), kEmbedding);
-    zero_.open(kEmbedding, unit_of(stage().first_layer));
+    const UnitMark mark(device().recorder(), kEmbeddingUnit);
+    zero_.open(kEmbeddingUnit, unit_of(stage().first_layer));
     ArenaTensor h = context.activation({context.num_tokens(), config().hidden});
     context.ops().embedding_forward(h, weights_.weight(table_of(weights_)), batch.ids);
-    zero_.close(kEmbedding);
+    zero_.close(kEmbeddingUnit);
     return h;
 }
 
-LayerSaved Model::layer_forward(const StepContext& context, std::int64_t layer, ArenaTensor& h, const LayerKeep& keep) {
+LayerSaved Model::layer_forward(const StepContext& context, std::int64_t layer, ArenaTensor& h,
+                                const KeptActivations& kept) {
     const UnitMark mark(device().recorder(), static_cast<int>(unit_of(layer)));
     zero_.open(unit_of(layer), after(layer));
     LayerSaved saved;
-    saved.attention = attention_forward(context, attention_weights_of(weights_, layer), layer, h, keep);
+    saved.attention = attention_forward(context, attention_weights_of(weights_, layer), layer, h, kept);
     ArenaTensor out = context.activation(h->shape);
-    saved.mlp = mlp_forward(context, mlp_weights_of(weights_, layer), out, saved.attention.mid, keep.gate_up);
-    if (!keep.mid) saved.attention.mid.release();
+    saved.mlp = mlp_forward(context, mlp_weights_of(weights_, layer), out, saved.attention.mid, kept.gate_up);
+    if (!kept.mid) saved.attention.mid.release();
     saved.h = std::move(h);
     h = std::move(out);
     zero_.close(unit_of(layer));
@@ -123,21 +126,21 @@ void Model::layer_backward(const StepContext& context, std::int64_t layer, Tenso
 
 /// A tied head reads the embedding's unit too.
 void Model::open_head(std::int64_t next) {
-    if (shares_table()) zero_.open(kEmbedding);
+    if (shares_table()) zero_.open(kEmbeddingUnit);
     zero_.open(unit_of(config().num_layers), next);
 }
 void Model::close_head() {
     zero_.close(unit_of(config().num_layers));
-    if (shares_table()) zero_.close(kEmbedding);
+    if (shares_table()) zero_.close(kEmbeddingUnit);
 }
 void Model::open_head_gradients() {
-    if (shares_table()) zero_.open_gradients(kEmbedding);
+    if (shares_table()) zero_.open_gradients(kEmbeddingUnit);
     zero_.open_gradients(unit_of(config().num_layers));
 }
 /// The embedding, where it is on this stage, adds to the table later.
 void Model::close_head_gradients(bool last) {
     zero_.close_gradients(unit_of(config().num_layers), last);
-    if (shares_table()) zero_.close_gradients(kEmbedding, last && !stage().has_embedding);
+    if (shares_table()) zero_.close_gradients(kEmbeddingUnit, last && !stage().has_embedding);
 }
 
 /// Backward begins with the last layer of the last stage, whose input would come back at once.
@@ -148,12 +151,12 @@ void Model::fetch_input(StageSaved& saved, std::int64_t layer) {
         offload_->fetch(saved.layers[static_cast<std::size_t>(layer - stage().first_layer)].stored_h);
 }
 
-StageSaved Model::forward(const MicroBatch& batch, ArenaTensor input, const KeepPlan& keep) {
+StageSaved Model::forward(const MicroBatch& batch, ArenaTensor input, const ActivationPlan& activations) {
     const StepContext c = context(batch.num_sequences, batch.windows());
     StageSaved saved;
     ArenaTensor h = first_input(c, batch, std::move(input));
     for (std::int64_t layer = stage().first_layer; layer <= last_layer(); ++layer) {
-        saved.layers.push_back(layer_forward(c, layer, h, keep[static_cast<std::size_t>(layer)]));
+        saved.layers.push_back(layer_forward(c, layer, h, activations[static_cast<std::size_t>(layer)]));
         LayerSaved& last = saved.layers.back();
         if (goes_away(layer)) last.stored_h = offload_->store(std::move(last.h));
     }
@@ -188,18 +191,18 @@ ArenaTensor Model::backward(const MicroBatch& batch, StageSaved& saved, ArenaTen
         zero_.close_gradients(unit_of(layer), last);
     }
     if (!stage().has_embedding) return d_out;
-    const UnitMark mark(device().recorder(), kEmbedding);
-    zero_.open_gradients(kEmbedding);
+    const UnitMark mark(device().recorder(), kEmbeddingUnit);
+    zero_.open_gradients(kEmbeddingUnit);
     if (const Tensor d_table = weights_.gradient(table_of(weights_)))
         c.ops().embedding_backward(d_table, d_out, batch.ids);
     d_out.release();
-    zero_.close_gradients(kEmbedding, last);
+    zero_.close_gradients(kEmbeddingUnit, last);
     return {};
 }
 
 void Model::idle_forward() {
     const auto pass = [&](std::int64_t unit, std::int64_t next) { zero_.open(unit, next), zero_.close(unit); };
-    if (stage().has_embedding) pass(kEmbedding, unit_of(stage().first_layer));
+    if (stage().has_embedding) pass(kEmbeddingUnit, unit_of(stage().first_layer));
     for (std::int64_t layer = stage().first_layer; layer <= last_layer(); ++layer) pass(unit_of(layer), after(layer));
 }
 
@@ -218,8 +221,8 @@ void Model::idle_backward(bool last) {
         zero_.close_gradients(unit_of(layer), last);
     }
     if (!stage().has_embedding) return;
-    zero_.open_gradients(kEmbedding);
-    zero_.close_gradients(kEmbedding, last);
+    zero_.open_gradients(kEmbeddingUnit);
+    zero_.close_gradients(kEmbeddingUnit, last);
 }
 
 ArenaTensor Model::output(const MicroBatch& batch, ArenaTensor input) {
@@ -243,7 +246,7 @@ void Model::idle_loss() {
 
 void Model::logits(Tensor out, Tensor logits) {
     open_head(kNone);
-    head_logits(context(out.num_rows() / local_.count, windows_), head_weights_of(weights_), logits, out);
+    head_logits(context(out.num_rows() / own_tokens_.count, windows_), head_weights_of(weights_), logits, out);
     close_head();
 }
 

@@ -1,5 +1,5 @@
 // Model: the layers of this rank's pipeline stage in order, forward and backward over a micro-batch. It reads as the
-// paper; what is kept in between is KeepPlan. Not here: the order of micro-batches and stages, updates, schedules
+// paper; what is kept in between is ActivationPlan. Not here: the order of micro-batches and stages, updates, schedules
 // (src/train).
 #pragma once
 
@@ -18,9 +18,9 @@
 namespace longlora {
 
 /// What each layer keeps from forward for backward; one entry for every layer of the whole model.
-using KeepPlan = std::vector<LayerKeep>;
-KeepPlan keep_nothing(const ModelConfig& config);
-KeepPlan keep_everything(const ModelConfig& config);
+using ActivationPlan = std::vector<KeptActivations>;
+ActivationPlan keep_nothing(const ModelConfig& config);
+ActivationPlan keep_everything(const ModelConfig& config);
 
 /// What a layer leaves for its backward pass.
 struct LayerSaved {
@@ -54,7 +54,7 @@ public:
     const AttentionPattern& pattern() const { return pattern_; }
     std::int64_t context_length() const { return context_length_; }
     /// Tokens [begin, begin + count) of every sequence are this rank's.
-    parallel::Shard local() const { return local_; }
+    parallel::Shard own_tokens() const { return own_tokens_; }
     /// (T, D) of activations of `num_sequences` sequences, as they travel between stages.
     ArenaTensor stage_input(std::int64_t num_sequences) const;
 
@@ -64,7 +64,7 @@ public:
                            const std::vector<std::vector<std::int64_t>>& document_starts = {});
 
     /// input: the output of the stage before (empty on the first stage, which embeds the tokens).
-    StageSaved forward(const MicroBatch& batch, ArenaTensor input, const KeepPlan& keep);
+    StageSaved forward(const MicroBatch& batch, ArenaTensor input, const ActivationPlan& activations);
     /// The last stage: loss_sum (float64 scalar) += sum of the negative log likelihoods of the batch's labels; returns
     /// the gradient of scale * sum with respect to the stage's output, which it releases, and adds those of the head.
     /// last: no further micro-batch follows in this step.
@@ -89,7 +89,8 @@ private:
     ArenaTensor first_input(const StepContext& context, const MicroBatch& batch, ArenaTensor input);
     bool goes_away(std::int64_t layer) const;
     void fetch_input(StageSaved& saved, std::int64_t layer);
-    LayerSaved layer_forward(const StepContext& context, std::int64_t layer, ArenaTensor& h, const LayerKeep& keep);
+    LayerSaved layer_forward(const StepContext& context, std::int64_t layer, ArenaTensor& h,
+                             const KeptActivations& kept);
     void layer_backward(const StepContext& context, std::int64_t layer, Tensor d_h, LayerSaved& saved);
     std::int64_t last_layer() const { return stage().first_layer + stage().num_layers - 1; }
     bool shares_table() const { return config().tied; }
@@ -104,7 +105,7 @@ private:
     AttentionPattern pattern_;
     std::int64_t context_length_;
     parallel::Communicator* sequence_;
-    parallel::Shard local_;
+    parallel::Shard own_tokens_;
     ArenaTensor cos_, sin_;
     WindowsTable windows_;
     std::optional<ActivationOffload> offload_;

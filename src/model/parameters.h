@@ -14,6 +14,9 @@
 
 namespace longlora {
 
+/// The unit of the embedding; layer l is unit l + 1.
+constexpr std::int64_t kEmbeddingUnit = 0;
+
 enum class Method { longlora, lora, full };
 Method method_of(const std::string& name);
 std::string_view name_of(Method method);

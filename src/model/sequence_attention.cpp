@@ -36,7 +36,7 @@ struct Results {
 template <class Each> void for_readers(const Call& c, const KvTransfer& transfer, Each&& each) {
     for (std::size_t p = 0; p < c.parts.size(); ++p) {
         const Shard heads = common(c.parts[p].heads.heads, transfer.heads),
-                    rows{0, parallel::num_seeing(c.windows, c.parts[p].heads, c.local(), transfer.tokens.end())};
+                    rows{0, parallel::num_seeing(c.windows, c.parts[p].heads, c.own_tokens(), transfer.tokens.end())};
         if (heads.count > 0 && rows.count > 0) each(p, heads, rows);
     }
 }
@@ -48,14 +48,14 @@ void forward_own(const Call& c, const Results& r, const Inputs& x) {
         c.ops().attention_forward(to, sums(c, r.lse, heads, rows), queries(c, x.q, heads, rows),
                                   keys(c, x.k, heads, {0, rows.end()}), keys(c, x.v, heads, {0, rows.end()}),
                                   windows_of(c, heads),
-                                  place_of(c.context, c.local().begin + rows.begin, c.local().begin), false);
+                                  place_of(c.context, c.own_tokens().begin + rows.begin, c.own_tokens().begin), false);
     };
     if (std::none_of(r.partials.begin(), r.partials.end(),
                      [](const ArenaTensor& part) { return static_cast<bool>(part); }))
-        return attend(r.out, {0, c.context.config.num_kv_heads}, {0, c.local().count});
+        return attend(r.out, {0, c.context.config.num_kv_heads}, {0, c.own_tokens().count});
     for (std::size_t p = 0; p < c.parts.size(); ++p) {
         const auto& [of, num_rows] = c.parts[p];
-        const Shard late{num_rows, c.local().count - num_rows};
+        const Shard late{num_rows, c.own_tokens().count - num_rows};
         if (num_rows) attend(r.partials[p], of.heads, {0, num_rows});
         attend(queries(c, r.out, of.heads, late), of.heads, late);
     }
@@ -68,8 +68,8 @@ void forward_keys(const Call& c, const KvTransfer& transfer, Tensor piece, const
         const Shard in_piece{heads.begin - transfer.heads.begin, heads.count};
         c.ops().attention_forward(r.waiting(c, p, heads, rows), sums(c, r.lse, heads, rows), queries(c, q, heads, rows),
                                   keys(c, piece, in_piece, {0, n}), keys(c, piece, in_piece, {n, n}),
-                                  windows_of(c, heads), place_of(c.context, c.local().begin, transfer.tokens.begin),
-                                  true);
+                                  windows_of(c, heads),
+                                  place_of(c.context, c.own_tokens().begin, transfer.tokens.begin), true);
     });
 }
 
@@ -109,7 +109,7 @@ void backward_own(const Call& c, const Gradients& g, const Inputs& x, Shard rows
     const auto seen = [&](Tensor of) { return of.rows(0, rows.end()); };
     c.ops().attention_backward(some(g.d_q), seen(g.d_k), seen(g.d_v), some(x.d_out), some(x.out),
                                x.lse.columns(rows.begin, rows.count), some(x.q), seen(x.k), seen(x.v), c.windows,
-                               place_of(c.context, c.local().begin + rows.begin, c.local().begin));
+                               place_of(c.context, c.own_tokens().begin + rows.begin, c.own_tokens().begin));
 }
 
 /// The gradient of arrived keys and values.
@@ -124,7 +124,7 @@ Piece backward_keys(const Call& c, const KvTransfer& transfer, Tensor piece, con
         c.ops().attention_backward(of_queries(g.d_q), of_keys(d_piece.rows, {0, n}), of_keys(d_piece.rows, {n, n}),
                                    of_queries(x.d_out), of_queries(x.out), sums(c, x.lse, heads, rows), of_queries(x.q),
                                    of_keys(piece, {0, n}), of_keys(piece, {n, n}), windows_of(c, heads),
-                                   place_of(c.context, c.local().begin, transfer.tokens.begin));
+                                   place_of(c.context, c.own_tokens().begin, transfer.tokens.begin));
     });
     return d_piece;
 }
@@ -181,7 +181,8 @@ void sequence_attention_forward(const StepContext& context, std::int64_t s, std:
                                 Tensor q, Tensor k, Tensor v, Halo& halo, bool keep_halo) {
     if (alone(context))
         return context.ops().attention_forward(out, lse, q, k, v, context.windows(s, layer),
-                                               place_of(context, context.local.begin, context.local.begin), false);
+                                               place_of(context, context.own_tokens.begin, context.own_tokens.begin),
+                                               false);
     const Call c = make_call(context, s, layer);
     const Inputs x{q, k, v};
     const bool here = !halo.empty(), fill = !here && keep_halo && stays(context, layer);
@@ -218,14 +219,14 @@ void sequence_attention_backward(const StepContext& context, std::int64_t s, std
                                  Halo& halo) {
     if (alone(context))
         return context.ops().attention_backward(d_q, d_k, d_v, d_out, out, lse, q, k, v, context.windows(s, layer),
-                                                place_of(context, context.local.begin, context.local.begin));
+                                                place_of(context, context.own_tokens.begin, context.own_tokens.begin));
     const Call c = make_call(context, s, layer);
     const Gradients g{d_q, d_k, d_v};
     const Inputs x{q, k, v, d_out, out, lse};
     const bool here = !halo.empty();
     ensure(!here || halo.size() == num_transfers(c), "a kept halo belongs to the same windows");
     // Something to compute while the first pieces come, if they must, and while the last gradients go back.
-    const std::int64_t n = c.local().count, before = here || c.rounds.empty() ? 0 : n / 2;
+    const std::int64_t n = c.own_tokens().count, before = here || c.rounds.empty() ? 0 : n / 2;
     Round next = here ? Round{} : start_there(c, 0, x, Pass::backward), returned;
     backward_own(c, g, x, {0, before});
     std::size_t at = 0;  // of the halo

@@ -49,7 +49,7 @@ Call make_call(const StepContext& context, std::int64_t s, std::int64_t layer) {
                                       config.num_heads, config.num_kv_heads);
     for (const parallel::KvHeadClass& heads :
          parallel::kv_head_classes(windows, config.num_heads, config.num_kv_heads)) {
-        const std::int64_t rows = parallel::num_seeing(windows, heads, context.local, context.local.begin);
+        const std::int64_t rows = parallel::num_seeing(windows, heads, context.own_tokens, context.own_tokens.begin);
         if (c.parts.empty() || c.parts.back().num_rows != rows) {
             c.parts.push_back({heads, rows});
             continue;
@@ -84,13 +84,13 @@ Tensor sums(const Call& c, Tensor lse, Shard heads, Shard rows) {
     return lse.rows(heads.begin * c.group, heads.count * c.group).columns(rows.begin, rows.count);
 }
 Tensor own_keys(const Call& c, const KvTransfer& transfer, Tensor x) {
-    return keys(c, x, transfer.heads, {transfer.tokens.begin - c.local().begin, transfer.tokens.count});
+    return keys(c, x, transfer.heads, {transfer.tokens.begin - c.own_tokens().begin, transfer.tokens.count});
 }
 Tensor own_queries(const Call& c, const KvTransfer& transfer, Tensor x) {
-    return queries(c, x, transfer.heads, {transfer.queries.begin - c.local().begin, transfer.queries.count});
+    return queries(c, x, transfer.heads, {transfer.queries.begin - c.own_tokens().begin, transfer.queries.count});
 }
 Tensor own_sums(const Call& c, const KvTransfer& transfer, Tensor lse) {
-    return sums(c, lse, transfer.heads, {transfer.queries.begin - c.local().begin, transfer.queries.count});
+    return sums(c, lse, transfer.heads, {transfer.queries.begin - c.own_tokens().begin, transfer.queries.count});
 }
 
 Piece make_piece(const Call& c, const KvTransfer& transfer, Pass pass, Way way) {

@@ -27,7 +27,7 @@ struct Call {
     std::vector<Part> parts;
 
     int rank() const { return context.sequence->rank(); }
-    Shard local() const { return context.local; }
+    Shard own_tokens() const { return context.own_tokens; }
     Ops ops() const { return context.ops(); }
 };
 Call make_call(const StepContext& context, std::int64_t s, std::int64_t layer);

@@ -123,11 +123,11 @@ std::vector<Stage> stages_of(const ModelConfig& config, int num_stages, const At
         const double layers = before[static_cast<std::size_t>(first + count)] - before[static_cast<std::size_t>(first)];
         return stage + 1 == num_stages ? layers + head_cost(config) : layers;
     };
-    const double dearest =
+    const double highest_cost =
         best_cuts(num_layers, num_stages, cost, [](double a, double b) { return std::max(a, b); })[0][0].value;
     const auto squares = [&](std::int64_t stage, std::int64_t first,
                              std::int64_t count) {  // least when counts are even
-        return cost(stage, first, count) <= dearest * kSame ? static_cast<double>(count * count) : kNever;
+        return cost(stage, first, count) <= highest_cost * kSame ? static_cast<double>(count * count) : kNever;
     };
     const auto cuts = best_cuts(num_layers, num_stages, squares, [](double a, double b) { return a + b; });
     std::vector<Stage> stages;

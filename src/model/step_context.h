@@ -18,7 +18,7 @@ struct StepContext {
     DType real;                       ///< type of activations
     Tensor cos, sin;                  ///< (n, E/2) float32: the positions of this rank's tokens
     std::int64_t context_length = 0;  ///< N: tokens per sequence, on all ranks together
-    parallel::Shard local;            ///< tokens [begin, begin + n) of every sequence are this rank's
+    parallel::Shard own_tokens;       ///< tokens [begin, begin + n) of every sequence are this rank's
     std::int64_t num_sequences =
         1;  ///< of the micro-batch; rows of activations are sequence after sequence, n rows each
     const AttentionPattern& pattern;
@@ -30,8 +30,8 @@ struct StepContext {
     parallel::Communicator* sequence =
         nullptr;  ///< the ranks that share a sequence; may be empty when there is only one
 
-    std::int64_t local_length() const { return local.count; }
-    std::int64_t num_tokens() const { return num_sequences * local.count; }
+    std::int64_t local_length() const { return own_tokens.count; }
+    std::int64_t num_tokens() const { return num_sequences * own_tokens.count; }
     const Windows& windows(std::int64_t of_sequence, std::int64_t layer) const {
         const auto& variants = windows_table[windows_table.size() == 1 ? 0 : static_cast<std::size_t>(of_sequence)];
         return *variants[static_cast<std::size_t>(window_variant(pattern, layer))];

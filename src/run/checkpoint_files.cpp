@@ -1,5 +1,5 @@
-// Names and life of checkpoint files. Everything here is repeatable: killed anywhere, it leaves whole checkpoints or
-// marked leftovers.
+// Names, verifies, moves and deletes checkpoint files. Every operation can be repeated: a process that is killed at
+// any moment leaves only complete checkpoints and leftovers that are recognised by their names.
 #include "run/checkpoint_files.h"
 
 #include <algorithm>
@@ -82,13 +82,13 @@ bool has_damaged(const std::string& run) {
     return std::any_of(names.begin(), names.end(), [](const std::string& name) { return name.ends_with(".damaged"); });
 }
 
-/// Why a checkpoint does not verify; "" if it does. Read twice, the second time from the disk, since a disk or network
-/// that failed once has damaged nothing.
+/// Why a checkpoint does not verify; "" if it verifies. Reads it up to twice, the second time from the disk: a disk
+/// or a network that failed once has not damaged the file.
 std::string damage_of(const std::string& path, const std::function<void()>& progress) {
     std::string damage;
     for (int attempt = 0; attempt < 2; ++attempt) {
-        const FileHandle file =
-            FileHandle::open_read(path);  // one that may not be read is not damaged: that Error is the user's
+        // A file that may not be opened is not damaged: the user gets this Error.
+        const FileHandle file = FileHandle::open_read(path);
         try {
             if (attempt > 0) file.forget_cached();
             verify_checkpoint(path, progress);
@@ -118,8 +118,8 @@ void require_some_whole(const std::string& run, const Resumable& found) {
     fail(text(
         found.damaged.empty()
             ? ""
-            : text("the checkpoint ", found.damaged.front().path, " is not whole (", found.damaged.front().why, "); "),
-        "no checkpoint of ", run, " verifies; take another --run to start from the beginning, or delete what is in ",
+            : text("the checkpoint ", found.damaged.front().path, " is damaged (", found.damaged.front().why, "); "),
+        "no checkpoint of ", run, " verifies; give another --run to start from the beginning, or delete the files in ",
         checkpoint_folder(run)));
 }
 
@@ -127,7 +127,7 @@ std::vector<std::string> set_damaged_aside(const Resumable& found) {
     std::vector<std::string> notes;
     for (const auto& [path, why] : found.damaged) {
         rename_file(path, path + ".damaged");
-        notes.push_back(text("the checkpoint ", path, " is not whole (", why, "); it was moved to ",
+        notes.push_back(text("the checkpoint ", path, " is damaged (", why, "); it was moved to ",
                              checkpoint_name(step_of_checkpoint(path)), ".damaged"));
     }
     return notes;
@@ -154,9 +154,9 @@ void set_latest(const std::string& run, const std::string& name) {
     write_text_file(checkpoint_folder(run) + "/latest", name + "\n");
 }
 
-void remove_old_checkpoints(const std::string& run, std::int64_t keep, std::int64_t last_good) {
+void remove_old_checkpoints(const std::string& run, std::int64_t keep_checkpoints, std::int64_t last_good) {
     const std::vector<CheckpointFile> files = list_checkpoints(run);
-    const auto surplus = static_cast<std::int64_t>(files.size()) - std::max<std::int64_t>(keep, 1);
+    const auto surplus = static_cast<std::int64_t>(files.size()) - std::max<std::int64_t>(keep_checkpoints, 1);
     for (std::int64_t i = 0; i < surplus; ++i)
         if (files[static_cast<std::size_t>(i)].step != last_good) remove_file(files[static_cast<std::size_t>(i)].path);
 }

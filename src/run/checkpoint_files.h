@@ -1,8 +1,10 @@
-// The files of a run's checkpoints: names, `latest`, which is the newest good one, which may go. It does not know what
-// is inside (checkpoint.h).
-//   RUN/checkpoints/step-00000120.h5   .../latest (the newest one's file name, for scripts)   .../*.partial (being
-//   written)   .../*.damaged, *.discarded (set aside)
-// All of it is rank 0's work.
+// The checkpoint files of a run: their names, `latest`, the newest one that verifies, and which may be deleted. The
+// content of a checkpoint is in src/train/checkpoint.h. Only rank 0 calls these functions.
+//   RUN/checkpoints/step-00000120.h5   a complete checkpoint
+//   RUN/checkpoints/latest             the file name of the newest one, for scripts
+//   RUN/checkpoints/*.partial          being written
+//   RUN/checkpoints/*.damaged          set aside because it does not verify
+//   RUN/checkpoints/*.discarded        set aside because the run resumed from an earlier step
 #pragma once
 
 #include <cstdint>
@@ -18,7 +20,7 @@ constexpr std::int64_t kCheckpointVersion = 1;
 std::string checkpoint_folder(const std::string& run);
 /// "step-00000120.h5"
 std::string checkpoint_name(std::int64_t step);
-/// The step of a file name or path; -1 if it is not a checkpoint's name.
+/// The step in a file name or path; -1 if it is not the name of a checkpoint.
 std::int64_t step_of_checkpoint(const std::string& path);
 
 struct CheckpointFile {
@@ -26,39 +28,41 @@ struct CheckpointFile {
     std::string path;
 };
 
-/// Whole checkpoints of a run by rising step; empty if there are none. A whole one has its final name, by construction.
+/// The checkpoints of a run in the order of their steps; empty if there are none. A file has the name of a checkpoint
+/// only after it was written completely.
 std::vector<CheckpointFile> list_checkpoints(const std::string& run);
 
-/// `run_or_file`: a checkpoint itself, or a run folder (its newest checkpoint). An Error says what is missing.
+/// `run_or_file` is a checkpoint, or a run folder whose newest checkpoint is returned. An Error says what is missing.
 std::string newest_checkpoint(const std::string& run_or_file);
 
-/// Every block of every tensor against its checksum; the Error names file and place. progress: called after each block.
+/// Verifies every block of every tensor by its checksum; the Error names the file and the place. Calls `progress`
+/// after each block.
 void verify_checkpoint(const std::string& path, const std::function<void()>& progress = {});
 
 struct DamagedCheckpoint {
     std::string path, why;
 };
 struct Resumable {
-    std::string path;                        ///< the newest that verifies; empty: nothing to resume from
-    std::vector<DamagedCheckpoint> damaged;  ///< newer ones, newest first
+    std::string path;                        ///< the newest checkpoint that verifies; empty: there is none
+    std::vector<DamagedCheckpoint> damaged;  ///< newer checkpoints, the newest first
 };
 
-/// Looks, and changes nothing. progress: called after each block that was read.
+/// Finds the checkpoint to resume from, and changes no file. Calls `progress` after each block that it read.
 Resumable find_resumable(const std::string& run, const std::function<void()>& progress = {});
-/// Refuses to begin anew where only damaged checkpoints are, now or set aside earlier: that would throw away, unseen in
-/// a requeued job, what may still be saved.
+/// Refuses to start from the beginning if a run has only damaged checkpoints, found now or set aside earlier. A
+/// requeued job would otherwise throw away, without anyone noticing, work that may still be recovered.
 void require_some_whole(const std::string& run, const Resumable& found);
-/// Moves the damaged ones to NAME.damaged; returns sentences for the user.
+/// Moves the damaged checkpoints to NAME.damaged and returns sentences for the user.
 std::vector<std::string> set_damaged_aside(const Resumable& found);
 
-/// Removes what killed savers left half-written, in the run folder and its checkpoints/.
+/// Removes the incomplete files of killed processes from the run folder and its checkpoints/.
 void remove_partials(const std::string& run);
-/// Going on from `step`: later checkpoints belong to a course that is given up; they move to NAME.discarded, so that
-/// `newest` means this course.
+/// When a run resumes from `step`, moves later checkpoints to NAME.discarded, so that the newest checkpoint always
+/// belongs to the current course of the run.
 void discard_checkpoints_after(const std::string& run, std::int64_t step);
-/// Points `latest` at a whole checkpoint.
+/// Writes the name of a complete checkpoint to `latest`.
 void set_latest(const std::string& run, const std::string& name);
-/// Deletes all but the newest `keep` (at least 1) checkpoints, and never the one of step `last_good`.
-void remove_old_checkpoints(const std::string& run, std::int64_t keep, std::int64_t last_good);
+/// Deletes all but the newest `keep_checkpoints` (at least 1) checkpoints, but never the one of step `last_good`.
+void remove_old_checkpoints(const std::string& run, std::int64_t keep_checkpoints, std::int64_t last_good);
 
 }  // namespace longlora

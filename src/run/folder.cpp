@@ -1,4 +1,4 @@
-// Writing the text files of a run so that a kill at any moment leaves each of them readable.
+// Writes the text files of a run so that a kill at any moment leaves each of them readable.
 #include "run/folder.h"
 
 #include <ctime>
@@ -69,10 +69,10 @@ std::string MetricsLog::append(const Json& line) {
     try {
         flush();
     } catch (const Error& error) {
-        require(unwritten_.size() < kMostUnwritten, error.what(), " for so long that ", unwritten_.size(),
-                " bytes of metrics wait; make room in the --run folder");
+        require(unwritten_.size() < kMostUnwritten, error.what(), "; ", unwritten_.size(),
+                " bytes of metrics wait to be written; make room in the --run folder");
         return failed_before ? std::string()
-                             : text(error.what(), "; the lines are kept and written when there is room");
+                             : text(error.what(), "; the lines are kept and written when there is room again");
     }
     return {};
 }
@@ -98,7 +98,7 @@ std::int64_t discard_metrics_after(const std::string& run, std::int64_t step) {
         end = newline == std::string::npos ? content.size() : newline + 1;
         const std::string line = content.substr(begin, newline == std::string::npos ? newline : newline - begin);
         const Json json = Json::parse(line, nullptr, false);
-        if (json.is_discarded() && end == content.size()) continue;  // torn by a kill
+        if (json.is_discarded() && end == content.size()) continue;  // a kill cut this line off
         const bool later = json.is_discarded() || (json.is_object() && json.contains("step") &&
                                                    json["step"].is_number() && json["step"] > step);
         (later ? moved : kept) += line + "\n";
@@ -107,8 +107,8 @@ std::int64_t discard_metrics_after(const std::string& run, std::int64_t step) {
     if (num_moved) {
         const std::string earlier =
             file_exists(discarded_path(run)) ? read_text_file(discarded_path(run)) : std::string();
-        if (!ends_with(earlier, moved))
-            write_text_file(discarded_path(run), earlier + moved);  // else: killed between the two writes
+        // If the lines are there already, an earlier call was killed between the two writes.
+        if (!ends_with(earlier, moved)) write_text_file(discarded_path(run), earlier + moved);
     }
     if (kept != content) write_text_file(metrics_path(run), kept);
     return num_moved;

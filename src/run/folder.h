@@ -1,5 +1,5 @@
-// The text files of a run: manifest.json, metrics.jsonl, status.json. Rank 0's but for the last; no MPI. Checkpoints
-// are checkpoint_files.h, who may write run_lock.h.
+// The text files of a run: manifest.json, metrics.jsonl and status.json. Only rank 0 writes them, except that any
+// rank may write status.json; no MPI. Checkpoints are in checkpoint_files.h; lock.h decides which job may write.
 #pragma once
 
 #include <cstdint>
@@ -12,23 +12,24 @@
 
 namespace longlora {
 
-/// The folder, its checkpoints/ and ranks/ where missing.
+/// Creates the run folder, its checkpoints/ and its ranks/ where they do not exist.
 void create_run_folder(const std::string& run);
-/// Atomic; indented for people.
+/// Writes manifest.json atomically, indented for people.
 void write_manifest(const std::string& run, const Json& manifest);
 
-/// The checksums of the base model's tensors that the run's first start recorded in its manifest; empty if there are
-/// none, or no manifest that can be read.
+/// The checksums of the base model's tensors that the run's first start recorded in its manifest. Empty if the
+/// manifest has none, does not exist, or cannot be read.
 TensorChecksums recorded_checksums(const std::string& run);
 
 /// Appends to metrics.jsonl, one write per line.
 class MetricsLog {
 public:
     explicit MetricsLog(const std::string& run);
-    /// Doubles are written so that they read back to the same bits. A line that cannot be written (full disk) is kept
-    /// and tried again with the next; returns the reason the first time it happens, else an empty text.
+    /// Appends a line. Doubles are written so that they read back to the same bits. A line that cannot be written
+    /// (full disk) is kept and tried again with the next one; the first time, the reason is returned, otherwise an
+    /// empty text.
     std::string append(const Json& line);
-    /// Until all lines are on the disk; an Error if some could not be written.
+    /// Returns when all lines are on the disk; an Error if some could not be written.
     void sync();
 
 private:
@@ -38,22 +39,24 @@ private:
     std::string unwritten_;
 };
 
-/// Before going on after `step`: lines of later steps move to metrics.discarded.jsonl, a torn last line is dropped, so
-/// that each step appears once. Atomic, and right again if it is killed on the way. Returns how many lines moved.
+/// Before a run resumes after `step`: moves the lines of later steps to metrics.discarded.jsonl and drops an
+/// incomplete last line, so that each step appears once. Atomic; after a kill, the next call completes the work.
+/// Returns the number of lines moved.
 std::int64_t discard_metrics_after(const std::string& run, std::int64_t step);
 
-/// Changes these fields of status.json, keeps the others, and sets "updated" (UTC, "2024-01-31T12:00:00Z"). Atomic.
-/// `writer`: who may write it beside the trainer.
-///   of a start: "starts" (how many so far), "started", "ranks", "host", "job", "restart"
-///   of the loop: "state" (running | done | stopped | failed), "exit_code" (null while running), "step", "steps",
-///   "checkpoint", "message", "seconds_left" (null if unknown)
+/// Changes these fields of status.json, keeps the others, and sets "updated" (UTC, "2024-01-31T12:00:00Z"). Atomic. A
+/// writer other than the trainer gives its name as `writer`, so that both can write at once (write_text_file in
+/// io/file.h).
+///   fields of a start      "starts" (how many so far), "started", "ranks", "host", "job", "restart"
+///   fields of the loop     "state" (running | done | stopped | failed), "exit_code" (null while running), "step",
+///                          "steps", "checkpoint", "message", "seconds_left" (null if unknown)
 void update_status(const std::string& run, const Json& changes, const std::string& writer = "");
-/// The end of a start by an Error: "failed", unless the loss of a rank (exit code 5) follows a failure that is recorded
-/// already, whose consequence it is.
+/// Records that an Error ended this start ("failed"). A lost rank (exit code 5) is not recorded after another
+/// failure, since it is the consequence of that failure.
 void record_failure(const std::string& run, ExitCode code, const std::string& message, const std::string& writer);
-/// What status.json says; {} if there is none, or none that can be read.
+/// The content of status.json; {} if it does not exist or cannot be read.
 Json read_status(const std::string& run);
-/// Now, as status.json writes times.
+/// The present time as status.json writes times.
 std::string utc_now();
 
 }  // namespace longlora

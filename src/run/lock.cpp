@@ -1,6 +1,7 @@
-// The lock's life: create exclusively, or watch the holder until it shows life or is stale; then a thread advances the
-// counter in place. A stale lock is renamed away, and what was renamed is looked at again: of two that find it stale,
-// one goes on, and who took a fresh lock puts it back.
+// Takes and keeps the lock. A new job creates the lock file exclusively, or watches the existing one until its
+// counter advances (an Error) or it is stale. Then a thread advances the counter in place. To take over a stale lock,
+// a job renames it away and reads the renamed file again: of two jobs that find the same stale lock, only one can
+// rename it, and a job that renamed a fresh lock by mistake puts it back.
 #include "run/lock.h"
 
 #include <signal.h>
@@ -30,18 +31,18 @@ constexpr double kPollSeconds = 0.1;
 
 std::string lock_path(const std::string& run) { return run + "/lock"; }
 
-/// What /proc says of a process; start is -1 where that cannot be read (there is no such process, or others may not
-/// look at it).
+/// What /proc says about a process. `start` is -1 if it cannot be read (there is no such process, or this user may
+/// not look at it).
 struct ProcessState {
     std::int64_t start = -1;  // clock ticks since boot
-    char state = '?';         // man 5 proc: R, S, D, T (stopped), Z (ended and not yet waited for) ...
+    char state = '?';         // man 5 proc: R, S, D, T (stopped), Z (ended, but not yet waited for) ...
 };
 
 ProcessState state_of_process(std::int64_t process) {
     ProcessState out;
     try {
         const std::string stat = read_text_file(text("/proc/", process, "/stat"));
-        const std::size_t end = stat.rfind(')');  // of the name, which may hold anything
+        const std::size_t end = stat.rfind(')');  // the end of the name, which may contain any characters
         if (end == std::string::npos || end + 2 >= stat.size()) return out;
         out.state = stat[end + 2];
         std::istringstream fields(stat.substr(end + 2));
@@ -71,7 +72,7 @@ LockHolder this_process(const JobIdentity& job) {
     return {token, job, host_name(), machine_of_this_process(), getpid(), state_of_process(getpid()).start, 0};
 }
 
-/// As many bytes whatever the counter is, so that it can be written in place.
+/// The content of a lock file. Its length does not depend on the counter, so that it can be overwritten in place.
 std::string content_of(const LockHolder& h) {
     char counter[24];
     std::snprintf(counter, sizeof counter, "%012lld", static_cast<long long>(h.counter));
@@ -98,19 +99,19 @@ LockHolder holder_of(const std::string& content, const std::string& where) {
             std::strtoll(get_text(json, "counter", where).c_str(), nullptr, 10)};
 }
 
-/// The file's bytes; false if there is no such file.
+/// Reads the file; false if it does not exist.
 bool read_content(const std::string& path, std::string& content) {
     if (!file_exists(path)) return false;
     try {
         content = read_text_file(path);
     } catch (const Error&) {
-        if (!file_exists(path)) return false;  // it went in between
+        if (!file_exists(path)) return false;  // it was removed meanwhile
         throw;
     }
     return true;
 }
 
-/// `path` is a name of the open file.
+/// Whether `path` is a name of the open file.
 bool is_same_file(const FileHandle& file, const std::string& path) {
     struct stat ours {
     }, named{};
@@ -118,7 +119,7 @@ bool is_same_file(const FileHandle& file, const std::string& path) {
            ours.st_ino == named.st_ino;
 }
 
-/// What is written in an incomplete lock (its maker was killed) is nobody.
+/// The holder that a lock names; an empty holder if the lock is incomplete because its maker was killed.
 LockHolder holder_or_nobody(const std::string& content) {
     try {
         return holder_of(content, "the lock");
@@ -130,7 +131,7 @@ LockHolder holder_or_nobody(const std::string& content) {
 }  // namespace
 
 std::string holder_text(const LockHolder& h) {
-    if (h.token.empty()) return "a process that wrote no name";
+    if (h.token.empty()) return "an unknown process";
     const std::string job =
         h.job.id.empty()
             ? ""
@@ -139,7 +140,7 @@ std::string holder_text(const LockHolder& h) {
     return text(job, "process ", h.process, " on ", h.host);
 }
 
-/// Only what is known counts: a process that may not be looked at is neither dead nor alive.
+/// Only certain facts count: a process that this user may not look at is neither dead nor awake.
 bool is_dead_here(const LockHolder& h) {
     if (h.machine.empty() || h.machine != machine_of_this_process()) return false;
     if (::kill(static_cast<pid_t>(h.process), 0) != 0 && errno == ESRCH) return true;
@@ -171,12 +172,12 @@ bool is_lock_of(const std::string& run, const std::string& token) {
     return read_lock(run, holder) && holder.token == token;
 }
 
-/// The thread advances the counter; all else is the main thread's.
+/// The thread writes the counter; the main thread does everything else.
 struct RunLock::State {
     const std::string run, path;
     const RunLockOptions options;
     LockHolder mine;
-    FileHandle file;  // of the lock as we made it, wherever its name has gone
+    FileHandle file;  // the lock file that this process created, even if another job has renamed it
     std::mutex mutex;
     std::condition_variable changed;
     bool ends = false;
@@ -203,32 +204,33 @@ struct RunLock::State {
         return true;
     }
 
-    /// Whether `content`, seen first at `since`, is that of a dead holder. An Error if the holder lives.
+    /// Whether the lock is stale: `content` is what the lock held at time `since`, `now` what it holds now. An Error
+    /// if the content has changed, as the holder then lives.
     bool is_stale(const std::string& content, const std::string& now, double since) const {
         const LockHolder holder = holder_or_nobody(now);
         require(now == content, "the run folder ", run, " is in use by ", holder_text(holder),
-                "; wait until that ends, stop it, or take another --run");
-        // A disk that others write to may hold up a living owner's counter; on this machine we know better.
+                "; wait until that process ends, stop it, or give another --run");
+        // Other users of the disk may delay a living holder's counter, so on this machine /proc decides as well.
         return now_seconds() - since > options.timeout_seconds && !is_awake_here(holder);
     }
 
-    /// Renames the lock away if it still is `content`.
+    /// Renames the lock away and removes it if it still has this content.
     void take_away(const std::string& content) const {
-        const std::string aside = path + "." + mine.token + ".partial";  // a name that the next start clears away
+        const std::string aside = path + "." + mine.token + ".partial";  // the next start removes *.partial files
         try {
             rename_file(path, aside);
         } catch (const Error&) {
             if (file_exists(path)) throw;
-            return;  // another was faster
+            return;  // another job was faster
         }
         std::string taken;
-        // If it was a fresh one it goes back. Should a third have made one meanwhile, it is that one's, and the owner
-        // of this one sees so before its next rename.
+        // A fresh lock that was renamed by mistake is put back. If a third job has created a lock meanwhile, the
+        // folder belongs to that job, and the owner of this lock notices it before its next rename.
         if (read_content(aside, taken) && taken != content) static_cast<void>(::link(aside.c_str(), path.c_str()));
         remove_file(aside);
     }
 
-    /// Until the lock that lies there may be taken; an Error if its holder lives.
+    /// Returns when the existing lock was taken away or has vanished; an Error if its holder lives.
     void watch_until_stale() const {
         std::string first, now;
         if (!read_content(path, first)) return;
@@ -243,15 +245,15 @@ struct RunLock::State {
             if (!read_content(path, now)) return;
             if (is_stale(first, now, since)) break;
             if (!told && options.say && now_seconds() - since > 3 * options.beat_seconds) {
-                options.say(text("the run folder ", run, " has a lock of ", holder_text(holder), "; waiting for up to ",
-                                 duration_text(options.timeout_seconds), " for a sign of life of it"));
+                options.say(text("the run folder ", run, " is locked by ", holder_text(holder), "; waiting up to ",
+                                 duration_text(options.timeout_seconds), " for its heartbeat"));
                 told = true;
             }
         }
         take_away(first);
         if (options.say)
             options.say(text("took over the lock of ", holder_text(holder), ", which ",
-                             dead ? "has ended" : "shows no sign of life"));
+                             dead ? "has ended" : "sends no heartbeat"));
     }
 
     void beat() {
@@ -261,9 +263,9 @@ struct RunLock::State {
             const std::string content = content_of(mine);
             try {
                 file.write_at(content.data(), static_cast<std::int64_t>(content.size()), 0);
-                file.sync();  // so that other machines see it
+                file.sync();  // so that other machines see the new counter
             } catch (const Error&) {
-                // a full or failing disk: tried again at the next beat
+                // The disk is full or fails: the next beat tries again.
             }
         }
     }
@@ -285,23 +287,25 @@ RunLock::~RunLock() {
     try {
         if (is_lock_of(state_->run, token())) remove_file(state_->path);
     } catch (const Error&) {
-        // it goes stale by itself
+        // The lock stays and becomes stale.
     }
 }
 
 const std::string& RunLock::token() const { return state_->mine.token; }
 
-/// Held: the name is that of our file, and nobody wrote another token into it (file numbers are used again). Who may
-/// not read the new one's content sees its number.
+/// The lock is held if its name is the name of our file and no other job has written its token into that file (file
+/// numbers are reused). Where the content of another job's lock may not be read, its file number shows that it is
+/// another file.
 void RunLock::require_held() const {
     const auto lost = [this](const std::string& who) {
         fail(text("the run folder ", state_->run, " was taken over by ", who,
-                  " while this job stood still; this job ends and writes nothing more"));
+                  " while this job sent no heartbeat; this job ends and writes nothing more"));
     };
     struct stat named {};
     if (::stat(state_->path.c_str(), &named) != 0) {
-        if (errno != ENOENT) return;                // a failing disk says nothing about the owner
-        const std::lock_guard lock(state_->mutex);  // somebody removed it by hand
+        if (errno != ENOENT) return;  // a failing disk says nothing about the owner
+        // Somebody removed the lock by hand: create it again.
+        const std::lock_guard lock(state_->mutex);
         if (state_->create()) return;
     }
     LockHolder holder;

@@ -1,6 +1,6 @@
-// RunLock: one job at a time writes a run folder. RUN/lock is created exclusively, says who holds it, and holds a
-// counter that its owner advances while it lives. Rank 0 only; no MPI. What a scheduler knows about its jobs comes from
-// outside (jobs/process/slurm_job.h).
+// RunLock: only one job at a time writes a run folder. RUN/lock is created exclusively; it names its holder and has a
+// counter that the holder advances while it lives. Only rank 0 uses it; no MPI. What a scheduler knows about its jobs
+// comes from the caller (jobs/process/slurm_job.h).
 #pragma once
 
 #include <cstdint>
@@ -12,45 +12,46 @@
 
 namespace longlora {
 
-/// A job of a scheduler; all empty without one. A job that was requeued has the same id and another restart.
+/// A job of a scheduler; all fields are empty without a scheduler. A job that was requeued keeps its id and gets
+/// another restart number.
 struct JobIdentity {
     std::string cluster, id, restart;
 };
 
-/// Who holds a lock, as the lock file says.
+/// The holder of a lock, as the lock file names it.
 struct LockHolder {
-    std::string token;  ///< of one start of the program, never twice
+    std::string token;  ///< identifies one start of the program; never used twice
     JobIdentity job;
     std::string host;
-    std::string machine;                          ///< boot and process namespace: where `process` is a number of
-    std::int64_t process = 0, process_start = 0;  ///< the start tells a process from a later one of the same number
+    std::string machine;                          ///< boot id and process namespace in which `process` is valid
+    std::int64_t process = 0, process_start = 0;  ///< number and start time; numbers are reused, pairs are not
     std::int64_t counter = 0;
 };
 
 struct RunLockOptions {
     JobIdentity job;
-    double timeout_seconds = 60;  ///< a lock is stale whose counter stands still so long, by this process's own clock
-    double beat_seconds = 1;      ///< from one advance of the own counter to the next
-    /// The holder's job is over, as the scheduler says. Asked once, only about holders with a job.
+    double timeout_seconds = 60;  ///< a lock is stale if its counter does not advance for so long by this clock
+    double beat_seconds = 1;      ///< time between two advances of this lock's counter
+    /// Returns whether the scheduler says that the holder's job is over. Called once, only for holders with a job.
     std::function<bool(const LockHolder&)> has_ended;
-    std::function<void()> waiting;                ///< called while it waits for a sign of life of the holder
-    std::function<void(const std::string&)> say;  ///< sentences for the user
+    std::function<void()> waiting;                ///< called repeatedly during the wait for the holder's heartbeat
+    std::function<void(const std::string&)> say;  ///< prints a sentence for the user
 };
 
 class RunLock {
 public:
-    /// Takes RUN/lock (RUN exists). An Error names the holder if it lives. A lock is taken over at once if its process
-    /// is no more (on this machine) or its job is over, otherwise when its counter stands still for the timeout (and it
-    /// is not known to be awake on this machine).
+    /// Takes RUN/lock; the folder RUN exists. If the holder lives, an Error names it. The lock is taken over at once
+    /// if the holder's process on this machine has ended or its job is over. Otherwise it is taken over when its
+    /// counter has not advanced for the timeout, unless the holder is known to be awake on this machine.
     RunLock(const std::string& run, const RunLockOptions& options);
-    /// Gives it back.
+    /// Releases the lock.
     ~RunLock();
     RunLock(const RunLock&) = delete;
     RunLock& operator=(const RunLock&) = delete;
 
     const std::string& token() const;
-    /// Reads the file again: an Error if it is another's now (this process stood still for so long that it was taken
-    /// for dead). Before every rename in the run folder.
+    /// Reads the lock file again. An Error if another job holds the lock now: this process was suspended for so long
+    /// that the other job took over its lock. Call it before every rename in the run folder.
     void require_held() const;
 
 private:
@@ -58,13 +59,14 @@ private:
     std::unique_ptr<State> state_;
 };
 
-/// Whether RUN/lock is there and names `token`.
+/// Whether RUN/lock exists and names `token`.
 bool is_lock_of(const std::string& run, const std::string& token);
-/// The holder of RUN/lock; false if there is no lock, or none that can be read.
+/// Reads the holder of RUN/lock; false if there is no lock or if it cannot be read.
 bool read_lock(const std::string& run, LockHolder& holder);
-/// "job 12 (restart 1) on n1, process 123".
+/// "job 12 (restart 1), process 123 on n1".
 std::string holder_text(const LockHolder& holder);
-/// The holder ran on this machine and certainly is no more; certainly is, and is not stopped.
+/// is_dead_here: the holder ran on this machine, and its process has certainly ended. is_awake_here: its process
+/// certainly runs on this machine and is not stopped. If nothing is certain, both are false.
 bool is_dead_here(const LockHolder& holder);
 bool is_awake_here(const LockHolder& holder);
 

@@ -1,4 +1,4 @@
-// Comparison of options by class, and the one sentence that a refusal is.
+// Compares options by class and puts a refusal into one sentence.
 #include "run/option_check.h"
 
 #include <algorithm>
@@ -28,7 +28,7 @@ std::vector<OptionChange> differences(const Json& before, const Json& now) {
     return changes;
 }
 
-/// More steps of a schedule that does not depend on how many there are.
+/// Whether the change is more steps of a schedule that does not depend on the number of steps.
 bool is_harmless(const OptionChange& change, const Json& before, const Json& now) {
     return change.name == "steps" && value_of(before, "schedule") == "constant" &&
            value_of(now, "schedule") == "constant" && change.before.is_number() && change.now.is_number() &&
@@ -51,7 +51,7 @@ OptionClasses option_classes_of(const Json& json, const std::string& where) {
     OptionClasses options{member(json, "identity", where), member(json, "schedule", where),
                           member(json, "free", where)};
     for (const Json* part : {&options.identity, &options.schedule, &options.free})
-        require(part->is_object(), where, ": the options of the run are not as this program writes them");
+        require(part->is_object(), where, ": the recorded options do not have the form that longlora writes");
     return options;
 }
 
@@ -68,7 +68,7 @@ void check_allowed(const std::vector<std::string>& allowed, const OptionClasses&
         require(!present.identity.contains(name), "--allow-change ", name, " is not possible: ", name,
                 " decides what is trained; start a new --run to change it");
         require(present.schedule.contains(name), "--allow-change ", name,
-                ": there is no such option of the schedule; what changes freely needs no permission");
+                ": the schedule has no option of this name; other options need no --allow-change");
     }
 }
 
@@ -86,11 +86,11 @@ PermittedChanges check_options(const OptionClasses& saved, const OptionClasses& 
     permitted.free = differences(saved.free, present.free);
     std::string sentence;
     if (!identity.empty())
-        sentence = "these decide what is trained and cannot change: " + changes_text(identity) +
-                   " (take the earlier values, or start a new --run)";
+        sentence = "these options decide what is trained and cannot change: " + changes_text(identity) +
+                   " (give the earlier values, or start a new --run)";
     if (!refused.empty())
-        sentence += (sentence.empty() ? "" : "; ") + ("the schedule is another: " + changes_text(refused)) +
-                    " (take the earlier values, or say" + names_text(refused) + ")";
+        sentence += (sentence.empty() ? "" : "; ") + ("the schedule differs: " + changes_text(refused)) +
+                    " (give the earlier values, or add" + names_text(refused) + ")";
     require(sentence.empty(), checkpoint, " was saved with other options; ", sentence);
     return permitted;
 }

@@ -1,4 +1,4 @@
-// One line of JSON of fixed length a rank.
+// Reads and writes the heartbeat files: one line of JSON of fixed length per rank.
 #include "run/rank_files.h"
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 namespace longlora {
 namespace {
 
-constexpr std::size_t kBytes = 512;  // of a file; host names have up to 255
+constexpr std::size_t kBytes = 512;  // size of a file; a host name has up to 255 bytes
 constexpr std::size_t kMostNamed = 8;
 
 std::string rank_path(const std::string& run, int rank) { return text(run, "/ranks/", rank); }
@@ -54,7 +54,7 @@ std::vector<RankState> read_rank_states(const std::string& run, const std::strin
                               get_integer(json, "beat", path), get_integer(json, "step", path),
                               json.at("waiting").get<bool>(), json.at("worked_seconds_ago").get<double>()});
         } catch (const std::exception&) {
-            // no sign of life
+            // The rank counts as one without a heartbeat.
         }
     }
     return states;
@@ -79,11 +79,12 @@ Standstill who_stands_still(const std::vector<RankState>& before, const std::vec
         if (beats && out.speaker < 0) out.speaker = rank;
     }
     if (!silent.empty())
-        out.sentence = list_of(silent) + (silent.size() == 1 ? " gives no sign of life" : " give no sign of life");
+        out.sentence = list_of(silent) + (silent.size() == 1 ? " sends no heartbeat" : " send no heartbeat");
     if (!stuck.empty())
-        out.sentence += (silent.empty() ? "" : "; ") + list_of(stuck) +
-                        (stuck.size() == 1 ? " stands still in its own work" : " stand still in their own work");
-    if (silent.empty() && stuck.empty()) out.sentence = "every rank waits for another";
+        out.sentence +=
+            (silent.empty() ? "" : "; ") + list_of(stuck) +
+            (stuck.size() == 1 ? " makes no progress in its own work" : " make no progress in their own work");
+    if (silent.empty() && stuck.empty()) out.sentence = "every rank waits for another rank";
     return out;
 }
 

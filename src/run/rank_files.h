@@ -1,5 +1,5 @@
-// Signs of life of every rank, RUN/ranks/R: written by a thread of the rank that calls no MPI, read by whoever wants to
-// know which rank stands still.
+// The heartbeat files of the ranks, RUN/ranks/R. A thread of each rank that calls no MPI writes its file
+// (jobs/process/watchdog.h). Any process may read them to find out which ranks make no progress.
 #pragma once
 
 #include <cstdint>
@@ -10,27 +10,28 @@ namespace longlora {
 
 struct RankState {
     int rank = 0;
-    std::string token;  ///< of this start (run_lock.h); files of others are no sign of life
+    std::string token;  ///< the token of this start (run/lock.h); files of other starts do not count
     std::string host;
     std::int64_t process = 0;
     std::int64_t beat = 0;          ///< grows with every write
-    std::int64_t step = 0;          ///< the last one that this rank finished
-    bool waiting = false;           ///< for other ranks
-    double worked_seconds_ago = 0;  ///< since this rank last did a part of its own work
+    std::int64_t step = 0;          ///< the last step that this rank finished
+    bool waiting = false;           ///< whether this rank waits for other ranks
+    double worked_seconds_ago = 0;  ///< time since this rank last did a part of its own work
 };
 
 void create_rank_folder(const std::string& run);
-/// In place, so that no room is needed on a disk that has become full.
+/// Writes the file in place, which needs no space on a disk that has become full.
 void write_rank_state(const std::string& run, const RankState& state);
-/// Of ranks 0 .. num_ranks - 1; those whose file is missing, is of another start, or cannot be read are left out.
+/// The states of ranks 0 .. num_ranks - 1. A rank is left out if its file is missing, belongs to another start, or
+/// cannot be read.
 std::vector<RankState> read_rank_states(const std::string& run, const std::string& token, int num_ranks);
 
-/// What `before` and `now`, read some time apart, say about ranks that stand still: "rank 2 on n1 (process 77) gives no
-/// sign of life", ... Ranks whose beat did not change are dead or stopped; of the others those stand still in their own
-/// work that do not wait and did nothing for `still_seconds`.
+/// Compares `before` and `now`, read some time apart, and names the ranks that make no progress: "rank 2 on n1
+/// (process 77) sends no heartbeat" ... A rank whose beat did not change is dead or stopped. A rank whose beat
+/// changed makes no progress if it does not wait for others and did none of its own work for `still_seconds`.
 struct Standstill {
     std::string sentence;
-    int speaker = -1;  ///< the lowest rank that gives signs of life: who tells it; -1 for none
+    int speaker = -1;  ///< the lowest rank that sends heartbeats, which prints the sentence; -1 for none
 };
 Standstill who_stands_still(const std::vector<RankState>& before, const std::vector<RankState>& now, int num_ranks,
                             double still_seconds);

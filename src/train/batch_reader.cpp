@@ -11,14 +11,15 @@ constexpr std::size_t kStepsAhead = 2;
 
 }  // namespace
 
-Batch read_batch(const DataOrder& order, parallel::Shard part, parallel::Shard local) {
-    Batch batch;
-    const auto n = static_cast<std::size_t>(local.count);
-    const bool has_end = local.begin + local.count == order.context();
+ReadBatch read_batch(const DataOrder& order, parallel::Shard part, parallel::Shard own_tokens) {
+    ReadBatch batch;
+    const auto n = static_cast<std::size_t>(own_tokens.count);
+    const bool has_end = own_tokens.begin + own_tokens.count == order.context();
     std::vector<std::int32_t> read(n + 1, -1);  // a sequence's last token has no label
     for (std::int64_t i = part.begin; i < part.begin + part.count; ++i) {
         const Sequence sequence = order.sequence(i);
-        order.file(sequence.source).read(sequence.first_token + local.begin, local.count + !has_end, read.data());
+        order.file(sequence.source)
+            .read(sequence.first_token + own_tokens.begin, own_tokens.count + !has_end, read.data());
         batch.tokens.insert(batch.tokens.end(), read.begin(), read.end() - 1);
         batch.labels.insert(batch.labels.end(), read.begin() + 1, read.end());
         batch.document_starts.push_back(order.document_starts(sequence));
@@ -35,7 +36,8 @@ BatchReader::BatchReader(const DataOrder& order, BatchSlice slice, std::int64_t 
     ensure(first_step >= 1 && slice.part.begin >= 0 && slice.part.count >= 0 &&
                slice.part.begin + slice.part.count <= slice.global_batch,
            "a rank's slice of a step's batch");
-    ensure(slice.local.begin >= 0 && slice.local.count >= 1 && slice.local.begin + slice.local.count <= order.context(),
+    ensure(slice.own_tokens.begin >= 0 && slice.own_tokens.count >= 1 &&
+               slice.own_tokens.begin + slice.own_tokens.count <= order.context(),
            "a rank's tokens of every sequence");
     thread_ = std::thread([this, first_step] { work(first_step); });
 }
@@ -57,8 +59,8 @@ void BatchReader::work(std::int64_t first_step) {
                 changed_.wait(lock, [this] { return stop_ || ready_.size() < kStepsAhead; });
                 if (stop_) return;
             }
-            Batch batch = read_batch(order_, {(step - 1) * slice_.global_batch + slice_.part.begin, slice_.part.count},
-                                     slice_.local);
+            ReadBatch batch = read_batch(
+                order_, {(step - 1) * slice_.global_batch + slice_.part.begin, slice_.part.count}, slice_.own_tokens);
             batch.step = step;
             const std::lock_guard lock(mutex_);
             ready_.push_back(std::move(batch));
@@ -71,12 +73,12 @@ void BatchReader::work(std::int64_t first_step) {
     }
 }
 
-Batch BatchReader::next() {
+ReadBatch BatchReader::next() {
     ensure(next_step_ <= last_step_, "no batch is read beyond the last step");
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return failure_ || !ready_.empty(); });
     if (ready_.empty()) std::rethrow_exception(failure_);
-    Batch batch = std::move(ready_.front());
+    ReadBatch batch = std::move(ready_.front());
     ready_.pop_front();
     ensure(batch.step == next_step_, "batches come in the order of steps");
     ++next_step_;

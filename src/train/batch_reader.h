@@ -12,29 +12,26 @@
 #include <vector>
 
 #include "parallel/mesh.h"
+#include "train/batch.h"
 #include "train/data_order.h"
 
 namespace longlora {
 
-/// The sequences of one rank in one step, and of each the n tokens that are this rank's.
-struct Batch {
-    std::int64_t step = 0;  ///< 1, 2, ...
-    std::vector<std::int32_t> tokens,
-        labels;  ///< sequence after sequence, n each; a label is the token after, -1 at a sequence's end
-    std::vector<std::vector<std::int64_t>>
-        document_starts;                  ///< a list a sequence, relative to its first token; the first entry is 0
+/// A batch, its step and which sequences of the order it has.
+struct ReadBatch : Batch {
+    std::int64_t step = 0;                ///< 1, 2, ...
     std::vector<std::int64_t> sequences;  ///< indices of the run's order
     std::int64_t num_sequences() const { return static_cast<std::int64_t>(sequences.size()); }
 };
 
 /// Of sequences `part` of the order the tokens `local` (and the one behind them, which is the last label), read now.
 /// Any thread.
-Batch read_batch(const DataOrder& order, parallel::Shard part, parallel::Shard local);
+ReadBatch read_batch(const DataOrder& order, parallel::Shard part, parallel::Shard own_tokens);
 
 struct BatchSlice {
     std::int64_t global_batch = 1;  ///< sequences of a step over all ranks
     parallel::Shard part{0, 1};     ///< this rank's of them; may be empty
-    parallel::Shard local;          ///< this rank's tokens of every sequence
+    parallel::Shard own_tokens;     ///< this rank's tokens of every sequence
 };
 
 class BatchReader {
@@ -48,7 +45,7 @@ public:
 
     /// The next step's batch, in order; waits for it. What the thread could not read is thrown here, at its step and at
     /// every later call.
-    Batch next();
+    ReadBatch next();
 
 private:
     void work(std::int64_t first_step);
@@ -58,7 +55,7 @@ private:
     std::int64_t next_step_;
     std::mutex mutex_;
     std::condition_variable changed_;
-    std::deque<Batch> ready_;  // guarded by mutex_, as the two below
+    std::deque<ReadBatch> ready_;  // guarded by mutex_, as the two below
     std::exception_ptr failure_;
     bool stop_ = false;
     std::thread thread_;

@@ -135,8 +135,8 @@ bool CheckpointSaver::start(std::int64_t step, const Json& attributes) {
         try {
             Json all = attributes;
             all["step"] = step;
-            create_folders(checkpoint_folder(options_.run));
-            const std::string partial = checkpoint_folder(options_.run) + "/" + checkpoint_name(step) +
+            create_folders(checkpoint_folder(options_.run_folder));
+            const std::string partial = checkpoint_folder(options_.run_folder) + "/" + checkpoint_name(step) +
                                         (options_.writer.empty() ? "" : "." + options_.writer) + ".partial";
             answer = kFine + pack_layout(create_named_tensor_file(partial, kCheckpointFormat, kCheckpointVersion,
                                                                   tensors_, to_line(all)));
@@ -196,7 +196,7 @@ void CheckpointSaver::write_in_foreground() {
                                                Device::compute_stream());
                 weights_.device().synchronize(Device::compute_stream());
                 save.write(file, part.tensor, part.begin + at, count, staging->data<float>());
-                if (options_.works) options_.works();
+                if (options_.note_work) options_.note_work();
             }
         }
         file.sync();
@@ -257,7 +257,7 @@ SaveReport CheckpointSaver::save_now(std::int64_t step, const Json& attributes) 
 SaveReport CheckpointSaver::commit(const std::vector<std::string>& outcomes) {
     const Save& save = *save_;
     SaveReport report;
-    report.path = checkpoint_folder(options_.run) + "/" + checkpoint_name(save.step);
+    report.path = checkpoint_folder(options_.run_folder) + "/" + checkpoint_name(save.step);
     try {
         std::vector<ChecksumPiece> pieces;
         for (std::size_t r = 0; r < outcomes.size(); ++r) {
@@ -280,8 +280,8 @@ SaveReport CheckpointSaver::commit(const std::vector<std::string>& outcomes) {
     }
     try {
         if (options_.before_rename) options_.before_rename();
-        set_latest(options_.run, checkpoint_name(save.step));
-        remove_old_checkpoints(options_.run, options_.keep, save.step);
+        set_latest(options_.run_folder, checkpoint_name(save.step));
+        remove_old_checkpoints(options_.run_folder, options_.keep_checkpoints, save.step);
     } catch (const std::exception& error) {
         report.sentence =
             text("the checkpoint of step ", save.step, " is saved, but not all around it: ", sentence_of(error));
@@ -294,7 +294,7 @@ void CheckpointSaver::wait_for_helper() {
     for (std::int64_t seen = -1; !save_->done; std::this_thread::sleep_for(std::chrono::duration<double>(kLookSeconds)))
         if (const std::int64_t written = save_->written; written != seen) {
             seen = written;
-            if (options_.works) options_.works();
+            if (options_.note_work) options_.note_work();
         }
     save_->helper.join();
 }

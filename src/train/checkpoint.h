@@ -40,8 +40,8 @@ struct SaveReport {
 };
 
 struct SaverOptions {
-    std::string run;
-    std::int64_t keep = 3;
+    std::string run_folder;
+    std::int64_t keep_checkpoints = 3;
     /// A rank whose parts are larger than this saves without a snapshot, in the foreground (then all do); 0: always.
     std::int64_t max_snapshot_bytes = std::int64_t{4} << 30;
     /// Host memory of a save in the foreground.
@@ -51,7 +51,7 @@ struct SaverOptions {
     /// Rank 0, before a finished file gets its name; throws an Error if that must not be.
     std::function<void()> before_rename = {};
     /// Now and then while this rank writes, or waits for its own writing that goes on. Main thread.
-    std::function<void()> works = {};
+    std::function<void()> note_work = {};
 };
 
 /// All functions but the constructor and destructor are collective: every rank calls them at the same steps.

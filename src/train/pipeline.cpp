@@ -30,13 +30,13 @@ struct Alive {
 class StageRun {
 public:
     StageRun(Model& model, parallel::MeshCommunicators& mesh, const MicroBatches& batches, Tensor loss_sum, float scale,
-             const KeepPlan& keep)
+             const ActivationPlan& activations)
         : model_(model),
           mesh_(mesh),
           batches_(batches),
           loss_sum_(loss_sum),
           scale_(scale),
-          keep_(keep),
+          activations_(activations),
           tasks_(parallel::one_forward_one_backward(mesh.shape.pipeline, mesh.at.pipeline, batches.count)) {}
 
     void run() {
@@ -90,7 +90,8 @@ private:
     void forward(std::int64_t i) {
         alive_.push_back({batches_.make(i), {}});
         Alive& now = alive_.back();
-        now.saved = model_.forward(now.batch, model_.stage().has_embedding ? ArenaTensor{} : take(inputs_), keep_);
+        now.saved =
+            model_.forward(now.batch, model_.stage().has_embedding ? ArenaTensor{} : take(inputs_), activations_);
         if (!model_.stage().has_head) send(Pass::forward, std::move(now.saved.out));
     }
     void backward(bool last) {
@@ -112,7 +113,7 @@ private:
     const MicroBatches& batches_;
     Tensor loss_sum_;
     float scale_;
-    const KeepPlan& keep_;
+    const ActivationPlan& activations_;
     const std::vector<parallel::PipelineTask> tasks_;
     std::size_t next_expected_ = 0;
     std::deque<Alive> alive_;                // in the order of forwards, which is that of backwards
@@ -123,8 +124,8 @@ private:
 }  // namespace
 
 void run_micro_batches(Model& model, parallel::MeshCommunicators& mesh, const MicroBatches& batches, Tensor loss_sum,
-                       float scale, const KeepPlan& keep) {
-    StageRun(model, mesh, batches, loss_sum, scale, keep).run();
+                       float scale, const ActivationPlan& activations) {
+    StageRun(model, mesh, batches, loss_sum, scale, activations).run();
 }
 
 }  // namespace longlora

@@ -20,6 +20,6 @@ struct MicroBatches {
 /// Adds the gradients of scale * loss of all micro-batches to the stage's, and on the last stage their losses to
 /// loss_sum.
 void run_micro_batches(Model& model, parallel::MeshCommunicators& mesh, const MicroBatches& batches, Tensor loss_sum,
-                       float scale, const KeepPlan& keep);
+                       float scale, const ActivationPlan& activations);
 
 }  // namespace longlora

@@ -6,27 +6,27 @@
 namespace longlora {
 namespace {
 
-bool LayerKeep::*const kKeepOrder[] = {&LayerKeep::halo, &LayerKeep::attention, &LayerKeep::mid, &LayerKeep::qkv,
-                                       &LayerKeep::gate_up};
+bool KeptActivations::*const kKeepOrder[] = {&KeptActivations::halo, &KeptActivations::attention, &KeptActivations::mid,
+                                             &KeptActivations::qkv, &KeptActivations::gate_up};
 
-LocalSequences sequences_of(const PlanRequest& request, parallel::Shard local) {
+Batch sequences_of(const PlanRequest& request, parallel::Shard own_tokens) {
     const auto share = parallel::deal_of(request.step.global_batch,
                                          parallel::coordinate_of(request.mesh, request.rank).data, request.mesh.data);
-    LocalSequences sequences;
-    sequences.tokens.resize(static_cast<std::size_t>(share.count * local.count));
+    Batch sequences;
+    sequences.tokens.resize(static_cast<std::size_t>(share.count * own_tokens.count));
     sequences.labels = sequences.tokens;
     sequences.document_starts.resize(static_cast<std::size_t>(share.count), {0});
     return sequences;
 }
 
 /// Keeps the first `count` (item, layer of the stage) pairs of the order of preference.
-KeepPlan keep_first(const ModelConfig& config, const Stage& stage, std::int64_t count) {
-    KeepPlan keep(static_cast<std::size_t>(config.num_layers), LayerKeep{.halo = false});
+ActivationPlan keep_first(const ModelConfig& config, const Stage& stage, std::int64_t count) {
+    ActivationPlan activations(static_cast<std::size_t>(config.num_layers), KeptActivations{.halo = false});
     for (auto item : kKeepOrder)
         for (std::int64_t layer = stage.first_layer; layer < stage.first_layer + stage.num_layers && count > 0;
              ++layer, --count)
-            keep[static_cast<std::size_t>(layer)].*item = true;
-    return keep;
+            activations[static_cast<std::size_t>(layer)].*item = true;
+    return activations;
 }
 
 /// What must fit: steps of the ranks of request.rank's stage on the first data coordinate, which has the largest
@@ -69,18 +69,18 @@ Stage stage_of(const PlanRequest& request, int rank) {
     return stages[static_cast<std::size_t>(parallel::coordinate_of(request.mesh, rank).pipeline)];
 }
 
-StepPlan plan_step(const PlanRequest& request, const KeepPlan& keep) {
+StepPlan plan_step(const PlanRequest& request, const ActivationPlan& activations) {
     const auto device = make_plan_device({.own_bytes = request.own_bytes});
     auto mesh = parallel::make_plan_mesh(*device, request.mesh, request.rank);
-    WeightsOptions how = request.weights;
-    how.data = mesh.data.get();
-    Weights weights(*device, request.config, request.trainables, how, stage_of(request, request.rank));
+    WeightsOptions weights_options = request.weights;
+    weights_options.data = mesh.data.get();
+    Weights weights(*device, request.config, request.trainables, weights_options, stage_of(request, request.rank));
     Model model(weights, request.pattern, request.context, mesh.sequence.get(), request.offload_activations);
     const StepScalars scalars(*device);
     device->recorder().clear();
     device->recorder().seconds_of = request.seconds_of;
     const auto before = mesh.traffic_by_unit();
-    train_step(model, mesh, scalars, sequences_of(request, model.local()), request.step, keep, 1, 1);
+    train_step(model, mesh, scalars, sequences_of(request, model.own_tokens()), request.step, activations, 1, 1);
     StepPlan plan{device->memory().high_water_bytes(),
                   device->pinned().high_water_bytes(),
                   device->memory().at_peak(),
@@ -97,7 +97,7 @@ StepPlan plan_step(const PlanRequest& request, const KeepPlan& keep) {
     return plan;
 }
 
-KeepPlan choose_keep(const PlanRequest& request, const std::string& mode, std::int64_t memory_bytes) {
+ActivationPlan choose_activations(const PlanRequest& request, const std::string& mode, std::int64_t memory_bytes) {
     require(mode == "all" || mode == "none" || mode == "auto", "--recompute ", mode,
             " is not known; take auto, all or none");
     const Stage stage = stage_of(request, request.rank);
@@ -130,14 +130,14 @@ KeepPlan choose_keep(const PlanRequest& request, const std::string& mode, std::i
     return keep_first(request.config, stage, items);
 }
 
-std::string to_text(const KeepPlan& keep, const Stage& stage) {
+std::string to_text(const ActivationPlan& activations, const Stage& stage) {
     const char* names[] = {"halo", "attention", "mid", "q/k/v", "gate/up"};
     std::string out;
     for (std::size_t i = 0; i < std::size(kKeepOrder); ++i) {
         std::int64_t layers = 0;
         for (std::int64_t layer = stage.first_layer; layer < stage.first_layer + stage.num_layers; ++layer)
-            layers += keep[static_cast<std::size_t>(layer)].*kKeepOrder[i];
-        const bool usual = kKeepOrder[i] == &LayerKeep::halo && layers == stage.num_layers;
+            layers += activations[static_cast<std::size_t>(layer)].*kKeepOrder[i];
+        const bool usual = kKeepOrder[i] == &KeptActivations::halo && layers == stage.num_layers;
         if (!usual) out += text(out.empty() ? "" : ", ", names[i], " ", layers);
     }
     return text(out, " of ", stage.num_layers, " layers");

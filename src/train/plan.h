@@ -37,16 +37,16 @@ struct StepPlan {
 };
 
 /// One step with the given keep plan.
-StepPlan plan_step(const PlanRequest& request, const KeepPlan& keep);
+StepPlan plan_step(const PlanRequest& request, const ActivationPlan& activations);
 
 /// "all": keeps nothing, "none": everything, "auto": as much as memory_bytes allow, dearest first: halos (sent again
 /// otherwise, also kept with "all"), attention output and lse, the residual stream between the halves, q/k/v, gate/up;
 /// for as many layers as fit. Throws Error(does_not_fit) when even keeping nothing does not fit, or with "none"
 /// everything. The answer fits every rank of request.rank's stage and is the same for all of them (ranks that share a
 /// sequence must recompute alike).
-KeepPlan choose_keep(const PlanRequest& request, const std::string& mode, std::int64_t memory_bytes);
+ActivationPlan choose_activations(const PlanRequest& request, const std::string& mode, std::int64_t memory_bytes);
 /// "attention 30, mid 30, q/k/v 12, gate/up 0 of 30 layers", of the stage's layers.
-std::string to_text(const KeepPlan& keep, const Stage& stage);
+std::string to_text(const ActivationPlan& activations, const Stage& stage);
 /// The stage of rank `rank`.
 Stage stage_of(const PlanRequest& request, int rank);
 

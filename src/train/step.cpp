@@ -9,19 +9,17 @@
 namespace longlora {
 namespace {
 
-constexpr std::int64_t kEmbedding = 0;
-
 std::int64_t ceil_of(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 /// The rank's sequences as micro-batches; as many on every rank as the one with the most sequences needs.
-MicroBatches micro_batches_of(Model& model, const parallel::MeshCommunicators& mesh, const LocalSequences& local,
+MicroBatches micro_batches_of(Model& model, const parallel::MeshCommunicators& mesh, const Batch& batch,
                               const StepOptions& options) {
-    const std::int64_t n = model.local().count, sequences = static_cast<std::int64_t>(local.tokens.size()) / n,
+    const std::int64_t n = model.own_tokens().count, sequences = static_cast<std::int64_t>(batch.tokens.size()) / n,
                        most = ceil_of(options.global_batch, mesh.shape.data);
     const auto count_of = [=, size = options.micro_batch](std::int64_t i) {
         return std::clamp<std::int64_t>(sequences - i * size, 0, size);
     };
-    const auto make = [&model, &local, &options, n, count_of](std::int64_t i) {
+    const auto make = [&model, &batch, &options, n, count_of](std::int64_t i) {
         const auto first = static_cast<std::size_t>(i * options.micro_batch),
                    count = static_cast<std::size_t>(count_of(i)), width = static_cast<std::size_t>(n);
         const auto part = [&](const std::vector<std::int32_t>& all) {
@@ -29,9 +27,9 @@ MicroBatches micro_batches_of(Model& model, const parallel::MeshCommunicators& m
         };
         std::vector<std::vector<std::int64_t>> documents;
         if (options.document_mask)
-            documents.assign(local.document_starts.begin() + static_cast<std::ptrdiff_t>(first),
-                             local.document_starts.begin() + static_cast<std::ptrdiff_t>(first + count));
-        return model.micro_batch(part(local.tokens), part(local.labels), documents);
+            documents.assign(batch.document_starts.begin() + static_cast<std::ptrdiff_t>(first),
+                             batch.document_starts.begin() + static_cast<std::ptrdiff_t>(first + count));
+        return model.micro_batch(part(batch.tokens), part(batch.labels), documents);
     };
     return {ceil_of(most, options.micro_batch), count_of, make};
 }
@@ -41,13 +39,18 @@ void add_gradients_of_copies(Model& model, parallel::MeshCommunicators& mesh) {
     const Stage& stage = model.stage();
     Weights& weights = model.weights();
     if (!model.config().tied || mesh.shape.pipeline == 1 || stage.has_embedding == stage.has_head ||
-        weights.own(kEmbedding).count == 0)
+        weights.own(kEmbeddingUnit).count == 0)
         return;
-    const Tensor own = weights.own_gradient(kEmbedding);
+    const Tensor own = weights.own_gradient(kEmbeddingUnit);
     const ArenaTensor other = model.device().memory().tensor(own.dtype, own.shape, Use::exchange);
     const int peer = stage.has_embedding ? mesh.shape.pipeline - 1 : 0;
     mesh.forward->exchange({{peer, own}}, {{peer, other}}, Device::compute_stream()).finish();
     model.device().ops().add(own, other);  // a + b and b + a have the same bits
+}
+
+/// Predictions in the global batch: N - 1 for each sequence.
+double num_predictions(const Model& model, const StepOptions& options) {
+    return static_cast<double>(options.global_batch) * static_cast<double>(model.context_length() - 1);
 }
 
 /// Of the parts for which this rank alone answers.
@@ -68,16 +71,6 @@ void sum_over_mesh(parallel::MeshCommunicators& mesh, Tensor x) {
 
 }  // namespace
 
-LocalSequences local_sequences(std::span<const std::int32_t> tokens, std::int64_t length, parallel::Shard local,
-                               std::vector<std::vector<std::int64_t>> document_starts) {
-    std::vector<std::int32_t> labels;
-    for (std::size_t row = 0; row < tokens.size(); row += static_cast<std::size_t>(length)) {
-        const auto next = next_token_labels(tokens.subspan(row, static_cast<std::size_t>(length)));
-        labels.insert(labels.end(), next.begin(), next.end());
-    }
-    return {local_part(tokens, length, local), local_part(labels, length, local), std::move(document_starts)};
-}
-
 StepScalars::StepScalars(Device& device)
     : device_(device),
       sums_(device.memory().tensor(DType::float64, {2}, Use::workspace)),
@@ -95,30 +88,28 @@ std::pair<double, double> StepScalars::read() const {
     return {host_->data<double>()[0], host_->data<double>()[1]};
 }
 
-void step_gradients(Model& model, parallel::MeshCommunicators& mesh, const StepScalars& scalars,
-                    const LocalSequences& local, const StepOptions& options, const KeepPlan& keep) {
-    const double predictions =
-        static_cast<double>(options.global_batch) * static_cast<double>(model.context_length() - 1);
+void step_gradients(Model& model, parallel::MeshCommunicators& mesh, const StepScalars& scalars, const Batch& batch,
+                    const StepOptions& options, const ActivationPlan& activations) {
+    const double predictions = num_predictions(model, options);
     scalars.clear();
     model.zero().clear_gradients();
-    run_micro_batches(model, mesh, micro_batches_of(model, mesh, local, options), scalars.loss_sum(),
-                      static_cast<float>(1 / predictions), keep);
+    run_micro_batches(model, mesh, micro_batches_of(model, mesh, batch, options), scalars.loss_sum(),
+                      static_cast<float>(1 / predictions), activations);
     model.zero().finish_gradients();
     add_gradients_of_copies(model, mesh);
 }
 
-StepResult train_step(Model& model, parallel::MeshCommunicators& mesh, const StepScalars& scalars,
-                      const LocalSequences& local, const StepOptions& options, const KeepPlan& keep, std::int64_t step,
+StepResult train_step(Model& model, parallel::MeshCommunicators& mesh, const StepScalars& scalars, const Batch& batch,
+                      const StepOptions& options, const ActivationPlan& activations, std::int64_t step,
                       double lr_factor) {
-    step_gradients(model, mesh, scalars, local, options, keep);
+    step_gradients(model, mesh, scalars, batch, options, activations);
     add_squares(model.weights(), scalars.sum_squares());
     sum_over_mesh(mesh, scalars.sums());
     model.device().ops().clip_scale(scalars.clip_scale(), scalars.sum_squares(), scalars.loss_sum(), options.clip);
     optimizer_step(model.weights(), options.optimizer, lr_factor, step, scalars.clip_scale());
     model.zero().share_update();
     const auto [loss_sum, sum_squares] = scalars.read();
-    const double predictions =
-        static_cast<double>(options.global_batch) * static_cast<double>(model.context_length() - 1);
+    const double predictions = num_predictions(model, options);
     return {loss_sum / predictions, std::sqrt(sum_squares), std::isfinite(loss_sum) && std::isfinite(sum_squares)};
 }
 

@@ -8,6 +8,7 @@
 
 #include "model/model.h"
 #include "parallel/mesh_communicators.h"
+#include "train/batch.h"
 #include "train/optimizer.h"
 
 namespace longlora {
@@ -19,17 +20,6 @@ struct StepOptions {
     bool document_mask = false;
     OptimizerOptions optimizer;
 };
-
-/// This rank's sequences of a step, one after another, and of each the n tokens that are this rank's.
-struct LocalSequences {
-    std::vector<std::int32_t> tokens,
-        labels;  ///< num_sequences * n; label t is the token after t, -1 at a sequence's end
-    std::vector<std::vector<std::int64_t>>
-        document_starts;  ///< per sequence, relative to its first token; read only with a document mask
-};
-/// From whole sequences of `length` tokens.
-LocalSequences local_sequences(std::span<const std::int32_t> tokens, std::int64_t length, parallel::Shard local,
-                               std::vector<std::vector<std::int64_t>> document_starts = {});
 
 struct StepResult {
     double loss = 0;       ///< mean negative log likelihood (nats) over all predictions of the global batch
@@ -54,16 +44,16 @@ private:
     ArenaTensor sums_, scale_, host_;
 };
 
-/// Every rank of the mesh calls it, also one whose `local` is empty. step counts from 1. Each sequence has N - 1
+/// Every rank of the mesh calls it, also one whose `batch` is empty. step counts from 1. Each sequence has N - 1
 /// predictions; the loss and its gradient are divided by their number in the global batch, so they do not depend on the
 /// mesh or on micro-batches.
-StepResult train_step(Model& model, parallel::MeshCommunicators& mesh, const StepScalars& scalars,
-                      const LocalSequences& local, const StepOptions& options, const KeepPlan& keep, std::int64_t step,
+StepResult train_step(Model& model, parallel::MeshCommunicators& mesh, const StepScalars& scalars, const Batch& batch,
+                      const StepOptions& options, const ActivationPlan& activations, std::int64_t step,
                       double lr_factor);
 
 /// The gradient part alone: own gradients (Weights::own_gradient) are those of the mean loss over the global batch,
 /// summed over ranks. scalars.loss_sum is this rank's.
-void step_gradients(Model& model, parallel::MeshCommunicators& mesh, const StepScalars& scalars,
-                    const LocalSequences& local, const StepOptions& options, const KeepPlan& keep);
+void step_gradients(Model& model, parallel::MeshCommunicators& mesh, const StepScalars& scalars, const Batch& batch,
+                    const StepOptions& options, const ActivationPlan& activations);
 
 }  // namespace longlora

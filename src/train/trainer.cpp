@@ -33,7 +33,7 @@ struct Loop {
           checkpoint(o.resumed_from),
           finished(first_step - 1) {
         parallel::agree(parts.group, [&] {
-            if (leads()) metrics = std::make_unique<MetricsLog>(options.run);
+            if (leads()) metrics = std::make_unique<MetricsLog>(options.run_folder);
         });
     }
     bool leads() const { return parts.group.rank() == 0; }
@@ -45,8 +45,8 @@ struct Loop {
     }
     SaverOptions saver_options() {
         SaverOptions out;
-        out.run = options.run;
-        out.keep = options.keep;
+        out.run_folder = options.run_folder;
+        out.keep_checkpoints = options.keep_checkpoints;
         out.max_snapshot_bytes = options.max_snapshot_bytes;
         out.writer = options.writer;
         // A checkpoint never is ahead of its metrics: a resume from it finds the line of every step before.
@@ -54,7 +54,7 @@ struct Loop {
             require_ours();
             if (metrics) metrics->sync();
         };
-        out.works = parts.works;
+        out.note_work = parts.note_work;
         return out;
     }
     void log(const Json& line) {
@@ -73,7 +73,7 @@ struct Loop {
     /// A status that cannot be written must not end the training.
     void status(const Json& changes) const {
         try {
-            if (is_ours()) update_status(options.run, changes);
+            if (is_ours()) update_status(options.run_folder, changes);
         } catch (const Error& e) {
             say(e.what());
         }
@@ -84,7 +84,8 @@ struct Loop {
         const std::string where = agreed || parts.group.size() == 1 ? "" : text(" (on rank ", parts.group.rank(), ")");
         try {
             if (is_ours())
-                record_failure(options.run, exit_code_of(e), sentence_of(e) + where, text("rank", parts.group.rank()));
+                record_failure(options.run_folder, exit_code_of(e), sentence_of(e) + where,
+                               text("rank", parts.group.rank()));
         } catch (const Error&) {
             // it is told on stderr
         }
@@ -156,8 +157,8 @@ struct Loop {
         if (messages.step) messages.step(report);
     }
 
-    Batch read(BatchReader& reader) const {
-        Batch batch;
+    ReadBatch read(BatchReader& reader) const {
+        ReadBatch batch;
         parallel::agree(parts.group, [&] { batch = reader.next(); });
         return batch;
     }
@@ -165,7 +166,7 @@ struct Loop {
     /// The last save; in bounded memory. Not what is there already: no step was done since a regular save or the
     /// resume.
     void save_now(std::int64_t step) {
-        if (checkpoint == checkpoint_folder(options.run) + "/" + checkpoint_name(step)) return;
+        if (checkpoint == checkpoint_folder(options.run_folder) + "/" + checkpoint_name(step)) return;
         report_saves({saver.save_now(step, parts.attributes)});
     }
 };
@@ -217,7 +218,7 @@ TrainOutcome run_steps(Loop& loop, std::int64_t first_step) {
     const TrainerParts& parts = loop.parts;
     const TrainerOptions& options = loop.options;
     const auto share = parallel::deal_of(options.step.global_batch, parts.mesh.at.data, parts.mesh.shape.data);
-    BatchReader reader(parts.order, {options.step.global_batch, share, parts.model.local()}, first_step,
+    BatchReader reader(parts.order, {options.step.global_batch, share, parts.model.own_tokens()}, first_step,
                        options.schedule.steps);
     const StepScalars scalars(parts.model.device());
     for (std::int64_t step = first_step; step <= options.schedule.steps; ++step) {
@@ -225,7 +226,7 @@ TrainOutcome run_steps(Loop& loop, std::int64_t first_step) {
             return end(loop, {ExitCode::stopped, step - 1, "", text("stopped after step ", step - 1, " as asked")});
         loop.status_running();
         const double begin = now_seconds();
-        Batch batch;
+        ReadBatch batch;
         try {
             batch = loop.read(reader);
         } catch (const parallel::AgreedError& e) {  // on all ranks, between two steps: nothing that was trained is lost
@@ -234,9 +235,7 @@ TrainOutcome run_steps(Loop& loop, std::int64_t first_step) {
         }
         const double factor = schedule_factor(options.schedule, step);
         const StepResult result =
-            train_step(parts.model, parts.mesh, scalars,
-                       {std::move(batch.tokens), std::move(batch.labels), std::move(batch.document_starts)},
-                       options.step, parts.keep, step, factor);
+            train_step(parts.model, parts.mesh, scalars, batch, options.step, parts.activations, step, factor);
         if (!result.finite)
             return end(loop, {ExitCode::non_finite, step - 1, "",
                               text("step ", step, ": the ", std::isfinite(result.loss) ? "gradient norm" : "loss",

@@ -14,12 +14,12 @@
 namespace longlora {
 
 struct TrainerOptions {
-    std::string run;
+    std::string run_folder;
     Schedule schedule;  ///< .steps is where training ends
     StepOptions step;
     std::int64_t checkpoint_every = 100;  ///< steps; 0: never by steps
     double checkpoint_minutes = 30;       ///< 0: never by time
-    std::int64_t keep = 3;
+    std::int64_t keep_checkpoints = 3;
     std::int64_t max_snapshot_bytes = std::int64_t{4} << 30;  ///< of a rank; a larger save goes on in the foreground
     double stop_after_seconds = 0;                            ///< from the start of the loop; 0: no limit
     std::int64_t planned_arena_bytes = 0;                     ///< for the record at the end
@@ -33,10 +33,10 @@ struct TrainerParts {
     parallel::MeshCommunicators& mesh;
     Model& model;
     const DataOrder& order;
-    const KeepPlan& keep;
+    const ActivationPlan& activations;
     const Json& attributes;                       ///< of checkpoints
     std::function<bool()> stop_requested;         ///< a signal came to this rank
-    std::function<void()> works;                  ///< this rank did a part of its work
+    std::function<void()> note_work;              ///< this rank did a part of its work
     std::function<void(std::int64_t)> step_done;  ///< this rank finished a step
     /// Throws an Error if the run folder is no longer this job's. Before anything in it is written.
     std::function<void()> require_ours;

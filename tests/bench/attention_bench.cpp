@@ -1,6 +1,6 @@
-// GFLOP/s of the CPU's attention, forward and backward, counting visible pairs only (4 E and 10 E operations each); the
-// best of several runs. Figures for people, no test. Usage: attention_bench [tokens [group]]; number of threads by
-// OMP_NUM_THREADS.
+// attention_bench [tokens [group]]: prints the GFLOP/s of attention on the CPU, forward and backward, the best of
+// several runs. It counts 4 E and 10 E operations for each visible pair of a query and a key. OMP_NUM_THREADS sets the
+// number of threads. This is a benchmark, not a test: it checks nothing.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -27,7 +27,7 @@ struct Buffer {
     }
 };
 
-/// S2 for group > 0, dense for 0.
+/// The first visible key of each query for plain heads, then for shifted heads: S2-Attn for group > 0, dense for 0.
 std::vector<std::int32_t> first_keys(std::int64_t tokens, std::int64_t group) {
     std::vector<std::int32_t> first(static_cast<std::size_t>(2 * tokens), 0);
     for (std::int64_t t = 0; group > 0 && t < tokens; ++t) {

@@ -1,6 +1,7 @@
-// gpu_bench MACHINE [small]: how long each operation takes on this GPU, beside the least that its memory and tensor
-// cores allow by the machine model (longlora plan --machine) and the range that the model expects. 'small' runs the
-// same at toy sizes, on the simulated GPU as well, where the times mean nothing. No test: it judges nothing.
+// gpu_bench MACHINE [small]: prints how long each operation takes on this GPU, the least time that memory and tensor
+// cores allow by the machine model (longlora plan --machine), and the range that the model expects. 'small' uses toy
+// sizes, which the simulated GPU can run as well; its times mean nothing. This is a benchmark, not a test: it checks
+// nothing.
 #include <cstdio>
 #include <string>
 
@@ -13,9 +14,9 @@ using namespace longlora;
 
 namespace {
 
-constexpr double kSlack = 1.5;  // the slowest that still is as expected, over the model's estimate
+constexpr double kSlack = 1.5;  // a time up to kSlack * estimate is as expected
 
-/// The model with every fraction at 1: what the data sheet allows.
+/// Sets every fraction to 1: the speed that the data sheet allows.
 MachineModel peak_of(MachineModel machine) {
     for (Figure* fraction : {&machine.matmul_fraction, &machine.bandwidth_fraction,
                              &machine.bfloat16_attention_fraction, &machine.float32_attention_fraction})
@@ -67,7 +68,7 @@ int main(int argc, char** argv) try {
     const bool small = argc > 2 && std::string(argv[2]) == "small";
     const auto device = make_cuda_device(
         {.memory_bytes = (small ? std::int64_t{256} << 20 : std::int64_t{8} << 30) + cuda_own_bytes()});
-    std::printf("%s; expected by the model of %s\n", device->description().c_str(), machine.name.c_str());
+    std::printf("%s; expected times by the machine model %s\n", device->description().c_str(), machine.name.c_str());
     const bench::Sizes large, toy{64, 128, 256, 512, 4, 2, 32, 32, 16};
     bench::Sizes narrow = large;
     narrow.head_dim = 64, narrow.heads = 64, narrow.kv_heads = 8;

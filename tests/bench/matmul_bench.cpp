@@ -1,5 +1,5 @@
-// GFLOP/s of the CPU's matmul at the shapes of SmolLM2-135M, all operand types; the best of several runs. Figures for
-// people, no test.
+// matmul_bench [INSTRUCTION_SET]: prints the GFLOP/s of matmul on the CPU at the shapes of SmolLM2-135M for all operand
+// types, the best of several runs. This is a benchmark, not a test: it checks nothing.
 #include <cstdio>
 #include <string>
 

@@ -1,5 +1,6 @@
-// The operations of a training step at given sizes, each ready to be called: what the benches of a GPU time (gpu_bench)
-// or look into (roofline). CPU benches have lists of their own.
+// The operations of a training step at given sizes, each ready to be called. gpu_bench measures their times and
+// roofline counts their traffic. The benchmarks of the CPU have their own lists (ops_bench.cpp, matmul_bench.cpp,
+// attention_bench.cpp).
 #pragma once
 
 #include <functional>
@@ -20,7 +21,7 @@ struct Sizes {
 struct Call {
     std::string name;
     std::function<void()> run;
-    std::string variant = {};  ///< where an operation is called in two ways
+    std::string variant = {};  ///< tells two calls of one operation apart
 };
 
 class Operations {
@@ -82,14 +83,14 @@ public:
     const std::vector<Call>& calls() const { return calls_; }
 
 private:
-    /// Numbers that keep their size however often an operation runs in place.
+    /// Filled with 0.25, which does not overflow however often an operation runs in place.
     Tensor make(DType dtype, Shape shape) {
         memory_.push_back(device_.memory().tensor(dtype, shape, Use::workspace));
         ops_.fill(memory_.back(), 0.25f);
         return memory_.back();
     }
-    /// All different where n <= below, so that the least that a gradient must move is known; one_in > 1: only one in so
-    /// many, the others are one id, as frequent words are.
+    /// n ids below `below`. With one_in == 1 and n <= below all ids differ, so that the least traffic of a gradient is
+    /// known. With one_in > 1 only one in one_in ids differs and the others are one id, as for a frequent word.
     Tensor make_ids(std::int64_t n, std::int64_t below, std::int64_t one_in) {
         constexpr std::int64_t kStride = 7919;  // a prime
         memory_.push_back(device_.memory().tensor(DType::int32, {n}, Use::batch));

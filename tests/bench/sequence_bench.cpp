@@ -1,7 +1,8 @@
-// What sharing a sequence costs. Alone: bytes, memory and balance of S2 against dense for 2 to 8 ranks, from plan
-// devices. Under mpirun also measured: how long keys, values and their gradients are on their way per layer, and how
-// much of that nobody waited for. Figures for people, no test. Usage: [mpirun -n RANKS] sequence_bench [tokens [group]]
-// (of the measurement; the table's model is Llama-2 7B).
+// [mpirun -n RANKS] sequence_bench [tokens [group]]: prints what it costs to share a sequence between ranks. First a
+// table for Llama-2 7B: bytes, memory and balance of S2-Attn and of dense attention on 2 to 8 ranks, from plan devices.
+// With more than one rank it also measures, at `tokens` and `group`, how long the exchanges of keys, values and their
+// gradients take per layer, and how much of that time computation hides. This is a benchmark, not a test: it checks
+// nothing.
 #include <mpi.h>
 
 #include <cmath>
@@ -82,14 +83,14 @@ private:
     Halo halo_;
 };
 
-/// Over all ranks of one sequence.
+/// The cost of one layer over all ranks of one sequence.
 struct Cost {
-    double most_bytes = 0, all_bytes = 0;  ///< sent by the rank that sends most, by all
-    double memory = 0;                     ///< beyond the layer's own tensors, at most
-    double imbalance = 0, of_layer = 0;  ///< FLOPs of the dearest rank over the mean: of attention, of the whole layer
+    double most_bytes = 0, all_bytes = 0;  ///< sent by the rank that sends most; sent by all ranks together
+    double memory = 0;                     ///< the most that a rank needs beyond the layer's own tensors
+    double imbalance = 0, of_layer = 0;    ///< highest FLOPs of a rank over the mean: attention alone; the whole layer
 };
 
-/// `other_flops`: of all but attention, per token.
+/// `other_flops`: FLOPs of everything but attention, per token.
 Cost plan_cost(const Shapes& shapes, int ranks, double other_flops) {
     Cost cost;
     double most = 0, sum = 0;
@@ -113,13 +114,13 @@ Cost plan_cost(const Shapes& shapes, int ranks, double other_flops) {
 
 void print_table(std::int64_t tokens) {
     constexpr std::int64_t kHidden = 4096, kIntermediate = 11008;
-    // Frozen weights under LoRA: forward and the gradient of what comes in, two FLOPs a weight each.
+    // Frozen weights under LoRA: the forward pass and the gradient of the input take two FLOPs a weight each.
     constexpr double kOtherFlops = 4.0 * (4 * kHidden * kHidden + 3 * kHidden * kIntermediate);
     std::printf(
-        "Llama-2 7B, forward and backward of %ld tokens, G %ld, bfloat16, nothing recomputed; memory and FLOPs of one "
-        "layer, bytes of all 32\n",
+        "Llama-2 7B, forward and backward of %ld tokens, G %ld, bfloat16, no recomputation; memory and FLOPs for one "
+        "layer, bytes for all 32 layers\n",
         tokens, tokens / 4);
-    std::printf("ranks  pattern   GB sent by a rank  GB by all  MB of memory  dearest rank / mean: attention  layer\n");
+    std::printf("ranks  pattern   most GB by a rank  GB by all  MB of memory     max / mean FLOPs: attention  layer\n");
     for (int ranks = 2; ranks <= 8; ++ranks)
         for (const AttentionKind kind : {AttentionKind::shifted, AttentionKind::dense}) {
             const Cost cost = plan_cost({tokens, 32, 32, 128, DType::bfloat16, {kind, tokens / 4}}, ranks, kOtherFlops);
@@ -129,17 +130,17 @@ void print_table(std::int64_t tokens) {
         }
 }
 
-/// Passes everything on to another communicator, times its exchanges and remembers them.
+/// Forwards every call to another communicator; times its exchanges and keeps a list of them.
 class TimedCommunicator final : public parallel::Communicator {
 public:
     explicit TimedCommunicator(parallel::Communicator& inner)
         : Communicator(inner.rank(), inner.size()),
           inner_(inner) {}
     double exposed = 0;    ///< seconds inside finish()
-    double meanwhile = 0;  ///< from start to finish(), something else being done
+    double meanwhile = 0;  ///< seconds between the start of an exchange and finish(), while the rank computes
 
     void forget() { exposed = meanwhile = 0, exchanges_.clear(); }
-    /// Seconds for the exchanges since forget() when nothing is computed.
+    /// Repeats the exchanges since forget() without any computation and returns their seconds.
     double alone(Device& device) {
         std::int64_t largest = 0;
         for (const auto& [sends, receives] : exchanges_) {
@@ -152,8 +153,8 @@ public:
         const auto in = [](Tensor memory, const Tensor& like) { return Tensor(memory.bytes, like.dtype, like.shape); };
         MPI_Barrier(MPI_COMM_WORLD);
         const double begin = now_seconds();
-        for (auto& [sends, receives] :
-             exchanges_) {  // in S2 and dense attention each has one peer and one piece a direction
+        // In S2-Attn and dense attention an exchange has one peer and one piece in each direction.
+        for (auto& [sends, receives] : exchanges_) {
             for (parallel::Send& send : sends) send.data = in(sent, send.data);
             for (parallel::Receive& receive : receives) receive.data = in(received, receive.data);
             inner_.exchange(sends, receives, Device::compute_stream()).finish();
@@ -202,7 +203,7 @@ double most_over_ranks(double mine) {
     return most;
 }
 
-/// Means over a few layers.
+/// Runs a few layers and prints their mean times.
 void measure(const Shapes& shapes, parallel::Communicator& communicator, Device& device) {
     constexpr int kLayers = 5;
     TimedCommunicator timed(communicator);
@@ -211,7 +212,7 @@ void measure(const Shapes& shapes, parallel::Communicator& communicator, Device&
     struct Times {
         double pass = 0, alone = 0, exposed = 0, meanwhile = 0;
     } times[2];
-    for (int i = -1; i < kLayers; ++i)  // the first one warms up
+    for (int i = -1; i < kLayers; ++i)  // layer -1 warms up and is not counted
         for (const int pass : {0, 1}) {
             timed.forget();
             MPI_Barrier(MPI_COMM_WORLD);
@@ -244,10 +245,12 @@ void measure_all(std::int64_t tokens, std::int64_t group, int rank, int ranks) {
     const auto communicator = parallel::make_mpi_communicator(*device, MPI_COMM_WORLD);
     if (rank == 0)
         std::printf(
-            "\nmeasured: %d ranks, %ld tokens, G %ld, 9/3 heads of 64; milliseconds per layer. Slowest: rank. Means "
-            "over ranks: alone: the same exchanges while nothing is computed; hidden: alone\n"
-            "less exposed; exposed: waited for, also for a neighbour that computes more, as in dense attention; most: "
-            "on one rank; meanwhile: computing between start and wait, exchanges added up.\n"
+            "\nmeasured: %d ranks, %ld tokens, G %ld, 9/3 heads of 64; milliseconds per layer.\n"
+            "slowest: the pass on the slowest rank. The next three are means over ranks.\n"
+            "alone: the same exchanges without computation. hidden: alone - exposed.\n"
+            "exposed: waiting for exchanges, also for a neighbour that computes longer, as in dense attention.\n"
+            "most: exposed on the rank that waits longest.\n"
+            "meanwhile: computing between start and wait, summed over exchanges, mean over ranks.\n"
             "pattern  type      pass       slowest     alone    hidden   exposed      most  meanwhile\n",
             ranks, tokens, group);
     for (const DType real : {DType::float32, DType::bfloat16})

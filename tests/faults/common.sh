@@ -1,38 +1,44 @@
-# common.sh: what the fault tests share; to be sourced: a workplace with a tiny model and data, launching the program with a limit of time, comparing
-# runs, and leaving nothing behind. Not a test.
+# common.sh: what the fault tests share: a work folder with a tiny model and data, launching the program with a time
+# limit, comparing runs, and leaving nothing behind. To be sourced; not a test.
 # shellcheck shell=bash
 source "$(dirname "${BASH_SOURCE[0]}")/../../jobs/common.sh"
-set +e         # a test looks at exit codes itself
-ulimit -c 0   # processes are killed on purpose
+set +e        # a test checks exit codes itself
+ulimit -c 0   # no core files, as processes are killed on purpose
 
 passed=0 failed=0
 ok() { passed=$((passed + 1)); }
 wrong() { failed=$((failed + 1)); printf 'error: %s\n' "$1"; }
 finish() { echo "$passed passed, $failed failed"; [ $failed = 0 ] || exit 1; exit 0; }
 
-# workplace PROGRAM [LAUNCHER...]: enters a new folder with model/ and data.h5; the launcher gets '-n RANKS program arguments' appended.
+# workplace PROGRAM [LAUNCHER...]: enters a new folder with model/ and data.h5. To start the program, '-n RANKS
+# program arguments' is appended to LAUNCHER.
 workplace() {
     program=$(realpath "$1")
     shift
     tools=$(dirname "$program")/tests
     launcher=("$@")
     [ $# -gt 0 ] || launcher=(mpirun --allow-run-as-root --oversubscribe --bind-to none -q)
-    for tool in "$program" "$tools/compare_checkpoints" "$tools/libinject.so"; do [ -e "$tool" ] || fail "there is no $tool; build first"; done
+    for tool in "$program" "$tools/compare_checkpoints" "$tools/libinject.so"; do
+        [ -e "$tool" ] || fail "there is no $tool; build first"
+    done
     work=$(mktemp -d "${TMPDIR:-/tmp}/longlora-faults-XXXXXX")
     trap leave EXIT
     trap 'exit 1' INT TERM HUP
-    # Every process started from here carries this in its environment, so that none can be left unseen.
+    # Every process started from here has this variable in its environment, so that strays() finds those that are
+    # left.
     export LONGLORA_FAULTS=$work OMP_NUM_THREADS=1
-    # One machine: no networks to look for, and survivors of a killed rank are ended at once instead of after a second.
+    # All ranks run on one machine: Open MPI need not look for networks, and mpirun ends the survivors of a killed
+    # rank at once instead of after a second.
     export OMPI_MCA_pml=ob1 OMPI_MCA_btl=${OMPI_MCA_btl:-self,vader} OMPI_MCA_odls_base_sigkill_timeout=0
     cd "$work" || exit
     mkdir model
     cp "$root"/tests/golden/mha/{config.json,model.safetensors} model/
     make_tokens | split -l 10 --additional-suffix=.jsonl - text-
-    "$program" prepare data.h5 text-*.jsonl --vocabulary 256 > prepare.log 2>&1 || fail "cannot prepare the data: $(cat prepare.log)"
+    "$program" prepare data.h5 text-*.jsonl --vocabulary 256 > prepare.log 2>&1 ||
+        fail "cannot prepare the data: $(cat prepare.log)"
 }
 
-# 40 documents of 300 tokens that a model can learn something of.
+# make_tokens: prints 40 documents of 300 tokens, from which a model can learn something.
 make_tokens() {
     awk 'BEGIN { for (d = 0; d < 40; d++) {
         line = "{\"tokens\": ["
@@ -40,7 +46,7 @@ make_tokens() {
         print line "]}" } }'
 }
 
-# Process ids of what was started from here and still lives, longlora only.
+# strays: prints the ids of the longlora processes that were started from here and still live.
 strays() {
     local name
     for name in $(grep -lx longlora /proc/[0-9]*/comm 2> /dev/null); do
@@ -55,14 +61,17 @@ leave() {
     cd / && rm -rf "$work"
 }
 
-# train_words RUN STEPS [EVERY [BATCH]]: the words of the training that is disturbed, in words; twelve steps take about a second
+# train_words RUN STEPS [EVERY [BATCH]]: sets $words to the arguments of the training that is disturbed. Twelve steps
+# take about a second.
 # shellcheck disable=SC2034  # for the caller
 train_words() {
-    words=(train --model model --data data.h5 --run "$1" --steps "$2" --context 64 --global-batch "${4:-4}" --lr 1e-3 --warmup 2 --dtype float32 --checkpoint-every "${3:-3}" --timeout 10)
+    words=(train --model model --data data.h5 --run "$1" --steps "$2" --context 64 --global-batch "${4:-4}" --lr 1e-3)
+    words+=(--warmup 2 --dtype float32 --checkpoint-every "${3:-3}" --timeout 10)
 }
 
-limit=240   # seconds; generous, since ranks that share cores with others exchange slowly
-# launch RANKS WORDS...: output in out and err, exit code in code; 124 when it took longer than $limit seconds. The launcher `alone` is none, for one rank.
+limit=240   # seconds; generous, since ranks that share their cores communicate slowly
+# launch RANKS WORDS...: runs the program; its output is in the files out and err, the exit code in $code (124 if it
+# took longer than $limit seconds). If $launcher is `alone`, starts one rank without a launcher.
 launch() {
     local ranks=$1
     shift
@@ -74,8 +83,10 @@ launch() {
     await_launcher $!
 }
 
-# await_launcher PID: its exit code in code, 124 when it had to be ended after $limit seconds. Open MPI 4.1.4's mpirun itself may hang in its own end (a deadlock in PMIx_server_finalize,
-# seen 3 times in some 700 kills) when its ranks are gone: that is not the program's, so it is ended when it has had no rank for 15 s.
+# await_launcher PID: waits for the launcher; its exit code is in $code (124 if it had to be killed after $limit
+# seconds). mpirun of Open MPI 4.1.4 may hang at its own end when its ranks are gone (a deadlock in
+# PMIx_server_finalize, seen 3 times in some 700 kills). That is no fault of the program, so an mpirun without ranks
+# is killed after 15 s.
 # shellcheck disable=SC2034  # for the caller
 await_launcher() {
     local i alone=0 late=''
@@ -93,7 +104,8 @@ await_launcher() {
     [ -z "$late" ] || code=124
 }
 
-# no_strays WHAT: a launcher may end a moment before its last rank; after 15 s what is left is ended and counted as wrong
+# no_strays: checks that no process is left. A launcher may end a moment before its last rank, so this waits 15 s;
+# then it kills the processes and counts them as a problem.
 no_strays() {
     local pids i
     for ((i = 0; i < 300; i++)); do
@@ -103,13 +115,14 @@ no_strays() {
     done
     # shellcheck disable=SC2086  # a list of numbers
     kill -9 $pids 2> /dev/null
-    problems+="; processes are left: $pids"
+    problems+="; processes were left: $pids"
 }
 
-# Lines of steps without what depends on the clock.
+# steps_of RUN: prints the lines of steps in metrics.jsonl without the values that depend on the clock.
 steps_of() { grep '"loss"' "$1/metrics.jsonl" | sed -E 's/"(seconds|tokens_per_second)":[^,}]*,?//g'; }
 
-# compare_runs A B STEPS: adds to $problems unless both ended with the same tensors and the same steps, each once
+# compare_runs A B STEPS: adds to $problems unless both runs ended with the same tensors and the same steps, each step
+# once.
 compare_runs() {
     local name said
     name=checkpoints/$(printf 'step-%08d.h5' "$3")

@@ -1,6 +1,6 @@
-// compare_checkpoints A B: exit code 0 when two checkpoint files hold the same tensors bit for bit, 1 with the first
-// difference, 2 when one cannot be read. Attributes are not compared: they name paths, machines and options that may
-// differ. It starts no MPI, so scripts can call it anywhere.
+// compare_checkpoints A B: exit code 0 if two checkpoint files hold the same tensors bit for bit, 1 (and the first
+// difference) if they do not, 2 if one of them cannot be read. It does not compare attributes, since these name
+// paths, machines and options that may differ. It starts no MPI, so scripts can call it anywhere.
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::int64_t kPieceElements = 1 << 20;
 
-/// "" or how `entry`, a tensor of `a`, is not the one of `b`.
+/// How `entry`, a tensor of `a`, differs from the tensor of the same name in `b`; "" if it does not differ.
 std::string difference(const NamedTensorReader& a, const NamedTensorReader& b, const TensorEntry& entry) {
     if (!b.has(entry.name)) return text(entry.name, " is only in ", a.path());
     const TensorEntry& other = b.entry(entry.name);

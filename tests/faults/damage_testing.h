@@ -1,5 +1,5 @@
-// Damaging one file in many places, one at a time, and judging what its reader makes of it. For tests; it has none
-// itself.
+// Damages one file in many places, one at a time, and judges what its reader does with it. For the tests in this
+// folder; contains no tests.
 #pragma once
 
 #include <fcntl.h>
@@ -13,7 +13,7 @@
 
 namespace longlora::damage_testing {
 
-/// A folder in memory where there is one, since files are opened thousands of times.
+/// A temporary folder, in memory if the machine has /dev/shm, since the tests open files thousands of times.
 struct MemoryFolder {
     std::string folder;
     MemoryFolder() {
@@ -33,7 +33,7 @@ struct MemoryFolder {
     std::string operator/(const std::string& name) const { return folder + "/" + name; }
 };
 
-/// read(path): everything that a reader can find out, as bytes; an Error when it refuses the file.
+/// `read(path)` returns everything that a reader can find out, as bytes, and throws an Error if it refuses the file.
 class Damage {
 public:
     using Read = std::function<std::string(const std::string&)>;
@@ -45,27 +45,29 @@ public:
           said_(read_(path)),
           file_(FileHandle::open_write(path)) {}
 
-    /// Changes the byte at `at` by `mask`, judges, puts it back. The Error must also say `place`.
+    /// Changes the byte at `at` by `mask`, judges the reader, and restores the byte. An Error must also contain
+    /// `place`.
     void flip(std::size_t at, unsigned char mask, const std::string& place) {
         const char changed = static_cast<char>(good_[at] ^ static_cast<char>(mask));
         file_.write_at(&changed, 1, static_cast<std::int64_t>(at));
         judge(text("byte ", at, " changed by ", int{mask}), place);
         file_.write_at(&good_[at], 1, static_cast<std::int64_t>(at));
     }
-    /// Cuts the file to `bytes`, judges, makes it whole again.
+    /// Cuts the file to `bytes` bytes, judges the reader, and restores the file.
     void cut(std::uint64_t bytes) {
         file_.truncate(static_cast<std::int64_t>(bytes));
         judge(text("cut to ", bytes, " bytes"), "");
         file_.write_at(good_.data() + bytes, static_cast<std::int64_t>(good_.size() - bytes),
                        static_cast<std::int64_t>(bytes));
     }
-    /// Says how often what was found, and fails the test for what must not be.
+    /// Prints how often each outcome occurred, and fails the test if some damage was not noticed as it should be.
     void report(const char* what) {
         BOOST_TEST_MESSAGE(path_ << ": " << refused_ + without_meaning_ << ' ' << what << ": " << refused_
-                                 << " refused, " << without_meaning_ << " without meaning");
-        BOOST_TEST(wrong_.empty(), num_wrong_ << " of " << what << " are not noticed or not well:\n" << wrong_);
+                                 << " refused, " << without_meaning_ << " without effect");
+        BOOST_TEST(wrong_.empty(), num_wrong_ << " of " << what << " are not noticed, or not by a good Error:\n"
+                                              << wrong_);
         BOOST_TEST(refused_ > 0);
-        BOOST_TEST((io_testing::slurp(path_) == good_ && read_(path_) == said_));  // the damage was undone
+        BOOST_TEST((io_testing::slurp(path_) == good_ && read_(path_) == said_));  // all damage was undone
     }
 
 private:
@@ -73,11 +75,11 @@ private:
         std::string problem;
         try {
             if (read_(path_) == said_) ++without_meaning_;
-            else problem = "reads as something else without a word";
+            else problem = "the reader returns other content without an Error";
         } catch (const Error& error) {
             const std::string sentence = error.what();
-            if (!io_testing::has(sentence, names_)) problem = "does not name the file: " + sentence;
-            else if (!io_testing::has(sentence, place)) problem = "does not name " + place + ": " + sentence;
+            if (!io_testing::has(sentence, names_)) problem = "the Error does not name the file: " + sentence;
+            else if (!io_testing::has(sentence, place)) problem = "the Error does not name " + place + ": " + sentence;
             ++refused_;
         } catch (const std::exception& error) {
             problem = text("not an Error: ", error.what());

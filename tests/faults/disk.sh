@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# disk.sh PROGRAM: disks and files that go bad under a running training - full, read-only, limited, damaged, cut, changed - through the program, on two ranks.
-# Single calls that fail are failure_matrix.sh. Mounts are in a namespace of its own, so none is left whatever happens. Last line: 'N passed, N failed'.
+# disk.sh PROGRAM: runs the program on two ranks while disks and files go bad under the training: full, read-only,
+# limited, damaged, cut, changed. Single calls that fail are tested by failure_matrix.sh. The script mounts file systems
+# in a namespace of its own, so that no mount can remain. Last line: 'N passed, N failed'.
 if [ "${FAULTS_MOUNTS:-}" = "" ]; then
     if unshare -m true 2> /dev/null; then FAULTS_MOUNTS=own exec unshare -m "$BASH" "$0" "$@"; fi
     FAULTS_MOUNTS=none
@@ -10,7 +11,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 steps=12
 workplace "$1"
 
-# check NAME FUNCTION...: runs a case in an empty place and counts it
+# check NAME FUNCTION...: runs a case without a run folder from an earlier case, and counts it.
 check() {
     local name=$1 began=$SECONDS
     shift
@@ -27,9 +28,10 @@ check() {
     fi
     echo "$name: $((SECONDS - began)) s"
 }
-must() { "$@" || problems+="; not so: $*"; }
-says() { grep -qF -- "$1" out err || problems+="; does not say '$1'"; }   # no pipe: a writer that is not read to its end would count as a failure
-# ends_with CODE SENTENCES
+must() { "$@" || problems+="; this must hold but does not: $*"; }
+# Without a pipe, since the writer of a pipe that is not read to its end would count as a failure
+says() { grep -qF -- "$1" out err || problems+="; does not say '$1'"; }
+# ends_with CODE SENTENCES: the exit code, and the number of sentences of the program on stderr
 ends_with() {
     [ $code = "$1" ] || problems+="; exit code $code instead of $1"
     [ "$(grep -c '^longlora: ' err)" = "$2" ] || problems+="; $(grep -c '^longlora: ' err) sentences instead of $2"
@@ -45,13 +47,13 @@ may_mount() {
     return 1
 }
 
-# start_long: a training that does not end by itself, in the background; $started is its launcher
+# start_long: starts, in the background, a training that does not end by itself; $started is its launcher
 start_long() {
     train_words run 100000 50
     "${launcher[@]}" -n 2 "$program" "${words[@]}" > out 2> err < /dev/null &
     started=$!
 }
-# wait_until WORDS: in what it says; at most four minutes
+# wait_until WORDS: waits at most four minutes until the training prints WORDS
 wait_until() {
     local i
     for ((i = 0; i < 12000; i++)); do
@@ -59,9 +61,9 @@ wait_until() {
         kill -0 $started 2> /dev/null || break
         sleep 0.02
     done
-    problems+="; never said '$1'"
+    problems+="; did not print '$1'"
 }
-# ends_by_itself: within four minutes
+# ends_by_itself: the training must end by itself within four minutes
 ends_by_itself() {
     local i
     for ((i = 0; i < 4800; i++)); do
@@ -72,12 +74,12 @@ ends_by_itself() {
     wait $started
     code=$?
 }
-# nothing_lost: the newest checkpoint is of the last step of metrics.jsonl; that step in $last
+# nothing_lost: the newest checkpoint must be of the last step in metrics.jsonl; $last is that step
 nothing_lost() {
     last=$(steps_of run | tail -n 1 | number_of step)
     must [ -e "run/checkpoints/$(printf 'step-%08d.h5' "$last")" ]
 }
-# same_as_undisturbed STEPS: goes on to STEPS and compares with a run that did them at once
+# same_as_undisturbed STEPS: resumes up to STEPS and compares with a run that did all of them at once
 same_as_undisturbed() {
     train_words run "$1" 50
     launch 2 "${words[@]}" --allow-change steps
@@ -141,7 +143,8 @@ read_only() {
     goes_on_to_the_same_end
 }
 
-# One rank without a launcher, whose own files would be limited as well. SIGXFSZ would end a program that does not ignore it.
+# One rank without a launcher, since the limit would apply to the launcher's own files as well. SIGXFSZ would end a
+# program that does not ignore it.
 size_limit() {
     local launcher=(alone)
     launch 1 "${words[@]}"
@@ -163,7 +166,7 @@ damaged_newest() {
     flip run/checkpoints/step-00000009.h5 200000
     launch 2 "${words[@]}"
     ends_with 0 0
-    says "step-00000009.h5 is not whole"
+    says "step-00000009.h5 is damaged"
     says "moved to step-00000009.h5.damaged"
     says "going on from run/checkpoints/step-00000006.h5"
     must [ -e run/checkpoints/step-00000009.h5.damaged ]
@@ -174,7 +177,7 @@ all_damaged() {
     cp -r half run
     rm run/checkpoints/step-0000000[0-6].h5
     flip run/checkpoints/step-00000009.h5 200000
-    for _ in 1 2; do   # a requeued job must not start over either
+    for _ in 1 2; do   # a requeued job must not start from the beginning either
         launch 2 "${words[@]}"
         ends_with 2 1
         says "step-00000009.h5"
@@ -229,7 +232,8 @@ second_job() {
     [ $code = 75 ] || problems+="; the first job ended with code $code instead of 75"
 }
 launch_second() {
-    timeout --kill-after=5 "$limit" "${launcher[@]}" -n 2 "$program" "${words[@]}" > out.second 2> err.second < /dev/null
+    timeout --kill-after=5 "$limit" "${launcher[@]}" -n 2 "$program" "${words[@]}" \
+        > out.second 2> err.second < /dev/null
     local second=$?
     [ $second = 2 ] || problems+="; the second job ended with code $second instead of 2"
     [ "$(grep -c '^longlora: .*in use' err.second)" = 1 ] || problems+="; the second job says $(cat err.second)"
@@ -241,5 +245,6 @@ launch 2 "${words[@]}"
 cp -r whole half
 rm half/checkpoints/step-00000012.h5
 echo step-00000009.h5 > half/checkpoints/latest
-for name in full_disk room_again read_only size_limit damaged_newest all_damaged tokens_changed tokens_cut weight_changed second_job; do check $name $name; done
+for name in full_disk room_again read_only size_limit damaged_newest all_damaged tokens_changed tokens_cut \
+    weight_changed second_job; do check $name $name; done
 finish

@@ -1,6 +1,6 @@
-// Every byte of checkpoints and token files: one that is changed is noticed by an Error that names file and place, or
-// has no meaning: all that can be read is what it was. The same for files that are cut. What is done about a damaged
-// file is tested through the program (tests/faults/disk.sh).
+// Changes bytes of checkpoints and token files. Each change must be noticed by an Error that names file and place, or
+// it has no effect: everything that can be read is as before. The same for files that are cut. What the program does
+// with a damaged file is tested by tests/faults/disk.sh.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -16,7 +16,7 @@ namespace {
 
 constexpr int kRandomBytes = 2000, kCuts = 200;
 
-/// All that a reader of checkpoints can find out.
+/// Everything that a reader of checkpoints can find out.
 std::string read_checkpoint(const std::string& path) {
     const NamedTensorReader reader(path, kCheckpointFormat, kCheckpointVersion);
     reader.verify_all();
@@ -29,7 +29,7 @@ std::string read_checkpoint(const std::string& path) {
     return all;
 }
 
-/// All that a reader of tokens can find out.
+/// Everything that a reader of token files can find out.
 std::string read_tokens(const std::string& path) {
     const TokenFile file(path);
     file.verify_all();
@@ -43,8 +43,8 @@ std::string read_tokens(const std::string& path) {
     return all + std::string(reinterpret_cast<const char*>(tokens.data()), 4 * tokens.size());
 }
 
-/// A checkpoint's names and layout; `elements` of each tensor. Groups of more than eight tensors are indexed by HDF5
-/// otherwise than small ones.
+/// Writes a file with a checkpoint's names and layout and `elements` elements in each tensor. HDF5 indexes groups of
+/// more than eight tensors in another way than small groups.
 void write_checkpoint(const std::string& path, int parameters, std::int64_t elements) {
     std::vector<NamedTensor> tensors;
     for (int p = 0; p < parameters; ++p)
@@ -73,7 +73,8 @@ void write_tokens(const std::string& path, int documents, int tokens) {
     write_token_file(path, {"none", "", 256, 1, 2, R"([{"name": "book.txt", "bytes": 12}])"}, contents);
 }
 
-/// The bytes of tensors: which tensor a place belongs to; "" for everything else, HDF5's and our own about the tensors.
+/// For each byte of the file, the name of the tensor that it belongs to; "" for the metadata of HDF5 and of the
+/// container.
 std::vector<std::string> tensor_of_bytes(const std::string& path, const char* format) {
     const NamedTensorReader reader(path, format, 1);
     std::vector<std::string> names(std::filesystem::file_size(path));
@@ -142,7 +143,7 @@ BOOST_AUTO_TEST_CASE(random_bytes_of_a_token_file) {
     random_bytes(kTokenFile, folder / "data.h5");
 }
 
-/// Two blocks of checksums: the second one's own is looked at as well.
+/// A tensor of two blocks: tests the checksum of the second block, too.
 BOOST_AUTO_TEST_CASE(random_bytes_of_two_blocks) {
     const MemoryFolder folder;
     write_checkpoint(folder / "step-00000007.h5", 1, (1 << 18) + 4000);

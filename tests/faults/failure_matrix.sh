@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# failure_matrix.sh PROGRAM [--only PATTERN] [LAUNCHER...]: a failure on each single rank at each point of points.txt. Each time: all ranks leave in bounded time with
-# the right exit code and one sentence, no half file has a final name, no process is left; then the same command goes on to the bits of an undisturbed run.
-# LAUNCHER gets '-n RANKS PROGRAM ...' appended; mpirun if absent. Last line: 'N passed, N failed'.
+# failure_matrix.sh PROGRAM [--only PATTERN] [LAUNCHER...]: lets each single rank fail at each point of points.txt.
+# Each time all ranks must leave in bounded time with the right exit code and one sentence, no incomplete file may
+# have a final name, and no process may be left. Then the same command must resume and end with the bits of an
+# undisturbed run. '-n RANKS PROGRAM ...' is appended to LAUNCHER (mpirun if absent). Last line: 'N passed, N failed'.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 points=$root/tests/faults/points.txt
 num_workers=4 steps=12
@@ -11,13 +12,14 @@ shift
 if [ "${1:-}" = --only ]; then pattern=$2; shift 2; fi
 workplace "$program_given" "$@"
 
-# words_for RANKS: the training of a case, in the run folder `run`
+# words_for RANKS: sets $words to the training of a case, with the run folder `run`
 words_for() {
     train_words run $steps
     [ "$1" = 2 ] || words+=(--pipeline 2 --sequence 2 --zero 3)
 }
 
-# prepare_runs: whole.RANKS, undisturbed, and half.RANKS, the same as a kill after step 9 leaves it
+# prepare_runs: makes the undisturbed run whole.RANKS, and half.RANKS, which is the run as a kill after step 9 leaves
+# it
 prepare_runs() {
     local ranks
     for ranks in 2 4; do
@@ -31,30 +33,44 @@ prepare_runs() {
     done
 }
 
-# check_code WANTED: of what launch left
+# check_code WANTED: checks the exit code and the sentences of the last launch
 check_code() {
     local sentences
     sentences=$(grep -c '^longlora: ' err)
     [ $code != 124 ] || problems+="; hangs: ended after $limit s"
     case $1 in
-        0) [ $code = 0 ] || problems+="; exit code $code instead of 0"; [ "$sentences" = 0 ] || problems+="; an error is said though training goes on" ;;
-        killed) [ $code != 0 ] || problems+="; exit code 0 though a rank was killed"; [ "$sentences" -le 1 ] || problems+="; $sentences sentences" ;;
-        lost) grep -q "\"exit_code\":5.*rank $rank" run/status.json || problems+="; status.json does not say that rank $rank stands still: $(cat run/status.json)"
-            [ $code != 0 ] || problems+="; exit code 0 though a rank stands still"; [ "$sentences" -le 1 ] || problems+="; $sentences sentences" ;;
-        *) [ $code = "$1" ] || problems+="; exit code $code instead of $1"; [ "$sentences" = 1 ] || problems+="; $sentences sentences instead of one" ;;
+        0)
+            [ $code = 0 ] || problems+="; exit code $code instead of 0"
+            [ "$sentences" = 0 ] || problems+="; prints an error although training continues"
+            ;;
+        killed)
+            [ $code != 0 ] || problems+="; exit code 0 although a rank was killed"
+            [ "$sentences" -le 1 ] || problems+="; $sentences sentences"
+            ;;
+        lost)
+            grep -q "\"exit_code\":5.*rank $rank" run/status.json ||
+                problems+="; status.json does not name rank $rank as the stuck one: $(cat run/status.json)"
+            [ $code != 0 ] || problems+="; exit code 0 although a rank is stuck"
+            [ "$sentences" -le 1 ] || problems+="; $sentences sentences"
+            ;;
+        *)
+            [ $code = "$1" ] || problems+="; exit code $code instead of $1"
+            [ "$sentences" = 1 ] || problems+="; $sentences sentences instead of one"
+            ;;
     esac
-    grep -qE 'Segmentation|core dumped|terminate called|glibc|double free' err && [ "$1" != killed ] && problems+="; crashes"
+    grep -qE 'Segmentation|core dumped|terminate called|glibc|double free' err && [ "$1" != killed ] &&
+        problems+="; crashes"
 }
 
-# check_files: what has a final name is whole
+# check_files: checks that every file with a final name is complete
 check_files() {
     local file said
     for file in run/checkpoints/step-*.h5; do
         [ -e "$file" ] || continue
-        said=$("$tools/compare_checkpoints" "$file" "$file" 2>&1) || problems+="; half a file: $said"
+        said=$("$tools/compare_checkpoints" "$file" "$file" 2>&1) || problems+="; an incomplete file: $said"
     done
     for file in run/manifest.json run/status.json; do
-        [ ! -e "$file" ] || [ "$(tail -c 2 "$file")" = '}' ] || problems+="; $file is cut"
+        [ ! -e "$file" ] || [ "$(tail -c 2 "$file")" = '}' ] || problems+="; $file is incomplete"
     done
 }
 
@@ -65,7 +81,8 @@ one_case() {
     rm -rf run fault.log
     [ "$phase" = new ] || cp -r "../half.$ranks" run
     words_for "$ranks"
-    export FAULT="rank=$rank,${fault/mid,/when=run/checkpoints/step-00000003.h5,}" FAULT_LOG=$PWD/fault.log LD_PRELOAD=$tools/libinject.so
+    export FAULT="rank=$rank,${fault/mid,/when=run/checkpoints/step-00000003.h5,}" FAULT_LOG=$PWD/fault.log
+    export LD_PRELOAD=$tools/libinject.so
     launch "$ranks" "${words[@]}"
     unset FAULT FAULT_LOG LD_PRELOAD
     cat out err > said
@@ -74,23 +91,26 @@ one_case() {
     [ "$says" = - ] || grep -qF -- "$says" said || problems+="; does not say '$says'"
     no_strays
     check_files
-    [ "$wanted" != 2 ] || [ -z "$(find run -name '*.partial' 2> /dev/null)" ] || problems+="; leaves $(find run -name '*.partial')"
+    [ "$wanted" != 2 ] || [ -z "$(find run -name '*.partial' 2> /dev/null)" ] ||
+        problems+="; leaves $(find run -name '*.partial')"
     words_for "$ranks"
     launch "$ranks" "${words[@]}"
-    [ $code = 0 ] || problems+="; does not go on afterwards: code $code, $(grep '^longlora: ' err | head -1)"
+    [ $code = 0 ] || problems+="; does not resume afterwards: code $code, $(grep '^longlora: ' err | head -1)"
     [ -z "$problems" ] || tail -n 30 said > first
     compare_runs "../whole.$ranks" run $steps
-    [ -z "$(find run -name '*.damaged' -o -name '*.partial')" ] || problems+="; leaves $(find run -name '*.damaged' -o -name '*.partial')"
+    [ -z "$(find run -name '*.damaged' -o -name '*.partial')" ] ||
+        problems+="; leaves $(find run -name '*.damaged' -o -name '*.partial')"
     if [ -z "$problems" ]; then
         ok
     else
         wrong "$name on rank $rank of $ranks$problems"
         sed 's/^/    | /' first
     fi
-    printf '%s rank %s of %s: %.1f s\n' "$name" "$rank" "$ranks" "$(awk "BEGIN { print $EPOCHREALTIME - $began }")" >> seconds
+    printf '%s rank %s of %s: %.1f s\n' "$name" "$rank" "$ranks" "$(awk "BEGIN { print $EPOCHREALTIME - $began }")" \
+        >> seconds
 }
 
-# worker W: every num_workers-th case, in a folder of its own
+# worker W: runs every num_workers-th case in a folder of its own
 worker() {
     local index=0 rank last name phase ranks who wanted fault says
     trap - EXIT
@@ -100,7 +120,8 @@ worker() {
         rank=$who last=$who
         [ "$who" != each ] || rank=0 last=$((ranks - 1))
         for (( ; rank <= last; rank++)); do
-            [ $((index++ % num_workers)) != "$1" ] || one_case "$name" "$phase" "$ranks" "$rank" "$wanted" "$fault" "$says"
+            [ $((index++ % num_workers)) != "$1" ] ||
+                one_case "$name" "$phase" "$ranks" "$rank" "$wanted" "$fault" "$says"
         done
     done < <(grep -vE '^#|^ *$' "$points" | grep -E "$pattern")
     echo "$passed $failed" > result

@@ -1,17 +1,29 @@
-/* inject.c: a library for LD_PRELOAD that makes one call of one rank fail, so that tests can see what the program does then. It is no part of the program, and
- * in any other process (mpirun, srun, shells) it only passes calls on.
+/* inject.c: a library for LD_PRELOAD that makes one call of one rank fail, so that tests can see how the program
+ * reacts. It is no part of the program. In any other process (mpirun, srun, shells) it only passes calls on.
  *
- *   FAULT="call=NAME,do=ACTION[,rank=R][,path=GLOB][,when=FILE][,bytes=N][,nth=N][,times=N]"      FAULT_LOG=FILE: a line is added for each fault that struck
+ *   FAULT="call=NAME,do=ACTION[,rank=R][,path=GLOB][,when=FILE][,bytes=N][,nth=N][,times=N]"
+ *   FAULT_LOG=FILE    the library adds a line to FILE for each fault that struck
  *
- *   call   open create read write reserve truncate sync rename unlink mkdir link | map | memory allocate | compute | send receive test gather broadcast reduce
- *          create: an open with O_CREAT. map: mmap of a file. memory, allocate: mmap without a file, malloc, of at least bytes=N (1 MiB).
- *          compute: a matrix product of oneDNN. send and so on: the MPI call.
- *   do     the name of an errno (EIO, ENOSPC, EDQUOT, EROFS, EACCES, ENOMEM ...): the call fails with it and does nothing; MPI returns MPI_ERR_OTHER, oneDNN an error
- *          kill, stop, abort: SIGKILL, SIGSTOP or SIGABRT to this process before the call
- *          delay=SECONDS: the call is made, later            short: a write moves half of its bytes (once for each call)
- *   rank   the rank that fails; any if absent       path   of the file (of both for rename); any if absent
- *   when   only while FILE exists, relative to where the process began: how a fault waits for a moment of the run
- *   nth    the first matching call that fails (1)   times  how many from there on (1; 0: all)
+ *   call    open create read write reserve truncate sync rename unlink mkdir link | map | memory allocate | compute |
+ *           send receive test gather broadcast reduce
+ *             create             an open with O_CREAT
+ *             map                an mmap of a file
+ *             memory, allocate   an mmap without a file, a malloc or aligned_alloc, of at least bytes=N (1 MiB)
+ *             compute            a matrix product of oneDNN
+ *             send ... reduce    the MPI call
+ *   do      what happens to the call:
+ *             the name of an errno (EIO, ENOSPC, EDQUOT, EROFS, EACCES, ENOMEM ...)
+ *                                the call fails with this errno and does nothing; MPI returns MPI_ERR_OTHER, oneDNN
+ *                                an error
+ *             kill, stop, abort  the process gets SIGKILL, SIGSTOP or SIGABRT before the call
+ *             delay=SECONDS      the call is made later
+ *             short              a write writes only half of its bytes
+ *   rank    the rank that fails; any rank if absent
+ *   path    the path of the file (of a rename, the old or the new one); any path if absent
+ *   when    the fault strikes only while FILE exists, so that it can wait for a moment of the run;
+ *           FILE may be relative to the folder in which the process started
+ *   nth     the first matching call that fails (1)
+ *   times   how many matching calls fail from there on (1; 0: all)
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -61,7 +73,7 @@ static void refuse(const char* what) {
     _exit(99);
 }
 
-/* `name` must be the program or one of its tests: launchers and shells inherit the environment as well. */
+/* Whether this process is the program or one of its tests: launchers and shells inherit the environment, too. */
 static int is_ours(void) {
     const char* name = program_invocation_short_name;
     return !strcmp(name, "longlora") || !strncmp(name, "test_", 5);
@@ -111,18 +123,19 @@ __attribute__((constructor)) static void read_fault(void) {
     fault.armed = fault.rank < 0 || fault.rank == rank_of_process();
 }
 
-/* By system calls of its own: what is interposed here must not be called from here. */
+/* Writes a line to FAULT_LOG by direct system calls, as this library must not call the functions that it replaces. */
 static void note(const char* path) {
     if (!fault.log[0]) return;
     char line[kPathBytes + 128];
-    const int length = snprintf(line, sizeof line, "rank %d: %s of %s: %s\n", rank_of_process(), fault.call, path, fault.action);
+    const int length =
+        snprintf(line, sizeof line, "rank %d: %s of %s: %s\n", rank_of_process(), fault.call, path, fault.action);
     const long file = syscall(SYS_openat, AT_FDCWD, fault.log, O_WRONLY | O_CREAT | O_APPEND, 0666);
     if (file < 0) return;
     syscall(SYS_write, file, line, (size_t)length < sizeof line ? (size_t)length : sizeof line - 1);
     syscall(SYS_close, file);
 }
 
-/* Whether this call must fail; errno is set then. Signals and delays happen here. */
+/* Whether this call must fail or be short; sets errno if it must fail. Sends signals and waits for delays itself. */
 static int strikes(const char* call, const char* path) {
     if (!fault.armed || inside || strcmp(call, fault.call)) return 0;
     const int errno_before = errno;
@@ -145,7 +158,7 @@ static int strikes(const char* call, const char* path) {
     return struck && (fault.error || fault.is_short);
 }
 
-/* The same for a call on an open file. */
+/* Like strikes(), for a call on an open file. */
 static int strikes_file(const char* call, int fd) {
     if (!fault.armed || inside || strcmp(call, fault.call)) return 0;
     char link[64], path[kPathBytes];
@@ -157,52 +170,66 @@ static int strikes_file(const char* call, int fd) {
     return strikes(call, path);
 }
 
-#define NEXT(name) \
+#define NEXT(name)                 \
     static __typeof__(name)* next; \
     if (!next) next = (__typeof__(name)*)dlsym(RTLD_NEXT, #name)
 
 /* ---- files ---- */
 
 static mode_t mode_of(int flags, va_list rest) { return flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0; }
-static int open_strikes(const char* path, int flags) { return strikes("open", path) || ((flags & O_CREAT) && strikes("create", path)); }
+static int open_strikes(const char* path, int flags) {
+    return strikes("open", path) || ((flags & O_CREAT) && strikes("create", path));
+}
 
-#define OPEN(name) \
-    int name(const char* path, int flags, ...) { \
-        NEXT(name); \
-        va_list rest; \
-        va_start(rest, flags); \
-        const mode_t mode = mode_of(flags, rest); \
-        va_end(rest); \
+#define OPEN(name)                                                       \
+    int name(const char* path, int flags, ...) {                         \
+        NEXT(name);                                                      \
+        va_list rest;                                                    \
+        va_start(rest, flags);                                           \
+        const mode_t mode = mode_of(flags, rest);                        \
+        va_end(rest);                                                    \
         return open_strikes(path, flags) ? -1 : next(path, flags, mode); \
     }
 OPEN(open)
 OPEN(open64)
 
-#define OPENAT(name) \
-    int name(int folder, const char* path, int flags, ...) { \
-        NEXT(name); \
-        va_list rest; \
-        va_start(rest, flags); \
-        const mode_t mode = mode_of(flags, rest); \
-        va_end(rest); \
+#define OPENAT(name)                                                             \
+    int name(int folder, const char* path, int flags, ...) {                     \
+        NEXT(name);                                                              \
+        va_list rest;                                                            \
+        va_start(rest, flags);                                                   \
+        const mode_t mode = mode_of(flags, rest);                                \
+        va_end(rest);                                                            \
         return open_strikes(path, flags) ? -1 : next(folder, path, flags, mode); \
     }
 OPENAT(openat)
 OPENAT(openat64)
 
-#define FOPEN(name) \
-    FILE* name(const char* path, const char* mode) { \
-        NEXT(name); \
+#define FOPEN(name)                                                                        \
+    FILE* name(const char* path, const char* mode) {                                       \
+        NEXT(name);                                                                        \
         return open_strikes(path, mode[0] == 'r' ? 0 : O_CREAT) ? NULL : next(path, mode); \
     }
 FOPEN(fopen)
 FOPEN(fopen64)
 
-int creat(const char* path, mode_t mode) { NEXT(creat); return open_strikes(path, O_CREAT) ? -1 : next(path, mode); }
+int creat(const char* path, mode_t mode) {
+    NEXT(creat);
+    return open_strikes(path, O_CREAT) ? -1 : next(path, mode);
+}
 
-ssize_t read(int fd, void* out, size_t bytes) { NEXT(read); return strikes_file("read", fd) ? -1 : next(fd, out, bytes); }
-ssize_t pread(int fd, void* out, size_t bytes, off_t at) { NEXT(pread); return strikes_file("read", fd) ? -1 : next(fd, out, bytes, at); }
-ssize_t pread64(int fd, void* out, size_t bytes, off64_t at) { NEXT(pread64); return strikes_file("read", fd) ? -1 : next(fd, out, bytes, at); }
+ssize_t read(int fd, void* out, size_t bytes) {
+    NEXT(read);
+    return strikes_file("read", fd) ? -1 : next(fd, out, bytes);
+}
+ssize_t pread(int fd, void* out, size_t bytes, off_t at) {
+    NEXT(pread);
+    return strikes_file("read", fd) ? -1 : next(fd, out, bytes, at);
+}
+ssize_t pread64(int fd, void* out, size_t bytes, off64_t at) {
+    NEXT(pread64);
+    return strikes_file("read", fd) ? -1 : next(fd, out, bytes, at);
+}
 
 ssize_t write(int fd, const void* data, size_t bytes) {
     NEXT(write);
@@ -220,26 +247,58 @@ ssize_t pwrite64(int fd, const void* data, size_t bytes, off64_t at) {
     return next(fd, data, bytes, at);
 }
 
-int fallocate(int fd, int mode, off_t at, off_t bytes) { NEXT(fallocate); return strikes_file("reserve", fd) ? -1 : next(fd, mode, at, bytes); }
-int fallocate64(int fd, int mode, off64_t at, off64_t bytes) { NEXT(fallocate64); return strikes_file("reserve", fd) ? -1 : next(fd, mode, at, bytes); }
-int posix_fallocate(int fd, off_t at, off_t bytes) { NEXT(posix_fallocate); return strikes_file("reserve", fd) ? fault.error : next(fd, at, bytes); }
-int ftruncate(int fd, off_t bytes) { NEXT(ftruncate); return strikes_file("truncate", fd) ? -1 : next(fd, bytes); }
-int ftruncate64(int fd, off64_t bytes) { NEXT(ftruncate64); return strikes_file("truncate", fd) ? -1 : next(fd, bytes); }
-int fsync(int fd) { NEXT(fsync); return strikes_file("sync", fd) ? -1 : next(fd); }
-int fdatasync(int fd) { NEXT(fdatasync); return strikes_file("sync", fd) ? -1 : next(fd); }
+int fallocate(int fd, int mode, off_t at, off_t bytes) {
+    NEXT(fallocate);
+    return strikes_file("reserve", fd) ? -1 : next(fd, mode, at, bytes);
+}
+int fallocate64(int fd, int mode, off64_t at, off64_t bytes) {
+    NEXT(fallocate64);
+    return strikes_file("reserve", fd) ? -1 : next(fd, mode, at, bytes);
+}
+int posix_fallocate(int fd, off_t at, off_t bytes) {
+    NEXT(posix_fallocate);
+    return strikes_file("reserve", fd) ? fault.error : next(fd, at, bytes);
+}
+int ftruncate(int fd, off_t bytes) {
+    NEXT(ftruncate);
+    return strikes_file("truncate", fd) ? -1 : next(fd, bytes);
+}
+int ftruncate64(int fd, off64_t bytes) {
+    NEXT(ftruncate64);
+    return strikes_file("truncate", fd) ? -1 : next(fd, bytes);
+}
+int fsync(int fd) {
+    NEXT(fsync);
+    return strikes_file("sync", fd) ? -1 : next(fd);
+}
+int fdatasync(int fd) {
+    NEXT(fdatasync);
+    return strikes_file("sync", fd) ? -1 : next(fd);
+}
 
 int rename(const char* from, const char* to) {
     NEXT(rename);
     const char* path = fault.armed && fnmatch(fault.path, to, 0) == 0 ? to : from;
     return strikes("rename", path) ? -1 : next(from, to);
 }
-int link(const char* from, const char* to) { NEXT(link); return strikes("link", to) ? -1 : next(from, to); }
-int unlink(const char* path) { NEXT(unlink); return strikes("unlink", path) ? -1 : next(path); }
-int mkdir(const char* path, mode_t mode) { NEXT(mkdir); return strikes("mkdir", path) ? -1 : next(path, mode); }
+int link(const char* from, const char* to) {
+    NEXT(link);
+    return strikes("link", to) ? -1 : next(from, to);
+}
+int unlink(const char* path) {
+    NEXT(unlink);
+    return strikes("unlink", path) ? -1 : next(path);
+}
+int mkdir(const char* path, mode_t mode) {
+    NEXT(mkdir);
+    return strikes("mkdir", path) ? -1 : next(path, mode);
+}
 
 /* ---- memory ---- */
 
-static int memory_strikes(const char* call, size_t bytes) { return fault.armed && bytes >= (size_t)fault.bytes && strikes(call, "memory"); }
+static int memory_strikes(const char* call, size_t bytes) {
+    return fault.armed && bytes >= (size_t)fault.bytes && strikes(call, "memory");
+}
 
 void* mmap(void* address, size_t bytes, int protection, int flags, int fd, off_t at) {
     NEXT(mmap);
@@ -252,17 +311,21 @@ void* mmap64(void* address, size_t bytes, int protection, int flags, int fd, off
     return struck ? MAP_FAILED : next(address, bytes, protection, flags, fd, at);
 }
 
-/* glibc's own names: dlsym itself may allocate. */
+/* Calls glibc's malloc by its internal names, since dlsym itself may allocate. */
 extern void* __libc_malloc(size_t);
 extern void* __libc_memalign(size_t, size_t);
 void* malloc(size_t bytes) { return memory_strikes("allocate", bytes) ? NULL : __libc_malloc(bytes); }
-void* aligned_alloc(size_t alignment, size_t bytes) { return memory_strikes("allocate", bytes) ? NULL : __libc_memalign(alignment, bytes); }
+void* aligned_alloc(size_t alignment, size_t bytes) {
+    return memory_strikes("allocate", bytes) ? NULL : __libc_memalign(alignment, bytes);
+}
 
-/* ---- computing: oneDNN's products; 1 is its out_of_memory, 5 its runtime_error ---- */
+/* ---- computing: the matrix products of oneDNN, whose out_of_memory is 1 and whose runtime_error is 5 ---- */
 
 static int dnnl_error(void) { return fault.error == ENOMEM ? 1 : 5; }
-int dnnl_sgemm(char ta, char tb, long m, long n, long k, float alpha, const float* a, long lda, const float* b, long ldb, float beta, float* c, long ldc);
-int dnnl_sgemm(char ta, char tb, long m, long n, long k, float alpha, const float* a, long lda, const float* b, long ldb, float beta, float* c, long ldc) {
+int dnnl_sgemm(char ta, char tb, long m, long n, long k, float alpha, const float* a, long lda, const float* b,
+               long ldb, float beta, float* c, long ldc);
+int dnnl_sgemm(char ta, char tb, long m, long n, long k, float alpha, const float* a, long lda, const float* b,
+               long ldb, float beta, float* c, long ldc) {
     NEXT(dnnl_sgemm);
     return strikes("compute", "dnnl_sgemm") ? dnnl_error() : next(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
@@ -272,17 +335,28 @@ int dnnl_primitive_execute(const void* primitive, void* stream, int count, const
     return strikes("compute", "dnnl_primitive_execute") ? dnnl_error() : next(primitive, stream, count, arguments);
 }
 
-/* ---- communication: the calls that the program makes; Open MPI does not come through here for its own ---- */
+/* ---- communication: the MPI calls of the program; calls inside Open MPI do not come here ---- */
 
-#define MPI(call, name, parameters, arguments) \
-    int name parameters { \
-        NEXT(name); \
+#define MPI(call, name, parameters, arguments)                        \
+    int name parameters {                                             \
+        NEXT(name);                                                   \
         return strikes(call, #name) ? MPI_ERR_OTHER : next arguments; \
     }
-MPI("send", MPI_Isend, (const void* data, int n, MPI_Datatype type, int to, int tag, MPI_Comm comm, MPI_Request* request), (data, n, type, to, tag, comm, request))
-MPI("receive", MPI_Irecv, (void* out, int n, MPI_Datatype type, int from, int tag, MPI_Comm comm, MPI_Request* request), (out, n, type, from, tag, comm, request))
-MPI("test", MPI_Test, (MPI_Request* request, int* done, MPI_Status* status), (request, done, status))
-MPI("gather", MPI_Iallgather, (const void* in, int n, MPI_Datatype type, void* out, int m, MPI_Datatype to, MPI_Comm comm, MPI_Request* request), (in, n, type, out, m, to, comm, request))
-MPI("gather", MPI_Iallgatherv, (const void* in, int n, MPI_Datatype type, void* out, const int* counts, const int* at, MPI_Datatype to, MPI_Comm comm, MPI_Request* request), (in, n, type, out, counts, at, to, comm, request))
-MPI("broadcast", MPI_Ibcast, (void* data, int n, MPI_Datatype type, int root, MPI_Comm comm, MPI_Request* request), (data, n, type, root, comm, request))
-MPI("reduce", MPI_Iallreduce, (const void* in, void* out, int n, MPI_Datatype type, MPI_Op op, MPI_Comm comm, MPI_Request* request), (in, out, n, type, op, comm, request))
+MPI("send", MPI_Isend,
+    (const void* data, int n, MPI_Datatype type, int to, int tag, MPI_Comm comm, MPI_Request* request),
+    (data, n, type, to, tag, comm, request))
+MPI("receive", MPI_Irecv, (void* out, int n, MPI_Datatype type, int from, int tag, MPI_Comm comm, MPI_Request* request),
+    (out, n, type, from, tag, comm, request))
+MPI("test", MPI_Test, (MPI_Request * request, int* done, MPI_Status* status), (request, done, status))
+MPI("gather", MPI_Iallgather,
+    (const void* in, int n, MPI_Datatype type, void* out, int m, MPI_Datatype to, MPI_Comm comm, MPI_Request* request),
+    (in, n, type, out, m, to, comm, request))
+MPI("gather", MPI_Iallgatherv,
+    (const void* in, int n, MPI_Datatype type, void* out, const int* counts, const int* at, MPI_Datatype to,
+     MPI_Comm comm, MPI_Request* request),
+    (in, n, type, out, counts, at, to, comm, request))
+MPI("broadcast", MPI_Ibcast, (void* data, int n, MPI_Datatype type, int root, MPI_Comm comm, MPI_Request* request),
+    (data, n, type, root, comm, request))
+MPI("reduce", MPI_Iallreduce,
+    (const void* in, void* out, int n, MPI_Datatype type, MPI_Op op, MPI_Comm comm, MPI_Request* request),
+    (in, out, n, type, op, comm, request))

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# kill_campaign.sh PROGRAM [N] [SEED]: kill -9 of a random rank at a random moment, N times (20): while starting, loading, in a step, in a save. After each the
-# same command goes on. A run is killed up to five times, then it ends undisturbed: its tensors and metrics must be those of a run that never was killed, bit for
-# bit. Meshes rotate. Last line: 'N passed, N failed', counted in kills; before it, what the kills hit. 20 take a minute, 200 are for by hand.
+# kill_campaign.sh PROGRAM [N] [SEED]: kills a random rank with kill -9 at a random moment, N times (20): while
+# starting, loading, in a step, in a save. After each kill the same command resumes the run. A run is killed up to
+# five times and then ends undisturbed; its tensors and metrics must be those of a run that was never killed, bit for
+# bit. The meshes take turns. The last line is 'N passed, N failed', counted in kills; the line before it says what
+# the kills hit. 20 kills take a minute; 200 are meant for a run by hand.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 [ $# -ge 1 ] || fail "usage: kill_campaign.sh PROGRAM [N] [SEED]"
 num_kills=${2:-20} RANDOM=${3:-1}
@@ -10,7 +12,7 @@ workplace "$1"
 declare -A hits=([start]=0 [load]=0 [step]=0 [save]=0 [rename]=0 [end]=0)
 
 meshes=("2" "2 --sequence 2" "4 --pipeline 2 --sequence 2 --zero 3" "4 --sequence 2 --zero 2" "2 --pipeline 2 --zero 1")
-# words_for RUN MESH: ranks and words
+# words_for RUN MESH: sets $ranks and $words
 words_for() {
     train_words "$1" $steps 2 8
     read -r -a mesh <<< "$2"
@@ -18,7 +20,7 @@ words_for() {
     words+=("${mesh[@]:1}")
 }
 
-# what_was_hit: by what the killed run left: lines of metrics, files under way, what it said
+# what_was_hit: prints what the kill hit, judged by the files and the output that the killed run left
 what_was_hit() {
     local newest latest
     newest=$(cd run/checkpoints 2> /dev/null && ls step-*.h5 2> /dev/null | tail -n 1)
@@ -36,7 +38,7 @@ kill_a_rank() {
     local pid delay pids
     "${launcher[@]}" -n "$ranks" "$program" "${words[@]}" > out 2> err < /dev/null &
     pid=$!
-    # Half of the moments are counted from the start, half from the first step on, where saves are.
+    # Half of the delays are counted from the start, half from the first step on, where saves happen.
     if [ $((RANDOM % 2)) = 0 ]; then
         delay=$((RANDOM % 600))
     else
@@ -50,7 +52,7 @@ kill_a_rank() {
     [ $code != 124 ] || problems+="; hangs after the kill"
 }
 
-# wait_for_step PID: until the training says its first step, or ends
+# wait_for_step PID: waits until the training prints its first step, or ends
 wait_for_step() {
     local i
     for ((i = 0; i < 12000; i++)); do
@@ -60,7 +62,7 @@ wait_for_step() {
     done
 }
 
-# disturbed_run MESH KILLS: counts its kills as passed or failed
+# disturbed_run MESH KILLS: disturbs a run and counts its kills as passed or failed
 disturbed_run() {
     local kill hit
     problems=""
@@ -74,9 +76,10 @@ disturbed_run() {
         hits[$hit]=$((hits[$hit] + 1))
     done
     launch "$ranks" "${words[@]}"
-    [ $code = 0 ] || problems+="; does not go on: code $code, $(grep '^longlora: ' err | head -1)"
+    [ $code = 0 ] || problems+="; does not resume: code $code, $(grep '^longlora: ' err | head -1)"
     compare_runs whole run $steps
-    [ -z "$(find run -name '*.damaged' -o -name '*.partial')" ] || problems+="; leaves $(find run -name '*.damaged' -o -name '*.partial')"
+    [ -z "$(find run -name '*.damaged' -o -name '*.partial')" ] ||
+        problems+="; leaves $(find run -name '*.damaged' -o -name '*.partial')"
     if [ -z "$problems" ]; then
         passed=$((passed + $2))
     else
@@ -95,5 +98,6 @@ for ((done_kills = 0, round = 0; done_kills < num_kills; done_kills += count, ro
     [ $code = 0 ] || fail "the undisturbed run of '$mesh_now' ended with code $code: $(tail -n 1 out) $(cat err)"
     disturbed_run "$mesh_now" $count
 done
-echo "kills hit: start ${hits[start]}, load ${hits[load]}, step ${hits[step]}, save ${hits[save]}, rename ${hits[rename]}; after the end ${hits[end]}"
+echo "kills hit: start ${hits[start]}, load ${hits[load]}, step ${hits[step]}, save ${hits[save]}," \
+    "rename ${hits[rename]}; after the end ${hits[end]}"
 finish

@@ -1,6 +1,6 @@
-// Every byte of a model's headers: safetensors' header and config.json. Weights themselves carry no checksum; they are
-// compared with what the run's manifest recorded (tests/faults/disk.sh). Here: what a header with one changed byte
-// gives is refused by name or is the same model.
+// Changes every byte of a model's headers: the safetensors header and config.json. A header with one changed byte
+// must be refused by an Error that names the file, or give the same model. The weights in these files have no
+// checksums; a run compares them with its manifest (tests/faults/disk.sh).
 #include "core/random.h"
 #include "io/content_hash.h"
 #include "io/json.h"
@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::int64_t kContext = 64;
 
-/// A tiny model, so that it can be loaded thousands of times.
+/// The configuration of a model so small that it can be loaded thousands of times.
 ModelConfig small_config() {
     nlohmann::ordered_json json = read_config(SOURCE_FOLDER "/tests/golden/mha").raw;
     for (const auto& [key, value] : {std::pair{"hidden_size", 16},
@@ -44,8 +44,8 @@ void write_model(const std::string& folder) {
     write_safetensors(folder + "/model.safetensors", tensors);
 }
 
-/// The folder's model as training gets it: how it is computed, and every weight. Fields of the config that only exports
-/// and --init read are left out.
+/// The model in the folder as training sees it: its computation and every weight. Fields of the config that only
+/// exports and --init read are left out.
 std::string computed_model(const std::string& folder, Device& device) {
     const ModelConfig config = extend_rope(read_config(folder), {}, kContext);
     const SafetensorsFolder files(folder);
@@ -96,8 +96,9 @@ BOOST_AUTO_TEST_CASE(safetensors_cuts) {
     damage.report("cuts");
 }
 
-/// A digit that became another is still a config: what it changes of the computation is refused when a run goes on
-/// (resume_check), by the key's name. So a config is judged by shapes, weights and the values that a resume compares.
+/// A changed digit still makes a valid config. If it changes the computation, a resume refuses it by the key's name
+/// (jobs/train/resume_check.h). So this test judges a config by its shapes, its weights and the values that a resume
+/// compares.
 BOOST_AUTO_TEST_CASE(config_json) {
     const MemoryFolder folder;
     write_model(folder.folder);

@@ -1,6 +1,6 @@
-// fuzz_config SECONDS: spoils the golden configs, byte by byte and value by value, and reads them. Anything but a model
-// or an Error is a failure; a model that was read must survive being extended, written and read again. The same inputs
-// in the same order every time.
+// fuzz_config SECONDS: damages the golden configs, by bytes and by values, and reads them. Every input must give a
+// model or an Error. A model must also survive being extended, written and read again. The inputs and their order are
+// the same in every run. The files of io/ are tested by fuzz_io.cpp.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -135,7 +135,7 @@ Json random_value(Dice& dice) {
     return dice.of(kValues);
 }
 
-/// The objects of a config: itself and the ones right inside.
+/// The objects of a config: the config itself and the objects directly inside it.
 std::vector<Json*> objects(Json& json) {
     std::vector<Json*> found{&json};
     for (auto& value : json)
@@ -187,7 +187,7 @@ void check(bool holds, const char* what) {
     if (!holds) throw std::logic_error(what);
 }
 
-/// What must hold for every config that was read.
+/// Checks what must hold for every config that was read.
 void use(const ModelConfig& config, Dice& dice) {
     static const std::int64_t kContexts[] = {1, 100, 128, 129, 8192, 100000, std::int64_t{1} << 31};
     static const char* const kKinds[] = {"auto", "auto", "keep", "linear", "ntk", "yarn", "llama3", "what"};
@@ -203,10 +203,11 @@ void use(const ModelConfig& config, Dice& dice) {
     try {
         again = parse_config(extended.raw, "written");
     } catch (const Error& error) {
-        throw std::logic_error(text("what was written is refused: ", error.what(), "\n", extended.raw.dump()));
+        throw std::logic_error(
+            text("the config that was written is refused: ", error.what(), "\n", extended.raw.dump()));
     }
     check(again.rope == extended.rope && again.max_positions == extended.max_positions,
-          "what was written reads differently");
+          "the config that was written reads differently");
     if (config.head_dim > 512) return;
     for (const double frequency : rotary_frequencies(extended.rope, extended.head_dim, extended.max_positions,
                                                      extended.original_positions(), context))
@@ -214,7 +215,7 @@ void use(const ModelConfig& config, Dice& dice) {
     check(std::isfinite(rotary_attention_factor(extended.rope)), "the attention factor is not finite");
 }
 
-/// Mostly without a file, which costs a thousand times what reading does.
+/// Reads a config, mostly without a file, since writing one takes a thousand times as long as reading.
 ModelConfig read_bytes(const std::string& bytes, const std::string& file, bool through_file) {
     if (through_file) {
         std::ofstream(file, std::ios::binary) << bytes;

@@ -1,7 +1,7 @@
-// fuzz_io SECONDS [SEED]: gives spoiled files to the parsers of io/: safetensors, token and named-tensor files,
-// tokenizer.json, tokenizer.model, .jsonl. Each must be read whole or refused by an Error; anything else (another
-// exception, a crash, a sanitizer's report) ends the program with a failure. Deterministic in the seed; built with the
-// asan preset it is run for a minute by hand, for seconds by the tests.
+// fuzz_io SECONDS [SEED]: gives damaged files to the parsers of io/: safetensors, token and named-tensor files,
+// tokenizer.json, tokenizer.model, .jsonl. Each parser must read the file completely or refuse it by an Error;
+// anything else (another exception, a crash, a report of a sanitizer) ends the program with a failure. Equal seeds
+// give equal files. The tests run it for seconds; by hand, built with the asan preset, run it for a minute.
 #include <unistd.h>
 
 #include <cstdio>
@@ -22,13 +22,13 @@
 
 using namespace longlora;
 
-/// HDF5 1.10 forgets some memory of its own when it refuses a damaged file.
+/// HDF5 1.10 leaks some memory of its own when it refuses a damaged file.
 extern "C" const char* __lsan_default_suppressions();
 extern "C" const char* __lsan_default_suppressions() { return "leak:libhdf5"; }
 
 namespace {
 
-/// Random numbers of one round.
+/// The random numbers of one round.
 struct Dice {
     std::uint64_t seed, round, index = 0;
     std::uint64_t below(std::uint64_t n) { return random_below(n, seed, round, index++); }
@@ -62,8 +62,9 @@ const char* const kWords[] = {"0",     "-1",      "1e999",    "99999999999999999
 std::string spoil(std::string bytes, Dice& dice) {
     for (std::uint64_t changes = 1 + dice.below(4); changes > 0; --changes) {
         if (bytes.empty()) return bytes;
-        const std::size_t at = dice.one_in(2) ? dice.below(std::min<std::size_t>(bytes.size(), 600))
-                                              : dice.below(bytes.size());  // headers matter most
+        // At least half of the changes hit the first 600 bytes, since headers matter most.
+        const std::size_t at =
+            dice.one_in(2) ? dice.below(std::min<std::size_t>(bytes.size(), 600)) : dice.below(bytes.size());
         const std::uint64_t value = kInteresting[dice.below(std::size(kInteresting))];
         const std::string word = kWords[dice.below(std::size(kWords))];
         switch (dice.below(8)) {
@@ -95,7 +96,7 @@ std::string spoil(std::string bytes, Dice& dice) {
     return bytes;
 }
 
-/// Runs a parser; only an Error may come out. Returns whether the file was taken.
+/// Runs a parser, which may only throw an Error. Returns whether the parser accepted the file.
 bool taken(const std::function<void()>& parse) {
     try {
         parse();
@@ -105,11 +106,11 @@ bool taken(const std::function<void()>& parse) {
     return true;
 }
 
-/// One kind of file: a good example and how it is read whole.
+/// One kind of file: a valid example, and how to read it completely.
 struct Kind {
     std::string name, good;
     std::function<void(const std::string& path)> read;
-    std::function<std::string(Dice&)> make = nullptr;  // spoiled in a way of its own
+    std::function<std::string(Dice&)> make = nullptr;  // makes the damaged file, instead of damaging `good`
     std::int64_t num_taken = 0, num_refused = 0;
 };
 
@@ -122,7 +123,7 @@ void read_safetensors(const std::string& path) {
             for (std::int64_t i = 0; i < tensor.size_bytes(); ++i) sum += static_cast<unsigned>(tensor.bytes[i]);
         });
     }
-    if (sum == 1) std::puts("");  // the bytes are really read
+    if (sum == 1) std::puts("");  // uses the sum, so that the compiler keeps the reads
 }
 
 void read_token_file(const std::string& path) {
@@ -161,7 +162,7 @@ std::string write_named_tensors(const std::string& path) {
     return read_text_file(path);
 }
 
-/// A token file whose checksums are right and whose contents contradict each other.
+/// A token file whose checksums are right but whose contents contradict each other.
 std::string lying_token_file(const std::string& path, Dice& dice) {
     const auto few = [&] { return static_cast<std::int64_t>(dice.below(6)); };
     const std::int64_t vocabulary = dice.one_in(3) ? 70000 : 100;
@@ -186,7 +187,7 @@ std::string lying_token_file(const std::string& path, Dice& dice) {
             value = dice.one_in(5) ? kInteresting[dice.below(std::size(kInteresting))] : (rising += dice.below(3));
         if (!dice.one_in(4)) values[0] = 0;
         const bool positions = t == kDocumentBegin || t == kDocumentNameBegin;
-        if (positions && tensors[t].shape.count() > 0 && !dice.one_in(4))  // mostly the last is right
+        if (positions && tensors[t].shape.count() > 0 && !dice.one_in(4))  // in most files the last position is right
             values[std::min(static_cast<std::size_t>(tensors[t].shape.count()), values.size()) - 1] =
                 static_cast<std::uint64_t>(tensors[t == kDocumentBegin ? 0 : 2].shape.count());
         write_slice(file, layout, static_cast<std::int64_t>(t), 0, values.data(), tensors[t].size_bytes(), pieces);
@@ -197,9 +198,9 @@ std::string lying_token_file(const std::string& path, Dice& dice) {
 
 std::vector<Kind> kinds_of(const std::string& folder) {
     const std::string golden = SOURCE_FOLDER "/tests/golden/";
-    std::string header =
-        R"({"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"b":{"dtype":"U8","shape":[3],"data_offsets":[16,19]},)"
-        R"("c":{"dtype":"BF16","shape":[1,1,1,1,2],"data_offsets":[19,23]}})";
+    std::string header = R"({"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},)"
+                         R"("b":{"dtype":"U8","shape":[3],"data_offsets":[16,19]},)"
+                         R"("c":{"dtype":"BF16","shape":[1,1,1,1,2],"data_offsets":[19,23]}})";
     std::string safetensors(8, '\0');
     safetensors[0] = static_cast<char>(header.size());
     safetensors += header + std::string(23, 'd');
@@ -250,7 +251,7 @@ int main(int argc, char** argv) {
     for (const Kind& kind : kinds) {
         std::printf("%-18s %lld taken, %lld refused\n", kind.name.c_str(), static_cast<long long>(kind.num_taken),
                     static_cast<long long>(kind.num_refused));
-        if (kind.num_refused == 0) return 1;  // the spoiling does not spoil
+        if (kind.num_refused == 0) return 1;  // the damage has no effect
     }
     std::filesystem::remove_all(folder);
     return 0;

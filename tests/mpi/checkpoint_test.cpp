@@ -186,7 +186,7 @@ BOOST_AUTO_TEST_CASE(other_models_and_damage_are_refused) {
     group.barrier();
     const std::string none = sentence_of(
         [&] { require_some_whole(folder.path(), find_resumable(folder.path())); });  // the only one, and it is bad
-    BOOST_CHECK(says(none, "step-00000004.h5 is not whole") && says(none, "no checkpoint of"));
+    BOOST_CHECK(says(none, "step-00000004.h5 is damaged") && says(none, "no checkpoint of"));
     BOOST_CHECK(file_exists(path));
     group.barrier();
 }

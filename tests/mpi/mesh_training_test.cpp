@@ -75,10 +75,8 @@ void check_close(const Outcome& mesh, const Outcome& one) {
     BOOST_CHECK(mesh.initial == one.initial);
     for (const auto& [name, gradient] : mesh.first_gradients)
         BOOST_TEST_CONTEXT(name) BOOST_CHECK_LE(relative_l2(gradient, one.first_gradients.at(name)), kGradientBudget);
-    for (const auto& [name, values] : mesh.trained)
-        BOOST_TEST_CONTEXT(name)
-        BOOST_CHECK_LE(distance(values, one.trained.at(name)),
-                       1e-2 * distance(one.trained.at(name), one.initial.at(name)));
+    for (const auto& [name, values] : mesh.trained) BOOST_TEST_CONTEXT(name)
+    BOOST_CHECK_LE(distance(values, one.trained.at(name)), 1e-2 * distance(one.trained.at(name), one.initial.at(name)));
 }
 
 }  // namespace
@@ -101,7 +99,7 @@ BOOST_AUTO_TEST_CASE(global_batches_that_divide_by_nothing) {
         const parallel::MeshShape shape{1, size_of_world(), 1};
         for (const int zero : sizes<int>({0, 1, 2, 3}, {2}))
             BOOST_TEST_CONTEXT(text_of(shape, zero) << ", global batch " << global_batch)
-            check_close(train(t, MPI_COMM_WORLD, shape, zero, kSteps), one);
+        check_close(train(t, MPI_COMM_WORLD, shape, zero, kSteps), one);
     }
 }
 
@@ -146,7 +144,7 @@ BOOST_AUTO_TEST_CASE(the_plan_is_exact) {
     everywhere([](Training t, parallel::MeshShape shape, int zero) {
         t.documents = false;
         const Outcome used = train(t, MPI_COMM_WORLD, shape, zero, 2);
-        const StepPlan plan = plan_step(t.plan_request(shape, zero, rank_of_world()), t.keep());
+        const StepPlan plan = plan_step(t.plan_request(shape, zero, rank_of_world()), t.activations());
         BOOST_TEST_CONTEXT("rank " << rank_of_world() << ", " << text_of(shape, zero) << ", context " << t.context) {
             for (const auto& step : used.traffic)
                 for (const auto& [axis, sent] : step) BOOST_TEST_CONTEXT(axis) {

@@ -163,7 +163,7 @@ BOOST_AUTO_TEST_CASE(the_plan_is_what_it_takes) {
         const auto taken = [&](TinyModel tiny) {
             Model model(*tiny.weights, kPatterns[1], 101, tiny.mesh.sequence.get());
             window_losses(model, tiny.mesh, {2, 2}, [&](std::int64_t i) {
-                return i < 0 ? WindowTokens{} : window_tokens(window, 1, model.local());
+                return i < 0 ? WindowTokens{} : window_tokens(window, 1, model.own_tokens());
             });
             return tiny.device->memory().high_water_bytes();
         };

@@ -101,7 +101,7 @@ Losses run(const Training& t, const DataOrder& order, const Place& place, MPI_Co
     }
     if (group.rank() == 0) create_run_folder(folder);
     TrainerOptions options;
-    options.run = folder;
+    options.run_folder = folder;
     options.schedule.steps = kSteps;
     options.step = t.options();
     options.step.optimizer.lr = options.step.optimizer.lr_embedding = options.step.optimizer.lr_norm = 1e-3;
@@ -111,7 +111,7 @@ Losses run(const Training& t, const DataOrder& order, const Place& place, MPI_Co
     Losses losses;
     const TrainerMessages messages{[&](const StepReport& r) { losses.push_back(r.loss); }, [](const std::string&) {}};
     const TrainOutcome outcome =
-        run_training({group, f.mesh, *f.model, order, t.keep(), Json::object(), {}, {}, {}, {}}, options,
+        run_training({group, f.mesh, *f.model, order, t.activations(), Json::object(), {}, {}, {}, {}}, options,
                      checkpoint.empty() ? 1 : kSaved + 1, messages);
     BOOST_CHECK(outcome.code == ExitCode::done && outcome.step == kSteps);
     return losses;
@@ -200,7 +200,7 @@ BOOST_AUTO_TEST_CASE(every_mesh_reads_the_sequences_of_one_rank) {
         BatchReader reader(order, {t.global_batch, parallel::deal_of(t.global_batch, at.data, shape.data), local},
                            kSaved + 1, kSteps);
         for (std::int64_t step = kSaved + 1; step <= kSteps; ++step) {
-            const Batch batch = reader.next();
+            const ReadBatch batch = reader.next();
             const Json mine{{"begin", local.begin},
                             {"count", local.count},
                             {"sequences", batch.sequences},
@@ -224,7 +224,7 @@ BOOST_AUTO_TEST_CASE(every_mesh_reads_the_sequences_of_one_rank) {
             }
             BOOST_TEST_CONTEXT(text_of(shape, 0) << ", step " << step) {
                 BOOST_CHECK_EQUAL(readers_of_each, t.global_batch * t.context * shape.pipeline);
-                const Batch one = read_batch(order, {(step - 1) * t.global_batch, t.global_batch}, {0, t.context});
+                const ReadBatch one = read_batch(order, {(step - 1) * t.global_batch, t.global_batch}, {0, t.context});
                 BOOST_REQUIRE_EQUAL(found.size(), one.tokens.size());  // the same on all ranks, so none is left alone
                 std::size_t i = 0;
                 for (const auto& [place, values] : found) {

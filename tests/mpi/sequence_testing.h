@@ -144,7 +144,7 @@ private:
                     out_tensor = device_.memory().tensor(dtype, {num_rows, width}, Use::activations);
         for (std::int64_t i = 0; i < num_rows * width; ++i) {
             const std::int64_t row = i / width, n = context_.local_length(),
-                               token = row % n + context_.local.begin + row / n * case_.tokens;
+                               token = row % n + context_.own_tokens.begin + row / n * case_.tokens;
             const auto x =
                 static_cast<float>(random_normal(17, stream, static_cast<std::uint64_t>(token * width + i % width)));
             if (dtype == DType::float32) host->data<float>()[i] = x;
@@ -207,7 +207,7 @@ struct Results {
 inline Results results(Device& device, const Case& c, Problem& p, parallel::Shard of, std::int64_t layer) {
     p.forward(layer);
     p.backward(layer);
-    const std::int64_t n = p.context().local_length(), begin = of.begin - p.context().local.begin;
+    const std::int64_t n = p.context().local_length(), begin = of.begin - p.context().own_tokens.begin;
     Results r;
     const auto add = [&](const char* name, Tensor x, bool by_columns) {
         Values all;

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# jobs_test.sh PROGRAM: what submit.sh refuses, and its other kinds of jobs on a real Slurm: prepare, sweep, evaluate, ranks and GPUs. Training is in restarts_test.sh and losses_test.sh.
+# jobs_test.sh PROGRAM: what submit.sh refuses, and on a real Slurm the other kinds of jobs: prepare, sweep and
+# evaluate, and the distribution of ranks and GPUs. Training is in restarts_test.sh and losses_test.sh.
 # shellcheck source=tests/slurm/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-# refused CODE WORDS ARGUMENTS: one sentence that has the words (what does not fit also shows the plan), nothing created, nothing submitted
+# refused CODE WORDS ARGUMENTS: submit.sh ends with CODE and prints one sentence that contains WORDS (a job that does
+# not fit also prints the plan); it creates and submits nothing.
 refused() {
     local code=0 before said
     before=$(ls -R)
@@ -18,7 +20,7 @@ refusals() {
     mkdir refusals
     cd refusals
     cp -r ../model ../data.h5 ../small.toml .
-    refused 2 "say train, sweep, evaluate or prepare"
+    refused 2 "train, sweep, evaluate or prepare"
     refused 2 "takes 2 words" train small.toml
     refused 2 "no preset 'nix'; there are llama2" train nix run -- "${small[@]}"
     refused 2 "no --data" train small.toml run -- --model model
@@ -34,7 +36,8 @@ refusals() {
     refused 2 "--elastic 3 is more than --nodes 2" train small.toml run --elastic 3 -- "${small[@]}"
     refused 2 "fewer than the 5 ranks of pipeline x sequence" train small.toml run -- "${small[@]}" --sequence 5
     refused 2 "the run folder and the preset are named before" train small.toml run -- "${small[@]}" --run other
-    refused 3 "does not fit 2 node(s) of 2 rank(s); nothing was submitted" train small.toml run -- "${small[@]}" --memory 1MB
+    refused 3 "does not fit 2 node(s) of 2 rank(s); nothing was submitted" \
+        train small.toml run -- "${small[@]}" --memory 1MB
     refused 2 "not group sizes" sweep small.toml run --groups 16,x -- "${small[@]}"
     refused 2 "group 100 is larger than the context" sweep small.toml run --groups 16,100 -- "${small[@]}"
     refused 2 "no inputs" prepare out.h5
@@ -53,7 +56,7 @@ prepared() {
     cmp out.h5 data.h5
 }
 
-# Two group sizes, each a run of its own; one of them is asked to stop on the way and goes on
+# Two group sizes, each with a run of its own; one run is asked to stop on the way and resumes.
 sweep() {
     local tasks
     submit sweep small.toml sweep --groups 8,16 -- "${small[@]}"
@@ -70,7 +73,7 @@ sweep() {
 }
 is_done() { [ "$(status "$1" state)" = "done" ]; }
 
-# 2 models x 2 data sets x 2 contexts; what is there is not computed again
+# 2 models x 2 data sets x 2 contexts; a result that exists is not computed again.
 evaluation() {
     cat > table.txt <<'END'
 # models, data sets and contexts
@@ -100,7 +103,8 @@ END
 }
 no_jobs_of() { [ -z "$(x squeue -h -j "$1")" ]; }
 
-# One GPU each, by place on the node, under both launchers; what else the line before the program may be
+# Each rank gets one GPU, by its position on the node, under both launchers. CONTAINER may also be any other command
+# line before the program.
 gpus() {
     local launcher
     cat > device.sh <<'END'
@@ -111,7 +115,8 @@ END
     chmod +x device.sh
     for launcher in srun mpirun; do
         rm -f devices.txt
-        CUDA_VISIBLE_DEVICES=4,7 THING=$launcher training "gpus_$launcher" --sbatch-options '--nodelist=n[1-2]' --launcher "$launcher" --container "./device.sh" -- --steps 1
+        CUDA_VISIBLE_DEVICES=4,7 THING=$launcher training "gpus_$launcher" --sbatch-options '--nodelist=n[1-2]' \
+            --launcher "$launcher" --container "./device.sh" -- --steps 1
         ends COMPLETED
         diff <(sort devices.txt) - <<END
 n1 has 4 of $launcher
@@ -121,20 +126,21 @@ n2 has 7 of $launcher
 END
     done
     [ "$(CUDA_VISIBLE_DEVICES=5 SLURM_LOCALID=3 "$root/slurm/one_gpu.sh" printenv CUDA_VISIBLE_DEVICES)" = 5 ]
-    CUDA_VISIBLE_DEVICES=5,6 SLURM_LOCALID=2 "$root/slurm/one_gpu.sh" true 2>&1 | grep 'rank 2 of node .* has no GPU of its own' || [ "${PIPESTATUS[1]}" = 0 ]
+    CUDA_VISIBLE_DEVICES=5,6 SLURM_LOCALID=2 "$root/slurm/one_gpu.sh" true 2>&1 |
+        grep 'rank 2 of node .* has no GPU of its own' || [ "${PIPESTATUS[1]}" = 0 ]
 }
 
-# Three ranks share a sequence: of four, one is not used
+# Three ranks share a sequence, so one of four ranks is not used.
 whole_meshes() {
     training meshes "${apart[@]}" -- --sequence 3 --steps 3
     ends COMPLETED
-    says meshes ': 3 ranks by srun, not 4, a multiple of pipeline x sequence = 3'
+    says meshes ': 3 ranks by srun, of 4, rounded down to a multiple of pipeline x sequence = 3'
 }
 
-check "wrong input and what does not fit are refused" refusals
+check "refuses wrong input and jobs that do not fit" refusals
 check "undisturbed" undisturbed "prepare" prepared
 check "sweep over group sizes, one of them signalled" sweep \
     "evaluation over models x data x contexts" evaluation
 check "a GPU for every rank, srun and mpirun" gpus \
-    "whole meshes of the ranks that there are" whole_meshes
+    "ranks rounded down to whole meshes" whole_meshes
 finish

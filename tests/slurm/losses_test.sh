@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# losses_test.sh PROGRAM: what a training on two nodes of a real Slurm loses without warning - a rank, a node, the power while it saves - and that it goes on from its newest checkpoint and ends with
-# the bits of the undisturbed one; on fewer nodes if asked. What gets nowhere is given up. Signals are in restarts_test.sh.
+# losses_test.sh PROGRAM: a training on two nodes of a real Slurm loses a rank, a node, or the power while it saves,
+# without warning. It must resume from its newest checkpoint, if asked on fewer nodes, and end with the bits of the
+# undisturbed run. A run that makes no progress must be given up. Signals are in restarts_test.sh.
 # shellcheck source=tests/slurm/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -22,7 +23,9 @@ power_cut() {
     [ "$(last_node "$id")" != "$node" ]
 }
 
-# Of the node with rank 0 and the job script, which comes back, between the creation of a checkpoint and its rename: frozen as soon as a .partial is seen, until one is there
+# The power fails on the node with rank 0 and the job script, which later comes back, after a checkpoint was created
+# and before it is renamed. To hit that moment, the ranks are frozen as soon as a .partial file is seen; if it is gone
+# by then, they continue and the test tries again.
 power_cut_while_saving() {
     training saving "${apart[@]}" -- --checkpoint-every 3
     reaches saving 10
@@ -48,7 +51,7 @@ killed_rank() {
 killed_rank_srun() { killed_rank killed; }
 killed_rank_mpirun() { killed_rank killed_mpirun --launcher mpirun; }
 
-# An mpirun that does not end when its ranks are gone, in both allocations
+# In both allocations, mpirun does not end when its ranks are gone.
 hanging_mpirun() {
     mkdir bin
     printf '#!/bin/sh\n%s "$@"\nsleep 1000\n' "$(command -v mpirun)" > bin/mpirun
@@ -57,13 +60,15 @@ hanging_mpirun() {
     reaches hanging 10
     kill -KILL "$(ranks_of hanging | tail -1)"
     goes_on hanging
-    [ "$(grep -c 'mpirun hangs though no rank lives' hanging/job/slurm-*.log)" = 2 ]
+    [ "$(grep -c 'mpirun hangs although no rank lives' hanging/job/slurm-*.log)" = 2 ]
 }
 
-# The job's environment makes rank 0 die at the rename of a finished checkpoint (tests/faults/inject.c), as long as the file `armed` is there
+# The job's environment makes rank 0 die at the rename of a finished checkpoint (tests/faults/inject.c), as long as
+# the file `armed` exists.
 killed_before_rename() {
     touch armed
-    FAULT="rank=0,call=rename,path=*step-00000050.h5,when=$work/armed,do=kill" FAULT_LOG=$work/struck LD_PRELOAD=$(dirname "$program")/tests/libinject.so training renaming
+    FAULT="rank=0,call=rename,path=*step-00000050.h5,when=$work/armed,do=kill" FAULT_LOG=$work/struck \
+        LD_PRELOAD=$(dirname "$program")/tests/libinject.so training renaming
     wait_for 60 test -s struck
     rm armed
     compgen -G "renaming/checkpoints/*.partial"
@@ -83,7 +88,8 @@ stopped_rank() {
 stopped_rank_srun() { stopped_rank stopped; }
 stopped_rank_mpirun() { stopped_rank stopped_mpirun --launcher mpirun; }
 
-# Asked to stop, the ranks cannot finish their step: requeued before the time limit would lose the job
+# The ranks are asked to stop but cannot finish their step: the job is requeued before the time limit would end it for
+# good.
 late() {
     training late --lead 4
     reaches late 10
@@ -103,22 +109,29 @@ elastic() {
     says elastic 'start 1 on n1: 2 ranks by srun'
     [ "$(status elastic state)" = "done" ]
     [ "$(losses elastic | wc -l)" = 160 ]
-    paste <(losses undisturbed) <(losses elastic) | awk '{ d = $2 / $5 - 1; if (d < 0) d = -d; if ($1 != $4 || d > worst) worst = $1 == $4 ? d : 1 } END { print worst; exit !(worst < 1e-5) }'
+    paste <(losses undisturbed) <(losses elastic) | awk '
+        {
+            d = $2 / $5 - 1
+            if (d < 0) d = -d
+            if ($1 != $4 || d > worst) worst = $1 == $4 ? d : 1
+        }
+        END { print worst; exit !(worst < 1e-5) }'
 }
 
-# A node set up badly, say: nothing starts there
+# Nothing starts there, as on a node that is set up wrongly.
 given_up() {
     printf '#!/bin/sh\nexit 9\n' > broken.sh
     chmod +x broken.sh
     training nowhere --container ./broken.sh
     ends FAILED
-    [ "$(grep -c 'the program did not start' nowhere/job/slurm-*.log)" = 12 ]   # three times in each of three allocations, and once a requeue or the end
+    # Three times in each of three allocations, and once at each requeue and at the end
+    [ "$(grep -c 'the program did not start' nowhere/job/slurm-*.log)" = 12 ]
     says nowhere 'in 3 allocations: given up'
     [ "$(field "$id" Restarts)" = 2 ]
     [ "$(field "$id" ExitCode)" = 5:0 ]
 }
 
-# Two jobs, one of them submitted past submit.sh, which refuses it
+# Two jobs on one run folder; submit.sh refuses the second, so the test submits it by again.sh.
 second_job() {
     local first code=0
     training twice "${apart[@]}" -- --steps 100000
@@ -126,18 +139,18 @@ second_job() {
     reaches twice 10
     x "$root/slurm/submit.sh" train small.toml twice -- --model model --data data.h5 2> second.txt || code=$?
     [ "$code" = 2 ]
-    grep "job $first, submitted before, still has" second.txt
+    grep "job $first, submitted before, still uses" second.txt
     x twice/job/again.sh
     id=$(tail -1 twice/job/jobs)
     ends FAILED
     [ "$(field "$id" ExitCode)" = 2:0 ]
-    reaches twice 120   # the first does not notice
+    reaches twice 120   # the first job continues undisturbed
     is "$first" RUNNING
     diff <(losses undisturbed | head -120) <(losses twice | head -120)
 }
 
 check "undisturbed" undisturbed
-check "power cut of a node in mid-step: goes on on another" power_cut \
+check "power cut of a node in mid-step: resumes on another node" power_cut \
     "power cut of rank 0's node while it saves" power_cut_while_saving
 check "a killed rank, srun" killed_rank_srun \
     "a killed rank, mpirun" killed_rank_mpirun \
@@ -147,6 +160,6 @@ check "a stopped rank, srun" stopped_rank_srun \
     "ranks that do not stop in time" late \
     "killed between .partial and the rename" killed_before_rename
 check "an mpirun that hangs at its end" hanging_mpirun \
-    "elastic: goes on with the node that is left" elastic \
+    "elastic: resumes on the remaining node" elastic \
     "second job on the same run folder" second_job
 finish

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# restarts_test.sh PROGRAM: a training on two nodes of a real Slurm that is signalled, moved, preempted, cancelled and runs into its time limit: it goes on and ends with the bits of the undisturbed
-# one. By srun and by mpirun. Losses of ranks and nodes are in losses_test.sh.
+# restarts_test.sh PROGRAM: a training on two nodes of a real Slurm is signalled, moved, preempted, cancelled and
+# reaches its time limit, under srun and under mpirun. It must resume and end with the bits of the undisturbed run.
+# Losses of ranks and nodes are in losses_test.sh.
 # shellcheck source=tests/slurm/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -11,7 +12,7 @@ mpirun_alone() {
     says by_mpirun ': 4 ranks by mpirun$'
 }
 
-# signalled RUN SETTINGS: asked to stop as Slurm does ahead of the time limit
+# signalled RUN SETTINGS: the run is asked to stop as Slurm does ahead of the time limit.
 signalled() {
     training "$@"
     reaches "$1" 10
@@ -27,7 +28,7 @@ signalled() {
 signalled_srun() { signalled signalled; }
 signalled_mpirun() { signalled signalled_mpirun --launcher mpirun; }
 
-# A site that does not let jobs call scontrol has RequeueExit=75.
+# Where a site does not let jobs call scontrol, it sets RequeueExit=75.
 requeue_by_exit_code() {
     echo RequeueExit=75 >> "$sandbox/slurm.conf"
     x scontrol reconfigure
@@ -47,7 +48,8 @@ signal_20() {
 
 other_node() {
     local node
-    training moved --sbatch-options '--exclude=n[3-4]'   # a drained node of those would keep the case beside it waiting, which wants them alone
+    # The case that runs at the same time needs n3 and n4, so this one must not drain one of them.
+    training moved --sbatch-options '--exclude=n[3-4]'
     reaches moved 10
     node=$(last_node "$id")
     x scontrol update NodeName="$node" State=DRAIN Reason=test
@@ -58,7 +60,7 @@ other_node() {
     [ "$(last_node "$id")" != "$node" ]
 }
 
-# preempted RUN SETTINGS: a job of a higher partition wants the nodes
+# preempted RUN SETTINGS: a job of a partition with higher priority takes the nodes.
 preempted() {
     local urgent
     training "$@"
@@ -69,13 +71,14 @@ preempted() {
     ends COMPLETED
     same "$1"
     says "$1" 'TERM: Slurm ends this start'
-    says "$1" 'stopped after step'   # the ranks saved: nothing was done twice
+    says "$1" 'stopped after step'   # the ranks have saved: no step is done twice
     [ ! -e "$1/metrics.discarded.jsonl" ]
 }
 preempted_srun() { preempted preempted; }
 preempted_mpirun() { preempted preempted_mpirun --launcher mpirun "${apart[@]}"; }
 
-# cancelled RUN SETTINGS: scancel ends the job for good, with a checkpoint of the last step; it goes on when it is submitted again
+# cancelled RUN SETTINGS: scancel ends the job for good, with a checkpoint of the last step. The run resumes when the
+# job is submitted again.
 cancelled() {
     training "$@"
     reaches "$1" 10
@@ -95,7 +98,7 @@ cancelled() {
 cancelled_srun() { cancelled cancelled; }
 cancelled_mpirun() { cancelled cancelled_mpirun --launcher mpirun; }
 
-# The two commands that submit.sh shows for it
+# The two commands that submit.sh prints for it
 stopped_by_hand() {
     training stopped
     reaches stopped 10
@@ -103,7 +106,7 @@ stopped_by_hand() {
     x scancel --batch --signal=USR1 "$id"
     ends FAILED
     [ "$(status stopped state)" = stopped ]
-    says stopped 'not requeued, as the job says Requeue=0'
+    says stopped 'not requeued, since the job has Requeue=0'
 }
 
 chain() {
@@ -118,11 +121,12 @@ chain() {
     ends COMPLETED
     same chain
     id=${ids[2]}
-    ends COMPLETED   # finds nothing to do
+    ends COMPLETED   # the third job finds nothing to do
     same chain
 }
 
-# A real time limit, of a minute. The signal comes within 30 s; the ranks are frozen until then, so that the other cases have the cores.
+# A real time limit of one minute. Slurm's signal may come up to 30 s early; until then the ranks are frozen, so that
+# the other cases have the cores.
 begin_time_limit() {
     training limit --time 1 --lead 1 --sbatch-options '--nodelist=n[5-6]'
     reaches limit 10
@@ -141,7 +145,7 @@ check "undisturbed, srun" undisturbed
 (set -e; begin_time_limit) > limit.txt 2>&1 || cat limit.txt
 background=$(cat limit/job/jobs)
 check "undisturbed, mpirun: the same bits" mpirun_alone \
-    "signal ahead of the limit, srun: requeued, goes on" signalled_srun \
+    "signal ahead of the limit, srun: requeued, resumes" signalled_srun \
     "signal ahead of the limit, mpirun" signalled_mpirun
 check "preempted, srun" preempted_srun \
     "preempted, mpirun" preempted_mpirun

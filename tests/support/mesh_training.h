@@ -32,13 +32,13 @@ struct Training {
         o.optimizer.lr = o.optimizer.lr_embedding = o.optimizer.lr_norm = 1e-2;
         return o;
     }
-    KeepPlan keep() const {
-        KeepPlan plan = keep_all ? keep_everything(config) : keep_nothing(config);
-        for (LayerKeep& layer : plan) layer.halo = keep_halo;
+    ActivationPlan activations() const {
+        ActivationPlan plan = keep_all ? keep_everything(config) : keep_nothing(config);
+        for (KeptActivations& layer : plan) layer.halo = keep_halo;
         return plan;
     }
     /// The part of a step's sequences and tokens of a place in the mesh.
-    LocalSequences sequences(std::int64_t step, const parallel::MeshCommunicators& mesh, parallel::Shard local) const {
+    Batch sequences(std::int64_t step, const parallel::MeshCommunicators& mesh, parallel::Shard own_tokens) const {
         const parallel::Shard share = parallel::deal_of(global_batch, mesh.at.data, mesh.shape.data);
         const auto all = random_tokens(global_batch * context, static_cast<std::uint64_t>(step));
         const std::span<const std::int32_t> own = std::span(all).subspan(
@@ -46,7 +46,7 @@ struct Training {
         std::vector<std::vector<std::int64_t>> starts;
         for (std::int64_t i = share.begin; i < share.begin + share.count; ++i)
             starts.push_back(documents ? std::vector<std::int64_t>{0, 1 + i, 8 + 2 * i} : std::vector<std::int64_t>{0});
-        return local_sequences(own, context, local, starts);
+        return make_batch(own, context, local, starts);
     }
     PlanRequest plan_request(parallel::MeshShape shape, int zero, int rank) const {
         PlanRequest request;
@@ -129,17 +129,18 @@ struct Outcome {
 inline Outcome train(const Training& t, MPI_Comm comm, parallel::MeshShape shape, int zero, std::int64_t steps) {
     MeshFixture f(t, comm, shape, zero);
     const StepScalars scalars(*f.device);
-    const KeepPlan keep = t.keep();
+    const ActivationPlan activations = t.activations();
     Outcome out;
     const auto masters = [&](std::int64_t unit) { return f.weights->own_master(unit); };
     out.initial = gather(*f.weights, comm, masters);
-    step_gradients(*f.model, f.mesh, scalars, t.sequences(1, f.mesh, f.model->local()), t.options(), keep);
+    step_gradients(*f.model, f.mesh, scalars, t.sequences(1, f.mesh, f.model->own_tokens()), t.options(), activations);
     out.first_gradients = gather(*f.weights, comm, [&](std::int64_t unit) { return f.weights->own_gradient(unit); });
     for (std::int64_t step = 1; step <= steps; ++step) {
         f.device->recorder().clear();
         const auto before = f.mesh.traffic();
-        const StepResult result = train_step(*f.model, f.mesh, scalars, t.sequences(step, f.mesh, f.model->local()),
-                                             t.options(), keep, step, 1);
+        const StepResult result =
+            train_step(*f.model, f.mesh, scalars, t.sequences(step, f.mesh, f.model->own_tokens()), t.options(),
+                       activations, step, 1);
         BOOST_CHECK(result.finite);
         out.losses.push_back(result.loss);
         out.norms.push_back(result.grad_norm);

@@ -81,12 +81,12 @@ inline MicroBatch batch_of(Model& model, const Sequences& s) {
 
 /// The sum of negative log likelihoods, and the gradients of scale * sum are what the model's gradient buffers hold
 /// afterwards.
-inline double loss_and_gradients(Model& model, const Sequences& s, double scale, const KeepPlan& keep) {
+inline double loss_and_gradients(Model& model, const Sequences& s, double scale, const ActivationPlan& activations) {
     const StepScalars scalars(model.device());
     scalars.clear();
     model.zero().clear_gradients();
     const MicroBatch batch = batch_of(model, s);
-    StageSaved saved = model.forward(batch, {}, keep);
+    StageSaved saved = model.forward(batch, {}, activations);
     model.backward(batch, saved, model.loss_gradient(batch, saved, scalars.loss_sum(), static_cast<float>(scale), true),
                    true);
     model.zero().finish_gradients();

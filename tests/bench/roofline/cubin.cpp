@@ -1,7 +1,7 @@
-// A program is an ELF file; its section .nv_fatbin holds fat binaries one after the other, each a header and entries;
-// an entry of kind 2 is a cubin, an ELF file again, with a section .text.KERNEL for each kernel, whose sh_info has the
-// number of the kernel's symbol in its lower 24 bits. Attributes of kernels are in .nv.info, by that number, and in
-// .nv.info.KERNEL.
+// A program is an ELF file. Its section .nv_fatbin holds fat binaries one after the other, each with a header and
+// entries. An entry of kind 2 is a cubin, which is an ELF file again, with a section .text.KERNEL for each kernel. The
+// lower 24 bits of that section's sh_info are the number of the kernel's symbol. The section .nv.info has attributes of
+// kernels by that number; the section .nv.info.KERNEL has more attributes of one kernel.
 #include "tests/bench/roofline/cubin.h"
 
 #include <elf.h>
@@ -33,7 +33,7 @@ struct Section {
 std::map<std::string, Section> sections_of(Bytes elf) {
     const auto header = at<Elf64_Ehdr>(elf, 0);
     if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
-        throw std::runtime_error("an ELF file was expected (a compressed cubin? nvcc needs --compress-mode=none)");
+        throw std::runtime_error("a cubin is not an ELF file; build with nvcc's option --compress-mode=none");
     const auto section = [&](unsigned i) {
         return at<Elf64_Shdr>(elf, header.e_shoff + std::uint64_t{i} * header.e_shentsize);
     };
@@ -49,7 +49,8 @@ std::map<std::string, Section> sections_of(Bytes elf) {
 
 enum Attribute { kMaxThreads = 5, kFrameSize = 0x11, kRegisterCount = 0x2f };
 
-/// Calls each(value's offset) for the values of an attribute; format 4 has a size and that many bytes behind it.
+/// Calls each(offset) with the offset of every value of the attribute. An entry of format 4 has a size and that many
+/// bytes behind it.
 template <class Each> void for_attribute(Bytes info, Attribute wanted, const Each& each) {
     for (std::uint64_t i = 0; i + 4 <= info.size();) {
         const auto format = at<std::uint8_t>(info, i), attribute = at<std::uint8_t>(info, i + 1);
@@ -58,7 +59,7 @@ template <class Each> void for_attribute(Bytes info, Attribute wanted, const Eac
     }
 }
 
-/// The sizes of __launch_bounds__.
+/// The threads of a block that __launch_bounds__ allows; 0 without it.
 int max_threads_of(Bytes info) {
     int threads = 0;
     for_attribute(info, kMaxThreads,
@@ -66,13 +67,13 @@ int max_threads_of(Bytes info) {
     return threads;
 }
 
-/// Of .nv.info: pairs of a kernel's symbol and a number.
+/// Looks up a kernel's value of an attribute in .nv.info, which has pairs of a symbol and a number.
 int value_of_symbol(Bytes info, Attribute attribute, std::uint32_t symbol) {
     int value = -1;
     for_attribute(info, attribute, [&](std::uint64_t i) {
         if (at<std::uint32_t>(info, i) == symbol) value = at<int>(info, i + 4);
     });
-    if (value < 0) throw std::runtime_error("a cubin does not tell the registers or the stack of a kernel");
+    if (value < 0) throw std::runtime_error("a cubin does not state the registers or the stack size of a kernel");
     return value;
 }
 

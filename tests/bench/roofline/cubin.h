@@ -1,6 +1,7 @@
-// Cubin: what nvcc compiled for one kind of GPU, read from the fat binary inside a program: machine code, registers and
-// shared memory of each kernel. No NVIDIA tool is needed. Formats are told by the bytes themselves and by what others
-// published; what is not understood is an error. It runs nothing.
+// Reads the cubins (the code that nvcc compiled for one GPU architecture) from the fat binary inside a program: machine
+// code, registers and shared memory of each kernel. It needs no NVIDIA tool. NVIDIA does not document the formats; this
+// reader follows the bytes themselves and published descriptions, and reports what it does not understand as an error.
+// It runs no kernel. sass.h counts the instructions.
 #pragma once
 
 #include <array>
@@ -17,7 +18,8 @@ struct CompiledKernel {
     std::vector<std::array<std::uint64_t, 2>> code;  ///< 128-bit instructions, low word first
 };
 
-/// All kernels compiled for sm_`architecture` (80, 90) in the program's section .nv_fatbin. Throws std::runtime_error.
+/// Returns all kernels for sm_`architecture` (80 or 90) in the section .nv_fatbin of the program file. Throws
+/// std::runtime_error.
 std::vector<CompiledKernel> read_kernels(const std::string& program, int architecture);
 
 }  // namespace longlora::roofline

@@ -1,8 +1,9 @@
-// cuda_roofline: speed of the CUDA kernels as far as it can be known without a GPU. Runs each operation once on the
-// simulated device at sizes of a training step, reads the machine code (sm_80; of sm_90's the registers and spills)
-// inside of this very program, and prints per kernel what it needs of a multiprocessor, what it moves against the
-// least, and for tensor-core loops what bounds them. The targets are those of the README of this folder; the last line
-// is 'N passed, N failed'. It measures no time.
+// cuda_roofline: what can be known about the speed of the CUDA kernels without a GPU. It runs each operation once on
+// the simulated device at sizes of a training step and reads the machine code from its own executable file (all of
+// sm_80; registers and spills of sm_90). For each kernel it prints what the kernel needs of a multiprocessor, what it
+// moves divided by the least traffic, and what bounds its tensor-core loop. tests/bench/roofline/README.md has the
+// targets. The last line is 'N passed, N failed'. tests/bench/gpu_bench.cpp measures times on a GPU; this program does
+// not.
 #include <cxxabi.h>
 
 #include <algorithm>
@@ -20,7 +21,7 @@ using namespace longlora::roofline;
 namespace {
 
 constexpr double kSectorBytes = 32, kMostBytes = 1.1, kMostConflict = 2.0, kMostSectors = 1.25, kLeastTensorShare = 0.6;
-constexpr int kRegisters = 65536;  // of a multiprocessor, of sm_80 and sm_90
+constexpr int kRegisters = 65536;  // of a multiprocessor, on sm_80 and sm_90
 
 std::string short_name(const std::string& mangled) {
     int status = 0;
@@ -50,9 +51,10 @@ public:
         ++(ok ? passed_ : failed_);
         if (!ok) std::printf("    misses its target: %s\n", what.c_str());
     }
-    /// One operation's kernels, after it has run alone. least_bytes: what ops.h says it must move; 0: not judged.
+    /// Reports the kernels of one operation. Call it after the operation ran alone. least_bytes: the bytes that the
+    /// operation must move, by the device's recorder; 0: the traffic is not judged.
     void operation(const std::string& title, double least_bytes) {
-        double moved = 0;  // whole sectors: what a warp reads together counts once
+        double moved = 0;  // in whole sectors; a sector that several lanes of a warp read together counts once
         for (const auto& [name, counts] : sim::runtime::totals().by_kernel)
             moved += kSectorBytes * static_cast<double>(counts.global_sectors);
         std::printf("%s: %.2f MB moved, %.2f of the least\n", title.c_str(), moved * 1e-6,
@@ -61,14 +63,14 @@ public:
             check(moved <= kMostBytes * least_bytes, text(title, " moves more than ", kMostBytes, " times its bytes"));
         for (const auto& [name, counts] : sim::runtime::totals().by_kernel) kernel(name, counts);
     }
-    /// The target for tensor cores was not passed over: each kernel of attention that is theirs has a loop with their
-    /// instructions.
+    /// Checks that the tensor-core target was applied: each attention kernel for tensor cores has a loop with
+    /// tensor-core instructions.
     void require_tensor_loops() {
         for (const char* kernel :
              {"attention_forward_kernel", "attention_backward_keys_kernel", "attention_backward_queries_kernel"})
             for (const int width : {64, 128}) {
                 const std::string name = text(kernel, "<", width, ">");
-                check(judged_.contains(name), name + " has no loop of tensor-core instructions that could be judged");
+                check(judged_.contains(name), name + " has no loop with tensor-core instructions");
             }
     }
     void end() const { std::printf("%d passed, %d failed\n", passed_, failed_); }
@@ -80,7 +82,7 @@ private:
         const auto found = std::find_if(kernels_.begin(), kernels_.end(), is_named),
                    newer = std::find_if(newer_.begin(), newer_.end(), is_named);
         if (found == kernels_.end() || newer == newer_.end())
-            return check(false, text(name, " is not in the program's machine code for sm_80 and sm_90"));
+            return check(false, text(name, " is missing in the program's machine code for sm_80 or sm_90"));
         const Block block = main_block(*found), all = whole(*found);
         const int threads = static_cast<int>(counts.block_threads),
                   blocks = blocks_per_multiprocessor(*found, threads,
@@ -104,7 +106,7 @@ private:
         check(whole(*newer).local == 0 && newer->local_bytes == 0,
               text(short_name(name), " spills registers on sm_90"));
         check(newer->registers > 0 && newer->registers * threads <= kRegisters,
-              text(short_name(name), " has ", newer->registers, " registers on sm_90, so not one block of it can run"));
+              text(short_name(name), " has ", newer->registers, " registers on sm_90, so no block of it can run"));
         check(conflict <= kMostConflict, text(short_name(name), " has bank conflicts beyond ", kMostConflict, "-way"));
         check(sectors <= kMostSectors,
               text(short_name(name), " moves ", sectors, " times the sectors of coalesced accesses"));
@@ -118,7 +120,7 @@ private:
     int passed_ = 0, failed_ = 0;
 };
 
-/// Attention moves more than its inputs once (keys for every block of queries): its bytes are not judged.
+/// The traffic of attention is not judged: it reads its inputs more than once (the keys for every block of queries).
 bool moves_its_bytes_once(const std::string& operation) {
     static const std::set<std::string> once{"embedding_forward",
                                             "embedding_backward",
@@ -163,7 +165,7 @@ int main() try {
     wide.head_dim = 128, many.tokens = 1300, few.tokens = 64, few.vocabulary = 4096;
     for (const DType real : {DType::bfloat16, DType::float32}) {
         look_at(*device, report, sizes, real);
-        look_at(*device, report, many, real, "embedding");  // more tokens than are sorted at once
+        look_at(*device, report, many, real, "embedding");  // more tokens than one block sorts
         look_at(*device, report, few, real, "embedding");
         look_at(*device, report, few, real, "cross_entropy");
     }

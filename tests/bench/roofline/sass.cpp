@@ -1,5 +1,5 @@
-// The lower 12 bits of an instruction are its operation. A branch's distance from the next instruction is in bytes,
-// from bit 32 on (sm_80).
+// Decodes sm_80 machine code. The lower 12 bits of an instruction are its operation. A branch holds, from bit 32 on,
+// the distance in bytes from the next instruction to its target.
 #include "tests/bench/roofline/sass.h"
 
 #include <algorithm>
@@ -30,7 +30,7 @@ std::int64_t target_of(const CompiledKernel& kernel, std::size_t i) {
     return static_cast<std::int64_t>(i) + 1 + distance / 16;
 }
 
-/// 4, 5, 6 stand for 32, 64, 128 bits a lane: a wavefront moves 128 bytes.
+/// The size field has 4, 5 or 6 for 32, 64 or 128 bits a lane. A wavefront moves 128 bytes.
 double wavefronts_of_access(std::uint64_t high) {
     const auto size = (high >> 9) & 7;
     return size == 6 ? 4 : size == 5 ? 2 : 1;
@@ -81,7 +81,8 @@ Block main_block(const CompiledKernel& kernel) {
         if (target < 0 || target > static_cast<std::int64_t>(kernel.code.size())) continue;
         leaders.insert(static_cast<std::size_t>(target));
         if (target < static_cast<std::int64_t>(i))
-            loops.emplace_back(static_cast<std::size_t>(target), i);  // a branch to itself only fills the end
+            // A branch to itself is no loop: it only pads the end of the kernel.
+            loops.emplace_back(static_cast<std::size_t>(target), i);
     }
     Block best;
     for (auto leader = leaders.begin(); std::next(leader) != leaders.end(); ++leader) {

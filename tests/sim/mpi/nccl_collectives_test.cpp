@@ -1,5 +1,5 @@
-// Collectives of the simulated NCCL on as many ranks as there are: every call, in place and not, types, sums in rank
-// order.
+// Tests of the collectives of the simulated NCCL, on any number of ranks: every call, in place and out of place, the
+// types, sums in rank order. nccl_messages_test.cpp tests sends and receives, nccl_errors_test.cpp deadlocks.
 #include "nccl_testing.h"
 
 #include <cmath>
@@ -9,7 +9,7 @@ using namespace sim::testing;
 
 namespace {
 
-/// Of very different sizes, so that another order of addition gives another sum.
+/// Values of very different sizes, so that another order of addition gives another sum.
 float value_of(int rank, int i) {
     return std::ldexp(1.0f + 0.37f * float(rank + 1) + 0.011f * float(i), (7 * rank + 3 * i) % 23);
 }
@@ -82,7 +82,7 @@ BOOST_AUTO_TEST_CASE(sums_of_other_types) {
     const TestStream stream;
     const DeviceBuffer<double> wide(std::vector<double>{0.1 * (comm.rank + 1)});
     const DeviceBuffer<std::int64_t> whole(std::vector<std::int64_t>{std::int64_t{1} << (40 + comm.rank)});
-    // 1, then 2^-8 of every other rank: in fp32 their sum rounds once, in bf16 each would be lost
+    // Rank 0 has 1, every other rank 2^-8. A sum in fp32 rounds once; in bf16 each 2^-8 would be lost.
     const DeviceBuffer<std::uint16_t> narrow(std::vector<std::uint16_t>{std::uint16_t(comm.rank ? 0x3B80 : 0x3F80)});
     grouped([&] {
         ok(ncclAllReduce(wide.get(), wide.get(), 1, ncclFloat64, ncclSum, comm, stream));
@@ -94,7 +94,7 @@ BOOST_AUTO_TEST_CASE(sums_of_other_types) {
     for (int rank = 1; rank < comm.size; ++rank) sum += 0.1 * (rank + 1);
     BOOST_TEST(wide.values()[0] == sum);
     BOOST_TEST(whole.values()[0] == ((std::int64_t{1} << comm.size) - 1) << 40);
-    const std::vector sums{0x3F80, 0x3F80, 0x3F81, 0x3F82};  // 1 + 2^-8 and 1 + 3 * 2^-8 are ties, to even
+    const std::vector sums{0x3F80, 0x3F80, 0x3F81, 0x3F82};  // 1 + 2^-8 and 1 + 3 * 2^-8 are ties and round to even
     if (comm.size <= 4) BOOST_TEST(narrow.values()[0] == sums[std::size_t(comm.size - 1)]);
     sim::testing::throws<sim::probe::Misuse>(
         [&] { return ncclAllReduce(narrow.get(), narrow.get(), 1, ncclFloat16, ncclSum, comm, stream); },

@@ -1,6 +1,7 @@
-// What ends the process: deadlocks, ranks that do different things, orders that differ between communicators. Each in a
-// run of this program by itself, on two ranks, as `mpirun -n 2 PROGRAM --run_test=nccl_scenario/NAME` with
-// SIM_NCCL_SCENARIO set.
+// Tests of errors in NCCL calls that end the process: deadlocks, ranks that make different calls, ranks that use two
+// communicators in different orders. A test of the suite nccl_errors starts this program again for each scenario, as
+// `mpirun -n 2 PROGRAM --run_test=nccl_scenario/NAME` with SIM_NCCL_SCENARIO set, and checks its exit code and output.
+// Without SIM_NCCL_SCENARIO the cases of the suite nccl_scenario do nothing.
 #include "nccl_testing.h"
 
 #include <sys/wait.h>
@@ -15,7 +16,7 @@ using namespace sim::testing;
 
 namespace {
 
-/// Scenarios run in processes of their own alone.
+/// Whether this process was started to run a scenario.
 bool is_scenario() { return std::getenv("SIM_NCCL_SCENARIO") != nullptr; }
 
 struct Ended {
@@ -23,7 +24,7 @@ struct Ended {
     std::string said;
 };
 
-/// mpirun inside of mpirun wants an environment without the outer one's variables.
+/// Runs a scenario with a clean environment: an mpirun inside of mpirun must not see the variables of the outer one.
 Ended run_scenario(const std::string& name, int timeout = 30) {
     const std::string program = std::filesystem::read_symlink("/proc/self/exe");
     const std::string command =
@@ -43,7 +44,7 @@ Ended run_scenario(const std::string& name, int timeout = 30) {
 }
 
 void check_scenario(const char* name, const char* sentence, int timeout = 30) {
-    if (world_rank() || world_size() != 2 || is_scenario()) return;  // on two ranks suffices
+    if (world_rank() || world_size() != 2 || is_scenario()) return;  // rank 0 of two ranks starts the scenario
     const Ended ended = run_scenario(name, timeout);
     BOOST_TEST(ended.code == 70);
     const bool found = ended.said.find(sentence) != std::string::npos;
@@ -51,7 +52,7 @@ void check_scenario(const char* name, const char* sentence, int timeout = 30) {
     if (!found) BOOST_TEST_MESSAGE(ended.said);
 }
 
-/// Two communicators and a buffer for each.
+/// Two communicators, with a stream and a buffer for each.
 struct Pair {
     explicit Pair(bool connected = true) {
         if (connected) first.connect(), second.connect();
@@ -84,7 +85,8 @@ BOOST_AUTO_TEST_CASE(nobody_sends) {
     stream.synchronize();
 }
 
-BOOST_AUTO_TEST_CASE(both_send_first) {  // NCCL buffers nothing: neither send ends
+// NCCL buffers no message, so neither send ends.
+BOOST_AUTO_TEST_CASE(both_send_first) {
     if (!is_scenario()) return;
     const TestCommunicator comm;
     comm.connect();
@@ -119,7 +121,7 @@ BOOST_AUTO_TEST_CASE(collectives_in_different_orders) {
     const Pair pair;
     pair.first.rank ? pair.reduce_first() : pair.reduce_second();
     pair.first.rank ? pair.reduce_second() : pair.reduce_first();
-    ok(cudaDeviceSynchronize());  // the messages match; only the order is wrong
+    ok(cudaDeviceSynchronize());  // the collectives match; only their order is wrong
 }
 
 BOOST_AUTO_TEST_CASE(exchanges_in_different_orders) {
@@ -132,8 +134,9 @@ BOOST_AUTO_TEST_CASE(exchanges_in_different_orders) {
     ok(cudaDeviceSynchronize());
 }
 
-BOOST_AUTO_TEST_CASE(
-    hosts_connect_in_different_orders) {  // the messages would pass each other, but the first ones make the hosts wait
+// The messages go in opposite directions and need no order. But the first message between two ranks makes the hosts
+// wait for each other.
+BOOST_AUTO_TEST_CASE(hosts_connect_in_different_orders) {
     if (!is_scenario()) return;
     const Pair pair(false);
     const auto one_way = [&](bool away, ncclComm_t comm, cudaStream_t stream, const DeviceBuffer<float>& data) {
@@ -145,8 +148,8 @@ BOOST_AUTO_TEST_CASE(
     ok(cudaDeviceSynchronize());
 }
 
-BOOST_AUTO_TEST_CASE(one_way_messages_of_two_communicators_in_any_order) {  // a pipeline's forward and backward, once
-                                                                            // they are connected: no error
+// The forward and backward messages of a pipeline, after the ranks have connected: no error.
+BOOST_AUTO_TEST_CASE(one_way_messages_of_two_communicators_in_any_order) {
     if (!is_scenario()) return;
     const Pair pair;
     const auto forward = [&] {
@@ -173,7 +176,7 @@ BOOST_AUTO_TEST_CASE(an_abort_lets_the_program_end) {
     connect_all(comm, world_rank(), 2);
     const TestStream stream;
     const DeviceBuffer<float> x(1);
-    ok(ncclRecv(x.get(), 1, ncclFloat32, 1 - world_rank(), comm, stream));  // which nobody sends
+    ok(ncclRecv(x.get(), 1, ncclFloat32, 1 - world_rank(), comm, stream));  // no rank sends this message
     BOOST_TEST(cudaStreamQuery(stream) == cudaErrorNotReady);
     ok(ncclCommAbort(comm));
     stream.synchronize();
@@ -218,7 +221,7 @@ BOOST_AUTO_TEST_CASE(first_messages_wait_on_the_host) {
     check_scenario("hosts_connect_in_different_orders", "(SIM_NCCL_TIMEOUT) on the host to connect with rank ", 2);
 }
 
-BOOST_AUTO_TEST_CASE(ranks_that_do_different_things_are_told) {
+BOOST_AUTO_TEST_CASE(ranks_with_different_calls_are_reported) {
     check_scenario("different_counts", "NCCL: ranks of a communicator do different things: rank ");
     check_scenario("different_calls", "broadcast of 4 float32 from root 0");
 }
@@ -228,7 +231,7 @@ BOOST_AUTO_TEST_CASE(orders_of_communicators_are_compared) {
     check_scenario("exchanges_in_different_orders", "issue their operations in different orders");
 }
 
-BOOST_AUTO_TEST_CASE(what_is_right_ends_well) {
+BOOST_AUTO_TEST_CASE(correct_programs_end_well) {
     for (const char* name : {"one_way_messages_of_two_communicators_in_any_order", "an_abort_lets_the_program_end",
                              "a_message_nobody_waits_for_is_sent_before_the_end"}) {
         if (world_rank() || world_size() != 2 || is_scenario()) break;

@@ -1,5 +1,5 @@
-// Sends and receives of the simulated NCCL, and how its operations share streams with others: nothing blocks but the
-// stream they are on.
+// Tests of sends and receives of the simulated NCCL, and of the streams that they run on: an operation blocks only its
+// own stream. nccl_errors_test.cpp tests deadlocks.
 #include "nccl_testing.h"
 
 #include <numeric>
@@ -23,7 +23,8 @@ BOOST_AUTO_TEST_CASE(a_group_goes_round) {
     const TestCommunicator comm;
     const TestStream stream;
     const int next = (comm.rank + 1) % comm.size, previous = (comm.rank + comm.size - 1) % comm.size;
-    for (const std::size_t count : {std::size_t{0}, std::size_t{1}, std::size_t{1} << 20}) {  // with one rank to itself
+    // A single rank sends to itself.
+    for (const std::size_t count : {std::size_t{0}, std::size_t{1}, std::size_t{1} << 20}) {
         const DeviceBuffer<int> from(numbers(comm.rank, count + 1)), to(count + 1);
         grouped([&] {
             ok(ncclSend(from.get(), count, ncclInt32, next, comm, stream));
@@ -52,14 +53,14 @@ BOOST_AUTO_TEST_CASE(long_messages_are_split) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(everybody_with_everybody_in_one_group_in_order) {
+BOOST_AUTO_TEST_CASE(every_rank_with_every_rank_in_one_group_in_order) {
     const TestCommunicator comm;
     const TestStream stream;
     const auto size = std::size_t(comm.size);
     const DeviceBuffer<int> from(numbers(100 * comm.rank, 2 * size)), to(2 * size);
     grouped([&] {
         for (int peer = 0; peer < comm.size; ++peer)
-            for (int i = 0; i < 2; ++i) {  // two messages between any two, in order
+            for (int i = 0; i < 2; ++i) {  // two messages between any two ranks, in order
                 ok(ncclRecv(to.get() + 2 * peer + i, 1, ncclInt32, peer, comm, stream));
                 ok(ncclSend(from.get() + 2 * peer + i, 1, ncclInt32, peer, comm, stream));
             }
@@ -82,7 +83,7 @@ BOOST_AUTO_TEST_CASE(messages_are_taken_when_they_are_needed) {
         ok(ncclRecv(data.get(), 1, ncclInt32, 0, comm, stream));
         ok(cudaEventRecord(arrived, stream));
         ok(cudaMemcpyAsync(early.get(), data.get(), sizeof(int), cudaMemcpyDeviceToHost, compute));
-        compute.synchronize();  // without the event
+        compute.synchronize();  // this copy did not wait for the event
         ok(cudaStreamWaitEvent(compute, arrived, 0));
         ok(cudaMemcpyAsync(late.get(), data.get(), sizeof(int), cudaMemcpyDeviceToHost, compute));
         compute.synchronize();
@@ -98,7 +99,7 @@ BOOST_AUTO_TEST_CASE(a_message_under_way_blocks_no_other_stream) {
     comm.connect();
     const TestStream messages, compute;
     const DeviceBuffer<int> data(std::vector<int>{comm.rank}), other(std::vector<int>{1});
-    if (comm.rank == 1) {  // its message comes only after this rank's own work and a host message
+    if (comm.rank == 1) {  // rank 0 sends only after rank 1 has computed and has sent a message of the host
         ok(ncclRecv(data.get(), 1, ncclInt32, 0, comm, messages));
         BOOST_TEST(cudaStreamQuery(messages) == cudaErrorNotReady);
         ok(cudaMemsetAsync(other.get(), 0, sizeof(int), compute));
@@ -121,7 +122,8 @@ BOOST_AUTO_TEST_CASE(queued_messages_go_on_while_the_host_waits_in_mpi) {
     const TestCommunicator comm;
     const TestStream stream;
     const DeviceBuffer<int> data(std::vector<int>(1 << 18, comm.rank));
-    if (comm.rank == 0) ok(ncclSend(data.get(), 1 << 18, ncclInt32, 1, comm, stream));  // and nobody waits for it here
+    // Rank 0 does not wait for this send.
+    if (comm.rank == 0) ok(ncclSend(data.get(), 1 << 18, ncclInt32, 1, comm, stream));
     if (comm.rank == 1) {
         ok(ncclRecv(data.get(), 1 << 18, ncclInt32, 0, comm, stream));
         stream.synchronize();
@@ -186,11 +188,12 @@ BOOST_AUTO_TEST_CASE(refusals) {
         },
         "another call of its group");
     BOOST_TEST(ncclSend(x.get(), 8, ncclFloat32, comm.size, comm, stream) == ncclInvalidArgument);
-    BOOST_TEST(ncclSend(x.get(), 8, ncclFloat32, comm.rank, comm, stream) == ncclInvalidArgument);  // to oneself, alone
+    // A send to the own rank outside of a group:
+    BOOST_TEST(ncclSend(x.get(), 8, ncclFloat32, comm.rank, comm, stream) == ncclInvalidArgument);
     BOOST_TEST(ncclGroupEnd() == ncclInvalidUsage);
     const DeviceBuffer<float> never_written(8);
     const DeviceBuffer<float> to(8 * std::size_t(comm.size));
-    if (comm.size > 1) return;  // the others would wait for it
+    if (comm.size > 1) return;  // the other ranks would wait for this one, whose call fails
     ok(ncclAllGather(never_written.get(), to.get(), 8, ncclFloat32, comm, stream));
     throws<sim::ptx::Fault>([&] { return cudaStreamSynchronize(stream); }, "ncclAllGather");
 }

@@ -1,4 +1,5 @@
-// What tests of the simulated NCCL share: a communicator over ranks of the world, on a stream of its own. No tests.
+// Helpers of the tests of the simulated NCCL: a communicator over ranks of the world, groups of calls, checked results.
+// This file has no tests.
 #pragma once
 
 #include <mpi.h>
@@ -26,16 +27,17 @@ inline void ok(ncclResult_t result) {
     BOOST_REQUIRE_EQUAL(ncclGetErrorString(result), ncclGetErrorString(ncclSuccess));
 }
 
-/// A rank's own device, as NCCL wants it.
+/// Selects the rank's own device: NCCL refuses two ranks of a communicator on one device.
 inline void use_own_device() { ok(cudaSetDevice(world_rank())); }
 
-/// Calls of one group.
+/// Makes the calls between ncclGroupStart and ncclGroupEnd.
 inline void grouped(const std::function<void()>& calls) {
     ok(ncclGroupStart());
     calls();
     ok(ncclGroupEnd());
 }
 
+/// Sends a message from every rank to every other one, so that later messages do not wait on the host. Collective.
 inline void connect_all(ncclComm_t comm, int rank, int size) {
     const TestStream stream;
     const std::vector<int> any(static_cast<std::size_t>(size), 1);
@@ -50,7 +52,7 @@ inline void connect_all(ncclComm_t comm, int rank, int size) {
     stream.synchronize();
 }
 
-/// A communicator of `comm`'s ranks. Collective over comm. Destroyed by all of them.
+/// A communicator of the ranks of `comm`. All of these ranks must construct it and destroy it.
 class TestCommunicator {
 public:
     explicit TestCommunicator(MPI_Comm comm = MPI_COMM_WORLD) {
@@ -66,7 +68,7 @@ public:
     TestCommunicator(const TestCommunicator&) = delete;
     TestCommunicator& operator=(const TestCommunicator&) = delete;
     operator ncclComm_t() const { return nccl_; }
-    /// A message of every rank to every other, after which none waits on the host any more. Collective.
+    /// Calls connect_all. Collective.
     void connect() const { connect_all(nccl_, rank, size); }
 
     int rank = 0, size = 1;

@@ -1,9 +1,18 @@
 #!/usr/bin/env bash
-# host.sh [--ci | --list | NAME RULE NUMBER] [--only PATTERN] [--areas 'AREA...'] [--tests FOLDER] [--work FOLDER]: wrong launch files by rule. The simulated runtime
-# (SIM_MUTATE) leaves out a wait, an event, a copy or a product, shortens them, or launches a block more or less of a kernel; then the cheapest tests that run this
-# place must fail, else the next ones, each with both orders of streams. Without a choice: every place of the product that calls the runtime, and every rule of launches in each kernel, in two of its
-# types (--only: whose line in --list matches), which takes an hour. What survives must stand in survivors.txt. --ci: those of host_ci.txt. The last line is 'N passed,
-# N failed', a mutation counting as passed when it is caught or its survival is explained.
+# host.sh [--ci | --list | NAME RULE NUMBER] [--only PATTERN] [--areas 'AREA...'] [--tests FOLDER] [--work FOLDER]
+# Checks that the tests find errors in launches and other calls of the host. The simulated runtime (SIM_MUTATE) leaves
+# out a wait, an event, a copy or a product, or makes one smaller, or launches one block more or less of a kernel. Then
+# at least one area of tests that runs this place must fail. The script tries the cheapest area first, each with both
+# orders of streams. survivors.txt must explain a mutation that no area catches. run.sh does the same for instructions.
+# Which mutations:
+#   (none)             every place of the product that calls the runtime, and every rule for launches in each kernel, in
+#                      two of the kernel's types; takes an hour
+#   --ci               the mutations in host_ci.txt, with the areas that it names
+#   --list             runs each area once; prints all mutations
+#   NAME RULE NUMBER   this mutation
+#   --only PATTERN     of these, the mutations whose line in --list matches PATTERN
+#   --areas 'AREA...'  only the tests of these areas
+# The last line is 'N passed, N failed'. A mutation passes when the tests catch it or survivors.txt explains it.
 source "$(dirname "${BASH_SOURCE[0]}")/../../../jobs/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 here=$root/tests/sim/mutations
@@ -19,11 +28,12 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ -x "$tests/test_kernels_sim" ] && [ -x "$tests/test_mpi_sim" ] || { echo "skipped: $tests/test_kernels_sim and others are not built (no nvcc?)"; exit 77; }
+[ -x "$tests/test_kernels_sim" ] && [ -x "$tests/test_mpi_sim" ] ||
+    { echo "skipped: $tests/test_kernels_sim or $tests/test_mpi_sim is not built (no nvcc?)"; exit 77; }
 rm -rf "$work" && mkdir -p "$work/calls"
 export OMP_NUM_THREADS=1
 
-# Areas: NAME RANKS PROGRAM CASES, those that take longer further down.
+# Areas: NAME RANKS PROGRAM CASES, from the fastest to the slowest.
 areas='
 device 1 test_kernels_sim arena_and_devices
 merge 1 test_kernels_sim merge_attention
@@ -50,32 +60,42 @@ models 1 test_model_sim golden_models*
 [ "$choice" != ci ] || wanted=$(sed -n 's/^# areas: //p' "$here/host_ci.txt")
 [ -z "$wanted" ] || areas=$(awk -v wanted=" $wanted " 'index(wanted, " " $1 " ")' <<< "$areas")
 
-# run_area AREA LOG: 0 when all tests of the area pass. A wait that is gone may be one for ever.
+# run_area AREA LOG: succeeds when all tests of the area pass. It has a time limit, since a program without one of its
+# waits may hang.
 run_area() {
     local ranks program cases code=0 start=()
     read -r ranks program cases <<< "$(awk -v area="$1" '$1 == area { print $2, $3, $4 }' <<< "$areas")"
     [ "$ranks" = 1 ] || start=(mpirun -n "$ranks")
-    SIM_NCCL_TIMEOUT=20 timeout 300 "${start[@]}" "$tests/$program" --color_output=no "--run_test=$cases" > "$2" 2>&1 < /dev/null || code=$?
+    SIM_NCCL_TIMEOUT=20 timeout 300 "${start[@]}" "$tests/$program" --color_output=no "--run_test=$cases" \
+        > "$2" 2>&1 < /dev/null || code=$?
     return $code
 }
 
+# Files whose functions only wrap calls of the runtime; a place is named by their callers as well.
+wrappers='^(kernels/cuda/blas[.]cpp|src/parallel/(nccl/.*|ordered_communicator[.]cpp|communicator[.](h|cpp)))$'
 while read -r area ranks program _; do
     [ -n "$area" ] || continue
     began=$SECONDS
-    SIM_CALLS=$work/calls/$area run_area "$area" "$work/$area.log" || { tail -5 "$work/$area.log"; fail "the tests fail before anything is changed; see $work/$area.log"; }
+    SIM_CALLS=$work/calls/$area run_area "$area" "$work/$area.log" ||
+        { tail -5 "$work/$area.log"; fail "the tests fail without any mutation; see $work/$area.log"; }
     echo "$area $((SECONDS - began)) s" >> "$work/times.txt"
     awk -v area="$area" '{ print area, $1, $2 }' "$work/calls/$area" | sort -u > "$work/places.txt"
-    # Launches: KERNEL RULE - AREA KERNEL, as the calls below.
+    # launches.txt: KERNEL RULE 0 AREA KERNEL, the fields of calls.txt below.
     awk '$3 !~ /@/ { print $3, $2, 0, $1, $3 }' "$work/places.txt" >> "$work/launches.txt"
     awk '$3 ~ /@/ { print $3 }' "$work/places.txt" | tr '@' '\n' | grep -E '^[0-9a-f]+$' | sort -u |
         addr2line -a -i -f -C -e "$tests/$program" > "$work/addresses.txt"
-    grep @ "$work/places.txt" | awk -v root="$root" -v wrappers='^(kernels/cuda/blas[.]cpp|src/parallel/(nccl/.*|ordered_communicator[.]cpp|communicator[.](h|cpp)))$' \
+    grep @ "$work/places.txt" | awk -v root="$root" -v wrappers="$wrappers" \
         -f "$here/places.awk" "$work/addresses.txt" - | sort -u >> "$work/calls.txt"
 done <<< "$areas"
 
-# NAME RULE NUMBER LINES AREA PREFIX. Of one name the lines in their order have the numbers 0, 1 ...
-sort -k1,1 -k2,2 -k3,3V "$work/calls.txt" | awk '{ key = $1 " " $2; if (key != last) number = 0; else if ($3 != line) ++number; last = key; line = $3
-        print $1, $2, number, $3, $4, $5 }' > "$work/all.txt"
+# all.txt: NAME RULE NUMBER LINES AREA PREFIX. Places with the same name are numbered 0, 1 ... in the order of their
+# lines.
+sort -k1,1 -k2,2 -k3,3V "$work/calls.txt" | awk '{
+    key = $1 " " $2
+    if (key != last) number = 0
+    else if ($3 != line) ++number
+    last = key; line = $3
+    print $1, $2, number, $3, $4, $5 }' > "$work/all.txt"
 cut -d' ' -f1 "$work/launches.txt" | sort -u > "$work/kernels.txt"
 families "$work/kernels.txt" > "$work/families.txt"
 awk '{ print $1, $2, 0, $3, $4, $5 }' "$work/launches.txt" >> "$work/all.txt"
@@ -85,32 +105,44 @@ case $choice in
     ci) grep -vE '^ *(#|$)' "$here/host_ci.txt" > "$work/chosen.txt" ;;
     one) [ ${#one[@]} = 3 ] || fail "a mutation is NAME RULE NUMBER"; echo "${one[*]}" > "$work/chosen.txt" ;;
     all) awk 'NR == FNR { family[$2] = $1; next } !($1 in family) { print $1, $2, $3; next }
-            { key = $1 " " $2; of = family[$1] " " $2; if (!(of in first) || key < first[of]) first[of] = key; if (!(of in last) || key > last[of]) last[of] = key }
-            END { for (of in first) { print first[of], 0; print last[of], 0 } }' "$work/families.txt" "$work/all.txt" | sort -u > "$work/chosen.txt" ;;
+            {
+                key = $1 " " $2; of = family[$1] " " $2
+                if (!(of in first) || key < first[of]) first[of] = key
+                if (!(of in last) || key > last[of]) last[of] = key
+            }
+            END { for (of in first) { print first[of], 0; print last[of], 0 } }' \
+            "$work/families.txt" "$work/all.txt" | sort -u > "$work/chosen.txt" ;;
 esac
 grep -E -- "$only" "$work/chosen.txt" > "$work/selected.txt" || fail "no place matches '$only'"
 
 while read -r name rule number _; do
-    awk -v k="$name" -v r="$rule" -v n="$number" 'index($1, k) && $2 == r && $3 == n' "$work/all.txt" > "$work/found.txt"
-    began=$SECONDS verdict='FAILED: there is no such place'
+    awk -v k="$name" -v r="$rule" -v n="$number" 'index($1, k) && $2 == r && $3 == n' "$work/all.txt" \
+        > "$work/found.txt"
+    began=$SECONDS verdict='FAILED: the product has no such place (see host.sh --list)'
     if [ -s "$work/found.txt" ]; then
         name=$(head -1 "$work/found.txt" | cut -d' ' -f1) verdict=''
         for area in $(cut -d' ' -f1 <<< "$areas"); do
-            # An area may come here by several ways; SIM_MUTATE takes them all.
-            ways=$(awk -v area="$area" -v k="$name" '$5 == area && $1 == k { print $6 }' "$work/found.txt" | sort -u | paste -sd' ')
+            # An area may reach this place along several call paths; SIM_MUTATE gets all of them.
+            ways=$(awk -v area="$area" -v k="$name" '$5 == area && $1 == k { print $6 }' "$work/found.txt" | sort -u |
+                paste -sd' ')
             [ -n "$ways" ] || continue
             for streams in lazy hurried; do
                 # Launches do not depend on the order of streams.
                 [ "$streams" = lazy ] || case $name in cuda*) ;; *) continue ;; esac
                 export SIM_STREAMS=$streams SIM_MUTATE="$rule $ways"
-                if ! run_area "$area" "$work/mutant.log"; then verdict="ok, caught by $area ($streams): $(what_caught "$work/mutant.log")"; break 2; fi
-                grep -q 'SIM_MUTATE changed [1-9]' "$work/mutant.log" || verdict="FAILED: $area did not run what was to be changed"
+                if ! run_area "$area" "$work/mutant.log"; then
+                    verdict="ok, caught by $area ($streams): $(what_caught "$work/mutant.log")"
+                    break 2
+                fi
+                grep -q 'SIM_MUTATE changed [1-9]' "$work/mutant.log" ||
+                    verdict="FAILED: the tests of $area did not run the changed call"
             done
         done
         unset SIM_STREAMS SIM_MUTATE
         reason=$(reason_of "$name" "$rule" "$number")
         if [ -n "$verdict" ]; then :
-        elif [ -n "$reason" ]; then verdict="ok, survives: $reason"; else verdict="FAILED: survives (lines $(head -1 "$work/found.txt" | cut -d' ' -f4))"; fi
+        elif [ -n "$reason" ]; then verdict="ok, survives: $reason"
+        else verdict="FAILED: survives (lines $(head -1 "$work/found.txt" | cut -d' ' -f4))"; fi
     fi
     tell "$name" "$rule" "$number" "$verdict" $((SECONDS - began))
 done < "$work/selected.txt"

@@ -1,9 +1,13 @@
-// mutate: wrong programs by rule. Reads the PTX text of the kernels (SIM_DUMP_PTX of the simulated runtime writes it)
-// and lists or applies mutations: each takes one instruction of one kernel away or changes it in a way that a person
-// could have got wrong. run.sh then asks whether the tests notice. It knows nothing of what kernels compute.
-//   mutate list FILE                         one mutation a line: KERNEL RULE NUMBER LINE SOURCE TEXT. SOURCE:
-//   tiles.cuh:77<forward.cu:160, the line and who had it inlined mutate apply FILE KERNEL RULE NUMBER     the whole
-//   text with that mutation, on stdout. KERNEL: a part of the name that only one kernel has
+// mutate: makes wrong kernels by rule, for mutations/run.sh, which checks that the tests find the error. It reads the
+// PTX text of the kernels (the simulated runtime writes it with SIM_DUMP_PTX) and lists or applies mutations. A
+// mutation removes one instruction of one kernel or changes it in a way that a programmer could have got wrong. The
+// program does not know what the kernels compute. The simulated runtime makes the mutations of host code
+// (tests/sim/runtime/mutation.h).
+//   mutate list FILE
+//       Prints one mutation a line: KERNEL RULE NUMBER LINE SOURCE TEXT. SOURCE is tiles.cuh:77<forward.cu:160, the
+//       source line and the lines that had it inlined.
+//   mutate apply FILE KERNEL RULE NUMBER
+//       Prints the whole text with that mutation. KERNEL is a part of the name that only one kernel has.
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -18,11 +22,11 @@ namespace {
 
 struct Rule {
     const char* name;
-    const char* pattern;      // of a whole instruction
-    const char* replacement;  // "" takes it away
+    const char* pattern;      // matches a whole instruction
+    const char* replacement;  // "" removes the instruction
 };
 
-// Register names and addresses: [^,{}\]]+. A fragment of m16n8k16: A has four registers, B two, C and D four.
+// One operand: a register name or an address. In m16n8k16 the fragment A has four registers, B two, C and D four.
 constexpr const char kReg[] = R"(([^,{}\]\s]+))";
 
 std::vector<Rule> rules() {
@@ -62,12 +66,12 @@ std::vector<std::string> lines_of(const char* file) {
 struct Site {
     std::string kernel;
     const Rule* rule;
-    int number;  // of this rule in this kernel
+    int number;  // counts the places of this rule in this kernel from 0
     std::size_t line;
     std::string source;
 };
 
-/// Where the compiler says that an instruction is from: follows the text's .loc lines.
+/// The source line of the current instruction, by the .loc lines that the compiler wrote into the text.
 class Sources {
 public:
     explicit Sources(const std::vector<std::string>& lines) {
@@ -96,7 +100,7 @@ private:
     std::string now_ = "?";
 };
 
-/// An instruction alone on its line, behind an optional predicate.
+/// Matches a line with one instruction and an optional predicate before it.
 const std::regex& instruction() {
     static const std::regex form(R"(^(\s*(?:@!?%p\d+\s+)?)([a-z][^;]*;)\s*$)");
     return form;

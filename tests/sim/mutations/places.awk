@@ -1,7 +1,12 @@
-# places.awk ADDRESSES PLACES: from places of the simulated runtime to those of the product. ADDRESSES is what 'addr2line -a -i -f -C' says, PLACES has lines 'AREA RULE
-# FUNCTION@ADDRESS...'. Prints 'NAME RULE LINES AREA PREFIX': NAME is FUNCTION<CALLER<CALLER..., a CALLER being file:function of the product, up to the first one that
-# is no mere wrapper; LINES are theirs, PREFIX is the part of the place that leads there. What tests call themselves is left out. Variables: root, the folder of the
-# repository; wrappers, a pattern of files whose callers are asked for as well.
+# places.awk ADDRESSES PLACES: turns places of the simulated runtime into places of the product. host.sh runs it.
+# Input: ADDRESSES is the output of 'addr2line -a -i -f -C'; PLACES has lines 'AREA RULE FUNCTION@ADDRESS...'.
+# Output: lines 'NAME RULE LINES AREA PREFIX'.
+#   NAME     FUNCTION<CALLER<CALLER...; a CALLER is file:function of the product, up to the first one that is no wrapper
+#   LINES    the line numbers of the callers
+#   PREFIX   the part of the place that leads to the last caller
+# It leaves out calls that the tests themselves make.
+# Variables: root, the folder of the repository; wrappers, a pattern of the files that only wrap calls, whose callers
+# belong to NAME as well.
 BEGIN { silent = "^(kernels/cuda/(memory[.]h|device[.]cpp|cuda_check[.]h)|src/core/error[.]h)$" }
 function short(name) {
     gsub(/ ?\[clone [^]]*\]/, "", name)

@@ -1,6 +1,6 @@
-// Division, reciprocal, roots and the approximate functions. The approximate ones are computed in double precision and
-// rounded once: nearer to the true value than the GPU's, so tests must leave room for its errors (ex2, lg2: 2 ulp; sin,
-// cos: 2^-21 absolute; tanh: 2^-11).
+// Division, reciprocal, roots and the approximate functions. The approximate functions are computed in double precision
+// and rounded once. They are nearer to the true value than a GPU's, so tests must leave room for the GPU's errors (ex2,
+// lg2: 2 ulp; sin, cos: 2^-21 absolute; tanh: 2^-11).
 #include "sim/ptx/by_type.h"
 #include "sim/ptx/float_bits.h"
 #include "sim/ptx/float_decode.h"
@@ -22,11 +22,11 @@ struct InverseRoot {
     static double f(double x) { return 1 / std::sqrt(x); }
     static float f(float x) { return static_cast<float>(1 / std::sqrt(double(x))); }
 };
-/// 2^x in double for any float: the nearest integer goes into the exponent, Taylor's polynomial of the rest (at most
-/// 1/2) is within 2^-51. Without branches, for vector code.
+/// 2^x in double for any float: the nearest integer goes into the exponent, and a Taylor polynomial of the rest (at
+/// most 1/2) is within 2^-51. It has no branches, so that it becomes vector code.
 struct Exp2 {
     static float f(float x) {
-        constexpr double kRound = 0x1.8p52;  // after adding it the integer is in the low bits
+        constexpr double kRound = 0x1.8p52;  // after adding it, the low bits hold the integer
         constexpr double kTaylor[] = {1.0,
                                       0.6931471805599453,
                                       0.24022650695910072,
@@ -66,7 +66,7 @@ template <class Op> float plain(float x) { return canonical(Op::f(x)); }
 template <class Op> float with_ftz(float x) { return canonical(flushed(Op::f(flushed(x)))); }
 template <class Op> double in_double(double x) { return Op::f(x); }
 
-/// ex2 without .ftz takes subnormals; the result may be subnormal.
+/// Without .ftz, ex2 takes subnormals and may give them.
 template <class Op> void decode_function(Decoder& d) {
     if (!d.take("approx")) d.fail("only .approx is known");
     const bool flushes = d.take("ftz");
@@ -75,7 +75,7 @@ template <class Op> void decode_function(Decoder& d) {
     decode_unary(d, type, type, flushes ? &unary<float, &with_ftz<Op>, float> : &unary<float, &plain<Op>, float>);
 }
 
-/// rcp.approx.ftz.f64, rsqrt.approx.ftz.f64: the upper word of the result only, the lower one is zero.
+/// rcp.approx.ftz.f64, rsqrt.approx.ftz.f64: only the upper word of the result is computed; the lower one is zero.
 template <class Op> double coarse(double x) {
     const auto flush = [](double v) {
         return std::fabs(v) < std::numeric_limits<double>::min() ? std::copysign(0.0, v) : v;
@@ -83,7 +83,7 @@ template <class Op> double coarse(double x) {
     return std::bit_cast<double>(std::bit_cast<std::uint64_t>(flush(Op::f(flush(x)))) & 0xffffffff00000000u);
 }
 
-/// Directed rounding of sqrt and rcp: `target` is the mode, flag: .ftz.
+/// sqrt and rcp in a directed rounding: `target` is the mode; `flag` says .ftz.
 template <class T, class Op> void directed(Warp& warp, const Instruction& i, Lanes lanes) {
     T* d = row<T>(warp, i.d);
     const T* a = row<T>(warp, i.a);
@@ -124,7 +124,8 @@ template <class Op> void decode_root(Decoder& d) {
 float quotient(float a, float b) { return canonical(a / b); }
 float quotient_ftz(float a, float b) { return canonical(flushed(flushed(a) / flushed(b))); }
 double quotient_double(double a, double b) { return a / b; }
-/// div.approx: for |b| in (2^126, 2^128) the result is 0 (and a infinite gives NaN); likewise div.full is exact there.
+/// div.approx: for |b| in (2^126, 2^128) the result is 0, or NaN if a is infinite. div.full is computed exactly, also
+/// there.
 float quotient_approximate(float a, float b) {
     const float size = std::fabs(b);
     if (size > 0x1p126f && size <= std::numeric_limits<float>::max())
@@ -139,7 +140,7 @@ void decode_float_divide(Decoder& d, std::string_view kind, Type type) {
     const bool flushes = d.take("ftz");
     const std::string_view rounding = d.take_any({"rn", "rz", "rm", "rp"});
     if (type == Type::none) type = d.need_type();
-    if (!rounding.empty() && rounding != "rn") d.fail("div in another rounding than .rn is not known");
+    if (!rounding.empty() && rounding != "rn") d.fail("div with a rounding other than .rn is not known");
     if (type == Type::f64 && kind == "rounded")
         return decode_binary(d, type, type, type, &binary<double, &quotient_double, double>);
     if (type != Type::f32) d.fail_type(type);

@@ -1,5 +1,5 @@
-// Asynchronous copies: cp.async and its groups. A copy lands when its lane waits for its group and not before: until
-// then its bytes are poison, and touching them is a Fault. Others see it after a barrier that follows the wait.
+// Asynchronous copies: cp.async and its groups. A copy lands when its lane waits for its group and not before. Until
+// then its bytes are poison, and touching them is a Fault. Other lanes see them after a barrier that follows the wait.
 #include "sim/ptx/async.h"
 
 #include <bit>
@@ -23,8 +23,8 @@ void AsyncCopies::forget() {
 
 namespace {
 
-/// a: address in shared memory, offset, flag; b, e... The source: `c` is its row, `list` its offset (32 bits, signed);
-/// count: bytes; e: src-size or kNoRow; d: predicate ignore-src or kNoRow.
+/// cp.async. a, offset, flag: address in shared memory; c, list: row and offset (32 bits, signed) of the source; count:
+/// bytes; e: src-size or kNoRow; d: predicate ignore-src or kNoRow.
 void copy_async(Warp& warp, const Instruction& i, Lanes lanes) {
     Access to, from;
     to.lanes = lanes, to.bytes = i.count;
@@ -67,7 +67,7 @@ void commit(Warp& warp, const Instruction&, Lanes lanes) {
         warp.copies[static_cast<std::size_t>(std::countr_zero(left))].commit();
 }
 
-/// The oldest group of a lane.
+/// Lands the oldest group of a lane.
 void land(Warp& warp, AsyncCopies& copies) {
     const std::size_t number = copies.groups[copies.first_group];
     for (std::size_t k = copies.first; k < copies.first + number; ++k) {
@@ -80,7 +80,7 @@ void land(Warp& warp, AsyncCopies& copies) {
     if (copies.num_groups() == 0 && copies.idle()) copies.forget();
 }
 
-/// target: groups that may stay in flight. flag: wait_all, which commits first.
+/// target: groups that may stay in flight. flag: wait_all, which first commits.
 void wait(Warp& warp, const Instruction& i, Lanes lanes) {
     if (warp.copies.empty()) return;
     if (i.flag) commit(warp, i, lanes);
@@ -95,7 +95,7 @@ void wait(Warp& warp, const Instruction& i, Lanes lanes) {
     }
 }
 
-/// The second address of cp.async.
+/// Decodes the second address of cp.async.
 void decode_source(Decoder& d) {
     const Instruction kept = d.out;
     d.address(1);
@@ -104,7 +104,7 @@ void decode_source(Decoder& d) {
     d.out = kept;
     d.out.c = source.a;
     d.out.list = static_cast<std::uint32_t>(source.offset);
-    if (static_cast<std::int32_t>(d.out.list) != source.offset) d.fail("the offset is too far");
+    if (static_cast<std::int32_t>(d.out.list) != source.offset) d.fail("the offset does not fit into 32 bits");
 }
 
 void decode_copy(Decoder& d) {
@@ -153,7 +153,7 @@ void check_no_copies(Warp& warp, Lanes lanes) {
     for (; lanes; lanes &= lanes - 1) {
         const unsigned l = static_cast<unsigned>(std::countr_zero(lanes));
         const bool pending = !warp.copies[l].idle();
-        if (pending) fault(warp, 1u << l, "leaves while cp.async is in flight: nobody waited for it");
+        if (pending) fault(warp, 1u << l, "leaves while cp.async is in flight: the thread has not waited for it");
     }
 }
 

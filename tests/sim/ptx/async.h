@@ -1,4 +1,4 @@
-// Copies that cp.async has begun and nobody has waited for.
+// The copies of cp.async that have begun and for which no lane has waited yet. The instructions are in async.cpp.
 #pragma once
 
 #include <array>
@@ -15,15 +15,15 @@ struct Warp;
 struct AsyncCopy {
     std::uint32_t to = 0;  ///< offset in shared memory
     std::uint8_t bytes = 0;
-    std::array<char, 16> data{};  ///< as it was when the copy began; the rest is zeros
+    std::array<char, 16> data{};  ///< the source when the copy began; the rest is zeros
 };
 
-/// Of one lane: copies in the order they began. The first `groups[0]` of those that are left make the oldest group, and
-/// so on; what follows the last group is not committed.
+/// The copies of one lane in the order in which they began. The oldest groups[first_group] copies that are left make
+/// the oldest group, and so on; copies after the last group are not committed.
 struct AsyncCopies {
     std::vector<AsyncCopy> copies;
-    std::size_t first = 0,
-                committed = 0;  ///< of `copies`: the oldest that is left; how many from there on are in groups
+    /// Index of the oldest copy that is left, and the number of copies from there on that are in groups.
+    std::size_t first = 0, committed = 0;
     std::vector<std::uint32_t> groups;
     std::size_t first_group = 0;
 

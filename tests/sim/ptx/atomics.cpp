@@ -1,5 +1,5 @@
-// Atomic operations: atom and red, in global, shared and generic memory. Lanes take their turns in the order of their
-// numbers.
+// Atomic operations: atom and red, in global, shared and generic memory. Lanes run one after another, in the order of
+// their numbers.
 #include <bit>
 #include <type_traits>
 
@@ -45,7 +45,7 @@ struct Increment {
 struct Decrement {
     template <class T> static T f(T old, T b, T) { return old == 0 || old > b ? b : T(old - 1); }
 };
-/// Of two halves in a word, or one half.
+/// Adds one half, or the two halves of a word separately.
 template <class F> struct AddHalf {
     template <class T> static T f(T old, T b, T) {
         T result = 0;
@@ -58,7 +58,7 @@ template <class F> struct AddHalf {
     }
 };
 
-/// d: the old value (or none), a: address, b, c: operands. target: the state space.
+/// d: the old value (or none); a: address; b, c: operands; target: the state space.
 template <class T, class Op> void atomic(Warp& warp, const Instruction& i, Lanes lanes) {
     Access access;
     access.lanes = lanes;

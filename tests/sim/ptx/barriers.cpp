@@ -1,5 +1,5 @@
-// Barriers of a block: bar.sync, bar.arrive, bar.red, barrier.*, bar.warp.sync; and the order of accesses that they
-// make.
+// The barriers bar.sync, bar.arrive, bar.red, barrier.* (of a block) and bar.warp.sync (of a warp), and the order of
+// accesses that they establish.
 #include <algorithm>
 #include <bit>
 
@@ -28,7 +28,7 @@ void open(Block& block, unsigned number) {
     const std::uint32_t now = ++*block.tick;
     for (Lanes left = barrier.warps; left; left &= left - 1) {
         Warp& warp = block.warps[static_cast<std::size_t>(std::countr_zero(left))];
-        // What the others had seen when they came, and what they did, is seen by those who waited.
+        // A warp that waited now sees what the other warps did before they arrived, and whatever they had seen.
         for (std::size_t w = 0; w < warp.seen.size(); ++w)
             warp.seen[w] = barrier.members >> w & 1 ? now : std::max(warp.seen[w], barrier.seen[w]);
         warp.ordered = *std::min_element(warp.seen.begin(), warp.seen.end());
@@ -92,7 +92,7 @@ void arrive_at_barrier(Warp& warp, const Instruction& i, bool waits) {
 
 namespace {
 
-/// A part of the lanes: each of them has then seen the others until now, and whatever any of them had seen.
+/// Orders a part of the lanes: each member has then seen the others up to now, and whatever any of them had seen.
 void order_lanes(Warp& warp, Lanes members, std::uint32_t now) {
     if (warp.lane_seen.empty()) {
         warp.lane_seen.resize(kLanes);
@@ -107,7 +107,7 @@ void order_lanes(Warp& warp, Lanes members, std::uint32_t now) {
         warp.lane_seen[static_cast<std::size_t>(std::countr_zero(left))] = seen;
 }
 
-/// bar.warp.sync: accesses of the lanes of one member mask before it are ordered before those after it.
+/// bar.warp.sync: accesses of the lanes of one member mask before it are ordered before their accesses after it.
 void order_warp(Warp& warp, const Instruction& i, Lanes lanes) {
     const std::uint32_t now = ++*warp.block->tick;
     const std::uint32_t* mask = row<std::uint32_t>(warp, i.e);

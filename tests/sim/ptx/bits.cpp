@@ -1,4 +1,4 @@
-// Logic on bits and predicates, and counting, finding, moving fields of them.
+// Logic on bits and predicates; instructions that count bits, find bits and move fields of bits.
 #include <bit>
 
 #include "sim/ptx/by_type.h"
@@ -50,7 +50,7 @@ void decode_not(Decoder& d) {
                                  : by_width(d, type, []<class T>() -> Handler { return &unary<T, &is_zero<T>, T>; }));
 }
 
-/// lop3: bit (a << 2 | b << 1 | c) of the table.
+/// lop3: each bit of the result is bit (a << 2 | b << 1 | c) of the table.
 std::uint32_t any_logic(std::uint32_t a, std::uint32_t b, std::uint32_t c, std::uint32_t table) {
     std::uint32_t result = 0;
     for (unsigned k = 0; k < 8; ++k)
@@ -96,7 +96,8 @@ void decode_reverse(Decoder& d) {
     decode_unary(d, type, type, by_32_or_64(d, type, []<class T>() -> Handler { return &unary<T, &reversed<T>, T>; }));
 }
 
-/// The highest bit that differs from the sign; all ones if there is none.
+/// bfind: the position of the highest bit that differs from the sign, or its distance from the top bit (as_shift); all
+/// ones if there is none.
 template <class T, bool as_shift> std::uint32_t highest(T a) {
     std::make_unsigned_t<T> bits = static_cast<std::make_unsigned_t<T>>(a);
     if (std::is_signed_v<T> && a < 0) bits = static_cast<std::make_unsigned_t<T>>(~bits);
@@ -116,8 +117,8 @@ void decode_find(Decoder& d) {
             : by_integer(d, type, []<class T>() -> Handler { return &unary<std::uint32_t, &highest<T, false>, T>; }));
 }
 
-/// bfe: `length` bits from `position`, filled with the field's top bit if signed; bits beyond the operand's end repeat
-/// its sign.
+/// bfe: `length` bits from `position` on, extended by the field's top bit if signed. Bits beyond the operand's end
+/// repeat its sign.
 template <class T> T extracted(T a, std::uint32_t position, std::uint32_t length) {
     constexpr unsigned kTop = 8 * sizeof(T) - 1;
     position &= 255, length &= 255;
@@ -140,7 +141,7 @@ void decode_extract(Decoder& d) {
                    }));
 }
 
-/// bfi: `length` bits of a into b at `position`.
+/// bfi: inserts `length` bits of a into b at `position`.
 template <class T> T inserted(T a, T b, std::uint32_t position, std::uint32_t length) {
     position &= 255, length &= 255;
     constexpr unsigned kBits = 8 * sizeof(T);
@@ -158,7 +159,7 @@ void decode_insert(Decoder& d) {
     d.out.c = d.source(3, Type::u32), d.out.e = d.source(4, Type::u32);
 }
 
-/// bmsk: ones from `position`, `length` of them; both counted to 32 at most or taken modulo 32.
+/// bmsk: `length` ones from `position` on. Both count to 32 at most (.clamp) or are taken modulo 32 (.wrap).
 template <bool wraps> std::uint32_t mask_of(std::uint32_t position, std::uint32_t length) {
     if (wraps) position &= 31, length &= 31;
     if (position > 31) return 0;
@@ -167,7 +168,7 @@ template <bool wraps> std::uint32_t mask_of(std::uint32_t position, std::uint32_
 
 void decode_mask(Decoder& d) {
     const bool wraps = d.take("wrap");
-    if (!wraps && !d.take("clamp")) d.fail("it needs .clamp or .wrap");
+    if (!wraps && !d.take("clamp")) d.fail("bmsk needs .clamp or .wrap");
     const Type type = d.need_type();
     if (type != Type::b32) d.fail_type(type);
     decode_binary(d, type, Type::u32, Type::u32,
@@ -175,7 +176,7 @@ void decode_mask(Decoder& d) {
                         : &binary<std::uint32_t, &mask_of<false>, std::uint32_t>);
 }
 
-/// prmt without a mode: nibble k of c names byte k of the result; its top bit asks for the byte's sign only.
+/// prmt without a mode: nibble k of c selects byte k of the result; the nibble's top bit asks for the byte's sign only.
 std::uint32_t permuted(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
     const std::uint64_t bytes = std::uint64_t{b} << 32 | a;
     std::uint32_t result = 0;

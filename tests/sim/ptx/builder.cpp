@@ -1,5 +1,5 @@
-// Decoding the body of a kernel: scopes, declarations, labels, jumps, and the functions it calls, which become part of
-// its code.
+// Decodes the body of a kernel: scopes, declarations, labels, jumps, and the functions that it calls, which become part
+// of its code.
 #include <algorithm>
 #include <cctype>
 

@@ -1,4 +1,4 @@
-// From a PTX type to a C++ type: calls make.operator()<T>() for the type that was named.
+// Turns a PTX type into a C++ type: each function calls make.operator()<T>() with the C++ type T of the given PTX type.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 
 namespace sim::ptx {
 
-/// Integers of 16, 32 and 64 bits, signed as the type says; bits (.b32) are unsigned.
+/// Integers of 16, 32 and 64 bits, signed as the type says; bit types (.b32) are unsigned.
 template <class Make> Handler by_integer(const Decoder& decoder, Type type, Make make) {
     switch (type) {
         case Type::b16:
@@ -30,7 +30,7 @@ template <class Make> Handler by_integer(const Decoder& decoder, Type type, Make
     }
 }
 
-/// By the number of bits alone.
+/// Unsigned integers, by the number of bits alone.
 template <class Make> Handler by_width(const Decoder& decoder, Type type, Make make) {
     switch (bytes_of(type)) {
         case 2:

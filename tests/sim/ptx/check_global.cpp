@@ -1,7 +1,8 @@
-// Accesses to global memory: bounds, alignment, bytes never written, and races between warps of a block and between
-// blocks of a launch. Time is a tick that moves at every barrier and every block and never goes back. An access of
-// another block of this launch is never ordered before this one; one of the same block is, if it came before a barrier
-// that this warp has passed (warp.seen). Lanes of one warp are not told apart here (they are in shared memory).
+// Checks accesses to global memory: bounds, alignment, bytes never written, and races between warps of a block and
+// between blocks of a launch. Time is a tick that increases at every barrier and every block and never decreases. An
+// access of another block of this launch is never ordered before this one. An access of the same block is, if it came
+// before a barrier that this warp has passed (warp.seen). Lanes of one warp are not told apart here; in shared memory
+// they are (shared_cells.cpp).
 #include <bit>
 
 #include "sim/ptx/global_cells.h"
@@ -17,7 +18,7 @@ std::string offset_text(const GlobalRange& range, std::uintptr_t address) {
            std::to_string(range.end - range.begin) + " bytes";
 }
 
-/// Bounds and alignment of one lane.
+/// Checks bounds and alignment of one lane.
 const GlobalRange& range_of(Warp& warp, const Access& access, unsigned l, Use use) {
     const char* verb = reads_only(use) ? "reads " : writes_only(use) ? "writes " : "changes ";
     const std::uint64_t at = access.at[l];
@@ -38,7 +39,8 @@ void require_lane_written(Warp& warp, const GlobalRange& range, const Access& ac
         fault(warp, 1u << l, "reads " + offset_text(range, access.at[l]) + ", which was never written (uninitialised)");
 }
 
-/// All lanes side by side inside of one range: bounds, alignment and bits at once.
+/// If all lanes lie side by side inside of one range: checks bounds, alignment and written bytes of all at once.
+/// Otherwise returns false.
 bool check_side_by_side(Warp& warp, Access& access, Use use) {
     const std::uintptr_t first = access.at[0];
     const std::size_t total = std::size_t{kLanes} * access.bytes;

@@ -1,5 +1,5 @@
-// Addresses of an access, accesses to local memory, and generic ones, where each lane's address says which memory it
-// is.
+// Computes the addresses of an access; checks accesses to local memory, to parameters and to generic addresses, where
+// each lane's address says which memory it means.
 #include <bit>
 #include <cstring>
 

@@ -1,5 +1,5 @@
-// Accesses to shared memory: bounds, alignment, wavefronts; what was never written and races are found in
-// shared_cells.cpp.
+// Checks bounds and alignment of accesses to shared memory, and counts wavefronts. Races and reads of bytes never
+// written are found in shared_cells.cpp.
 #include <bit>
 
 #include "sim/ptx/shared_memory.h"

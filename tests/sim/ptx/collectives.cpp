@@ -1,5 +1,5 @@
-// What the lanes of a warp do together: shfl, vote, match, redux, activemask. That all lanes of the member mask came is
-// checked by schedule.cpp.
+// Instructions that the lanes of a warp run together: shfl, vote, match, redux, activemask. schedule.cpp checks that
+// all lanes of the member mask have arrived.
 #include <bit>
 
 #include "sim/ptx/by_type.h"
@@ -11,7 +11,7 @@ namespace {
 
 enum class Shuffle : std::uint8_t { up, down, bfly, idx };
 
-/// The lane that lane l reads, and whether it lies inside of its segment (else it reads itself).
+/// The lane from which lane l reads. `inside`: it lies inside of l's segment; otherwise l reads itself.
 unsigned source_lane(Shuffle mode, unsigned l, std::uint32_t b, std::uint32_t c, bool& inside) {
     const unsigned clamp = c & 31, segment = c >> 8 & 31, first = l & segment, last = first | (clamp & ~segment);
     b &= 31;
@@ -33,7 +33,7 @@ unsigned source_lane(Shuffle mode, unsigned l, std::uint32_t b, std::uint32_t c,
     return inside ? static_cast<unsigned>(from) : l;
 }
 
-/// shfl.sync d|p, a, b, c, mask. d, target: p, a, b, c, e: mask; count: mode.
+/// shfl.sync d|p, a, b, c, mask. target: p; e: mask; count: mode.
 void shuffle(Warp& warp, const Instruction& i, Lanes lanes) {
     const std::uint32_t *a = row<std::uint32_t>(warp, i.a), *b = row<std::uint32_t>(warp, i.b),
                         *c = row<std::uint32_t>(warp, i.c);
@@ -80,7 +80,7 @@ void decode_shuffle(Decoder& d) {
 
 enum class Vote : std::uint8_t { all, any, uni, ballot };
 
-/// vote.sync: flag: the predicate is negated; count: what is asked. Lanes of one member mask vote together.
+/// vote.sync. flag: the predicate is negated; count: which vote. Lanes of one member mask vote together.
 void vote(Warp& warp, const Instruction& i, Lanes lanes) {
     const Lanes* p = row<Lanes>(warp, i.a);
     if (lanes & ~written(p)) fault(warp, lanes & ~written(p), "votes with a predicate that was never written");
@@ -131,7 +131,7 @@ void decode_vote(Decoder& d) {
     d.out.e = d.source(2, Type::b32);
 }
 
-/// match.any: the members with my value. match.all: the members, if all have it (and then p).
+/// match.any: the members that have the lane's value. match.all: all members if all have it (then p is true), else 0.
 template <class T, bool all> void match(Warp& warp, const Instruction& i, Lanes lanes) {
     const T* a = row<T>(warp, i.a);
     if (lanes & ~written(a)) fault(warp, lanes & ~written(a), "matches a register that was never written");
@@ -174,7 +174,7 @@ template <class T> T both(T a, T b) { return a & b; }
 template <class T> T either(T a, T b) { return a | b; }
 template <class T> T one_of(T a, T b) { return a ^ b; }
 
-/// redux.sync: one value from all members.
+/// redux.sync: one value, computed from all members.
 template <class T, auto f> void reduce(Warp& warp, const Instruction& i, Lanes lanes) {
     const T* a = row<T>(warp, i.a);
     if (lanes & ~written(a)) fault(warp, lanes & ~written(a), "reduces a register that was never written");

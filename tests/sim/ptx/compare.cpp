@@ -1,5 +1,5 @@
-// Comparisons: setp and set, all relations, ordered and unordered, combined with a predicate. No selection
-// (select.cpp).
+// Comparisons: setp and set, all relations, ordered and unordered, combined with a predicate. Selections are in
+// select.cpp.
 #include <array>
 
 #include "sim/ptx/by_type.h"
@@ -58,7 +58,7 @@ struct HalfBf16 {
     operator float() const { return from_bf16(bits); }
 };
 
-/// The 32 answers as a mask. flag: subnormal f32 count as zero.
+/// The 32 results as a mask. flag: subnormal f32 count as zero.
 template <Relation relation, class T> Lanes compare(Warp& warp, const Instruction& i) {
     const T *a = row<T>(warp, i.a), *b = row<T>(warp, i.b);
     Lanes result = 0;
@@ -76,7 +76,8 @@ template <Relation relation, class T> Lanes compare(Warp& warp, const Instructio
     return result;
 }
 
-/// setp d|e, a, b{, c}: `count` says how c is combined: 1 not at all, 2 and, 3 or, 4 xor. `target`: c is negated.
+/// setp d|e, a, b{, c}. count: how the result is combined with c (1: not at all, 2: and, 3: or, 4: xor); target: c is
+/// negated.
 template <Relation relation, class T> void set_predicates(Warp& warp, const Instruction& i, Lanes lanes) {
     Lanes result = compare<relation, T>(warp, i), opposite = ~result,
           known = written(row<T>(warp, i.a)) & written(row<T>(warp, i.b));
@@ -91,7 +92,7 @@ template <Relation relation, class T> void set_predicates(Warp& warp, const Inst
     set_predicate(warp, i.e, lanes, opposite, known);
 }
 
-/// set d, a, b: all ones or 1.0f (`list` holds the bits).
+/// set d, a, b: all ones or 1.0f where the relation holds; `list` has these bits.
 template <Relation relation, class T> void set_word(Warp& warp, const Instruction& i, Lanes lanes) {
     Lanes result = compare<relation, T>(warp, i);
     const Lanes known = written(row<T>(warp, i.a)) & written(row<T>(warp, i.b));
@@ -142,7 +143,7 @@ Relation relation_of(Decoder& d) {
                                    : Relation::ge;
 }
 
-/// .and, .or, .xor with the predicate operand number `operand`.
+/// Decodes .and, .or, .xor with the predicate operand number `operand`.
 void decode_combination(Decoder& d, std::size_t operand) {
     const std::string_view how = d.take_any({"and", "or", "xor"});
     d.expect_operands(how.empty() ? operand : operand + 1);

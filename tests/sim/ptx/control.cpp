@@ -1,5 +1,5 @@
-// Control flow as instructions: branches, calls, returns, trap; and what does nothing here. Who runs next is decided in
-// schedule.cpp.
+// Control flow instructions: branches, calls, returns, trap, and instructions that do nothing here. schedule.cpp
+// decides which lanes run next.
 
 #include "sim/ptx/lanes.h"
 
@@ -19,14 +19,14 @@ void decode_bra(Decoder& d) {
     jump_to(d, d.operands[0].text, static_cast<std::uint32_t>(d.builder.kernel.code.size()), false);
 }
 
-/// brx.idx index, label of a .branchtargets list. target: number of them.
+/// brx.idx index, label of a .branchtargets list. target: number of labels in the list.
 void decode_brx(Decoder& d) {
     if (!d.take("idx")) d.fail("only brx.idx is known");
     d.take("uni");
     d.expect_operands(2);
     const auto found = d.builder.branch_targets.find(std::to_string(d.builder.current_function) + ":" +
                                                      std::string(d.operands[1].text));
-    if (found == d.builder.branch_targets.end()) d.fail("the list of branch targets is not there");
+    if (found == d.builder.branch_targets.end()) d.fail("the list of branch targets is not declared before the jump");
     const Symbol* index = d.builder.find(d.operands[0].text);
     if (!index || index->kind != Symbol::Kind::reg || bytes_of(index->type) != 4)
         d.fail("the index is no 32-bit register");
@@ -61,7 +61,7 @@ void decode_nanosleep(Decoder& d) {
     d.out.run = &nothing;
 }
 
-/// membar, fence: this machine runs in order, so nothing is left to order.
+/// membar, fence: accesses happen in order here, so nothing is left to order.
 void decode_fence(Decoder& d) {
     d.take_any({"sc", "acq_rel", "acquire", "release"});
     d.take_any({"cta", "gl", "sys", "gpu", "cluster"});
@@ -82,7 +82,7 @@ void copy_parameter(Warp& warp, const Instruction& i, Lanes lanes) {
 }
 
 void emit_copy(Decoder& d, const Symbol& from, const Symbol& to, const Instruction& call) {
-    if (from.bytes != to.bytes) d.fail("an argument or result of another size than the function's");
+    if (from.bytes != to.bytes) d.fail("an argument or result differs in size from the function's");
     d.out = call;
     d.out.control = Control::none;
     d.out.run = &copy_parameter;
@@ -103,7 +103,7 @@ std::vector<Symbol> named_places(Decoder& d, std::string_view list) {
     return places;
 }
 
-/// call.uni (results), function, (arguments): copies in, the call, copies out.
+/// call.uni (results), function, (arguments): emits copies of the arguments, the call, and copies of the results.
 void decode_call(Decoder& d) {
     d.take("uni");
     d.expect_operands(1, 3);
@@ -116,7 +116,7 @@ void decode_call(Decoder& d) {
     const std::uint32_t function = d.builder.function(name, d);
     const auto [parameters, returned] = d.builder.formals[function];
     if (parameters.size() != arguments.size() || returned.size() != results.size())
-        d.fail("the function takes or gives another number of values");
+        d.fail("the function takes or returns a different number of values");
     const Instruction head = d.out;
     for (std::size_t k = 0; k < arguments.size(); ++k) emit_copy(d, arguments[k], parameters[k], head);
     d.out = head;
@@ -127,7 +127,7 @@ void decode_call(Decoder& d) {
     d.builder.emit(d);
     for (std::size_t k = 0; k + 1 < results.size(); ++k) emit_copy(d, returned[k], results[k], head);
     emit_copy(d, returned.back(), results.back(), head);
-    d.out = Instruction{};  // all is emitted
+    d.out = Instruction{};  // everything has been emitted
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// cvt: which conversion an instruction asks for. The conversions themselves: convert_integer.cpp and convert_float.cpp.
+// Decodes cvt: which conversion an instruction asks for. The conversions themselves are in convert_integer.cpp and
+// convert_float.cpp.
 #include "sim/ptx/convert.h"
 
 namespace sim::ptx {

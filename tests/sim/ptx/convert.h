@@ -1,4 +1,5 @@
-// What a cvt asks for.
+// The conversion that a cvt instruction asks for, and the decoders of the kinds of conversions. convert.cpp chooses
+// among them.
 #pragma once
 
 #include "sim/ptx/decoder.h"

@@ -41,7 +41,8 @@ double to_integral(double x, Rounding rounding) {
     }
 }
 
-/// Beyond the range: the nearest end. NaN: 0, but the top bit where 64 bits are on either side.
+/// A value beyond the range becomes the nearest end of the range. NaN becomes 0, or the top bit alone if the source is
+/// f64 or the target has 64 bits (`wide`).
 template <class To> To clamped(double x, bool wide) {
     if (x != x) return wide ? static_cast<To>(std::uint64_t{1} << (8 * sizeof(To) - 1)) : To{0};
     constexpr double kBelow = static_cast<double>(std::numeric_limits<To>::min());
@@ -72,7 +73,8 @@ std::uint64_t integer_bits(double x, Type to, bool wide) {
     }
 }
 
-/// Tie away from zero at 10 bits of mantissa (cvt.rna.tf32).
+/// Rounds to the 10 bits of mantissa of tf32: to nearest with ties away from zero (cvt.rna.tf32), towards zero, or to
+/// nearest with ties to even.
 std::uint32_t to_tf32(float x, Rounding rounding) {
     const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
     if ((bits & 0x7f800000u) == 0x7f800000u) return x != x ? 0x7fffffffu : bits;
@@ -80,7 +82,8 @@ std::uint32_t to_tf32(float x, Rounding rounding) {
     return (rounding == Rounding::zero ? bits : bits + half) & 0xffffe000u;
 }
 
-/// An exact value in f64 (all sources but 64-bit integers) to the bits of a floating type in the rounding that is set.
+/// Converts a value that f64 holds exactly (all sources but 64-bit integers) to the bits of a floating type, in the
+/// rounding mode that is set.
 std::uint64_t float_bits(double x, const Conversion& c) {
     if (c.to == Type::f64) return std::bit_cast<std::uint64_t>(c.saturates ? saturated(x) : x);
     if (c.to == Type::f32 || c.to == Type::tf32) {
@@ -155,7 +158,8 @@ std::uint32_t packed(const Conversion& c) {
            std::uint32_t{c.saturates} << 25 | std::uint32_t{c.relu} << 26;
 }
 
-/// Any conversion, a lane at a time. target: what; count, list: bytes of target and source registers.
+/// Any conversion, one lane at a time. target: the packed Conversion; count, list: bytes of the target and source
+/// registers.
 void convert_any(Warp& warp, const Instruction& i, Lanes lanes) {
     const Conversion c = unpacked(i.target);
     const char* a = row<char>(warp, i.a);
@@ -195,7 +199,7 @@ std::uint32_t pack_f16(float high, float low) { return std::uint32_t{to_f16(high
 
 float clamped_to_one(float x) { return saturated(x); }
 
-/// The conversions that kernels are full of.
+/// Fast handlers for the conversions that kernels use most; nullptr for the others.
 Handler fast(const Conversion& c) {
     if (c.saturates && !c.flushes && c.to == Type::f32 && c.from == Type::f32 && c.rounding == Rounding::none)
         return &unary<float, &clamped_to_one, float>;

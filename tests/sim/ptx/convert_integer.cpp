@@ -1,4 +1,5 @@
-// cvt between integers: cut to the source's type, saturated or cut to the target's, extended to the register.
+// cvt between integers: the value is cut to the source's type, saturated or cut to the target's type, and extended to
+// the target register.
 #include <limits>
 
 #include "sim/ptx/convert.h"
@@ -8,7 +9,7 @@ namespace sim::ptx {
 
 namespace {
 
-/// Registers are of 16 bits at least.
+/// The register type of an integer type: registers have 16 bits at least.
 template <class T> struct Register { using type = T; };
 template <> struct Register<std::uint8_t> { using type = std::uint16_t; };
 template <> struct Register<std::int8_t> { using type = std::int16_t; };
@@ -17,7 +18,7 @@ template <class To, class From> typename Register<To>::type converted(typename R
     return static_cast<typename Register<To>::type>(static_cast<To>(static_cast<From>(x)));
 }
 
-/// `bits` low bits of x, sign-extended if asked.
+/// The low `bits` bits of x, sign-extended if with_sign.
 std::uint64_t cut(std::uint64_t x, unsigned bits, bool with_sign) {
     if (bits == 64) return x;
     x &= (std::uint64_t{1} << bits) - 1;
@@ -35,8 +36,8 @@ std::uint64_t saturate(std::uint64_t x, bool from_signed, unsigned bits, bool to
     return static_cast<std::int64_t>(x) < least ? static_cast<std::uint64_t>(least) : x;
 }
 
-/// All widths, slowly. count: bytes of the target register, target: bytes of the source register | types << 8; flag:
-/// .sat.
+/// All widths, one lane at a time. count: bytes of the target register; target: bytes of the source register | types <<
+/// 8; flag: .sat.
 void convert_any(Warp& warp, const Instruction& i, Lanes lanes) {
     const unsigned from_register = i.target & 255;
     const auto from = static_cast<Type>(i.target >> 8 & 255), to = static_cast<Type>(i.target >> 16 & 255);
@@ -104,7 +105,7 @@ Handler direct(Type to, Type from) {
     }
 }
 
-/// The lower half of a 64-bit register, which may be all of it that was written.
+/// The lower half of a 64-bit register. The result is known even if only that half was written.
 void lower_half(Warp& warp, const Instruction& i, Lanes lanes) {
     const auto* a = row<std::uint64_t>(warp, i.a);
     const Lanes known = written(a) | half_written(a, 0);

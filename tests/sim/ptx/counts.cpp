@@ -1,4 +1,4 @@
-// Sums over launches: instructions by opcode, the worst requests by line.
+// Sums over launches: instructions by opcode, the worst requests by line. Requests are counted in statistics.cpp.
 #include <algorithm>
 
 #include "sim/ptx/statistics.h"
@@ -7,7 +7,7 @@ namespace sim::ptx {
 
 namespace {
 
-/// "ld.shared" of "ld.shared.v4.f32".
+/// Shortens "ld.shared.v4.f32" to "ld.shared".
 std::string short_opcode(std::string_view opcode) {
     const std::size_t dot = opcode.find('.');
     if (dot == std::string_view::npos) return std::string(opcode);

@@ -1,4 +1,4 @@
-// Declarations of registers and variables, and the bytes that initialisers stand for.
+// Parses declarations of registers and variables, and computes the bytes of initialisers.
 #include <cstring>
 
 #include "sim/ptx/declarations.h"
@@ -7,14 +7,14 @@ namespace sim::ptx {
 
 namespace {
 
-/// The next word and what follows it.
+/// The next word, and the text that follows it.
 std::pair<std::string_view, std::string_view> next_word(std::string_view text) {
     text = trimmed(text);
     const std::size_t end = std::min(text.find_first_of(" \t\n"), text.size());
     return {text.substr(0, end), trimmed(text.substr(end))};
 }
 
-/// "name", "name[16]", "name[2][3]", "name[]": elements; 0 for [].
+/// The number of elements of "name", "name[16]", "name[2][3]"; 0 for "name[]". Cuts the brackets off `name`.
 std::size_t elements_of(std::string_view& name, const Module& module, int line) {
     const std::size_t open = name.find('[');
     if (open == std::string_view::npos) return 1;
@@ -50,7 +50,7 @@ std::vector<Declaration> declarations_of(std::string_view text, const Module& mo
         } else if (word == ".ptr") {
             continue;
         } else if (word == ".global" || word == ".shared" || word == ".const" || word == ".local") {
-            continue;  // of a pointer parameter
+            continue;  // part of a pointer parameter
         } else if (word == ".v2" || word == ".v4") {
             vector = word == ".v2" ? 2 : 4;
         } else if (const Type type = type_named(word.substr(1)); type != Type::none) {
@@ -77,7 +77,7 @@ std::vector<Declaration> declarations_of(std::string_view text, const Module& mo
 
 namespace {
 
-/// One number of an initialiser as bits of `type`.
+/// The bits of one number of an initialiser, or the address of the variable that it names.
 std::uint64_t initial_bits(std::string_view text, const Module& module, int line,
                            const std::unordered_map<std::string, Symbol>& symbols) {
     if (text.size() > 2 && text[0] == '0' && (text[1] == 'f' || text[1] == 'F' || text[1] == 'd' || text[1] == 'D') &&

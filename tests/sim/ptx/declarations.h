@@ -1,11 +1,11 @@
-// Declarations of variables: their bytes.
+// The initial values of variables. The declarations themselves are parsed by declarations_of (decoder.h).
 #pragma once
 
 #include "sim/ptx/decoder.h"
 
 namespace sim::ptx {
 
-/// Writes a variable's initial value; what it leaves out stays zero.
+/// Writes the initial value of a variable. Elements that the initialiser leaves out are not written, so they stay zero.
 void fill_initial(std::byte* to, const Declaration& declaration, const Module& module, int line,
                   const std::unordered_map<std::string, Symbol>& symbols);
 

@@ -1,4 +1,4 @@
-// The parts of an instruction by name: modifiers taken one by one, operands turned into rows of registers or constants.
+// Decoder: takes modifiers one by one, and turns operands into rows of registers or constants.
 #include "sim/ptx/decoder.h"
 
 #include <algorithm>
@@ -85,8 +85,8 @@ Row Decoder::new_constant(std::uint64_t value, unsigned bytes) {
 
 namespace {
 
-/// An immediate as bits of the type that the instruction wants: 0f... for f64 is not PTX, and a bare integer is no
-/// float.
+/// An immediate as bits of the type that the instruction wants. A 32-bit float literal (0f...) is an error for types of
+/// other widths, and an integer is an error for f32 and f64.
 std::uint64_t bits_of(const Decoder& decoder, const Operand& operand, Type type) {
     if (operand.literal == 'f' && bytes_of(type) != 4)
         decoder.fail("a 32-bit float literal is no operand of type " + std::string(name_of(type)));
@@ -126,7 +126,7 @@ Row Decoder::source(const Operand& operand, Type type) {
                 builder.special_rows.try_emplace(operand.special * 16u + bytes_of(type), kNoRow).first->second;
             if (special == kNoRow) {
                 special = builder.new_row(type);
-                builder.kernel.rows.pop_back();  // what it holds stays when a block begins
+                builder.kernel.rows.pop_back();  // begin_block must not clear it
                 builder.kernel.specials.push_back(
                     {static_cast<std::uint8_t>(operand.special | (bytes_of(type) == 8 ? 0x80 : 0)), special});
             }

@@ -1,4 +1,4 @@
-// The sentences of faults: who, where, which line.
+// The sentences of faults: which kernel, block and threads, and which line.
 #include <cxxabi.h>
 #include <bit>
 #include <cstdio>
@@ -23,7 +23,7 @@ std::string demangled(const std::string& name) {
 
 namespace {
 
-/// The part of a path behind the last '/'.
+/// The part of a path after the last '/'.
 std::string file_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 std::string triple(unsigned x, unsigned y, unsigned z) {

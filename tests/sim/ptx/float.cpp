@@ -20,7 +20,7 @@ struct Subtract {
 struct Multiply {
     template <class T> static T f(T a, T b) { return a * b; }
 };
-/// A number wins over a NaN; -0 is less than +0.
+/// If one operand is NaN, the result is the other one; -0 is less than +0.
 struct Min {
     template <class T> static T f(T a, T b) {
         const T less = a < b ? a : b < a ? b : std::signbit(a) ? a : b;
@@ -33,7 +33,7 @@ struct Max {
         return a != a ? b : b != b ? a : more;
     }
 };
-/// With .NaN: a NaN wins.
+/// With .NaN: if one operand is NaN, the result is NaN.
 struct MinNan {
     template <class T> static T f(T a, T b) {
         return a != a || b != b ? std::numeric_limits<T>::quiet_NaN() : Min::f(a, b);
@@ -55,8 +55,9 @@ int rounding_of(Decoder& d) {
     return mode == "rz" ? FE_TOWARDZERO : mode == "rm" ? FE_DOWNWARD : mode == "rp" ? FE_UPWARD : FE_TONEAREST;
 }
 
-/// In another rounding: target is the mode, count is 1 with .ftz, 2 with .sat, 3 with both. What is read from memory
-/// behind a call of fesetround and written before the next one is computed between them.
+/// Other rounding modes. target: the mode; count: 1 with .ftz, 2 with .sat, 3 with both. The operands are read from
+/// memory after the first call of fesetround and the results are written before the second one, so the compiler cannot
+/// move the computation out from between them.
 template <class T, class f> void rounded(Warp& warp, const Instruction& i, Lanes lanes) {
     T* d = row<T>(warp, i.d);
     const T *a = row<T>(warp, i.a), *b = row<T>(warp, i.b), *c = i.c == kNoRow ? a : row<T>(warp, i.c);
@@ -119,7 +120,7 @@ template <class T> T minus(T a) { return -a; }
 template <class T> T magnitude(T a) { return std::fabs(a); }
 float minus_flushed(float a) { return -flushed(a); }
 float magnitude_flushed(float a) { return std::fabs(flushed(a)); }
-/// copysign d, a, b: the sign of a on b.
+/// copysign d, a, b: b with the sign of a.
 template <class T> T signed_as(T a, T b) { return std::copysign(b, a); }
 
 void decode_copysign(Decoder& d) {
@@ -128,7 +129,7 @@ void decode_copysign(Decoder& d) {
                   by_float(d, type, []<class T>() -> Handler { return &binary<T, &signed_as<T>, T>; }));
 }
 
-/// testp: `target` says which property.
+/// testp. target: which property.
 template <class T> void test_property(Warp& warp, const Instruction& i, Lanes lanes) {
     const T* a = row<T>(warp, i.a);
     Lanes result = 0;

@@ -1,5 +1,5 @@
-// Floating-point numbers as PTX sees them: flushed subnormals, saturation, the one NaN that arithmetic gives, bf16 and
-// f16.
+// Floating-point numbers as PTX defines them: flushed subnormals, saturation, the one NaN that arithmetic gives, bf16
+// and f16.
 #pragma once
 
 #include <bit>
@@ -12,21 +12,21 @@ namespace sim::ptx {
 constexpr float kNan32 = std::bit_cast<float>(0x7fffffffu);
 constexpr std::uint16_t kNan16 = 0x7fff;
 
-/// Subnormals become zeros of their sign (.ftz).
+/// Turns subnormals into zeros of the same sign (.ftz).
 inline float flushed(float x) {
     return std::fabs(x) < std::numeric_limits<float>::min()
                ? std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) & 0x80000000u)
                : x;
 }
-/// f32 arithmetic gives this NaN and no other.
+/// f32 arithmetic gives the NaN kNan32 and no other; f64 values are not changed.
 inline float canonical(float x) { return x != x ? kNan32 : x; }
 inline double canonical(double x) { return x; }
-/// [0, 1]; NaN becomes 0.
+/// Clamps x to [0, 1]; NaN becomes 0.
 template <class T> T saturated(T x) { return x > T(0) ? (x < T(1) ? x : T(1)) : T(0); }
 
 inline float from_bf16(std::uint16_t bits) { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
 
-/// Round to nearest, ties to even.
+/// Rounds to nearest, ties to even.
 inline std::uint16_t to_bf16(float x) {
     const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
     const std::uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
@@ -40,7 +40,7 @@ inline float from_f16(std::uint16_t bits) {
     return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(scaled));
 }
 
-/// Round to nearest, ties to even.
+/// Rounds to nearest, ties to even.
 inline std::uint16_t to_f16(float x) {
     const std::uint32_t bits = std::bit_cast<std::uint32_t>(x), sign = bits >> 16 & 0x8000u,
                         magnitude = bits & 0x7fffffffu;
@@ -56,7 +56,7 @@ inline std::uint16_t to_f16(float x) {
     return static_cast<std::uint16_t>(sign | result);
 }
 
-/// a + b rounded to odd: a further rounding to fewer bits then is as good as one rounding of the exact sum.
+/// a + b rounded to odd: rounding that result again to fewer bits is as good as one rounding of the exact sum.
 inline double sum_to_odd(double a, double b) {
     const double sum = a + b, shadow = sum - a, error = (a - (sum - shadow)) + (b - shadow);
     std::uint64_t bits = std::bit_cast<std::uint64_t>(sum);
@@ -65,7 +65,7 @@ inline double sum_to_odd(double a, double b) {
     return std::bit_cast<double>(bits | 1);
 }
 
-/// To f32, rounded to odd.
+/// x as f32, rounded to odd.
 inline float narrow_to_odd(double x) {
     const float near = static_cast<float>(x);
     if (double(near) == x || x != x) return near;
@@ -74,13 +74,13 @@ inline float narrow_to_odd(double x) {
     return std::bit_cast<float>(bits | 1);
 }
 
-/// Towards zero.
+/// Rounds towards zero.
 inline std::uint16_t to_bf16_truncated(float x) {
     const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
     return (bits & 0x7fffffffu) > 0x7f800000u ? kNan16 : static_cast<std::uint16_t>(bits >> 16);
 }
 
-/// f16 and bf16 as classes, for code that is the same for both.
+/// f16 and bf16 as classes, for code that serves both.
 struct F16 {
     static float widen(std::uint16_t bits) { return from_f16(bits); }
     static std::uint16_t narrow(float x) { return to_f16(x); }

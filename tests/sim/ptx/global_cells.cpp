@@ -1,7 +1,12 @@
-// Races in global memory. A cell holds a tick and a word "who": pc << 11 | bytes << 7 | kind << 5 | warp. Of a write,
-// kind 1 is an atomic or a strong store; of reads, kind 1 says several warps of one block, kind 2 several blocks, kind
-// 3 that all of them were strong (kept is one that was not ordered before the others). Bytes: which of the word's four
-// (parts of words are kept apart in Shadow::split once two accesses differ in them).
+// Finds races in global memory. A cell holds, for the last write and for the reads, a tick and a word "who":
+// pc << 11 | bytes << 7 | kind << 5 | warp.
+//
+//   bytes               which of the word's four bytes were touched
+//   kind of a write     1: an atomic or a strong store
+//   kind of the reads   1: several warps of one block, 2: several blocks, 3: all of them were strong
+//
+// Once two accesses of a launch touch different bytes of a word, Shadow::split keeps a cell for each byte. If all reads
+// were strong, the cell keeps one that was not ordered before the others.
 #include "sim/ptx/global_cells.h"
 
 namespace sim::ptx {
@@ -32,7 +37,7 @@ unsigned warp_of(std::uint32_t who) { return who & 31; }
                              : ": race in global memory between blocks"));
 }
 
-/// Whether what `warp_index` did at `tick` is ordered before what `warp` does now.
+/// Whether what warp `other` did at `tick` is ordered before what `warp` does now.
 bool is_ordered(const Warp& warp, std::uint32_t tick, unsigned other) {
     if (tick < warp.block->launch_tick) return true;
     if (tick < warp.block->first_tick) return false;
@@ -94,7 +99,8 @@ struct Cells {
     }
 };
 
-/// From one cell of a word to four of its bytes; bytes that an access did not touch do not remember it.
+/// Replaces the cell of a word by one cell for each of its bytes. A byte that an access did not touch does not remember
+/// that access.
 SplitWord& split(Warp& warp, const GlobalRange& range, std::size_t word) {
     const Cells cells(range);
     auto& words = warp.block->global->split;
@@ -112,7 +118,7 @@ SplitWord& split(Warp& warp, const GlobalRange& range, std::size_t word) {
     return entry->second;
 }
 
-/// One word, of which `bytes` (a mask) are touched.
+/// Records an access to one word; `bytes` is a mask of the bytes that are touched.
 void touch_word(Warp& warp, const GlobalRange& range, std::size_t word, std::uint32_t bytes, Use use) {
     const Cells cells(range);
     const std::uint32_t launch = warp.block->launch_tick;
@@ -137,16 +143,16 @@ void touch_word(Warp& warp, const GlobalRange& range, std::size_t word, std::uin
 
 namespace {
 
-/// The cases that need no look at single words: nobody else of this launch but this warp, or before a barrier; whole
-/// words only. Otherwise false, and nothing is recorded. As in touch, without branches. `count` words; a constant where
-/// it can be.
+/// The fast path, as `touch` but without branches, for `count` whole words (best a compile-time constant): in this
+/// launch only this warp has touched them, or other warps have before a barrier. If single words need a closer look, it
+/// returns false and records nothing.
 template <Use use>
 bool touch_quickly(const Warp& warp, std::uint32_t* __restrict write_tick, std::uint32_t* __restrict writer,
                    std::uint32_t* __restrict read_tick, std::uint32_t* __restrict reader, std::size_t count) {
     const Block& block = *warp.block;
     const std::uint32_t launch = block.launch_tick, first = block.first_tick, ordered = warp.ordered, me = warp.index,
                         now = *block.tick, who = warp.pc << 11 | kWholeWord | me;
-    std::uint32_t was_written = 0, was_read = 0, bad = 0;  // in this launch, which most words were not
+    std::uint32_t was_written = 0, was_read = 0, bad = 0;  // in this launch; most words were not
 #pragma omp simd reduction(| : was_written, was_read)
     for (std::size_t k = 0; k < count; ++k) was_written |= write_tick[k] >= launch, was_read |= read_tick[k] >= launch;
     if (was_written) {
@@ -160,7 +166,7 @@ bool touch_quickly(const Warp& warp, std::uint32_t* __restrict write_tick, std::
         }
     }
     if (was_read) {
-        std::uint32_t for_ever = 1;  // several blocks have read: one more changes nothing
+        std::uint32_t for_ever = 1;  // several blocks have read all of them: one more read changes nothing
 #pragma omp simd reduction(| : bad) reduction(& : for_ever)
         for (std::size_t k = 0; k < count; ++k) {
             const std::uint32_t tick = read_tick[k], by = reader[k], kind = by >> 5 & 3,
@@ -208,7 +214,7 @@ void touch_words(Warp& warp, const GlobalRange& range, std::size_t first, std::s
         if (use == Use::read) return touch_quickly<Use::read>(warp, write_tick, writer, read_tick, reader, count);
         return use == Use::write && touch_quickly<Use::write>(warp, write_tick, writer, read_tick, reader, count);
     };
-    const auto by_number = [&] {  // constants make better code
+    const auto by_number = [&] {  // constants give faster code
         switch (number) {
             case 1:
                 return quickly(1);

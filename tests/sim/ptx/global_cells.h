@@ -1,4 +1,5 @@
-// The cells of global memory that say who touched a word last.
+// The cells of global memory, which record the accesses to each word. Bounds and unwritten bytes are checked by
+// check_global.cpp.
 #pragma once
 
 #include "sim/ptx/addresses.h"
@@ -6,9 +7,9 @@
 
 namespace sim::ptx {
 
-/// This warp reads, writes or atomically changes words; a race is a Fault.
+/// Records that this warp reads, writes or atomically changes words; a race is a Fault.
 void touch_words(Warp& warp, const GlobalRange& range, std::size_t first, std::size_t number, Use use);
-/// The same of bytes that do not make whole words.
+/// The same for bytes that do not make whole words.
 void touch_partial(Warp& warp, const GlobalRange& range, std::uintptr_t begin, std::size_t bytes, Use use);
 
 }  // namespace sim::ptx

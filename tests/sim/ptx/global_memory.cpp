@@ -1,4 +1,5 @@
-// Registered device memory, heaps and their regions, and bitmaps of written bytes.
+// GlobalMemory: registered device memory, heaps and their regions, and bitmaps of written bytes. Races are found in
+// global_cells.cpp.
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -124,7 +125,7 @@ GlobalMemory::Shadow::Shadow() : shared(std::make_unique<SharedMemory>()) {}
 GlobalMemory::Shadow::~Shadow() = default;
 
 void GlobalMemory::Shadow::begin_launch() {
-    constexpr std::uint32_t kLate = 0xf0000000u;  // far enough from the marks of split words for any launch
+    constexpr std::uint32_t kLate = 0xf0000000u;  // far enough below kSplit for any launch
     if (!split.empty()) split.clear();
     if (tick < kLate) return;
     tick = 0;
@@ -139,7 +140,7 @@ namespace {
 
 std::uintptr_t number(const void* address) { return reinterpret_cast<std::uintptr_t>(address); }
 
-/// Whether [begin, begin + bytes) has a byte in common with one of them. RangeOf: the GlobalRange of an entry.
+/// Whether [begin, begin + bytes) shares a byte with an entry of the map. range_of: the GlobalRange of an entry.
 template <class Map, class RangeOf>
 bool meets_any(const Map& map, std::uintptr_t begin, std::size_t bytes, RangeOf&& range_of) {
     const auto after = map.upper_bound(begin);
@@ -150,7 +151,7 @@ bool meets_any(const Map& map, std::uintptr_t begin, std::size_t bytes, RangeOf&
 Allocation& heap_at(GlobalMemory::Shadow& shadow, const void* begin) {
     const auto found = shadow.allocations.find(number(begin));
     if (found == shadow.allocations.end() || !found->second.is_heap || found->second.ended)
-        throw Fault("a heap is named that is none");
+        throw Fault("the address is not the beginning of a heap");
     return found->second;
 }
 
@@ -163,7 +164,7 @@ Allocation& heap_around(GlobalMemory::Shadow& shadow, const void* begin, std::si
 
 }  // namespace
 
-/// What is in use is forgotten: the next to run says what it may touch.
+/// The view in use is dropped: work that runs later sets its own.
 void GlobalMemory::add(void* begin, std::size_t bytes) {
     auto& allocations = shadow_->allocations;
     if (meets_any(allocations, number(begin), bytes, [](const Allocation& a) { return a.whole; }))
@@ -182,7 +183,7 @@ void GlobalMemory::remove(void* begin) {
 void GlobalMemory::make_heap(const void* begin) {
     const auto found = shadow_->allocations.find(number(begin));
     if (found == shadow_->allocations.end() || found->second.is_heap)
-        throw Fault("a heap has to be an allocation of device memory, which is no heap yet");
+        throw Fault("only an allocation of device memory that is not yet a heap can become one");
     found->second.is_heap = true;
     shadow_->changed();
 }
@@ -204,7 +205,7 @@ void GlobalMemory::add_region(const void* begin, std::size_t bytes) {
 
 void GlobalMemory::remove_region(const void* begin) {
     if (!heap_around(*shadow_, begin, 1).regions.erase(number(begin)))
-        throw Fault("a region is given back that nobody has");
+        throw Fault("a region is removed that is not registered");
     shadow_->changed();
 }
 

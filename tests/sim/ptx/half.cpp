@@ -10,7 +10,8 @@ namespace {
 float quiet_min(float a, float b) { return a != a ? b : b != b ? a : a < b ? a : b < a ? b : std::signbit(a) ? a : b; }
 float quiet_max(float a, float b) { return a != a ? b : b != b ? a : a > b ? a : b > a ? b : std::signbit(a) ? b : a; }
 
-/// Sums and products of two halves are exact in double, or rounded to odd.
+/// Sums and products of two halves are exact in double, or rounded to odd, so the last rounding is the only one that
+/// counts.
 template <class F, FloatBinary operation> std::uint16_t one(std::uint16_t a, std::uint16_t b) {
     const float x = F::widen(a), y = F::widen(b);
     switch (operation) {
@@ -27,7 +28,7 @@ template <class F, FloatBinary operation> std::uint16_t one(std::uint16_t a, std
     }
     return 0;
 }
-/// .NaN: one NaN makes the result NaN.
+/// With .NaN: if one operand is NaN, the result is NaN.
 template <class F, FloatBinary operation> std::uint16_t one_nan(std::uint16_t a, std::uint16_t b) {
     const float x = F::widen(a), y = F::widen(b);
     return x != x || y != y ? kNan16 : one<F, operation>(a, b);

@@ -1,5 +1,5 @@
 // Integer arithmetic in one width: add, sub, mul, mad, div, rem, min, max, abs, neg, sad, with and without carry.
-// Floating-point forms go to float_decode.
+// Floating-point forms are passed on to the decoders of float_decode.h. Wide products are in wide_integer.cpp.
 #include <type_traits>
 
 #include "sim/ptx/by_type.h"
@@ -22,7 +22,8 @@ template <class T> T larger(T a, T b) { return a > b ? a : b; }
 template <class T> T negative(T a) { return static_cast<T>(Unsigned<T>(0) - Unsigned<T>(a)); }
 template <class T> T absolute(T a) { return a < 0 ? negative(a) : a; }
 
-/// PTX leaves x / 0 open; the GPU gives all ones, and the remainder is x. The smallest number over -1 is itself.
+/// PTX does not define x / 0; a GPU gives all ones, and x as the remainder. The smallest number divided by -1 is
+/// itself.
 template <class T> T divide(T a, T b) {
     if (b == 0) return static_cast<T>(~T{});
     if constexpr (std::is_signed_v<T>)
@@ -44,7 +45,7 @@ std::int32_t subtract_saturated(std::int32_t a, std::int32_t b) {
     return static_cast<std::int32_t>(smaller<std::int64_t>(larger<std::int64_t>(difference, INT32_MIN), INT32_MAX));
 }
 
-/// Adds or subtracts with the condition code: flag: reads it; count == 2: writes it.
+/// Adds or subtracts with the condition code. flag: reads it; count == 2: writes it.
 template <class T, bool minus> void with_carry(Warp& warp, const Instruction& i, Lanes lanes) {
     T* d = row<T>(warp, i.d);
     const T *a = row<T>(warp, i.a), *b = row<T>(warp, i.b);
@@ -121,8 +122,8 @@ template <class T> T distance(T a, T b, T c) {
     return static_cast<T>(Unsigned<T>(c) + (a < b ? Unsigned<T>(b) - Unsigned<T>(a) : Unsigned<T>(a) - Unsigned<T>(b)));
 }
 
-/// dp4a, dp2a: c + the products of `count` fields; those of a and b may be signed, those of b are bytes from `first`
-/// on.
+/// dp4a, dp2a: c plus the products of `count` fields. The fields of a have 32 / count bits; those of b are its bytes
+/// from `first` on. Both may be signed.
 template <bool a_signed, bool b_signed, unsigned count, unsigned first>
 std::uint32_t dot(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
     constexpr unsigned kBits = 32 / count;
@@ -147,7 +148,7 @@ template <unsigned count, unsigned first> Handler dot_of(bool a_signed, bool b_s
 void decode_dot(Decoder& d) {
     const bool of_two = d.name == "dp2a";
     const std::string_view half = of_two ? d.take_any({"lo", "hi"}) : std::string_view();
-    if (of_two && half.empty()) d.fail("it needs .lo or .hi");
+    if (of_two && half.empty()) d.fail("dp2a needs .lo or .hi");
     const Type a = d.need_type(), b = d.need_type();
     for (const Type type : {a, b})
         if (type != Type::u32 && type != Type::s32) d.fail_type(type);

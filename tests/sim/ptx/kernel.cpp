@@ -1,4 +1,5 @@
-// One entry from its statements to a Kernel: parameters, body, the functions it calls, jumps resolved at the end.
+// Makes a Kernel of the statements of one entry: parameters, body, and the functions that it calls. Jumps are resolved
+// at the end.
 #include <algorithm>
 #include <cstring>
 
@@ -37,7 +38,7 @@ void read_bounds(Builder& builder, const Body& body) {
     builder.kernel.max_threads = product;
 }
 
-/// ".loc 1 25 3, function_name ..., inlined_at ...": the file and line of the code itself.
+/// Reads the file and line of the code itself from ".loc 1 25 3, function_name ..., inlined_at ...".
 void read_location(Builder& builder, std::string_view text) {
     SourceLine line;
     std::string_view rest = trimmed(text.substr(4));
@@ -106,7 +107,7 @@ void resolve_jumps(Builder& builder) {
     }
 }
 
-/// Dynamic shared memory begins behind the static one.
+/// Fills in the addresses in dynamic shared memory, which begins after the static one.
 void place_dynamic(Builder& builder) {
     Kernel& kernel = builder.kernel;
     const std::size_t begin = dynamic_shared_begin(kernel);
@@ -117,7 +118,7 @@ void place_dynamic(Builder& builder) {
     }
 }
 
-/// A function keeps one return address per lane, so it cannot call itself, through others neither.
+/// A function keeps one return address per lane, so it must not call itself, directly or through other functions.
 void refuse_recursion(const Builder& builder) {
     std::vector<std::vector<int>> callees(builder.kernel.functions.size());
     for (const auto& [caller, callee] : builder.calls)
@@ -130,7 +131,7 @@ void refuse_recursion(const Builder& builder) {
             next.pop_back();
             if (at == f)
                 throw Fault(builder.module.name + ": function `" + builder.kernel.functions[f].name +
-                            "` calls itself, which is not known here");
+                            "` calls itself; recursion is not known here");
             if (reached[at]) continue;
             reached[at] = true;
             next.insert(next.end(), callees[at].begin(), callees[at].end());

@@ -1,6 +1,5 @@
-// Running one scalar function for all lanes of a warp: the loops that the compiler turns into vector code. What
-// undefined sources make is undefined too: a row's header says which lanes hold something that came from written values
-// alone.
+// Runs one scalar function for all lanes of a warp, in loops that the compiler turns into vector code. A result from
+// undefined sources is undefined too: the header of a row says which lanes were computed from written values alone.
 #pragma once
 
 #include <cstring>
@@ -11,7 +10,7 @@
 
 namespace sim::ptx {
 
-/// Puts lanes of `from` into `to`.
+/// Copies the given lanes of `from` into `to`.
 template <class T> inline void merge(T* __restrict to, const T* __restrict from, Lanes lanes) {
     if constexpr (sizeof(T) == 8) {
 #pragma omp simd
@@ -24,8 +23,8 @@ template <class T> inline void merge(T* __restrict to, const T* __restrict from,
 
 inline void mark(void* to, Lanes lanes, Lanes known) { written(to) = (written(to) & ~lanes) | (known & lanes); }
 
-/// d = f(sources) for the given lanes; sources and d may be the same rows. f must not trap, whatever the lanes that are
-/// not asked for hold.
+/// d = f(sources) for the given lanes; sources and d may be the same rows. f also runs for the other lanes, so it must
+/// not trap, whatever they hold.
 template <class D, auto f, class A> void unary(Warp& warp, const Instruction& i, Lanes lanes) {
     D* d = row<D>(warp, i.d);
     const A* a = row<A>(warp, i.a);
@@ -104,7 +103,7 @@ inline void set_predicate(Warp& warp, Row at, Lanes lanes, Lanes values, Lanes k
     mark(&p, lanes, known);
 }
 
-/// Decodes "op d, a" and so on: all rows of the same type unless said.
+/// Decode "op d, a", "op d, a, b" and "op d, a, b, c".
 inline void decode_unary(Decoder& d, Type to, Type from, Handler run) {
     d.expect_operands(2);
     d.out.run = run;

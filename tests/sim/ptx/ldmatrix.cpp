@@ -1,6 +1,7 @@
-// ldmatrix and movmatrix. ldmatrix: 1, 2 or 4 matrices of 8 x 8 16-bit elements from shared memory. Lane 8 m + r gives
-// the address of row r of matrix m; lane l gets elements 2 (l % 4) and the next of row l / 4, or with .trans of column
-// l / 4. A row belongs to all lanes that get parts of it, so what they read must be ordered before for the whole warp.
+// ldmatrix and movmatrix. ldmatrix loads 1, 2 or 4 matrices of 8 x 8 16-bit elements from shared memory. Lane 8 m + r
+// gives the address of row r of matrix m. Lane l gets elements 2 (l % 4) and 2 (l % 4) + 1 of row l / 4, or with .trans
+// of column l / 4. Several lanes get parts of a row, so earlier writes to it must be ordered before the read of the
+// whole warp.
 #include <cstring>
 
 #include "sim/ptx/addresses.h"
@@ -13,15 +14,15 @@ namespace sim::ptx {
 
 namespace {
 
-/// Instruction::target.
+/// Bits of Instruction::target.
 constexpr std::uint32_t kTransposed = 1, kGeneric = 2;
 
-/// Generic addresses into offsets of shared memory.
+/// Turns generic addresses into offsets of shared memory.
 void leave_window(Warp& warp, Access& access) {
     for (unsigned l = 0; l < kLanes; ++l) {
         if (!(access.lanes >> l & 1)) continue;
         if (space_of(access.at[l]) != Space::shared)
-            fault(warp, 1u << l, "ldmatrix reads shared memory only, and this generic address is not there");
+            fault(warp, 1u << l, "ldmatrix reads shared memory only, and this generic address is not in shared memory");
         access.at[l] &= ~kWindowMask;
     }
 }
@@ -67,7 +68,7 @@ void decode_ldmatrix(Decoder& d) {
     d.out.run = &load_matrices;
 }
 
-/// movmatrix: the fragment of 8 x 8 halves that the lanes hold, transposed.
+/// movmatrix: transposes the fragment of 8 x 8 halves that the lanes hold.
 void transpose(Warp& warp, const Instruction& i, Lanes) {
     const auto* a = row<std::uint32_t>(warp, i.a);
     if (~written(a)) fault(warp, ~written(a), "a fragment was never written");

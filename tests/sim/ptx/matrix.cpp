@@ -1,12 +1,19 @@
-// Tensor-core instructions: mma.sync of 16-bit operands with f32 and f16 sums and of tf32 operands. Those of bytes are
-// in matrix_integer.cpp, wmma is in wmma.cpp. Fragments are laid out as the PTX ISA's tables say; with g = lane / 4, t
-// = lane % 4:
-//   m16n8k16, 16 bits  A: a0 (g, 2t..), a1 (g+8, 2t..), a2 (g, 2t+8..), a3 (g+8, 2t+8..); B: b0 (k = 2t.., n = g), b1
-//   (k = 2t+8..); C: c0,c1 (g, 2t..), c2,c3 (g+8, 2t..) m16n8k8, 16 bits   A: a0 (g, 2t..), a1 (g+8, 2t..); B: b0 (k =
-//   2t.., g)          m16n8k8, tf32   A: (g, t), (g+8, t), (g, t+4), (g+8, t+4); B: (t, g), (t+4, g) m16n8k4, tf32 A:
-//   a0 (g, t), a1 (g+8, t); B: b0 (t, g)
-// A sum is made in f32, one product after another, fused; the GPU's own order and rounding are not known and differ in
-// the last bits.
+// Tensor-core instructions: mma.sync of 16-bit operands with f32 and f16 sums, and of tf32 operands. mma of bytes is in
+// matrix_integer.cpp, wmma in wmma.cpp. Fragments are laid out as in the tables of the PTX ISA, with g = lane / 4 and
+// t = lane % 4. "2t.." means 2t and 2t + 1:
+//
+//   m16n8k16, 16 bits   A: a0 (g, 2t..), a1 (g+8, 2t..), a2 (g, 2t+8..), a3 (g+8, 2t+8..)
+//                       B: b0 (k = 2t.., n = g), b1 (k = 2t+8.., n = g)
+//   m16n8k8, 16 bits    A: a0 (g, 2t..), a1 (g+8, 2t..)
+//                       B: b0 (k = 2t.., n = g)
+//   m16n8k8, tf32       A: a0 (g, t), a1 (g+8, t), a2 (g, t+4), a3 (g+8, t+4)
+//                       B: b0 (k = t, n = g), b1 (k = t+4, n = g)
+//   m16n8k4, tf32       A: a0 (g, t), a1 (g+8, t)
+//                       B: b0 (k = t, n = g)
+//   all of them         C, D: c0, c1 (g, 2t..), c2, c3 (g+8, 2t..)
+//
+// A sum is made in f32, one product after another, fused. The GPU's own order and rounding are not known, and its
+// results differ in the last bits.
 #include <immintrin.h>
 
 #include "sim/ptx/float_bits.h"
@@ -17,7 +24,8 @@ namespace sim::ptx {
 
 namespace {
 
-/// Columns 0, 2, 4, 6 and 1, 3, 5, 7 of a row of 8 lie in two registers.
+/// `even` holds columns 0, 2, 4, 6 and `odd` columns 1, 3, 5, 7 of a row of 8. interleaved joins them; put_apart
+/// separates them.
 __m256 interleaved(const float* even, const float* odd) {
     const __m128 e = _mm_loadu_ps(even), o = _mm_loadu_ps(odd);
     return _mm256_set_m128(_mm_unpackhi_ps(e, o), _mm_unpacklo_ps(e, o));
@@ -29,7 +37,7 @@ void put_apart(__m256 x, float* even, float* odd) {
     _mm_storeu_ps(odd, _mm_shuffle_ps(low, high, 0xdd));
 }
 
-/// 8 halves, widened.
+/// Widens 8 halves to f32.
 struct WidenBf16 {
     static __m256 f(__m128i x) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16)); }
 };
@@ -37,7 +45,7 @@ struct WidenF16 {
     static __m256 f(__m128i x) { return _mm256_cvtph_ps(x); }
 };
 
-/// 8 x 8 halves, rows and columns exchanged.
+/// Transposes 8 x 8 halves.
 void transpose(__m128i (&m)[8]) {
     __m128i s[8], t[8];
     for (unsigned k = 0; k < 4; ++k)
@@ -48,7 +56,7 @@ void transpose(__m128i (&m)[8]) {
         m[2 * k] = _mm_unpacklo_epi16(t[k], t[k + 4]), m[2 * k + 1] = _mm_unpackhi_epi16(t[k], t[k + 4]);
 }
 
-/// Rows of A, B, C and D follow one another in Kernel::lists.
+/// The rows of D, A, B and C, which follow one another in Kernel::lists.
 struct Fragments {
     const Row *d, *a, *b, *c;
 };
@@ -61,8 +69,8 @@ void require_written(Warp& warp, const Row* rows, unsigned number) {
 
 float tf32(std::uint32_t x) { return std::bit_cast<float>(x & 0xffffe000u); }
 
-/// Fragments of 16-bit elements into matrices: a[row][k], b[k][n]. In memory the 32 words of a fragment of A are the
-/// rows of 8 x 8 halves, those of B its columns.
+/// Copies fragments of 16-bit elements into matrices: a[row][k], b[k][n]. In memory the 32 words of a fragment of A are
+/// the rows of 8 x 8 halves; those of B are its columns.
 template <class Widen, unsigned depth>
 void gather_halves(Warp& warp, const Fragments& f, float (&a)[16][depth], float (&b)[depth][8]) {
     for (unsigned e = 0; e < depth / 4; ++e) {
@@ -91,14 +99,14 @@ void gather_tf32(Warp& warp, const Fragments& f, float (&a)[16][depth], float (&
     }
 }
 
-/// d = a b + c, where a is 16 x depth and b is depth x 8.
+/// One row of d = a b + c: `sum` is the row of c, `a` the row of a, and b is depth x 8.
 template <unsigned depth> __m256 add_products(__m256 sum, const float (&a)[depth], const float (&b)[depth][8]) {
     for (unsigned k = 0; k < depth; ++k) sum = _mm256_fmadd_ps(_mm256_broadcast_ss(&a[k]), _mm256_load_ps(b[k]), sum);
     return sum;
 }
 
-/// The same with c and d of f16, rounded once: registers 0 and 1 are rows 0 to 7 and 8 to 15, which lie in memory as
-/// they are.
+/// d = a b + c with c and d of f16, rounded once. Registers 0 and 1 hold rows 0 to 7 and 8 to 15, in the layout of
+/// memory.
 template <unsigned depth>
 void multiply_f16(Warp& warp, const Fragments& f, const float (&a)[16][depth], const float (&b)[depth][8]) {
     for (unsigned half = 0; half < 2; ++half) {

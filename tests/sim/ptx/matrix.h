@@ -1,4 +1,5 @@
-// Tensor-core instructions: parts of the table of operations.
+// Tensor-core instructions: the parts that matrix.cpp calls. They add ldmatrix and wmma to the table of operations, and
+// decode mma of bytes.
 #pragma once
 
 #include "sim/ptx/decoder.h"
@@ -7,7 +8,7 @@ namespace sim::ptx {
 
 void add_ldmatrix_operations(Operations& operations);
 void add_wmma_operations(Operations& operations);
-/// mma of bytes with s32 sums, its modifiers up to the types read already.
+/// Decodes mma of bytes with s32 sums; the caller has taken the modifiers up to and including the types.
 void decode_integer_mma(Decoder& decoder, std::string_view shape, Type a, Type b);
 
 }  // namespace sim::ptx

@@ -1,8 +1,13 @@
-// mma.sync of 8-bit integers with s32 sums: m16n8k32 and m16n8k16. With g = lane / 4, t = lane % 4, and four bytes a
-// register:
-//   m16n8k32   A: (g, 4t..), (g+8, 4t..), (g, 4t+16..), (g+8, 4t+16..); B: (k = 4t.., n = g), (k = 4t+16.., g) m16n8k16
-//   A: (g, 4t..), (g+8, 4t..); B: (4t.., g) C and D: (g, 2t), (g, 2t+1), (g+8, 2t), (g+8, 2t+1)
-// Sums wrap around or, with .satfinite, stay at the end of s32. Floating-point forms are in matrix.cpp.
+// mma.sync of 8-bit integers with s32 sums: m16n8k32 and m16n8k16. A register holds four bytes, with g = lane / 4 and
+// t = lane % 4. "4t.." means 4t to 4t + 3:
+//
+//   m16n8k32   A: (g, 4t..), (g+8, 4t..), (g, 4t+16..), (g+8, 4t+16..)
+//              B: (k = 4t.., n = g), (k = 4t+16.., n = g)
+//   m16n8k16   A: (g, 4t..), (g+8, 4t..)
+//              B: (k = 4t.., n = g)
+//   both       C, D: (g, 2t), (g, 2t+1), (g+8, 2t), (g+8, 2t+1)
+//
+// Sums wrap around or, with .satfinite, stop at the ends of s32. Floating-point forms are in matrix.cpp.
 #include <algorithm>
 
 #include "sim/ptx/lanes.h"
@@ -17,7 +22,7 @@ int byte_of(std::uint32_t word, unsigned k, bool is_signed) {
     return is_signed ? static_cast<std::int8_t>(byte) : byte;
 }
 
-/// target: bit 0, a is signed; bit 1, b is; bit 2, saturates. Rows of D, A, B and C follow one another.
+/// target: bit 0: a is signed; bit 1: b is signed; bit 2: sums saturate. The rows of D, A, B and C follow one another.
 template <unsigned depth> void multiply_bytes(Warp& warp, const Instruction& i, Lanes) {
     constexpr unsigned kA = depth / 8, kB = depth / 16;
     const Row* rows = &warp.block->kernel->lists[i.list];

@@ -1,4 +1,5 @@
-// Loads and stores: ld, st, ldu, prefetch, vectors of them, from and to all state spaces. Checks are in check_*.cpp.
+// Loads and stores: ld, st, ldu, prefetch and their vector forms, in all state spaces. The checks are in
+// check_global.cpp, check_shared.cpp and check_local.cpp.
 #include "sim/ptx/addresses.h"
 #include "sim/ptx/lanes.h"
 
@@ -6,7 +7,7 @@ namespace sim::ptx {
 
 namespace {
 
-/// ld.param of a fixed place, which is nearly every one: all lanes get the same.
+/// ld.param at a fixed place, which nearly every ld.param is: all lanes get the same value.
 template <class M, class R> void load_parameter(Warp& warp, const Instruction& i, Lanes lanes) {
     const auto& bytes = warp.block->launch->parameters;
     std::uint64_t at = 0;
@@ -25,14 +26,14 @@ template <class M, class R> void load_parameter(Warp& warp, const Instruction& i
     }
 }
 
-/// Stores need values that were written.
+/// The row of a value to store; a Fault if it was never written.
 template <class Register> const Register* value_row(Warp& warp, Row at, Lanes lanes) {
     const Register* value = row<Register>(warp, at);
     if (const Lanes unknown = lanes & ~written(value)) fault(warp, unknown, "stores a register that was never written");
     return value;
 }
 
-/// A vector of `count` elements of type M, each into a register of type R.
+/// Loads a vector of `count` elements of type M, each into a register of type R.
 template <class M, class R, Space space> void load(Warp& warp, const Instruction& i, Lanes lanes) {
     Access access;
     access.lanes = lanes;
@@ -62,7 +63,7 @@ template <class M, class R, Space space> void load(Warp& warp, const Instruction
     }
 }
 
-/// Lanes of one store that meet at one place must bring one value.
+/// Lanes of one store that write to the same place must write the same value.
 template <class M, class R> void check_landed(Warp& warp, const Access& access, const R* value, unsigned element) {
     for (Lanes left = access.lanes; left; left &= left - 1) {
         const unsigned l = static_cast<unsigned>(__builtin_ctz(left));
@@ -145,8 +146,8 @@ Handler by_types(const Decoder& d, Type type, unsigned bytes, Space space, bool 
     }
 }
 
-/// Modifiers that change no value here, since this machine runs in order: order and scope, which say what is no race,
-/// and hints for caches.
+/// Takes modifiers that change no value here, since this machine runs in order: order and scope, which decide what is a
+/// race, and hints for caches.
 void take_hints(Decoder& d) {
     const std::string_view order = d.take_any({"weak", "volatile", "relaxed", "acquire", "release", "mmio"}),
                            scope = d.take_any({"cta", "cluster", "gpu", "sys"});
@@ -170,7 +171,7 @@ void decode_memory(Decoder& d) {
     const std::size_t place = stores ? 0 : 1;
     d.address(place);
     const Operand& base = d.operands[place].elements.at(0);
-    // Parameters of functions are local memory of the caller; those of the entry are the launch's.
+    // Parameters of functions are local memory of the caller; parameters of the entry belong to the launch.
     if (space == Space::parameter && base.kind == Operand::Kind::symbol && base.symbol.kind == Symbol::Kind::local)
         space = Space::local;
     const Operand& value = d.operands[1 - place];
@@ -190,7 +191,7 @@ void decode_memory(Decoder& d) {
     else d.out.list = d.list(rows);
 }
 
-void decode_prefetch(Decoder& d) {  // changes nothing
+void decode_prefetch(Decoder& d) {  // has no effect
     take_space(d);
     d.take_any({"L1", "L2"});
     d.take_any({"L2::evict_last", "L2::evict_normal"});

@@ -1,5 +1,5 @@
-// A PTX text as a whole: variables, functions, entries. Every entry is decoded here, so an instruction that is not
-// known is a Fault of parse_module.
+// Parses a whole PTX text: variables, functions, entries. Every entry is decoded here, so parse_module throws a Fault
+// for every unknown instruction.
 #include <algorithm>
 #include <cstring>
 
@@ -19,7 +19,7 @@ struct Reader {
     std::vector<Body> entries{};
 };
 
-/// Statements up to the brace that closes the one just read.
+/// The statements up to the brace that closes the one just read.
 std::vector<Statement> body_of(Reader& reader) {
     std::vector<Statement> inside;
     for (int depth = 1; reader.at < reader.statements.size(); ++reader.at) {
@@ -40,7 +40,7 @@ std::string_view without_linkage(std::string_view text) {
     return text;
 }
 
-/// The text between the next ( and its ), which are cut off.
+/// The text between the next ( and its ). `text` becomes what follows.
 std::string_view parenthesised(std::string_view& text) {
     const std::size_t open = text.find('('), close = text.find(')', open);
     if (open == std::string_view::npos || close == std::string_view::npos) return {};

@@ -1,5 +1,5 @@
-// Moves: mov between registers, packing and unpacking of vectors, addresses of variables, cvta between windows of
-// generic addresses, isspacep.
+// Moves: mov between registers, packing and unpacking of vectors, addresses of variables; cvta to and from generic
+// addresses; isspacep.
 #include "sim/ptx/addresses.h"
 #include "sim/ptx/by_type.h"
 #include "sim/ptx/lanes.h"
@@ -16,7 +16,7 @@ void copy_predicate(Warp& warp, const Instruction& i, Lanes lanes) {
     set_predicate(warp, i.d, lanes, i.flag ? ~*a : *a, written(a));
 }
 
-/// mov.b32 d, {a, b}: elements of From make one To, the first one lowest.
+/// mov.b32 d, {a, b}: elements of type From make one To, the first one lowest.
 template <class To, class From> void pack(Warp& warp, const Instruction& i, Lanes lanes) {
     const Row* elements = &warp.block->kernel->lists[i.list];
     alignas(32) To t[kLanes] = {};
@@ -102,15 +102,15 @@ void decode_cvta(Decoder& d) {
     const Type type = d.need_type();
     if (bytes_of(type) != 8) d.fail_type(type);
     if (space == Space::generic) d.fail("a state space is missing");
-    Handler run = &unary<std::uint64_t, &same<std::uint64_t>,
-                         std::uint64_t>;  // global and constant memory lie at their generic addresses
+    // Global and constant memory lie at their generic addresses.
+    Handler run = &unary<std::uint64_t, &same<std::uint64_t>, std::uint64_t>;
     if (space == Space::shared) run = windowed<Space::shared>(from_generic);
     if (space == Space::local) run = windowed<Space::local>(from_generic);
     if (space == Space::parameter) run = windowed<Space::parameter>(from_generic);
     decode_unary(d, type, type, run);
 }
 
-/// isspacep: `target` is the space.
+/// isspacep. target: the state space.
 void is_in_space(Warp& warp, const Instruction& i, Lanes lanes) {
     const std::uint64_t* a = row<std::uint64_t>(warp, i.a);
     Lanes result = 0;

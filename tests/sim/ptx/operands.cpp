@@ -1,4 +1,4 @@
-// Operands as text: registers, numbers, symbols, vectors, addresses.
+// Parses operands: registers, numbers, symbols, vectors, addresses.
 #include <cctype>
 #include <charconv>
 
@@ -13,7 +13,7 @@ constexpr std::string_view kSpecials[] = {
     "%tid.x",       "%tid.y",       "%tid.z",       "%ntid.x",      "%ntid.y", "%ntid.z", "%ctaid.x", "%ctaid.y",
     "%ctaid.z",     "%nctaid.x",    "%nctaid.y",    "%nctaid.z",    "%laneid", "%warpid", "%nwarpid", "%lanemask_eq",
     "%lanemask_lt", "%lanemask_le", "%lanemask_gt", "%lanemask_ge", "%smid",   "%nsmid",  "%gridid"};
-/// %envreg0 to 31 are the driver's; they are 0, as they are in every launch that is not a cooperative one.
+/// The driver sets %envreg0 to %envreg31. They are 0 here, as in every launch that is not cooperative.
 constexpr std::string_view kEnvironment = "%envreg";
 
 std::uint64_t hexadecimal(std::string_view text, const Decoder& decoder) {
@@ -44,7 +44,7 @@ Operand number(std::string_view text, const Decoder& decoder) {
     return operand;
 }
 
-/// "name", "name+4", "name-4", "name+-4": the name, and the number as offset.
+/// Splits "name", "name+4", "name-4" or "name+-4" into the name and the number, which is the offset.
 std::pair<std::string_view, std::int64_t> with_offset(std::string_view text, const Decoder& decoder) {
     const std::size_t sign = text.find_first_of("+-", 1);
     if (sign == std::string_view::npos) return {text, 0};

@@ -1,4 +1,4 @@
-// Operands as text.
+// Parses the text of an operand.
 #pragma once
 
 #include "sim/ptx/decoder.h"

@@ -1,5 +1,5 @@
-// From text to statements and operands: what the decoders of instructions are given. The grammar of PTX as far as nvcc
-// writes it.
+// Cuts PTX text into statements and lists, which the decoders of instructions are given. It knows the grammar of PTX as
+// far as nvcc uses it.
 #pragma once
 
 #include <map>
@@ -20,22 +20,22 @@ struct Statement {
     char end = ';';
 };
 
-/// Cuts a text whose comments are blanks already.
+/// Cuts a text whose comments have been blanked.
 std::vector<Statement> statements_of(std::string_view text);
-/// Comments become blanks; lines stay where they are.
+/// Turns comments into blanks; lines stay where they are.
 void blank_comments(std::string& text);
 
 std::string_view trimmed(std::string_view text);
-/// Parts between commas that are not inside of brackets.
+/// The parts between commas that are not inside of brackets.
 std::vector<std::string_view> split_list(std::string_view text);
 bool starts_with_word(std::string_view text, std::string_view word);
-/// Decimal, hexadecimal, octal or binary, with a sign; nullopt: none of them.
+/// A decimal, hexadecimal, octal or binary integer, with or without a sign; nullopt if the text is not one.
 std::optional<std::int64_t> integer_of(std::string_view text);
 
-/// Without parameters and return type.
+/// The demangled name without parameters and return type.
 std::string demangled(const std::string& name);
 
-/// "PTX line 12 `text`: what"
+/// Throws a Fault: "MODULE, PTX line 12 `text`: what".
 [[noreturn]] void fault_in_text(const std::string& module, int line, std::string_view text, const std::string& what);
 
 }  // namespace sim::ptx

@@ -1,4 +1,4 @@
-// Decoded programs: what the parser makes of a PTX text and the warps run. Data only.
+// Decoded programs: the parser makes them of a PTX text, and the warps run them. Data only.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,7 @@ struct Instruction;
 /// Runs one instruction for the given lanes of a warp.
 using Handler = void (*)(Warp& warp, const Instruction& instruction, Lanes lanes);
 
-/// What the scheduler has to know of an instruction; all others just run.
+/// What the scheduler has to know about an instruction; all others just run.
 enum class Control : std::uint8_t {
     none,
     branch,      ///< to `target`
@@ -26,13 +26,14 @@ enum class Control : std::uint8_t {
     call,        ///< of the function `target`
     leave,       ///< ret of an entry, exit
     back,        ///< ret of a function
-    barrier,     ///< bar.sync and kin: all live lanes must come, then the warp waits for the block
-    arrive,      ///< bar.arrive: all live lanes must come, nobody waits
-    collective,  ///< *.sync.aligned: all lanes of the warp must come
-    masked,      ///< *.sync with a member mask in operand `mask`
+    barrier,     ///< bar.sync and its like: all live lanes must arrive, then the warp waits for the block
+    arrive,      ///< bar.arrive: all live lanes must arrive, and none waits
+    collective,  ///< *.sync.aligned: all lanes of the warp must arrive
+    masked,      ///< *.sync with a member mask in row `e`: the lanes that it names must arrive
 };
 
-/// Where a row of a register lies: offset from the warp's registers, or (top bit) from the constants of the kernel.
+/// Where the row of a register lies: an offset from the warp's registers or, with the top bit set, from the constants
+/// of the kernel.
 using Row = std::uint32_t;
 constexpr Row kConstant = 0x80000000u, kNoRow = 0xffffffffu;
 
@@ -44,14 +45,14 @@ struct Instruction {
     bool guard_negated = false, flag = false;
     Control control = Control::none;
     std::uint8_t count = 1;    ///< elements of a vector
-    std::uint32_t list = 0;    ///< first of the rows of vector operands in Kernel::lists
-    std::uint32_t target = 0;  ///< instruction or function to go to; or whatever the handler needs
+    std::uint32_t list = 0;    ///< index in Kernel::lists of the first row of the vector operands
+    std::uint32_t target = 0;  ///< instruction or function to go to; other handlers use it as they need
     std::int64_t offset = 0;   ///< of an address
 };
 
-/// What is only read when something has to be said about an instruction.
+/// Where an instruction comes from, for messages and for counts by opcode.
 struct Origin {
-    int line = 0;              ///< of the PTX text, from 1
+    int line = 0;              ///< line of the PTX text, from 1
     std::uint32_t source = 0;  ///< index into Module::sources; 0: not known
     std::string_view text, opcode;
 };
@@ -83,14 +84,15 @@ public:
     std::vector<std::uint16_t> opcode_of;  ///< by instruction, into opcodes
     std::vector<Row> lists;
     std::vector<Function> functions;
-    std::vector<std::byte> constants;  ///< rows with headers, as in Registers
-    std::vector<Row> rows;             ///< all rows of the warp's registers (headers are cleared when a warp starts)
+    std::vector<std::byte> constants;  ///< rows with headers, as in registers.h
+    /// The rows of a warp's registers except special registers; their headers are cleared when a block begins.
+    std::vector<Row> rows;
     std::vector<SpecialRow> specials;
     std::size_t register_bytes = 0;
     std::vector<Parameter> parameters;
     std::size_t parameter_bytes = 0, static_shared = 0, dynamic_shared_alignment = 16, local_bytes = 0;
     unsigned max_threads = 0;
-    bool uses_variables = false;  ///< .global or .const of the module
+    bool uses_variables = false;  ///< it names a .global or .const variable of the module
 };
 
 /// A .global or .const variable.

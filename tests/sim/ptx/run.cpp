@@ -1,5 +1,5 @@
-// A launch: blocks one after another, warps of a block in turns from barrier to barrier, in a fixed order
-// (Launch::reversed: the other way round).
+// Runs a launch: blocks one after another, warps of a block in turns from barrier to barrier, in a fixed order or, with
+// Launch::reversed, in the reverse one.
 #include <algorithm>
 #include <cstring>
 
@@ -66,7 +66,7 @@ std::uint32_t special_value(const Block& block, unsigned which, unsigned thread)
     }
 }
 
-/// %ctaid changes with the block, the others with the launch.
+/// %ctaid changes with the block; the others change only with the launch.
 bool changes_with_block(const SpecialRow& special) {
     return (special.which & 0x7f) >= 6 && (special.which & 0x7f) <= 8;
 }
@@ -85,7 +85,7 @@ void fill_specials(Warp& warp, bool of_block) {
     }
 }
 
-/// Memory of all warps of a block; made once for a launch.
+/// Registers and local memory of all warps of a block; made once per launch.
 struct Stores {
     std::vector<char> registers, local;
     std::vector<std::uint8_t> local_written;
@@ -116,8 +116,8 @@ void begin_block(Block& block, Stores& stores) {
 void make_warps(Block& block, Stores& stores) {
     const Kernel& kernel = *block.kernel;
     const unsigned number = (block.threads + kLanes - 1) / kLanes;
-    stores.register_stride =
-        (kernel.register_bytes + 127) / 64 * 64 + 64;  // rows of warps do not fall into one set of the cache
+    // The rows of different warps must not fall into one set of the cache.
+    stores.register_stride = (kernel.register_bytes + 127) / 64 * 64 + 64;
     stores.registers.assign(stores.register_stride * number + 64, 0);
     stores.local.assign(kernel.local_bytes * kLanes * number + 16, 0);
     stores.local_written.assign(stores.local.size(), 0);

@@ -1,6 +1,6 @@
-// The lanes of a warp: which of them run next. Each lane has its own place; the lanes at the smallest one run together
-// until they pass the place of others, with whom they then go on (nvcc lays code out so that this is where branches
-// meet again). Lanes that come to a *.sync wait there for the lanes it names.
+// Schedules the lanes of a warp. Each lane has its own place in the program. The lanes at the smallest place run
+// together until they reach the place of other lanes. Then they continue together with these (nvcc lays code out so
+// that branches meet again there). Lanes that reach a *.sync wait there for the lanes that it names.
 #include <bit>
 
 #include "sim/ptx/async.h"
@@ -12,10 +12,10 @@ namespace sim::ptx {
 namespace {
 
 constexpr std::uint32_t kNone = 0xffffffffu;
-constexpr std::uint64_t kMostInstructions = std::uint64_t{1}
-                                            << 31;  // of a warp between two barriers: nobody means more
+/// Of a warp between two barriers; a program that runs more is taken for one that never ends.
+constexpr std::uint64_t kMostInstructions = std::uint64_t{1} << 31;
 
-/// The lanes that run now, and where those that do not are.
+/// The lanes that run now, and the smallest place of the ready lanes that do not.
 struct Group {
     Lanes active = 0;
     std::uint32_t pc = 0, others = kNone;  ///< others: the smallest place of lanes that could run too
@@ -40,7 +40,7 @@ struct Group {
     fault(warp, here, what + " (divergence)");
 }
 
-/// The lanes at the smallest place among those that do not wait.
+/// Selects the lanes at the smallest place among those that do not wait.
 Group select(Warp& warp) {
     Group group;
     const Lanes ready = warp.live & ~warp.parked;
@@ -60,7 +60,7 @@ void put(Warp& warp, Lanes lanes, std::uint32_t pc) {
     for (; lanes; lanes &= lanes - 1) warp.lane_pc[std::countr_zero(lanes)] = pc;
 }
 
-/// Lanes that wait at `pc`.
+/// The lanes that wait at `pc`.
 Lanes waiting_at(const Warp& warp, std::uint32_t pc) {
     Lanes result = 0;
     for (Lanes left = warp.parked; left; left &= left - 1)
@@ -83,7 +83,7 @@ bool complete(Warp& warp, const Instruction& i, Lanes here) {
     return true;
 }
 
-/// Lanes leave: nothing of theirs may still be in flight.
+/// Lets lanes leave; none of them may have copies in flight.
 void leave(Warp& warp, Lanes lanes) {
     check_no_copies(warp, lanes);
     warp.live &= ~lanes;
@@ -96,12 +96,13 @@ struct Runner {
     Group group;
 
     void save(std::uint32_t pc) { put(warp, group.active, pc); }
-    /// After `lanes` went elsewhere (their place is saved) and the rest to the next instruction.
+    /// Called when `lanes` have gone elsewhere (their place is saved); the other active lanes go to the next
+    /// instruction.
     void split(Lanes lanes) {
         put(warp, group.active & ~lanes, group.pc + 1);
         group = select(warp);
     }
-    /// All went to `target`, or only some.
+    /// Lets `lanes` go to `target`, and the other active lanes to the next instruction.
     void go(Lanes lanes, std::uint32_t target) {
         if (lanes == group.active) {
             group.pc = target;
@@ -131,7 +132,8 @@ struct Runner {
         mark(back, lanes, kAll);
         go(lanes, warp.block->kernel->functions[i.target].entry);
     }
-    /// A *.sync: runs if all are here, else its lanes wait. True: the warp waits at a barrier of the block.
+    /// Handles a *.sync: runs it if all its lanes are here; otherwise these lanes wait. True: the warp is at a barrier
+    /// of the block.
     bool meet(Lanes lanes, const Instruction& i) {
         const std::uint32_t pc = group.pc;
         const Lanes here = lanes | waiting_at(warp, pc);

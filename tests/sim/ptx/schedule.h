@@ -1,4 +1,4 @@
-// Who runs next: the lanes of a warp, the warps of a block.
+// The scheduler: which lanes of a warp (schedule.cpp) and which warps of a block (run.cpp) run next.
 #pragma once
 
 #include "sim/ptx/warp.h"
@@ -9,7 +9,7 @@ namespace sim::ptx {
 void run_warp(Warp& warp);
 /// Runs all warps of a block to their end.
 void run_block(Block& block);
-/// A warp has come to a barrier instruction with all its lanes (barriers.cpp).
+/// Handles a barrier instruction that a warp has reached with all its lanes (barriers.cpp).
 void arrive_at_barrier(Warp& warp, const Instruction& instruction, bool waits);
 
 }  // namespace sim::ptx

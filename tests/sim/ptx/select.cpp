@@ -7,7 +7,7 @@ namespace sim::ptx {
 
 namespace {
 
-/// flag: the predicate is negated. What is undefined: the side that is taken.
+/// flag: the predicate is negated. A lane's result is undefined if its predicate or the value that it takes is.
 template <class T> void select(Warp& warp, const Instruction& i, Lanes lanes) {
     T* d = row<T>(warp, i.d);
     const T *a = row<T>(warp, i.a), *b = row<T>(warp, i.b);

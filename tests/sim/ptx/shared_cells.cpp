@@ -1,7 +1,10 @@
-// Races in shared memory. A cell holds a tick and a word: of a write pc << 11 | atomic << 10 | warp << 5 | lane, of
-// reads pc << 6 | lane (32: several lanes) and the set of warps that read since the last order. An access is ordered
-// before another one of another lane only by a barrier that both passed: of the block, of the warp, or of a part of its
-// lanes (Warp::lane_seen). What is older than the block was never written.
+// Finds races in shared memory. A cell holds a tick and a word for the last write and for the reads:
+//
+//   write   pc << 11 | atomic << 10 | warp << 5 | lane
+//   reads   pc << 6 | lane (32: several lanes), and the set of warps that have read since reads were last ordered
+//
+// An access is ordered before an access of another lane only by a barrier that both passed: of the block, of the warp,
+// or of a part of its lanes (Warp::lane_seen). A word whose last write is older than the block was never written.
 #include "sim/ptx/shared_memory.h"
 
 #include <algorithm>
@@ -49,16 +52,16 @@ struct Toucher {
                   ", without a barrier between them: race in shared memory");
     }
 
-    /// Two lanes of one store instruction at one place: fine if they write the same value, which the store looks at
-    /// afterwards.
+    /// Whether another lane of the store that runs now wrote this place. That is allowed if both write the same value,
+    /// which the store checks afterwards.
     bool is_same_store(std::uint32_t writer, std::size_t byte) const {
         return use == Use::write && warp_of(writer) == warp.index && writer >> 11 == warp.pc && warp.store &&
                warp.store->at[lane_of(writer)] <= byte && byte < warp.store->at[lane_of(writer)] + warp.store->bytes &&
                (warp.store->lanes >> lane_of(writer) & 1);
     }
 
-    /// Ticks before this one: what that lane of that warp did is ordered before what `lane` of this one does now. Where
-    /// several lanes had read, only one of them has to be (who they were is not kept).
+    /// What lane `other_lane` of warp `other` did before this tick is ordered before what `lane` of this warp does now.
+    /// If several lanes have read, the cell does not know which, and one ordered lane is enough.
     std::uint32_t seen(unsigned other, unsigned other_lane, unsigned lane) const {
         if (other != warp.index || warp.lane_seen.empty()) return warp.seen[other];
         if (lane != kSeveralLanes && other_lane != kSeveralLanes) return warp.lane_seen[lane][other_lane];
@@ -93,7 +96,7 @@ struct Toucher {
 
     void record_read(SharedCell& cell, unsigned lane) const {
         const Lanes me = 1u << warp.index;
-        const bool again = cell.read_tick >= warp.ordered;  // else all reads before are ordered
+        const bool again = cell.read_tick >= warp.ordered;  // otherwise all earlier reads are ordered
         const Lanes before = again ? cell.reading_warps : 0;
         const bool same_lane =
             !(before & me) || (cell.reader & 63) == lane || cell.read_tick < seen(warp.index, cell.reader & 63, lane);
@@ -125,7 +128,7 @@ struct Toucher {
         shared.reading_warps[word] = cell.reading_warps;
     }
 
-    /// Whole words that were touched in parts become one cell again when all of that is ordered before everybody.
+    /// Makes the four cells of a split word one cell again when all their accesses are ordered before every warp.
     void join(std::size_t word) const {
         SharedCell last;
         for (unsigned b = 0; b < 4; ++b) {
@@ -180,9 +183,9 @@ void SharedMemory::resize(std::size_t bytes) {
 
 namespace {
 
-/// The case that needs no look at single words: all that was done before is ordered before (or it was read), and
-/// everything was written. Otherwise false, and nothing is recorded. As Toucher::touch, without branches. `lanes`: of
-/// each word.
+/// The fast path, as Toucher::touch but without branches: all earlier accesses are ordered before this one (a read
+/// needs that of the writes only), and words that are read were written. If single words need a closer look, it returns
+/// false and records nothing. `lanes`: the lane of each word.
 template <Use use>
 bool touch_quickly(const Warp& warp, SharedMemory& shared, std::size_t first, std::size_t count,
                    const std::uint32_t* __restrict lanes) {
@@ -236,7 +239,7 @@ void touch_shared_words(Warp& warp, std::size_t first, std::size_t number, unsig
         if (use == Use::read) return touch_quickly<Use::read>(warp, shared, first, count, lanes);
         return use == Use::write && touch_quickly<Use::write>(warp, shared, first, count, lanes);
     };
-    const auto by_number = [&] {  // constants make better code
+    const auto by_number = [&] {  // constants give faster code
         switch (number) {
             case 1:
                 return quickly(1);

@@ -15,7 +15,7 @@ template <class T> T right(T a, std::uint32_t amount) {
     return amount > kTop ? T(0) : static_cast<T>(a >> (amount & kTop));
 }
 
-/// shr by 32 and more, a constant: what comes of it is of the upper half alone.
+/// shr by a constant of 32 or more: only the upper half of the operand matters.
 template <class T> void right_of_upper(Warp& warp, const Instruction& i, Lanes lanes) {
     const T* a = row<T>(warp, i.a);
     const auto amount = *row<std::uint32_t>(warp, i.b);
@@ -40,7 +40,7 @@ void decode_shift(Decoder& d) {
                 : by_integer(d, type, []<class T>() -> Handler { return &binary<T, &right<T>, T, std::uint32_t>; }));
 }
 
-/// shf: the 64 bits b:a, shifted; .l gives the upper word, .r the lower one.
+/// shf: shifts the 64 bits b:a; .l gives the upper word, .r the lower one.
 template <bool to_left, bool wraps> std::uint32_t funnel(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
     const std::uint32_t amount = wraps ? c & 31 : (c > 32 ? 32 : c);
     const std::uint64_t both = std::uint64_t{b} << 32 | a;

@@ -1,4 +1,4 @@
-// Bank conflicts and sectors, request by request.
+// Counts bank conflicts and sectors of single requests. Sums over launches are in counts.cpp.
 #include "sim/ptx/statistics.h"
 
 #include <algorithm>
@@ -8,8 +8,8 @@ namespace sim::ptx {
 
 namespace {
 
-/// Most distinct units in one set of banks, over `lanes` of one part of a warp. What a lane wants is a unit of 4, 8 or
-/// 16 bytes, aligned, in 1, 2 or 4 banks.
+/// The largest number of distinct units in one set of banks, over `lanes`, which are a part of a warp. A lane wants a
+/// unit of 4, 8 or 16 aligned bytes, in 1, 2 or 4 banks.
 unsigned conflicts(const std::uint64_t* offsets, Lanes lanes, unsigned unit) {
     const unsigned sets = 128 / unit, shift = static_cast<unsigned>(std::countr_zero(unit));
     std::uint64_t first_of[32], more[32][32];

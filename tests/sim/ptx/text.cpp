@@ -1,4 +1,4 @@
-// Cutting PTX text into statements and lists.
+// Cuts PTX text into statements and lists.
 #include <cctype>
 #include <charconv>
 
@@ -94,7 +94,7 @@ bool is_line_directive(std::string_view text) {
     return false;
 }
 
-/// Walks over the text; knows the line it is at.
+/// Walks over the text and counts its lines.
 struct Cutter {
     std::string_view text;
     std::size_t at = 0;
@@ -108,7 +108,7 @@ struct Cutter {
         found.push_back({trimmed(text.substr(at, end - at)), line, kind});
         for (; at < end; ++at) line += text[at] == '\n';
     }
-    /// Where the statement that begins here ends, and how.
+    /// Where the statement that begins here ends, and by which character.
     std::pair<std::size_t, char> end_of_statement() const {
         const std::string_view rest = text.substr(at);
         if (is_line_directive(rest)) return {std::min(text.find('\n', at), text.size()), '\n'};

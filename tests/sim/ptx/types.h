@@ -1,4 +1,5 @@
-// Types of PTX operands: names, widths and the C++ types that lanes are computed in. No instruction is known here.
+// Types of PTX operands: their names and widths. The C++ types that lanes are computed in are in by_type.h; no
+// instruction is known here.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +32,7 @@ enum class Type : std::uint8_t {
     b128
 };
 
-/// Type::none: no name of a type. Names come without the dot.
+/// The type of a name without its dot; Type::none if it is not a type.
 Type type_named(std::string_view name);
 std::string_view name_of(Type type);
 

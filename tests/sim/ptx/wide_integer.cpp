@@ -32,14 +32,14 @@ template <class T> Wide<T> wide_add(T a, T b, Wide<T> c) {
     return static_cast<Wide<T>>(std::uint64_t(wide(a, b)) + std::uint64_t(c));
 }
 
-/// 24 bits of each factor, sign-extended if signed.
+/// mul24: multiplies 24 bits of each factor, sign-extended if signed.
 template <class T> T low24(T a, T b) {
     const auto cut = [](T x) { return static_cast<T>(static_cast<T>(std::uint32_t(x) << 8) >> 8); };
     return static_cast<T>(std::int64_t(cut(a)) * std::int64_t(cut(b)));
 }
 template <class T> T low24_add(T a, T b, T c) { return static_cast<T>(std::uint32_t(low24(a, b)) + std::uint32_t(c)); }
 
-/// mad.lo.cc, madc.hi ...: flag: reads the carry; target & 1: writes it; target & 2: the high half.
+/// mad.lo.cc, madc.hi ... flag: reads the carry; target & 1: writes it; target & 2: adds the high half.
 template <class T> void mad_carry(Warp& warp, const Instruction& i, Lanes lanes) {
     using U = std::make_unsigned_t<T>;
     U* d = row<U>(warp, i.d);

@@ -1,8 +1,8 @@
-// wmma.load, wmma.mma, wmma.store of f16 and bf16 matrices with f32 or f16 sums. Which lane holds which element is not
-// said by the PTX ISA, so it is decided here: element number s of a matrix, row after row, is slot s of the lanes'
-// registers, lane after lane; where there are more slots than elements, they begin anew. A program that relies on a
-// GPU's own places is not noticed. Memory is touched in pieces of 16 bytes, the whole warp reading each, as by
-// ldmatrix.
+// wmma.load, wmma.mma and wmma.store of f16 and bf16 matrices with f32 or f16 sums. The PTX ISA does not say which lane
+// holds which element, so this file decides: element number s of a matrix, counted row by row, is slot s of the lanes'
+// registers, counted lane by lane. If there are more slots than elements, the elements repeat. A program that relies on
+// the places that some GPU uses is not noticed. Memory is touched in pieces of 16 bytes; the whole warp reads each
+// piece, as for ldmatrix.
 #include <algorithm>
 #include <cstring>
 
@@ -19,7 +19,7 @@ struct Shape {
     unsigned m = 0, n = 0, k = 16;
 };
 
-/// A matrix and the registers that hold it; `by_column` is of its memory.
+/// A matrix and the registers that hold it. by_column: its memory is column-major.
 struct Tile {
     std::uint32_t rows = 0, columns = 0, registers = 0;
     bool f32 = false, by_column = false;
@@ -28,11 +28,11 @@ struct Tile {
     unsigned elements() const { return rows * columns; }
     unsigned inner() const { return by_column ? rows : columns; }
     unsigned outer() const { return by_column ? columns : rows; }
-    /// Elements of a lane.
+    /// The elements that a lane holds.
     unsigned slots() const { return registers * 4 / bytes(); }
 };
 
-/// What is packed into Instruction::target.
+/// Packs a tile and its state space into Instruction::target.
 std::uint32_t packed(const Tile& tile, Space space) {
     return tile.rows | tile.columns << 6 | tile.registers << 12 | std::uint32_t{tile.f32} << 16 |
            std::uint32_t{tile.by_column} << 17 | static_cast<std::uint32_t>(space) << 20;
@@ -41,7 +41,7 @@ Tile tile_of(std::uint32_t target) {
     return {target & 63, target >> 6 & 63, target >> 12 & 15, (target >> 16 & 1) != 0, (target >> 17 & 1) != 0};
 }
 
-/// Registers into a matrix, row after row.
+/// Copies registers into a matrix, row by row.
 void gather(Warp& warp, const Row* registers, const Tile& tile, std::byte* matrix) {
     for (unsigned r = 0; r < tile.registers; ++r)
         if (const Lanes unknown = ~written(row<std::uint32_t>(warp, registers[r])))
@@ -63,7 +63,7 @@ void scatter(Warp& warp, const Row* registers, const Tile& tile, const std::byte
     for (unsigned r = 0; r < tile.registers; ++r) mark(row<std::uint32_t>(warp, registers[r]), kAll, kAll);
 }
 
-/// Where a matrix lies: the same address and stride in all lanes.
+/// Where a matrix lies; address and stride must be the same in all lanes.
 struct Memory {
     std::uint64_t begin = 0, stride = 0;
 };
@@ -79,7 +79,7 @@ Memory memory_of(Warp& warp, const Instruction& i, const Tile& tile) {
     return {access.at[0], std::uint64_t{stride[0]} * tile.bytes()};
 }
 
-/// Calls f(place in memory, piece, bytes) for pieces of 16 bytes, checked; `columns` are those of memory's own order.
+/// Calls f(place in memory, piece) for each checked piece of 16 bytes. Pieces are numbered in memory's own order.
 template <class F> void for_pieces(Warp& warp, const Instruction& i, const Tile& tile, Use use, F f) {
     const Memory memory = memory_of(warp, i, tile);
     const unsigned in_line = tile.inner() * tile.bytes() / 16, total = tile.outer() * in_line;
@@ -105,7 +105,7 @@ template <class F> void for_pieces(Warp& warp, const Instruction& i, const Tile&
     }
 }
 
-/// From memory's order to row after row, or back: both are the same exchange.
+/// Copies a matrix from memory's order to row-major order, or back if into_memory.
 void turn(const Tile& tile, const std::byte* from, std::byte* to, bool into_memory) {
     for (unsigned r = 0; r < tile.rows; ++r)
         for (unsigned c = 0; c < tile.columns; ++c) {
@@ -148,8 +148,8 @@ template <class Half> void widen(const std::byte* matrix, const Tile& tile, floa
     }
 }
 
-/// target: as packed() of D, with the shape's m and n; count: registers of A; e: registers of B and whether C is f32.
-/// Rows of D, A, B and C follow one another.
+/// target: packed D, with the shape's m and n; count: registers of A; e: registers of B and whether C is f32. The rows
+/// of D, A, B and C follow one another.
 template <class Half> void multiply(Warp& warp, const Instruction& i, Lanes) {
     const Tile d = tile_of(i.target), a{d.rows, 16, i.count}, b{16, d.columns, i.e & 15},
                c{d.rows, d.columns, i.e >> 4 & 1 ? 8u : 4u, (i.e >> 4 & 1) != 0};
@@ -181,7 +181,7 @@ Shape shape_of(Decoder& d) {
     return name == "m16n16k16" ? Shape{16, 16} : name == "m8n32k16" ? Shape{8, 32} : Shape{32, 8};
 }
 
-/// f16 fragments have eight registers whatever the shape, those of bf16 as many as they need.
+/// f16 fragments have eight registers in every shape; bf16 fragments have as many as they need.
 unsigned registers_of(Type type, unsigned elements) { return type == Type::bf16 ? elements / 64 : 8; }
 
 Tile sum_tile(const Decoder& d, const Shape& shape, Type type) {

@@ -1,5 +1,6 @@
-// cuBLAS: handles and gemms of bf16 and fp32 with fp32 sums, queued on the handle's stream. What the real library
-// refuses is refused; what this project never wants of it (TF32, memory allocated by the library) is an error.
+// cuBLAS: handles, and gemms of bf16 and fp32 with fp32 sums, which are queued on the handle's stream. Calls that the
+// real library refuses are refused. Features that this project must not use (TF32, memory allocated by the library) are
+// errors.
 #include <cublas_v2.h>
 
 #include <cstring>
@@ -16,13 +17,13 @@
 
 using namespace sim::runtime;
 
-/// A handle; the real header leaves the type to us.
+/// A handle; the real header declares the type without defining it.
 struct cublasContext {
     int device = 0;
     cudaStream_t stream = nullptr;
     std::byte* workspace = nullptr;
     std::size_t workspace_bytes = 0;
-    bool workspace_set = false;  ///< since the last cublasSetStream, which takes it back
+    bool workspace_set = false;  ///< since the last cublasSetStream, which resets it
     cublasMath_t math = CUBLAS_DEFAULT_MATH;
     cublasAtomicsMode_t atomics = CUBLAS_ATOMICS_NOT_ALLOWED;
 };
@@ -40,7 +41,7 @@ bool is_handle(cublasHandle_t handle) {
     return false;
 }
 
-/// Body of every function: as call() of the runtime, with a handle that must be one.
+/// The body of every function: like call() of process.h, with a handle that must exist.
 template <class Body> cublasStatus_t with(cublasHandle_t handle, Body&& body) {
     const std::lock_guard hold(api_lock());
     if (!is_handle(handle)) return CUBLAS_STATUS_NOT_INITIALIZED;
@@ -64,7 +65,7 @@ std::optional<Element> element_of(cudaDataType type) {
     return std::nullopt;
 }
 
-/// Rows and columns as stored.
+/// The numbers of rows and columns as stored.
 std::int64_t rows_of(const Matrix& x, std::int64_t rows, std::int64_t columns) { return x.transposed ? columns : rows; }
 std::int64_t columns_of(const Matrix& x, std::int64_t rows, std::int64_t columns) {
     return x.transposed ? rows : columns;
@@ -88,7 +89,7 @@ void require_matrix(const Matrix& x, std::int64_t rows, std::int64_t columns, in
         misuse("cublasGemmEx: ", name, " is not aligned to its elements");
 }
 
-/// C's columns may lie between those of a factor, but share no byte with them.
+/// Misuse if C shares a byte with a factor. C's columns may lie between those of the factor.
 void require_apart(const Matrix& x, std::int64_t rows, std::int64_t columns, const Product& p, const char* name) {
     const auto stored = [](const Matrix& matrix, std::int64_t height, std::int64_t width) {
         const auto size = static_cast<std::size_t>(bytes_of(matrix.element));
@@ -99,8 +100,8 @@ void require_apart(const Matrix& x, std::int64_t rows, std::int64_t columns, con
     if (overlap(factor, stored(p.c, p.m, p.n))) misuse("cublasGemmEx: C overlaps ", name, ", which is undefined");
 }
 
-/// The library may use all of its workspace at any time: whoever keeps something there loses it. Its ends are spoiled,
-/// which is cheap.
+/// Overwrites the ends of the workspace, which is cheap: the real library may use all of it at any time, so data that a
+/// program keeps there are lost.
 void spoil(std::byte* workspace, std::size_t bytes) {
     const std::size_t end = std::min<std::size_t>(bytes, 4096);
     if (!end) return;
@@ -124,8 +125,8 @@ void run(const Product& p, int device, std::byte* workspace, std::size_t workspa
 }
 
 /// The combinations of cublasGemmEx with CUBLAS_COMPUTE_32F in bf16 and fp32 (cuBLAS documentation, table of
-/// cublasGemmEx): A and B alike, C of their type or fp32. Others of the real one (half, int8, complex, double) are not
-/// simulated.
+/// cublasGemmEx): A and B have the same type, C has their type or fp32. The real library's other combinations (half,
+/// int8, complex, double) are not simulated.
 bool supported(cudaDataType a, cudaDataType b, cudaDataType c) {
     return a == b &&
            ((a == CUDA_R_16BF && (c == CUDA_R_16BF || c == CUDA_R_32F)) || (a == CUDA_R_32F && c == CUDA_R_32F));
@@ -133,7 +134,7 @@ bool supported(cudaDataType a, cudaDataType b, cudaDataType c) {
 
 void require_ready(const cublasContext& handle, cublasComputeType_t compute, bool narrow) {
     if (compute == CUBLAS_COMPUTE_32F_FAST_TF32 || (handle.math & 0xF) == CUBLAS_TF32_TENSOR_OP_MATH)
-        misuse("cublasGemmEx: TF32 rounds fp32 factors to 10 bits; this project never wants it");
+        misuse("cublasGemmEx: TF32 rounds fp32 factors to 10 bits; this project does not use it");
     if (compute != CUBLAS_COMPUTE_32F && compute != CUBLAS_COMPUTE_32F_PEDANTIC)
         misuse("cublasGemmEx: compute type ", static_cast<int>(compute), " is not simulated, CUBLAS_COMPUTE_32F is");
     if (narrow && !(handle.math & CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION))
@@ -142,8 +143,8 @@ void require_ready(const cublasContext& handle, cublasComputeType_t compute, boo
             "CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION; this project sums in fp32");
     if (!handle.workspace_set)
         misuse(
-            "cublasGemmEx: cuBLAS would allocate memory by itself: no workspace was given by cublasSetWorkspace since "
-            "cublasSetStream, which takes an earlier one back");
+            "cublasGemmEx: cuBLAS would allocate memory by itself: no workspace was set by cublasSetWorkspace since "
+            "the last cublasSetStream, which resets it");
 }
 
 }  // namespace
@@ -162,7 +163,7 @@ cublasStatus_t cublasCreate_v2(cublasHandle_t* handle) {
 
 cublasStatus_t cublasDestroy_v2(cublasHandle_t handle) {
     return with(handle, [&] {
-        force(ends_of_device(handle->device));  // the real one may synchronise here too
+        force(ends_of_device(handle->device));  // the real library may synchronise here too
         std::erase(handles(), handle);
         delete handle;
         totals().handles -= 1;

@@ -1,6 +1,6 @@
 // CUDA runtime: copies and memsets. Pinned host memory is read and written when the copy runs, pageable memory at the
-// call, as on the real device (CUDA runtime API, "API synchronization behavior"). What a copy takes from the device
-// must have been written, and its target must not overlap its source.
+// call, as on the real device (CUDA runtime API, "API synchronization behavior"). Bytes that a copy takes from the
+// device must have been written, and the target must not overlap the source.
 #include <algorithm>
 #include <cstring>
 #include <memory>
@@ -35,7 +35,7 @@ std::size_t extent(std::size_t pitch, std::size_t width, std::size_t height) {
     return height ? (height - 1) * pitch + width : 0;
 }
 
-/// All checks that the call allows; fills in the places.
+/// All checks that are possible at the call; fills in the places.
 void check(Copy& copy, cudaMemcpyKind kind) {
     const std::size_t to_bytes = extent(copy.to.pitch, copy.width, copy.height),
                       from_bytes = extent(copy.from.pitch, copy.width, copy.height);
@@ -73,7 +73,7 @@ void run(const Copy& copy) {
     bytes += copy.width * copy.height;
 }
 
-/// The copy with its source rows taken now into memory of its own.
+/// Copies the source rows now into memory of their own, and queues the copy from there.
 void run_later_staged(const std::shared_ptr<CUstream_st>& stream, Copy copy) {
     auto staged = std::make_shared<std::vector<std::byte>>(copy.width * copy.height);
     for (std::size_t row = 0; row < copy.height; ++row)

@@ -1,5 +1,5 @@
-// CUDA runtime: devices, versions, errors. The numbers are those of an A100 (compute capability 8.0) or, where they
-// depend on it, of the capability set.
+// CUDA runtime: devices, versions, errors. The numbers are those of an A100 (compute capability 8.0); those that depend
+// on the compute capability follow SIM_COMPUTE_CAPABILITY.
 #include <cstdio>
 #include <cstring>
 #include <string>
@@ -30,7 +30,7 @@ std::size_t shared_bytes_per_multiprocessor() { return max_shared_bytes() + kRes
 
 namespace {
 
-/// value of an attribute, or -1: not known here.
+/// The value of an attribute; -1 if it is not simulated.
 int attribute_value(cudaDeviceAttr attribute, int device) {
     switch (attribute) {
         case cudaDevAttrMaxThreadsPerBlock:

@@ -1,4 +1,4 @@
-// CUDA runtime: names and sentences of the errors that the simulated functions give.
+// CUDA runtime: names and sentences of the errors that the simulated functions return.
 #include <cuda_runtime.h>
 
 namespace {

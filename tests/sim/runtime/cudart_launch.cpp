@@ -1,5 +1,4 @@
-// CUDA runtime: kernels are registered by nvcc's host code, checked and queued when they are launched, and run by
-// ptx::run.
+// CUDA runtime: kernels. nvcc's host code registers them; a launch checks and queues them; ptx::run runs them.
 #include <algorithm>
 #include <cstring>
 #include <string>
@@ -22,7 +21,8 @@ struct Configuration {
     cudaStream_t stream = nullptr;
 };
 
-/// Between "<<<...>>>" and the kernel's host function, which nvcc makes: pushed by the former, popped by the latter.
+/// Launch configurations between "<<<...>>>", which pushes one, and the kernel's host function, which nvcc generates
+/// and which pops it.
 std::vector<Configuration>& pushed() {
     thread_local std::vector<Configuration> configurations;
     return configurations;
@@ -35,8 +35,8 @@ std::size_t allowed_dynamic_shared(const Function& function, int device) {
            std::min<std::size_t>(kDefaultSharedBytes, ptx::static_shared_bytes_of(*function.kernel));
 }
 
-/// What every function says that has to load a kernel. SIM_JIT=no: the driver cannot compile its PTX, as it has to
-/// where there is no machine code for the device.
+/// The status of every function that must load a kernel. SIM_JIT=no: the driver cannot compile PTX, which it must do if
+/// there is no machine code for the device.
 cudaError_t loaded(const Function* function) {
     if (!function) return cudaErrorInvalidDeviceFunction;
     const bool machine_code = settings().major == 8 || (settings().major == 9 && settings().minor == 0);
@@ -47,7 +47,7 @@ bool within(const dim3& size, unsigned x, unsigned y, unsigned z) {
     return size.x >= 1 && size.y >= 1 && size.z >= 1 && size.x <= x && size.y <= y && size.z <= z;
 }
 
-/// What the real runtime says of sizes that cannot be.
+/// The error that the real runtime returns for impossible sizes.
 cudaError_t check(const Configuration& configuration, const Function& function, int device) {
     const dim3& block = configuration.block;
     if (!within(configuration.grid, 2147483647, 65535, 65535) || !within(block, 1024, 1024, 64))
@@ -111,7 +111,7 @@ cudaError_t get_attributes(cudaFuncAttributes* attributes, Function* function) {
     return cudaSuccess;  // numRegs stays 0: registers are known to ptxas, not to PTX
 }
 
-/// By threads, blocks and shared memory; registers are not known here, so the real number may be smaller.
+/// Limited by threads, blocks and shared memory. Registers are not known here, so the real number may be smaller.
 cudaError_t occupancy(int* blocks, Function* function, int threads, std::size_t dynamic_shared_bytes) {
     if (!blocks || threads < 1) return cudaErrorInvalidValue;
     if (const cudaError_t status = loaded(function); status != cudaSuccess) return status;
@@ -165,12 +165,12 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, 
     return call([&] { return occupancy(blocks, find_function(host), threads, shared_bytes); });
 }
 
-// What nvcc's host code calls; prototypes as in CUDA's crt/host_runtime.h and crt/device_functions.h, which only nvcc
-// may include.
+// The functions that nvcc's host code calls. Their prototypes are those of CUDA's crt/host_runtime.h and
+// crt/device_functions.h, which only nvcc may include.
 
 cudaError_t __cudaGetKernel(cudaKernel_t* kernel, const void* host) {
-    *kernel = reinterpret_cast<cudaKernel_t>(
-        find_function(host));  // as the real one, this is called before any device is asked for
+    // Like the real one, it is called before the program asks for any device.
+    *kernel = reinterpret_cast<cudaKernel_t>(find_function(host));
     return *kernel ? cudaSuccess : cudaErrorInvalidDeviceFunction;
 }
 
@@ -198,7 +198,7 @@ cudaError_t __cudaPopCallConfiguration(dim3* grid, dim3* block, std::size_t* sha
 }
 
 void** __cudaRegisterFatBinary(void* wrapper) {
-    struct Wrapper {  // CUDA's fatbinary_section.h
+    struct Wrapper {  // as in CUDA's fatbinary_section.h
         int magic, version;
         const void* data;
         void* file;

@@ -1,4 +1,4 @@
-// CUDA runtime: device memory and pinned host memory. No copies.
+// CUDA runtime: device memory and pinned host memory. Copies are in cudart_copy.cpp.
 #include <cstring>
 
 #include "sim/runtime/device.h"
@@ -10,7 +10,7 @@ using namespace sim::runtime;
 
 namespace {
 
-/// Freeing waits for the device, as the real one does: nothing queued loses its memory.
+/// Freeing waits for the device, as in the real runtime, so no queued operation loses its memory.
 cudaError_t release(void* pointer, bool (*free)(void*), cudaError_t unknown) {
     if (!pointer) return cudaSuccess;
     force(ends_of_device(-1));
@@ -113,7 +113,7 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const vo
         attributes->type = !block                          ? cudaMemoryTypeUnregistered
                            : block->place == Place::device ? cudaMemoryTypeDevice
                                                            : cudaMemoryTypeHost;
-        attributes->device = block ? block->device : -2;  // the real one's word for no device (cudaInvalidDeviceId)
+        attributes->device = block ? block->device : -2;  // -2 is cudaInvalidDeviceId
         attributes->devicePointer = block && (block->place == Place::device || block->mapped) ? address : nullptr;
         attributes->hostPointer = block && block->place == Place::pinned ? address : block ? nullptr : address;
         return cudaSuccess;

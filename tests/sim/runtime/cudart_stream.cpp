@@ -1,4 +1,4 @@
-// CUDA runtime: streams and events.
+// CUDA runtime: streams and events. How queued operations run is in queue.cpp.
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -20,18 +20,19 @@ struct Event {
     };
     unsigned flags = 0;
     int device = 0;
-    Point point{};                           ///< behind the last recording; without a stream: never recorded
+    Point point{};  ///< reached when the last recording has run; without a stream: never recorded
     std::shared_ptr<Recording> recording{};  ///< time of the last recording, once it has run
 };
 
-/// Handles are numbers that are never used twice, no addresses: a destroyed event is never mistaken for a later one.
+/// Handles are numbers, not addresses, and no number is used twice, so a destroyed event is never mistaken for a later
+/// one.
 std::unordered_map<std::uintptr_t, Event>& events() {
-    static auto* const all =
-        new std::unordered_map<std::uintptr_t, Event>;  // never destroyed: used while the process ends
+    // Never destroyed, since it is used while the process ends.
+    static auto* const all = new std::unordered_map<std::uintptr_t, Event>;
     return *all;
 }
 
-/// Misuse, naming `who`, for what is no event. Nobody's handle is 0.
+/// The event of a handle; no handle is 0. Misuse, naming `who`, if the handle is not an event.
 Event& event_of(cudaEvent_t handle, const char* who) {
     const auto found = events().find(reinterpret_cast<std::uintptr_t>(handle));
     if (found == events().end())
@@ -74,13 +75,14 @@ cudaError_t record(cudaEvent_t handle, cudaStream_t to, const char* who) {
     return cudaSuccess;
 }
 
-/// Asked without waiting, the device gets on by one operation: who asks until it is ready comes to an end, who asks
-/// once finds nothing done.
+/// A query does not wait, but the device advances by one operation. So a program that asks until the answer is yes
+/// comes to an end, and a program that asks once finds nothing done.
 cudaError_t query(const Point& point, const char* who) {
-    if (mutated("drop", who)) return cudaSuccess;  // as if it were asked later
+    if (mutated("drop", who)) return cudaSuccess;  // as if the program had asked later
     std::uint64_t operations = 1;
     if (attempt(point, operations)) return cudaSuccess;
-    if (operations) advance_communication();  // nothing could run: it waits for other ranks, and they perhaps for us
+    if (operations)
+        advance_communication();  // nothing could run: it waits for other ranks, which may wait for this one
     return cudaErrorNotReady;
 }
 

@@ -1,4 +1,4 @@
-// Gemm: panels of 16 rows of op(A) and 6 columns of op(B) are widened to fp32 and packed; a tile's 96 sums stay in
+// Gemm: panels of 16 rows of op(A) and 6 columns of op(B) are widened to fp32 and packed. The 96 sums of a tile stay in
 // registers for all of k.
 #include "sim/runtime/gemm.h"
 
@@ -23,8 +23,8 @@ void narrow(float value, std::uint16_t& to) {
     to = static_cast<std::uint16_t>(nan ? 0x7FFFu : (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
 }
 
-/// packed[i][j] = entry `first + j` of line i, for j < wide, zeros up to kWide. A line is a column of op(A) or a row of
-/// op(B). along: distance in memory from line to line; across: from entry to entry of a line.
+/// packed[i][j] = entry j of line i, for j < wide; zeros up to kWide. A line is a column of op(A) or a row of op(B).
+/// along: distance in memory from line to line; across: from entry to entry of a line.
 template <std::int64_t kWide, class T>
 void pack(float* packed, const T* from, std::int64_t along, std::int64_t across, std::int64_t wide,
           std::int64_t lines) {
@@ -34,7 +34,7 @@ void pack(float* packed, const T* from, std::int64_t along, std::int64_t across,
             for (std::int64_t j = 0; j < wide; ++j) packed[i * kWide + j] = widen(from[i * along + j]);
         return;
     }
-    constexpr std::int64_t kPiece = 64;  // lines whose cache lines are used up before the next
+    constexpr std::int64_t kPiece = 64;  // lines that are packed together, while their cache lines are at hand
     for (std::int64_t begin = 0; begin < lines; begin += kPiece)
         for (std::int64_t j = 0; j < wide; ++j)
             for (std::int64_t i = begin; i < std::min(lines, begin + kPiece); ++i)

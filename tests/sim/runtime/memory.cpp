@@ -1,4 +1,4 @@
-// Memory: blocks by address, and address space for them.
+// Memory: the known blocks by address, and the address space that they get.
 #include "sim/runtime/memory.h"
 
 #include <sys/mman.h>
@@ -14,7 +14,7 @@ namespace sim::runtime {
 namespace {
 
 constexpr std::size_t kPage = 4096, kGuard = std::size_t{1} << 20, kGranularity = 512;
-/// Device memory begins here when the system lets it, so that addresses are the same in every run.
+/// Device memory begins here if the system allows it, so that addresses are the same in every run.
 constexpr std::uintptr_t kFirstAddress = 0x2000'0000'0000;
 
 struct State {
@@ -31,8 +31,8 @@ State& state() {
 std::uintptr_t number(const void* address) { return reinterpret_cast<std::uintptr_t>(address); }
 std::size_t round_up(std::size_t bytes, std::size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
-/// Kernels of all devices may access mapped host memory; what the host wrote there is not followed, so all of it counts
-/// as written.
+/// Kernels of all devices may access mapped host memory. What the host writes there is not followed, so all of it
+/// counts as written.
 void map_into(ptx::GlobalMemory& memory, const Block& block) {
     memory.add(block.begin, block.bytes);
     memory.wrote(block.begin, block.bytes);
@@ -44,7 +44,7 @@ void add_pinned(const Block& block) {
         for (auto& [device, memory] : state().memories) map_into(*memory, block);
 }
 
-/// SIM_HIDDEN: outside of the API device memory is no memory of the process, as that of a real GPU.
+/// SIM_HIDDEN: outside of the API the process cannot access device memory, as on a real GPU.
 void show_or_hide(bool inside) {
     for (const auto& [address, block] : state().blocks)
         if (block.place == Place::device)
@@ -182,7 +182,7 @@ bool overlap(const Rows& a, const Rows& b) {
     for (std::size_t row = 0; row < a.height; ++row) {
         const std::uintptr_t begin = number(a.begin) + row * a.pitch;
         if (begin >= end || begin + a.width <= first) continue;
-        // The last of the other rows that begins before this one ends.
+        // The last row of b that begins before this row of a ends.
         const std::uintptr_t last = begin + a.width - 1;
         const std::size_t other = b.height > 1 ? std::min<std::size_t>(b.height - 1, (last - first) / b.pitch) : 0;
         if (first + other * b.pitch + b.width > begin) return true;

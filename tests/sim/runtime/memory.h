@@ -1,6 +1,6 @@
-// Memory: which addresses are device memory, which are pinned host memory. Device memory is address space of this
-// process, with unmapped gaps between allocations; addresses are never used twice, so that a pointer kept too long is
-// found. What was written is known to ptx::GlobalMemory.
+// Memory: which addresses are device memory, and which are pinned host memory. Device memory is address space of this
+// process, with unmapped gaps between allocations. No address is used twice, so that a pointer kept too long is found.
+// ptx::GlobalMemory records which bytes were written.
 #pragma once
 
 #include <cstddef>
@@ -12,35 +12,36 @@ namespace sim::runtime {
 
 enum class Place { device, pinned, pageable };
 
-/// A block that cudaMalloc, cudaHostAlloc or cudaHostRegister made known.
+/// A block of memory that cudaMalloc, cudaHostAlloc or cudaHostRegister made known.
 struct Block {
     std::byte* begin = nullptr;
     std::size_t bytes = 0;
     Place place = Place::device;
-    int device = 0;           ///< of the allocation; the current one for pinned memory
-    unsigned flags = 0;       ///< of pinned memory
+    int device = 0;           ///< of the allocation; for pinned memory the one that was current
+    unsigned flags = 0;       ///< for pinned memory
     bool mapped = false;      ///< kernels may access it
-    bool registered = false;  ///< the program's own memory (cudaHostRegister)
+    bool registered = false;  ///< memory of the program itself (cudaHostRegister)
 };
 
-/// nullptr when the device has not that much left. Never filled: gigabytes cost nothing until they are touched.
+/// Returns nullptr if the device has not enough memory left. The memory is never filled, so gigabytes cost nothing
+/// until they are touched.
 void* allocate_device(int device, std::size_t bytes);
-/// false: not the beginning of device memory.
+/// Returns false if `begin` is not the beginning of device memory.
 bool free_device(void* begin);
 std::size_t device_bytes_free(int device);
 
-/// nullptr: the machine has no such memory.
+/// Returns nullptr if the machine has not enough memory.
 void* allocate_pinned(std::size_t bytes, unsigned flags, bool mapped, int device);
-/// false: some of it is pinned already.
+/// Returns false if a part of it belongs to a known block already.
 bool register_pinned(void* begin, std::size_t bytes, unsigned flags, bool mapped, int device);
-/// false: not the beginning of a block of that kind.
+/// Returns false if `begin` is not the beginning of a pinned block of that kind.
 bool free_pinned(void* begin, bool registered);
 
-/// The block that an address is in; nullptr: pageable host memory, or nobody's.
+/// The block that contains an address; nullptr for pageable host memory, and for addresses without memory.
 const Block* find_block(const void* address);
-/// Where all `bytes` at `address` lie. Misuse, naming `who`, when they reach over the end of a block.
+/// Where all `bytes` at `address` lie. Misuse, naming `who`, if they cross the bounds of a block.
 Place place_of(const void* address, std::size_t bytes, std::string_view who);
-/// Misuse unless all of it is memory of that device. `what` is the argument's name.
+/// Misuse unless all of it is memory of `device`. `what` names the argument.
 void require_device(const void* address, std::size_t bytes, int device, std::string_view who, std::string_view what);
 
 /// Rows of `width` bytes, `pitch` apart.
@@ -48,10 +49,10 @@ struct Rows {
     const std::byte* begin = nullptr;
     std::size_t pitch = 0, width = 0, height = 0;
 };
-/// Whether they have a byte in common; rows that lie between one another's have none.
+/// Whether two sets of rows share a byte; rows that lie in the gaps between one another share none.
 bool overlap(const Rows& a, const Rows& b);
 
-/// What kernels of a device may access.
+/// The memory that kernels of a device may access.
 ptx::GlobalMemory& global_memory(int device);
 
 }  // namespace sim::runtime

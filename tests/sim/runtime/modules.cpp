@@ -1,4 +1,5 @@
-// Modules: registered fat binaries, replaced or written as the environment says, parsed when they are used.
+// Modules: registered fat binaries. The environment may replace their text or have it written to files. They are parsed
+// when they are used.
 #include "sim/runtime/modules.h"
 
 #include <cctype>
@@ -20,7 +21,7 @@ struct State {
     bool replaced = false;
 };
 State& state() {
-    static State* const all = new State;  // never destroyed, and made by the first registration, before main
+    static State* const all = new State;  // never destroyed; the first registration makes it, before main
     return *all;
 }
 
@@ -30,7 +31,7 @@ template <class Number> Number read(const void* from, std::size_t offset) {
     return number;
 }
 
-/// Names behind ".entry".
+/// The names after ".entry".
 std::vector<std::string> entries_of(std::string_view text) {
     std::vector<std::string> names;
     for (std::size_t at = text.find(".entry "); at != std::string_view::npos; at = text.find(".entry ", at + 1)) {
@@ -40,7 +41,7 @@ std::vector<std::string> entries_of(std::string_view text) {
     return names;
 }
 
-/// The file of SIM_PTX, when any of its kernels is one of the module's.
+/// The text of the file of SIM_PTX if one of its kernels belongs to the module; otherwise "".
 std::string replacement_for(const Module& module) {
     if (settings().ptx_file.empty()) return {};
     std::ifstream file(settings().ptx_file);
@@ -62,7 +63,7 @@ std::string embedded_text(const Module& module) {
     return std::string(text);
 }
 
-/// "attention.cu" of the first ".file 1 "/.../attention.cu"", else "module".
+/// "attention" from the first `.file 1 "/.../attention.cu"`, or else "module".
 std::string source_stem(std::string_view text) {
     for (std::size_t at = text.find(".file"); at != std::string_view::npos; at = text.find(".file", at + 1)) {
         const std::size_t open = text.find('"', at), close = text.find('"', open + 1);

@@ -1,6 +1,6 @@
-// MPI hooks: on a real device queued NCCL operations go on while the host waits in MPI. Here the host has to run them,
-// so the calls of MPI in which the program waits are wrapped (through MPI's profiling interface) and let them advance.
-// Where a program ends, all ranks are together: orders of operations are compared.
+// MPI hooks: on a real device, queued NCCL operations continue while the host waits in MPI. Here the host must run
+// them, so the MPI calls in which the program waits are wrapped (through MPI's profiling interface) and let the
+// operations advance. In MPI_Finalize, where all ranks are together, the orders of operations are compared.
 #include "sim/runtime/mpi_world.h"
 #include "sim/runtime/nccl_order.h"
 #include "sim/runtime/process.h"
@@ -23,7 +23,7 @@ int initialised(int code) {
     return code;
 }
 
-/// Called again and again while the program waits in MPI, or looks whether something has come.
+/// Called repeatedly while the program waits in MPI, or tests whether a message has come.
 void advance_while_waiting() {
     const std::lock_guard hold(api_lock());
     if (!mpi_is_usable()) return;
@@ -46,7 +46,8 @@ int wait_after(int started, MPI_Request* request, MPI_Status* status = MPI_STATU
     return started == MPI_SUCCESS ? wait_for(request, status) : started;
 }
 
-/// Ranks may still need what is queued here; after that nobody waits for this one.
+/// Other ranks may still need the operations that are queued here, so these run now; after that no rank waits for this
+/// one.
 void finish_communication() {
     const std::lock_guard hold(api_lock());
     try {

@@ -1,5 +1,5 @@
-// MpiWorld: the simulated NCCL's own copy of MPI_COMM_WORLD, and what it needs to know of MPI's state. MPI itself is
-// started by the program.
+// MpiWorld: the simulated NCCL's own copy of MPI_COMM_WORLD, and what NCCL must know about the state of MPI. The
+// program itself initialises MPI.
 #pragma once
 
 #include <mpi.h>
@@ -8,11 +8,12 @@
 
 namespace sim::runtime {
 
-/// Made when the program initialises MPI. Misuse, naming `who`, when it has not.
+/// The copy, which is made when the program initialises MPI. Misuse, naming `who`, if it has not.
 MPI_Comm messages_of_world(std::string_view who);
-/// MPI may be called: it is initialised, not finalised, and this is the main thread (MPI_THREAD_FUNNELED).
+/// Whether MPI may be called: it is initialised, not finalised, and this is the main thread (MPI_THREAD_FUNNELED).
 bool mpi_is_usable();
-/// The program has aborted a communicator with work left: from now on nothing that was queued is expected to be whole.
+/// Called when the program aborts a communicator that has operations left. After that the queued operations need not be
+/// complete, so their orders are not compared.
 void note_abort();
 
 }  // namespace sim::runtime

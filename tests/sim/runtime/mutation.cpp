@@ -1,5 +1,5 @@
-// Mutation: places, how often they ran, and the one that is broken. An address is an offset in the program's file, as
-// addr2line takes it, so that it is the same in every run.
+// Mutation: the places, how often they ran, and which of them are broken. An address is an offset in the program's
+// file, as addr2line takes it, so that it is the same in every run.
 #include "sim/runtime/mutation.h"
 
 #include <dlfcn.h>
@@ -22,7 +22,7 @@ constexpr int kMostFrames = 24;
 
 struct State {
     std::map<std::string, std::uint64_t> times;  // by "RULE PLACE"
-    std::map<std::string, dim3> largest_grid;    // of a kernel so far: tells whether it uses y and z
+    std::map<std::string, dim3> largest_grid;    // by kernel, so far; tells whether a kernel uses y and z
     std::uint64_t changed = 0;
 };
 State& state() {
@@ -30,7 +30,7 @@ State& state() {
     return *all;
 }
 
-/// SIM_MUTATE: a rule and where it is to be broken.
+/// SIM_MUTATE: a rule, and the places where calls are broken by it.
 struct Wanted {
     std::string rule;
     std::vector<std::string> places;
@@ -46,8 +46,8 @@ const Wanted& wanted() {
     return *read;
 }
 
-/// Notes that the rule fits a place; whether it is to be broken. A place that is wanted stands for all that begin with
-/// it.
+/// Records that the rule fits a place; returns whether the call there is to be broken. A place of SIM_MUTATE stands for
+/// all places that begin with it.
 bool note(const std::string& rule, const std::string& place) {
     if (!settings().calls_file.empty()) ++state().times[rule + ' ' + place];
     if (rule != wanted().rule) return false;
@@ -59,7 +59,7 @@ bool note(const std::string& rule, const std::string& place) {
     return chosen;
 }
 
-/// Where the program itself lies in memory, its shared libraries not among it.
+/// Where the program itself lies in memory, without its shared libraries.
 struct Extent {
     std::uintptr_t base = 0, end = 0;
     bool contains(std::uintptr_t address) const { return address >= base && address < end; }
@@ -89,7 +89,7 @@ Extent extent_of(const char* function) {
     return {base, base + static_cast<const ElfW(Sym)*>(symbol)->st_size};
 }
 
-/// "FUNCTION@OFFSET@OFFSET...": return addresses in the program, from the caller of the function on.
+/// "FUNCTION@OFFSET@OFFSET...": return addresses in the program, from the caller of the function outwards.
 std::string place_of_call(const char* function) {
     static const Extent program = extent_of_program();
     static auto* const functions = new std::map<std::string, Extent>;
@@ -112,8 +112,8 @@ std::string place_of_call(const char* function) {
 }  // namespace
 
 bool place_is_mutated(const char* rule, const char* function) {
-    if (settings().calls_file.empty() && wanted().rule != rule)
-        return false;  // a walk through the stack takes its time
+    // Walking the stack takes time, so it is done only if the place is needed.
+    if (settings().calls_file.empty() && wanted().rule != rule) return false;
     return note(rule, place_of_call(function));
 }
 

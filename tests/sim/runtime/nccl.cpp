@@ -1,5 +1,5 @@
-// NCCL: communicators and their calls, grouped or one by one, queued on streams like kernels. The messages go over MPI
-// (nccl_exchange.h).
+// NCCL: communicators and their calls, grouped or one by one, which are queued on streams like kernels. The messages go
+// over MPI (nccl_exchange.h).
 #include <nccl.h>
 
 #include <string>
@@ -52,14 +52,15 @@ bool is_communicator(const ncclComm* comm) {
     return false;
 }
 
-/// What the caller of a communicator that does not block has to ask for until it is complete (ncclCommGetAsyncError).
+/// The result of a call: one on a communicator that does not block is in progress until the caller has asked
+/// (ncclCommGetAsyncError).
 ncclResult_t progress_of(ncclComm& comm) {
     if (comm.blocking) return ncclSuccess;
     comm.in_progress = true;
     return ncclInProgress;
 }
 
-/// The group's calls, one operation for each communicator.
+/// Queues the group's calls as one operation for each communicator.
 ncclResult_t issue_group(std::vector<std::pair<ncclComm*, Task>> tasks) {
     ncclResult_t result = ncclSuccess;
     while (!tasks.empty()) {
@@ -76,7 +77,7 @@ ncclResult_t issue_group(std::vector<std::pair<ncclComm*, Task>> tasks) {
     return result;
 }
 
-/// Checks and adds a call to the open group, or issues it alone.
+/// Checks a call, and adds it to the open group or issues it alone.
 ncclResult_t add(ncclComm_t comm, Task task, cudaStream_t stream) {
     return guarded([&] {
         if (!is_communicator(comm)) return refuse(std::string(task.call) + ": no communicator");
@@ -93,10 +94,10 @@ ncclResult_t add(ncclComm_t comm, Task task, cudaStream_t stream) {
                 " is not blocking and an earlier call may be in progress; ask ncclCommGetAsyncError until it is not");
         task.stream = stream_of(stream, task.call);
         check_task(*comm, task);
-        if (!task.count && task.kind != Kind::send_receive)
-            return ncclSuccess;  // as the real one: empty collectives are dropped
+        // Like the real library, drops empty collectives.
+        if (!task.count && task.kind != Kind::send_receive) return ncclSuccess;
         if (task.kind == Kind::send_receive && !group().depth && task.peer == comm->rank)
-            return refuse(std::string(task.call) + ": to oneself, outside of a group");
+            return refuse(std::string(task.call) + ": a message to the own rank must be in a group");
         group().tasks.emplace_back(comm, std::move(task));
         return group().depth ? ncclSuccess : issue_group(std::exchange(group().tasks, {}));
     });
@@ -162,10 +163,10 @@ ncclResult_t ncclCommAbort(ncclComm_t comm) {
         if (!comm) return ncclSuccess;
         if (!is_communicator(comm)) return ncclInvalidArgument;
         const bool unfinished = !comm->last.reached();
-        if (unfinished) discard_queues();  // what follows would compute from what never came
+        if (unfinished) discard_queues();  // later operations would compute from data that never arrived
         if (unfinished) note_abort();
         std::erase(communicators(), comm);
-        if (!unfinished) leave(comm);  // else MPI may still write to it
+        if (!unfinished) leave(comm);  // otherwise MPI may still write to it
         return ncclSuccess;
     });
 }

@@ -1,4 +1,5 @@
-// NcclConnect: an empty message each way; it is synchronous, so that both sides know of each other when it is complete.
+// NcclConnect: each side sends an empty message. It is synchronous, so both sides know of each other when it is
+// complete.
 #include "sim/runtime/nccl_connect.h"
 
 #include <algorithm>
@@ -11,9 +12,9 @@
 namespace sim::runtime {
 namespace {
 
-constexpr int kFromSender = 30001, kFromReceiver = 30002;  // tags behind those of nccl_exchange
-constexpr std::size_t kBufferBytes =
-    std::size_t{4} << 20;  // of a direction; the real ones have up to 10 MiB for each of their channels
+constexpr int kFromSender = 30001, kFromReceiver = 30002;  // tags above those of nccl_exchange.cpp
+/// Of one direction; the real library's buffers have up to 10 MiB for each channel.
+constexpr std::size_t kBufferBytes = std::size_t{4} << 20;
 
 struct Direction {
     int peer;

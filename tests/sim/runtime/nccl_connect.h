@@ -1,4 +1,4 @@
-// NcclConnect: what the first message between two ranks costs. As with the real library the call then waits on the host
+// NcclConnect: the cost of the first message between two ranks. As in the real library, the call then waits on the host
 // until the other rank makes its call, and takes device memory.
 #pragma once
 
@@ -8,9 +8,9 @@
 
 namespace sim::runtime {
 
-/// Waits until every rank that a task of the group sends to or receives from for the first time has come to its own
-/// first call in that direction. Queued operations go on meanwhile. false: there is no device memory left for the
-/// buffers. Misuse after SIM_NCCL_TIMEOUT: a deadlock.
+/// A task of the group may send to a rank, or receive from it, for the first time. Waits until every such rank has come
+/// to its own first call in that direction. Queued operations continue meanwhile. Returns false if there is no device
+/// memory left for the buffers. Misuse after SIM_NCCL_TIMEOUT, which means a deadlock.
 bool connect(ncclComm& comm, const std::vector<Task>& tasks);
 void release_buffers(ncclComm& comm);
 

@@ -1,5 +1,5 @@
-// NcclExchange: announcements under tag 0, contents under a tag of the message's number, in pieces that MPI's int
-// counts allow.
+// NcclExchange: announcements have tag 0. Contents have a tag made of the message's number, and go in pieces that MPI's
+// int counts allow.
 #include "sim/runtime/nccl_exchange.h"
 
 #include <algorithm>
@@ -29,7 +29,7 @@ std::string describe(const Announcement& a) {
     return out.str();
 }
 
-/// MPI reads on when nobody is in the API, so hidden memory is sent from a copy.
+/// MPI also reads the data outside of the API, where device memory may be hidden, so hidden memory is sent from a copy.
 void Exchange::send(int peer, const std::byte* data, std::size_t bytes, Announcement announcement) {
     if (settings().hidden) data = copies_.emplace_back(data, data + bytes).data();
     announcement.number = counts_->sent[static_cast<std::size_t>(peer)]++;

@@ -1,5 +1,5 @@
-// NcclExchange: messages of one NCCL operation between ranks, by non-blocking MPI. Every message is announced by a
-// small one that says of which call it is, so that ranks that do different things find out at once.
+// NcclExchange: the messages of one NCCL operation between ranks, by non-blocking MPI. A small message announces every
+// message and says to which call it belongs, so that ranks that make different calls find out at once.
 #pragma once
 
 #include <mpi.h>
@@ -12,18 +12,18 @@
 
 namespace sim::runtime {
 
-/// What a rank says of the call that a message belongs to; the receiver's must be the same.
+/// The call to which a message belongs, as the sender sees it; the receiver's announcement must be the same.
 struct Announcement {
     std::uint32_t kind = 0, type = 0, reduction = 0;
     std::int32_t root = -1;
     std::uint64_t count = 0;
-    std::uint64_t number =
-        0;  ///< of messages from this sender to this receiver in the communicator; filled in by Exchange
+    /// Number of the message from this sender to this receiver in the communicator; Exchange fills it in.
+    std::uint64_t number = 0;
     bool operator==(const Announcement&) const = default;
 };
 std::string describe(const Announcement& announcement);
 
-/// Numbers of messages so far, by peer, in a communicator.
+/// How many messages were sent to and received from each peer of a communicator.
 struct MessageCounts {
     std::vector<std::uint64_t> sent, received;
 };
@@ -31,13 +31,13 @@ struct MessageCounts {
 class Exchange {
 public:
     Exchange(MPI_Comm comm, MessageCounts& counts) : comm_(comm), counts_(&counts) {}
-    /// Sent at once; complete when the peer has posted its receive (synchronous: nothing is buffered on the way, as in
-    /// NCCL).
+    /// Begins to send at once; complete when the peer has posted its receive (synchronous: nothing is buffered on the
+    /// way, as in NCCL).
     void send(int peer, const std::byte* data, std::size_t bytes, Announcement announcement);
     void receive(int peer, std::byte* data, std::size_t bytes, Announcement announcement);
-    /// Whether all is complete. Misuse when a peer's announcement differs.
+    /// Advances all messages; returns whether all of them are complete. Misuse if a peer's announcement differs.
     bool advance();
-    /// "nothing has come from rank 2, rank 3 does not take what is sent to it"
+    /// What the messages wait for: "nothing has come from rank 2, rank 3 does not take what is sent to it".
     std::string waits_for() const;
 
 private:
@@ -55,8 +55,8 @@ private:
 
     MPI_Comm comm_;
     MessageCounts* counts_;
-    std::deque<Message> messages_;               // addresses stay: MPI keeps them
-    std::deque<std::vector<std::byte>> copies_;  // of what is sent from hidden memory
+    std::deque<Message> messages_;               // a deque, since MPI keeps addresses of its elements
+    std::deque<std::vector<std::byte>> copies_;  // of messages that are sent from hidden memory
 };
 
 }  // namespace sim::runtime

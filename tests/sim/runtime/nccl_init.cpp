@@ -1,5 +1,5 @@
-// NcclInit: members tell the rank that made the id who they are, it tells all who is there, and they make an MPI
-// communicator of their own.
+// NcclInit: every member tells the rank that made the id who it is. That rank sends the list of members to all of them,
+// and they make an MPI communicator of their own.
 #include "sim/runtime/nccl_init.h"
 
 #include <algorithm>
@@ -18,7 +18,7 @@ constexpr std::uint64_t kMagic = 0x4E43434C73696D31;
 
 struct Id {
     std::uint64_t magic = 0;
-    std::uint32_t number = 0;  ///< of ids that the root made
+    std::uint32_t number = 0;  ///< number among the ids that the root made
     std::int32_t root = 0;     ///< rank in the world
 };
 
@@ -40,7 +40,7 @@ Member myself(MPI_Comm world, int rank, int size, int device) {
     return member;
 }
 
-/// Waits as everybody does, and not for ever.
+/// Waits and lets communication advance meanwhile. Misuse after SIM_NCCL_TIMEOUT.
 void complete(MPI_Request* request, const char* what) {
     const auto begin = std::chrono::steady_clock::now();
     Patience patience;
@@ -54,7 +54,7 @@ void complete(MPI_Request* request, const char* what) {
     }
 }
 
-/// The root's part; the others' members arrive in any order.
+/// The root's part: collects the members, which arrive in any order, and sends the list to them.
 std::vector<Member> gather(MPI_Comm world, int tag, const Member& own) {
     std::vector<Member> members(static_cast<std::size_t>(own.size));
     members[static_cast<std::size_t>(own.rank)] = own;
@@ -66,7 +66,7 @@ std::vector<Member> gather(MPI_Comm world, int tag, const Member& own) {
         if (arrived.size != own.size)
             misuse("ncclCommInitRank: one rank says that there are ", own.size, " ranks, another ", arrived.size);
         if (arrived.rank < 0 || arrived.rank >= own.size || members[static_cast<std::size_t>(arrived.rank)].rank >= 0)
-            misuse("ncclCommInitRank: rank ", arrived.rank, " is there twice");
+            misuse("ncclCommInitRank: rank ", arrived.rank, " takes part twice");
         members[static_cast<std::size_t>(arrived.rank)] = arrived;
     }
     for (const Member& member : members) {
@@ -90,7 +90,7 @@ std::vector<Member> meet(MPI_Comm world, int tag, int root, const Member& own) {
     return members;
 }
 
-/// As the real one, two ranks on one GPU are refused.
+/// Two ranks on one GPU are refused, as in the real library.
 bool on_different_gpus(const std::vector<Member>& members) {
     for (std::size_t i = 0; i < members.size(); ++i)
         for (std::size_t j = 0; j < i; ++j)
@@ -156,8 +156,8 @@ void leave(ncclComm_t comm) {
     release_buffers(*comm);
     int finalised = 0;
     PMPI_Finalized(&finalised);
-    if (!finalised && comm->messages != MPI_COMM_NULL)
-        PMPI_Comm_free(&comm->messages);  // Open MPI frees it without talking to other ranks
+    // Open MPI frees it without communication with other ranks.
+    if (!finalised && comm->messages != MPI_COMM_NULL) PMPI_Comm_free(&comm->messages);
     delete comm;
 }
 

@@ -7,12 +7,12 @@
 
 namespace sim::runtime {
 
-/// What ncclGetLastError says.
+/// The sentence that ncclGetLastError returns.
 std::string& nccl_last_error();
 
-/// Contains the caller's rank in the world, at whom the others will meet, and a number.
+/// An id that contains the caller's rank in the world, at which the others meet, and a number.
 ncclUniqueId make_unique_id();
-/// Collective over the `size` ranks that call it with the same id. No more than they take part.
+/// Collective over the `size` ranks that call it with the same id. No other rank takes part.
 ncclResult_t join(ncclComm_t* comm, int size, const ncclUniqueId& id, int rank, int device);
 void leave(ncclComm_t comm);
 

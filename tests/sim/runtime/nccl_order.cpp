@@ -1,4 +1,4 @@
-// NcclOrder: a rank's log of operations, and its comparison with those of others.
+// NcclOrder: a rank's log of operations, and its comparison with the logs of other ranks.
 #include "sim/runtime/nccl_order.h"
 
 #include <algorithm>
@@ -15,7 +15,7 @@ std::vector<std::uint64_t>& log() {
     return *entries;
 }
 
-/// Ranks of the communicator with whom the operation is a meeting.
+/// The ranks of the communicator that the operation both sends to and receives from.
 std::set<int> meets(const ncclComm& comm, const std::vector<Task>& tasks) {
     std::set<int> to, from, both;
     for (const Task& task : tasks) {
@@ -28,7 +28,7 @@ std::set<int> meets(const ncclComm& comm, const std::vector<Task>& tasks) {
     return both;
 }
 
-/// Communicators of the operations in which the log's rank meets `peer`, in order.
+/// The communicators of the operations in which the log's rank meets `peer`, in order.
 std::vector<std::uint64_t> order_with(const std::vector<std::uint64_t>& entries, int peer) {
     std::vector<std::uint64_t> order;
     for (std::size_t at = 0; at < entries.size(); at += 2 + entries[at + 1]) {

@@ -1,5 +1,5 @@
-// NcclTask: calls become messages and, when those have arrived, copies and sums. What arrives lies beside until the
-// operation is complete, so that nobody sees it early.
+// NcclTask: calls become messages and, when these have arrived, copies and sums. Arriving data are kept aside until the
+// operation is complete, so that no kernel sees them early.
 #include "sim/runtime/nccl_task.h"
 
 #include <chrono>
@@ -20,7 +20,7 @@ namespace {
 using Bytes = std::shared_ptr<std::byte[]>;
 using Clock = std::chrono::steady_clock;
 
-/// Bytes that a call reads and writes on this rank.
+/// The bytes that a call reads and writes on this rank.
 struct Sizes {
     std::size_t from = 0, to = 0;
 };
@@ -57,7 +57,8 @@ bool overlap(const std::byte* a, std::size_t a_bytes, const std::byte* b, std::s
     return a_bytes && b_bytes && a < b + b_bytes && b < a + a_bytes;
 }
 
-/// In place as NCCL defines it: all_reduce and broadcast in one buffer, a rank's part at its place in the whole.
+/// Whether a call is in place as NCCL defines it: all_reduce and broadcast use one buffer; otherwise a rank's part is
+/// at its place in the whole.
 bool in_place(const ncclComm& comm, const Task& task) {
     const std::size_t offset = static_cast<std::size_t>(comm.rank) * task.count * bytes_of(task.type);
     if (task.kind == Kind::all_gather) return task.from == task.to + offset;
@@ -65,12 +66,12 @@ bool in_place(const ncclComm& comm, const Task& task) {
     return task.from == task.to;
 }
 
-/// Within a group: what one call writes, no other may read or write.
+/// Misuse if a call of a group reads or writes what another one writes.
 void check_overlaps(const ncclComm& comm, const std::vector<Task>& tasks) {
     for (std::size_t i = 0; i < tasks.size(); ++i) {
         const Sizes own = sizes_of(comm, tasks[i]);
         if (overlap(tasks[i].from, own.from, tasks[i].to, own.to) && !in_place(comm, tasks[i]))
-            misuse(tasks[i].call, ": the buffers overlap, but are not in place as NCCL wants it");
+            misuse(tasks[i].call, ": the buffers overlap, but not in place as NCCL defines it");
         for (std::size_t j = 0; j < tasks.size(); ++j) {
             const Sizes other = sizes_of(comm, tasks[j]);
             if (i != j && (overlap(tasks[i].to, own.to, tasks[j].from, other.from) ||
@@ -81,13 +82,13 @@ void check_overlaps(const ncclComm& comm, const std::vector<Task>& tasks) {
     }
 }
 
-/// An operation under way.
+/// An operation from its queueing to its end.
 struct Running {
     ncclComm* comm = nullptr;
     std::vector<Task> tasks;
     std::uint64_t number = 0;
     Exchange exchange;
-    std::vector<std::function<void()>> finish;  ///< when all has arrived
+    std::vector<std::function<void()>> finish;  ///< called when everything has arrived
     bool started = false, waited = false;
     Clock::time_point waiting_since{};
 };
@@ -96,8 +97,8 @@ void wrote(const ncclComm& comm, std::byte* to, std::size_t bytes) {
     if (bytes) global_memory(comm.device).wrote(to, bytes);
 }
 
-/// Every rank's part to every rank, or the root's whole to the others, as messages; what arrives by rank. This rank's
-/// own entry stays empty.
+/// Posts the messages of a collective: every rank's part to every rank, or the root's whole to the others. Returns the
+/// buffers of arriving data by rank; this rank's own entry stays empty.
 std::vector<Bytes> post_collective(Running& running, const Task& task) {
     const ncclComm& comm = *running.comm;
     const std::size_t part = task.count * bytes_of(task.type);
@@ -158,7 +159,7 @@ void start(Running& running) {
     running.started = true;
 }
 
-/// Ends the process when it has waited too long: a deadlock, or a rank that is lost.
+/// Misuse when the operation has waited too long: there is a deadlock, or a rank is lost.
 void check_patience(Running& running) {
     if (!running.waited) running.waiting_since = Clock::now();
     running.waited = true;
@@ -169,8 +170,8 @@ void check_patience(Running& running) {
            running.exchange.waits_for());
 }
 
-/// SIM_NCCL_FAULT: as when a network card dies. Nothing arrives any more, streams behind it wait for ever, and only
-/// those who ask learn of it.
+/// SIM_NCCL_FAULT: acts like a network card that dies. Nothing arrives any more, streams wait for ever for the
+/// operation, and only callers of ncclCommGetAsyncError learn of it.
 bool is_lost(ncclComm& comm) {
     const Settings& wanted = settings();
     if (comm.failed != ncclSuccess) return true;
@@ -178,7 +179,7 @@ bool is_lost(ncclComm& comm) {
         totals().exchanges < wanted.nccl_fault_after)
         return false;
     comm.failed = ncclRemoteError;
-    nccl_last_error() = "connection lost as SIM_NCCL_FAULT wants it";
+    nccl_last_error() = "SIM_NCCL_FAULT has broken the connection";
     return true;
 }
 

@@ -1,4 +1,5 @@
-// NcclTask: one call of NCCL by one rank, a communicator, and how calls become queued operations.
+// NcclTask: one NCCL call of one rank, a communicator, and how calls become queued operations. The functions of the API
+// are in nccl.cpp.
 #pragma once
 
 #include <nccl.h>
@@ -20,44 +21,45 @@ std::string name_of(Kind kind);
 struct Task {
     const char* call = "";  ///< "ncclSend"
     Kind kind = Kind::send_receive;
-    bool outgoing = false;  ///< of send_receive
+    bool outgoing = false;  ///< for send_receive
     const std::byte* from = nullptr;
     std::byte* to = nullptr;
-    std::size_t count =
-        0;  ///< as the call has it: of a rank's part for all_gather (sent) and reduce_scatter (received)
+    /// As in the call: for all_gather the part that a rank sends, for reduce_scatter the part that it receives.
+    std::size_t count = 0;
     ncclDataType_t type = ncclUint8;
     ncclRedOp_t reduction = ncclSum;
-    int peer = -1;  ///< of send_receive; the root of broadcast
+    int peer = -1;  ///< for send_receive; for broadcast the root
     std::shared_ptr<CUstream_st> stream{};
 };
 
 }  // namespace sim::runtime
 
-/// A communicator; NCCL's header leaves the type to us.
+/// A communicator; NCCL's header declares the type without defining it.
 struct ncclComm {
     std::uint64_t id = 0;  ///< the same on all ranks, different from all others
     int rank = 0, size = 1, device = 0;
     std::vector<int> world_ranks{};  ///< by rank
     MPI_Comm messages = MPI_COMM_NULL;
     sim::runtime::MessageCounts counts{};
-    std::vector<bool> connected_to{}, connected_from{};  ///< by rank: a first message has been sent, received
+    std::vector<bool> connected_to{}, connected_from{};  ///< by rank: whether a first message has been sent, received
     std::vector<void*> buffers{};                        ///< device memory of the connections
-    std::uint64_t issued = 0;                            ///< operations (groups count once) that were queued
-    sim::runtime::Point last{};                          ///< behind the last operation
+    std::uint64_t issued = 0;                            ///< operations that were queued; a group counts once
+    sim::runtime::Point last{};                          ///< the end of the last operation
     bool blocking = true;
-    ncclResult_t failed = ncclSuccess;  ///< what went wrong after the calls, for ncclCommGetAsyncError
-    bool in_progress = false;  ///< not blocking: the caller has not yet asked whether its last call is complete
+    ncclResult_t failed = ncclSuccess;  ///< the error after the calls, for ncclCommGetAsyncError
+    bool in_progress = false;  ///< if not blocking: the caller has not asked yet whether its last call is complete
 };
 
 namespace sim::runtime {
 
-/// "0.3": the fourth id that rank 0 of the world made.
+/// "0.3" is the fourth id that rank 0 of the world made.
 std::string name_of_communicator(std::uint64_t id);
 /// "communicator 0.3 (rank 1 of 4)"
 std::string describe(const ncclComm& comm);
-/// Checks pointers of the call. Misuse.
+/// Checks the pointers and the stream of a call. Misuse if they are not on the communicator's device.
 void check_task(const ncclComm& comm, const Task& task);
-/// Queues the calls of one group on one communicator as one operation: they go on together. All are on one stream.
+/// Queues the calls of one group on one communicator as one operation, so that they advance together. All calls must be
+/// on one stream.
 void issue(ncclComm& comm, std::vector<Task> tasks);
 
 }  // namespace sim::runtime

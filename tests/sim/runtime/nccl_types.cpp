@@ -1,4 +1,4 @@
-// NcclTypes: tables of types, and the reductions.
+// NcclTypes: the tables of types, and the reductions.
 #include "sim/runtime/nccl_types.h"
 
 #include <algorithm>
@@ -39,7 +39,7 @@ template <class T> T combine(T a, T b, ncclRedOp_t operation) {
         case ncclMin:
             return std::min(a, b);
         default:
-            return static_cast<T>(a + b);  // the average is divided at the end
+            return static_cast<T>(a + b);  // an average is divided at the end
     }
 }
 

@@ -1,11 +1,12 @@
-// The simulated GPU as a tool that listens to NVTX: its memory extension, as far as programs that share out one
-// allocation use it (heaps of the kind "sub-allocator" and their regions, by address). No ranges, no permissions, no
-// names. Its headers call us through a table that InitializeInjectionNvtxExtension fills.
+// A tool that listens to NVTX: its memory extension, as far as programs use it that divide one allocation into regions
+// (heaps of the kind "sub-allocator" and their regions, by address). Ranges, permissions and names are not known.
+// NVTX's headers find `attach` by the symbol InitializeInjectionNvtxExtension_fnptr and call this file's functions
+// through the table that it fills.
 #if __has_include(<nvtx3/nvToolsExtMem.h>)
 
 #define NVTX_NO_IMPL
 #include <nvtx3/nvToolsExtMem.h>
-#define NVTX_EXT_TYPES_GUARD  // which tools define to see what they fill
+#define NVTX_EXT_TYPES_GUARD  // tools define it to see the structures that they fill
 #include <nvtx3/nvtxDetail/nvtxExtTypes.h>
 
 #include "sim/runtime/memory.h"
@@ -14,7 +15,7 @@
 namespace sim::runtime {
 namespace {
 
-/// Body of every function: takes the lock, ends the process on Misuse and Fault.
+/// The body of every function: takes the lock, and ends the process on Misuse and Fault.
 template <class Body> void listen(Body&& body) {
     const std::lock_guard hold(api_lock());
     try {
@@ -24,14 +25,14 @@ template <class Body> void listen(Body&& body) {
     }
 }
 
-/// Every structure says which version of it the program means.
+/// Every structure says for which version of it the program was written.
 template <class Description> void check_version(const Description* description, const char* who) {
     if (!description || description->extCompatID != NVTX_EXT_COMPATID_MEM ||
         description->structSize != sizeof(Description))
         misuse(who, ": extCompatID and structSize are not those of the description that is given");
 }
 
-/// The memory of the device that an address is of. heap: the address has to be in it.
+/// The memory of the device to which an address belongs. If `heap` is given, the address must lie in it.
 ptx::GlobalMemory& memory_around(const void* address, const char* who, const void* heap = nullptr) {
     const Block* block = find_block(address);
     if (!block || block->place != Place::device) misuse(who, ": ", address, " is not device memory");
@@ -50,7 +51,7 @@ nvtxMemHeapHandle_t register_heap(nvtxDomainHandle_t, const nvtxMemHeapDesc_t* h
         const Block* block = find_block(range->ptr);
         if (!block || block->place != Place::device || block->begin != range->ptr || block->bytes != range->size)
             misuse("nvtxMemHeapRegister: ", range->size, " bytes at ", range->ptr,
-                   " are not what cudaMalloc gave; heaps inside of an allocation are not simulated");
+                   " are not a whole allocation of cudaMalloc; heaps inside of an allocation are not simulated");
         global_memory(block->device).make_heap(range->ptr);
         handle = static_cast<nvtxMemHeapHandle_t>(const_cast<void*>(range->ptr));
     });
@@ -87,7 +88,7 @@ void unregister_regions(nvtxDomainHandle_t, const nvtxMemRegionsUnregisterBatch_
     });
 }
 
-/// Fills the table of the memory extension; of others nothing is wanted (0).
+/// Fills the table of the memory extension; returns 0 for other extensions, which are not wanted.
 int attach(nvtxExtModuleInfo_t* module) {
     if (module->moduleId != NVTX_EXT_MODULEID_MEM) return 0;
     std::intptr_t* const slots = module->segments[0].functionSlots;

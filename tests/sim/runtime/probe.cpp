@@ -1,4 +1,4 @@
-// Probe: totals, settings and errors as tests want them.
+// Probe: gives tests the totals, the settings and the errors.
 #include "sim/runtime/probe.h"
 
 #include <sstream>

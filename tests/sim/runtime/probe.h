@@ -1,4 +1,5 @@
-// Probe: what tests may ask of and set in the simulated runtime of their process. The real runtime has nothing of it.
+// Probe: functions with which tests read and change the simulated runtime of their process. The real runtime has
+// nothing like it.
 #pragma once
 
 #include <cstddef>
@@ -12,16 +13,15 @@
 
 namespace sim::probe {
 
-using runtime::Misuse;  ///< error of the runtime's own checks
+using runtime::Misuse;  ///< an error that the runtime's own checks found
 using runtime::Totals;
 
-/// Everything counted so far: allocations, copies, kernels' counts by name ...
+/// Everything counted so far: allocations, copies, the counts of kernels by name ...
 const Totals& totals();
-/// Operations queued on all streams that have not run.
+/// The number of operations that are queued on all streams and have not run.
 std::size_t queued_operations();
 
-/// As long as it lives, errors that end the process otherwise are thrown (Misuse, ptx::Fault) by the call in which they
-/// are found.
+/// While it lives, an error that otherwise ends the process is thrown (Misuse, ptx::Fault) by the call that finds it.
 class ErrorsAreThrown {
 public:
     ErrorsAreThrown();
@@ -30,7 +30,7 @@ public:
     ErrorsAreThrown& operator=(const ErrorsAreThrown&) = delete;
 };
 
-/// As long as it lives, settings that otherwise come from the environment are as `change` leaves them.
+/// While it lives, the settings, which otherwise come from the environment, are as `change` leaves them.
 class ChangedSettings {
 public:
     explicit ChangedSettings(const std::function<void(runtime::Settings&)>& change);
@@ -42,7 +42,7 @@ private:
     runtime::Settings before_;
 };
 
-/// The counts of every kernel as one line of JSON each, as SIM_COUNTS=FILE appends them to FILE when the process ends.
+/// The counts of every kernel, one JSON object a line; SIM_COUNTS=FILE appends them to FILE when the process ends.
 std::string counts_as_json_lines();
 
 }  // namespace sim::probe

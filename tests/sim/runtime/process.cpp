@@ -1,4 +1,4 @@
-// Process: reading of the environment, the lock, the end on an error.
+// Process: reads the environment, has the lock, and ends the process on an error.
 #include "sim/runtime/process.h"
 
 #include <fcntl.h>
@@ -38,7 +38,7 @@ long long number(const char* name, const char* otherwise) {
     return parsed << shift;
 }
 
-/// Numbers before the first one that is not a device, as the real driver reads them.
+/// The numbers before the first one that is not a device, as the real driver reads them.
 std::vector<int> visible_devices(int present) {
     std::vector<int> visible;
     const char* list = std::getenv("CUDA_VISIBLE_DEVICES");
@@ -92,16 +92,15 @@ Settings settings_of_environment() {
 }
 
 Settings& settings() {
-    static Settings* const read =
-        new Settings(settings_of_environment());  // never destroyed: used while the process ends
+    // Never destroyed, since they are used while the process ends.
+    static Settings* const read = new Settings(settings_of_environment());
     return *read;
 }
 
 void append_to_file(const char* variable, const std::string& file, const std::string& lines) {
     const int out = open(file.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-    const bool whole =
-        out >= 0 && write(out, lines.data(), lines.size()) ==
-                        static_cast<ssize_t>(lines.size());  // one write, since stdio would cut it into blocks
+    // One write, since stdio would cut the lines into blocks.
+    const bool whole = out >= 0 && write(out, lines.data(), lines.size()) == static_cast<ssize_t>(lines.size());
     if (out >= 0) close(out);
     if (!whole) misuse("the file of ", variable, ", ", file, ", cannot be written");
 }

@@ -1,5 +1,5 @@
-// Process end: what is still queued runs when the process ends by exit() or by returning from main, and what was
-// counted is written (SIM_COUNTS, SIM_CALLS).
+// Process end: when the process ends by exit() or by returning from main, operations that are still queued run and the
+// counts are written (SIM_COUNTS, SIM_CALLS).
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
@@ -13,7 +13,7 @@
 namespace sim::runtime {
 namespace {
 
-/// Without waiting: what waits for other ranks is left, they may be gone.
+/// Does not wait: operations that wait for other ranks are left, since those ranks may be gone.
 void run_what_is_queued() {
     std::uint64_t operations = std::numeric_limits<std::uint64_t>::max();
     for (const Point& end : ends_of_device(-1)) attempt(end, operations);

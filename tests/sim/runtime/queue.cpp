@@ -1,4 +1,4 @@
-// Queue: streams, and running of what somebody waits for.
+// Queue: the streams, and how operations run that a caller waits for.
 #include "sim/runtime/queue.h"
 
 #include <algorithm>
@@ -16,7 +16,7 @@ constexpr std::int64_t kPatience = 1'000'000;  // nanoseconds
 constexpr std::uint64_t kUnlimited = std::numeric_limits<std::uint64_t>::max();
 
 struct State {
-    std::vector<std::shared_ptr<CUstream_st>> streams;  // by age, with those destroyed that have work left
+    std::vector<std::shared_ptr<CUstream_st>> streams;  // by age, including destroyed ones that have work left
     std::map<int, std::shared_ptr<CUstream_st>> null_streams;
     std::int64_t last_enqueued = 0;
 };
@@ -32,13 +32,14 @@ void forget_finished_streams() {
 bool advance(const Point& point, std::uint64_t& operations);
 void hurry();
 
-/// Runs the first operation of the queue. false: it, or what it comes after, has to wait, or `operations` is used up.
+/// Runs the first operation of the queue. Returns false if the operation, or a point before it, has to wait, or if
+/// `operations` is used up.
 bool advance_first(CUstream_st& stream, std::uint64_t& operations) {
     const std::uint64_t finished = stream.finished;
     bool ready = true;
     for (const Point& before : std::vector<Point>(stream.queue.front().after))
         ready = advance(before, operations) && ready;
-    if (stream.finished != finished) return true;  // it hurried
+    if (stream.finished != finished) return true;  // hurry() has run it
     if (!ready || !operations) return false;
     bool complete = true;
     const auto leave = [&stream] {
@@ -48,7 +49,7 @@ bool advance_first(CUstream_st& stream, std::uint64_t& operations) {
     try {
         if (stream.queue.front().run) complete = stream.queue.front().run();
     } catch (...) {
-        leave();  // the error is the caller's; the queue stays usable
+        leave();  // the caller gets the error, and the queue stays usable
         throw;
     }
     if (!complete) return false;
@@ -64,13 +65,13 @@ bool advance(const Point& point, std::uint64_t& operations) {
     return true;
 }
 
-/// SIM_STREAMS=hurried: every stream but the first one of its device runs what waits for nobody, at once.
+/// SIM_STREAMS=hurried: every stream except the first one of its device runs at once what does not have to wait.
 void hurry() {
     static bool hurrying = false;
     if (!settings().hurried || hurrying) return;
     hurrying = true;
     const std::shared_ptr<void> end(nullptr, [](void*) { hurrying = false; });
-    std::map<int, int> seen;  // streams by device
+    std::map<int, int> seen;  // number of streams by device
     for (const auto& stream : std::vector(state().streams)) {
         if (stream->destroyed || seen[stream->device]++ == 0) continue;
         const auto ready = [](const Point& before) { return before.reached(); };
@@ -135,7 +136,7 @@ Point end_of(const std::shared_ptr<CUstream_st>& stream) { return {stream, strea
 
 Point enqueue(const std::shared_ptr<CUstream_st>& stream, Operation operation) {
     std::erase_if(operation.after, [](const Point& before) { return before.reached(); });
-    if (operation.run)  // it may touch what belongs to somebody now, whenever it runs
+    if (operation.run)  // it may touch the memory that is allocated now, whenever it runs
         operation.run = [run = std::move(operation.run), device = stream->device,
                          view = global_memory(stream->device).view()] {
             global_memory(device).use(view);

@@ -1,4 +1,4 @@
-// Totals: what a process has done so far, in numbers. Read through probe.h.
+// Totals: what a process has done so far, in numbers. Tests read them through probe.h.
 #pragma once
 
 #include <cstdint>
@@ -17,11 +17,11 @@ struct Totals {
     std::uint64_t bytes_to_device = 0, bytes_to_host = 0, bytes_on_device = 0;
     std::uint64_t multiplications = 0;     ///< gemms of cuBLAS that have run
     std::uint64_t exchanges = 0;           ///< NCCL operations that have run; a group of sends and receives is one
-    std::int64_t events = 0, handles = 0;  ///< events of the runtime and handles of cuBLAS that there are now
+    std::int64_t events = 0, handles = 0;  ///< events of the runtime and handles of cuBLAS that exist now
     std::map<std::string, ptx::Counts> by_kernel;  ///< by (mangled) name
 };
 
-/// Never destroyed: counted while the process ends.
+/// Never destroyed, since operations still run and count while the process ends.
 inline Totals& totals() {
     static Totals* const all = new Totals;
     return *all;

@@ -1,5 +1,5 @@
-// The CUDA device (kernels/cuda) on the simulated runtime: what it refuses and how it says so, what it allocates and
-// when, its streams and events, its libraries. Operations are tested by tests/unit/kernels and cuda_paths_test.cpp.
+// Tests of the CUDA device (kernels/cuda) on the simulated runtime: its error messages, its allocations, its streams
+// and events, the libraries that it loads. tests/unit/kernels and cuda_paths_test.cpp test its operations.
 #include <cublas_v2.h>
 #include <dlfcn.h>
 
@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::int64_t kMebibyte = std::int64_t{1} << 20;
 
-/// The sentence with which a device is refused; checks that it is the user's matter.
+/// The message with which make_cuda_device refuses the options; checks that the error has this exit code.
 std::string refusal(const DeviceOptions& options, ExitCode code = ExitCode::bad_input) {
     try {
         make_cuda_device(options);
@@ -69,8 +69,8 @@ BOOST_AUTO_TEST_CASE(refusals) {
     check_has(refusal(options), {"must be given"});
 }
 
-/// A driver of the toolkit's major version passes everywhere, but may not know the PTX that a GPU without machine code
-/// needs.
+/// A driver of the toolkit's major version works on every GPU with machine code in the program. For another GPU it has
+/// to compile the PTX text, which may be too new for it.
 BOOST_AUTO_TEST_CASE(a_driver_that_cannot_compile) {
     using sim::probe::ChangedSettings;
     const auto allocations = sim::probe::totals().allocations;
@@ -106,7 +106,7 @@ BOOST_AUTO_TEST_CASE(memory_is_allocated_once_and_given_back) {
         BOOST_TEST((device->kind() == DeviceKind::cuda && device->good_at_bfloat16()));
         check_has(device->description(), {"sm_80", " GB"});
 
-        // What a plan takes of its arena is what the device takes.
+        // A plan device takes as much of its arena as the CUDA device.
         const auto plan = make_plan_device({.memory_bytes = options.memory_bytes, .own_bytes = cuda_own_bytes()});
         BOOST_TEST(plan->memory().in_use_bytes() == device->memory().in_use_bytes());
         BOOST_TEST(plan->memory().high_water_bytes() == device->memory().high_water_bytes());
@@ -133,7 +133,7 @@ BOOST_AUTO_TEST_CASE(work_on_another_stream_waits_for_events_only) {
         device->ops(other).copy(y, x);
         device->copy_to_host(host, y, other);
         device->wait(Device::compute_stream(), device->record(other));
-        device->wait(other, filled);  // an event that was reached may be waited for again
+        device->wait(other, filled);  // a stream may wait again for an event that was reached
         device->synchronize(other);
         BOOST_TEST(host->data<float>()[999] == static_cast<float>(round));
     }
@@ -142,7 +142,7 @@ BOOST_AUTO_TEST_CASE(work_on_another_stream_waits_for_events_only) {
     BOOST_CHECK_THROW(device->synchronize(Stream{7}), std::logic_error);
 }
 
-BOOST_AUTO_TEST_CASE(what_does_not_compute_goes_first) {
+BOOST_AUTO_TEST_CASE(streams_beside_the_compute_stream_have_priority) {
     const auto device = make_cuda_device(kSmall);
     int least = 0, greatest = 0;
     cudaDeviceGetStreamPriorityRange(&least, &greatest);
@@ -159,8 +159,9 @@ BOOST_AUTO_TEST_CASE(what_does_not_compute_goes_first) {
     for (int i = 0; i < 3; ++i) check_stream(device->make_stream(), greatest);
 }
 
-/// Launches of a long part of a step may go on for minutes, and nobody waits for the device meanwhile.
-BOOST_AUTO_TEST_CASE(marks_are_told_by_later_marks) {
+/// The host may launch kernels for minutes without waiting for the device. So a later mark_progress() reports the marks
+/// that the device has reached.
+BOOST_AUTO_TEST_CASE(marks_are_reported_by_later_marks) {
     const auto device = make_cuda_device(kSmall);
     const ArenaTensor x = device->memory().tensor(DType::float32, {1000}, Use::workspace);
     int told = 0, asked = 0;
@@ -171,8 +172,9 @@ BOOST_AUTO_TEST_CASE(marks_are_told_by_later_marks) {
         device->mark_progress();
     };
     const auto done = [&] {
+        // Waits for the GPU without a call of the device, so the device does not notice that the work is done.
         BOOST_TEST(cudaStreamSynchronize(cuda::native_stream(*device, Device::compute_stream())) == cudaSuccess);
-    };  // by itself, unseen
+    };
     work();
     BOOST_TEST((told == 0 && asked == 1));
     done();
@@ -180,17 +182,17 @@ BOOST_AUTO_TEST_CASE(marks_are_told_by_later_marks) {
     work();
     BOOST_TEST((told == 1 && asked == 2));
     work();
-    BOOST_TEST((told == 1 && asked == 3));  // nothing was done meanwhile
+    BOOST_TEST((told == 1 && asked == 3));  // the GPU has done nothing in between
     done();
     work();
-    BOOST_TEST((told == 2 && asked == 4));  // two parts at once
+    BOOST_TEST((told == 2 && asked == 4));  // one report for two marks
     done();
     device->set_waiting([] { fail("another rank is lost"); });
     BOOST_CHECK_THROW(work(), Error);
     BOOST_TEST(told == 3);
     device->set_waiting({});
     work();
-    BOOST_TEST(told == 3);  // the mark that was not set is none
+    BOOST_TEST(told == 3);  // the call that threw set no mark
     done();
     work();
     BOOST_TEST(told == 4);
@@ -198,7 +200,7 @@ BOOST_AUTO_TEST_CASE(marks_are_told_by_later_marks) {
     device->set_progress({});
 }
 
-/// Events are used again, but not before they are reached: whoever waits for an old one still has to.
+/// The device reuses events, but only after they are reached: a stream that waits for an older event still has to wait.
 BOOST_AUTO_TEST_CASE(an_event_is_not_taken_over_before_it_is_reached) {
     for (const bool by_mark : {false, true}) {
         const auto device = make_cuda_device(kSmall);
@@ -234,7 +236,7 @@ BOOST_AUTO_TEST_CASE(operations_with_scratch_run_on_the_compute_stream_only) {
     BOOST_TEST(sim::probe::totals().allocations == allocations);  // no operation allocates
 }
 
-BOOST_AUTO_TEST_CASE(nothing_is_lost_where_a_call_fails) {
+BOOST_AUTO_TEST_CASE(a_failed_call_leaks_nothing) {
     const auto& totals = sim::probe::totals();
     const auto device = make_cuda_device(kSmall);
     const cudaStream_t stream = cuda::native_stream(*device, Device::compute_stream());
@@ -249,7 +251,7 @@ BOOST_AUTO_TEST_CASE(nothing_is_lost_where_a_call_fails) {
     {
         cuda::Events recorded;
         recorded.record(stream);
-        cudaSetDevice(1);  // whose events a stream of another takes not
+        cudaSetDevice(1);  // a stream of device 0 does not take events of device 1
         BOOST_CHECK_THROW(cuda::Events().record(stream), Error);
         cudaSetDevice(0);
         BOOST_TEST(totals.events == events + 1);
@@ -258,7 +260,8 @@ BOOST_AUTO_TEST_CASE(nothing_is_lost_where_a_call_fails) {
     BOOST_TEST(totals.events == events);
 }
 
-/// An MPI library may have brought a NCCL of any version into the process.
+/// A library is the program itself or the named file, never another library that happens to be loaded: an MPI library
+/// may have brought a NCCL of any version into the process.
 BOOST_AUTO_TEST_CASE(libraries_are_this_program_or_the_named_file) {
     cuda::SharedLibrary nowhere("libnowhere.so.7"), math("libm.so.6");
     const auto refused = [](cuda::SharedLibrary& library, const char* name) -> std::string {
@@ -270,7 +273,7 @@ BOOST_AUTO_TEST_CASE(libraries_are_this_program_or_the_named_file) {
         return "not refused";
     };
     BOOST_TEST((nowhere.function<decltype(cublasDestroy_v2)>("cublasDestroy_v2") == &cublasDestroy_v2));
-    BOOST_TEST_REQUIRE(dlsym(RTLD_DEFAULT, "MPI_Comm_free"));  // there, but another's
+    BOOST_TEST_REQUIRE(dlsym(RTLD_DEFAULT, "MPI_Comm_free"));  // in the process, but in another library
     check_has(refused(nowhere, "MPI_Comm_free"), {"libnowhere.so.7 is not found (", "No such file", "--device cpu"});
     BOOST_TEST(math.function<double(double)>("floor")(2.5) == 2.0);
     check_has(refused(math, "cublasNeverThere"), {"libm.so.6 has no cublasNeverThere", "another version"});

@@ -1,5 +1,5 @@
-// Ways of CUDA operations that follow from the GPU and not from sizes. Against the reference with the budget of
-// kernel_testing.h.
+// Tests of the CUDA operations that take another path on another GPU with the same sizes, against the reference with
+// the budget of tests/unit/kernels/kernel_testing.h. The other tests of operations are in tests/unit/kernels.
 #include "sim/runtime/probe.h"
 #include "tests/unit/kernels/kernel_testing.h"
 
@@ -8,7 +8,8 @@ using namespace kernel_testing;
 
 BOOST_AUTO_TEST_SUITE(cuda_paths)
 
-/// The same bits whether a row is kept in shared memory (163 KiB a block on sm_80) or read twice (99 KiB on sm_86).
+/// The result has the same bits whether the kernel keeps a row in shared memory (163 KiB a block on sm_80) or reads it
+/// twice (99 KiB on sm_86).
 BOOST_AUTO_TEST_CASE(cross_entropy_of_rows_in_and_beyond_shared_memory) {
     constexpr std::int64_t kTokens = 3, kVocabulary = 26'001;
     const Values logits = random_values(kTokens, kVocabulary, 1, kFloat, 4);

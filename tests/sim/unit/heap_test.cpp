@@ -1,6 +1,7 @@
-// Heaps: one allocation that a program shares out by itself, as the product's arena does. What is outside of a tensor,
-// was given back, or was written in an earlier tensor's life is found; work that was queued before a tensor went is not
-// blamed. The heap of the shadow memory first, then NVTX, then the CUDA device's arena.
+// Tests of heaps: a heap is one allocation that a program shares out by itself, as the product's arena does. The
+// simulation finds accesses outside of a tensor, accesses to a freed tensor, and reads of bytes that only an earlier
+// tensor at this address has written. It does not blame work that was queued before a tensor was freed. The tests cover
+// the heap of the shadow memory (sim/ptx/launch.h), then NVTX, then the arena of the CUDA device.
 #if __has_include(<nvtx3/nvToolsExtMem.h>)
 
 #include <nvtx3/nvToolsExtMem.h>
@@ -19,7 +20,7 @@ namespace {
 
 constexpr std::int64_t kMebibyte = std::int64_t{1} << 20;
 
-/// The sentence of the Fault or Misuse that `call` ends with; "nothing" when it does not.
+/// The message of the Fault or Misuse that `call` throws; "nothing" if it throws none.
 template <class Call> std::string found_by(Call&& call) {
     const probe::ErrorsAreThrown thrown;
     try {
@@ -38,7 +39,7 @@ void check_has(const std::string& sentence, std::initializer_list<const char*> p
 
 BOOST_AUTO_TEST_SUITE(heap)
 
-BOOST_AUTO_TEST_CASE(of_the_shadow) {
+BOOST_AUTO_TEST_CASE(regions_in_the_shadow_memory) {
     std::vector<std::byte> bytes(1024);
     ptx::GlobalMemory memory;
     memory.add(bytes.data(), bytes.size());
@@ -57,16 +58,16 @@ BOOST_AUTO_TEST_CASE(of_the_shadow) {
                 !memory.contains(bytes.data() + 256, 300)));
     for (const auto& [first, number] : {std::pair{355, 10}, {200, 57}, {256, 1}})
         BOOST_CHECK_THROW(memory.add_region(bytes.data() + first, static_cast<std::size_t>(number)), ptx::Fault);
-    check_has(found_by([&] { memory.require_written(bytes.data() + 256, 1, "a copy"); }),
-              {"never written"});  // as fresh, although the heap was written
+    // A new region counts as never written, although the heap was written.
+    check_has(found_by([&] { memory.require_written(bytes.data() + 256, 1, "a copy"); }), {"never written"});
     check_has(found_by([&] { memory.wrote(bytes.data() + 360, 4); }),
               {"not inside", "byte 104 of an allocation of 100 bytes", "152 bytes before",
                "byte 360 of a heap of 1024 bytes"});
     memory.wrote(bytes.data() + 256, 100);
     memory.require_written(bytes.data() + 256, 100, "a copy");
 
-    // What is queued now sees what there is now, whatever comes between: each life of the same bytes has its own
-    // written ones.
+    // Work that is queued now is checked against the regions of now, even if they change before it runs. Each region at
+    // the same address has its own record of written bytes.
     const auto before = memory.view();
     memory.remove_region(bytes.data() + 256);
     BOOST_CHECK_THROW(memory.remove_region(bytes.data() + 256), ptx::Fault);
@@ -89,7 +90,7 @@ BOOST_AUTO_TEST_CASE(of_the_shadow) {
     BOOST_TEST(memory.contains(bytes.data(), 1024));
 }
 
-/// Regions begin and end anywhere, and may share a word.
+/// Regions may begin and end at any byte, so two regions may share a word.
 BOOST_AUTO_TEST_CASE(unaligned_regions) {
     std::vector<std::byte> bytes(64);
     ptx::GlobalMemory memory;
@@ -108,7 +109,7 @@ BOOST_AUTO_TEST_CASE(unaligned_regions) {
     memory.require_written(bytes.data() + 9, 2, "a copy");
 }
 
-BOOST_AUTO_TEST_CASE(by_nvtx) {
+BOOST_AUTO_TEST_CASE(heaps_registered_by_nvtx) {
     const testing::DeviceBuffer<float> pool(256), other(256);
     const nvtxMemVirtualRangeDesc_t whole{.size = pool.bytes(), .ptr = pool.get()};
     nvtxMemHeapDesc_t description{};
@@ -154,11 +155,12 @@ BOOST_AUTO_TEST_CASE(by_nvtx) {
                   description, [](auto& d) { d.structSize = 1; }, nvtxMemHeapRegister),
               {"structSize"});
     nvtxMemHeapUnregister(nullptr, heap);
+    // The memory stays unusable until it is freed.
     check_has(found_by([&] { testing::ok(cudaMemset(pool.get(), 0, 4)), testing::ok(cudaDeviceSynchronize()); }),
-              {"not inside"});  // until it is freed
+              {"not inside"});
 }
 
-BOOST_AUTO_TEST_CASE(of_a_device) {
+BOOST_AUTO_TEST_CASE(arena_of_the_cuda_device) {
     using namespace longlora;
     const auto device = make_cuda_device({.memory_bytes = 80 * kMebibyte, .pinned_bytes = kMebibyte});
     Ops ops = device->ops();
@@ -171,8 +173,8 @@ BOOST_AUTO_TEST_CASE(of_a_device) {
     ops.fill(x, 1), done();
     check_has(found_by([&] { ops.copy(y, z), done(); }), {"never written"});
 
-    // Given back while work is queued, as the arena allows; the next tensor lies at the same place, and what x had is
-    // not its own.
+    // x is freed while work on it is queued, as the arena allows. The next tensor lies at the same address, and the
+    // values of x do not count as written in it.
     ops.copy(y, x);
     x = {};
     const ArenaTensor again = make(100);
@@ -184,7 +186,7 @@ BOOST_AUTO_TEST_CASE(of_a_device) {
     BOOST_TEST(found_by(done) == "nothing");
 
     z = {};
-    const Tensor lost(again->bytes + 2 * 512, DType::float32, {100});  // where z was
+    const Tensor lost(again->bytes + 2 * 512, DType::float32, {100});  // at the address of the freed z
     check_has(found_by([&] { ops.fill(lost, 1), done(); }), {"out of bounds", "of a heap"});
 }
 

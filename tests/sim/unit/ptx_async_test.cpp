@@ -1,4 +1,5 @@
-// Asynchronous copies and barriers of the block: what is in flight, what is waited for, who comes.
+// Tests of asynchronous copies (cp.async) and of the barriers of a block: bytes in flight, waits and groups, barriers
+// that some threads do not reach.
 #include <boost/test/unit_test.hpp>
 
 #include "sim/unit/ptx_support.h"
@@ -7,11 +8,11 @@ namespace sim::unit {
 
 namespace {
 
-/// %r1: 16 bytes of the thread's own in `tile`; %rd10: in buffer 0; %rd11: in buffer 1; %r2: the neighbour's in `tile`.
+/// Addresses of 16 bytes. %r1: this thread's in `tile`; %r2: the neighbour's in `tile`; %rd10: this thread's in buffer
+/// 0; %rd11: this thread's in buffer 1.
 const std::string kAddresses =
-    "mov.u32 %r10, tile;\nshl.b32 %r11, %r0, 4;\nadd.u32 %r1, %r10, %r11;\nxor.b32 %r12, %r11, 16;\nadd.u32 %r2, %r10, "
-    "%r12;\ncvt.u64.u32 %rd20, "
-    "%r11;\nadd.u64 %rd10, %rd0, %rd20;\nadd.u64 %rd11, %rd1, %rd20;\n";
+    "mov.u32 %r10, tile;\nshl.b32 %r11, %r0, 4;\nadd.u32 %r1, %r10, %r11;\nxor.b32 %r12, %r11, 16;\n"
+    "add.u32 %r2, %r10, %r12;\ncvt.u64.u32 %rd20, %r11;\nadd.u64 %rd10, %rd0, %rd20;\nadd.u64 %rd11, %rd1, %rd20;\n";
 const std::string kCopy = "cp.async.cg.shared.global [%r1], [%rd10], 16;\n", kCommit = "cp.async.commit_group;\n",
                   kWait = "cp.async.wait_group 0;\n";
 
@@ -42,8 +43,8 @@ BOOST_AUTO_TEST_SUITE(ptx_async)
 
 BOOST_AUTO_TEST_CASE(copies_land_when_waited_for) {
     const Result result = run(kCopy + kCommit + kWait +
-                              "bar.sync 0;\nld.shared.v4.u32 {%r20, %r21, %r22, %r23}, [%r2];\nst.global.v4.u32 "
-                              "[%rd11], {%r20, %r21, %r22, %r23};");
+                              "bar.sync 0;\nld.shared.v4.u32 {%r20, %r21, %r22, %r23}, [%r2];\n"
+                              "st.global.v4.u32 [%rd11], {%r20, %r21, %r22, %r23};");
     BOOST_CHECK_EQUAL(result.fault, "");
     for (unsigned k = 0; k < 256; ++k) BOOST_CHECK_EQUAL(result.out[k], 1000 + (k ^ 4));
     fine(kCopy + kCommit + kWait + "ld.shared.u32 %r20, [%r1];");
@@ -77,22 +78,20 @@ BOOST_AUTO_TEST_CASE(refilled_too_early) {
 
 BOOST_AUTO_TEST_CASE(sizes) {
     const Result result =
-        run("mov.u32 %r5, 4;\ncp.async.cg.shared.global [%r1], [%rd10], 16, %r5;\ncp.async.wait_all;\nld.shared.v4.u32 "
-            "{%r20, %r21, %r22, %r23}, "
-            "[%r1];\nst.global.v4.u32 [%rd11], {%r20, %r21, %r22, %r23};");
+        run("mov.u32 %r5, 4;\ncp.async.cg.shared.global [%r1], [%rd10], 16, %r5;\ncp.async.wait_all;\n"
+            "ld.shared.v4.u32 {%r20, %r21, %r22, %r23}, [%r1];\nst.global.v4.u32 [%rd11], {%r20, %r21, %r22, %r23};");
     BOOST_CHECK_EQUAL(result.fault, "");
     for (unsigned k = 0; k < 256; ++k) BOOST_CHECK_EQUAL(result.out[k], k % 4 ? 0 : 1000 + k);
-    // Nothing is read where the size is 0, whatever the address.
+    // A copy of size 0 reads nothing, so its address may be invalid.
     fine(
-        "mov.u64 %rd30, 16;\ncp.async.cg.shared.global [%r1], [%rd30], 16, 0;\ncp.async.wait_all;\nld.shared.u32 %r20, "
-        "[%r1];");
+        "mov.u64 %rd30, 16;\ncp.async.cg.shared.global [%r1], [%rd30], 16, 0;\ncp.async.wait_all;\n"
+        "ld.shared.u32 %r20, [%r1];");
     fine(
-        "setp.eq.u32 %p1, 0, 0;\nmov.u64 %rd30, 16;\ncp.async.ca.shared.global [%r1], [%rd30], 4, "
-        "%p1;\ncp.async.wait_all;\nld.shared.u32 %r20, [%r1];");
+        "setp.eq.u32 %p1, 0, 0;\nmov.u64 %rd30, 16;\ncp.async.ca.shared.global [%r1], [%rd30], 4, %p1;\n"
+        "cp.async.wait_all;\nld.shared.u32 %r20, [%r1];");
     fine(
-        "cp.async.ca.shared.global [%r1], [%rd10], 4;\ncp.async.ca.shared.global [%r1+8], [%rd10+8], "
-        "8;\ncp.async.wait_all;\nld.shared.u32 %r20, "
-        "[%r1];\nld.shared.u32 %r20, [%r1+12];");
+        "cp.async.ca.shared.global [%r1], [%rd10], 4;\ncp.async.ca.shared.global [%r1+8], [%rd10+8], 8;\n"
+        "cp.async.wait_all;\nld.shared.u32 %r20, [%r1];\nld.shared.u32 %r20, [%r1+12];");
     faults("cp.async.ca.shared.global [%r1], [%rd10], 4;\ncp.async.wait_all;\nld.shared.u32 %r20, [%r1+4];",
            {"never written"});
     faults("cp.async.cg.shared.global [%r1+8], [%rd10], 16;\n", {"misaligned"});
@@ -115,11 +114,11 @@ BOOST_AUTO_TEST_CASE(barriers_need_all) {
     fine("bar.sync 3;\nbarrier.sync 4, 64;\nsetp.lt.u32 %p1, %r0, 32;\n@%p1 bar.sync 5, 32;");
 }
 
-BOOST_AUTO_TEST_CASE(named_barriers_order_those_who_came) {
-    // Warps 0 and 1 meet at barrier 1; warps 2 and 3 do not take part.
+BOOST_AUTO_TEST_CASE(named_barriers_order_only_the_warps_that_arrive) {
+    // Warps 0 and 1 meet at barrier 1, warps 2 and 3 at barrier 2.
     const std::string pair =
-        "shr.u32 %r20, %r0, 6;\nadd.u32 %r20, %r20, 1;\nxor.b32 %r21, %r11, 512;\nadd.u32 %r22, %r10, "
-        "%r21;\nst.shared.u32 [%r1], %r0;\n";
+        "shr.u32 %r20, %r0, 6;\nadd.u32 %r20, %r20, 1;\nxor.b32 %r21, %r11, 512;\nadd.u32 %r22, %r10, %r21;\n"
+        "st.shared.u32 [%r1], %r0;\n";
     const auto ran = [&](const std::string& body) {
         Buffer in{std::vector<std::uint32_t>(512)}, out{std::vector<std::uint32_t>(512)};
         return run_kernel(module_text(kAddresses + pair + body, 2, ".shared .align 16 .b8 tile[2048];"), {&in, &out},
@@ -127,27 +126,27 @@ BOOST_AUTO_TEST_CASE(named_barriers_order_those_who_came) {
             .fault;
     };
     BOOST_CHECK_EQUAL(ran("bar.sync %r20, 64;\nld.shared.u32 %r23, [%r22];"), "");
-    BOOST_CHECK(ran("bar.sync 0;\nst.shared.u32 [%r1], %r0;\nbar.sync %r20, 64;\nxor.b32 %r24, %r11, 1024;\nadd.u32 "
-                    "%r24, %r24, %r10;\nld.shared.u32 %r23, [%r24];")
+    BOOST_CHECK(ran("bar.sync 0;\nst.shared.u32 [%r1], %r0;\nbar.sync %r20, 64;\nxor.b32 %r24, %r11, 1024;\n"
+                    "add.u32 %r24, %r24, %r10;\nld.shared.u32 %r23, [%r24];")
                     .find("race in shared memory") != std::string::npos);
-    // The second pair reads what the first one wrote before the second pair's barrier, at which it was not.
+    // The second pair reads what the first pair wrote. The first pair does not take part in the barrier of the second
+    // pair, so that barrier does not order the two.
     const std::string second =
-        "bar.sync 0;\nst.shared.u32 [%r1], %r0;\nbar.sync %r20, 64;\nsetp.gt.u32 %p1, %r0, 63;\nxor.b32 %r24, %r11, "
-        "1024;\nadd.u32 %r24, %r24, %r10;\n";
+        "bar.sync 0;\nst.shared.u32 [%r1], %r0;\nbar.sync %r20, 64;\nsetp.gt.u32 %p1, %r0, 63;\n"
+        "xor.b32 %r24, %r11, 1024;\nadd.u32 %r24, %r24, %r10;\n";
     BOOST_CHECK(ran(second + "@%p1 ld.shared.u32 %r23, [%r24];").find("race in shared memory") != std::string::npos);
     BOOST_CHECK_EQUAL(ran(second + "bar.sync 0;\n@%p1 ld.shared.u32 %r23, [%r24];"), "");
-    // A producer arrives and goes on, a consumer waits.
-    BOOST_CHECK_EQUAL(ran("bar.sync 0;\nsetp.lt.u32 %p1, %r0, 32;\nsetp.lt.u32 %p2, %r0, 64;\n@%p1 st.shared.u32 "
-                          "[%r1], %r0;\n@%p1 bar.arrive 7, 64;\n@%p1 "
-                          "ret;\n@!%p2 ret;\nbar.sync 7, 64;\nld.shared.u32 %r23, [%r22];"),
+    // A producer arrives and continues, a consumer waits.
+    BOOST_CHECK_EQUAL(ran("bar.sync 0;\nsetp.lt.u32 %p1, %r0, 32;\nsetp.lt.u32 %p2, %r0, 64;\n"
+                          "@%p1 st.shared.u32 [%r1], %r0;\n@%p1 bar.arrive 7, 64;\n@%p1 ret;\n@!%p2 ret;\n"
+                          "bar.sync 7, 64;\nld.shared.u32 %r23, [%r22];"),
                       "");
 }
 
 BOOST_AUTO_TEST_CASE(reductions_at_barriers) {
     const Result result =
-        run("setp.lt.u32 %p1, %r0, 40;\nbar.red.popc.u32 %r20, 0, %p1;\nbar.red.and.pred %p2, 0, %p1;\nbar.red.or.pred "
-            "%p3, 0, %p1;\nselp.u32 %r21, 1, 0, "
-            "%p2;\nselp.u32 %r22, 1, 0, %p3;\nmov.u32 %r23, 5;\n"
+        run("setp.lt.u32 %p1, %r0, 40;\nbar.red.popc.u32 %r20, 0, %p1;\nbar.red.and.pred %p2, 0, %p1;\n"
+            "bar.red.or.pred %p3, 0, %p1;\nselp.u32 %r21, 1, 0, %p2;\nselp.u32 %r22, 1, 0, %p3;\nmov.u32 %r23, 5;\n"
             "st.global.v4.u32 [%rd11], {%r20, %r21, %r22, %r23};");
     BOOST_CHECK_EQUAL(result.fault, "");
     for (unsigned t = 0; t < 64; ++t) {

@@ -1,4 +1,5 @@
-// Instructions on bits, shifts, comparisons and selections against formulas bit by bit.
+// Tests of bitwise instructions, shifts, comparisons, selections and moves of the interpreter, against formulas that
+// compute the result bit by bit.
 #include <boost/test/unit_test.hpp>
 
 #include "sim/unit/ptx_support.h"
@@ -12,7 +13,7 @@ std::int64_t sign_extended(std::uint64_t x, unsigned bits) {
     return static_cast<std::int64_t>(x << (64 - bits)) >> (64 - bits);
 }
 
-/// A number made of bits[k] for k below `width`.
+/// The number whose bit k is at(k), for k < width.
 template <class Bit> std::uint64_t from_bits(unsigned width, Bit at) {
     std::uint64_t result = 0;
     for (unsigned k = 0; k < width; ++k) result |= std::uint64_t{at(k) & 1u} << k;
@@ -90,7 +91,7 @@ BOOST_AUTO_TEST_CASE(counting_and_finding) {
 
 BOOST_AUTO_TEST_CASE(fields) {
     for (const unsigned w : {32u, 64u}) {
-        for (const bool is_signed : {false, true})  // as the ISA's pseudo code says it
+        for (const bool is_signed : {false, true})  // as in the pseudo code of the PTX ISA
             check_instruction(
                 std::string("bfe.") + (is_signed ? "s" : "u") + std::to_string(w) + " %d, %s0, %s1, %s2", w,
                 {w, 32, 32}, operands_of({w, 32, 32}), [&](auto a, auto b, auto c, auto) {

@@ -1,4 +1,5 @@
-// What the lanes of a warp do together: shuffles, votes, matches, reductions, and the faults of lanes that do not come.
+// Tests of the instructions that the lanes of a warp execute together: shuffles, votes, matches, reductions; and of the
+// faults when some lanes do not take part.
 #include <boost/test/unit_test.hpp>
 
 #include "sim/unit/ptx_support.h"
@@ -10,8 +11,7 @@ namespace {
 constexpr std::uint64_t kSpread = 0x9e3779b9;
 std::uint64_t value_of(unsigned lane) { return lane * kSpread & 0xffffffffu; }
 
-/// Runs `text` once per lane of 64 threads with %s0 = value_of(lane), %s1 = lane; returns lane results of the first
-/// warp.
+/// Runs `text` in 64 threads with %s0 = value_of(lane) and %s1 = lane. Returns the result of each thread.
 Values lanes_of(const std::string& text, unsigned result_bits = 32) {
     std::vector<Values> operands(2);
     for (unsigned l = 0; l < 64; ++l) operands[0].push_back(value_of(l % 32)), operands[1].push_back(l % 32);
@@ -34,7 +34,8 @@ void require_fault(const std::string& fault, std::initializer_list<const char*> 
 BOOST_AUTO_TEST_SUITE(ptx_collective)
 
 BOOST_AUTO_TEST_CASE(shuffles) {
-    for (const unsigned width : {32u, 16u, 8u, 2u}) {  // as __shfl_*_sync: c holds the segment mask and the clamp
+    // As __shfl_*_sync does it: operand c holds the segment mask and the clamp.
+    for (const unsigned width : {32u, 16u, 8u, 2u}) {
         const unsigned segment = (32 - width) << 8, first_mask = ~(width - 1);
         for (const unsigned delta : {0u, 1u, 3u, 16u, 31u}) {
             const auto check = [&](const std::string& mode, unsigned clamp, auto source) {
@@ -106,7 +107,7 @@ BOOST_AUTO_TEST_CASE(matches_and_reductions) {
     check("and.b32", reduced([](std::uint32_t a, std::uint32_t b) { return a & b; }));
 }
 
-BOOST_AUTO_TEST_CASE(lanes_that_do_not_come) {
+BOOST_AUTO_TEST_CASE(missing_lanes_are_faults) {
     const std::string half = "setp.lt.u32 %p1, %r0, 16;\n@!%p1 bra DONE;\n";
     require_fault(fault_of(half + "shfl.sync.bfly.b32 %r1, %r0, 1, 31, -1;\nDONE: ret;"),
                   {"shfl.sync.bfly", "0x0000ffff", "PTX line", "have left", "divergence"});
@@ -114,16 +115,16 @@ BOOST_AUTO_TEST_CASE(lanes_that_do_not_come) {
     require_fault(fault_of(half + "bar.warp.sync -1;\nDONE: ret;"), {"bar.warp.sync", "have left"});
     require_fault(fault_of(half + "shfl.sync.bfly.b32 %r1, %r0, 16, 31, 65535;\nDONE: ret;"),
                   {"shuffles from lane 16, which does not take part"});
-    // Both halves shuffle at one place, each with a mask of its own.
+    // Both halves execute the same shuffle, each with its own mask.
     const std::string halves = "setp.lt.u32 %p1, %r0, 16;\nselp.b32 %r3, 65535, 4294901760, %p1;\n";
     require_fault(fault_of(halves + "shfl.sync.bfly.b32 %r1, %r0, 16, 31, %r3;"),
                   {"shuffles from lane 16, which does not take part: it is not in the member mask 0x0000ffff"});
     BOOST_CHECK_EQUAL(fault_of(halves + "shfl.sync.bfly.b32 %r1, %r0, 8, 31, %r3;"), "");
     require_fault(fault_of(half + "vote.sync.ballot.b32 %r1, 1, 1;\nDONE: ret;"), {"does not name the lane itself"});
-    // Lanes that come by different ways meet at the shuffle.
-    BOOST_CHECK_EQUAL(fault_of("setp.lt.u32 %p1, %r0, 16;\nmov.u32 %r2, 1;\n@%p1 bra SLOW;\nBACK: shfl.sync.bfly.b32 "
-                               "%r1, %r2, 16, 31, -1;\nret;\nSLOW: "
-                               "mov.u32 %r2, 2;\nbra BACK;"),
+    // Lanes that take different branches meet at the shuffle.
+    BOOST_CHECK_EQUAL(fault_of("setp.lt.u32 %p1, %r0, 16;\nmov.u32 %r2, 1;\n@%p1 bra SLOW;\n"
+                               "BACK: shfl.sync.bfly.b32 %r1, %r2, 16, 31, -1;\nret;\nSLOW: mov.u32 %r2, 2;\n"
+                               "bra BACK;"),
                       "");
 }
 

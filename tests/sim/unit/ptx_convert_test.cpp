@@ -1,5 +1,5 @@
-// Conversions of the interpreter, and arithmetic of halves. Nearest values are found here by search among all halves,
-// not by bit tricks.
+// Tests of the interpreter's conversions and its arithmetic of halves (f16 and bf16). The tests find the nearest half
+// by a search among all halves, not by operations on bits.
 #include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <cmath>
@@ -24,14 +24,14 @@ struct HalfFormat {
         if (exponent == 0) return sign * std::ldexp(mantissa, 1 - bias - mantissa_bits);
         return sign * std::ldexp((1 << mantissa_bits) + mantissa, exponent - bias - mantissa_bits);
     }
-    /// The nearest, ties to the even one; NaN is 0x7fff.
+    /// The bits of the half that is nearest to x; ties go to the even one, NaN gives 0x7fff.
     unsigned nearest(long double x) const {
         if (x != x) return 0x7fff;
         const unsigned sign = std::signbit(x) ? 0x8000u : 0u, infinity = ((1u << exponent_bits) - 1) << mantissa_bits;
         const long double size = std::fabs(x),
                           limit = std::ldexp(2.0 - std::ldexp(1.0, -mantissa_bits - 1), (1 << (exponent_bits - 1)) - 1);
         if (size >= limit) return sign | infinity;
-        unsigned low = 0, high = infinity;  // the greatest that is not above
+        unsigned low = 0, high = infinity;  // low becomes the greatest half that is not above `size`
         while (high - low > 1) (value((low + high) / 2) <= size ? low : high) = (low + high) / 2;
         if (low == infinity - 1) return sign | low;
         const long double below = size - value(low), above = value(low + 1) - size;
@@ -40,7 +40,7 @@ struct HalfFormat {
 };
 constexpr HalfFormat kF16{"f16", 5, 10}, kBf16{"bf16", 8, 7};
 
-/// Of an integral-valued double, which may lie outside.
+/// Clamps an integral double to an integer of `bits` bits. NaN gives 0, or the highest bit alone if `wide`.
 std::uint64_t clamp_integer(double x, unsigned bits, bool is_signed, bool wide) {
     const std::uint64_t top = std::uint64_t{1} << (bits - 1);
     if (x != x) return wide ? top : 0;
@@ -81,7 +81,7 @@ BOOST_AUTO_TEST_CASE(integers) {
                         op, to_register, {from_register}, operands_of({from_register}),
                         [&](auto a, auto, auto, auto) { return cut(cut(a, from, from_signed), to, to_signed); });
                 }
-    // Registers wider than the types.
+    // Registers may be wider than the types.
     check_instruction("cvt.u8.u32 %d, %s0", 32, {32}, operands_of({32}),
                       [](auto a, auto, auto, auto) { return a & 255; });
     check_instruction("cvt.s32.s8 %d, %s0", 64, {32}, operands_of({32}),

@@ -1,5 +1,6 @@
-// Floating-point instructions of the interpreter. Expected values come from arithmetic in higher precision (long
-// double, exact for sums and products of f32) that is rounded here, or from properties that define the result.
+// Tests of the floating-point instructions of the interpreter. The expected values are computed in higher precision
+// (long double, which is exact for sums and products of f32) and rounded here, or follow from properties that define
+// the result. ptx_convert_test.cpp tests conversions and arithmetic of halves.
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 #include <limits>
@@ -20,7 +21,7 @@ std::uint64_t clamp_bits(std::uint64_t x) {
     return x == kNan || as_float(x) <= 0 ? 0 : as_float(x) >= 1 ? bits_of(1.0f) : x;
 }
 
-/// op.f32 with all of .ftz and .sat. `exact`: in long double.
+/// Checks `op.f32` with and without .ftz and .sat. `exact` computes the result in long double.
 template <class Exact> void check_f32(const std::string& op, unsigned sources, Exact exact) {
     const std::string rest = sources == 1 ? " %d, %s0" : sources == 2 ? " %d, %s0, %s1" : " %d, %s0, %s1, %s2";
     const std::vector<unsigned> bits(sources, 32);
@@ -41,7 +42,7 @@ template <class Exact> void check_f32(const std::string& op, unsigned sources, E
                       [&](auto a, auto b, auto c, auto) { return clamp_bits(value(a, b, c, true)); });
 }
 
-/// Results within `ulps` of a double formula; NaN where it is NaN.
+/// Checks that results lie within `ulps` units in the last place of a formula in double, and are NaN where it is NaN.
 template <class Formula>
 void check_near(const std::string& instruction, unsigned sources, double ulps, bool ftz, Formula formula) {
     const std::vector<Values> operands = floats_of(sources, 1024);
@@ -80,7 +81,7 @@ BOOST_AUTO_TEST_CASE(sums_and_products) {
 }
 
 BOOST_AUTO_TEST_CASE(one_rounding_in_fma) {
-    // (1 + e)(1 - e) - 1 = -e^2 is lost by two roundings.
+    // (1 + e)(1 - e) - 1 = -e^2 would be lost with two roundings.
     const float e = 0x1p-12f;
     check_instruction("fma.rn.f32 %d, %s0, %s1, %s2", 32, {32, 32, 32},
                       {{bits_of(1 + e)}, {bits_of(1 - e)}, {bits_of(-1.0f)}},
@@ -117,7 +118,7 @@ BOOST_AUTO_TEST_CASE(least_and_greatest) {
         if (nan && (x != x || y != y)) return kNan;
         if (x != x) return y != y ? kNan : b;
         if (y != y) return a;
-        if (x == y) return (a == 0x80000000u) == least ? a : b;  // of zeros, -0 is less
+        if (x == y) return (a == 0x80000000u) == least ? a : b;  // -0 is less than +0
         return (x < y) == least ? a : b;
     };
     for (const bool least : {true, false}) {

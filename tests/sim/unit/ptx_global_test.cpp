@@ -1,5 +1,6 @@
-// Faults of global memory: races between warps and between blocks, bounds, alignment, what was never written; and what
-// copies ask of the shadow.
+// Tests of the faults of global memory in the interpreter: races between warps and between blocks, bounds, alignment,
+// reads of bytes that were never written; and of GlobalMemory, which the copies of the simulated runtime ask as well.
+// ptx_shared_test.cpp tests shared memory.
 #include <boost/test/unit_test.hpp>
 
 #include "sim/unit/ptx_support.h"
@@ -8,13 +9,12 @@ namespace sim::unit {
 
 namespace {
 
-/// %rd10: 4 bytes of the thread's own in buffer 0, over all blocks; %rd11: the same in a block only; %rd12: 2 bytes of
-/// the thread's own.
+/// Addresses in buffer 0. %rd10: 4 bytes that only this thread of all blocks has; %rd11: 4 bytes that only this thread
+/// of its block has; %rd12: 2 bytes that only this thread of all blocks has.
 const std::string kAddresses =
-    "mov.u32 %r1, %ctaid.x;\nmov.u32 %r2, %ntid.x;\nmad.lo.u32 %r3, %r1, %r2, %r0;\nmul.wide.u32 %rd20, %r3, "
-    "4;\nadd.u64 %rd10, %rd0, %rd20;\nmul.wide.u32 "
-    "%rd21, %r0, 4;\n"
-    "add.u64 %rd11, %rd0, %rd21;\nmul.wide.u32 %rd22, %r3, 2;\nadd.u64 %rd12, %rd0, %rd22;\ncvt.u16.u32 %rs1, %r0;\n";
+    "mov.u32 %r1, %ctaid.x;\nmov.u32 %r2, %ntid.x;\nmad.lo.u32 %r3, %r1, %r2, %r0;\nmul.wide.u32 %rd20, %r3, 4;\n"
+    "add.u64 %rd10, %rd0, %rd20;\nmul.wide.u32 %rd21, %r0, 4;\nadd.u64 %rd11, %rd0, %rd21;\n"
+    "mul.wide.u32 %rd22, %r3, 2;\nadd.u64 %rd12, %rd0, %rd22;\ncvt.u16.u32 %rs1, %r0;\n";
 
 std::string run(const std::string& body, unsigned blocks, unsigned threads, bool written = true) {
     Buffer buffer{std::vector<std::uint32_t>(256), written};
@@ -45,7 +45,7 @@ BOOST_AUTO_TEST_CASE(between_blocks) {
     faults("setp.ne.u32 %p1, %r1, 0;\n@!%p1 st.global.u32 [%rd11], %r0;\n@%p1 ld.global.u32 %r5, [%rd11];",
            {"reads byte", "another block of this launch wrote"});
     fine("ld.global.u32 %r5, [%rd10];\nadd.u32 %r5, %r5, 1;\nst.global.u32 [%rd10], %r5;\nld.global.u32 %r6, [%rd10];");
-    // Read by both blocks, then written by the one that read last.
+    // Both blocks read the word, then the block that read last writes it.
     faults("ld.global.u32 %r5, [%rd0];\nbar.sync 0;\nsetp.eq.u32 %p1, %r3, 64;\n@%p1 st.global.u32 [%rd0], %r0;",
            {"another block of this launch read"});
 }
@@ -59,8 +59,8 @@ BOOST_AUTO_TEST_CASE(between_warps) {
     fine(other + "ld.global.u32 %r5, [%rd13];\nbar.sync 0;\nst.global.u32 [%rd11], %r0;", 1);
     // Both warps read, then the first one writes.
     const std::string both =
-        "ld.global.u32 %r5, [%rd0];\nsetp.lt.u32 %p1, %r0, 32;\nbar.sync 0;\nld.global.u32 %r5, [%rd0];\nsetp.eq.u32 "
-        "%p2, %r0, 0;\n@!%p1 bar.sync 1, 32;\n";
+        "ld.global.u32 %r5, [%rd0];\nsetp.lt.u32 %p1, %r0, 32;\nbar.sync 0;\nld.global.u32 %r5, [%rd0];\n"
+        "setp.eq.u32 %p2, %r0, 0;\n@!%p1 bar.sync 1, 32;\n";
     faults(both + "@%p1 bar.sync 2, 32;\n@%p2 st.global.u32 [%rd0], %r0;", {"race in global memory"}, 1);
     fine(both + "bar.sync 0;\n@%p2 st.global.u32 [%rd0], %r0;", 1);
     faults("st.global.u32 [%rd0], %r0;", {"lanes of one store write different values"}, 1, 32);
@@ -68,7 +68,7 @@ BOOST_AUTO_TEST_CASE(between_warps) {
 }
 
 BOOST_AUTO_TEST_CASE(parts_of_words) {
-    // 33 threads a block: the halves of a word belong to two blocks.
+    // With 33 threads a block, the halves of one word belong to two blocks.
     fine("st.global.u16 [%rd12], %rs1;", 3, 33);
     fine("ld.global.u16 %rs2, [%rd12];\nst.global.u16 [%rd12], %rs2;\nld.global.u16 %rs3, [%rd12];", 3, 33);
     faults("st.global.u16 [%rd12], %rs1;\nsetp.eq.u32 %p1, %r3, 33;\n@%p1 ld.global.u16 %rs2, [%rd12+-2];",
@@ -87,8 +87,9 @@ BOOST_AUTO_TEST_CASE(halves_that_two_blocks_read) {
     fine(read + "setp.eq.u32 %p1, %r3, 32;\n@%p1 st.global.u16 [%rd0+2], %rs1;", 2, 32);
 }
 
-BOOST_AUTO_TEST_CASE(every_launch_begins_anew) {
-    // Halves of a word by two blocks in one launch, the whole word by one of them in the next, and the first again.
+BOOST_AUTO_TEST_CASE(a_launch_forgets_the_accesses_of_earlier_ones) {
+    // In the first launch two blocks write the halves of a word. In the second launch one block writes the whole word.
+    // Then the first launch runs again.
     std::vector<std::uint32_t> words(64);
     ptx::GlobalMemory memory;
     memory.add(words.data(), 256);
@@ -116,13 +117,15 @@ BOOST_AUTO_TEST_CASE(atomics) {
     faults("red.global.add.u32 [%rd0], 1;\nsetp.eq.u32 %p1, %r3, 64;\n@%p1 ld.global.u32 %r5, [%rd0];",
            {"atomically changes", "race in global memory"});
     faults(
-        "setp.eq.u32 %p1, %r3, 0;\n@%p1 st.global.u32 [%rd0], %r0;\nsetp.eq.u32 %p1, %r3, 64;\n@%p1 red.global.add.u32 "
-        "[%rd0], 1;",
+        "setp.eq.u32 %p1, %r3, 0;\n@%p1 st.global.u32 [%rd0], %r0;\nsetp.eq.u32 %p1, %r3, 64;\n"
+        "@%p1 red.global.add.u32 [%rd0], 1;",
         {"atomically changes", "another block of this launch wrote"});
     Buffer sums{{0, 0, 100, 0xffffffffu, 5, 0, 0, 0}};
     const Ran ran = run_kernel(module_text(R"(
-red.global.add.u32 [%rd0], %r0; red.global.max.u32 [%rd0+4], %r0; red.global.min.u32 [%rd0+8], %r0; red.global.and.b32 [%rd0+12], 0xf0;
-atom.global.exch.b32 %r1, [%rd0+16], 77; atom.global.cas.b32 %r2, [%rd0+20], %r0, 9; red.global.inc.u32 [%rd0+24], 9; mov.f32 %f1, 0f3F000000; red.global.add.f32 [%rd0+28], %f1;)",
+red.global.add.u32 [%rd0], %r0; red.global.max.u32 [%rd0+4], %r0;
+red.global.min.u32 [%rd0+8], %r0; red.global.and.b32 [%rd0+12], 0xf0;
+atom.global.exch.b32 %r1, [%rd0+16], 77; atom.global.cas.b32 %r2, [%rd0+20], %r0, 9;
+red.global.inc.u32 [%rd0+24], 9; mov.f32 %f1, 0f3F000000; red.global.add.f32 [%rd0+28], %f1;)",
                                            1),
                                {&sums}, {2, 1, 1}, {32, 1, 1});
     BOOST_CHECK_EQUAL(ran.fault, "");
@@ -137,7 +140,7 @@ atom.global.exch.b32 %r1, [%rd0+16], 77; atom.global.cas.b32 %r2, [%rd0+20], %r0
 }
 
 BOOST_AUTO_TEST_CASE(strong_accesses) {
-    // Flags that blocks and warps pass to one another: strong ones and atomics are no race, plain ones are.
+    // Blocks and warps pass flags to one another. Strong accesses and atomics are no race, plain accesses are one.
     const std::string first = "setp.eq.u32 %p1, %r3, 0;\nsetp.eq.u32 %p2, %r3, 64;\nsetp.eq.u32 %p3, %r3, 32;\n";
     for (const char* order : {"volatile", "relaxed.gpu", "relaxed.sys"}) {
         const std::string load = std::string("ld.") + order + ".global.u32 %r5, [%rd0];\n",
@@ -160,7 +163,7 @@ BOOST_AUTO_TEST_CASE(strong_accesses) {
         fine(first + "@%p1 " + store + "@%p3 " + load + "bar.sync 0;\n@%p3 st.global.u32 [%rd0], %r0;", 1);
         fine("mov.u32 %r5, 1;\n" + load + "ld.global.u32 %r6, [%rd0];", 3);
     }
-    // Those of a block's scope are not strong between blocks.
+    // Accesses with the scope of a block are not strong between blocks.
     faults(first + "@%p1 st.relaxed.cta.global.u32 [%rd0], %r0;\n@%p2 ld.relaxed.cta.global.u32 %r5, [%rd0];",
            {"between blocks"});
 }

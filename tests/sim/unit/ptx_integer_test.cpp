@@ -1,4 +1,5 @@
-// Integer instructions of the interpreter against formulas in wider integers.
+// Tests of the integer instructions of the interpreter, against formulas in wider integers. ptx_bits_test.cpp tests
+// bitwise instructions, shifts and comparisons.
 #include <boost/test/unit_test.hpp>
 
 #include "sim/unit/ptx_support.h"
@@ -10,7 +11,7 @@ namespace {
 __extension__ using Wide = __int128;
 __extension__ using UWide = unsigned __int128;
 
-/// The value of the low `bits` bits, signed or not.
+/// The low `bits` bits of x as a number, signed or unsigned.
 Wide value(std::uint64_t x, unsigned bits, bool is_signed) {
     UWide v = UWide{x} & ((UWide{1} << bits) - 1);
     Wide result = static_cast<Wide>(v);
@@ -25,7 +26,7 @@ struct Form {
 constexpr Form kForms[] = {{16, false}, {16, true}, {32, false}, {32, true}, {64, false}, {64, true}};
 std::string type_text(Form form) { return (form.is_signed ? ".s" : ".u") + std::to_string(form.bits); }
 
-/// op.type d, a, b for all forms.
+/// Checks `op.type d, a, b` for all forms with at least `least` bits.
 template <class Formula> void check_two(const std::string& op, Formula formula, unsigned least = 16) {
     for (const Form form : kForms) {
         if (form.bits < least) continue;
@@ -56,7 +57,7 @@ BOOST_AUTO_TEST_CASE(sums_and_products) {
 BOOST_AUTO_TEST_CASE(high_parts_and_wide_products) {
     check_two("mul.hi", [](Wide a, Wide b, Form form) {
         if (form.bits < 64) return low((a * b) >> form.bits);
-        // schoolbook in 32-bit digits, for unsigned; then the signs' corrections
+        // A schoolbook product of unsigned 32-bit digits, then a correction for each negative factor.
         const std::uint64_t x = low(a), y = low(b), x0 = x & 0xffffffffu, x1 = x >> 32, y0 = y & 0xffffffffu,
                             y1 = y >> 32;
         const std::uint64_t middle = x1 * y0 + ((x0 * y0) >> 32), other = x0 * y1 + (middle & 0xffffffffu);

@@ -1,5 +1,6 @@
-// mma.sync and ldmatrix: fragments are filled by the tables of the PTX ISA, written down here element by element, and
-// products compared with plain sums.
+// Tests of mma.sync, ldmatrix and movmatrix in the interpreter. The tests fill the fragments by the tables of the PTX
+// ISA, which stand here element by element, and compare the products with plain sums. ptx_wmma_test.cpp tests wmma and
+// mma of bytes.
 #include <boost/test/unit_test.hpp>
 #include <functional>
 
@@ -13,7 +14,7 @@ struct Place {
     unsigned row, col;
 };
 
-/// PTX ISA, "Matrix Fragments for mma.m16n8k16 with .f16 / .bf16": element i of A, of 8 a lane.
+/// PTX ISA, "Matrix Fragments for mma.m16n8k16 with .f16 / .bf16": the place of element i of A; a lane has 8 elements.
 Place a16(unsigned lane, unsigned i) {
     const unsigned group = lane >> 2, in_group = lane % 4;
     const unsigned row = (i < 2 || (i >= 4 && i < 6)) ? group : group + 8;
@@ -22,17 +23,17 @@ Place a16(unsigned lane, unsigned i) {
 }
 Place b16(unsigned lane, unsigned i) { return {lane % 4 * 2 + (i & 1) + (i >= 2 ? 8u : 0u), lane >> 2}; }
 Place c(unsigned lane, unsigned i) { return {i < 2 ? lane >> 2 : (lane >> 2) + 8, lane % 4 * 2 + (i & 1)}; }
-/// m16n8k8 with 16 bits: 4 of A, 2 of B.
+/// m16n8k8 with 16 bits: a lane has 4 elements of A and 2 of B.
 Place a8(unsigned lane, unsigned i) { return {i < 2 ? lane >> 2 : (lane >> 2) + 8, lane % 4 * 2 + (i & 1)}; }
 Place b8(unsigned lane, unsigned i) { return {lane % 4 * 2 + i, lane >> 2}; }
-/// m16n8k8 with tf32: 4 of A, 2 of B.
+/// m16n8k8 with tf32: a lane has 4 elements of A and 2 of B.
 Place a_tf32(unsigned lane, unsigned i) {
     return {i == 0 || i == 2 ? lane >> 2 : (lane >> 2) + 8, i < 2 ? lane % 4 : lane % 4 + 4};
 }
 Place b_tf32(unsigned lane, unsigned i) { return {i == 0 ? lane % 4 : lane % 4 + 4, lane >> 2}; }
 
 using Map = std::function<Place(unsigned, unsigned)>;
-/// Fragments of one operand: words[register][lane].
+/// The registers of one lane with its fragment of an operand.
 std::vector<std::uint32_t> fragment(const std::string& type, const Map& place, unsigned elements,
                                     int (*value)(unsigned, unsigned), unsigned lane) {
     std::vector<std::uint32_t> words;
@@ -104,8 +105,8 @@ BOOST_AUTO_TEST_CASE(products) {
 }
 
 BOOST_AUTO_TEST_CASE(matrices_from_shared_memory) {
-    // Element (row, col) of matrix m is 1000 m + 10 row + col; rows lie 48 bytes apart, so that nothing is right by
-    // chance.
+    // Element (row, col) of matrix m is 1000 m + 10 row + col. The rows lie 48 bytes apart, so that no wrong address
+    // gives the right value by chance.
     for (const unsigned number : {1u, 2u, 4u})
         for (const unsigned form : {0u, 1u, 2u, 3u}) {
             const bool transposed = form % 2, generic = form >= 2;
@@ -115,13 +116,12 @@ BOOST_AUTO_TEST_CASE(matrices_from_shared_memory) {
                     in.words[4 * l + k] = (l / 8 * 1000 + l % 8 * 10 + 2 * k) | (l / 8 * 1000 + l % 8 * 10 + 2 * k + 1)
                                                                                     << 16;
             std::string body =
-                "mul.wide.u32 %rd10, %r0, 16;\nadd.u64 %rd11, %rd0, %rd10;\nld.global.v4.b32 {%r10, %r11, %r12, %r13}, "
-                "[%rd11];\nmov.u32 %r1, "
-                "tile;\nmad.lo.u32 %r2, %r0, 48, %r1;\n";
+                "mul.wide.u32 %rd10, %r0, 16;\nadd.u64 %rd11, %rd0, %rd10;\n"
+                "ld.global.v4.b32 {%r10, %r11, %r12, %r13}, [%rd11];\nmov.u32 %r1, tile;\n"
+                "mad.lo.u32 %r2, %r0, 48, %r1;\n";
             body +=
-                "st.shared.v4.b32 [%r2], {%r10, %r11, %r12, %r13};\nbar.sync 0;\ncvt.u64.u32 %rd20, "
-                "%r2;\ncvta.shared.u64 %rd21, "
-                "%rd20;\nldmatrix.sync.aligned.m8n8.x" +
+                "st.shared.v4.b32 [%r2], {%r10, %r11, %r12, %r13};\nbar.sync 0;\ncvt.u64.u32 %rd20, %r2;\n"
+                "cvta.shared.u64 %rd21, %rd20;\nldmatrix.sync.aligned.m8n8.x" +
                 std::to_string(number) + (transposed ? ".trans" : "") + (generic ? ".b16 " : ".shared.b16 ") +
                 names(20, number) + (generic ? ", [%rd21];\n" : ", [%r2];\n");
             body += "mul.wide.u32 %rd12, %r0, " + std::to_string(4 * number) + ";\nadd.u64 %rd13, %rd1, %rd12;\n";
@@ -138,17 +138,17 @@ BOOST_AUTO_TEST_CASE(matrices_from_shared_memory) {
         }
 }
 
-BOOST_AUTO_TEST_CASE(matrices_from_elsewhere) {
+BOOST_AUTO_TEST_CASE(ldmatrix_from_global_memory_is_refused) {
     Buffer in{std::vector<std::uint32_t>(128)};
-    const Ran ran = run_kernel(module_text("mul.wide.u32 %rd10, %r0, 16;\nadd.u64 %rd11, %rd0, "
-                                           "%rd10;\nldmatrix.sync.aligned.m8n8.x4.b16 {%r1, %r2, %r3, %r4}, [%rd11];",
+    const Ran ran = run_kernel(module_text("mul.wide.u32 %rd10, %r0, 16;\nadd.u64 %rd11, %rd0, %rd10;\n"
+                                           "ldmatrix.sync.aligned.m8n8.x4.b16 {%r1, %r2, %r3, %r4}, [%rd11];",
                                            1),
                                {&in});
     BOOST_CHECK(ran.fault.find("ldmatrix reads shared memory only") != std::string::npos);
 }
 
 BOOST_AUTO_TEST_CASE(a_transposed_fragment) {
-    // Lane l holds elements (l / 4, 2 (l % 4)) and the next, here 10 row + col.
+    // Lane l holds the elements (l / 4, 2 (l % 4)) and (l / 4, 2 (l % 4) + 1). Element (row, col) is 10 row + col.
     std::vector<Values> operands(1);
     for (unsigned l = 0; l < 32; ++l)
         operands[0].push_back((l / 4 * 10 + 2 * (l % 4)) | (l / 4 * 10 + 2 * (l % 4) + 1) << 16);

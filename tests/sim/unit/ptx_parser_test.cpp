@@ -1,5 +1,5 @@
-// The text of modules: what is not known is a Fault with its text and line, declarations and constants mean what they
-// say, sentences name the source.
+// Tests of the parser of PTX modules: text that it does not know is a Fault with that text and its line; declarations,
+// constants, parameters and functions; the source lines in fault messages.
 #include <boost/test/unit_test.hpp>
 
 #include "sim/unit/ptx_support.h"
@@ -28,11 +28,11 @@ void refuses(const std::string& body, std::initializer_list<const char*> parts) 
 
 BOOST_AUTO_TEST_SUITE(ptx_parser)
 
-BOOST_AUTO_TEST_CASE(what_is_not_known) {
+BOOST_AUTO_TEST_CASE(unknown_text_is_refused) {
     refuses("wgmma.fence.sync.aligned;",
             {"a module, PTX line 15 `wgmma.fence.sync.aligned`", "instruction `wgmma` is not known"});
     refuses("add.funny.u32 %r1, %r0, %r0;", {"modifier .funny is not known here", "add.funny.u32 %r1, %r0, %r0"});
-    refuses("ret;\nexit;\n@%p1 frobnicate.b32 %r1, %r0;", {"frobnicate"});  // even behind a return
+    refuses("ret;\nexit;\n@%p1 frobnicate.b32 %r1, %r0;", {"frobnicate"});  // even after a return
     refuses("add.u32 %r1, %r0, %nosuch;", {"`%nosuch` is not declared"});
     refuses("add.u32 %r1, %r0, %r64;", {"`%r64` is not declared"});
     refuses("mov.u32 %r1, %clock;", {"`%clock` is not declared"});
@@ -58,8 +58,7 @@ BOOST_AUTO_TEST_CASE(what_is_not_known) {
 
 BOOST_AUTO_TEST_CASE(comments_labels_and_scopes) {
     BOOST_CHECK_EQUAL(fault_of("/* bra X; */ // wgmma;\nadd.u32 %r1, /* in the middle */ %r0, 1;\n{ .reg .b32 %x; "
-                               "mov.u32 %x, 1; { .reg .b16 %x; mov.u16 %x, "
-                               "2; } add.u32 %x, %x, 1; }"),
+                               "mov.u32 %x, 1; { .reg .b16 %x; mov.u16 %x, 2; } add.u32 %x, %x, 1; }"),
                       "");
     BOOST_CHECK_EQUAL(
         fault_of("$L__1: add.u32 %r1, %r0, 1;\n@!%p1 bra $L__1;\n.pragma \"nounroll\";\nbra.uni $L_2;\n$L_2:"), "");
@@ -68,15 +67,18 @@ BOOST_AUTO_TEST_CASE(comments_labels_and_scopes) {
 BOOST_AUTO_TEST_CASE(variables_and_constants) {
     Buffer out{std::vector<std::uint32_t>(8), false};
     const std::string before =
-        ".global .align 4 .u32 counts[3] = {5, 6, 7};\n.const .align 8 .b8 table[8] = {1, 2, 3, 4, 0, 0, 128, "
-        "63};\n.global .align 4 .f32 scale = "
-        "0f40000000;\n.global .align 8 .u64 where = counts;\n";
+        ".global .align 4 .u32 counts[3] = {5, 6, 7};\n.const .align 8 .b8 table[8] = {1, 2, 3, 4, 0, 0, 128, 63};\n"
+        ".global .align 4 .f32 scale = 0f40000000;\n.global .align 8 .u64 where = counts;\n";
     const Ran ran = run_kernel(module_text(R"(
 setp.ne.u32 %p1, %r0, 0; @%p1 ret;
-mov.u64 %rd10, counts; ld.global.u32 %r1, [%rd10+8]; st.global.u32 [%rd0], %r1; ld.global.u32 %r2, [counts+4]; st.global.u32 [%rd0+4], %r2;
-ld.const.u8 %rs1, [table+2]; cvt.u32.u16 %r3, %rs1; st.global.u32 [%rd0+8], %r3; ld.const.f32 %f1, [table+4]; st.global.f32 [%rd0+12], %f1;
-ld.global.f32 %f2, [scale]; st.global.f32 [%rd0+16], %f2; ld.global.u64 %rd11, [where]; ld.u32 %r4, [%rd11]; st.global.u32 [%rd0+20], %r4;
-mov.u32 %r5, 0x10; add.u32 %r5, %r5, 010; add.u32 %r5, %r5, 0b11; add.u32 %r5, %r5, -1; st.global.u32 [%rd0+24], %r5; mov.u32 %r6, WARP_SZ; st.global.u32 [%rd0+28], %r6;)",
+mov.u64 %rd10, counts; ld.global.u32 %r1, [%rd10+8]; st.global.u32 [%rd0], %r1;
+ld.global.u32 %r2, [counts+4]; st.global.u32 [%rd0+4], %r2;
+ld.const.u8 %rs1, [table+2]; cvt.u32.u16 %r3, %rs1; st.global.u32 [%rd0+8], %r3;
+ld.const.f32 %f1, [table+4]; st.global.f32 [%rd0+12], %f1;
+ld.global.f32 %f2, [scale]; st.global.f32 [%rd0+16], %f2; ld.global.u64 %rd11, [where];
+ld.u32 %r4, [%rd11]; st.global.u32 [%rd0+20], %r4;
+mov.u32 %r5, 0x10; add.u32 %r5, %r5, 010; add.u32 %r5, %r5, 0b11; add.u32 %r5, %r5, -1;
+st.global.u32 [%rd0+24], %r5; mov.u32 %r6, WARP_SZ; st.global.u32 [%rd0+28], %r6;)",
                                            1, {}, before),
                                {&out});
     BOOST_CHECK_EQUAL(ran.fault, "");
@@ -92,12 +94,11 @@ BOOST_AUTO_TEST_CASE(local_memory) {
                       inside = ".local .align 16 .b8 depot[32];\n.reg .b64 %SPL;";
     const std::string store = "mul.wide.u32 %rd10, %r0, 4;\nadd.u64 %rd11, %rd0, %rd10;\nst.global.u32 [%rd11], %r9;";
     const Ran ran = run_kernel(
-        module_text(
-            head +
-                "st.local.u32 [%SPL+8], %r0;\nst.u32 [%rd30+12], %r0;\nand.b32 %r1, %r0, 1;\nmul.wide.u32 %rd31, %r1, "
-                "4;\nadd.u64 %rd32, %rd30, %rd31;\nld.u32 %r9, [%rd32+8];\n" +
-                store,
-            1, inside),
+        module_text(head +
+                        "st.local.u32 [%SPL+8], %r0;\nst.u32 [%rd30+12], %r0;\nand.b32 %r1, %r0, 1;\n"
+                        "mul.wide.u32 %rd31, %r1, 4;\nadd.u64 %rd32, %rd30, %rd31;\nld.u32 %r9, [%rd32+8];\n" +
+                        store,
+                    1, inside),
         {&out});
     BOOST_CHECK_EQUAL(ran.fault, "");
     for (unsigned l = 0; l < 32; ++l) BOOST_CHECK_EQUAL(out.words[l], l);
@@ -110,9 +111,9 @@ BOOST_AUTO_TEST_CASE(local_memory) {
 
 BOOST_AUTO_TEST_CASE(parameters) {
     const std::string text =
-        ".version 9.0\n.target sm_80\n.address_size 64\n.visible .entry _Z3fooIfEvPfi(.param .u64 .ptr .global .align "
-        "4 a, .param .align 8 .b8 s[24], .param "
-        ".u8 c)\n.maxntid 64, 2, 1\n{ .shared .align 4 .b8 x[20]; .shared .u64 y; ret; }\n";
+        ".version 9.0\n.target sm_80\n.address_size 64\n"
+        ".visible .entry _Z3fooIfEvPfi(.param .u64 .ptr .global .align 4 a, .param .align 8 .b8 s[24], "
+        ".param .u8 c)\n.maxntid 64, 2, 1\n{ .shared .align 4 .b8 x[20]; .shared .u64 y; ret; }\n";
     const auto module = ptx::parse_module(text, "m");
     const ptx::Kernel* kernel = ptx::find_kernel(*module, "_Z3fooIfEvPfi");
     BOOST_REQUIRE(kernel);
@@ -162,9 +163,9 @@ BOOST_AUTO_TEST_CASE(functions_that_call_themselves) {
 BOOST_AUTO_TEST_CASE(sentences_name_the_source) {
     std::string text = module_text(".loc 1 42 7\ntrap;", 0);
     text = text.substr(0, text.find(".visible")) +
-           ".visible .entry _Z3fooIfEvPfi(.param .u64 p0)\n{\n.loc 2 42 7, function_name $L__info_string0, inlined_at "
-           "1 3 3\ntrap;\nret;\n}\n.file 2 "
-           "\"/some/where/kernel.cu\"\n.section .debug_str\n{\n$L__info_string0:\n.b8 95,90,0\n}\n";
+           ".visible .entry _Z3fooIfEvPfi(.param .u64 p0)\n{\n"
+           ".loc 2 42 7, function_name $L__info_string0, inlined_at 1 3 3\ntrap;\nret;\n}\n"
+           ".file 2 \"/some/where/kernel.cu\"\n.section .debug_str\n{\n$L__info_string0:\n.b8 95,90,0\n}\n";
     const auto module = ptx::parse_module(text, "m");
     ptx::GlobalMemory memory;
     ptx::Counts counts;

@@ -1,5 +1,6 @@
-// Faults of shared memory: races between warps and between lanes, bounds, alignment, what was never written; each
-// beside a kernel that is right.
+// Tests of the faults of shared memory in the interpreter: races between warps and between lanes, bounds, alignment,
+// reads of bytes that were never written. Each faulty kernel stands beside a similar correct one. ptx_global_test.cpp
+// tests global memory.
 #include <boost/test/unit_test.hpp>
 
 #include "sim/unit/ptx_support.h"
@@ -8,12 +9,11 @@ namespace sim::unit {
 
 namespace {
 
-/// %r1: the address of 4 bytes of the thread's own in `tile` (4096 bytes), %r2: those of the thread 32 further, modulo
-/// 64 threads; %r3: of the next lane.
+/// Addresses of 4 bytes in `tile` (4096 bytes). %r1: this thread's; %r2: those of the thread 32 further, modulo 64;
+/// %r3: those of the neighbour (lane ^ 1).
 const std::string kAddresses =
-    "mov.u32 %r10, tile;\nshl.b32 %r11, %r0, 2;\nadd.u32 %r1, %r10, %r11;\nxor.b32 %r12, %r11, 128;\nadd.u32 %r2, "
-    "%r10, %r12;\nxor.b32 %r13, %r11, 4;\nadd.u32 "
-    "%r3, %r10, %r13;\n";
+    "mov.u32 %r10, tile;\nshl.b32 %r11, %r0, 2;\nadd.u32 %r1, %r10, %r11;\nxor.b32 %r12, %r11, 128;\n"
+    "add.u32 %r2, %r10, %r12;\nxor.b32 %r13, %r11, 4;\nadd.u32 %r3, %r10, %r13;\n";
 
 Ran run(const std::string& body, unsigned threads = 64, std::size_t dynamic = 0) {
     return run_kernel(module_text(kAddresses + body, 0, ".shared .align 16 .b8 tile[4096];",
@@ -52,8 +52,8 @@ BOOST_AUTO_TEST_CASE(write_after_read) {
     faults(begin + "st.shared.u32 [%r1], %r5;",
            {"race in shared memory", "st.shared.u32 [%r1], %r5", "ld.shared.u32 %r5, [%r2]"});
     faults(
-        "st.shared.u32 [%r1], %r0;\nbar.sync 0;\nsetp.lt.u32 %p1, %r0, 32;\n@%p1 ld.shared.u32 %r5, [%r2];\n@!%p1 "
-        "st.shared.u32 [%r1], %r0;",
+        "st.shared.u32 [%r1], %r0;\nbar.sync 0;\nsetp.lt.u32 %p1, %r0, 32;\n@%p1 ld.shared.u32 %r5, [%r2];\n"
+        "@!%p1 st.shared.u32 [%r1], %r0;",
         {"thread (32,0,0)", "which warp 0 reads at PTX line"});
     fine(begin + "bar.sync 0;\nst.shared.u32 [%r1], %r5;");
 }
@@ -70,19 +70,19 @@ BOOST_AUTO_TEST_CASE(lanes_of_one_warp) {
     const std::string begin = "st.shared.u32 [%r1], %r0;\nbar.warp.sync -1;\nld.shared.u32 %r5, [%r3];\n";
     faults(begin + "st.shared.u32 [%r1], %r5;", {"race in shared memory"}, 32);
     fine(begin + "bar.warp.sync -1;\nst.shared.u32 [%r1], %r5;", 32);
-    // A warp's barrier orders nothing between warps.
+    // A barrier of a warp orders no accesses between warps.
     faults(
-        "st.shared.u32 [%r1], %r0;\nbar.sync 0;\nst.shared.u32 [%r1], %r0;\nbar.warp.sync -1;\nld.shared.u32 %r5, "
-        "[%r2];",
+        "st.shared.u32 [%r1], %r0;\nbar.sync 0;\nst.shared.u32 [%r1], %r0;\nbar.warp.sync -1;\n"
+        "ld.shared.u32 %r5, [%r2];",
         {"race in shared memory"});
 }
 
 BOOST_AUTO_TEST_CASE(a_part_of_a_warp) {
-    // %p1: the lower half; %r4: the place of the lane 16 further; %r6: the mask of the own half.
+    // %p1: the lane is in the lower half; %r4: the address of the lane 16 further, modulo 32; %r6: the mask of the
+    // lane's half.
     const std::string begin =
-        "setp.lt.u32 %p1, %r0, 16;\nsetp.eq.u32 %p2, %r0, 0;\nxor.b32 %r14, %r11, 64;\nadd.u32 %r4, %r10, "
-        "%r14;\nselp.b32 %r6, 65535, 4294901760, %p1;\n"
-        "st.shared.u32 [%r1], %r0;\n";
+        "setp.lt.u32 %p1, %r0, 16;\nsetp.eq.u32 %p2, %r0, 0;\nxor.b32 %r14, %r11, 64;\nadd.u32 %r4, %r10, %r14;\n"
+        "selp.b32 %r6, 65535, 4294901760, %p1;\nst.shared.u32 [%r1], %r0;\n";
     const std::string lower = begin + "@%p1 bar.warp.sync 65535;\n", halves = begin + "bar.warp.sync %r6;\n";
     faults(lower + "@!%p1 ld.shared.u32 %r5, [%r4];",
            {"race in shared memory", "thread (16,0,0)", "thread (0,0,0) wrote"}, 32);
@@ -95,17 +95,17 @@ BOOST_AUTO_TEST_CASE(a_part_of_a_warp) {
     fine(lower + "bar.sync 0;\nld.shared.u32 %r5, [%r2];\nld.shared.u32 %r5, [%r4];");
     fine(halves + "ld.shared.u32 %r5, [%r3];", 32);
     faults(halves + "ld.shared.u32 %r5, [%r4];", {"race in shared memory"}, 32);
-    // What a lane has seen goes on to those that it meets.
+    // A lane passes what it has seen on to the lanes that it meets at a barrier.
     const std::string met = lower +
-                            "setp.eq.u32 %p3, %r0, 15;\nsetp.eq.u32 %p4, %r0, 16;\nsetp.eq.u32 %p5, %r0, 17;\nor.pred "
-                            "%p6, %p3, %p4;\n@%p6 bar.warp.sync 98304;\n";
+                            "setp.eq.u32 %p3, %r0, 15;\nsetp.eq.u32 %p4, %r0, 16;\nsetp.eq.u32 %p5, %r0, 17;\n"
+                            "or.pred %p6, %p3, %p4;\n@%p6 bar.warp.sync 98304;\n";
     fine(met + "@%p4 ld.shared.u32 %r5, [tile];", 32);
     faults(met + "@%p5 ld.shared.u32 %r5, [tile];", {"race in shared memory"}, 32);
-    // One writes what all of its half have read.
+    // One lane writes a word that all lanes of its half have read.
     const std::string read = lower + "@%p1 ld.shared.u32 %r5, [tile+4];\n";
     faults(read + "@%p2 st.shared.u32 [tile+4], %r0;", {"race in shared memory", "reads at"}, 32);
     fine(read + "@%p1 bar.warp.sync 65535;\n@%p2 ld.shared.u32 %r5, [tile+4];\n@%p2 st.shared.u32 [tile+4], %r0;", 32);
-    // A matrix's rows belong to all lanes.
+    // ldmatrix reads for all lanes of the warp.
     const std::string matrix =
         "and.b32 %r7, %r0, 7;\nmad.lo.u32 %r8, %r7, 16, %r10;\nldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r5}, [%r8];";
     faults(lower + matrix, {"race in shared memory"}, 32);
@@ -113,11 +113,11 @@ BOOST_AUTO_TEST_CASE(a_part_of_a_warp) {
 }
 
 BOOST_AUTO_TEST_CASE(halves_of_a_warp_add_apart) {
-    // As libraries reduce within 16 lanes: sums of pairs, with the half's own mask before and after every store; then
-    // all read the first one's.
+    // Libraries reduce within 16 lanes like this: they add pairs, with a barrier of the half after every store and
+    // every load; then all lanes read the sum of the first one.
     std::string body =
-        "and.b32 %r24, %r0, 16;\nshl.b32 %r6, 65535, %r24;\nand.b32 %r7, %r0, 15;\nand.b32 %r8, %r11, "
-        "4294967232;\nadd.u32 %r9, %r10, %r8;\nmov.u32 %r20, %r0;\n";
+        "and.b32 %r24, %r0, 16;\nshl.b32 %r6, 65535, %r24;\nand.b32 %r7, %r0, 15;\nand.b32 %r8, %r11, 4294967232;\n"
+        "add.u32 %r9, %r10, %r8;\nmov.u32 %r20, %r0;\n";
     for (const int delta : {8, 4, 2, 1}) {
         const std::string d = std::to_string(delta);
         body += "st.shared.u32 [%r1], %r20;\nbar.warp.sync %r6;\nadd.u32 %r15, %r7, " + d +
@@ -125,8 +125,8 @@ BOOST_AUTO_TEST_CASE(halves_of_a_warp_add_apart) {
                 "ld.shared.u32 %r21, [%r16];\nadd.u32 %r20, %r20, %r21;\nbar.warp.sync %r6;\n";
     }
     body +=
-        "st.shared.u32 [%r1], %r20;\nbar.warp.sync %r6;\nld.shared.u32 %r22, [%r9];\nbar.warp.sync %r6;\nst.shared.u32 "
-        "[%r1], %r22;\n";
+        "st.shared.u32 [%r1], %r20;\nbar.warp.sync %r6;\nld.shared.u32 %r22, [%r9];\nbar.warp.sync %r6;\n"
+        "st.shared.u32 [%r1], %r22;\n";
     fine(body + "bar.warp.sync -1;\nld.shared.u32 %r23, [tile];\n", 32);
     fine(body + "bar.sync 0;\nld.shared.u32 %r23, [%r2];\n", 64);
     faults(body + "ld.shared.u32 %r23, [tile];\n", {"race in shared memory"}, 32);
@@ -142,34 +142,31 @@ BOOST_AUTO_TEST_CASE(many_readers) {
         "st.shared.u32 [%r1], %r0;\nbar.sync 0;\nld.shared.u32 %r5, [tile];\nsetp.ne.u32 %p1, %r0, 0;\n@%p1 bra E;\n";
     faults(begin + "st.shared.u32 [tile], %r5;\nE:", {"race in shared memory"}, 32);
     faults(
-        "st.shared.u32 [%r1], %r0;\nbar.sync 0;\nld.shared.u32 %r5, [tile];\nbar.warp.sync -1;\nsetp.ne.u32 %p1, %r0, "
-        "0;\n@%p1 bra E;\nst.shared.u32 [tile], "
-        "%r5;\nE:",
+        "st.shared.u32 [%r1], %r0;\nbar.sync 0;\nld.shared.u32 %r5, [tile];\nbar.warp.sync -1;\n"
+        "setp.ne.u32 %p1, %r0, 0;\n@%p1 bra E;\nst.shared.u32 [tile], %r5;\nE:",
         {"race in shared memory"}, 64);
     fine(
-        "st.shared.u32 [%r1], %r0;\nbar.sync 0;\nld.shared.u32 %r5, [tile];\nbar.sync 0;\nsetp.ne.u32 %p1, %r0, "
-        "0;\n@%p1 bra E;\nst.shared.u32 [tile], "
-        "%r5;\nE:",
+        "st.shared.u32 [%r1], %r0;\nbar.sync 0;\nld.shared.u32 %r5, [tile];\nbar.sync 0;\nsetp.ne.u32 %p1, %r0, 0;\n"
+        "@%p1 bra E;\nst.shared.u32 [tile], %r5;\nE:",
         64);
 }
 
 BOOST_AUTO_TEST_CASE(the_first_of_two_readers) {
-    // Lanes 0 and 1 read one word one after the other; then the later one writes it.
+    // Lane 0 reads a word, then lane 1 reads it, then lane 1 writes it.
     const std::string begin =
-        "st.shared.u32 [%r1], %r0;\nbar.warp.sync -1;\nsetp.eq.u32 %p1, %r0, 0;\nsetp.eq.u32 %p2, %r0, 1;\n@%p1 "
-        "ld.shared.u32 %r5, [tile];\n@%p2 ld.shared.u32 "
-        "%r5, [tile];\n";
+        "st.shared.u32 [%r1], %r0;\nbar.warp.sync -1;\nsetp.eq.u32 %p1, %r0, 0;\nsetp.eq.u32 %p2, %r0, 1;\n"
+        "@%p1 ld.shared.u32 %r5, [tile];\n@%p2 ld.shared.u32 %r5, [tile];\n";
     faults(begin + "@%p2 st.shared.u32 [tile], %r0;", {"race in shared memory"}, 32);
     fine(begin + "bar.warp.sync -1;\n@%p2 st.shared.u32 [tile], %r0;", 32);
     fine(
-        "st.shared.u32 [%r1], %r0;\nbar.warp.sync -1;\nsetp.eq.u32 %p2, %r0, 1;\n@%p2 ld.shared.u32 %r5, [tile];\n@%p2 "
-        "ld.shared.u32 %r5, [tile];\n@%p2 "
-        "st.shared.u32 [tile], %r0;",
+        "st.shared.u32 [%r1], %r0;\nbar.warp.sync -1;\nsetp.eq.u32 %p2, %r0, 1;\n@%p2 ld.shared.u32 %r5, [tile];\n"
+        "@%p2 ld.shared.u32 %r5, [tile];\n@%p2 st.shared.u32 [tile], %r0;",
         32);
 }
 
 BOOST_AUTO_TEST_CASE(parts_of_words) {
-    // Neighbours write halves of one word: no race. Then the word is read whole, after a barrier or not.
+    // Neighbours write the halves of one word, which is no race. Then threads read the whole word, with and without a
+    // barrier in between.
     const std::string halves =
         "shr.u32 %r20, %r11, 1;\nadd.u32 %r21, %r10, %r20;\ncvt.u16.u32 %rs1, %r0;\nst.shared.u16 [%r21], %rs1;\n";
     fine(halves);
@@ -180,10 +177,10 @@ BOOST_AUTO_TEST_CASE(parts_of_words) {
     faults(halves + "and.b32 %r22, %r20, 124;\nadd.u32 %r22, %r22, %r10;\nld.shared.u32 %r5, [%r22];",
            {"race in shared memory"});
     faults(halves +
-               "bar.sync 0;\nand.b32 %r22, %r20, 124;\nadd.u32 %r22, %r22, %r10;\nld.shared.u32 %r5, "
-               "[%r22];\nst.shared.u16 [%r21], %rs1;",
+               "bar.sync 0;\nand.b32 %r22, %r20, 124;\nadd.u32 %r22, %r22, %r10;\nld.shared.u32 %r5, [%r22];\n"
+               "st.shared.u16 [%r21], %rs1;",
            {"race in shared memory"});
-    // A half is read by the first warp, and the whole word written by the second.
+    // The first warp reads a half of a word, and the second warp writes the whole word.
     const std::string read =
         halves +
         "bar.sync 0;\nsetp.eq.u32 %p1, %r0, 0;\nsetp.eq.u32 %p2, %r0, 33;\n@%p1 ld.shared.u16 %rs2, [tile+4];\n";
@@ -215,12 +212,11 @@ BOOST_AUTO_TEST_CASE(bounds_and_alignment) {
 
 BOOST_AUTO_TEST_CASE(generic_addresses) {
     fine(
-        "cvt.u64.u32 %rd10, %r1;\ncvta.shared.u64 %rd11, %rd10;\nst.u32 [%rd11], %r0;\nbar.sync 0;\nld.u32 %r5, "
-        "[%rd11];\ncvta.to.shared.u64 %rd12, "
-        "%rd11;\ncvt.u32.u64 %r6, %rd12;\nld.shared.u32 %r7, [%r6];");
+        "cvt.u64.u32 %rd10, %r1;\ncvta.shared.u64 %rd11, %rd10;\nst.u32 [%rd11], %r0;\nbar.sync 0;\n"
+        "ld.u32 %r5, [%rd11];\ncvta.to.shared.u64 %rd12, %rd11;\ncvt.u32.u64 %r6, %rd12;\nld.shared.u32 %r7, [%r6];");
     faults(
-        "cvt.u64.u32 %rd10, %r1;\ncvta.shared.u64 %rd11, %rd10;\nst.u32 [%rd11], %r0;\nbar.sync 0;\nst.u32 [%rd11], "
-        "%r0;\nld.shared.u32 %r5, [%r2];",
+        "cvt.u64.u32 %rd10, %r1;\ncvta.shared.u64 %rd11, %rd10;\nst.u32 [%rd11], %r0;\nbar.sync 0;\n"
+        "st.u32 [%rd11], %r0;\nld.shared.u32 %r5, [%r2];",
         {"race in shared memory"});
 }
 

@@ -1,4 +1,4 @@
-// Building and running the small kernels of the interpreter's tests.
+// Builds and runs the small kernels of the interpreter's tests. This file has no tests.
 #include "sim/unit/ptx_support.h"
 
 #include <boost/test/unit_test.hpp>
@@ -11,8 +11,8 @@ std::string module_text(const std::string& body, unsigned num_parameters, const 
     for (unsigned p = 0; p < num_parameters; ++p)
         text += std::string(p ? ", " : "") + ".param .u64 p" + std::to_string(p);
     text +=
-        ")\n{\n.reg .pred %p<64>;\n.reg .b16 %rs<64>;\n.reg .b32 %r<64>;\n.reg .b32 %f<64>;\n.reg .b64 %rd<64>;\n.reg "
-        ".b64 %fd<64>;\n" +
+        ")\n{\n.reg .pred %p<64>;\n.reg .b16 %rs<64>;\n.reg .b32 %r<64>;\n.reg .b32 %f<64>;\n.reg .b64 %rd<64>;\n"
+        ".reg .b64 %fd<64>;\n" +
         inside + "\n";
     for (unsigned p = 0; p < num_parameters; ++p)
         text += "ld.param.u64 %rd" + std::to_string(p) + ", [p" + std::to_string(p) + "];\n";
@@ -49,7 +49,7 @@ std::string register_type(unsigned bits) {
     return bits == 1 ? ".pred" : bits <= 16 ? ".b16" : ".b" + std::to_string(bits);
 }
 
-/// The kernel: operands lie one set after another, 8 bytes each.
+/// The kernel of run_instruction: one thread for each set of operands; an operand takes 8 bytes of the input buffer.
 std::string instruction_module(const std::string& text, unsigned result_bits,
                                const std::vector<unsigned>& source_bits) {
     std::string inside = ".reg " + register_type(result_bits) + " %d;\n.reg .b32 %t<8>;\n";
@@ -95,7 +95,8 @@ std::vector<Values> combined(const std::vector<Values>& edges, std::size_t rando
     std::vector<Values> result(edges.size());
     std::size_t number = 1;
     for (const Values& values : edges) number *= values.size();
-    const std::size_t step = number > 4096 ? number / 4096 * 2 + 1 : 1;  // an odd step meets all values of each operand
+    // An odd step reaches all values of each operand.
+    const std::size_t step = number > 4096 ? number / 4096 * 2 + 1 : 1;
     for (std::size_t k = 0; k < number; k += step)
         for (std::size_t n = 0, rest = k; n < edges.size(); rest /= edges[n].size(), ++n)
             result[n].push_back(edges[n][rest % edges[n].size()]);

@@ -1,5 +1,5 @@
-// Small kernels in PTX for the tests of the interpreter: one instruction around which a kernel is built, and kernels as
-// given with buffers as parameters.
+// Helpers of the tests of the PTX interpreter: they build a kernel around one instruction or around a given body, run
+// it with buffers as parameters, and compare results. This file has no tests.
 #pragma once
 
 #include <bit>
@@ -17,36 +17,36 @@ namespace sim::unit {
 
 using Values = std::vector<std::uint64_t>;
 
-/// A whole module around the body of one entry "k" with .param .u64 p0, p1 ... and registers %r, %rd, %f, %fd, %rs, %p
-/// <64>; %rd0, %rd1 ... hold the parameters, %r0 is %tid.x. `before`: declarations outside of the entry; `inside`:
-/// declarations at the head of its body.
+/// A module with one entry "k" with this body. The entry has parameters .param .u64 p0, p1 ... and 64 registers of each
+/// of %r, %rd, %f, %fd, %rs, %p. %rd0, %rd1 ... hold the parameters, %r0 holds %tid.x. `before`: declarations outside
+/// of the entry; `inside`: declarations at the head of its body.
 std::string module_text(const std::string& body, unsigned num_parameters, const std::string& inside = {},
                         const std::string& before = {});
 
 /// A buffer of device memory.
 struct Buffer {
     std::vector<std::uint32_t> words;
-    bool written = true;
+    bool written = true;  ///< false: the words count as never written
 };
 
 struct Ran {
     ptx::Counts counts;
-    std::string fault;  ///< empty: none
+    std::string fault;  ///< the message of the fault; empty if there was none
 };
 
-/// Runs entry "k" with the addresses of the buffers as parameters; buffers keep what it wrote.
+/// Runs entry "k" with the addresses of the buffers as parameters. The kernel's results are in the buffers afterwards.
 Ran run_kernel(const std::string& text, std::vector<Buffer*> buffers, ptx::Extent grid = {},
                ptx::Extent block = {32, 1, 1}, std::size_t dynamic_shared = 0, bool reversed = false);
 
-/// Runs "op %d, %s0, %s1 ...": for each set of operands the result. Widths are in bits, 1 is a predicate (0 or 1). A
-/// result of 64 bits holds narrower ones zero-extended. `operands[k]` are the values of source k. `text` names
-/// registers %d, %s0, %s1, %s2, %s3.
+/// Runs an instruction "op %d, %s0, %s1 ..." for each set of operands and returns the results, zero-extended to 64
+/// bits. `text` names the registers %d, %s0, %s1, %s2, %s3. Widths are in bits; 1 is a predicate (0 or 1).
+/// `operands[n]` are the values of source n.
 Values run_instruction(const std::string& text, unsigned result_bits, const std::vector<unsigned>& source_bits,
                        const std::vector<Values>& operands);
 
-/// All combinations of edge values of these widths, and random ones.
+/// Combinations of edge values of these widths (all of them, or a part if they are more than 4096), then random values.
 std::vector<Values> operands_of(const std::vector<unsigned>& bits, std::size_t random = 256);
-/// Edge values of floating-point types.
+/// The same with edge values of floating-point types (halves: of bf16 and f16).
 std::vector<Values> floats_of(unsigned sources, std::size_t random = 256);
 std::vector<Values> doubles_of(unsigned sources, std::size_t random = 256);
 std::vector<Values> halves_of(unsigned sources, std::size_t random = 256);
@@ -56,24 +56,24 @@ inline double as_double(std::uint64_t bits) { return std::bit_cast<double>(bits)
 inline std::uint64_t bits_of(float x) { return std::bit_cast<std::uint32_t>(x); }
 inline std::uint64_t bits_of(double x) { return std::bit_cast<std::uint64_t>(x); }
 
-/// a + b where an addend that is lost behind the 64 bits of a long double still decides a tie: right after a further
-/// rounding to at most 60 bits.
+/// a + b in long double, where an addend that is lost below the 64 bits of the sum still decides ties. The sum is
+/// correct after a further rounding to at most 60 bits.
 inline long double decided_sum(long double a, long double b) {
     const long double sum = a + b, other = sum == a ? b : a;
     if ((sum != a && sum != b) || other == 0 || std::isinf(sum)) return sum;
     return sum * ((other > 0) == (sum > 0) ? 1 + 0x1p-60L : 1 - 0x1p-60L);
 }
 
-/// Checks every result against formula(s0, s1, s2, s3); `instruction` as in run_instruction. NaNs of floating-point
-/// results (`is_nan`) are equal to one another.
+/// Checks every result against formula(s0, s1, s2, s3), bit by bit; the arguments before it are those of
+/// run_instruction.
 template <class Formula>
 void check_instruction(const std::string& instruction, unsigned result_bits, const std::vector<unsigned>& source_bits,
                        const std::vector<Values>& operands, Formula formula);
 
-/// "{%r10, %r11 ...}"
+/// The text "{%r10, %r11 ...}" with `number` registers, the first of which is %r`first`.
 std::string names(unsigned first, std::size_t number);
 
-/// Entries of matrices for products: small integers, exact in every type and every order of sums.
+/// Entries of matrices for products: small integers, so that the products are exact in every type and order of sums.
 inline int a_value(unsigned r, unsigned k) { return static_cast<int>((r * 7 + k * 3) % 11) - 5; }
 inline int b_value(unsigned k, unsigned n) { return static_cast<int>((k * 5 + n * 13) % 9) - 4; }
 inline int c_value(unsigned r, unsigned n) { return static_cast<int>(r * 8 + n) - 100; }

@@ -1,5 +1,6 @@
-// Tensor-core instructions beside ptx_matrix_test.cpp: mma of bytes by the tables of the PTX ISA, and wmma, whose
-// fragments are loaded and stored whole, against plain sums.
+// Tests of the tensor-core instructions that ptx_matrix_test.cpp does not test: mma of bytes, with fragments by the
+// tables of the PTX ISA, and wmma, which loads and stores fragments as a whole. The results are compared with plain
+// sums.
 #include <boost/test/unit_test.hpp>
 
 #include "sim/unit/ptx_support.h"
@@ -8,7 +9,8 @@ namespace sim::unit {
 
 namespace {
 
-/// mma.m16n8k32 and k16 of bytes: element i of a lane, "Matrix Fragments for mma.m16n8k32".
+/// Checks mma.m16n8k32 and m16n8k16 of bytes. The places of a lane's elements are those in the PTX ISA, "Matrix
+/// Fragments for mma.m16n8k32".
 void check_bytes(unsigned depth, bool a_signed, bool b_signed, bool saturates) {
     const unsigned a_words = depth / 8, b_words = depth / 16, stride = a_words + b_words + 4;
     Buffer in{std::vector<std::uint32_t>(32 * stride)}, out{std::vector<std::uint32_t>(32 * 4), false};
@@ -55,8 +57,8 @@ struct Form {
     bool is_bf16, a_by_column, b_by_column, d_by_column, f32;
 };
 
-/// A and B in shared memory with lines apart by some more elements than they have, C and D in global memory without a
-/// gap.
+/// Multiplies with wmma. A and B lie in shared memory with gaps between their rows or columns, C and D in global memory
+/// without gaps.
 Ran run_wmma(const Form& form, Buffer& out, const std::string& before_load = "bar.sync 0;\n") {
     const unsigned inner_a = form.a_by_column ? form.m : 16, outer_a = form.a_by_column ? 16 : form.m,
                    inner_b = form.b_by_column ? 16 : form.n, outer_b = form.b_by_column ? form.n : 16,
@@ -87,10 +89,9 @@ Ran run_wmma(const Form& form, Buffer& out, const std::string& before_load = "ba
     const unsigned regs_a = form.is_bf16 ? form.m / 4 : 8, regs_b = form.is_bf16 ? form.n / 4 : 8,
                    regs_c = form.f32 ? 8 : 4;
     std::string body =
-        "mov.u32 %r1, tile;\nmov.u32 %r2, %r0;\nL:\nmul.wide.u32 %rd10, %r2, 4;\nadd.u64 %rd11, %rd0, "
-        "%rd10;\nld.global.b32 %r3, [%rd11];\nmad.lo.u32 %r4, "
-        "%r2, 4, %r1;\n"
-        "st.shared.b32 [%r4], %r3;\nadd.u32 %r2, %r2, 32;\nsetp.lt.u32 %p1, %r2, " +
+        "mov.u32 %r1, tile;\nmov.u32 %r2, %r0;\nL:\nmul.wide.u32 %rd10, %r2, 4;\nadd.u64 %rd11, %rd0, %rd10;\n"
+        "ld.global.b32 %r3, [%rd11];\nmad.lo.u32 %r4, %r2, 4, %r1;\nst.shared.b32 [%r4], %r3;\n"
+        "add.u32 %r2, %r2, 32;\nsetp.lt.u32 %p1, %r2, " +
         std::to_string(words_a + words_b) + ";\n@%p1 bra L;\n" + before_load;
     body += "wmma.load.a.sync.aligned" + a + shape + ".shared." + type + " " + names(10, regs_a) + ", [%r1], " +
             std::to_string(stride_a) + ";\n";
@@ -136,7 +137,7 @@ BOOST_AUTO_TEST_CASE(loaded_multiplied_and_stored) {
         }
 }
 
-BOOST_AUTO_TEST_CASE(checked_as_other_accesses_are) {
+BOOST_AUTO_TEST_CASE(accesses_are_checked) {
     Buffer out;
     const Form form{16, 16, false, false, false, false, true};
     BOOST_CHECK(run_wmma(form, out, "").fault.find("race in shared memory") != std::string::npos);

@@ -1,5 +1,5 @@
-// Copies of the simulated runtime: when host memory is read and written, what is refused, that only written bytes leave
-// the device.
+// Tests of copies in the simulated runtime: when a copy reads and writes host memory, which copies are refused, and
+// that bytes that were never written do not leave the device.
 #include <numeric>
 
 #include "runtime_testing.h"
@@ -25,7 +25,7 @@ BOOST_AUTO_TEST_CASE(pageable_memory_is_read_at_the_call) {
     const TestStream stream;
     ok(cudaMemcpyAsync(device.get(), &host, sizeof(int), cudaMemcpyHostToDevice, stream));
     host = 6;
-    BOOST_TEST(sim::probe::queued_operations() == 1U);  // but the device has it later
+    BOOST_TEST(sim::probe::queued_operations() == 1U);  // the device gets the value later
     stream.synchronize();
     BOOST_TEST(device.values()[0] == 5);
 }
@@ -83,7 +83,7 @@ BOOST_AUTO_TEST_CASE(rows_with_pitches) {
 }
 
 BOOST_AUTO_TEST_CASE(last_rows_end_within_the_allocation) {
-    const DeviceBuffer<std::byte> device(10 * 8 + 4);  // ten whole rows and a part of another
+    const DeviceBuffer<std::byte> device(10 * 8 + 4);  // ten whole rows and a part of the eleventh
     std::vector<std::byte> host(11 * 4);
     const TestStream stream;
     ok(cudaMemcpy2DAsync(device.get(), 8, host.data(), 4, 4, 11, cudaMemcpyHostToDevice, stream));
@@ -133,8 +133,8 @@ BOOST_AUTO_TEST_CASE(source_and_target_do_not_overlap) {
                    "overlaps the source");
     ok(cudaMemcpyAsync(d + 10, d, 10, cudaMemcpyDeviceToDevice, stream));
     ok(cudaMemcpyAsync(d, d + 10, 10, cudaMemcpyDeviceToDevice, stream));
-    // Columns 0 to 3 of rows of 10 to columns 4 to 7, to 3 to 6, and to columns 8, 9 and 0, 1 of the next rows; and
-    // rows of another pitch.
+    // Copies four columns of 5 rows of 10 to other columns of the same rows. A target that begins in column 8 continues
+    // in columns 0 and 1 of the next row. The last cases have another pitch for the target.
     const auto columns = [&](std::size_t to, std::size_t pitch, std::size_t from) {
         return cudaMemcpy2DAsync(d + to, pitch, d + from, 10, 4, 5, cudaMemcpyDeviceToDevice, stream);
     };
@@ -150,7 +150,7 @@ BOOST_AUTO_TEST_CASE(source_and_target_do_not_overlap) {
     stream.synchronize();
 }
 
-BOOST_AUTO_TEST_CASE(what_was_never_written_does_not_leave_the_device) {
+BOOST_AUTO_TEST_CASE(bytes_never_written_do_not_leave_the_device) {
     const DeviceBuffer<unsigned char> device(16), other(16);
     const PinnedBuffer<unsigned char> host(16);
     const TestStream stream;

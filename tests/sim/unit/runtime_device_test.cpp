@@ -1,5 +1,5 @@
-// Devices of the simulated runtime: how many, of which kind, what is said when there is none or the driver is too old;
-// how a process ends on an error.
+// Tests of the devices of the simulated runtime: their number and properties, the settings in the environment, the
+// errors without a device or with an old driver, and how an error ends the process.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,7 +16,7 @@ using sim::runtime::Settings;
 
 namespace {
 
-/// The environment's variable as long as it lives.
+/// Sets an environment variable; the destructor restores its old value.
 class Variable {
 public:
     Variable(const char* name, const char* value) : name_(name) {
@@ -32,7 +32,7 @@ private:
     std::optional<std::string> before_;
 };
 
-/// Exit code and standard error of a copy of this process that makes the call.
+/// Makes the call in a copy of this process and returns that copy's exit code and standard error.
 template <class Call> std::pair<int, std::string> in_another_process(Call&& call) {
     int ends[2];
     BOOST_REQUIRE(pipe(ends) == 0);
@@ -58,7 +58,7 @@ template <class Call> std::pair<int, std::string> in_another_process(Call&& call
 
 BOOST_AUTO_TEST_SUITE(runtime_device)
 
-BOOST_AUTO_TEST_CASE(the_environment_decides) {
+BOOST_AUTO_TEST_CASE(settings_from_the_environment) {
     const Variable devices("SIM_DEVICES", "4"), memory("SIM_DEVICE_MEMORY", "3G"),
         capability("SIM_COMPUTE_CAPABILITY", "9.0"), driver("SIM_DRIVER_VERSION", "12040"),
         streams("SIM_STREAMS", "eager"), jit("SIM_JIT", "no"), timeout("SIM_NCCL_TIMEOUT", "7"),
@@ -75,7 +75,7 @@ BOOST_AUTO_TEST_CASE(the_environment_decides) {
     BOOST_TEST(read.reversed);
 }
 
-BOOST_AUTO_TEST_CASE(values_that_are_not_known_are_refused) {
+BOOST_AUTO_TEST_CASE(unknown_values_of_settings_are_refused) {
     for (const char* name : {"SIM_ORDER", "SIM_STREAMS", "SIM_JIT", "SIM_DEVICE_MEMORY"}) {
         const Variable wrong(name, "backwards");
         const auto [code, said] = in_another_process([] { sim::runtime::settings_of_environment(); });
@@ -85,7 +85,7 @@ BOOST_AUTO_TEST_CASE(values_that_are_not_known_are_refused) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(visible_devices_end_at_the_first_that_is_none) {
+BOOST_AUTO_TEST_CASE(visible_devices_end_at_the_first_unknown_number) {
     const Variable devices("SIM_DEVICES", "2");
     const auto visible = [](const char* list) {
         const Variable variable("CUDA_VISIBLE_DEVICES", list);
@@ -117,7 +117,7 @@ BOOST_AUTO_TEST_CASE(properties) {
                                "not simulated");
 }
 
-BOOST_AUTO_TEST_CASE(devices_that_are_not_there) {
+BOOST_AUTO_TEST_CASE(missing_devices) {
     int count = -1;
     ok(cudaGetDeviceCount(&count));
     BOOST_TEST(cudaSetDevice(count) == cudaErrorInvalidDevice);
@@ -161,7 +161,7 @@ BOOST_AUTO_TEST_CASE(a_fault_ends_the_process_with_one_sentence) {
     BOOST_TEST(said.starts_with("simulated device: "));
 }
 
-BOOST_AUTO_TEST_CASE(what_is_queued_runs_when_the_process_ends) {
+BOOST_AUTO_TEST_CASE(queued_work_runs_when_the_process_ends) {
     const auto [code, said] = in_another_process([] {
         const TestStream stream;
         cudaLaunchHostFunc(

@@ -1,5 +1,5 @@
-// The simulated cuBLAS: products against loops in double, for all transpositions, types, leading dimensions and
-// scalars; what it refuses.
+// Tests of the simulated cuBLAS: products against loops in double for all transpositions, types, leading dimensions and
+// scalars; the calls that it refuses; workspaces and handles.
 #include <cublas_v2.h>
 
 #include <array>
@@ -19,7 +19,8 @@ float rounded(float value) {
     return std::bit_cast<float>((bits + 0x7FFFu + (bits >> 16 & 1u)) & 0xFFFF0000u);
 }
 
-/// A matrix on host and device; entries between columns are NaN on the host copy and never written on the device.
+/// A matrix on host and device, by columns. The entries between columns are NaN on the host and never written on the
+/// device.
 struct TestMatrix {
     int rows = 0, columns = 0, leading = 0;
     bool bfloat16 = false;
@@ -61,7 +62,7 @@ struct TestMatrix {
     }
 };
 
-/// A handle on a stream with a workspace.
+/// A cuBLAS handle with its stream and workspace.
 struct Blas {
     TestStream stream;
     DeviceBuffer<std::byte> workspace{1 << 16};
@@ -83,7 +84,8 @@ struct Blas {
     }
 };
 
-/// |result - exact| within the error of k fp32 additions in any order, and half a step of C's type.
+/// Checks that |result - exact| is at most the error of k additions in fp32 in any order, plus half a unit in the last
+/// place of C's type.
 void check_product(const Blas& blas, bool ta, bool tb, int m, int n, int k, float alpha, float beta, bool narrow_in,
                    bool narrow_out, int extra) {
     std::mt19937 random(static_cast<unsigned>(m + 31 * n + 101 * k));
@@ -106,8 +108,8 @@ void check_product(const Blas& blas, bool ta, bool tb, int m, int n, int k, floa
             const double bound = size * (k + 3) * 0x1p-24 + (narrow_out ? std::abs(exact) * 0x1.01p-8 : 0);
             const double error = std::abs(c.downloaded(i, j) - exact);
             if (!(error <= bound))
-                BOOST_ERROR("entry " << i << ',' << j << " of " << m << 'x' << n << 'x' << k << " is wrong by " << error
-                                     << ", " << bound << " is allowed");
+                BOOST_ERROR("entry " << i << ',' << j << " of " << m << 'x' << n << 'x' << k << " has an error of "
+                                     << error << "; only " << bound << " is allowed");
         }
 }
 
@@ -115,7 +117,7 @@ void check_product(const Blas& blas, bool ta, bool tb, int m, int n, int k, floa
 
 BOOST_AUTO_TEST_SUITE(runtime_gemm)
 
-BOOST_AUTO_TEST_CASE(products_are_those_of_loops_in_double) {
+BOOST_AUTO_TEST_CASE(products_agree_with_loops_in_double) {
     const Blas blas;
     struct Shape {
         int m, n, k;
@@ -137,19 +139,19 @@ BOOST_AUTO_TEST_CASE(old_entries_are_not_read_when_beta_is_zero) {
     a.upload();
     b.upload();
     BOOST_TEST(blas.multiply(false, false, 4, 4, 4, 1, a, b, 0, c) == CUBLAS_STATUS_SUCCESS);
-    blas.stream.synchronize();  // c was never written
+    blas.stream.synchronize();  // no fault, although c was never written
     const TestMatrix d(4, 4, 0, false, random);
     BOOST_TEST(blas.multiply(false, false, 4, 4, 4, 1, a, b, 1, d) == CUBLAS_STATUS_SUCCESS);
     throws<sim::ptx::Fault>([&] { return cudaStreamSynchronize(blas.stream); }, "cublasGemmEx");
     BOOST_TEST(blas.multiply(false, false, 4, 4, 4, 1, a, d, 0, c) == CUBLAS_STATUS_SUCCESS);
     throws<sim::ptx::Fault>([&] { return cudaStreamSynchronize(blas.stream); }, "cublasGemmEx");
-    BOOST_TEST(blas.multiply(false, false, 4, 4, 4, 0, a, d, 0, c) ==
-               CUBLAS_STATUS_SUCCESS);  // alpha is 0: factors are not read
+    // With alpha == 0 the factors are not read.
+    BOOST_TEST(blas.multiply(false, false, 4, 4, 4, 0, a, d, 0, c) == CUBLAS_STATUS_SUCCESS);
     blas.stream.synchronize();
     BOOST_TEST(c.downloaded(3, 3) == 0);
 }
 
-BOOST_AUTO_TEST_CASE(only_the_types_of_the_real_one) {
+BOOST_AUTO_TEST_CASE(only_the_types_of_the_real_library) {
     const Blas blas;
     std::mt19937 random(1);
     const TestMatrix wide(4, 4, 0, false, random), narrow(4, 4, 0, true, random);
@@ -167,8 +169,8 @@ BOOST_AUTO_TEST_CASE(leading_dimensions_and_bounds) {
     BOOST_TEST(blas.multiply(false, false, 5, 4, 4, 1, a, b, 0, c) == CUBLAS_STATUS_INVALID_VALUE);
     BOOST_TEST(blas.multiply(true, false, 4, 4, 5, 1, a, b, 0, c) == CUBLAS_STATUS_INVALID_VALUE);
     BOOST_TEST(blas.multiply(false, false, -1, 4, 4, 1, a, b, 0, c) == CUBLAS_STATUS_INVALID_VALUE);
-    throws<Misuse>([&] { return blas.multiply(false, false, 4, 6, 4, 1, a, b, 0, c); },
-                   "cublasGemmEx");  // two columns of B too many
+    // B and C have two columns fewer than the product needs.
+    throws<Misuse>([&] { return blas.multiply(false, false, 4, 6, 4, 1, a, b, 0, c); }, "cublasGemmEx");
     BOOST_TEST(blas.multiply(false, false, 0, 4, 4, 1, a, b, 0, c) == CUBLAS_STATUS_SUCCESS);
     blas.stream.synchronize();
 }
@@ -184,10 +186,10 @@ BOOST_AUTO_TEST_CASE(the_product_does_not_overlap_its_factors) {
     throws<Misuse>([&] { return multiply(x.get(), y.get(), x.get()); }, "C overlaps A");
     throws<Misuse>([&] { return multiply(y.get(), x.get(), x.get() + 3); }, "C overlaps B");
     throws<Misuse>([&] { return multiply(y.get(), x.get() + 27, x.get()); }, "C overlaps B");
-    BOOST_TEST(multiply(y.get(), x.get() + 4, x.get()) ==
-               CUBLAS_STATUS_SUCCESS);  // the upper and the lower half of one matrix
+    // The upper and the lower half of one matrix do not overlap.
+    BOOST_TEST(multiply(y.get(), x.get() + 4, x.get()) == CUBLAS_STATUS_SUCCESS);
     BOOST_TEST(multiply(x.get(), x.get(), x.get() + 32) == CUBLAS_STATUS_SUCCESS);
-    BOOST_TEST(multiply(x.get(), x.get(), x.get(), 0) == CUBLAS_STATUS_SUCCESS);  // factors that are not read
+    BOOST_TEST(multiply(x.get(), x.get(), x.get(), 0) == CUBLAS_STATUS_SUCCESS);  // with alpha == 0 no factor is read
     blas.stream.synchronize();
 }
 
@@ -221,14 +223,15 @@ BOOST_AUTO_TEST_CASE(the_workspace_is_the_callers) {
     const TestMatrix a(4, 4, 0, false, random), c(4, 4, 0, false, random);
     a.upload();
     const TestStream other;
-    cublasSetStream(blas.handle, other);  // takes the workspace back, as the real one does
+    cublasSetStream(blas.handle, other);  // resets the workspace, as the real library does
     throws<Misuse>([&] { return blas.multiply(false, false, 4, 4, 4, 1, a, a, 0, c); }, "allocate memory by itself");
     BOOST_TEST(cublasSetWorkspace(blas.handle, nullptr, 0) == CUBLAS_STATUS_SUCCESS);
     BOOST_TEST(blas.multiply(false, false, 4, 4, 4, 1, a, a, 0, c) == CUBLAS_STATUS_SUCCESS);
     ok(cudaStreamSynchronize(other));
     std::vector<std::byte> host(4096);
     throws<Misuse>([&] { return cublasSetWorkspace(blas.handle, host.data(), host.size()); }, "is not device memory");
-    const DeviceBuffer<unsigned char> in_use(std::vector<unsigned char>(8192, 1));  // data in a workspace do not stay
+    // A product overwrites the data in its workspace.
+    const DeviceBuffer<unsigned char> in_use(std::vector<unsigned char>(8192, 1));
     BOOST_TEST(cublasSetWorkspace(blas.handle, in_use.get(), 8192) == CUBLAS_STATUS_SUCCESS);
     BOOST_TEST(blas.multiply(false, false, 4, 4, 4, 1, a, a, 0, c) == CUBLAS_STATUS_SUCCESS);
     ok(cudaStreamSynchronize(other));

@@ -1,5 +1,4 @@
-// Kernels of the tests of the simulated runtime, compiled by nvcc as the product's are. What they compute does not
-// matter much.
+// Small kernels for the tests of the simulated runtime. nvcc compiles them in the same way as the product's kernels.
 #include "sim/unit/runtime_kernels.h"
 
 namespace sim::testing {

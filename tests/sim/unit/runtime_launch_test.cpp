@@ -1,5 +1,5 @@
-// Launches of the simulated runtime: kernels compiled by nvcc are found and run, sizes are checked as the real runtime
-// checks them, host memory is out of reach.
+// Tests of launches in the simulated runtime: it finds and runs kernels that nvcc compiled, checks sizes as the real
+// runtime does, and lets no kernel reach host memory. runtime_kernels.cu has the kernels.
 #include <unistd.h>
 
 #include <algorithm>
@@ -28,7 +28,7 @@ const sim::ptx::Counts* counts_of(const std::string& part) {
     return nullptr;
 }
 
-/// Runs this program's cases of that name in a process with more environment.
+/// Runs these test cases of this program in a new process with additional environment variables; returns its status.
 int run_cases(const std::string& environment, const std::string& cases) {
     const std::string program = std::filesystem::read_symlink("/proc/self/exe");
     return std::system(("env " + environment + " " + program + " --run_test=" + cases + " > /dev/null 2>&1").c_str());
@@ -101,12 +101,12 @@ BOOST_AUTO_TEST_CASE(shared_memory_beyond_48_KiB_has_to_be_asked_for) {
     ok(cudaFuncGetAttributes(&attributes, reverse_kernel()));
     BOOST_TEST(attributes.maxDynamicSharedSizeBytes == 163 << 10);
     stream.synchronize();
-    BOOST_TEST(x.values()[0] == 32);  // all 64 turned round, then both halves
+    BOOST_TEST(x.values()[0] == 32);  // the first launch reversed all 64 numbers, the second each half
     BOOST_TEST(x.values()[63] == 31);
     cudaGetLastError();
 }
 
-BOOST_AUTO_TEST_CASE(sizes_that_cannot_be_are_refused) {
+BOOST_AUTO_TEST_CASE(invalid_sizes_are_refused) {
     const DeviceBuffer<float> x(ramp(1024));
     const TestStream stream;
     for (const dim3 block : {dim3(1025), dim3(0), dim3(1, 1, 65), dim3(64, 32)})
@@ -181,10 +181,11 @@ BOOST_AUTO_TEST_CASE(ptx_is_written_and_replaced) {
     BOOST_TEST(run_cases("SIM_PTX=" + dumped, "runtime_launch/parameters_are_taken_at_the_call") == 0);
     const std::size_t sum = text.find("fma.rn.f32");
     BOOST_REQUIRE(sum != std::string::npos);
-    text.replace(sum, 10, "min.f32   ");  // of three operands: no such instruction
+    text.replace(sum, 10, "min.f32   ");  // with three sources, which is no instruction
     std::ofstream(changed) << text;
     BOOST_TEST(run_cases("SIM_PTX=" + changed, "runtime_launch/parameters_are_taken_at_the_call") != 0);
-    BOOST_TEST(run_cases("SIM_PTX=" + changed, "runtime_copy/blocking_copies") == 0);  // parsed only when used
+    // The runtime parses a module only when a kernel of it is used.
+    BOOST_TEST(run_cases("SIM_PTX=" + changed, "runtime_copy/blocking_copies") == 0);
     std::filesystem::remove_all(folder);
 }
 

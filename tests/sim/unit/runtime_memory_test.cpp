@@ -1,4 +1,5 @@
-// Memory of the simulated runtime: limits, gaps, what is known of addresses.
+// Tests of memory in the simulated runtime: its limits, the unmapped gaps between allocations, freed and pinned memory,
+// and the attributes of pointers.
 #include <unistd.h>
 
 #include <cerrno>
@@ -11,7 +12,7 @@ using sim::probe::Misuse;
 
 namespace {
 
-/// Whether the process may read that byte.
+/// Whether the process may read the byte at `address`.
 bool is_mapped(const void* address) {
     int ends[2];
     BOOST_REQUIRE(pipe(ends) == 0);
@@ -115,7 +116,7 @@ BOOST_AUTO_TEST_CASE(allocations_are_counted) {
     BOOST_TEST(sim::probe::totals().allocated_bytes == bytes);
 }
 
-BOOST_AUTO_TEST_CASE(what_an_address_is) {
+BOOST_AUTO_TEST_CASE(types_of_pointers) {
     const auto type_of = [](const void* pointer) {
         cudaPointerAttributes attributes{};
         ok(cudaPointerGetAttributes(&attributes, pointer));

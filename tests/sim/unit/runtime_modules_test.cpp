@@ -1,4 +1,4 @@
-// Fat binaries: which PTX text is taken, and why none is.
+// Tests of find_ptx (sim/runtime/modules.h): which PTX text of a fat binary it takes, and the error when there is none.
 #include <cstring>
 
 #include "runtime_testing.h"
@@ -12,7 +12,7 @@ struct Entry {
     std::string content;
 };
 
-/// As nvcc's objects hold it: a header, then entries with headers of their own.
+/// Builds a fat binary as in the objects of nvcc: a header, then entries, each with its own header.
 std::string fat_binary(const std::vector<Entry>& entries) {
     const auto put = [](std::string& to, std::size_t offset, auto value) {
         std::memcpy(to.data() + offset, &value, sizeof value);
@@ -58,7 +58,7 @@ BOOST_AUTO_TEST_CASE(the_newest_text_that_runs_is_taken) {
     BOOST_TEST(text_and_problem({kCompressed, kText80}).second == "");
 }
 
-BOOST_AUTO_TEST_CASE(why_there_is_none) {
+BOOST_AUTO_TEST_CASE(errors_without_a_text) {
     BOOST_TEST(text_and_problem({kMachineCode}).second.find("holds no PTX text") != std::string::npos);
     BOOST_TEST(text_and_problem({kCompressed}).second.find("--compress-mode=none") != std::string::npos);
     BOOST_TEST(text_and_problem({kText80}, 7, 5).second.find("newer GPU") != std::string::npos);

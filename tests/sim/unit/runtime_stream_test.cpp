@@ -1,4 +1,5 @@
-// Streams and events of the simulated runtime: nothing runs before it must, and then only what it depends on.
+// Tests of the streams and events of the simulated runtime: an operation runs only when a caller waits for it, and then
+// only the operations that it depends on run as well. Settings `eager`, `hurried` and `reversed` change the order.
 #include "runtime_testing.h"
 
 using namespace sim::testing;
@@ -6,7 +7,7 @@ using sim::probe::queued_operations;
 
 namespace {
 
-/// A device byte that streams write and read; what they read goes to a pinned byte.
+/// A byte on the device that streams write, and a pinned byte into which they copy it.
 struct Cell {
     DeviceBuffer<unsigned char> device{std::vector<unsigned char>{1}};
     PinnedBuffer<unsigned char> host{1, 0};
@@ -53,7 +54,7 @@ BOOST_AUTO_TEST_CASE(an_eager_run_hides_the_missing_event) {
     BOOST_TEST(cell.host[0] == 2);
 }
 
-/// Lazily the writer, for whom somebody waits, would come first.
+/// In lazy order the writer would run first, since the caller waits for it.
 BOOST_AUTO_TEST_CASE(hurried_streams_do_not_wait_for_the_first_one_unasked) {
     const sim::probe::ChangedSettings hurried([](auto& settings) { settings.hurried = true; });
     for (const bool waits : {false, true}) {
@@ -107,7 +108,7 @@ BOOST_AUTO_TEST_CASE(three_streams_in_a_row) {
     ok(cudaStreamWaitEvent(second, one, 0));
     ok(cudaMemcpyAsync(b.device.get(), a.device.get(), 1, cudaMemcpyDeviceToDevice, second));
     ok(cudaEventRecord(two, second));
-    a.write(9, first);  // behind the event: not waited for
+    a.write(9, first);  // queued after the event, so the second stream does not wait for it
     ok(cudaStreamWaitEvent(third, two, 0));
     b.read(third);
     third.synchronize();
@@ -153,7 +154,7 @@ BOOST_AUTO_TEST_CASE(streams_that_wait_for_each_other_in_turn) {
     BOOST_TEST(cell.host[0] == (999 & 0xFF));
 }
 
-BOOST_AUTO_TEST_CASE(queries_get_on_by_one_operation) {
+BOOST_AUTO_TEST_CASE(each_query_runs_one_operation) {
     const Cell cell;
     const TestStream stream;
     const TestEvent event;
@@ -252,7 +253,8 @@ BOOST_AUTO_TEST_CASE(blocking_calls_wait_for_streams_that_block_and_for_no_other
     a.read(blocking);
     blocking.synchronize();
     BOOST_TEST(a.host[0] == 3);
-    ok(cudaMemset(b.device.get(), 4, 1));  // queued like any other: a stream that does not block has to be told to wait
+    // cudaMemset is queued like other operations, and a non-blocking stream does not wait for it.
+    ok(cudaMemset(b.device.get(), 4, 1));
     b.read(other);
     other.synchronize();
     BOOST_TEST(b.host[0] == 2);

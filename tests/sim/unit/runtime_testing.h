@@ -1,5 +1,5 @@
-// What tests of the simulated runtime share: buffers that free themselves, streams, and a check that nothing failed. No
-// tests.
+// Helpers of the tests of the simulated runtime: buffers, streams and events that free themselves, and checks of
+// results and exceptions. This file has no tests.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -12,7 +12,7 @@
 
 namespace sim::testing {
 
-/// The real API's way: every call's result is looked at.
+/// Requires that a call has succeeded.
 inline void ok(cudaError_t status) { BOOST_REQUIRE_EQUAL(cudaGetErrorName(status), cudaGetErrorName(cudaSuccess)); }
 
 template <class T> class DeviceBuffer {
@@ -30,7 +30,7 @@ public:
         ok(cudaMemcpy(data_, values.data(), bytes(), cudaMemcpyHostToDevice));
         ok(cudaDeviceSynchronize());
     }
-    /// Blocking, and does not wait for streams that do not block.
+    /// Copies the values to the host. The call blocks, but does not wait for non-blocking streams.
     std::vector<T> values() const {
         std::vector<T> values(count_);
         ok(cudaMemcpy(values.data(), data_, bytes(), cudaMemcpyDeviceToHost));
@@ -83,7 +83,7 @@ private:
     cudaEvent_t event_ = nullptr;
 };
 
-/// Runs the call, which must throw an Exception whose sentence has that part.
+/// Checks that the call throws an Exception whose message contains `part`.
 template <class Exception, class Call> void throws(Call&& call, const char* part) {
     const probe::ErrorsAreThrown thrown;
     BOOST_CHECK_EXCEPTION(call(), Exception, [part](const Exception& error) {

@@ -1,5 +1,6 @@
-// The uploads of micro-batches on a device whose copies run as late as they may: the host goes on before they have run,
-// and waits where it would write over what they have yet to read.
+// Tests of Uploads (the integers of micro-batches on their way to the device) on a device whose copies run as late as
+// possible: the host continues before the copies have run, and waits before it overwrites memory that a copy has yet to
+// read.
 #include <boost/test/unit_test.hpp>
 
 #include "model/uploads.h"
@@ -40,16 +41,16 @@ BOOST_AUTO_TEST_CASE(the_host_runs_ahead_of_two_micro_batches) {
         uploads.begin(2 * kCount);
         sent.push_back(send(uploads, 10 * batch)), sent.push_back(send(uploads, 10 * batch + 1));
     }
-    BOOST_TEST(sim::probe::totals().copies <=
-               copies + 2);  // of the second none has run; the simulation gets to an event when asked for it
+    // No copy of the second micro-batch has run; the simulation runs copies only when a caller waits for them.
+    BOOST_TEST(sim::probe::totals().copies <= copies + 2);
     uploads.begin(2 * kCount);
-    BOOST_TEST(sim::probe::totals().copies == copies + 2);  // those of the first have
+    BOOST_TEST(sim::probe::totals().copies == copies + 2);  // the copies of the first micro-batch have run
 }
 
-BOOST_AUTO_TEST_CASE(what_was_written_arrives) {
+BOOST_AUTO_TEST_CASE(all_values_arrive) {
     const auto device = small_device();
     std::vector<ArenaTensor> sent;
-    // The second one's memory lies where the first one's copies have yet to read.
+    // Larger micro-batches need new pinned memory, which may lie where earlier copies have yet to read.
     const std::int64_t counts[] = {kCount, 60 * kCount, 1, 2 * kCount, 3, 0, 90 * kCount, 2 * kCount, kCount};
     {
         Uploads uploads(*device);
@@ -60,8 +61,8 @@ BOOST_AUTO_TEST_CASE(what_was_written_arrives) {
         }
     }
     BOOST_TEST(device->pinned().in_use_bytes() == 0);
-    const ArenaTensor next = device->pinned().tensor(
-        DType::uint8, {1 << 19}, Use::batch);  // whoever comes after them writes into the same memory
+    // The next owner of the pinned memory overwrites it.
+    const ArenaTensor next = device->pinned().tensor(DType::uint8, {1 << 19}, Use::batch);
     std::fill_n(next->data<std::uint8_t>(), next->count(), std::uint8_t{77});
     std::size_t i = 0;
     std::int32_t value = 0;
@@ -76,8 +77,9 @@ BOOST_AUTO_TEST_CASE(what_was_written_arrives) {
     }
 }
 
-/// A plan of one step knows what the next ones pin, whose turns are others.
-BOOST_AUTO_TEST_CASE(what_is_pinned_does_not_depend_on_turns) {
+/// The pinned memory depends only on the largest micro-batch, not on which of the two stagings it used. So a plan of
+/// one step gives the pinned memory of the later steps as well.
+BOOST_AUTO_TEST_CASE(pinned_memory_does_not_depend_on_the_order) {
     std::int64_t pinned = 0;
     for (const bool large_first : {true, false}) {
         const auto device = small_device();

@@ -128,7 +128,7 @@ BOOST_AUTO_TEST_CASE(a_window_has_its_bits_whatever_else_is_measured) {
         std::vector<std::int32_t> tokens(20);
         files[0]->read(window.begin, 20, tokens.data());
         sum += window_losses(model, tiny.mesh, {1, 1}, [&](std::int64_t) {
-            return window_tokens(tokens, window.first_target, model.local());
+            return window_tokens(tokens, window.first_target, model.own_tokens());
         })[0];
     }
     BOOST_CHECK_EQUAL(sum, measure(tiny, kDense, files, rules).loss_sum);

@@ -70,7 +70,7 @@ BOOST_AUTO_TEST_CASE(what_is_written_is_read) {
     std::string part(4 * 300, '\0');
     reader.read("layer.0/w", 262000, 300, part.data());
     BOOST_TEST((part == content_of(kTensors[0]).substr(4 * 262000, 4 * 300)));
-    REFUSED("elements 699999 to 700001 of layer.0/w are asked for, it has 700000",
+    REFUSED("cannot read elements 699999 to 700001 of layer.0/w; its number of elements is 700000",
             reader.read("layer.0/w", 699999, 2, part.data()));
     REFUSED("has no tensor layer.9/w", reader.entry("layer.9/w"));
 }

@@ -99,7 +99,7 @@ BOOST_AUTO_TEST_CASE(shards_have_an_index) {
     REFUSED("expects t9 in model-00001-of-00004.safetensors, which does not have it",
             SafetensorsFolder(scratch.folder));
     spill(scratch / "model.safetensors.index.json", R"({"weight_map": {"t9": "../x"}})");
-    REFUSED("is not the name of a file beside it", SafetensorsFolder(scratch.folder));
+    REFUSED("is not the name of a file in the same folder", SafetensorsFolder(scratch.folder));
     std::filesystem::remove(scratch / "model.safetensors.index.json");
     REFUSED("has neither model.safetensors nor model.safetensors.index.json", SafetensorsFolder(scratch.folder));
 }

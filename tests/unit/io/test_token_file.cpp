@@ -62,7 +62,7 @@ BOOST_AUTO_TEST_CASE(tokens_and_documents_come_back_for_both_widths) {
         }
         file.verify_all();
         std::int32_t one[2];
-        REFUSED("tokens 700005 to 700007 are asked for, it has 700006", file.read(700'005, 2, one));
+        REFUSED("cannot read tokens 700005 to 700007 of 700006", file.read(700'005, 2, one));
         REFUSED("asked for", file.read(-1, 1, one));
     }
 }
@@ -147,10 +147,10 @@ BOOST_AUTO_TEST_CASE(a_file_that_contradicts_itself_is_refused_when_opened) {
     with({0, 1, 4}, good);
     for (const auto& begin :
          std::vector<std::vector<std::uint64_t>>{{0, 1, 5}, {0, 1, 3}, {1, 1, 4}, {0, 5, 4}, {0, ~0ull, 4}}) {
-        REFUSED("t.h5: document_begin should rise from 0 to 4", with(begin, good));
+        REFUSED("t.h5: document_begin must rise from 0 to 4", with(begin, good));
     }
     REFUSED("2 documents but 1 names", with({0, 1, 4}, good, {0, 0}));
-    REFUSED("document_name_begin should rise", with({0, 1, 4}, good, {0, 1, 1}));
+    REFUSED("document_name_begin must rise", with({0, 1, 4}, good, {0, 1, 1}));
     REFUSED("is not valid JSON", with({0, 1, 4}, "{"));
     REFUSED("has no \"tokenizer_kind\"", with({0, 1, 4}, "{}"));
     REFUSED("\"vocabulary\" is 0", with({0, 1, 4}, token_file_attributes(info_of(0))));

@@ -188,7 +188,7 @@ BOOST_AUTO_TEST_CASE(damaged_model) {
     shop.refused(training(), {"missing.safetensors"});
     io_testing::spill(shop / "model/model.safetensors.index.json",
                       R"({"weight_map": {"lm_head.weight": "../model/model-00001-of-00001.safetensors"}})");
-    shop.refused(training(), {"model.safetensors.index.json", "beside it"});
+    shop.refused(training(), {"model.safetensors.index.json", "in the same folder"});
     io_testing::spill(shop / "model/model.safetensors.index.json", "{}");
     shop.refused(training(), {"model.safetensors.index.json", "weight_map"});
     io_testing::spill(shop / "model/model.safetensors.index.json", "{");

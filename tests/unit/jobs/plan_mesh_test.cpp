@@ -74,9 +74,9 @@ BOOST_AUTO_TEST_CASE(many_micro_batches_at_the_cost_of_a_few) {
                                                      << rank << ", ZeRO " << zero << ", " << global_batch
                                                      << " sequences by " << micro_batch) {
                         request.rank = rank;
-                        KeepPlan keep = keep_nothing(request.config);
-                        keep[1] = {true, false, true, false};
-                        check_same(plan_many(request, keep), plan_step(request, keep));
+                        ActivationPlan activations = keep_nothing(request.config);
+                        activations[1] = {true, false, true, false};
+                        check_same(plan_many(request, activations), plan_step(request, activations));
                     }
             }
 }
@@ -101,8 +101,8 @@ BOOST_AUTO_TEST_CASE(few_ranks_stand_for_all) {
                                                      << " sequences") {
                         BOOST_TEST(plan.fits);
                         // Shards differ by a row of tokens or an element of a buffer, so not to the byte.
-                        BOOST_CHECK_CLOSE(static_cast<double>(plan.dearest().step.arena_bytes),
-                                          static_cast<double>(whole.dearest().step.arena_bytes), 2);
+                        BOOST_CHECK_CLOSE(static_cast<double>(plan.rank_with_most_memory().step.arena_bytes),
+                                          static_cast<double>(whole.rank_with_most_memory().step.arena_bytes), 2);
                         BOOST_CHECK_CLOSE(plan.step_seconds, whole.step_seconds, 2);
                     }
                 }
@@ -116,7 +116,7 @@ BOOST_AUTO_TEST_CASE(what_fits) {
     const MeshPlan roomy = plan_mesh(request, goal, ranks);
     BOOST_TEST(roomy.fits);
     BOOST_TEST(roomy.misfit.empty());
-    BOOST_TEST(roomy.dearest().device.used == roomy.dearest().step.arena_bytes + goal.machine.outside_device_bytes());
+    BOOST_TEST(roomy.rank_with_most_memory().device.used == roomy.dearest().step.arena_bytes + goal.machine.outside_device_bytes());
     BOOST_TEST(roomy.host.limit == 2000000000000);
     std::int64_t host = 0;
     for (const auto& rank : roomy.ranks)
@@ -127,8 +127,8 @@ BOOST_AUTO_TEST_CASE(what_fits) {
     const MeshPlan tight = plan_mesh(request, goal, ranks);
     BOOST_TEST(!tight.fits);
     BOOST_TEST(tight.misfit.find("--context") != std::string::npos, tight.misfit);
-    BOOST_TEST(!tight.dearest().device.fits());
-    BOOST_TEST(tight.dearest().step.recorder.flops() > 0);  // planned all the same
+    BOOST_TEST(!tight.rank_with_most_memory().device.fits());
+    BOOST_TEST(tight.rank_with_most_memory().step.recorder.flops() > 0);  // planned all the same
 
     goal.memory_bytes = 0;
     goal.machine.node_memory.value = 1e9;  // less than the libraries of four ranks
@@ -138,7 +138,7 @@ BOOST_AUTO_TEST_CASE(what_fits) {
 
     goal = a100();
     goal.machine.device_memory.value =
-        static_cast<double>(roomy.dearest().device.used);  // what everything kept needs, to the byte
+        static_cast<double>(roomy.rank_with_most_memory().device.used);  // what everything kept needs, to the byte
     BOOST_TEST(plan_mesh(request, goal, ranks).fits);
     goal.machine.device_memory.value = 1e9;  // less than what is outside of the arena
     BOOST_TEST(!plan_mesh(request, goal, ranks).fits);

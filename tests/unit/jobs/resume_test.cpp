@@ -97,7 +97,7 @@ BOOST_AUTO_TEST_CASE(newest_that_verifies) {
     shop.done(every_two);
     spoil(shop / checkpoint("run", 4));
     const Outcome outcome = shop.done(with(every_two, "steps", "6"));
-    for (const char* part : {"step-00000004.h5 is not whole", "moved to step-00000004.h5.damaged",
+    for (const char* part : {"step-00000004.h5 is damaged", "moved to step-00000004.h5.damaged",
                              "going on from run/checkpoints/step-00000002.h5"})
         BOOST_TEST(outcome.out.find(part) != std::string::npos, outcome.out);
     BOOST_TEST(file_exists(shop / (checkpoint("run", 4) + ".damaged")));

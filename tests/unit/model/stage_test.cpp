@@ -35,16 +35,16 @@ std::vector<std::int64_t> counts_of(const std::vector<Stage>& stages) {
     return out;
 }
 
-double dearest_of(const ModelConfig& config, const AttentionPattern& pattern, std::int64_t context,
+double highest_cost_of(const ModelConfig& config, const AttentionPattern& pattern, std::int64_t context,
                   const std::vector<std::int64_t>& counts) {
-    double dearest = 0;
+    double highest_cost = 0;
     std::int64_t layer = 0;
     for (std::size_t s = 0; s < counts.size(); ++s) {
         double cost = s + 1 == counts.size() ? head_cost(config) : 0;
         for (std::int64_t i = 0; i < counts[s]; ++i) cost += layer_cost(config, pattern, layer++, context);
-        dearest = std::max(dearest, cost);
+        highest_cost = std::max(highest_cost, cost);
     }
-    return dearest;
+    return highest_cost;
 }
 
 /// Calls each(counts) for every way to write `layers` as a sum of `stages` positive numbers, in ascending order.
@@ -62,17 +62,17 @@ template <class Each> void for_cuts(std::int64_t layers, int stages, std::vector
     }
 }
 
-/// The cheapest dearest stage; among those (within rounding) the evenest; among those the first.
+/// The cheapest highest_cost stage; among those (within rounding) the evenest; among those the first.
 std::vector<std::int64_t> brute_force(const ModelConfig& config, const AttentionPattern& pattern, std::int64_t context,
                                       int stages) {
     double limit = std::numeric_limits<double>::infinity();
     std::vector<std::int64_t> counts, best;
     for_cuts(config.num_layers, stages, counts,
-             [&](const auto& c) { limit = std::min(limit, dearest_of(config, pattern, context, c)); });
+             [&](const auto& c) { limit = std::min(limit, highest_cost_of(config, pattern, context, c)); });
     std::int64_t squares = std::numeric_limits<std::int64_t>::max();
     for_cuts(config.num_layers, stages, counts, [&](const auto& c) {
         const std::int64_t sum = std::inner_product(c.begin(), c.end(), c.begin(), std::int64_t{0});
-        if (dearest_of(config, pattern, context, c) > limit * (1 + 1e-9) || sum >= squares) return;
+        if (highest_cost_of(config, pattern, context, c) > limit * (1 + 1e-9) || sum >= squares) return;
         squares = sum;
         best = c;
     });

@@ -45,18 +45,18 @@ BOOST_AUTO_TEST_CASE(who) {
     const auto sentence = [&](const std::vector<RankState>& now) {
         return who_stands_still(before, now, 4, 5).sentence;
     };
-    BOOST_TEST(sentence(after(1, false)) == "rank 2 on n2 (process 102) gives no sign of life");
-    BOOST_TEST(sentence(after(2, false)) == "rank 2 on n2 (process 102) stands still in its own work");
-    BOOST_TEST(sentence(after(2, true)) == "every rank waits for another");
+    BOOST_TEST(sentence(after(1, false)) == "rank 2 on n2 (process 102) sends no heartbeat");
+    BOOST_TEST(sentence(after(2, false)) == "rank 2 on n2 (process 102) makes no progress in its own work");
+    BOOST_TEST(sentence(after(2, true)) == "every rank waits for another rank");
     std::vector<RankState> gone = after(2, false);
     gone.erase(gone.begin());  // rank 0's file is no more
     const Standstill both = who_stands_still(before, gone, 4, 5);
     BOOST_TEST(
         both.sentence ==
-        "rank 0 on n0 (process 100) gives no sign of life; rank 2 on n2 (process 102) stands still in its own work");
+        "rank 0 on n0 (process 100) sends no heartbeat; rank 2 on n2 (process 102) makes no progress in its own work");
     BOOST_TEST(both.speaker == 1);
     BOOST_TEST(who_stands_still({}, {}, 2, 5).speaker == -1);
-    BOOST_TEST(who_stands_still({}, {}, 20, 5).sentence.find("rank 7 and 12 more give no sign of life") !=
+    BOOST_TEST(who_stands_still({}, {}, 20, 5).sentence.find("rank 7 and 12 more send no heartbeat") !=
                std::string::npos);
 }
 

@@ -39,18 +39,18 @@ PlanRequest request_of(std::int64_t layers, std::int64_t micro_batch, bool offlo
 }
 
 /// Two steps, the second after an update.
-Used run(const PlanRequest& request, const KeepPlan& keep) {
+Used run(const PlanRequest& request, const ActivationPlan& activations) {
     const auto device = make_test_device(256 << 20);
     Weights weights(*device, request.config, request.trainables, {DType::float32, DType::float32, true});
     fill_lively(weights);
     Model model(weights, request.pattern, request.context, nullptr, request.offload_activations);
     auto alone = parallel::make_mesh(*device, MPI_COMM_SELF, {});
     const StepScalars scalars(*device);
-    const LocalSequences local = local_sequences(random_tokens(3 * request.context, 9), request.context,
-                                                 {0, request.context}, std::vector<std::vector<std::int64_t>>(3, {0}));
+    const Batch local = make_batch(random_tokens(3 * request.context, 9), request.context, {0, request.context},
+                                   std::vector<std::vector<std::int64_t>>(3, {0}));
     Used used;
     for (std::int64_t step = 1; step <= 2; ++step)
-        used.loss = train_step(model, alone, scalars, local, request.step, keep, step, 1).loss;
+        used.loss = train_step(model, alone, scalars, local, request.step, activations, step, 1).loss;
     used.arena_bytes = device->memory().high_water_bytes(), used.pinned_bytes = device->pinned().high_water_bytes();
     used.gradients = gradients_of(weights), used.trained = parameters_of(weights);
     return used;
@@ -97,11 +97,12 @@ BOOST_AUTO_TEST_CASE(no_bit_changes_and_the_plan_is_what_is_used) {
                                           << (everything ? ", everything kept" : "")) {
                     const PlanRequest here = request_of(layers, micro_batch, false),
                                       there = request_of(layers, micro_batch, true);
-                    const KeepPlan keep = everything ? keep_everything(here.config) : keep_nothing(here.config);
-                    const Used on_device = run(here, keep), away = run(there, keep);
+                    const ActivationPlan activations =
+                        everything ? keep_everything(here.config) : keep_nothing(here.config);
+                    const Used on_device = run(here, activations), away = run(there, activations);
                     BOOST_CHECK_EQUAL(on_device.loss, away.loss);
                     BOOST_CHECK(on_device.gradients == away.gradients && on_device.trained == away.trained);
-                    const StepPlan plan_here = plan_step(here, keep), plan_away = plan_step(there, keep);
+                    const StepPlan plan_here = plan_step(here, activations), plan_away = plan_step(there, activations);
                     const std::int64_t input = micro_batch * 200 * here.config.hidden * 4;
                     if (layers > 2)
                         BOOST_CHECK_LE(
@@ -118,13 +119,14 @@ BOOST_AUTO_TEST_CASE(no_bit_changes_and_the_plan_is_what_is_used) {
 /// With less for activations on the device more of the others may stay there.
 BOOST_AUTO_TEST_CASE(auto_keeps_more) {
     const PlanRequest here = request_of(5, 1, false), there = request_of(5, 1, true);
-    const auto kept = [](const KeepPlan& keep) {
+    const auto kept = [](const ActivationPlan& activations) {
         std::int64_t items = 0;
-        for (const LayerKeep& layer : keep) items += layer.attention + layer.mid + layer.qkv + layer.gate_up;
+        for (const KeptActivations& layer : activations)
+            items += layer.attention + layer.mid + layer.qkv + layer.gate_up;
         return items;
     };
     const std::int64_t limit = plan_step(here, keep_nothing(here.config)).arena_bytes;
-    BOOST_CHECK_GT(kept(choose_keep(there, "auto", limit)), kept(choose_keep(here, "auto", limit)));
+    BOOST_CHECK_GT(kept(choose_activations(there, "auto", limit)), kept(choose_activations(here, "auto", limit)));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -32,7 +32,7 @@ BOOST_AUTO_TEST_CASE(any_number_of_ranks_reads_the_same) {
             for (std::int64_t step = first_step; step <= kSteps; ++step) {
                 std::int64_t next = (step - 1) * kBatch;
                 for (auto& reader : readers) {
-                    const Batch batch = reader->next();
+                    const ReadBatch batch = reader->next();
                     BOOST_TEST(batch.step == step);
                     BOOST_REQUIRE(batch.tokens.size() == static_cast<std::size_t>(7 * batch.num_sequences()));
                     BOOST_REQUIRE(batch.document_starts.size() == batch.sequences.size());
@@ -57,11 +57,11 @@ BOOST_AUTO_TEST_CASE(any_number_of_ranks_reads_the_same) {
 BOOST_AUTO_TEST_CASE(any_number_of_ranks_shares_a_sequence) {
     const TemporaryFolder folder;
     const DataOrder order({{token_file(folder / "a.h5", {70, 31}), 1}}, 11, SequenceOrder::shuffle, 1);
-    const Batch whole = read_batch(order, {3, 5}, {0, 11});
+    const ReadBatch whole = read_batch(order, {3, 5}, {0, 11});
     for (int ranks = 1; ranks <= 11; ++ranks)
         for (int rank = 0; rank < ranks; ++rank) {
             const parallel::Shard local = parallel::deal_of(11, rank, ranks);
-            const Batch part = read_batch(order, {3, 5}, local);
+            const ReadBatch part = read_batch(order, {3, 5}, local);
             BOOST_REQUIRE(part.tokens.size() == static_cast<std::size_t>(5 * local.count) &&
                           part.labels.size() == part.tokens.size());
             for (std::int64_t s = 0; s < 5; ++s)

@@ -17,7 +17,7 @@ struct Outcome {
 };
 
 /// Gradients of a step over `sequences` sequences.
-Outcome outcome_of(Fixture& f, std::int64_t sequences, std::int64_t micro_batch, const KeepPlan& keep,
+Outcome outcome_of(Fixture& f, std::int64_t sequences, std::int64_t micro_batch, const ActivationPlan& activations,
                    const std::vector<std::vector<std::int64_t>>& starts = {}) {
     auto alone = parallel::make_plan_mesh(*f.device, {}, 0);  // with one rank there is nothing to move
     const StepScalars scalars(*f.device);
@@ -28,7 +28,7 @@ Outcome outcome_of(Fixture& f, std::int64_t sequences, std::int64_t micro_batch,
     const std::int64_t n = f.model->context_length();
     std::vector<std::int32_t> tokens = random_tokens(sequences * n, 6);
     for (std::int32_t& token : tokens) token = token % static_cast<std::int32_t>(f.model->config().vocabulary);
-    step_gradients(*f.model, alone, scalars, local_sequences(tokens, n, {0, n}, starts), options, keep);
+    step_gradients(*f.model, alone, scalars, make_batch(tokens, n, {0, n}, starts), options, activations);
     return {scalars.read().first, gradients_of(*f.weights)};
 }
 
@@ -39,10 +39,11 @@ void check_close(const Outcome& a, const Outcome& b, double budget) {
 }
 
 /// Nothing, everything, each item alone, and mixtures that differ by layer.
-std::vector<KeepPlan> keep_plans(const ModelConfig& config) {
-    std::vector<KeepPlan> plans = {keep_nothing(config), keep_everything(config)};
-    for (auto item : {&LayerKeep::attention, &LayerKeep::mid, &LayerKeep::qkv, &LayerKeep::gate_up}) {
-        KeepPlan one = keep_nothing(config), all_but_one = keep_everything(config);
+std::vector<ActivationPlan> keep_plans(const ModelConfig& config) {
+    std::vector<ActivationPlan> plans = {keep_nothing(config), keep_everything(config)};
+    for (auto item :
+         {&KeptActivations::attention, &KeptActivations::mid, &KeptActivations::qkv, &KeptActivations::gate_up}) {
+        ActivationPlan one = keep_nothing(config), all_but_one = keep_everything(config);
         one[0].*item = true;
         all_but_one[1].*item = false;
         plans.push_back(one);
@@ -87,17 +88,16 @@ BOOST_AUTO_TEST_CASE(micro_batches) {
     for (const bool tied : {false, true})
         for (const TrainableSet& trainables : {all_adapters(), all_weights()}) {
             TinyFixture f(trainables, {AttentionKind::shifted, 6}, 19, {}, tied);
-            const KeepPlan keep = keep_everything(f.model->config());
+            const ActivationPlan activations = keep_everything(f.model->config());
             const std::vector<std::vector<std::int64_t>> starts = {{0},          {0, 5},  {-2, 7, 11},
                                                                    {0, 1, 2, 3}, {0, 18}, {0, 9}};
             for (const auto& documents : {std::vector<std::vector<std::int64_t>>{}, starts}) {
-                const Outcome one = outcome_of(f, 6, 1, keep, documents);
-                for (const std::int64_t micro_batch : {2, 3, 4, 6})
-                    BOOST_TEST_CONTEXT("micro-batch " << micro_batch)
-                    check_close(outcome_of(f, 6, micro_batch, keep, documents), one, 1e-6);
+                const Outcome one = outcome_of(f, 6, 1, activations, documents);
+                for (const std::int64_t micro_batch : {2, 3, 4, 6}) BOOST_TEST_CONTEXT("micro-batch " << micro_batch)
+                check_close(outcome_of(f, 6, micro_batch, activations, documents), one, 1e-6);
             }
-            check_close(outcome_of(f, 6, 2, keep_nothing(f.model->config()), starts), outcome_of(f, 6, 3, keep, starts),
-                        1e-6);
+            check_close(outcome_of(f, 6, 2, keep_nothing(f.model->config()), starts),
+                        outcome_of(f, 6, 3, activations, starts), 1e-6);
         }
 }
 
@@ -105,12 +105,12 @@ BOOST_AUTO_TEST_CASE(a_mask_of_one_document_is_no_mask) {
     for (const AttentionKind kind :
          {AttentionKind::dense, AttentionKind::shifted, AttentionKind::layers, AttentionKind::sliding}) {
         TinyFixture f(all_adapters(), {kind, 6}, 19);
-        const KeepPlan keep = keep_nothing(f.model->config());
-        const Outcome without = outcome_of(f, 2, 2, keep);
-        BOOST_CHECK(outcome_of(f, 2, 2, keep, {{0}, {0}}) == without);
-        BOOST_CHECK(outcome_of(f, 2, 2, keep, {{-7}, {-9, -1, 0}}) ==
+        const ActivationPlan activations = keep_nothing(f.model->config());
+        const Outcome without = outcome_of(f, 2, 2, activations);
+        BOOST_CHECK(outcome_of(f, 2, 2, activations, {{0}, {0}}) == without);
+        BOOST_CHECK(outcome_of(f, 2, 2, activations, {{-7}, {-9, -1, 0}}) ==
                     without);  // documents that began before the sequence
-        BOOST_CHECK(!(outcome_of(f, 2, 2, keep, {{0}, {0, 1}}) == without));
+        BOOST_CHECK(!(outcome_of(f, 2, 2, activations, {{0}, {0, 1}}) == without));
     }
 }
 

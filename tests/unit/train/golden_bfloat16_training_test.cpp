@@ -113,10 +113,9 @@ void check(const golden::Case& c) {
             tokens.insert(tokens.end(), sequences.back().begin(), sequences.back().end());
         }
         const Traces e = exact.step(sequences, step, 1e-3 * factor), r = rounded.step(sequences, step, 1e-3 * factor);
-        const StepResult ours =
-            train_step(*f.model, alone, scalars,
-                       local_sequences(tokens, c.context(), {0, c.context()}, {kBatch, c.document_starts()}), options,
-                       keep_nothing(c.config), step, factor);
+        const StepResult ours = train_step(
+            *f.model, alone, scalars, make_batch(tokens, c.context(), {0, c.context()}, {kBatch, c.document_starts()}),
+            options, keep_nothing(c.config), step, factor);
         double plain_error = 0;
         for (std::size_t t = 0; t < e.token_losses.size(); ++t)
             plain_error += std::abs(e.token_losses[t] - r.token_losses[t]) / static_cast<double>(e.token_losses.size());

@@ -11,14 +11,14 @@ namespace {
 
 constexpr double kLossBudget = 2e-5, kTensorBudget = 1e-4;
 
-LocalSequences sequences_of(const golden::Case& c, std::int64_t step) {
+Batch sequences_of(const golden::Case& c, std::int64_t step) {
     std::vector<std::int32_t> tokens;
     for (std::int64_t i = 0; i < 2; ++i) {
         const std::vector<std::int32_t> sequence =
             c.sequence((2 * (step - 1) + i) % c.json.at("sequences").get<std::int64_t>());
         tokens.insert(tokens.end(), sequence.begin(), sequence.end());
     }
-    return local_sequences(tokens, c.context(), {0, c.context()}, {2, c.document_starts()});
+    return make_batch(tokens, c.context(), {0, c.context()}, {2, c.document_starts()});
 }
 
 StepOptions options_of(const golden::Case& c, std::int64_t micro_batch) {

@@ -147,12 +147,13 @@ struct PerLayer {
     std::int64_t layers = 0;  ///< that the larger model's stage has more
     std::int64_t activations = 0, exchange = 0;
 };
-PerLayer per_layer(PlanRequest request, LayerKeep keep) {
+PerLayer per_layer(PlanRequest request, KeptActivations layer_kept) {
     StepPlan plans[2];
     std::int64_t layers[2];
     for (const int more : {0, 1}) {
         request.config.num_layers = more ? 9 : 6;
-        plans[more] = plan_step(request, KeepPlan(static_cast<std::size_t>(request.config.num_layers), keep));
+        plans[more] =
+            plan_step(request, ActivationPlan(static_cast<std::size_t>(request.config.num_layers), layer_kept));
         layers[more] = stage_of(request, request.rank).num_layers;
     }
     const auto difference = [&](Use use) { return of(plans[1].by_use, use) - of(plans[0].by_use, use); };
@@ -246,9 +247,9 @@ BOOST_AUTO_TEST_CASE(a_step_adds_units_under_way) {
 /// Each layer keeps its input, and of the other things what it is told to; of this rank's tokens, for each micro-batch
 /// alive.
 BOOST_AUTO_TEST_CASE(kept_activations) {
-    const LayerKeep all{true, true, true, true},
+    const KeptActivations all{true, true, true, true},
         keeps[] = {{}, {.attention = true}, {.mid = true}, {.qkv = true}, {.gate_up = true}, all};
-    for (const LayerKeep& keep : keeps)
+    for (const KeptActivations& layer_kept : keeps)
         everywhere([&](parallel::MeshShape mesh, int zero, int rank, DType real) {
             PlanRequest request = request_of(attention_heavy_config(), 1031, mesh, zero, real);
             request.rank = rank;
@@ -257,11 +258,11 @@ BOOST_AUTO_TEST_CASE(kept_activations) {
             const std::int64_t tokens = 2 * local_tokens(request), size = size_of(real),
                                queries = c.num_heads * c.head_dim, keys = c.num_kv_heads * c.head_dim;
             std::int64_t layer = block(tokens * c.hidden, size);
-            if (keep.attention) layer += block(tokens * queries, size) + block(tokens * c.num_heads, 4);
-            if (keep.mid) layer += block(tokens * c.hidden, size);
-            if (keep.qkv) layer += block(tokens * queries, size) + 2 * block(tokens * keys, size);
-            if (keep.gate_up) layer += 2 * block(tokens * c.intermediate, size);
-            const PerLayer kept = per_layer(request, keep);
+            if (layer_kept.attention) layer += block(tokens * queries, size) + block(tokens * c.num_heads, 4);
+            if (layer_kept.mid) layer += block(tokens * c.hidden, size);
+            if (layer_kept.qkv) layer += block(tokens * queries, size) + 2 * block(tokens * keys, size);
+            if (layer_kept.gate_up) layer += 2 * block(tokens * c.intermediate, size);
+            const PerLayer kept = per_layer(request, layer_kept);
             BOOST_CHECK_EQUAL(kept.activations, kept.layers * alive(request) * layer);
         });
 }

@@ -61,23 +61,23 @@ struct Used {
 };
 
 /// The same step on the CPU.
-Used real_step(const PlanRequest& request, const KeepPlan& keep) {
+Used real_step(const PlanRequest& request, const ActivationPlan& activations) {
     Fixture f(request.config, request.trainables, request.pattern, request.context,
               {.real = request.weights.real, .frozen = request.weights.frozen});
     fill_lively(*f.weights);
     auto alone = parallel::make_mesh(*f.device, MPI_COMM_SELF, {});
     const StepScalars scalars(*f.device);
-    const LocalSequences local = local_sequences(
-        random_tokens(request.step.global_batch * request.context, 9), request.context, {0, request.context},
-        std::vector<std::vector<std::int64_t>>(static_cast<std::size_t>(request.step.global_batch), {0}));
+    const Batch local =
+        make_batch(random_tokens(request.step.global_batch * request.context, 9), request.context, {0, request.context},
+                   std::vector<std::vector<std::int64_t>>(static_cast<std::size_t>(request.step.global_batch), {0}));
     f.device->recorder().clear();
-    BOOST_CHECK(train_step(*f.model, alone, scalars, local, request.step, keep, 1, 1).finite);
+    BOOST_CHECK(train_step(*f.model, alone, scalars, local, request.step, activations, 1, 1).finite);
     return {f.device->memory().high_water_bytes(), f.device->memory().at_peak(), f.device->recorder()};
 }
 
-void check_plan(const PlanRequest& request, const KeepPlan& keep) {
-    const StepPlan plan = plan_step(request, keep);
-    const Used used = real_step(request, keep);
+void check_plan(const PlanRequest& request, const ActivationPlan& activations) {
+    const StepPlan plan = plan_step(request, activations);
+    const Used used = real_step(request, activations);
     BOOST_CHECK_EQUAL(plan.arena_bytes, used.arena_bytes);
     BOOST_CHECK_EQUAL_COLLECTIONS(plan.by_use.begin(), plan.by_use.end(), used.by_use.begin(), used.by_use.end());
     BOOST_CHECK_EQUAL(plan.recorder.flops(), used.recorder.flops());
@@ -111,20 +111,21 @@ BOOST_AUTO_TEST_CASE(whole_steps_touch_no_device_memory) {
                                                                   << (mask ? ", document mask" : "")) {
                         PlanRequest request = request_of(trainables, {kind, 6}, 19, real);
                         request.step.document_mask = mask;
-                        KeepPlan mixed = keep_nothing(request.config);
+                        ActivationPlan mixed = keep_nothing(request.config);
                         mixed[0] = {true, false, true, false};
                         mixed[1] = {false, true, false, true};
-                        BOOST_CHECK_EQUAL(status_of_child([&] {
-                                              for (const KeepPlan& keep : {keep_nothing(request.config),
-                                                                           keep_everything(request.config), mixed})
-                                                  plan_step(request, keep);
-                                              request.rank = 1,
-                                              request.mesh.data = 7;  // a rank among others, and one without a sequence
-                                              plan_step(request, mixed);
-                                              request.rank = 0;
-                                              plan_step(request, mixed);
-                                          }),
-                                          0);
+                        BOOST_CHECK_EQUAL(
+                            status_of_child([&] {
+                                for (const ActivationPlan& activations :
+                                     {keep_nothing(request.config), keep_everything(request.config), mixed})
+                                    plan_step(request, activations);
+                                request.rank = 1,
+                                request.mesh.data = 7;  // a rank among others, and one without a sequence
+                                plan_step(request, mixed);
+                                request.rank = 0;
+                                plan_step(request, mixed);
+                            }),
+                            0);
                     }
 }
 
@@ -153,11 +154,11 @@ BOOST_AUTO_TEST_CASE(plan_is_what_a_real_step_uses) {
                                                                   << (mask ? ", document mask" : "")) {
                         PlanRequest request = request_of(trainables, {AttentionKind::shifted, group}, context, real);
                         request.step.document_mask = mask;
-                        KeepPlan mixed = keep_nothing(request.config);
+                        ActivationPlan mixed = keep_nothing(request.config);
                         mixed[0] = {true, true, false, false};
-                        for (const KeepPlan& keep :
+                        for (const ActivationPlan& activations :
                              {keep_nothing(request.config), keep_everything(request.config), mixed})
-                            check_plan(request, keep);
+                            check_plan(request, activations);
                     }
 }
 
@@ -172,7 +173,7 @@ BOOST_AUTO_TEST_CASE(plan_of_other_patterns_and_micro_batches) {
         }
 }
 
-/// So one micro-batch tells the peak, as choose_keep() has it.
+/// So one micro-batch tells the peak, as choose_activations() has it.
 BOOST_AUTO_TEST_CASE(every_micro_batch_is_alike) {
     for (const int ranks : {1, 2, 4})
         for (const bool kept : {false, true}) {
@@ -181,8 +182,8 @@ BOOST_AUTO_TEST_CASE(every_micro_batch_is_alike) {
             one.step.global_batch = 2 * ranks;
             PlanRequest many = one;
             many.step.global_batch = 6 * ranks;
-            const KeepPlan keep = kept ? keep_everything(one.config) : keep_nothing(one.config);
-            BOOST_CHECK_EQUAL(plan_step(one, keep).arena_bytes, plan_step(many, keep).arena_bytes);
+            const ActivationPlan activations = kept ? keep_everything(one.config) : keep_nothing(one.config);
+            BOOST_CHECK_EQUAL(plan_step(one, activations).arena_bytes, plan_step(many, activations).arena_bytes);
         }
 }
 
@@ -191,8 +192,9 @@ BOOST_AUTO_TEST_CASE(what_is_kept_costs_memory_and_saves_work) {
     request.config.num_layers = 6;  // so that what all layers keep outgrows the peak of one
     const StepPlan nothing = plan_step(request, keep_nothing(request.config)),
                    everything = plan_step(request, keep_everything(request.config));
-    for (auto item : {&LayerKeep::attention, &LayerKeep::mid, &LayerKeep::qkv, &LayerKeep::gate_up}) {
-        KeepPlan one = keep_nothing(request.config), others = keep_everything(request.config);
+    for (auto item :
+         {&KeptActivations::attention, &KeptActivations::mid, &KeptActivations::qkv, &KeptActivations::gate_up}) {
+        ActivationPlan one = keep_nothing(request.config), others = keep_everything(request.config);
         for (std::size_t layer = 0; layer < one.size(); ++layer) one[layer].*item = true, others[layer].*item = false;
         BOOST_CHECK_GT(plan_step(request, one).arena_bytes, nothing.arena_bytes);
         BOOST_CHECK_LT(plan_step(request, one).recorder.flops(), nothing.recorder.flops());
@@ -203,25 +205,26 @@ BOOST_AUTO_TEST_CASE(what_is_kept_costs_memory_and_saves_work) {
 
 BOOST_AUTO_TEST_CASE(auto_keeps_as_much_as_fits) {
     const PlanRequest request = request_of(all_adapters(), {AttentionKind::shifted, 16}, 128);
-    const auto bytes = [&](const KeepPlan& keep) { return plan_step(request, keep).arena_bytes; };
-    const auto count = [](const KeepPlan& keep) {
+    const auto bytes = [&](const ActivationPlan& activations) { return plan_step(request, activations).arena_bytes; };
+    const auto count = [](const ActivationPlan& activations) {
         std::int64_t items = 0;
-        for (const LayerKeep& layer : keep) items += layer.attention + layer.mid + layer.qkv + layer.gate_up;
+        for (const KeptActivations& layer : activations)
+            items += layer.attention + layer.mid + layer.qkv + layer.gate_up;
         return items;
     };
     const std::int64_t least = bytes(keep_nothing(request.config)), most = bytes(keep_everything(request.config));
     BOOST_REQUIRE_LT(least, most);
     std::int64_t before = -1;
     for (std::int64_t memory = least; memory <= most; memory += (most - least) / 16) {
-        const KeepPlan keep = choose_keep(request, "auto", memory);
-        BOOST_CHECK_LE(bytes(keep), memory);
-        BOOST_CHECK_GE(count(keep), before);
-        before = count(keep);
+        const ActivationPlan activations = choose_activations(request, "auto", memory);
+        BOOST_CHECK_LE(bytes(activations), memory);
+        BOOST_CHECK_GE(count(activations), before);
+        before = count(activations);
     }
-    BOOST_CHECK_EQUAL(count(choose_keep(request, "auto", most)), 4 * request.config.num_layers);
-    BOOST_CHECK_EQUAL(count(choose_keep(request, "all", most)), 0);
+    BOOST_CHECK_EQUAL(count(choose_activations(request, "auto", most)), 4 * request.config.num_layers);
+    BOOST_CHECK_EQUAL(count(choose_activations(request, "all", most)), 0);
     try {
-        choose_keep(request, "auto", least - 1);
+        choose_activations(request, "auto", least - 1);
         BOOST_ERROR("less than the least was enough");
     } catch (const Error& e) {
         BOOST_CHECK(e.code == ExitCode::does_not_fit);

@@ -42,8 +42,8 @@ Used use_of(const PlanRequest& request, const std::vector<std::int64_t>& documen
     Model model(weights, request.pattern, request.context, mesh.sequence.get());
     const StepScalars scalars(*device);
     const std::int64_t sequences = parallel::deal_of(request.step.global_batch, mesh.at.data, mesh.shape.data).count;
-    LocalSequences local;
-    local.tokens.resize(static_cast<std::size_t>(sequences * model.local().count));
+    Batch local;
+    local.tokens.resize(static_cast<std::size_t>(sequences * model.own_tokens().count));
     local.labels = local.tokens;
     local.document_starts.resize(static_cast<std::size_t>(sequences), documents);
     train_step(model, mesh, scalars, local, request.step, keep_nothing(request.config), 1, 1);
@@ -66,17 +66,17 @@ BOOST_AUTO_TEST_CASE(what_is_kept_fits_every_micro_batch_of_the_step) {
                                        most = plan_step(request, keep_everything(request.config)).arena_bytes;
                     for (std::int64_t percent = 5; percent <= 100; percent += 19) {
                         const std::int64_t memory = least + (most - least) * percent / 100;
-                        KeepPlan keep;
+                        ActivationPlan activations;
                         try {
-                            keep = choose_keep(request, "auto", memory);
+                            activations = choose_activations(request, "auto", memory);
                         } catch (const Error&) {  // other ranks need more than this one
                             continue;
                         }
-                        BOOST_CHECK_MESSAGE(
-                            plan_step(request, keep).arena_bytes <= memory,
-                            "rank " << request.rank << " of " << mesh.pipeline << " x " << mesh.data << " x "
-                                    << mesh.sequence << ", ZeRO " << zero << ", " << micro_batches << " micro-batches, "
-                                    << percent << " %: " << plan_step(request, keep).arena_bytes << " of " << memory);
+                        BOOST_CHECK_MESSAGE(plan_step(request, activations).arena_bytes <= memory,
+                                            "rank " << request.rank << " of " << mesh.pipeline << " x " << mesh.data
+                                                    << " x " << mesh.sequence << ", ZeRO " << zero << ", "
+                                                    << micro_batches << " micro-batches, " << percent << " %: "
+                                                    << plan_step(request, activations).arena_bytes << " of " << memory);
                     }
                 }
             }
