@@ -1,5 +1,5 @@
-// Cheap questions first: what cannot divide is not planned, what does not fit when the least is kept is not timed, and
-// only the most promising are planned in full.
+// The search asks cheap questions first. A mesh that does not divide the ranks is not planned. A spread that does not
+// fit with the least activations kept is not timed. Only the most promising spreads are planned in full.
 #include "jobs/plan/find.h"
 
 #include <algorithm>
@@ -11,11 +11,13 @@
 namespace longlora {
 namespace {
 
-/// Of a mesh and micro-batch, the fastest and the smallest ZeRO stage are planned in full (what is free can be kept for
-/// backward, which is faster), of so many meshes and micro-batches for each one that is asked for.
+/// How many pairs of mesh and micro-batch are planned in full for each spread that the caller asks for. Of each pair
+/// the fastest and the smallest ZeRO stage are planned: the smallest leaves more memory for activations kept for
+/// backward, which may make it the faster one.
 constexpr double kRefinedForEach = 1.5;
 
-/// First and last stage; ranks with a neighbour on one side and on both: where memory and work are extreme.
+/// The ranks whose memory and work are extreme: in the first and the last stage, the first, second and last rank of a
+/// sequence (they have neighbours on one side or on both).
 std::vector<int> extreme_ranks(parallel::MeshShape mesh) {
     std::set<int> ranks;
     for (int p : {0, mesh.pipeline - 1})
@@ -30,7 +32,8 @@ struct Candidate {
     std::int64_t arena_bytes = 0;
 };
 
-/// A step that keeps the least, from as many micro-batches as fill the pipeline.
+/// Plans a step that keeps the least activations. It plans as many micro-batches as fill the pipeline and scales the
+/// time to all of them.
 Candidate planned_cheaply(const PlanRequest& request, const PlanGoal& goal, const Spread& spread) {
     PlanRequest few = shortened(spread_request(request, spread), spread.mesh.pipeline);
     few.seconds_of = operation_seconds(goal.machine, request.weights.real, goal.cores_per_rank);
@@ -52,7 +55,7 @@ Candidate planned_cheaply(const PlanRequest& request, const PlanGoal& goal, cons
     return candidate;
 }
 
-/// Of the candidates of one mesh and micro-batch, the fastest and the smallest.
+/// The fastest and the smallest of the candidates, which have one mesh and micro-batch.
 std::vector<Candidate> extremes(std::vector<Candidate> candidates) {
     if (candidates.empty()) return candidates;
     std::stable_sort(candidates.begin(), candidates.end(),
@@ -65,8 +68,8 @@ std::vector<Candidate> extremes(std::vector<Candidate> candidates) {
     return out;
 }
 
-/// Those that fit, mesh and micro-batch with the fastest first. Larger micro-batches are asked for the ZeRO stages that
-/// are extremes with the smallest.
+/// The candidates that fit, in one group per mesh and micro-batch, the group with the fastest candidate first. A larger
+/// micro-batch is only tried with the ZeRO stages that were extremes at the micro-batch before it.
 std::vector<std::vector<Candidate>> promising(const PlanRequest& request, const PlanGoal& goal, int ranks) {
     std::vector<std::vector<Candidate>> groups;
     std::map<std::pair<int, int>, std::map<std::int64_t, std::vector<Spread>>> by_mesh;
@@ -82,7 +85,7 @@ std::vector<std::vector<Candidate>> promising(const PlanRequest& request, const 
                 if (candidate.arena_bytes <= arena_limit(goal)) fitting.push_back(candidate);
             }
             const std::vector<Candidate> chosen = extremes(std::move(fitting));
-            if (chosen.empty()) break;  // larger ones take more memory
+            if (chosen.empty()) break;  // larger micro-batches take more memory
             zeros.clear();
             for (const Candidate& candidate : chosen) zeros.insert(candidate.spread.zero);
             groups.push_back(chosen);
@@ -93,9 +96,9 @@ std::vector<std::vector<Candidate>> promising(const PlanRequest& request, const 
     return groups;
 }
 
-/// Whether keeping the least fits the extreme ranks.
+/// Whether the extreme ranks fit when they keep the least activations.
 bool fits(const PlanRequest& request, const PlanGoal& goal) {
-    PlanRequest few = shortened(request, request.mesh.pipeline + 2);  // as plan_many
+    PlanRequest few = shortened(request, request.mesh.pipeline + 2);  // as many as plan_many plans
     const ActivationPlan least = keep_least(request.config);
     const auto ranks = extreme_ranks(request.mesh);
     return std::all_of(ranks.begin(), ranks.end(), [&](int rank) {
@@ -104,7 +107,7 @@ bool fits(const PlanRequest& request, const PlanGoal& goal) {
     });
 }
 
-/// The best of a mesh and micro-batch, planned in full; nothing if none fits.
+/// The fastest of the candidates when planned in full; nothing if none fits.
 std::optional<Found> best_of(const PlanRequest& request, const PlanGoal& goal,
                              const std::vector<Candidate>& candidates) {
     std::optional<Found> best;

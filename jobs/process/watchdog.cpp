@@ -1,5 +1,5 @@
-// The process is ended without cleaning up: the main thread may hang inside MPI. Of all ranks that see the standstill,
-// one tells it.
+// The process ends without cleaning up, because the main thread may hang inside MPI. Of all ranks that see a
+// standstill one prints the sentence, "the speaker".
 #include "jobs/process/watchdog.h"
 
 #include <unistd.h>
@@ -16,16 +16,18 @@
 namespace longlora {
 namespace {
 
-constexpr double kStopPatience = 60;   // seconds without progress once a stop was asked
-constexpr double kWaitingSeconds = 2;  // who waits says so all the time
-constexpr double kStoppedSeconds = 3;  // a thread that only sleeps is not so late on a machine that runs it
-constexpr double kFilesPatience = 5;   // for a disk, at the end
-constexpr int kLookers = 8;  // ranks that read the others' files as soon as it may be needed; all at once would be too
-                             // much for a file system
-constexpr double kTurnSeconds = 0.3;  // from one rank to the next where nobody knows who speaks
-constexpr double kSpeakersTime =
-    16;  // for the rank that speaks: it may see the standstill a beat later, and needs the disk twice
-constexpr double kLongestEnd = 60;  // seconds, whatever holds it up
+// All times are in seconds.
+constexpr double kStopPatience = 60;   // the time without progress that is enough once a stop was asked
+constexpr double kWaitingSeconds = 2;  // a waiting rank calls note_waiting() more often than this
+constexpr double kStoppedSeconds = 3;  // a sleeping thread that wakes up later than this was stopped
+constexpr double kFilesPatience = 5;   // how long end() waits for the disk, each time
+// The ranks below this number read the files of all ranks half-way through the patience. If all ranks did so at once,
+// it would be too much for a file system.
+constexpr int kLookers = 8;
+constexpr double kTurnSeconds = 0.3;  // between the turns of two ranks if no rank knows the speaker
+// The time that the speaker gets: it may see the standstill a heartbeat later, and needs the disk twice.
+constexpr double kSpeakersTime = 16;
+constexpr double kLongestEnd = 60;  // the longest time that end() may take, whatever holds it up
 
 std::chrono::duration<double> in_seconds(double s) { return std::chrono::duration<double>(s); }
 
@@ -47,7 +49,7 @@ Watchdog::Watchdog(const WatchdogOptions& options)
       files_thread_([this] { keep_files(); }),
       time_thread_([this] { keep_time(); }) {}
 
-/// The disk's thread first: should the disk hold it up, the other one still watches.
+/// Stops the thread that uses the disk first: if the disk holds it up, the other thread still watches.
 Watchdog::~Watchdog() {
     for (auto [stop, thread] : {std::pair{&stop_files_, &files_thread_}, std::pair{&stop_time_, &time_thread_}}) {
         {
@@ -83,14 +85,14 @@ RankState Watchdog::state(std::int64_t beat) const {
     return {options_.rank, token_, host_, getpid(), beat, step_, now() - waited_ < kWaitingSeconds, now() - worked_};
 }
 
-/// Half-way through the patience and at its end the ranks' signs of life are looked at: what did not change in between
-/// is dead.
+/// Watches the time. Half-way through the patience and at its end the heartbeat files of all ranks are read; a rank
+/// whose file did not change in between is dead or stopped.
 void Watchdog::keep_time() {
     const double interval = std::min(0.5, options_.timeout_seconds / 20);
     double last = now();
     std::unique_lock lock(mutex_);
     while (!changed_.wait_for(lock, in_seconds(interval), [this] { return stop_time_; })) {
-        // While this process was stopped it could not see the others work: that time does not count.
+        // While this process was stopped it could not see the others work, so that time does not count.
         const double gap = now() - std::exchange(last, now());
         if (gap > interval + kStoppedSeconds) {
             progress_ = std::min(now(), progress_ + gap);
@@ -103,8 +105,8 @@ void Watchdog::keep_time() {
     }
 }
 
-/// Two looks at the ranks' files, far enough apart for every rank to give a sign of life in between. False if the disk
-/// does not answer.
+/// Makes sure that the files of all ranks are read twice, far enough apart for every rank to write a heartbeat in
+/// between. False if the disk does not answer.
 bool Watchdog::look_twice(std::unique_lock<std::mutex>& lock) {
     for (const int look : {1, 2}) {
         if (look == 2) wait_unlocked(lock, std::max(0.0, looked_ + 2 * beat_seconds() + kTurnSeconds - now()));
@@ -117,17 +119,17 @@ bool Watchdog::look_twice(std::unique_lock<std::mutex>& lock) {
 }
 
 void Watchdog::end(std::unique_lock<std::mutex>& lock, double still) {
-    const Deadline whatever_holds_it_up(
-        kLongestEnd, static_cast<int>(ExitCode::communication));  // given up if the run goes on after all
+    // Its destructor cancels it if the run makes progress after all.
+    const Deadline whatever_holds_it_up(kLongestEnd, static_cast<int>(ExitCode::communication));
     const bool asked = still < options_.timeout_seconds;
     if (options_.rank >= kLookers) wait_unlocked(lock, kSpeakersTime);
     const bool seen = look_twice(lock);
-    if (!run_.empty() && now() - progress_ < still / 2) return;  // somebody woke up meanwhile
+    if (!run_.empty() && now() - progress_ < still / 2) return;  // a rank made progress meanwhile
     Standstill who;
     if (!seen) who.sentence = text("the disk of the run folder does not answer rank ", options_.rank, " on ", host_);
     else if (!run_.empty()) who = who_stands_still(looks_[0], looks_[1], options_.num_ranks, still / 2);
-    // One rank tells it, and when that leaves the launcher ends the others. Each does so in its turn if it does not
-    // come to that.
+    // The speaker prints the sentence and leaves, and then the launcher ends the other ranks. In case that does not
+    // happen, each other rank prints the sentence in its turn.
     if (who.speaker != options_.rank)
         wait_unlocked(lock, who.speaker >= 0 ? kSpeakersTime : std::min(5.0, kTurnSeconds * options_.rank));
     sentence_ = text(asked ? "asked to stop, but the step cannot be finished: no" : "no", " progress for ",
@@ -139,14 +141,14 @@ void Watchdog::end(std::unique_lock<std::mutex>& lock, double still) {
     _exit(static_cast<int>(ExitCode::communication));
 }
 
-/// Writes this rank's sign of life, reads those of all when wanted, records a standstill. The mutex is given up for the
-/// disk.
+/// Writes the heartbeat file of this rank, reads those of all ranks when asked, and records a standstill. It does not
+/// hold the mutex while it uses the disk.
 void Watchdog::keep_files() {
     const auto attempt = [](const auto& work) {
         try {
             work();
         } catch (const std::exception&) {
-            // a disk that fails: signs of life are tried again, a standstill is told on stderr all the same
+            // The disk fails: heartbeats are tried again, and a standstill is still printed to stderr.
         }
     };
     std::unique_lock lock(mutex_);
@@ -165,7 +167,7 @@ void Watchdog::keep_files() {
             if (tell && record) attempt([&] { record(sentence); });
         }
         lock.lock();
-        if (wanted && looks_wanted_ > looks) {  // else the standstill is over
+        if (wanted && looks_wanted_ > looks) {  // otherwise the standstill is over
             looks_[looks] = std::move(states);
             looks_done_ = looks + 1;
             if (looks == 0) looked_ = now();
@@ -194,7 +196,7 @@ Deadline::~Deadline() {
 }
 
 void leave_within(double seconds, int code) {
-    static_cast<void>(new Deadline(seconds, code));
-}  // as long as the process lives
+    static_cast<void>(new Deadline(seconds, code));  // never destroyed, so it lives as long as the process
+}
 
 }  // namespace longlora

@@ -1,4 +1,5 @@
-// A beat comes often enough that a standstill of half the time to see it means something.
+// The interval between heartbeats is at most an eighth of the timeout: in half of the timeout, after which the
+// watchdog suspects a standstill, a rank that works sends several heartbeats.
 #include "jobs/process/watched_group.h"
 
 #include <algorithm>

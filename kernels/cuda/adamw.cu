@@ -1,5 +1,5 @@
-// The optimizer's update and the scale that decides it. The host never sees the scale: a NaN there makes the update do
-// nothing.
+// adamw: the optimizer's update; clip_scale: the factor of its gradients. The factor stays in device memory and the
+// host does not read it here: if it is NaN, the update does nothing.
 #include <cmath>
 
 #include "kernels/cuda/elementwise.cuh"
@@ -17,7 +17,7 @@ __global__ void clip_scale_kernel(float* scale, const double* sum_squares, const
     *scale = finite ? static_cast<float>(factor) : NAN;
 }
 
-/// What AdamwOptions come to at a step, in the precision of the update.
+/// The numbers that the update needs at one step, computed from AdamwOptions in double and rounded to float.
 struct Rates {
     float decay, beta1, beta2, rest1, rest2, eps;
     float rate, root;  ///< lr / (1 - beta1^step), 1 / sqrt(1 - beta2^step)
@@ -38,7 +38,7 @@ Rates rates_of(const AdamwOptions& options) {
 template <class W> struct AdamwUpdate {
     static constexpr int kElements = kPack<float>;
     float *master, *m, *v;
-    W* weight;  // nullptr: none
+    W* weight;  // nullptr if there is none
     const float *grad, *scale;
     Rates r;
     bool aligned;

@@ -1,4 +1,4 @@
-// Hands each operation to the function that queues it.
+// CudaBackend: passes each operation to the function that queues its kernels.
 #include "kernels/cuda/backend.h"
 
 #include "kernels/cuda/attention/attention.h"
@@ -21,7 +21,7 @@ CudaBackend::CudaBackend(const Streams& streams, Tensor own, int gpu)
 
 Tensor CudaBackend::scratch_of(int stream) const {
     ensure(stream == 0,
-           "an operation that needs scratch memory is asked for on another stream than the compute stream");
+           "an operation that needs scratch memory must run on the compute stream, to which that memory belongs");
     return scratch_;
 }
 

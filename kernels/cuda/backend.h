@@ -1,9 +1,10 @@
-// CudaBackend: the operations of ops.h, queued on streams of one GPU. One file per operation implements the functions
-// of operations.h; attention.h has attention, blas.h and matmul.h the products.
+// CudaBackend: the operations of kernels/ops.h, queued on streams of one GPU. One file per operation implements the
+// functions of operations.h. Attention is declared in attention/attention.h, products in matmul.h and blas.h.
 //
-// Memory: a device takes own_bytes() of its arena once, for cuBLAS and for what operations keep between two kernels
-// (scratch). Scratch belongs to the compute stream: matmul, embedding_backward, rmsnorm_backward, cross_entropy and
-// sum_squares run there and on no other stream (a std::logic_error says so); the rest on any.
+// Memory: a new device takes own_bytes() of its arena, for cuBLAS and for scratch, which is the memory that an
+// operation keeps between two of its kernels. Scratch belongs to the compute stream: matmul, embedding_backward,
+// rmsnorm_backward, cross_entropy and sum_squares run only there (on other streams they throw std::logic_error). All
+// other operations run on any stream.
 #pragma once
 
 #include "kernels/cuda/blas.h"
@@ -13,12 +14,12 @@
 
 namespace longlora::cuda {
 
-/// What cuBLAS recommends for sm_90; the same on every GPU, so that a plan does not depend on it.
+/// What cuBLAS recommends for sm_90. It is the same on every GPU, so that a plan does not depend on the GPU.
 constexpr std::int64_t kBlasWorkspaceBytes = std::int64_t{32} << 20;
-/// Operations that would want more go piece by piece.
+/// Operations that would need more work piece by piece.
 constexpr std::int64_t kScratchBytes = std::int64_t{32} << 20;
 constexpr std::int64_t own_bytes() { return kBlasWorkspaceBytes + kScratchBytes; }
-static_assert(own_bytes() == cuda_own_bytes(), "what kernels/device.h tells plans");
+static_assert(own_bytes() == cuda_own_bytes(), "plans count cuda_own_bytes()");
 
 class CudaBackend final : public OpsBackend {
 public:
@@ -57,7 +58,7 @@ private:
     const Streams& streams_;
     Tensor scratch_;
     Blas blas_;
-    std::int64_t shared_bytes_;  // that a block may have
+    std::int64_t shared_bytes_;  // shared memory that a block may have
 };
 
 }  // namespace longlora::cuda

@@ -1,5 +1,5 @@
-// cuBLAS is column-major: a row-major matrix is its transpose there, so out^T = op(b)^T op(a)^T is what is asked for,
-// with row strides as leading dimensions.
+// cuBLAS is column-major and sees a row-major matrix as its transpose. So gemm() asks for
+// out^T = op(b)^T op(a)^T, with row strides as leading dimensions.
 #include "kernels/cuda/blas.h"
 
 #include <limits>
@@ -30,11 +30,11 @@ Blas::Blas(cudaStream_t stream, Tensor workspace)
     cublasHandle_t handle = nullptr;
     check(create_(&handle), "cublasCreate");
     handle_.reset(handle);
-    check(set_stream_(handle, stream), "cublasSetStream");  // before the workspace, which it takes back
+    check(set_stream_(handle, stream), "cublasSetStream");  // first, since it resets the workspace
     check(set_workspace_(handle, workspace.bytes, static_cast<std::size_t>(workspace.size_bytes())),
           "cublasSetWorkspace");
-    // The default mode with CUBLAS_COMPUTE_32F computes float32 as float32; sums that are cut into pieces are added in
-    // float32 even where out is bfloat16.
+    // In the default mode CUBLAS_COMPUTE_32F multiplies float32 as float32, not as TF32. The other flag makes cuBLAS
+    // add partial sums in float32 even where out is bfloat16.
     check(set_math_mode_(handle, static_cast<cublasMath_t>(CUBLAS_DEFAULT_MATH |
                                                            CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)),
           "cublasSetMathMode");

@@ -1,5 +1,5 @@
-// Blas: cuBLAS for one stream, with a workspace of ours. It is loaded when a device is made, since the program also
-// runs where it is not installed.
+// Blas: cuBLAS on one stream, with a workspace that the caller provides. cuBLAS is loaded when a device is made, since
+// the program also runs where cuBLAS is not installed. Mixed types and empty sums: matmul.h.
 #pragma once
 
 #include <cublas_v2.h>
@@ -13,8 +13,8 @@ namespace longlora::cuda {
 
 class Blas {
 public:
-    /// workspace: 256-byte aligned device memory that only this handle's products use. Same GPU, shapes and addresses
-    /// modulo alignment: same bits, since cuBLAS is deterministic for one stream with a workspace of its own.
+    /// workspace: 256-byte aligned device memory that only this object uses. With one stream and a workspace of its own
+    /// cuBLAS is deterministic: the same GPU, shapes and alignment of addresses give the same bits.
     Blas(cudaStream_t stream, Tensor workspace);
 
     /// out = alpha * op(a) op(b) + beta * out, row-major with row strides, sums in float32 and never in TF32, out

@@ -1,5 +1,5 @@
-// fill, add, copy, and what products need beside cuBLAS (combine, scale): rows of any stride, every real type to every
-// other.
+// fill, add and copy; combine and scale, which matmul needs beside cuBLAS. They take rows of any stride, and add, copy
+// and combine take any pair of real types.
 #include <bit>
 
 #include "kernels/cuda/elementwise.cuh"
@@ -9,7 +9,7 @@
 namespace longlora::cuda {
 namespace {
 
-/// Bits of any type, as large as pointers and strides allow.
+/// Copies one Unit: bits of any type.
 template <class Unit> struct Move {
     static constexpr int kElements = 1;
     Rows<Unit> y;
@@ -51,7 +51,7 @@ template <class Y, class X> struct Cast {
     }
 };
 
-/// y = beta * y + alpha * x; with beta = 1 the product alpha * x is not rounded before it is added.
+/// y = beta * y + alpha * x. With beta = 1 the product alpha * x is not rounded before it is added.
 template <class Y, class X> struct Combine {
     static constexpr int kElements = kPack<Y, X>;
     Rows<Y> y;
@@ -84,7 +84,7 @@ template <class Y> struct Scale {
 
 __global__ void add_doubles_kernel(double* y, const double* x, double alpha) { *y += alpha * *x; }
 
-/// Equal types: rows as bytes, moved in the largest units that all of pointers, strides and widths are multiples of.
+/// Copies x to y, which has the same type, in units of sizeof(Unit) bytes.
 template <class Unit> void move(cudaStream_t stream, const Tensor& y, const Tensor& x) {
     const std::int64_t units = sizeof(Unit);
     const auto strided = [&](const Tensor& t) {
@@ -94,6 +94,7 @@ template <class Unit> void move(cudaStream_t stream, const Tensor& y, const Tens
                 y.num_rows(), y.width() * size_of(y.dtype) / units);
 }
 
+/// Copies x to y, which has the same type, in the largest units that fit all addresses, strides and widths.
 void move_any(cudaStream_t stream, const Tensor& y, const Tensor& x) {
     const auto fits = [&](std::int64_t bytes) {
         return aligned_to(y, bytes) && aligned_to(x, bytes) && y.width() * size_of(y.dtype) % bytes == 0;

@@ -1,6 +1,7 @@
-// Products of one type of operands go to cuBLAS as they are. A bfloat16 operand beside a float32 one is widened into a
-// float32 panel; a bfloat16 result of float32 operands comes from a float32 panel, rounded once. Panels lie in scratch,
-// so such a product goes tile by tile; the tiles depend on shapes and types only.
+// If both operands have one type, cuBLAS computes the product directly, except a bfloat16 result of float32 operands. A
+// bfloat16 operand beside a float32 one is widened into a float32 panel; a bfloat16 result of float32 operands is
+// computed in a float32 panel and rounded once. Panels lie in scratch, so such a product is computed tile by tile. The
+// tiles depend only on shapes and types.
 #include "kernels/cuda/matmul.h"
 
 #include "kernels/cuda/operations.h"
@@ -9,9 +10,9 @@ namespace longlora::cuda {
 namespace {
 
 constexpr std::int64_t kDepth =
-    8192;  // longest sum that is done at once when a panel is widened, so that panels stay wide
+    8192;  // the longest sum that one call computes when it widens an operand; so panels stay wide
 
-/// An operand with its transposition taken apart: rows and columns of op(x).
+/// An operand x, of which part() takes rows and columns of op(x).
 struct Operand {
     Tensor tensor;
     bool transposed;
@@ -23,10 +24,10 @@ struct Operand {
 
 struct Panels {
     cudaStream_t stream;
-    float *operand, *out;   // places of the two panels
+    float *operand, *out;   // where the two panels begin
     std::int64_t elements;  // of one panel
 
-    /// x in float32.
+    /// Converts x to float32 in the operand's panel.
     Tensor widen(const Tensor& x) const {
         const Tensor wide(operand, DType::float32, x.shape);
         copy(stream, wide, x);

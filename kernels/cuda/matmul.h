@@ -1,4 +1,5 @@
-// Matrix products on a GPU: cuBLAS, with what it cannot do around it (mixed types, empty sums). Arguments as in ops.h.
+// Matrix products on a GPU: cuBLAS (blas.h), and what cuBLAS cannot do (mixed types, empty sums). The arguments are
+// those of Ops::matmul in kernels/ops.h.
 #pragma once
 
 #include "kernels/cuda/blas.h"

@@ -1,6 +1,7 @@
-// CUDA's operations but matmul and attention itself: the functions of ops.h with the same arguments, which are checked
-// already, queued on a stream. scratch: uint8, contiguous, 256-byte aligned; an operation may leave anything in it, and
-// needs it until its last kernel has run.
+// The operations of kernels/ops.h on a GPU, except matmul (matmul.h), attention_forward and attention_backward
+// (attention/attention.h). The functions queue kernels on a stream; their arguments are those of Ops, which has checked
+// them. scratch: uint8, contiguous, 256-byte aligned; an operation may leave anything in it and needs it until its last
+// kernel has run.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -19,7 +20,7 @@ void rotary(cudaStream_t stream, Tensor x, Tensor cos, Tensor sin, std::int64_t 
 void merge_attention(cudaStream_t stream, Tensor out, Tensor lse, Tensor other_out, Tensor other_lse);
 void swiglu_forward(cudaStream_t stream, Tensor out, Tensor gate, Tensor up);
 void swiglu_backward(cudaStream_t stream, Tensor d_gate, Tensor d_up, Tensor d_out, Tensor gate, Tensor up);
-/// shared_bytes: what a block may have of shared memory on this GPU; rows that fit are read from memory once.
+/// shared_bytes: shared memory that a block may have on this GPU. Rows that fit there are read from device memory once.
 void cross_entropy(cudaStream_t stream, Tensor scratch, std::int64_t shared_bytes, Tensor loss_sum, Tensor logits,
                    Tensor labels, float scale, bool gradient);
 void sum_squares(cudaStream_t stream, Tensor scratch, Tensor sum, Tensor x);
@@ -30,12 +31,12 @@ void fill(cudaStream_t stream, Tensor x, float value);
 void add(cudaStream_t stream, Tensor y, Tensor x, float alpha);
 void copy(cudaStream_t stream, Tensor y, Tensor x);
 
-/// For products, beside cuBLAS: y = beta * y + x and y = beta * y, real types; with beta = 0 what y was is not read.
+/// For matmul, beside cuBLAS: y = beta * y + x and y = beta * y, real types. With beta = 0 they do not read y.
 void combine(cudaStream_t stream, Tensor y, Tensor x, float beta);
 void scale(cudaStream_t stream, Tensor y, float beta);
 
-/// Loads a kernel on the current GPU, which compiles it if the program has no machine code for that, and does not run
-/// it: what the first launch would say.
+/// Loads a kernel on the current GPU without running it, and returns the error that its first launch would give. The
+/// driver compiles the kernel if the program has no machine code for this GPU.
 cudaError_t load_a_kernel();
 
 }  // namespace longlora::cuda

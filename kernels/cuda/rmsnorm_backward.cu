@@ -1,5 +1,6 @@
-// RMS normalisation, backward. The weight's gradient is summed over chunks of rows that follow from the shape, a chunk
-// per block, then over the chunks in their order.
+// RMS normalisation, backward (forward is rmsnorm_forward.cu). The gradient of the weight is summed over chunks of
+// rows, one block per chunk, and then over the chunks in a fixed order. Shape and types alone determine the chunks,
+// since scratch always has the same size.
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/rmsnorm.cuh"
 #include "kernels/cuda/types.h"
@@ -15,12 +16,13 @@ template <class DX, class DY, class X> struct Arguments {
     Rows<const X> x;
     NormWeight weight;
     const float* rrms;
-    float* parts;  ///< (chunks, elements of all packs): the weight's gradient of each chunk as put_part lays it;
-                   ///< nullptr: not wanted
+    /// (chunks, elements of all packs): each chunk's gradient of the weight in the layout of put_part; nullptr if the
+    /// caller does not want it.
+    float* parts;
 };
 
-/// A chunk's sums lie in fours of neighbouring elements: first the fours that begin packs, then those that end packs of
-/// eight. So a warp writes whole sectors.
+/// Where the sums of a chunk lie. Packs are cut into groups of four elements. First come the first groups of all packs,
+/// then, for packs of eight, the second groups of all packs. So a warp writes whole sectors.
 inline __device__ float* part_at(float* part, const RowShape& shape, unsigned pack, int four) {
     return part + (four * shape.num_packs + pack) * 4;
 }
@@ -34,7 +36,7 @@ template <int n> __device__ void get_part(float (&sum)[n], float* part, const Ro
 #pragma unroll
     for (int i = 0; i < n; ++i) sum[i] = part_at(part, shape, pack, i / 4)[i % 4];
 }
-/// The column of an element of a part.
+/// The column whose sum lies at `place` of a chunk's sums.
 inline __device__ unsigned column_of(unsigned place, unsigned num_packs, unsigned n) {
     const unsigned four = place / 4, group = four / num_packs;
     return (four - group * num_packs) * n + group * 4 + place % 4;
@@ -98,7 +100,7 @@ __global__ void __launch_bounds__(kMostRowThreads, 1)
             if (const unsigned pack = threadIdx.x + k * blockDim.x; pack < shape.num_packs)
                 put_gradients(pack, d_y[k], x[k], w[k], d_w[k]);
         for (unsigned pack = threadIdx.x + kHeld * blockDim.x; pack < shape.num_packs; pack += blockDim.x) {
-            float gradient[n], values[n], weights[n], sum[n] = {};  // the sums of these packs live in memory
+            float gradient[n], values[n], weights[n], sum[n] = {};  // the sums of these packs stay in device memory
             take(pack, gradient, values);
             a.weight.template load<whole>(weights, pack * n, count_at(pack));
             if (part && row > begin) get_part(sum, part, shape, pack);

@@ -1,5 +1,5 @@
-// Rotary positions in place; the angles come from tables. A thread turns the same pairs of several heads of one token,
-// so that a cosine is read once for all of them.
+// Rotary position embedding in place; cosines and sines come from tables. A thread turns the same pairs of several
+// heads of one token, so that it reads their cosines and sines once.
 #include "kernels/cuda/elementwise.cuh"
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/types.h"
@@ -9,12 +9,12 @@ namespace {
 
 constexpr unsigned kHeadsPerThread = 8;
 
-/// Sheet of (token, share of the heads) by half a head; the pack at a column is turned with the one half a head
-/// further.
+/// A row of the sheet is a token and a share of its heads, the columns are the first half of a head. The thread turns
+/// the pack at a column together with the pack half a head further.
 template <class T> struct RotaryTurn {
     static constexpr int kElements = kPack<T, float>;
     Rows<T> x;
-    Rows<const float> cos, sin;  ///< from the first token's position on
+    Rows<const float> cos, sin;  ///< tables, from the position of the first token on
     unsigned num_heads, half, shares;
     float sign;
     bool aligned, tables_aligned;

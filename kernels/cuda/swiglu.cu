@@ -1,4 +1,4 @@
-// The gated activation, pack by pack; outputs may be inputs, since a thread reads its pack of all before it writes.
+// SwiGLU, pack by pack. Outputs may be inputs, since a thread reads its pack of every input before it writes.
 #include "kernels/cuda/elementwise.cuh"
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/types.h"
@@ -6,7 +6,7 @@
 namespace longlora::cuda {
 namespace {
 
-/// 1 / (1 + exp(-x)); 0 where exp(-x) overflows. The division is within 2 units of the last place.
+/// 1 / (1 + exp(-x)); 0 where exp(-x) overflows. The division is accurate to 2 units in the last place.
 __device__ float sigmoid(float x) { return __fdividef(1.0f, 1.0f + expf(-x)); }
 
 template <class T> struct SwigluForward {

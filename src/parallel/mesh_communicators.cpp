@@ -1,4 +1,5 @@
-// Splitting the ranks by axis. Colours and keys are ranks of the mesh, so orders along an axis are those of mesh.h.
+// Splits the ranks by axis. Colours and keys follow from coordinates in the mesh, so the order of ranks along an axis
+// is that of parallel/mesh.h.
 #include "parallel/mesh_communicators.h"
 
 #include "parallel/mpi_check.h"
@@ -6,8 +7,8 @@
 namespace longlora::parallel {
 namespace {
 
-/// Makes each line with line(colour, rank along it, how many, whether it is a chain of stages): ranks of one colour are
-/// one line.
+/// Makes each communicator with line(colour, rank in it, its size, whether it is a chain of stages): the ranks of one
+/// colour share a communicator.
 template <class Line> MeshCommunicators make_lines(MeshShape shape, int rank, Line&& line) {
     MeshCommunicators mesh;
     mesh.shape = shape;
@@ -57,7 +58,7 @@ MeshCommunicators make_mesh(const MakeLine& make_line, Device& device, MPI_Comm 
     int rank = 0, size = 0;
     check_mpi(MPI_Comm_rank(ranks, &rank), "MPI_Comm_rank", 0);
     check_mpi(MPI_Comm_size(ranks, &size), "MPI_Comm_size", rank);
-    ensure(size == shape.num_ranks(), "a mesh has as many places as there are ranks");
+    ensure(size == shape.num_ranks(), "the mesh has as many places as there are ranks");
     return make_lines(shape, rank, [&](int colour, int key, int, bool chain) {
         MPI_Comm part = MPI_COMM_NULL;
         check_mpi(MPI_Comm_split(ranks, colour, key, &part), "MPI_Comm_split", rank);
@@ -70,7 +71,7 @@ MeshCommunicators make_mesh(const MakeLine& make_line, Device& device, MPI_Comm 
 }
 
 MeshCommunicators make_plan_mesh(Device& device, MeshShape shape, int rank, const CommunicatorOptions& options) {
-    ensure(rank >= 0 && rank < shape.num_ranks(), "a rank of the mesh is planned");
+    ensure(rank >= 0 && rank < shape.num_ranks(), "the planned rank is a rank of the mesh");
     return make_lines(shape, rank, [&](int, int along, int size, bool) {
         return make_plan_communicator(device, along, size, options);
     });

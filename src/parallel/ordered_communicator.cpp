@@ -1,5 +1,6 @@
-// Collectives from point-to-point messages. Every rank sends each peer what it needs directly: as many bytes as a ring,
-// and parts keep their rank, so that sums are ((p0 + p1) + p2) + ... on every rank, whatever arrives first.
+// Collectives from point-to-point messages. Every rank sends each peer directly what the peer needs. That is as many
+// bytes as a ring sends, and each part keeps the number of its rank, so sums are ((p0 + p1) + p2) + ... on every
+// rank, whatever arrives first.
 #include "parallel/ordered_communicator.h"
 
 #include <array>
@@ -11,18 +12,20 @@ namespace longlora::parallel {
 
 namespace {
 
-constexpr std::int64_t kSmallBytes = 64 << 10;  // up to here one round of whole tensors is quicker than two of parts
+// Up to this size one round of whole tensors is quicker than two rounds of parts.
+constexpr std::int64_t kSmallBytes = 64 << 10;
 constexpr int kNobody = -1;
 
-// Results must not be read before finish(): builds for finding bugs make that visible.
+// Results must not be read before finish(). Builds for debugging and sanitizers fill float32 results with NaN
+// until then.
 #if !defined(__OPTIMIZE__) || defined(__SANITIZE_ADDRESS__)
 constexpr bool kPoison = true;
 #else
 constexpr bool kPoison = false;
 #endif
 
-/// y += x; float64 is added one scalar at a time, which is all that operations offer (such tensors are a few loss
-/// sums).
+/// y += x. A float64 tensor is added one scalar at a time, because Ops offers no more; such tensors are a few sums of
+/// losses.
 void add(Ops ops, Tensor y, Tensor x) {
     if (y.dtype != DType::float64) return ops.add(y, x);
     for (std::int64_t i = 0; i < y.count(); ++i) ops.add(y.slice(i, 1).reshaped({}), x.slice(i, 1).reshaped({}));
@@ -30,14 +33,15 @@ void add(Ops ops, Tensor y, Tensor x) {
 
 }  // namespace
 
-/// A reduce_scatter under way, in rounds: in round k every rank sends each peer piece k of the peer's part, and the
-/// others' pieces k of its own part arrive in slot k % 2 of the workspace. All ranks have the same rounds, so that they
-/// start their messages in one order; of a shorter part the last rounds bring nothing.
+/// A reduce_scatter that has started. It works in rounds: in round k every rank sends each peer piece k of the peer's
+/// part, and receives from each peer piece k of its own part, in slot k % 2 of the workspace. All ranks have the same
+/// number of rounds, so that they start their messages in one order. A rank with a shorter part receives nothing in
+/// the last rounds.
 struct OrderedCommunicator::Reduction {
-    Tensor shard, own, whole;  // result and this rank's own summand, which may be the same; all ranks' summands
-    std::int64_t piece = 0, num_pieces = 0,
-                 num_rounds = 0;  // elements of a piece; pieces of this rank's part, and of the longest
-    ArenaTensor workspace;        // (slots * (size - 1), piece)
+    Tensor shard, own, whole;  // the result; this rank's own summand, which may be the result; all summands
+    // Elements of a piece; the number of pieces of this rank's part, and of the longest part.
+    std::int64_t piece = 0, num_pieces = 0, num_rounds = 0;
+    ArenaTensor workspace;  // (slots * (size - 1), piece)
     int tag = 0, unit = -1;
     std::array<Transport::Ticket, 2> under_way{};  // by round % 2
 
@@ -69,7 +73,7 @@ void OrderedCommunicator::poison(Tensor result, Stream stream) {
 }
 
 std::vector<Piece> OrderedCommunicator::split(int peer, Tensor data) const {
-    ensure(data.contiguous(), "tensors travel contiguous");
+    ensure(data.contiguous(), "tensors are sent and received contiguous");
     std::vector<Piece> pieces;
     for (std::int64_t begin = 0; begin < data.size_bytes(); begin += options_.max_message)
         pieces.push_back(
@@ -77,7 +81,7 @@ std::vector<Piece> OrderedCommunicator::split(int peer, Tensor data) const {
     return pieces;
 }
 
-/// Empty tensors do not travel: both sides know their sizes.
+/// An empty tensor is not sent: both sides know its size.
 Transport::Ticket OrderedCommunicator::start(const std::vector<Send>& sends, const std::vector<Receive>& receives,
                                              int tag, Stream stream) {
     std::vector<Piece> out, in;
@@ -94,8 +98,8 @@ Transport::Ticket OrderedCommunicator::start(const std::vector<Send>& sends, con
     return transport_->start(out, in, tag, stream);
 }
 
-/// Everyone's own part of `whole` to everyone but `without`. Peers in turns, so that not all ranks send to the same one
-/// at once.
+/// Every rank sends its own part of `whole` to all others; rank `without` already has them all and receives none.
+/// Each rank begins with the next rank, so that not all send to the same rank at once.
 Transport::Ticket OrderedCommunicator::start_gather(Tensor whole, int without, int tag, Stream stream) {
     std::vector<Send> sends;
     std::vector<Receive> receives;
@@ -115,15 +119,14 @@ Request OrderedCommunicator::all_gather(Tensor whole, Stream stream) {
     });
 }
 
-/// sum = parts added in rank order; `own` is this rank's, `others` (size - 1, n) the rest by rank (the first row is
-/// used up). a + b and b + a have the same bits, so the own part may stay in place and take up the sum of the ranks
-/// before it.
+/// sum = the parts added in rank order. `own` is the part of this rank; `others` (size - 1, n) has the parts of the
+/// other ranks by rank, and its first row is overwritten. Since a + b and b + a have the same bits, the own part may
+/// stay in place while the sum of the earlier ranks is added to it.
 void OrderedCommunicator::add_in_rank_order(Tensor sum, Tensor own, Tensor others, Stream stream) {
     Ops ops = device_.ops(stream);
     const std::int64_t n = sum.count(), before = rank();
-    const auto part = [&](std::int64_t i) {
-        return others.rows(i, 1).slice(0, n);
-    };  // a piece may be shorter than a row
+    // A piece may be shorter than a row.
+    const auto part = [&](std::int64_t i) { return others.rows(i, 1).slice(0, n); };
     for (std::int64_t i = 1; i < before; ++i) add(ops, part(0), part(i));
     if (sum.bytes != own.bytes) ops.copy(sum, own);
     if (before) add(ops, sum, part(0));
@@ -136,7 +139,7 @@ std::shared_ptr<OrderedCommunicator::Reduction> OrderedCommunicator::start_reduc
     Reduction& r = *reduction;
     r.shard = shard.reshaped({shard.count()}), r.own = own_part(whole, rank()), r.whole = whole, r.tag = tag,
     r.unit = device_.recorder().unit;
-    // The piece follows from what all ranks know: whole's size and theirs.
+    // The size of a piece follows from numbers that are equal on all ranks: the size of `whole` and max_workspace.
     const std::int64_t chunk = shard_of(whole.count(), 0, size()).count, others = size() - 1,
                        element = size_of(whole.dtype);
     const bool fits = chunk * others * element <= options_.max_workspace;
@@ -152,7 +155,8 @@ std::shared_ptr<OrderedCommunicator::Reduction> OrderedCommunicator::start_reduc
     return reduction;
 }
 
-/// Behind the work on `stream`, of which the additions of round k - 2 are the last to read the slot.
+/// The messages start after the work queued on `stream`. The last work there that reads the slot is the additions of
+/// round k - 2.
 void OrderedCommunicator::start_round(Reduction& r, std::int64_t k, Stream stream) {
     std::vector<Send> sends;
     std::vector<Receive> receives;
@@ -182,16 +186,16 @@ void OrderedCommunicator::finish_reduction(Reduction& r, Stream stream) {
         }
         if (k + 2 < r.num_rounds) start_round(r, k + 2, stream);
     }
-    r.workspace.release();  // whoever has it next queues behind the additions
+    r.workspace.release();  // its next user queues behind the additions
 }
 
 Request OrderedCommunicator::reduce_scatter(Tensor shard, Tensor whole, Stream stream) {
     ensure(shard.contiguous() && whole.contiguous(), "reduce_scatter takes contiguous tensors");
     ensure(shard.dtype == DType::float32 && whole.dtype == DType::float32, "reduce_scatter sums float32");
     const Tensor own = own_part(whole, rank());
-    ensure(shard.count() == own.count(), "reduce_scatter's shard is as large as this rank's part");
+    ensure(shard.count() == own.count(), "the shard of reduce_scatter has the size of this rank's part");
     ensure(!overlap(shard, whole) || shard.bytes == own.bytes,
-           "reduce_scatter's shard is this rank's own part of whole, or elsewhere");
+           "the shard of reduce_scatter is this rank's own part of whole, or does not overlap whole");
     if (size() == 1) {
         if (shard.bytes != own.bytes && shard.count()) device_.ops(stream).copy(shard.reshaped({own.count()}), own);
         return {};
@@ -231,8 +235,8 @@ Request OrderedCommunicator::all_reduce(Tensor x, Stream stream) {
     });
 }
 
-/// Small: from root to all. Large: root deals parts, then everyone gathers them, so root sends the tensor about twice,
-/// not size - 1 times.
+/// A small tensor goes from root to all. Of a large tensor root sends each rank one part, then all ranks gather the
+/// parts, so root sends the tensor about twice instead of size - 1 times.
 Request OrderedCommunicator::broadcast(Tensor x, int root, Stream stream) {
     ensure(x.contiguous() && root >= 0 && root < size(),
            "broadcast takes a contiguous tensor and one of the ranks as root");

@@ -1,4 +1,4 @@
-// The plan transport: nothing moves and nothing is waited for. Counting is OrderedCommunicator's.
+// The plan transport: it moves nothing and never waits. Messages are counted in parallel/ordered_communicator.cpp.
 #include "parallel/ordered_communicator.h"
 
 namespace longlora::parallel {

@@ -1,4 +1,5 @@
-// Host side of attention: what kernels get, which ones run. The kernels are in the other attention_*.cu.
+// The host side of attention: fills the AttentionProblem that kernels get, and chooses the kernels. The kernels are in
+// the other .cu files of this folder.
 #include "kernels/cuda/attention/attention.h"
 
 #include <cmath>
@@ -11,7 +12,7 @@ namespace longlora::cuda {
 namespace {
 
 int narrow_size(std::int64_t n) {
-    ensure(n >= 0 && n <= INT32_MAX, "attention on a GPU counts tokens and bytes of rows in 32 bits");
+    ensure(n >= 0 && n <= INT32_MAX, "attention on a GPU counts tokens and bytes of a row in 32 bits");
     return static_cast<int>(n);
 }
 
@@ -29,7 +30,7 @@ AttentionProblem problem_of(const Tensor& out, const Tensor& lse, const Tensor& 
     const std::int64_t e = place.head_dim;
     if (const std::string problem = cuda_head_dim_problem(e); !problem.empty())
         fail(problem + "; take --device cpu for this model");
-    ensure(place.scale > 0 && std::isfinite(place.scale), "the scale of attention is positive");
+    ensure(place.scale > 0 && std::isfinite(place.scale), "the scale of attention must be positive and finite");
     AttentionProblem p{};
     p.q = matrix_of(q, e), p.k = matrix_of(k, e), p.v = matrix_of(v, e), p.out = matrix_of(out, e);
     p.lse = head_rows_of(lse);

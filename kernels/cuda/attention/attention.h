@@ -1,11 +1,12 @@
-// Attention on a GPU, forward and backward, as Ops::attention_* in kernels/ops.h describe it. Arguments are checked
-// there already. Not here: merging two results (merge_attention), the patterns (windows.h).
+// Attention on a GPU, forward and backward, as Ops::attention_forward and Ops::attention_backward in kernels/ops.h
+// describe it. Ops has checked the arguments. Not here: merging two results (merge.cu), windows (kernels/windows.h) and
+// the patterns that make them (src/model/attention_pattern.h).
 //
-// The method is FlashAttention-2 (Dao 2023, arXiv:2307.08691): scores are made tile by tile and never stored; forward
-// keeps a running maximum and sum of each query, backward makes the probabilities again from lse. bfloat16 goes through
-// tensor cores (mma.m16n8k16) with float32 sums, where probabilities and their gradients are rounded to bfloat16 before
-// they are multiplied; float32 goes through plain fused multiply-adds, never TF32. All sums have a fixed order: no
-// atomics, the same bits for every run.
+// The method is FlashAttention-2 (Dao 2023, arXiv:2307.08691). Scores are computed tile by tile and never stored.
+// Forward keeps a running maximum and sum for each query; backward computes the probabilities again from lse. bfloat16
+// uses tensor cores (mma.m16n8k16) with float32 sums; probabilities and their gradients are rounded to bfloat16 before
+// they are multiplied. float32 uses plain fused multiply-adds, never TF32. All sums have a fixed order and use no
+// atomics, so every run gives the same bits.
 #pragma once
 
 #include <cuda_runtime.h>

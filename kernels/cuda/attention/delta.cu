@@ -1,9 +1,9 @@
-// delta[h, t] = sum_e d_out * out, which backward subtracts from every d_out . v of the query (sum_j p_j (d_out .
-// v_j)); bfloat16. Read once, written once.
+// delta[h, t] = sum_e d_out * out = sum_j p_j (d_out . v_j) in bfloat16, which backward subtracts from every d_out . v
+// of the query. The kernel reads d_out and out once and writes delta once. The float32 kernel is in float_backward.cu.
 //
-// It is the diagonal of dO O^T, and made by the same instructions in the same order as dP = dO V^T: a query that sees
-// one key has out = v, so its ds is 0 to the last bit. 15/16 of the products are thrown away, which costs nothing
-// beside reading d_out and out.
+// delta is the diagonal of dO O^T. The same instructions compute it in the same order as dP = dO V^T. So a query that
+// sees one key, whose out is v, gets ds = 0 to the last bit. The kernel uses only 1/16 of its products, which costs
+// nothing beside reading d_out and out.
 #include "kernels/cuda/attention/tiles.cuh"
 
 namespace longlora::cuda {
@@ -29,8 +29,8 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads) attention_delt
     multiply_rows<kWidth, 1, 1>(products, TileAddress<kWidth>::by_rows(rows),
                                 TileAddress<kWidth>::by_chunks(rows).below(kQueries));
     if (lane % 4 != g / 2)
-        return;  // the lane whose columns 2(l%4), 2(l%4)+1 hold row g: (g, g) in the first block, (g+8, g+8) in the
-                 // second
+        return;  // Only the lane whose columns 2(l%4), 2(l%4)+1 include g goes on: it holds (g, g) in the first block,
+                 // (g+8, g+8) in the second.
     float* const delta = p.delta.of_head(head);
     const int t = begin + first + g;
     if (t < p.num_queries) delta[t] = g % 2 ? products[0][0][1] : products[0][0][0];

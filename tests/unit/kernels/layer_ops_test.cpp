@@ -38,8 +38,8 @@ BOOST_AUTO_TEST_CASE(embedding) {
                     Buffer d_table(device, kFloat, was, 2);
                     const Buffer gradient(device, type, d_out, 4);
                     device.ops().embedding_backward(d_table, gradient, id_buffer);
-                    PlainValues plain(
-                        was);  // the order of the tokens is promised, so plain float loops give the same bits
+                    // The operation adds in the order of the tokens, so plain float loops give the same bits.
+                    PlainValues plain(was);
                     reference::embedding_backward(plain, PlainValues(d_out), ids);
                     BOOST_TEST(distance(d_table.read(), Values(plain)) == 0);
                 }
@@ -146,8 +146,8 @@ BOOST_AUTO_TEST_CASE(swiglu) {
                     check_close(dg.read(), ref_dg, plain_dg, type, what + " d_gate");
                     check_close(du.read(), ref_du, plain_du, type, what + " d_up");
 
-                    // The allowed aliases give the same bits: d_gate in gate and d_up in up or d_out, out in gate or
-                    // up.
+                    // The allowed aliases give the same bits: d_gate may be gate, d_up may be up or d_out, and out
+                    // may be gate or up.
                     Buffer g2(device, type, gate, padding), dy2(device, type, d_out, padding),
                         g3(device, type, gate, padding), u3(device, type, up, padding);
                     device.ops().swiglu_backward(g2, dy2, dy2, g2, u);

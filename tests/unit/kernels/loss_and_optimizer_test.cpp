@@ -1,4 +1,4 @@
-// cross entropy, sums of squares, clip scale, AdamW, fill, add and copy.
+// Cross entropy, sums of squares, the clip scale, AdamW, fill, add and copy against the reference.
 #include "tests/unit/kernels/kernel_testing.h"
 
 namespace longlora {
@@ -108,7 +108,7 @@ BOOST_AUTO_TEST_CASE(adamw) {
                 PlainValues plain(master), plain_m(1, n), plain_v(1, n);
                 Buffer p(device, kFloat, master), first(device, kFloat, m), second(device, kFloat, v),
                     weight(device, type, Values(1, n)), scale = make_scalar(device, kFloat, 0.75);
-                AdamwOptions options{.lr = 1e-2, .eps = 1e-2, .weight_decay = 0.1};  // an eps that shows
+                AdamwOptions options{.lr = 1e-2, .eps = 1e-2, .weight_decay = 0.1};  // eps is large enough to matter
                 for (options.step = 1; options.step <= 10; ++options.step) {
                     const Values grad = random_values(1, n, 100 + static_cast<std::uint64_t>(options.step), kFloat);
                     const Buffer g(device, kFloat, grad);
@@ -175,7 +175,7 @@ BOOST_AUTO_TEST_CASE(fill_add_copy) {
         BOOST_TEST((to.read(device) == Ids{1, 2, 3}));
         device.ops().fill(to, 7);
         BOOST_TEST((to.read(device) == Ids{7, 7, 7}));
-        // Rounding to bfloat16: to nearest even, infinities and NaN stay.
+        // Rounding to bfloat16: to nearest even; infinities and NaN stay what they are.
         Values odd(1, 5);
         odd.values = {1 + 0x1p-8, 1 + 3 * 0x1p-8, double(INFINITY), 3.4e38, double(NAN)};
         const Buffer wide(device, kFloat, odd);

@@ -1,5 +1,5 @@
-// merge_attention against its formula in double, for sums of all sizes and rows that saw nothing; against one attention
-// over all keys, taken in two pieces; what it refuses.
+// merge_attention against its formula in double, for sums of all sizes and rows that saw no key; against one
+// attention over all keys, which are taken in two pieces; and what it refuses.
 #include <limits>
 
 #include "tests/reference/attention.h"
@@ -16,7 +16,7 @@ struct Partial {
     Values out, lse;  ///< (T, H*E), (H, T)
 };
 
-/// A third of the rows of each saw nothing (NaN stands in out then: it must not be read), independently; some sums lie
+/// A random third of the rows saw no key; their out is NaN, which must not be read. Some sums of two such results lie
 /// far apart.
 Partial random_partial(std::int64_t tokens, std::int64_t heads, std::int64_t head_dim, std::uint64_t seed) {
     Partial p{random_values(tokens, heads * head_dim, seed, kFloat),
@@ -30,7 +30,7 @@ Partial random_partial(std::int64_t tokens, std::int64_t heads, std::int64_t hea
     return p;
 }
 
-/// The formula, in Real, by plain exponentials relative to the larger sum.
+/// The formula in Real, with plain exponentials relative to the larger sum.
 template <class Real>
 void merge(reference::Matrix<Real>& out, reference::Matrix<Real>& lse, const reference::Matrix<Real>& other_out,
            const reference::Matrix<Real>& other_lse, std::int64_t head_dim) {
@@ -47,7 +47,7 @@ void merge(reference::Matrix<Real>& out, reference::Matrix<Real>& lse, const ref
         }
 }
 
-/// Of numbers that may be NaN or infinite: those must be the same in both.
+/// The largest |a - b|. NaN and infinite values must be the same in both; otherwise the result is infinite.
 double far(const Values& a, const Values& b) {
     double most = 0;
     for (std::size_t i = 0; i < b.values.size(); ++i) {
@@ -63,8 +63,8 @@ double far(const Values& a, const Values& b) {
 BOOST_AUTO_TEST_SUITE(merge_attention)
 
 BOOST_AUTO_TEST_CASE(equals_the_formula) {
-    constexpr std::int64_t kSizes[][3] = {
-        {1, 1, 1}, {5, 3, 8}, {33, 9, 7}, {130, 2, 64}, {301, 9, 16}};  // the last one is shared by threads
+    // The last size is so large that threads share it.
+    constexpr std::int64_t kSizes[][3] = {{1, 1, 1}, {5, 3, 8}, {33, 9, 7}, {130, 2, 64}, {301, 9, 16}};
     for_devices([&](Device& device) {
         for (const auto& [tokens, heads, head_dim] : kSizes)
             for (std::uint64_t seed = 0; seed < 4; ++seed) {
@@ -78,14 +78,14 @@ BOOST_AUTO_TEST_CASE(equals_the_formula) {
                 merge(ref.out, ref.lse, second.out, second.lse, head_dim);
                 PlainValues plain_out(first.out), plain_lse(first.lse);
                 merge(plain_out, plain_lse, PlainValues(second.out), PlainValues(second.lse), head_dim);
-                BOOST_CHECK_LE(far(out.read(), ref.out),
-                               2 * far(Values(plain_out), ref.out) + 4 * 0x1p-24 * 5);  // normal numbers: 5 is the most
+                // The normal numbers here are at most 5.
+                BOOST_CHECK_LE(far(out.read(), ref.out), 2 * far(Values(plain_out), ref.out) + 4 * 0x1p-24 * 5);
                 BOOST_CHECK_LE(far(lse.read(), ref.lse), 2 * far(Values(plain_lse), ref.lse) + 4 * 0x1p-24 * 128);
             }
     });
 }
 
-/// Heads 2 and 3 of 5, rows 3 .. 9: the rest stays.
+/// Merges into heads 2 and 3 of 5 and rows 3 .. 9; everything else stays as it is.
 BOOST_AUTO_TEST_CASE(part_of_heads_and_rows) {
     for_devices([&](Device& device) {
         constexpr std::int64_t kTokens = 12, kHeads = 5, kHeadDim = 6;
@@ -121,8 +121,8 @@ BOOST_AUTO_TEST_CASE(nan_stays_visible) {
     });
 }
 
-/// Keys [0, cut) and [cut, 90), seen by queries 40 .. 99 through windows of 35 tokens: some rows see only one of the
-/// two pieces, and the last ones miss the first.
+/// Keys [0, cut) and [cut, 90) are two pieces, seen by queries 40 .. 99. The windows of shifted heads have 35 tokens,
+/// so some rows see only one of the pieces, and the last rows do not see the first piece.
 BOOST_AUTO_TEST_CASE(two_pieces_of_keys_equal_one_attention) {
     constexpr std::int64_t kTokens = 100, kBegin = 40, kQueries = 60, kKeys = 90, kHeads = 6, kKvHeads = 2,
                            kHeadDim = 16;

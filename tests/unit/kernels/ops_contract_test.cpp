@@ -1,5 +1,5 @@
-// What ops.cpp does before any backend: refusals of wrong shapes, types and aliases, and records, which are the same on
-// plan and CPU.
+// What kernels/ops.cpp does before any backend: it refuses wrong shapes, types and aliases, and it records the calls.
+// The records of the plan device are those of the device under test.
 #include "tests/unit/kernels/kernel_testing.h"
 
 namespace longlora {
@@ -84,7 +84,7 @@ BOOST_AUTO_TEST_CASE(plan_records_what_a_device_records) {
     BOOST_TEST(records.at("matmul").flops == 2 * 10 * 16 * 16);
     BOOST_TEST(records.at("matmul").bytes == 4 * (160 + 160 + 256));
     BOOST_TEST(records.at("attention_forward").flops ==
-               2 * 4 * 8 * 55);  // heads, two products of two FLOPs, head_dim, pairs
+               2 * 4 * 8 * 55);  // heads * two products of two FLOPs * head_dim * visible pairs
     BOOST_TEST(records.at("attention_backward").flops == 2 * 10 * 8 * 55);
     BOOST_TEST(records.at("rmsnorm_backward").calls == 2);
 }
@@ -101,7 +101,7 @@ BOOST_AUTO_TEST_CASE(wrong_shapes_and_types) {
     REFUSED(matmul(w.c, Tensor(nullptr, kFloat, {10, 16}), w.square, no, no));
     REFUSED(embedding_forward(w.c, w.table, w.per_token));
     REFUSED(embedding_forward(w.k, w.table, w.ids));
-    REFUSED(embedding_backward(w.table, w.c, w.ids));  // d_table is float32
+    REFUSED(embedding_backward(w.table, w.c, w.ids));  // d_table must be float32
     REFUSED(rmsnorm_forward(w.c, w.row, w.a, w.row, 1e-5f));
     REFUSED(rmsnorm_forward(w.c, w.per_token, w.a, w.per_token, 1e-5f));
     REFUSED(rmsnorm_backward(w.b, w.per_token, w.c, w.a, w.row, w.per_token));
@@ -160,7 +160,7 @@ BOOST_AUTO_TEST_CASE(aliases) {
     REFUSED(rmsnorm_backward(w.c, w.d_row, w.c, w.a, w.row, w.per_token));  // d_x may not be d_y
     REFUSED(rmsnorm_backward(w.b, w.row, w.c, w.a, w.row, w.per_token));
     REFUSED(rmsnorm_forward(w.d_table.rows(1, 10), w.per_token, w.d_table.rows(0, 10), w.row,
-                            1e-5f));  // overlaps without being it
+                            1e-5f));  // y overlaps x but is not x
     REFUSED(swiglu_backward(w.a, w.a, w.c, w.a, w.b));
     REFUSED(swiglu_backward(w.c, w.b, w.c, w.a, w.b));    // d_gate may not be d_out
     REFUSED(swiglu_backward(w.b, w.c, w.c, w.a, w.b));    // nor up

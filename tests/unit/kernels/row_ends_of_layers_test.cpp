@@ -1,5 +1,5 @@
-// Where rows end, and every mix of types: the operations of layers on the shapes of row_shapes.h. What they compute is
-// layer_ops_test.cpp's and merge_attention_test.cpp's matter.
+// The operations of layers on rows that end at every place (tests/unit/kernels/row_shapes.h) and with every mix of
+// types. layer_ops_test.cpp and merge_attention_test.cpp test what these operations compute.
 #include <limits>
 
 #include "tests/unit/kernels/kernel_testing.h"
@@ -39,7 +39,7 @@ BOOST_AUTO_TEST_CASE(embedding_of_all_row_ends) {
     });
 }
 
-/// seed: other numbers each time, so that nothing that an earlier call left in scratch memory is right by chance.
+/// Another `seed` gives other numbers, so nothing that an earlier call left in scratch memory is right by chance.
 static void check_rmsnorm(Device& device, const RowShape& shape, DType y_type, DType x_type, DType d_type,
                           DType weight_type, std::uint64_t seed = 0) {
     const auto& [rows, width, padding] = shape;
@@ -75,8 +75,8 @@ BOOST_AUTO_TEST_CASE(rmsnorm_of_all_row_ends_and_types) {
                                   {3, 15, 2},   {2, 24, 8},   {33, 25, 2},  {20, 400, 0}, {2, 2056, 0},
                                   {2, 8200, 8}, {2, 8203, 5}, {2, 8203, 6}, {2, 12296, 8}};
         std::uint64_t seed = 0;
-        for (const std::int64_t width :
-             {96, 160, 288, 416, 576})  // rows of whole packs that end at a thread's first pack, its second ...
+        // Rows of whole packs that end at the first pack of a thread, at its second, and so on.
+        for (const std::int64_t width : {96, 160, 288, 416, 576})
             for (const DType type : kRealTypes)
                 check_rmsnorm(device, {3, width, 8}, type, type, type, type, seed += 10);
         for (const RowShape& shape : mixed)
@@ -138,8 +138,8 @@ BOOST_AUTO_TEST_SUITE_END()
 
 BOOST_AUTO_TEST_SUITE(merge_attention)
 
-/// Both saw keys with equal sums, so that the result is the mean, exactly; row 1 of the second and row 2 of the first
-/// saw none.
+/// In row 0 both results have equal sums, so the merged result is exactly their mean. Row 1 of the second result and
+/// row 2 of the first saw no key.
 BOOST_AUTO_TEST_CASE(merge_of_all_row_ends) {
     for_devices([](Device& device) {
         for (const auto& [some_rows, head_dim, padding] : row_shapes()) {

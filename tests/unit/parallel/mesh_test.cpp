@@ -1,4 +1,4 @@
-// The mesh's arithmetic: rank <-> coordinate, and how totals are cut.
+// The arithmetic of the mesh: ranks and coordinates, and how totals are divided into parts.
 #include "parallel/mesh.h"
 
 #include <boost/test/unit_test.hpp>
