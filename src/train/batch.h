@@ -13,8 +13,8 @@ namespace longlora {
 struct Batch {
     /// num_sequences * n token ids each. The label of a token is the token after it, -1 at the end of a sequence.
     std::vector<std::int32_t> tokens, labels;
-    /// For each sequence, the places where documents begin, relative to its first token; the first place is 0. Read only
-    /// with a document mask.
+    /// For each sequence, the places where documents begin, relative to its first token; the first place is 0. Read
+    /// only with a document mask.
     std::vector<std::vector<std::int64_t>> document_starts;
 };
 

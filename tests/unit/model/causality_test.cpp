@@ -63,7 +63,7 @@ void for_shapes(const std::function<void(const Windowing&)>& test) {
         BOOST_TEST_CONTEXT(name_of(shape.pattern.kind)
                            << ", context " << shape.context << ", group " << shape.pattern.group
                            << (shape.starts.empty() ? "" : ", documents"))
-        test(shape);
+    test(shape);
 }
 
 }  // namespace
