@@ -20,7 +20,7 @@ __device__ inline unsigned shared_address(const void* shared) {
 
 /// No instruction: the compiler takes the pointer as a value of its own instead of carrying the parts that it was made
 /// of through a loop, two registers each.
-__device__ inline void settle(std::byte*& pointer) { asm("" : "+l"(pointer)); }
+__device__ inline void settle(const std::byte*& pointer) { asm("" : "+l"(pointer)); }
 
 /// Starts copying 16 bytes; the first `bytes` of them (0 or 16) are read, the others become 0. Both addresses are
 /// multiples of 16.

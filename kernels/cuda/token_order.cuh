@@ -13,6 +13,6 @@ inline __device__ unsigned row_of(Key key) { return static_cast<unsigned>(key >>
 inline __device__ unsigned token_of(Key key) { return static_cast<unsigned>(key); }
 
 /// The keys of ids (int32, at most 2^30) in order, in scratch, which has two pieces of ids.count() keys.
-const Key* tokens_in_order(cudaStream_t stream, const Tensor& scratch, const Tensor& ids);
+const Key* tokens_in_order(cudaStream_t stream, const Tensor& scratch, const ConstTensor& ids);
 
 }  // namespace longlora::cuda

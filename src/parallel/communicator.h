@@ -45,7 +45,7 @@ private:
 
 struct Send {
     int peer;
-    Tensor data;
+    ConstTensor data;
 };
 struct Receive {
     int peer;
@@ -74,7 +74,7 @@ public:
     virtual Request all_gather(Tensor whole, Stream stream) = 0;
     /// shard (float32, shard_of(n, rank, size).count) = sum over ranks, in rank order, of their `whole` (float32, n).
     /// `shard` may be whole's own part.
-    virtual Request reduce_scatter(Tensor shard, Tensor whole, Stream stream) = 0;
+    virtual Request reduce_scatter(Tensor shard, ConstTensor whole, Stream stream) = 0;
     /// x (float32 or float64) = sum over ranks in rank order; the same bits on every rank.
     virtual Request all_reduce(Tensor x, Stream stream) = 0;
     virtual Request broadcast(Tensor x, int root, Stream stream) = 0;

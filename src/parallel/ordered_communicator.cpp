@@ -23,7 +23,7 @@ constexpr bool kPoison = false;
 
 /// y += x; float64 is added one scalar at a time, which is all that operations offer (such tensors are a few loss
 /// sums).
-void add(Ops ops, Tensor y, Tensor x) {
+void add(Ops ops, Tensor y, ConstTensor x) {
     if (y.dtype != DType::float64) return ops.add(y, x);
     for (std::int64_t i = 0; i < y.count(); ++i) ops.add(y.slice(i, 1).reshaped({}), x.slice(i, 1).reshaped({}));
 }
@@ -34,7 +34,8 @@ void add(Ops ops, Tensor y, Tensor x) {
 /// others' pieces k of its own part arrive in slot k % 2 of the workspace. All ranks have the same rounds, so that they
 /// start their messages in one order; of a shorter part the last rounds bring nothing.
 struct OrderedCommunicator::Reduction {
-    Tensor shard, own, whole;  // result and this rank's own summand, which may be the same; all ranks' summands
+    Tensor shard;            // the result
+    ConstTensor own, whole;  // this rank's own summand, which may be the result's place; all ranks' summands
     std::int64_t piece = 0, num_pieces = 0,
                  num_rounds = 0;  // elements of a piece; pieces of this rank's part, and of the longest
     ArenaTensor workspace;        // (slots * (size - 1), piece)
@@ -58,7 +59,7 @@ OrderedCommunicator::OrderedCommunicator(Device& device, int rank, int size, con
 
 int OrderedCommunicator::next_tag() { return static_cast<int>(1 + num_collectives_++ % kNumCollectiveTags); }
 
-Tensor OrderedCommunicator::own_part(Tensor whole, int part) const {
+template <class Byte> TensorView<Byte> OrderedCommunicator::own_part(TensorView<Byte> whole, int part) const {
     const Shard at = shard_of(whole.count(), part, size());
     return whole.slice(at.begin, at.count);
 }
@@ -68,9 +69,9 @@ void OrderedCommunicator::poison(Tensor result, Stream stream) {
         device_.ops(stream).fill(result, std::numeric_limits<float>::quiet_NaN());
 }
 
-std::vector<Piece> OrderedCommunicator::split(int peer, Tensor data) const {
+template <class Byte> std::vector<PieceOf<Byte>> OrderedCommunicator::split(int peer, TensorView<Byte> data) const {
     ensure(data.contiguous(), "tensors travel contiguous");
-    std::vector<Piece> pieces;
+    std::vector<PieceOf<Byte>> pieces;
     for (std::int64_t begin = 0; begin < data.size_bytes(); begin += options_.max_message)
         pieces.push_back(
             {peer, data.bytes + begin, static_cast<int>(std::min(options_.max_message, data.size_bytes() - begin))});
@@ -80,13 +81,14 @@ std::vector<Piece> OrderedCommunicator::split(int peer, Tensor data) const {
 /// Empty tensors do not travel: both sides know their sizes.
 Transport::Ticket OrderedCommunicator::start(const std::vector<Send>& sends, const std::vector<Receive>& receives,
                                              int tag, Stream stream) {
-    std::vector<Piece> out, in;
+    std::vector<SentPiece> out;
+    std::vector<ReceivedPiece> in;
     for (const Receive& receive : receives) {
         poison(receive.data, stream);
-        for (const Piece& piece : split(receive.peer, receive.data)) in.push_back(piece);
+        for (const ReceivedPiece& piece : split(receive.peer, receive.data)) in.push_back(piece);
     }
     for (const Send& send : sends) {
-        for (const Piece& piece : split(send.peer, send.data)) {
+        for (const SentPiece& piece : split(send.peer, send.data)) {
             out.push_back(piece);
             traffic_[device_.recorder().unit] += {piece.size, 1};
         }
@@ -118,7 +120,7 @@ Request OrderedCommunicator::all_gather(Tensor whole, Stream stream) {
 /// sum = parts added in rank order; `own` is this rank's, `others` (size - 1, n) the rest by rank (the first row is
 /// used up). a + b and b + a have the same bits, so the own part may stay in place and take up the sum of the ranks
 /// before it.
-void OrderedCommunicator::add_in_rank_order(Tensor sum, Tensor own, Tensor others, Stream stream) {
+void OrderedCommunicator::add_in_rank_order(Tensor sum, ConstTensor own, Tensor others, Stream stream) {
     Ops ops = device_.ops(stream);
     const std::int64_t n = sum.count(), before = rank();
     const auto part = [&](std::int64_t i) {
@@ -130,7 +132,7 @@ void OrderedCommunicator::add_in_rank_order(Tensor sum, Tensor own, Tensor other
     for (std::int64_t i = before; i < size() - 1; ++i) add(ops, sum, part(i));
 }
 
-std::shared_ptr<OrderedCommunicator::Reduction> OrderedCommunicator::start_reduction(Tensor shard, Tensor whole,
+std::shared_ptr<OrderedCommunicator::Reduction> OrderedCommunicator::start_reduction(Tensor shard, ConstTensor whole,
                                                                                      int tag, Stream stream) {
     auto reduction = std::make_shared<Reduction>();
     Reduction& r = *reduction;
@@ -158,7 +160,7 @@ void OrderedCommunicator::start_round(Reduction& r, std::int64_t k, Stream strea
     std::vector<Receive> receives;
     for (int turn = 1; turn < size(); ++turn) {
         const int to = (rank() + turn) % size();
-        const Tensor part = own_part(r.whole, to);
+        const ConstTensor part = own_part(r.whole, to);
         if (const std::int64_t begin = k * r.piece; begin < part.count())
             sends.push_back({to, part.slice(begin, std::min(r.piece, part.count() - begin))});
     }
@@ -185,10 +187,10 @@ void OrderedCommunicator::finish_reduction(Reduction& r, Stream stream) {
     r.workspace.release();  // whoever has it next queues behind the additions
 }
 
-Request OrderedCommunicator::reduce_scatter(Tensor shard, Tensor whole, Stream stream) {
+Request OrderedCommunicator::reduce_scatter(Tensor shard, ConstTensor whole, Stream stream) {
     ensure(shard.contiguous() && whole.contiguous(), "reduce_scatter takes contiguous tensors");
     ensure(shard.dtype == DType::float32 && whole.dtype == DType::float32, "reduce_scatter sums float32");
-    const Tensor own = own_part(whole, rank());
+    const ConstTensor own = own_part(whole, rank());
     ensure(shard.count() == own.count(), "reduce_scatter's shard is as large as this rank's part");
     ensure(!overlap(shard, whole) || shard.bytes == own.bytes,
            "reduce_scatter's shard is this rank's own part of whole, or elsewhere");
