@@ -43,7 +43,7 @@ void forget_bytes(std::byte* begin, std::int64_t n) {
         std::memset(reinterpret_cast<void*>(first), 0, last - first);
 }
 
-void check_copy(const Tensor& to, const Tensor& from, const char* name) {
+void check_copy(const ConstTensor& to, const ConstTensor& from, const char* name) {
     const bool fits = to.shape == from.shape && to.dtype == from.dtype && !overlap(to, from) &&
                       (to.count() == 0 || (to.bytes && from.bytes));
     if (!fits)
@@ -52,7 +52,7 @@ void check_copy(const Tensor& to, const Tensor& from, const char* name) {
                           .c_str());
 }
 
-void copy_rows(const Tensor& to, const Tensor& from) {
+void copy_rows(const Tensor& to, const ConstTensor& from) {
     if (to.count() == 0) return;
     const std::int64_t size = size_of(to.dtype);
     if (to.contiguous() && from.contiguous()) {

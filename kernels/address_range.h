@@ -32,8 +32,8 @@ private:
 void forget_bytes(std::byte* begin, std::int64_t n);
 
 /// Throws unless `to` and `from` have one shape and type and share no bytes.
-void check_copy(const Tensor& to, const Tensor& from, const char* name);
+void check_copy(const ConstTensor& to, const ConstTensor& from, const char* name);
 /// Row by row; both are memory that the host may touch.
-void copy_rows(const Tensor& to, const Tensor& from);
+void copy_rows(const Tensor& to, const ConstTensor& from);
 
 }  // namespace longlora

@@ -37,6 +37,7 @@ public:
     void release();
     explicit operator bool() const { return static_cast<bool>(view_); }
     operator const Tensor&() const { return view_; }
+    operator ConstTensor() const { return view_; }
     const Tensor& operator*() const { return view_; }
     const Tensor* operator->() const { return &view_; }
 

@@ -57,8 +57,8 @@ public:
     /// Copies equal shapes and dtypes, rows may be strided; asynchronous: the host tensor (pinned()) stays untouched
     /// until an event behind the copy is reached. On `plan`, copy_to_host fills with zeros and copy_to_device does
     /// nothing.
-    virtual void copy_to_device(Tensor device, Tensor host, Stream stream) = 0;
-    virtual void copy_to_host(Tensor host, Tensor device, Stream stream) = 0;
+    virtual void copy_to_device(Tensor device, ConstTensor host, Stream stream) = 0;
+    virtual void copy_to_host(Tensor host, ConstTensor device, Stream stream) = 0;
 
     /// The operations, queued on a stream.
     Ops ops(Stream stream = compute_stream()) { return Ops(*this, backend(), stream.index); }

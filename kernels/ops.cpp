@@ -12,7 +12,7 @@
 namespace longlora {
 namespace {
 
-std::string describe(const Tensor& t) {
+std::string describe(const ConstTensor& t) {
     const std::string stride = t.contiguous() ? "" : text("/", t.row_stride);
     return text(" ", name_of(t.dtype), to_text(t.shape), stride, t.bytes ? "" : " (null)");
 }
@@ -24,19 +24,19 @@ template <class... Tensors> void check(bool ok, const char* op, const char* what
     ensure(false, text(op, ": ", what, ":", describe(tensors)...).c_str());
 }
 
-bool real(const Tensor& t) { return t.dtype == DType::float32 || t.dtype == DType::bfloat16; }
-bool matrix(const Tensor& t, std::int64_t rows, std::int64_t columns) { return t.shape == Shape{rows, columns}; }
-bool vector(const Tensor& t, std::int64_t n) { return t.shape == Shape{n} && t.contiguous(); }
-bool scalar(const Tensor& t, DType dtype) { return t.dtype == dtype && t.count() == 1 && t.bytes; }
-double bytes_of(const Tensor& t) { return static_cast<double>(t.size_bytes()); }
-double count_of(const Tensor& t) { return static_cast<double>(t.count()); }
+bool real(const ConstTensor& t) { return t.dtype == DType::float32 || t.dtype == DType::bfloat16; }
+bool matrix(const ConstTensor& t, std::int64_t rows, std::int64_t columns) { return t.shape == Shape{rows, columns}; }
+bool vector(const ConstTensor& t, std::int64_t n) { return t.shape == Shape{n} && t.contiguous(); }
+bool scalar(const ConstTensor& t, DType dtype) { return t.dtype == dtype && t.count() == 1 && t.bytes; }
+double bytes_of(const ConstTensor& t) { return static_cast<double>(t.size_bytes()); }
+double count_of(const ConstTensor& t) { return static_cast<double>(t.count()); }
 
-bool well_formed(const Tensor& t) {
+bool well_formed(const ConstTensor& t) {
     return t.count() == 0 || (t.bytes && (t.num_rows() <= 1 || t.row_stride >= t.width()));
 }
 
 /// Whether two views share bytes. Column ranges of one matrix span each other's bytes without sharing any.
-bool share(const Tensor& a, const Tensor& b) {
+bool share(const ConstTensor& a, const ConstTensor& b) {
     if (!overlap(a, b)) return false;
     const std::int64_t stride = a.row_stride * size_of(a.dtype);
     if (stride != b.row_stride * size_of(b.dtype) || a.num_rows() <= 1 || b.num_rows() <= 1) return true;
@@ -44,7 +44,7 @@ bool share(const Tensor& a, const Tensor& b) {
     return offset < a.width() * size_of(a.dtype) || offset + b.width() * size_of(b.dtype) > stride;
 }
 
-bool same_view(const Tensor& a, const Tensor& b) {
+bool same_view(const ConstTensor& a, const ConstTensor& b) {
     return a.bytes == b.bytes && a.dtype == b.dtype && a.shape == b.shape &&
            (a.row_stride == b.row_stride || a.num_rows() <= 1);
 }
@@ -62,7 +62,7 @@ void check_apart(const char* op, std::initializer_list<Tensor> outputs, const In
 }
 
 /// As check_apart for one output and one input, but they may be the very same view.
-void check_apart_or_same(const char* op, const Tensor& out, const Tensor& input) {
+void check_apart_or_same(const char* op, const Tensor& out, const ConstTensor& input) {
     check(same_view(out, input) || !share(out, input), op, "an output overlaps an input without being it", out, input);
 }
 
@@ -71,8 +71,10 @@ struct AttentionSizes {
     double pairs;  // visible (query, key) pairs, all heads
 };
 
-AttentionSizes check_attention(const char* op, const Tensor& out, const Tensor& lse, const Tensor& q, const Tensor& k,
-                               const Tensor& v, const Windows& windows, const AttentionPlace& place) {
+AttentionSizes check_attention(const char* op, const ConstAttentionResult& result, const AttentionInputs& inputs,
+                               const Windows& windows, const AttentionPlace& place) {
+    const auto& [out, lse] = result;
+    const auto& [q, k, v] = inputs;
     const std::int64_t e = place.head_dim;
     check(e > 0 && q.shape.rank == 2 && k.shape.rank == 2 && q.width() % e == 0 && k.width() % e == 0, op,
           "q and k are (tokens, heads * head_dim)", q, k);
@@ -94,15 +96,14 @@ AttentionSizes check_attention(const char* op, const Tensor& out, const Tensor& 
           op, "queries and keys lie inside of the windows' tokens", q, k, windows.first_key);
     const std::int64_t num_plain = windows.num_plain_heads;
     check(num_plain >= 0 && num_plain <= s.num_heads, op, "more plain heads than heads", q);
-    AttentionSizes result = s;
+    AttentionSizes sizes = s;
     const auto pairs = [&](HeadKind kind) {
         return static_cast<double>(
             visible_pairs(windows, kind, place.query_begin, s.num_queries, place.key_begin, s.num_keys));
     };
-    if (num_plain > 0) result.pairs += static_cast<double>(num_plain) * pairs(HeadKind::plain);
-    if (num_plain < s.num_heads)
-        result.pairs += static_cast<double>(s.num_heads - num_plain) * pairs(HeadKind::shifted);
-    return result;
+    if (num_plain > 0) sizes.pairs += static_cast<double>(num_plain) * pairs(HeadKind::plain);
+    if (num_plain < s.num_heads) sizes.pairs += static_cast<double>(s.num_heads - num_plain) * pairs(HeadKind::shifted);
+    return sizes;
 }
 
 }  // namespace
@@ -118,7 +119,7 @@ template <class Call> void Ops::run(const char* name, double flops, double bytes
     recorder.by_operation[name].seconds += now_seconds() - begin;
 }
 
-void Ops::matmul(Tensor out, Tensor a, Tensor b, Transpose transpose_a, Transpose transpose_b, float alpha,
+void Ops::matmul(Tensor out, ConstTensor a, ConstTensor b, Transpose transpose_a, Transpose transpose_b, float alpha,
                  float beta) {
     const char* op = "matmul";
     check(out.shape.rank == 2 && a.shape.rank == 2 && b.shape.rank == 2, op, "matrices only", out, a, b);
@@ -133,7 +134,7 @@ void Ops::matmul(Tensor out, Tensor a, Tensor b, Transpose transpose_a, Transpos
         [&](OpsBackend& backend) { backend.matmul(stream_, out, a, b, transpose_a, transpose_b, alpha, beta); });
 }
 
-void Ops::embedding_forward(Tensor out, Tensor table, Tensor ids) {
+void Ops::embedding_forward(Tensor out, ConstTensor table, ConstTensor ids) {
     const char* op = "embedding_forward";
     check(real(out) && real(table) && ids.dtype == DType::int32 && table.shape.rank == 2, op,
           "out and table float32 or bfloat16, ids int32", out, table, ids);
@@ -144,7 +145,7 @@ void Ops::embedding_forward(Tensor out, Tensor table, Tensor ids) {
         [&](OpsBackend& backend) { backend.embedding_forward(stream_, out, table, ids); });
 }
 
-void Ops::embedding_backward(Tensor d_table, Tensor d_out, Tensor ids) {
+void Ops::embedding_backward(Tensor d_table, ConstTensor d_out, ConstTensor ids) {
     const char* op = "embedding_backward";
     check(d_table.dtype == DType::float32 && real(d_out) && ids.dtype == DType::int32 && d_table.shape.rank == 2, op,
           "d_table float32, ids int32", d_table, d_out, ids);
@@ -155,7 +156,7 @@ void Ops::embedding_backward(Tensor d_table, Tensor d_out, Tensor ids) {
         [&](OpsBackend& backend) { backend.embedding_backward(stream_, d_table, d_out, ids); });
 }
 
-void Ops::rmsnorm_forward(Tensor y, Tensor rrms, Tensor x, Tensor weight, float eps) {
+void Ops::rmsnorm_forward(Tensor y, Tensor rrms, ConstTensor x, ConstTensor weight, float eps) {
     const char* op = "rmsnorm_forward";
     check(real(y) && real(x) && real(weight) && rrms.dtype == DType::float32, op,
           "y, x, weight float32 or bfloat16, rrms float32", y, rrms, x, weight);
@@ -168,8 +169,10 @@ void Ops::rmsnorm_forward(Tensor y, Tensor rrms, Tensor x, Tensor weight, float 
         [&](OpsBackend& backend) { backend.rmsnorm_forward(stream_, y, rrms, x, weight, eps); });
 }
 
-void Ops::rmsnorm_backward(Tensor d_x, Tensor d_weight, Tensor d_y, Tensor x, Tensor weight, Tensor rrms) {
+void Ops::rmsnorm_backward(const RmsnormGradients& gradients, const RmsnormBackwardInputs& inputs) {
     const char* op = "rmsnorm_backward";
+    const auto& [d_x, d_weight] = gradients;
+    const auto& [d_y, x, weight, rrms] = inputs;
     check(real(d_x) && real(d_y) && real(x) && real(weight) && rrms.dtype == DType::float32, op,
           "float32 or bfloat16, rrms float32", d_x, d_y, x, weight, rrms);
     check(x.shape.rank == 2 && d_x.shape == x.shape && d_y.shape == x.shape && vector(weight, x.width()) &&
@@ -182,11 +185,13 @@ void Ops::rmsnorm_backward(Tensor d_x, Tensor d_weight, Tensor d_y, Tensor x, Te
     run(op, (d_weight ? 10 : 7) * count_of(x),
         2 * bytes_of(d_x) + bytes_of(d_y) + bytes_of(x) + bytes_of(weight) + bytes_of(rrms) +
             (d_weight ? 2 * bytes_of(d_weight) : 0),
-        [&](OpsBackend& backend) { backend.rmsnorm_backward(stream_, d_x, d_weight, d_y, x, weight, rrms); });
+        [&](OpsBackend& backend) { backend.rmsnorm_backward(stream_, gradients, inputs); });
 }
 
-void Ops::rotary(Tensor x, Tensor cos, Tensor sin, std::int64_t head_dim, std::int64_t position_begin, bool inverse) {
+void Ops::rotary(Tensor x, const RotaryAngles& angles, std::int64_t head_dim, std::int64_t position_begin,
+                 bool inverse) {
     const char* op = "rotary";
+    const auto& [cos, sin] = angles;
     check(real(x) && x.shape.rank == 2 && head_dim > 0 && head_dim % 2 == 0 && x.width() % head_dim == 0, op,
           "x is (tokens, heads * even head_dim)", x);
     check(cos.dtype == DType::float32 && sin.dtype == DType::float32 && cos.shape.rank == 2 && cos.shape == sin.shape &&
@@ -196,26 +201,29 @@ void Ops::rotary(Tensor x, Tensor cos, Tensor sin, std::int64_t head_dim, std::i
           cos);
     check_apart(op, {x}, cos, sin);
     run(op, 3 * count_of(x), 2 * bytes_of(x) + 4.0 * static_cast<double>(x.shape[0] * head_dim),
-        [&](OpsBackend& backend) { backend.rotary(stream_, x, cos, sin, head_dim, position_begin, inverse); });
+        [&](OpsBackend& backend) { backend.rotary(stream_, x, angles, head_dim, position_begin, inverse); });
 }
 
-void Ops::attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, const Windows& windows,
+void Ops::attention_forward(const AttentionResult& result, const AttentionInputs& inputs, const Windows& windows,
                             const AttentionPlace& place, bool accumulate) {
     const char* op = "attention_forward";
-    const AttentionSizes sizes = check_attention(op, out, lse, q, k, v, windows, place);
+    const AttentionSizes sizes = check_attention(op, result, inputs, windows, place);
+    const auto& [out, lse] = result;
+    const auto& [q, k, v] = inputs;
     check(!accumulate || out.dtype == DType::float32, op, "out is float32 when keys arrive in pieces", out);
     check_apart(op, {out, lse}, q, k, v, windows.first_key);
     const double bytes =
         (accumulate ? 2 : 1) * (bytes_of(out) + bytes_of(lse)) + bytes_of(q) + bytes_of(k) + bytes_of(v);
-    run(op, 4 * static_cast<double>(place.head_dim) * sizes.pairs, bytes, [&](OpsBackend& backend) {
-        backend.attention_forward(stream_, out, lse, q, k, v, windows, place, accumulate);
-    });
+    run(op, 4 * static_cast<double>(place.head_dim) * sizes.pairs, bytes,
+        [&](OpsBackend& backend) { backend.attention_forward(stream_, result, inputs, windows, place, accumulate); });
 }
 
-void Ops::attention_backward(Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor out, Tensor lse, Tensor q,
-                             Tensor k, Tensor v, const Windows& windows, const AttentionPlace& place) {
+void Ops::attention_backward(const AttentionGradients& gradients, const AttentionBackwardInputs& inputs,
+                             const Windows& windows, const AttentionPlace& place) {
     const char* op = "attention_backward";
-    const AttentionSizes sizes = check_attention(op, out, lse, q, k, v, windows, place);
+    const AttentionSizes sizes = check_attention(op, inputs.result(), inputs.inputs(), windows, place);
+    const auto& [d_q, d_k, d_v] = gradients;
+    const auto& [q, k, v, d_out, out, lse] = inputs;
     check(d_q.shape == q.shape && d_k.shape == k.shape && d_v.shape == v.shape && d_out.shape == out.shape, op,
           "gradients are shaped as what they belong to", d_q, d_k, d_v, d_out);
     check(d_q.dtype == d_k.dtype && d_q.dtype == d_v.dtype && (d_q.dtype == q.dtype || d_q.dtype == DType::float32), op,
@@ -226,14 +234,15 @@ void Ops::attention_backward(Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, T
         device_.memory().tensor(DType::float32, {sizes.num_heads, sizes.num_queries}, Use::workspace);
     const double bytes = 2 * (bytes_of(d_q) + bytes_of(d_k) + bytes_of(d_v)) + bytes_of(d_out) + bytes_of(out) +
                          bytes_of(lse) + bytes_of(q) + bytes_of(k) + bytes_of(v);
-    run(op, 10 * static_cast<double>(place.head_dim) * sizes.pairs, bytes, [&](OpsBackend& backend) {
-        backend.attention_backward(stream_, d_q, d_k, d_v, d_out, out, lse, q, k, v, windows, place, delta);
-    });
+    run(op, 10 * static_cast<double>(place.head_dim) * sizes.pairs, bytes,
+        [&](OpsBackend& backend) { backend.attention_backward(stream_, gradients, inputs, windows, place, delta); });
 }
 
-void Ops::merge_attention(Tensor out, Tensor lse, Tensor other_out, Tensor other_lse) {
+void Ops::merge_attention(const AttentionResult& result, const ConstAttentionResult& other) {
     const char* op = "merge_attention";
-    for (const Tensor& t : {out, lse, other_out, other_lse})
+    const auto& [out, lse] = result;
+    const auto& [other_out, other_lse] = other;
+    for (const ConstTensor& t : std::initializer_list<ConstTensor>{out, lse, other_out, other_lse})
         check(t.dtype == DType::float32 && t.shape.rank == 2, op, "float32 matrices only", out, lse, other_out,
               other_lse);
     const std::int64_t heads = lse.shape[0];
@@ -243,11 +252,12 @@ void Ops::merge_attention(Tensor out, Tensor lse, Tensor other_out, Tensor other
           other_out, other_lse);
     check_apart(op, {out, lse}, other_out, other_lse);
     run(op, 3 * count_of(out), 3 * (bytes_of(out) + bytes_of(lse)),
-        [&](OpsBackend& backend) { backend.merge_attention(stream_, out, lse, other_out, other_lse); });
+        [&](OpsBackend& backend) { backend.merge_attention(stream_, result, other); });
 }
 
-void Ops::swiglu_forward(Tensor out, Tensor gate, Tensor up) {
+void Ops::swiglu_forward(Tensor out, const SwigluInputs& inputs) {
     const char* op = "swiglu_forward";
+    const auto& [gate, up] = inputs;
     check(real(out) && out.dtype == gate.dtype && out.dtype == up.dtype && out.shape == gate.shape &&
               out.shape == up.shape,
           op, "one type and shape", out, gate, up);
@@ -256,11 +266,13 @@ void Ops::swiglu_forward(Tensor out, Tensor gate, Tensor up) {
     check_apart_or_same(op, out, gate);
     check_apart_or_same(op, out, up);
     run(op, 6 * count_of(out), 3 * bytes_of(out),
-        [&](OpsBackend& backend) { backend.swiglu_forward(stream_, out, gate, up); });
+        [&](OpsBackend& backend) { backend.swiglu_forward(stream_, out, inputs); });
 }
 
-void Ops::swiglu_backward(Tensor d_gate, Tensor d_up, Tensor d_out, Tensor gate, Tensor up) {
+void Ops::swiglu_backward(const SwigluGradients& gradients, const SwigluBackwardInputs& inputs) {
     const char* op = "swiglu_backward";
+    const auto& [d_gate, d_up] = gradients;
+    const auto& [d_out, gate, up] = inputs;
     check(real(gate) && d_gate.dtype == gate.dtype && d_up.dtype == gate.dtype && d_out.dtype == gate.dtype &&
               up.dtype == gate.dtype,
           op, "one type", d_gate, d_up, d_out, gate, up);
@@ -274,10 +286,10 @@ void Ops::swiglu_backward(Tensor d_gate, Tensor d_up, Tensor d_out, Tensor gate,
     check_apart_or_same(op, d_up, up);
     check_apart_or_same(op, d_up, d_out);
     run(op, 12 * count_of(gate), 5 * bytes_of(gate),
-        [&](OpsBackend& backend) { backend.swiglu_backward(stream_, d_gate, d_up, d_out, gate, up); });
+        [&](OpsBackend& backend) { backend.swiglu_backward(stream_, gradients, inputs); });
 }
 
-void Ops::cross_entropy(Tensor loss_sum, Tensor logits, Tensor labels, float scale, bool gradient) {
+void Ops::cross_entropy(Tensor loss_sum, Tensor logits, ConstTensor labels, float scale, bool gradient) {
     const char* op = "cross_entropy";
     check(scalar(loss_sum, DType::float64) && real(logits) && logits.shape.rank == 2 && labels.dtype == DType::int32 &&
               vector(labels, logits.shape[0]),
@@ -287,26 +299,28 @@ void Ops::cross_entropy(Tensor loss_sum, Tensor logits, Tensor labels, float sca
         [&](OpsBackend& backend) { backend.cross_entropy(stream_, loss_sum, logits, labels, scale, gradient); });
 }
 
-void Ops::sum_squares(Tensor sum, Tensor x) {
+void Ops::sum_squares(Tensor sum, ConstTensor x) {
     const char* op = "sum_squares";
     check(scalar(sum, DType::float64) && real(x), op, "sum a float64 scalar, x float32 or bfloat16", sum, x);
     check_apart(op, {sum}, x);
     run(op, 2 * count_of(x), bytes_of(x), [&](OpsBackend& backend) { backend.sum_squares(stream_, sum, x); });
 }
 
-void Ops::clip_scale(Tensor scale, Tensor sum_squares, Tensor loss_sum, double max_norm) {
+void Ops::clip_scale(Tensor scale, const ClipInputs& inputs, double max_norm) {
     const char* op = "clip_scale";
+    const auto& [sum_squares, loss_sum] = inputs;
     check(scalar(scale, DType::float32) && scalar(sum_squares, DType::float64) && scalar(loss_sum, DType::float64), op,
           "scale a float32 scalar, sum_squares and loss_sum float64 scalars", scale, sum_squares, loss_sum);
     check_apart(op, {scale}, sum_squares, loss_sum);
-    run(op, 3, 20, [&](OpsBackend& backend) { backend.clip_scale(stream_, scale, sum_squares, loss_sum, max_norm); });
+    run(op, 3, 20, [&](OpsBackend& backend) { backend.clip_scale(stream_, scale, inputs, max_norm); });
 }
 
-void Ops::adamw(Tensor master, Tensor m, Tensor v, Tensor weight, Tensor grad, Tensor scale,
-                const AdamwOptions& options) {
+void Ops::adamw(const AdamwState& state, const AdamwInputs& inputs, const AdamwOptions& options) {
     const char* op = "adamw";
+    const auto& [master, m, v, weight] = state;
+    const auto& [grad, scale] = inputs;
     const std::int64_t n = master.count();
-    for (const Tensor& t : {master, m, v, grad})
+    for (const ConstTensor& t : std::initializer_list<ConstTensor>{master, m, v, grad})
         check(t.dtype == DType::float32 && t.count() == n && t.contiguous(), op,
               "master, m, v, grad are float32 of one size", master, m, v, grad);
     check(!weight || (real(weight) && weight.count() == n && weight.contiguous()), op,
@@ -316,7 +330,7 @@ void Ops::adamw(Tensor master, Tensor m, Tensor v, Tensor weight, Tensor grad, T
     if (weight) check_apart(op, {master, m, v, weight}, grad, scale);
     else check_apart(op, {master, m, v}, grad, scale);
     run(op, 14 * count_of(master), 28 * count_of(master) + (weight ? bytes_of(weight) : 0),
-        [&](OpsBackend& backend) { backend.adamw(stream_, master, m, v, weight, grad, scale, options); });
+        [&](OpsBackend& backend) { backend.adamw(stream_, state, inputs, options); });
 }
 
 void Ops::fill(Tensor x, float value) {
@@ -326,7 +340,7 @@ void Ops::fill(Tensor x, float value) {
     run("fill", 0, bytes_of(x), [&](OpsBackend& backend) { backend.fill(stream_, x, value); });
 }
 
-void Ops::add(Tensor y, Tensor x, float alpha) {
+void Ops::add(Tensor y, ConstTensor x, float alpha) {
     const char* op = "add";
     check(y.shape == x.shape && ((real(y) && real(x)) || (scalar(y, DType::float64) && scalar(x, DType::float64))), op,
           "float32, bfloat16 or float64 scalars of one shape", y, x);
@@ -335,7 +349,7 @@ void Ops::add(Tensor y, Tensor x, float alpha) {
         [&](OpsBackend& backend) { backend.add(stream_, y, x, alpha); });
 }
 
-void Ops::copy(Tensor y, Tensor x) {
+void Ops::copy(Tensor y, ConstTensor x) {
     const char* op = "copy";
     check(y.shape == x.shape && ((real(y) && real(x)) || y.dtype == x.dtype), op,
           "one shape; float32, bfloat16 or equal types", y, x);

@@ -15,7 +15,7 @@ enum class HeadKind { plain, shifted };
 /// by binary search. Query heads [0, num_plain_heads) use row 0, the others row 1. Tokens are global: row index = token
 /// index of the whole sequence.
 struct Windows {
-    Tensor first_key;                       ///< device, (2, N) int32
+    ConstTensor first_key;                  ///< device, (2, N) int32
     std::span<const std::int32_t> host[2];  ///< the same numbers on the host: counting and exchange lists read these
     std::int64_t num_plain_heads = 0;
 

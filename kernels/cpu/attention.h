@@ -12,14 +12,14 @@
 namespace longlora::cpu {
 
 /// Same bits for any number of threads. progress, if not empty, is called by the calling thread between tiles.
-void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, const Windows& windows,
+void attention_forward(const AttentionResult& result, const AttentionInputs& inputs, const Windows& windows,
                        const AttentionPlace& place, bool accumulate, InstructionSet isa,
                        const std::function<void()>& progress);
 
 /// delta (H,T) float32 is workspace. Same bits for any number of threads. A float32 d_q is faster than a bfloat16 one
 /// (5 products instead of 7).
-void attention_backward(Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor out, Tensor lse, Tensor q, Tensor k,
-                        Tensor v, const Windows& windows, const AttentionPlace& place, Tensor delta, InstructionSet isa,
+void attention_backward(const AttentionGradients& gradients, const AttentionBackwardInputs& inputs,
+                        const Windows& windows, const AttentionPlace& place, Tensor delta, InstructionSet isa,
                         const std::function<void()>& progress);
 
 }  // namespace longlora::cpu

@@ -11,7 +11,8 @@
 
 namespace longlora::cpu {
 
-AttentionShape attention_shape(const Tensor& q, const Tensor& k, const AttentionPlace& place, std::int64_t lanes) {
+AttentionShape attention_shape(const ConstTensor& q, const ConstTensor& k, const AttentionPlace& place,
+                               std::int64_t lanes) {
     AttentionShape s{};
     s.head_dim = place.head_dim;
     s.width = round_up(place.head_dim, lanes);
@@ -29,8 +30,8 @@ AttentionTiles attention_tiles(InstructionSet isa) {
     return isa == InstructionSet::avx512 ? attention_tiles_avx512() : attention_tiles_avx2();
 }
 
-void load_rows(float* out, const AttentionShape& shape, std::int64_t padded_rows, const Tensor& t, std::int64_t begin,
-               std::int64_t n, std::int64_t column) {
+void load_rows(float* out, const AttentionShape& shape, std::int64_t padded_rows, const ConstTensor& t,
+               std::int64_t begin, std::int64_t n, std::int64_t column) {
     const std::int64_t e = shape.head_dim, w = shape.width, offset = begin * t.row_stride + column;
     for (std::int64_t r = 0; r < n; ++r, out += w) {
         if (t.dtype == DType::float32) {
@@ -45,7 +46,7 @@ void load_rows(float* out, const AttentionShape& shape, std::int64_t padded_rows
 }
 
 RowBlock block_of_rows(float* buffer, const AttentionShape& shape, std::int64_t padded_rows,
-                       std::int64_t column_multiple, const Tensor& t, std::int64_t begin, std::int64_t n,
+                       std::int64_t column_multiple, const ConstTensor& t, std::int64_t begin, std::int64_t n,
                        std::int64_t column) {
     constexpr std::int64_t kBadStride = 512;  // floats; a multiple of 2 KiB leaves at most two sets of a 64-set cache
     if (t.dtype == DType::float32 && shape.head_dim % column_multiple == 0 && begin + padded_rows <= t.num_rows() &&

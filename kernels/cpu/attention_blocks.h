@@ -22,13 +22,14 @@ struct AttentionShape {
     std::int64_t num_queries() const { return query_end - query_begin; }
 };
 
-AttentionShape attention_shape(const Tensor& q, const Tensor& k, const AttentionPlace& place, std::int64_t lanes);
+AttentionShape attention_shape(const ConstTensor& q, const ConstTensor& k, const AttentionPlace& place,
+                               std::int64_t lanes);
 AttentionTiles attention_tiles(InstructionSet isa);
 
 /// out (padded_rows, width) = columns [column, column + head_dim) of rows [begin, begin + n) of real t as float32; 0
 /// elsewhere.
-void load_rows(float* out, const AttentionShape& shape, std::int64_t padded_rows, const Tensor& t, std::int64_t begin,
-               std::int64_t n, std::int64_t column);
+void load_rows(float* out, const AttentionShape& shape, std::int64_t padded_rows, const ConstTensor& t,
+               std::int64_t begin, std::int64_t n, std::int64_t column);
 
 /// Rows as a tile reads them: width floats each (those beyond head_dim are 0, or anything if the caller does not care),
 /// stride apart.
@@ -41,7 +42,7 @@ struct RowBlock {
 /// columns up to head_dim rounded up to column_multiple inside of t and of this head, and no stride that puts all rows
 /// into a few sets of the cache. Otherwise loaded into buffer. Rows beyond n hold anything.
 RowBlock block_of_rows(float* buffer, const AttentionShape& shape, std::int64_t padded_rows,
-                       std::int64_t column_multiple, const Tensor& t, std::int64_t begin, std::int64_t n,
+                       std::int64_t column_multiple, const ConstTensor& t, std::int64_t begin, std::int64_t n,
                        std::int64_t column);
 
 /// The same columns of rows [begin, begin + n) of t += rows (n, width).

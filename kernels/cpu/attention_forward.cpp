@@ -18,7 +18,8 @@ constexpr float kLog2e = 1.4426950408889634f, kLn2 = 0.6931471805599453f,
                 kInfinity = std::numeric_limits<float>::infinity();
 
 struct Call {
-    Tensor out, lse, q, k, v;
+    AttentionResult result;
+    AttentionInputs inputs;
     const Windows& windows;
     AttentionShape shape;
     AttentionTiles tiles;
@@ -54,7 +55,7 @@ struct Block {
 
 void start(const Call& c, const Block& block, const Buffers& b) {
     const std::int64_t n = block.end - block.begin, padded = round_up(n, c.tiles.panel), w = c.shape.width;
-    load_rows(b.rows, c.shape, padded, c.q, block.begin - c.shape.query_begin, n, block.head * c.shape.head_dim);
+    load_rows(b.rows, c.shape, padded, c.inputs.q, block.begin - c.shape.query_begin, n, block.head * c.shape.head_dim);
     for (std::int64_t r = 0; r < padded; r += c.tiles.panel)
         transpose(b.q_t + r * w, c.tiles.panel, b.rows + r * w, w, c.tiles.panel, w);
     std::fill_n(b.o_t, padded * w, 0.0f);
@@ -70,8 +71,8 @@ void start(const Call& c, const Block& block, const Buffers& b) {
 void add_keys(const Call& c, const Block& block, const Buffers& b, std::int64_t begin, std::int64_t end) {
     const std::int64_t n = end - begin, padded = round_up(n, 8), w = c.shape.width,
                        column = block.head / c.shape.group * c.shape.head_dim;
-    const RowBlock k = block_of_rows(b.k, c.shape, padded, 8, c.k, begin - c.shape.key_begin, n, column);
-    const RowBlock v = block_of_rows(b.v, c.shape, padded, 8, c.v, begin - c.shape.key_begin, n, column);
+    const RowBlock k = block_of_rows(b.k, c.shape, padded, 8, c.inputs.k, begin - c.shape.key_begin, n, column);
+    const RowBlock v = block_of_rows(b.v, c.shape, padded, 8, c.inputs.v, begin - c.shape.key_begin, n, column);
     ForwardTile t{};
     t.k = k.p, t.k_stride = k.stride, t.v = v.p, t.v_stride = v.stride, t.s = b.s;
     t.head_dim = c.shape.head_dim, t.width = w, t.scale = c.scale * kLog2e,
@@ -113,12 +114,13 @@ void finish(const Call& c, const Block& block, const Buffers& b) {
                        row = block.begin - c.shape.query_begin;
     for (std::int64_t r = 0; r < n; r += c.tiles.panel)
         transpose(b.rows + r * w, w, b.o_t + r * w, c.tiles.panel, w, c.tiles.panel);
-    float* lse = c.lse.data<float>() + block.head * c.lse.row_stride + row;
+    const auto& [out, lse_rows] = c.result;
+    float* lse = lse_rows.data<float>() + block.head * lse_rows.row_stride + row;
     for (std::int64_t r = 0; r < n; ++r) {
-        const std::int64_t at = (row + r) * c.out.row_stride + block.head * e;
-        if (c.out.dtype == DType::float32)
-            finish_row(c.out.data<float>() + at, lse + r, b.rows + r * w, e, b.max[r], b.sum[r], c.accumulate);
-        else finish_row(c.out.data<bf16>() + at, lse + r, b.rows + r * w, e, b.max[r], b.sum[r], c.accumulate);
+        const std::int64_t at = (row + r) * out.row_stride + block.head * e;
+        if (out.dtype == DType::float32)
+            finish_row(out.data<float>() + at, lse + r, b.rows + r * w, e, b.max[r], b.sum[r], c.accumulate);
+        else finish_row(out.data<bf16>() + at, lse + r, b.rows + r * w, e, b.max[r], b.sum[r], c.accumulate);
     }
 }
 
@@ -138,11 +140,12 @@ void run_block(const Call& c, const Block& block, const Buffers& b, const std::f
 
 }  // namespace
 
-void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, const Windows& windows,
+void attention_forward(const AttentionResult& result, const AttentionInputs& inputs, const Windows& windows,
                        const AttentionPlace& place, bool accumulate, InstructionSet isa,
                        const std::function<void()>& progress) {
     const AttentionTiles tiles = attention_tiles(isa);
-    Call c{out, lse, q, k, v, windows, attention_shape(q, k, place, tiles.lanes), tiles, place.scale, accumulate, 0};
+    Call c{result, inputs,      windows,    attention_shape(inputs.q, inputs.k, place, tiles.lanes),
+           tiles,  place.scale, accumulate, 0};
     const std::int64_t n = c.shape.num_queries(), heads = c.shape.num_heads;
     const bool plenty = heads * (n / 192) >= 4 * omp_get_max_threads();
     c.query_block =

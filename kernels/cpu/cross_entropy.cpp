@@ -46,7 +46,7 @@ double loss_of_row(T* x, float* exps, std::int32_t label, std::int64_t width, fl
 
 }  // namespace
 
-void cross_entropy(Tensor loss_sum, Tensor logits, Tensor labels, float scale, bool gradient) {
+void cross_entropy(Tensor loss_sum, Tensor logits, ConstTensor labels, float scale, bool gradient) {
     const std::int64_t num_rows = logits.shape[0], width = logits.width();
     std::vector<double> losses(static_cast<std::size_t>(num_rows), 0.0);
     const std::int32_t* label = labels.data<std::int32_t>();

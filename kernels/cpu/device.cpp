@@ -64,12 +64,12 @@ public:
     void wait(Stream, Event) override {}
     void synchronize(Stream) override {}
 
-    void copy_to_device(Tensor device, Tensor host, Stream) override {
+    void copy_to_device(Tensor device, ConstTensor host, Stream) override {
         check_copy(device, host, "copy_to_device");
         recorder().add("copy_to_device", 0, static_cast<double>(device.size_bytes()));
         copy_rows(device, host);
     }
-    void copy_to_host(Tensor host, Tensor device, Stream) override {
+    void copy_to_host(Tensor host, ConstTensor device, Stream) override {
         check_copy(host, device, "copy_to_host");
         recorder().add("copy_to_host", 0, static_cast<double>(device.size_bytes()));
         copy_rows(host, device);

@@ -17,8 +17,8 @@ public:
     ~Matmul();
 
     /// progress is called between tiles; the tiles depend on the shapes and types only.
-    void operator()(Tensor out, Tensor a, Tensor b, bool transpose_a, bool transpose_b, float alpha, float beta,
-                    const std::function<void()>& progress);
+    void operator()(Tensor out, ConstTensor a, ConstTensor b, bool transpose_a, bool transpose_b, float alpha,
+                    float beta, const std::function<void()>& progress);
 
 private:
     struct State;

@@ -31,10 +31,12 @@ void merge_row(float* out, float& lse, const float* other_out, float other_lse, 
 
 }  // namespace
 
-void merge_attention(Tensor out, Tensor lse, Tensor other_out, Tensor other_lse) {
-    const Rows<float> to(out), sums(lse), from(other_out), other_sums(other_lse);
-    const std::int64_t num_queries = out.shape[0], num_heads = lse.shape[0], head_dim = out.width() / num_heads;
-#pragma omp parallel for schedule(static) if (out.count() > kParallelElements)
+void merge_attention(const AttentionResult& result, const ConstAttentionResult& other) {
+    const Rows<float> to(result.out), sums(result.lse);
+    const Rows<const float> from(other.out), other_sums(other.lse);
+    const std::int64_t num_queries = result.out.shape[0], num_heads = result.lse.shape[0],
+                       head_dim = result.out.width() / num_heads;
+#pragma omp parallel for schedule(static) if (result.out.count() > kParallelElements)
     for (std::int64_t t = 0; t < num_queries; ++t)
         for (std::int64_t h = 0; h < num_heads; ++h)
             merge_row(to[t] + h * head_dim, sums[h][t], from[t] + h * head_dim, other_sums[h][t], head_dim);

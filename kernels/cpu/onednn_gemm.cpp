@@ -31,9 +31,12 @@ struct Prepared {
 };
 
 /// The stride as oneDNN wants it: at least the width also where there is one row only.
-std::int64_t stride_of(const Tensor& t) {
+std::int64_t stride_of(const ConstTensor& t) {
     return t.num_rows() > 1 ? t.row_stride : std::max<std::int64_t>(t.width(), 1);
 }
+
+/// A dnnl::memory takes void* also for what a primitive only reads, as it does its sources.
+void* handle_of(const ConstTensor& source) { return const_cast<std::byte*>(source.bytes); }
 
 dnnl::memory::desc describe(std::int64_t rows, std::int64_t columns, DType type, std::int64_t stride, bool transposed) {
     const auto data_type = type == DType::float32 ? dnnl::memory::data_type::f32 : dnnl::memory::data_type::bf16;
@@ -73,9 +76,9 @@ struct OnednnGemm::State {
             .first->second;
     }
 
-    void run(const Key& key, const Tensor& out, const Tensor& a, const Tensor& b) {
+    void run(const Key& key, const Tensor& out, const ConstTensor& a, const ConstTensor& b) {
         Prepared& p = prepare(key);
-        p.out.set_data_handle(out.bytes), p.a.set_data_handle(a.bytes), p.b.set_data_handle(b.bytes);
+        p.out.set_data_handle(out.bytes), p.a.set_data_handle(handle_of(a)), p.b.set_data_handle(handle_of(b));
         p.scratchpad.set_data_handle(scratchpad.data());
         p.primitive.execute(
             stream,
@@ -97,7 +100,7 @@ bool OnednnGemm::has_bfloat16() {
     }
 }
 
-void OnednnGemm::operator()(Tensor out, Tensor a, Tensor b, bool transpose_a, bool transpose_b, float alpha,
+void OnednnGemm::operator()(Tensor out, ConstTensor a, ConstTensor b, bool transpose_a, bool transpose_b, float alpha,
                             float beta) {
     const std::int64_t m = out.shape[0], n = out.shape[1], k = a.shape[transpose_a ? 0 : 1];
     const bool wide = a.dtype == DType::float32;

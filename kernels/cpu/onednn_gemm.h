@@ -19,7 +19,8 @@ public:
     static bool has_bfloat16();
 
     /// out = alpha * op(a) op(b) + beta * out; no side is empty; beta == 0 overwrites.
-    void operator()(Tensor out, Tensor a, Tensor b, bool transpose_a, bool transpose_b, float alpha, float beta);
+    void operator()(Tensor out, ConstTensor a, ConstTensor b, bool transpose_a, bool transpose_b, float alpha,
+                    float beta);
 
 private:
     struct State;

@@ -5,11 +5,11 @@
 
 namespace longlora::cpu {
 
-void rotary(Tensor x, Tensor cos, Tensor sin, std::int64_t head_dim, std::int64_t position_begin, bool inverse) {
+void rotary(Tensor x, const RotaryAngles& angles, std::int64_t head_dim, std::int64_t position_begin, bool inverse) {
     with_type(x.dtype, [&](auto type) {
         using T = decltype(type);
         const Rows<T> rows(x);
-        const Rows<float> cos_rows(cos), sin_rows(sin);
+        const Rows<const float> cos_rows(angles.cos), sin_rows(angles.sin);
         const std::int64_t half = head_dim / 2, width = x.width();
         const float sign = inverse ? -1.0f : 1.0f;
 #pragma omp parallel for schedule(static) if (x.count() > kParallelElements)

@@ -1,6 +1,8 @@
 // Typed rows of tensors and the choice between float and bf16 at run time, for the CPU's operations.
 #pragma once
 
+#include <type_traits>
+
 #include "core/tensor.h"
 
 namespace longlora::cpu {
@@ -11,16 +13,17 @@ template <class F> void with_type(DType dtype, F&& f) {
     else f(bf16{});
 }
 
-/// A matrix of T as pointer and stride: rows[i] is the begin of row i.
+/// A matrix of T as pointer and stride: rows[i] is the begin of row i. Of const T for what is only read.
 template <class T> struct Rows {
+    using View = std::conditional_t<std::is_const_v<T>, ConstTensor, Tensor>;
     T* data;
     std::int64_t stride;
-    explicit Rows(const Tensor& t) : data(t.data<T>()), stride(t.row_stride) {}
+    explicit Rows(const View& t) : data(t.template data<std::remove_const_t<T>>()), stride(t.row_stride) {}
     T* operator[](std::int64_t i) const { return data + i * stride; }
 };
 
 /// A contiguous tensor as one long row: fewer, longer loops for what goes element by element.
-inline Tensor flat(const Tensor& t) { return t.contiguous() ? Tensor(t.bytes, t.dtype, {1, t.count()}) : t; }
+inline ConstTensor flat(const ConstTensor& t) { return t.contiguous() ? t.reshaped({1, t.count()}) : t; }
 
 /// Calls f(row, begin, end) for pieces of all rows of a matrix of that shape, in parallel; the pieces depend on the
 /// shape only.

@@ -66,31 +66,31 @@ template <class W> struct AdamwUpdate {
 
 }  // namespace
 
-void clip_scale(cudaStream_t stream, Tensor scale, Tensor sum_squares, Tensor loss_sum, double max_norm) {
-    clip_scale_kernel<<<1, 1, 0, stream>>>(pointer_to<float>(scale), pointer_to<const double>(sum_squares),
-                                           pointer_to<const double>(loss_sum), max_norm);
+void clip_scale(cudaStream_t stream, Tensor scale, const ClipInputs& inputs, double max_norm) {
+    clip_scale_kernel<<<1, 1, 0, stream>>>(pointer_to<float>(scale), pointer_to<const double>(inputs.sum_squares),
+                                           pointer_to<const double>(inputs.loss_sum), max_norm);
     check(cudaGetLastError(), "clip_scale");
 }
 
-void adamw(cudaStream_t stream, Tensor master, Tensor m, Tensor v, Tensor weight, Tensor grad, Tensor scale,
-           const AdamwOptions& options) {
+void adamw(cudaStream_t stream, const AdamwState& state, const AdamwInputs& inputs, const AdamwOptions& options) {
     const Rates rates = rates_of(options);
-    with_type(weight ? weight.dtype : DType::float32, [&](auto type) {
+    const bool writes_weight = static_cast<bool>(state.weight);
+    with_type(writes_weight ? state.weight.dtype : DType::float32, [&](auto type) {
         using W = typename decltype(type)::type;
         for_sheets(
-            [&](const Tensor& p, const Tensor& first, const Tensor& second, const Tensor& g, const Tensor& w) {
+            [&](const Tensor& p, const Tensor& first, const Tensor& second, const ConstTensor& g, const Tensor& w) {
                 const bool aligned = packs_aligned(kPack<float>, p, first, second, g, w);
                 const AdamwUpdate<W> update{pointer_to<float>(p),
                                             pointer_to<float>(first),
                                             pointer_to<float>(second),
-                                            weight ? pointer_to<W>(w) : nullptr,
+                                            writes_weight ? pointer_to<W>(w) : nullptr,
                                             pointer_to<const float>(g),
-                                            pointer_to<const float>(scale),
+                                            pointer_to<const float>(inputs.scale),
                                             rates,
                                             aligned};
                 elementwise(stream, "adamw", update, 1, p.count());
             },
-            master, m, v, grad, weight ? weight : master);
+            state.master, state.m, state.v, inputs.grad, writes_weight ? state.weight : state.master);
     });
 }
 

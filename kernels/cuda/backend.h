@@ -26,31 +26,29 @@ public:
     /// own: own_bytes() bytes of device memory. gpu: the current device.
     CudaBackend(const Streams& streams, Tensor own, int gpu);
 
-    void matmul(int stream, Tensor out, Tensor a, Tensor b, Transpose transpose_a, Transpose transpose_b, float alpha,
-                float beta) override;
-    void embedding_forward(int stream, Tensor out, Tensor table, Tensor ids) override;
-    void embedding_backward(int stream, Tensor d_table, Tensor d_out, Tensor ids) override;
-    void rmsnorm_forward(int stream, Tensor y, Tensor rrms, Tensor x, Tensor weight, float eps) override;
-    void rmsnorm_backward(int stream, Tensor d_x, Tensor d_weight, Tensor d_y, Tensor x, Tensor weight,
-                          Tensor rrms) override;
-    void rotary(int stream, Tensor x, Tensor cos, Tensor sin, std::int64_t head_dim, std::int64_t position_begin,
+    void matmul(int stream, Tensor out, ConstTensor a, ConstTensor b, Transpose transpose_a, Transpose transpose_b,
+                float alpha, float beta) override;
+    void embedding_forward(int stream, Tensor out, ConstTensor table, ConstTensor ids) override;
+    void embedding_backward(int stream, Tensor d_table, ConstTensor d_out, ConstTensor ids) override;
+    void rmsnorm_forward(int stream, Tensor y, Tensor rrms, ConstTensor x, ConstTensor weight, float eps) override;
+    void rmsnorm_backward(int stream, const RmsnormGradients& gradients, const RmsnormBackwardInputs& inputs) override;
+    void rotary(int stream, Tensor x, const RotaryAngles& angles, std::int64_t head_dim, std::int64_t position_begin,
                 bool inverse) override;
-    void attention_forward(int stream, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, const Windows& windows,
-                           const AttentionPlace& place, bool accumulate) override;
-    void attention_backward(int stream, Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor out, Tensor lse,
-                            Tensor q, Tensor k, Tensor v, const Windows& windows, const AttentionPlace& place,
-                            Tensor delta) override;
-    void merge_attention(int stream, Tensor out, Tensor lse, Tensor other_out, Tensor other_lse) override;
-    void swiglu_forward(int stream, Tensor out, Tensor gate, Tensor up) override;
-    void swiglu_backward(int stream, Tensor d_gate, Tensor d_up, Tensor d_out, Tensor gate, Tensor up) override;
-    void cross_entropy(int stream, Tensor loss_sum, Tensor logits, Tensor labels, float scale, bool gradient) override;
-    void sum_squares(int stream, Tensor sum, Tensor x) override;
-    void clip_scale(int stream, Tensor scale, Tensor sum_squares, Tensor loss_sum, double max_norm) override;
-    void adamw(int stream, Tensor master, Tensor m, Tensor v, Tensor weight, Tensor grad, Tensor scale,
-               const AdamwOptions& options) override;
+    void attention_forward(int stream, const AttentionResult& result, const AttentionInputs& inputs,
+                           const Windows& windows, const AttentionPlace& place, bool accumulate) override;
+    void attention_backward(int stream, const AttentionGradients& gradients, const AttentionBackwardInputs& inputs,
+                            const Windows& windows, const AttentionPlace& place, Tensor delta) override;
+    void merge_attention(int stream, const AttentionResult& result, const ConstAttentionResult& other) override;
+    void swiglu_forward(int stream, Tensor out, const SwigluInputs& inputs) override;
+    void swiglu_backward(int stream, const SwigluGradients& gradients, const SwigluBackwardInputs& inputs) override;
+    void cross_entropy(int stream, Tensor loss_sum, Tensor logits, ConstTensor labels, float scale,
+                       bool gradient) override;
+    void sum_squares(int stream, Tensor sum, ConstTensor x) override;
+    void clip_scale(int stream, Tensor scale, const ClipInputs& inputs, double max_norm) override;
+    void adamw(int stream, const AdamwState& state, const AdamwInputs& inputs, const AdamwOptions& options) override;
     void fill(int stream, Tensor x, float value) override;
-    void add(int stream, Tensor y, Tensor x, float alpha) override;
-    void copy(int stream, Tensor y, Tensor x) override;
+    void add(int stream, Tensor y, ConstTensor x, float alpha) override;
+    void copy(int stream, Tensor y, ConstTensor x) override;
     void synchronize(int stream) override;
 
 private:

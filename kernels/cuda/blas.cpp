@@ -12,8 +12,10 @@ int to_int(std::int64_t size) {
     return static_cast<int>(size);
 }
 
-cudaDataType type_of(const Tensor& t) { return t.dtype == DType::bfloat16 ? CUDA_R_16BF : CUDA_R_32F; }
-int leading(const Tensor& t) { return to_int(std::max(t.row_stride, t.width())); }  // a single row may have any stride
+cudaDataType type_of(const ConstTensor& t) { return t.dtype == DType::bfloat16 ? CUDA_R_16BF : CUDA_R_32F; }
+int leading(const ConstTensor& t) {
+    return to_int(std::max(t.row_stride, t.width()));
+}  // a single row may have any stride
 
 }  // namespace
 
@@ -46,8 +48,8 @@ void Blas::check(cublasStatus_t status, const char* call) const {
              ExitCode::communication);
 }
 
-void Blas::gemm(const Tensor& out, const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b, float alpha,
-                float beta) {
+void Blas::gemm(const Tensor& out, const ConstTensor& a, const ConstTensor& b, bool transpose_a, bool transpose_b,
+                float alpha, float beta) {
     ensure(a.dtype == b.dtype && (a.dtype == DType::bfloat16 || out.dtype == DType::float32),
            "cuBLAS has no product of these types");
     const int m = to_int(out.shape[0]), n = to_int(out.shape[1]), k = to_int(a.shape[transpose_a ? 0 : 1]);

@@ -19,8 +19,8 @@ public:
 
     /// out = alpha * op(a) op(b) + beta * out, row-major with row strides, sums in float32 and never in TF32, out
     /// rounded once. Types: all float32; or a and b bfloat16 with out of either type. No side is 0.
-    void gemm(const Tensor& out, const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b, float alpha,
-              float beta);
+    void gemm(const Tensor& out, const ConstTensor& a, const ConstTensor& b, bool transpose_a, bool transpose_b,
+              float alpha, float beta);
 
 private:
     void check(cublasStatus_t status, const char* call) const;

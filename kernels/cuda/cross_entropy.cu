@@ -111,7 +111,7 @@ void launch(cudaStream_t stream, std::int64_t shared_bytes, const Arguments<T>& 
 }  // namespace
 
 void cross_entropy(cudaStream_t stream, Tensor scratch, std::int64_t shared_bytes, Tensor loss_sum, Tensor logits,
-                   Tensor labels, float scale, bool gradient) {
+                   ConstTensor labels, float scale, bool gradient) {
     if (logits.count() == 0) return;
     ensure(logits.width() < (std::int64_t{1} << 31) - 16, "a row has too many elements for a kernel");
     const std::int64_t most = scratch.size_bytes() / std::int64_t{sizeof(double)};  // rows per launch

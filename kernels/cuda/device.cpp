@@ -71,12 +71,12 @@ public:
         if (marks_.size() < kMostMarks) marks_.push_back(events_.record(streams_[0]));
     }
 
-    void copy_to_device(Tensor device, Tensor host, Stream stream) override {
+    void copy_to_device(Tensor device, ConstTensor host, Stream stream) override {
         check_copy(device, host, "copy_to_device");
         recorder().add("copy_to_device", 0, static_cast<double>(device.size_bytes()));
         copy_between(device, host, cudaMemcpyHostToDevice, stream);
     }
-    void copy_to_host(Tensor host, Tensor device, Stream stream) override {
+    void copy_to_host(Tensor host, ConstTensor device, Stream stream) override {
         check_copy(host, device, "copy_to_host");
         recorder().add("copy_to_host", 0, static_cast<double>(device.size_bytes()));
         copy_between(host, device, cudaMemcpyDeviceToHost, stream);
@@ -108,7 +108,7 @@ private:
         cudaGetLastError();  // clears "not ready", which is no error
         return false;
     }
-    void copy_between(const Tensor& to, const Tensor& from, cudaMemcpyKind kind, Stream stream) {
+    void copy_between(const Tensor& to, const ConstTensor& from, cudaMemcpyKind kind, Stream stream) {
         const cudaStream_t queue = streams_[stream.index];
         if (to.count() == 0) return;
         if (to.contiguous() && from.contiguous())

@@ -30,11 +30,11 @@ template <class T> struct Rows {
     __host__ __device__ T* at(std::int64_t row, unsigned column) const { return data + row * stride + column; }
 };
 
-template <class T> T* pointer_to(const Tensor& t) { return reinterpret_cast<T*>(t.bytes); }
-template <class T> Rows<T> rows_of(const Tensor& t) { return {pointer_to<T>(t), t.row_stride}; }
+template <class T, class Byte> T* pointer_to(const TensorView<Byte>& t) { return reinterpret_cast<T*>(t.bytes); }
+template <class T, class Byte> Rows<T> rows_of(const TensorView<Byte>& t) { return {pointer_to<T>(t), t.row_stride}; }
 
 /// Whether every row of t begins at a multiple of `bytes`.
-inline bool aligned_to(const Tensor& t, std::int64_t bytes) {
+inline bool aligned_to(const ConstTensor& t, std::int64_t bytes) {
     return reinterpret_cast<std::uintptr_t>(t.bytes) % static_cast<std::uintptr_t>(bytes) == 0 &&
            (t.num_rows() <= 1 || t.row_stride * size_of(t.dtype) % bytes == 0);
 }

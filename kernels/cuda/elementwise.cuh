@@ -78,7 +78,7 @@ void elementwise(cudaStream_t stream, const char* name, const Operation& operati
 
 /// Calls f with the tensors, which have one shape. If all are contiguous, f gets each of them as one row, and is called
 /// several times if that row is too long for 32 bits.
-template <class F, class... Tensors> void for_sheets(F&& f, const Tensor& first, const Tensors&... others) {
+template <class F, class First, class... Others> void for_sheets(F&& f, const First& first, const Others&... others) {
     constexpr std::int64_t kLongest = std::int64_t{1} << 30;
     if (!(first.contiguous() && ... && others.contiguous())) return f(first, others...);
     for (std::int64_t begin = 0; begin < first.count(); begin += kLongest) {

@@ -66,7 +66,7 @@ template <class T> struct EmbeddingAddTokens {
 
 }  // namespace
 
-void embedding_forward(cudaStream_t stream, Tensor out, Tensor table, Tensor ids) {
+void embedding_forward(cudaStream_t stream, Tensor out, ConstTensor table, ConstTensor ids) {
     with_types(out.dtype, table.dtype, [&](auto out_type, auto table_type) {
         using Out = typename decltype(out_type)::type;
         using Table = typename decltype(table_type)::type;
@@ -77,13 +77,13 @@ void embedding_forward(cudaStream_t stream, Tensor out, Tensor table, Tensor ids
     });
 }
 
-void embedding_backward(cudaStream_t stream, Tensor scratch, Tensor d_table, Tensor d_out, Tensor ids) {
+void embedding_backward(cudaStream_t stream, Tensor scratch, Tensor d_table, ConstTensor d_out, ConstTensor ids) {
     if (d_out.count() == 0) return;
     const std::int64_t most = std::min<std::int64_t>(scratch.size_bytes() / (2 * std::int64_t{sizeof(Key)}),
                                                      std::int64_t{1} << 30);  // tokens per pass
     for (std::int64_t begin = 0; begin < ids.count(); begin += most) {
         const std::int64_t n = std::min(most, ids.count() - begin);
-        const Tensor rows = d_out.rows(begin, n);
+        const ConstTensor rows = d_out.rows(begin, n);
         const Key* keys = tokens_in_order(stream, scratch, ids.slice(begin, n));
         with_type(d_out.dtype, [&](auto type) {
             using T = typename decltype(type)::type;

@@ -14,9 +14,9 @@ constexpr std::int64_t kDepth =
 
 /// An operand x, of which part() takes rows and columns of op(x).
 struct Operand {
-    Tensor tensor;
+    ConstTensor tensor;
     bool transposed;
-    Tensor part(std::int64_t row, std::int64_t num_rows, std::int64_t column, std::int64_t num_columns) const {
+    ConstTensor part(std::int64_t row, std::int64_t num_rows, std::int64_t column, std::int64_t num_columns) const {
         return transposed ? tensor.rows(column, num_columns).columns(row, num_rows)
                           : tensor.rows(row, num_rows).columns(column, num_columns);
     }
@@ -28,7 +28,7 @@ struct Panels {
     std::int64_t elements;  // of one panel
 
     /// Converts x to float32 in the operand's panel.
-    Tensor widen(const Tensor& x) const {
+    ConstTensor widen(const ConstTensor& x) const {
         const Tensor wide(operand, DType::float32, x.shape);
         copy(stream, wide, x);
         return wide;
@@ -54,7 +54,7 @@ Tile tile_of(std::int64_t m, std::int64_t n, std::int64_t k, bool widen_a, bool 
 
 }  // namespace
 
-void matmul(cudaStream_t stream, Blas& blas, Tensor scratch, Tensor out, Tensor a, Tensor b, bool transpose_a,
+void matmul(cudaStream_t stream, Blas& blas, Tensor scratch, Tensor out, ConstTensor a, ConstTensor b, bool transpose_a,
             bool transpose_b, float alpha, float beta) {
     const std::int64_t m = out.shape[0], n = out.shape[1], k = a.shape[transpose_a ? 0 : 1];
     if (m == 0 || n == 0) return;
@@ -75,7 +75,7 @@ void matmul(cudaStream_t stream, Blas& blas, Tensor scratch, Tensor out, Tensor 
             const Tensor sum = narrow_out ? Tensor(panels.out, DType::float32, {rows, columns}) : to;
             for (std::int64_t at = 0; at < k; at += tile.k) {
                 const std::int64_t depth = std::min(tile.k, k - at);
-                const Tensor left = op_a.part(row, rows, at, depth), right = op_b.part(at, depth, column, columns);
+                const ConstTensor left = op_a.part(row, rows, at, depth), right = op_b.part(at, depth, column, columns);
                 blas.gemm(sum, widen_a ? panels.widen(left) : left, widen_b ? panels.widen(right) : right, transpose_a,
                           transpose_b, alpha,
                           at > 0       ? 1.0f

@@ -7,7 +7,7 @@
 namespace longlora::cuda {
 
 /// stream is that of blas. scratch: device memory for panels.
-void matmul(cudaStream_t stream, Blas& blas, Tensor scratch, Tensor out, Tensor a, Tensor b, bool transpose_a,
+void matmul(cudaStream_t stream, Blas& blas, Tensor scratch, Tensor out, ConstTensor a, ConstTensor b, bool transpose_a,
             bool transpose_b, float alpha, float beta);
 
 }  // namespace longlora::cuda

@@ -20,7 +20,7 @@ __device__ inline unsigned shared_address(const void* shared) {
 
 /// Adds no instruction. It makes the compiler keep the pointer as one value; otherwise the compiler carries the parts
 /// of its computation through a loop, in two registers each.
-__device__ inline void settle(std::byte*& pointer) { asm("" : "+l"(pointer)); }
+__device__ inline void settle(const std::byte*& pointer) { asm("" : "+l"(pointer)); }
 
 /// Starts an asynchronous copy of 16 bytes. It reads the first `bytes` of them (0 or 16) and sets the others to 0. Both
 /// addresses are multiples of 16.

@@ -28,7 +28,7 @@ template <class... Tensors> bool whole_packs(int n, std::int64_t width, const Te
     return width % n == 0 && packs_aligned(n, tensors...);
 }
 
-inline RowShape row_shape(const Tensor& x, int n, std::int64_t rows_per_block) {
+inline RowShape row_shape(const ConstTensor& x, int n, std::int64_t rows_per_block) {
     ensure(x.shape[0] < (std::int64_t{1} << 31) && x.width() < (std::int64_t{1} << 31) - 16,
            "a matrix has too many rows or columns for a kernel");
     return {static_cast<unsigned>(x.shape[0]), static_cast<unsigned>(x.width()),
@@ -53,6 +53,6 @@ struct NormWeight {
         else cuda::load(to, static_cast<const float*>(data) + column, count, whole);
     }
 };
-inline NormWeight norm_weight(const Tensor& weight) { return {weight.bytes, weight.dtype == DType::bfloat16}; }
+inline NormWeight norm_weight(const ConstTensor& weight) { return {weight.bytes, weight.dtype == DType::bfloat16}; }
 
 }  // namespace longlora::cuda

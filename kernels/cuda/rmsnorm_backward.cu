@@ -133,7 +133,7 @@ __global__ void __launch_bounds__(kThreads)
     d_weight[column] += sum;
 }
 
-std::int64_t chunk_rows_of(const Tensor& x, int n, std::int64_t scratch_bytes) {
+std::int64_t chunk_rows_of(const ConstTensor& x, int n, std::int64_t scratch_bytes) {
     const std::int64_t places = (x.width() + n - 1) / n * n,
                        most_chunks = std::min(kMostChunks, scratch_bytes / (places * std::int64_t{sizeof(float)}));
     ensure(most_chunks > 0, "a row is longer than the scratch memory");
@@ -142,8 +142,10 @@ std::int64_t chunk_rows_of(const Tensor& x, int n, std::int64_t scratch_bytes) {
 
 }  // namespace
 
-void rmsnorm_backward(cudaStream_t stream, Tensor scratch, Tensor d_x, Tensor d_weight, Tensor d_y, Tensor x,
-                      Tensor weight, Tensor rrms) {
+void rmsnorm_backward(cudaStream_t stream, Tensor scratch, const RmsnormGradients& gradients,
+                      const RmsnormBackwardInputs& inputs) {
+    const auto& [d_x, d_weight] = gradients;
+    const auto& [d_y, x, weight, rrms] = inputs;
     if (x.count() == 0) return;
     with_types(d_x.dtype, d_y.dtype, [&](auto dx_type, auto dy_type) {
         with_type(x.dtype, [&](auto x_type) {

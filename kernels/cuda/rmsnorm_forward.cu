@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(kMostRowThreads, 1)
 
 }  // namespace
 
-void rmsnorm_forward(cudaStream_t stream, Tensor y, Tensor rrms, Tensor x, Tensor weight, float eps) {
+void rmsnorm_forward(cudaStream_t stream, Tensor y, Tensor rrms, ConstTensor x, ConstTensor weight, float eps) {
     if (x.count() == 0) return;
     with_types(y.dtype, x.dtype, [&](auto y_type, auto x_type) {
         using Y = typename decltype(y_type)::type;

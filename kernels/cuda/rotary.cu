@@ -44,13 +44,13 @@ template <class T> struct RotaryTurn {
 
 }  // namespace
 
-void rotary(cudaStream_t stream, Tensor x, Tensor cos, Tensor sin, std::int64_t head_dim, std::int64_t position_begin,
-            bool inverse) {
+void rotary(cudaStream_t stream, Tensor x, const RotaryAngles& angles, std::int64_t head_dim,
+            std::int64_t position_begin, bool inverse) {
     const std::int64_t num_tokens = x.shape[0], num_heads = x.width() / head_dim, half = head_dim / 2,
                        shares = (num_heads + kHeadsPerThread - 1) / kHeadsPerThread;
     if (x.count() == 0) return;
     ensure(num_tokens * shares < (std::int64_t{1} << 32), "too many tokens for a kernel");
-    const Tensor c = cos.rows(position_begin, num_tokens), s = sin.rows(position_begin, num_tokens);
+    const ConstTensor c = angles.cos.rows(position_begin, num_tokens), s = angles.sin.rows(position_begin, num_tokens);
     with_type(x.dtype, [&](auto type) {
         using T = typename decltype(type)::type;
         constexpr int n = RotaryTurn<T>::kElements;

@@ -47,11 +47,11 @@ void add_sum(cudaStream_t stream, double* sum, const double* parts, unsigned cou
     check(cudaGetLastError(), name);
 }
 
-void sum_squares(cudaStream_t stream, Tensor scratch, Tensor sum, Tensor x) {
+void sum_squares(cudaStream_t stream, Tensor scratch, Tensor sum, ConstTensor x) {
     with_type(x.dtype, [&](auto type) {
         using T = typename decltype(type)::type;
         for_sheets(
-            [&](const Tensor& t) {
+            [&](const ConstTensor& t) {
                 if (t.count() == 0) return;
                 const Blocks blocks = blocks_of(t.num_rows(), t.width(), kPack<T>);
                 const auto grid = static_cast<unsigned>(std::min(blocks.num_blocks, kMostBlocks));

@@ -76,7 +76,7 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-const Key* tokens_in_order(cudaStream_t stream, const Tensor& scratch, const Tensor& ids) {
+const Key* tokens_in_order(cudaStream_t stream, const Tensor& scratch, const ConstTensor& ids) {
     const auto count = static_cast<unsigned>(ids.count()), num_blocks = (count + kThreads - 1) / kThreads;
     Key *keys = pointer_to<Key>(scratch), *other = keys + count;
     sort_runs_kernel<<<num_blocks, kThreads, 0, stream>>>(keys, pointer_to<const int>(ids), count);

@@ -14,6 +14,6 @@ inline __device__ unsigned row_of(Key key) { return static_cast<unsigned>(key >>
 inline __device__ unsigned token_of(Key key) { return static_cast<unsigned>(key); }
 
 /// Returns the sorted keys of ids (int32, at most 2^30). They lie in scratch, which has room for 2 * ids.count() keys.
-const Key* tokens_in_order(cudaStream_t stream, const Tensor& scratch, const Tensor& ids);
+const Key* tokens_in_order(cudaStream_t stream, const Tensor& scratch, const ConstTensor& ids);
 
 }  // namespace longlora::cuda

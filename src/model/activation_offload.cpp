@@ -8,7 +8,7 @@
 
 namespace longlora {
 
-ArenaTensor ActivationOffload::host_buffer(const Tensor& like) {
+ArenaTensor ActivationOffload::host_buffer(const ConstTensor& like) {
     const auto fits = std::find_if(idle_.begin(), idle_.end(), [&](const ArenaTensor& buffer) {
         return buffer->dtype == like.dtype && buffer->shape == like.shape;
     });

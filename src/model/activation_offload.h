@@ -41,7 +41,7 @@ private:
         ArenaTensor device;
         Event gone;
     };
-    ArenaTensor host_buffer(const Tensor& like);
+    ArenaTensor host_buffer(const ConstTensor& like);
 
     Device& device_;
     Stream copies_;

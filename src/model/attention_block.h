@@ -9,7 +9,8 @@
 namespace longlora {
 
 struct AttentionWeights {
-    Tensor norm, d_norm;  ///< (D); d_norm empty when frozen
+    ConstTensor norm;  ///< (D)
+    Tensor d_norm;     ///< (D); empty when frozen
     Linear q, k, v, o;
 };
 AttentionWeights attention_weights_of(const Weights& weights, std::int64_t layer);
@@ -33,13 +34,13 @@ struct AttentionSaved {
 
 /// Returns mid in saved.mid whatever `keep` says (the MLP reads it; the caller drops it), the others as kept.
 AttentionSaved attention_forward(const StepContext& context, const AttentionWeights& weights, std::int64_t layer,
-                                 Tensor h, const KeptActivations& kept);
+                                 ConstTensor h, const KeptActivations& kept);
 /// Fills in what was not kept.
-void attention_restore(const StepContext& context, const AttentionWeights& weights, std::int64_t layer, Tensor h,
+void attention_restore(const StepContext& context, const AttentionWeights& weights, std::int64_t layer, ConstTensor h,
                        AttentionSaved& saved);
 /// d_h (T,D): on entry the gradient of mid, on return that of h. Adds to the weights' gradients. `saved` is restored
 /// and is consumed.
 void attention_backward(const StepContext& context, const AttentionWeights& weights, std::int64_t layer, Tensor d_h,
-                        Tensor h, AttentionSaved& saved);
+                        ConstTensor h, AttentionSaved& saved);
 
 }  // namespace longlora

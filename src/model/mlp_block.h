@@ -7,7 +7,8 @@
 namespace longlora {
 
 struct MlpWeights {
-    Tensor norm, d_norm;  ///< (D)
+    ConstTensor norm;  ///< (D)
+    Tensor d_norm;     ///< (D); empty when frozen
     Linear gate, up, down;
 };
 MlpWeights mlp_weights_of(const Weights& weights, std::int64_t layer);
@@ -17,8 +18,9 @@ struct MlpSaved {
     ArenaTensor gate, up;
 };
 
-MlpSaved mlp_forward(const StepContext& context, const MlpWeights& weights, Tensor out, Tensor mid, bool keep_gate_up);
+MlpSaved mlp_forward(const StepContext& context, const MlpWeights& weights, Tensor out, ConstTensor mid,
+                     bool keep_gate_up);
 /// d_h (T,D): on entry the gradient of out, on return that of mid. Adds to the weights' gradients. Consumes `saved`.
-void mlp_backward(const StepContext& context, const MlpWeights& weights, Tensor d_h, Tensor mid, MlpSaved& saved);
+void mlp_backward(const StepContext& context, const MlpWeights& weights, Tensor d_h, ConstTensor mid, MlpSaved& saved);
 
 }  // namespace longlora

@@ -71,9 +71,17 @@ MicroBatch Model::micro_batch(std::span<const std::int32_t> tokens, std::span<co
 }
 
 StepContext Model::context(std::int64_t num_sequences, const WindowsTable& windows) const {
-    return {device(),        config(),    weights_.options().real, cos_,     sin_,
-            context_length_, own_tokens_, num_sequences,           pattern_, windows,
-            windows_[0],     sequence_};
+    return {device(),
+            config(),
+            weights_.options().real,
+            {.cos = cos_, .sin = sin_},
+            context_length_,
+            own_tokens_,
+            num_sequences,
+            pattern_,
+            windows,
+            windows_[0],
+            sequence_};
 }
 
 ArenaTensor Model::stage_input(std::int64_t num_sequences) const {
@@ -233,7 +241,7 @@ ArenaTensor Model::output(const MicroBatch& batch, ArenaTensor input) {
     return h;
 }
 
-void Model::loss(const MicroBatch& batch, Tensor out, Tensor loss_sum) {
+void Model::loss(const MicroBatch& batch, ConstTensor out, Tensor loss_sum) {
     open_head(kNone);
     head_loss(context(batch.num_sequences, batch.windows()), head_weights_of(weights_), loss_sum, out, batch.labels);
     close_head();
@@ -244,7 +252,7 @@ void Model::idle_loss() {
     close_head();
 }
 
-void Model::logits(Tensor out, Tensor logits) {
+void Model::logits(ConstTensor out, Tensor logits) {
     open_head(kNone);
     head_logits(context(out.num_rows() / own_tokens_.count, windows_), head_weights_of(weights_), logits, out);
     close_head();

@@ -79,10 +79,10 @@ public:
     /// Forward without anything kept.
     ArenaTensor output(const MicroBatch& batch, ArenaTensor input);
     /// The last stage: loss_sum += the loss of its output.
-    void loss(const MicroBatch& batch, Tensor out, Tensor loss_sum);
+    void loss(const MicroBatch& batch, ConstTensor out, Tensor loss_sum);
     void idle_loss();
     /// The last stage: logits (T,V) float32 of its output.
-    void logits(Tensor out, Tensor logits);
+    void logits(ConstTensor out, Tensor logits);
 
 private:
     StepContext context(std::int64_t num_sequences, const WindowsTable& windows) const;

@@ -16,7 +16,7 @@ struct StepContext {
     Device& device;
     const ModelConfig& config;
     DType real;                       ///< type of activations
-    Tensor cos, sin;                  ///< (n, E/2) float32: the positions of this rank's tokens
+    RotaryAngles angles;              ///< (n, E/2): the positions of this rank's tokens
     std::int64_t context_length = 0;  ///< N: tokens per sequence, on all ranks together
     parallel::Shard own_tokens;       ///< tokens [begin, begin + n) of every sequence are this rank's
     std::int64_t num_sequences =

@@ -140,7 +140,7 @@ Tensor Weights::own_weight(std::int64_t unit) const {
     return options_.zero == 3 ? Tensor(buffers(unit).weight) : part(buffers(unit).weight, own(unit));
 }
 
-Tensor Weights::weight(const Parameter& p) const {
+ConstTensor Weights::weight(const Parameter& p) const {
     const UnitBuffers& b = buffers(p.unit);
     if (options_.zero < 3) return part(p.trainable ? b.weight : b.frozen, p);
     const ArenaTensor& whole = p.trainable ? b.open_weight : b.open_frozen;
@@ -200,7 +200,11 @@ std::vector<float> Weights::get(const Parameter& p) const {
     const UnitBuffers& b = buffers(p.unit);
     ensure(options_.zero == 0 || (options_.zero < 3 && !(p.trainable && b.master)),
            "a parameter's values are read where they are all kept");
-    const Tensor source = part(!p.trainable ? b.frozen : b.master ? b.master : b.weight, p).reshaped({p.shape.count()});
+    const ConstTensor source = part(!p.trainable ? b.frozen
+                                    : b.master   ? b.master
+                                                 : b.weight,
+                                    p)
+                                   .reshaped({p.shape.count()});
     std::vector<float> out(static_cast<std::size_t>(source.count()));
     const ArenaTensor staging =
         device_->pinned().tensor(source.dtype, {std::min(source.count(), kStagingElements)}, Use::workspace);

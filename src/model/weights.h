@@ -78,7 +78,7 @@ public:
 
     /// What operations read: real for trainables, the frozen type for the others. At ZeRO 3 only while Zero has the
     /// unit open.
-    Tensor weight(const Parameter& p) const;
+    ConstTensor weight(const Parameter& p) const;
     /// float32, of trainables in training; empty for others, and at ZeRO 2 and 3 but between open_gradients and
     /// close_gradients.
     Tensor gradient(const Parameter& p) const;

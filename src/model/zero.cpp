@@ -15,7 +15,7 @@ bool Zero::is_whole(std::int64_t unit) const {
 }
 
 /// `whole` gets room for `count` elements and this rank's own, the others' are on their way.
-parallel::Request Zero::gather(ArenaTensor& whole, Tensor own, std::int64_t count) {
+parallel::Request Zero::gather(ArenaTensor& whole, ConstTensor own, std::int64_t count) {
     if (!count) return {};
     parallel::Communicator& data = *weights_.options().data;
     const parallel::Shard place = parallel::shard_of(count, data.rank(), data.size());

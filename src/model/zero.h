@@ -50,7 +50,7 @@ private:
     };
     bool is_whole(std::int64_t unit) const;
     void gather(std::int64_t unit);
-    parallel::Request gather(ArenaTensor& whole, Tensor own, std::int64_t count);
+    parallel::Request gather(ArenaTensor& whole, ConstTensor own, std::int64_t count);
     void start_sum(std::int64_t unit);
     void finish_sum();
     int zero() const { return weights_.options().zero; }

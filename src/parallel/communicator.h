@@ -48,7 +48,7 @@ private:
 
 struct Send {
     int peer;
-    Tensor data;
+    ConstTensor data;
 };
 struct Receive {
     int peer;
@@ -80,7 +80,7 @@ public:
     virtual Request all_gather(Tensor whole, Stream stream) = 0;
     /// shard (float32, shard_of(n, rank, size).count elements) = the sum over ranks, in rank order, of this part of
     /// their `whole` (float32, n elements). `shard` may be this rank's own part of `whole`.
-    virtual Request reduce_scatter(Tensor shard, Tensor whole, Stream stream) = 0;
+    virtual Request reduce_scatter(Tensor shard, ConstTensor whole, Stream stream) = 0;
     /// x (float32 or float64) = the sum over ranks, in rank order; every rank gets the same bits.
     virtual Request all_reduce(Tensor x, Stream stream) = 0;
     virtual Request broadcast(Tensor x, int root, Stream stream) = 0;

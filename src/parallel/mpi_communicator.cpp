@@ -21,17 +21,18 @@ public:
     MpiTransport(const MpiTransport&) = delete;
     MpiTransport& operator=(const MpiTransport&) = delete;
 
-    Ticket start(const std::vector<Piece>& sends, const std::vector<Piece>& receives, int tag, Stream after) override {
+    Ticket start(const std::vector<SentPiece>& sends, const std::vector<ReceivedPiece>& receives, int tag,
+                 Stream after) override {
         device_.synchronize(after);  // the bytes to send must have been computed
         UnderWay messages{std::vector<MPI_Request>(receives.size() + sends.size(), MPI_REQUEST_NULL), {}};
         auto request = messages.requests.begin();
         // Receives before sends, so that messages that arrive early find their place.
-        for (const Piece& piece : receives) {
+        for (const ReceivedPiece& piece : receives) {
             messages.expected.push_back(piece.size);
             check_mpi(MPI_Irecv(piece.bytes, piece.size, MPI_BYTE, piece.peer, tag, comm_, &*request++), "MPI_Irecv",
                       rank_);
         }
-        for (const Piece& piece : sends)
+        for (const SentPiece& piece : sends)
             check_mpi(MPI_Isend(piece.bytes, piece.size, MPI_BYTE, piece.peer, tag, comm_, &*request++), "MPI_Isend",
                       rank_);
         under_way_.emplace(++last_ticket_, std::move(messages));

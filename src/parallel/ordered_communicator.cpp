@@ -26,7 +26,7 @@ constexpr bool kPoison = false;
 
 /// y += x. A float64 tensor is added one scalar at a time, because Ops offers no more; such tensors are a few sums of
 /// losses.
-void add(Ops ops, Tensor y, Tensor x) {
+void add(Ops ops, Tensor y, ConstTensor x) {
     if (y.dtype != DType::float64) return ops.add(y, x);
     for (std::int64_t i = 0; i < y.count(); ++i) ops.add(y.slice(i, 1).reshaped({}), x.slice(i, 1).reshaped({}));
 }
@@ -38,7 +38,8 @@ void add(Ops ops, Tensor y, Tensor x) {
 /// number of rounds, so that they start their messages in one order. A rank with a shorter part receives nothing in
 /// the last rounds.
 struct OrderedCommunicator::Reduction {
-    Tensor shard, own, whole;  // the result; this rank's own summand, which may be the result; all summands
+    Tensor shard;            // the result
+    ConstTensor own, whole;  // this rank's own summand, which may be the result; all summands
     // Elements of a piece; the number of pieces of this rank's part, and of the longest part.
     std::int64_t piece = 0, num_pieces = 0, num_rounds = 0;
     ArenaTensor workspace;  // (slots * (size - 1), piece)
@@ -62,7 +63,7 @@ OrderedCommunicator::OrderedCommunicator(Device& device, int rank, int size, con
 
 int OrderedCommunicator::next_tag() { return static_cast<int>(1 + num_collectives_++ % kNumCollectiveTags); }
 
-Tensor OrderedCommunicator::own_part(Tensor whole, int part) const {
+template <class Byte> TensorView<Byte> OrderedCommunicator::own_part(TensorView<Byte> whole, int part) const {
     const Shard at = shard_of(whole.count(), part, size());
     return whole.slice(at.begin, at.count);
 }
@@ -72,9 +73,9 @@ void OrderedCommunicator::poison(Tensor result, Stream stream) {
         device_.ops(stream).fill(result, std::numeric_limits<float>::quiet_NaN());
 }
 
-std::vector<Piece> OrderedCommunicator::split(int peer, Tensor data) const {
-    ensure(data.contiguous(), "tensors are sent and received contiguous");
-    std::vector<Piece> pieces;
+template <class Byte> std::vector<PieceOf<Byte>> OrderedCommunicator::split(int peer, TensorView<Byte> data) const {
+    ensure(data.contiguous(), "tensors travel contiguous");
+    std::vector<PieceOf<Byte>> pieces;
     for (std::int64_t begin = 0; begin < data.size_bytes(); begin += options_.max_message)
         pieces.push_back(
             {peer, data.bytes + begin, static_cast<int>(std::min(options_.max_message, data.size_bytes() - begin))});
@@ -84,13 +85,14 @@ std::vector<Piece> OrderedCommunicator::split(int peer, Tensor data) const {
 /// An empty tensor is not sent: both sides know its size.
 Transport::Ticket OrderedCommunicator::start(const std::vector<Send>& sends, const std::vector<Receive>& receives,
                                              int tag, Stream stream) {
-    std::vector<Piece> out, in;
+    std::vector<SentPiece> out;
+    std::vector<ReceivedPiece> in;
     for (const Receive& receive : receives) {
         poison(receive.data, stream);
-        for (const Piece& piece : split(receive.peer, receive.data)) in.push_back(piece);
+        for (const ReceivedPiece& piece : split(receive.peer, receive.data)) in.push_back(piece);
     }
     for (const Send& send : sends) {
-        for (const Piece& piece : split(send.peer, send.data)) {
+        for (const SentPiece& piece : split(send.peer, send.data)) {
             out.push_back(piece);
             traffic_[device_.recorder().unit] += {piece.size, 1};
         }
@@ -122,7 +124,7 @@ Request OrderedCommunicator::all_gather(Tensor whole, Stream stream) {
 /// sum = the parts added in rank order. `own` is the part of this rank; `others` (size - 1, n) has the parts of the
 /// other ranks by rank, and its first row is overwritten. Since a + b and b + a have the same bits, the own part may
 /// stay in place while the sum of the earlier ranks is added to it.
-void OrderedCommunicator::add_in_rank_order(Tensor sum, Tensor own, Tensor others, Stream stream) {
+void OrderedCommunicator::add_in_rank_order(Tensor sum, ConstTensor own, Tensor others, Stream stream) {
     Ops ops = device_.ops(stream);
     const std::int64_t n = sum.count(), before = rank();
     // A piece may be shorter than a row.
@@ -133,7 +135,7 @@ void OrderedCommunicator::add_in_rank_order(Tensor sum, Tensor own, Tensor other
     for (std::int64_t i = before; i < size() - 1; ++i) add(ops, sum, part(i));
 }
 
-std::shared_ptr<OrderedCommunicator::Reduction> OrderedCommunicator::start_reduction(Tensor shard, Tensor whole,
+std::shared_ptr<OrderedCommunicator::Reduction> OrderedCommunicator::start_reduction(Tensor shard, ConstTensor whole,
                                                                                      int tag, Stream stream) {
     auto reduction = std::make_shared<Reduction>();
     Reduction& r = *reduction;
@@ -162,7 +164,7 @@ void OrderedCommunicator::start_round(Reduction& r, std::int64_t k, Stream strea
     std::vector<Receive> receives;
     for (int turn = 1; turn < size(); ++turn) {
         const int to = (rank() + turn) % size();
-        const Tensor part = own_part(r.whole, to);
+        const ConstTensor part = own_part(r.whole, to);
         if (const std::int64_t begin = k * r.piece; begin < part.count())
             sends.push_back({to, part.slice(begin, std::min(r.piece, part.count() - begin))});
     }
@@ -189,11 +191,11 @@ void OrderedCommunicator::finish_reduction(Reduction& r, Stream stream) {
     r.workspace.release();  // its next user queues behind the additions
 }
 
-Request OrderedCommunicator::reduce_scatter(Tensor shard, Tensor whole, Stream stream) {
+Request OrderedCommunicator::reduce_scatter(Tensor shard, ConstTensor whole, Stream stream) {
     ensure(shard.contiguous() && whole.contiguous(), "reduce_scatter takes contiguous tensors");
     ensure(shard.dtype == DType::float32 && whole.dtype == DType::float32, "reduce_scatter sums float32");
-    const Tensor own = own_part(whole, rank());
-    ensure(shard.count() == own.count(), "the shard of reduce_scatter has the size of this rank's part");
+    const ConstTensor own = own_part(whole, rank());
+    ensure(shard.count() == own.count(), "reduce_scatter's shard is as large as this rank's part");
     ensure(!overlap(shard, whole) || shard.bytes == own.bytes,
            "the shard of reduce_scatter is this rank's own part of whole, or does not overlap whole");
     if (size() == 1) {

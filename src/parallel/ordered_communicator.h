@@ -12,11 +12,13 @@
 namespace longlora::parallel {
 
 /// Bytes to send to or receive from a peer, at most max_message of them.
-struct Piece {
+template <class Byte> struct PieceOf {
     int peer;
-    std::byte* bytes;
+    Byte* bytes;
     int size;
 };
+using SentPiece = PieceOf<const std::byte>;
+using ReceivedPiece = PieceOf<std::byte>;
 
 /// Tags of messages are less than kNoMessageTag, which a transport may use for itself. MPI guarantees tags up to
 /// 32767.
@@ -31,7 +33,7 @@ public:
     virtual ~Transport() = default;
     /// The messages begin after the work queued on `after`. The call does not wait for the messages of other ranks,
     /// but it may wait for the work on `after`.
-    virtual Ticket start(const std::vector<Piece>& sends, const std::vector<Piece>& receives, int tag,
+    virtual Ticket start(const std::vector<SentPiece>& sends, const std::vector<ReceivedPiece>& receives, int tag,
                          Stream after) = 0;
     /// Called once for each ticket. Work that is queued on `before` after this call starts when all messages of the
     /// ticket have been sent and received; over MPI that is so when the call returns.
@@ -46,7 +48,7 @@ public:
                         std::unique_ptr<Transport> transport);
 
     Request all_gather(Tensor whole, Stream stream) override;
-    Request reduce_scatter(Tensor shard, Tensor whole, Stream stream) override;
+    Request reduce_scatter(Tensor shard, ConstTensor whole, Stream stream) override;
     Request all_reduce(Tensor x, Stream stream) override;
     Request broadcast(Tensor x, int root, Stream stream) override;
     Request exchange(const std::vector<Send>& sends, const std::vector<Receive>& receives, Stream stream) override;
@@ -57,13 +59,13 @@ private:
     Transport::Ticket start(const std::vector<Send>& sends, const std::vector<Receive>& receives, int tag,
                             Stream stream);
     Transport::Ticket start_gather(Tensor whole, int without, int tag, Stream stream);
-    std::shared_ptr<Reduction> start_reduction(Tensor shard, Tensor whole, int tag, Stream stream);
+    std::shared_ptr<Reduction> start_reduction(Tensor shard, ConstTensor whole, int tag, Stream stream);
     void start_round(Reduction& reduction, std::int64_t round, Stream stream);
     void finish_reduction(Reduction& reduction, Stream stream);
     Request all_reduce_small(Tensor x, Stream stream);
-    void add_in_rank_order(Tensor sum, Tensor own, Tensor others, Stream stream);
-    std::vector<Piece> split(int peer, Tensor data) const;
-    Tensor own_part(Tensor whole, int part) const;
+    void add_in_rank_order(Tensor sum, ConstTensor own, Tensor others, Stream stream);
+    template <class Byte> std::vector<PieceOf<Byte>> split(int peer, TensorView<Byte> data) const;
+    template <class Byte> TensorView<Byte> own_part(TensorView<Byte> whole, int part) const;
     void poison(Tensor result, Stream stream);
     int next_tag();
 

@@ -7,7 +7,7 @@ namespace {
 
 class PlanTransport final : public Transport {
 public:
-    Ticket start(const std::vector<Piece>&, const std::vector<Piece>&, int, Stream) override { return 0; }
+    Ticket start(const std::vector<SentPiece>&, const std::vector<ReceivedPiece>&, int, Stream) override { return 0; }
     void finish(Ticket, Stream) override {}
     void progress() override {}
 };

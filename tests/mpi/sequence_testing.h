@@ -91,7 +91,6 @@ public:
                    config_,
                    c.real,
                    {},
-                   {},
                    c.tokens,
                    communicator ? parallel::tokens_of(c.tokens, communicator->rank(), communicator->size())
                                 : parallel::Shard{0, c.tokens},
@@ -118,13 +117,20 @@ public:
 
     void forward(std::int64_t layer = 0) {
         for (std::int64_t s = 0; s < case_.num_sequences; ++s)
-            sequence_attention_forward(context_, s, layer, rows(out, s), columns(lse, s), rows(q, s), rows(k, s),
-                                       rows(v, s), halos[static_cast<std::size_t>(s)], true);
+            sequence_attention_forward(context_, s, layer, {.out = rows(out, s), .lse = columns(lse, s)},
+                                       {.q = rows(q, s), .k = rows(k, s), .v = rows(v, s)},
+                                       halos[static_cast<std::size_t>(s)], true);
     }
     void backward(std::int64_t layer = 0) {
         for (std::int64_t s = 0; s < case_.num_sequences; ++s)
-            sequence_attention_backward(context_, s, layer, rows(d_q, s), rows(d_k, s), rows(d_v, s), rows(d_out, s),
-                                        rows(out, s), columns(lse, s), rows(q, s), rows(k, s), rows(v, s),
+            sequence_attention_backward(context_, s, layer,
+                                        {.d_q = rows(d_q, s), .d_k = rows(d_k, s), .d_v = rows(d_v, s)},
+                                        {.q = rows(q, s),
+                                         .k = rows(k, s),
+                                         .v = rows(v, s),
+                                         .d_out = rows(d_out, s),
+                                         .out = rows(out, s),
+                                         .lse = columns(lse, s)},
                                         halos[static_cast<std::size_t>(s)]);
     }
     const StepContext& context() const { return context_; }
@@ -163,7 +169,7 @@ private:
 };
 
 /// The elements of a tensor, row after row.
-inline Values values(Device& device, Tensor x) {
+inline Values values(Device& device, ConstTensor x) {
     const ArenaTensor host = device.pinned().tensor(x.dtype, x.shape, Use::batch);
     device.copy_to_host(host, x, kStream);
     device.synchronize(kStream);

@@ -10,9 +10,9 @@
 namespace longlora {
 
 /// Returns the elements of x. T must be as wide as an element of x.
-template <class T> std::vector<T> read_device(Device& device, Tensor x) {
+template <class T> std::vector<T> read_device(Device& device, ConstTensor x) {
     if (x.count() == 0) return {};
-    const Tensor flat = x.reshaped({x.count()});
+    const ConstTensor flat = x.reshaped({x.count()});
     const ArenaTensor host = device.pinned().tensor(x.dtype, flat.shape, Use::exchange);
     device.copy_to_host(host, flat, Device::compute_stream());
     device.synchronize(Device::compute_stream());

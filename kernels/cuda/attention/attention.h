@@ -20,13 +20,12 @@ namespace longlora::cuda {
 /// Throws Error(bad_input), naming it, for a head_dim that is not a multiple of 8 up to 128. The scale must be
 /// positive. Kernels are compiled for head_dim 32, 64 and 128; others are computed as the next of these with columns of
 /// zeros. Fastest where rows of q, k, v, out start at multiples of 16 bytes; any other rows work as well.
-void attention_forward(cudaStream_t stream, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
+void attention_forward(cudaStream_t stream, const AttentionResult& result, const AttentionInputs& inputs,
                        const Windows& windows, const AttentionPlace& place, bool accumulate);
 
 /// delta (H,T) float32 is workspace. d_out that is float32 beside bfloat16 q is rounded to bfloat16, since tensor cores
 /// take it.
-void attention_backward(cudaStream_t stream, Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor out, Tensor lse,
-                        Tensor q, Tensor k, Tensor v, const Windows& windows, const AttentionPlace& place,
-                        Tensor delta);
+void attention_backward(cudaStream_t stream, const AttentionGradients& gradients, const AttentionBackwardInputs& inputs,
+                        const Windows& windows, const AttentionPlace& place, Tensor delta);
 
 }  // namespace longlora::cuda

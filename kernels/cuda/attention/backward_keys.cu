@@ -98,7 +98,7 @@ template <int kQueries> struct Statistics {
     const float* from;
     int row, num_queries;
     bool is_lse;
-    __device__ Statistics(const AttentionProblem& p, int head)
+    __device__ Statistics(const BackwardProblem& p, int head)
         : row(static_cast<int>(threadIdx.x) % kQueries),
           num_queries(p.num_queries),
           is_lse(threadIdx.x < kQueries) {
@@ -114,7 +114,7 @@ template <int kQueries> struct Statistics {
 
 /// Adds all tiles of queries of one head that see the block's keys [begin, ...). Returns whether there are any.
 template <int kWidth>
-__device__ __forceinline__ bool add_head(Sums<kWidth>& sums, const AttentionProblem& p, int head, int begin,
+__device__ __forceinline__ bool add_head(Sums<kWidth>& sums, const BackwardProblem& p, int head, int begin,
                                          unsigned tiles, float* statistics) {
     using S = Shape<kWidth>;
     const HeadWindow window(p, head);
@@ -161,7 +161,7 @@ __device__ __forceinline__ bool add_head(Sums<kWidth>& sums, const AttentionProb
 }
 
 template <int kWidth>
-__global__ void __launch_bounds__(kThreads, 2) attention_backward_keys_kernel(const AttentionProblem p) {
+__global__ void __launch_bounds__(kThreads, 2) attention_backward_keys_kernel(const BackwardProblem p) {
     using S = Shape<kWidth>;
     extern __shared__ __align__(128) unsigned char shared[];
     const unsigned tiles = shared_address(shared);
@@ -191,7 +191,7 @@ __global__ void __launch_bounds__(kThreads, 2) attention_backward_keys_kernel(co
 
 }  // namespace
 
-void backward_keys_bf16(cudaStream_t stream, const AttentionProblem& p) {
+void backward_keys_bf16(cudaStream_t stream, const BackwardProblem& p) {
     with_width(p.head_dim, [&](auto width) {
         using S = Shape<width()>;
         const dim3 grid(static_cast<unsigned>((p.num_keys + S::kKeys - 1) / S::kKeys),

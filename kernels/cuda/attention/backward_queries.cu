@@ -72,7 +72,7 @@ __device__ __forceinline__ void step(float (&d_q)[1][kWidth / 8][4], const Rows<
 
 /// Loads the block's queries [begin, ...): Q and dO through shared memory to registers, L and delta directly.
 template <int kWidth>
-__device__ void load_rows(Rows<kWidth>& rows, const AttentionProblem& p, int head, int begin, unsigned tiles) {
+__device__ void load_rows(Rows<kWidth>& rows, const BackwardProblem& p, int head, int begin, unsigned tiles) {
     using S = Shape<kWidth>;
     TileCopy<kWidth, S::kQueries, kThreads>(p.q.of_head(head, p.head_dim), p.num_queries, p.head_dim)(tiles, begin);
     TileCopy<kWidth, S::kQueries, kThreads>(p.d_out.of_head(head, p.head_dim), p.num_queries, p.head_dim)(
@@ -96,7 +96,7 @@ __device__ void load_rows(Rows<kWidth>& rows, const AttentionProblem& p, int hea
 }
 
 template <int kWidth>
-__global__ void __launch_bounds__(kThreads, 2) attention_backward_queries_kernel(const AttentionProblem p) {
+__global__ void __launch_bounds__(kThreads, 2) attention_backward_queries_kernel(const BackwardProblem p) {
     using S = Shape<kWidth>;
     extern __shared__ __align__(128) unsigned char shared[];
     const unsigned tiles = shared_address(shared);
@@ -138,7 +138,7 @@ __global__ void __launch_bounds__(kThreads, 2) attention_backward_queries_kernel
 
 }  // namespace
 
-void backward_queries_bf16(cudaStream_t stream, const AttentionProblem& p) {
+void backward_queries_bf16(cudaStream_t stream, const BackwardProblem& p) {
     with_width(p.head_dim, [&](auto width) {
         using S = Shape<width()>;
         const dim3 grid(static_cast<unsigned>((p.num_queries + S::kQueries - 1) / S::kQueries),

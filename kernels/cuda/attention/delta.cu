@@ -12,7 +12,7 @@ namespace {
 
 constexpr int kWarps = 4, kThreads = 32 * kWarps, kQueries = 16 * kWarps;
 
-template <int kWidth> __global__ void __launch_bounds__(kThreads) attention_delta_kernel(const AttentionProblem p) {
+template <int kWidth> __global__ void __launch_bounds__(kThreads) attention_delta_kernel(const BackwardProblem p) {
     constexpr int kBytes = kQueries * kRowBytes<kWidth>;
     extern __shared__ __align__(128) unsigned char shared[];
     const unsigned tiles = shared_address(shared);
@@ -39,7 +39,7 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads) attention_delt
 
 }  // namespace
 
-void delta_bf16(cudaStream_t stream, const AttentionProblem& p) {
+void delta_bf16(cudaStream_t stream, const BackwardProblem& p) {
     with_width(p.head_dim, [&](auto width) {
         const dim3 grid(static_cast<unsigned>((p.num_queries + kQueries - 1) / kQueries),
                         static_cast<unsigned>(p.num_heads));

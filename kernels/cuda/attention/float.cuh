@@ -28,7 +28,8 @@ template <int kWidth, class Use> __device__ inline void for_places(Use&& use) {
 }
 
 /// Loads rows [begin, begin + 32) of one head. Rows beyond the last and columns beyond head_dim become 0.
-template <int kWidth> __device__ inline void load(float* tile, const Matrix& m, int begin, int num_rows, int head_dim) {
+template <int kWidth>
+__device__ inline void load(float* tile, const ConstMatrix& m, int begin, int num_rows, int head_dim) {
     for_places<kWidth>([&](int row, int column) {
         const bool inside = begin + row < num_rows && column < head_dim;
         tile[row * kStride<kWidth> + column] = inside ? *reinterpret_cast<const float*>(m.at(begin + row, column)) : 0;

@@ -13,7 +13,7 @@ using namespace plain;
 /// delta[h, t] = sum_e d_out * out, summed in the order in which multiply_rows sums d_out . v. So a query that sees one
 /// key, whose out is v, gets ds = 0 to the last bit.
 template <int kWidth>
-__global__ void __launch_bounds__(kThreads) attention_delta_float_kernel(const AttentionProblem p) {
+__global__ void __launch_bounds__(kThreads) attention_delta_float_kernel(const BackwardProblem p) {
     extern __shared__ __align__(16) float memory[];
     float *const d_out = memory, *const out = d_out + kTileFloats<kWidth>;
     const int head = static_cast<int>(blockIdx.y), begin = static_cast<int>(blockIdx.x) * kTile,
@@ -34,7 +34,7 @@ struct Probability {
 };
 
 /// p and ds of a pair, from its products q.k (score) and d_out.v (d_p). Both are 0 for queries that do not exist.
-__device__ Probability probability(const AttentionProblem& p, const float* lse, const float* delta, int t, bool visible,
+__device__ Probability probability(const BackwardProblem& p, const float* lse, const float* delta, int t, bool visible,
                                    float score, float d_p) {
     if (!visible || t >= p.num_queries || lse[t] == -INFINITY) return {0, 0};
     const float x = expf(fmaf(p.scale, score, -lse[t]));
@@ -43,7 +43,7 @@ __device__ Probability probability(const AttentionProblem& p, const float* lse, 
 
 /// dK and dV of a tile of keys and a key/value head. Keys are the rows of every product.
 template <int kWidth>
-__global__ void __launch_bounds__(kThreads, 2) attention_backward_keys_float_kernel(const AttentionProblem p) {
+__global__ void __launch_bounds__(kThreads, 2) attention_backward_keys_float_kernel(const BackwardProblem p) {
     extern __shared__ __align__(16) float memory[];
     float *const k = memory, *const v = k + kTileFloats<kWidth>, *const q = v + kTileFloats<kWidth>,
                  *const d_out = q + kTileFloats<kWidth>;
@@ -83,7 +83,7 @@ __global__ void __launch_bounds__(kThreads, 2) attention_backward_keys_float_ker
 }
 
 template <int kWidth>
-__global__ void __launch_bounds__(kThreads, 2) attention_backward_queries_float_kernel(const AttentionProblem p) {
+__global__ void __launch_bounds__(kThreads, 2) attention_backward_queries_float_kernel(const BackwardProblem p) {
     extern __shared__ __align__(16) float memory[];
     float *const q = memory, *const d_out = q + kTileFloats<kWidth>, *const k = d_out + kTileFloats<kWidth>,
                  *const v = k + kTileFloats<kWidth>;
@@ -120,7 +120,7 @@ __global__ void __launch_bounds__(kThreads, 2) attention_backward_queries_float_
 
 }  // namespace
 
-void backward_float(cudaStream_t stream, const AttentionProblem& p) {
+void backward_float(cudaStream_t stream, const BackwardProblem& p) {
     with_width(p.head_dim, [&](auto width) {
         constexpr int kBytes = 4 * (4 * kTileFloats<width()> + kScoreFloats);
         const auto query_tiles = static_cast<unsigned>((p.num_queries + kTile - 1) / kTile),

@@ -71,7 +71,7 @@ __device__ void finish(Running<kWidth>& r, float* keep, float* lse, int begin, i
 }
 
 template <int kWidth>
-__global__ void __launch_bounds__(kThreads, 2) attention_forward_float_kernel(const AttentionProblem p) {
+__global__ void __launch_bounds__(kThreads, 2) attention_forward_float_kernel(const ForwardProblem p) {
     extern __shared__ __align__(16) float memory[];
     float *const q = memory, *const k = q + kTileFloats<kWidth>, *const v = k + kTileFloats<kWidth>;
     float *const scores = v + kTileFloats<kWidth>, *const keep = scores + kScoreFloats;
@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(kThreads, 2) attention_forward_float_kernel(co
 
 }  // namespace
 
-void forward_float(cudaStream_t stream, const AttentionProblem& p) {
+void forward_float(cudaStream_t stream, const ForwardProblem& p) {
     with_width(p.head_dim, [&](auto width) {
         const dim3 grid(static_cast<unsigned>((p.num_queries + kTile - 1) / kTile), static_cast<unsigned>(p.num_heads));
         launch(stream, attention_forward_float_kernel<width()>, grid, kThreads,

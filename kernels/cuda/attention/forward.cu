@@ -158,7 +158,7 @@ __device__ void finish(Running<kWidth>& r, float* keep, const HeadWindow& window
 
 template <int kWidth>
 __global__ void __launch_bounds__(Shape<kWidth>::kThreads, Shape<kWidth>::kBlocksPerProcessor)
-    attention_forward_kernel(const AttentionProblem p) {
+    attention_forward_kernel(const ForwardProblem p) {
     using S = Shape<kWidth>;
     constexpr int kA = S::kA;
     extern __shared__ __align__(128) unsigned char shared[];
@@ -214,7 +214,7 @@ __global__ void __launch_bounds__(Shape<kWidth>::kThreads, Shape<kWidth>::kBlock
 
 }  // namespace
 
-void forward_bf16(cudaStream_t stream, const AttentionProblem& p) {
+void forward_bf16(cudaStream_t stream, const ForwardProblem& p) {
     with_width(p.head_dim, [&](auto width) {
         using S = Shape<width()>;
         const dim3 grid(static_cast<unsigned>((p.num_queries + S::kQueries - 1) / S::kQueries),

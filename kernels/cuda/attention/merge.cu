@@ -47,7 +47,9 @@ struct MergeSums {
 
 }  // namespace
 
-void merge_attention(cudaStream_t stream, Tensor out, Tensor lse, Tensor other_out, Tensor other_lse) {
+void merge_attention(cudaStream_t stream, const AttentionResult& result, const ConstAttentionResult& other) {
+    const auto& [out, lse] = result;
+    const auto& [other_out, other_lse] = other;
     const std::int64_t num_queries = out.shape[0], num_heads = lse.shape[0], head_dim = out.width() / num_heads;
     ensure(num_queries * num_heads < (std::int64_t{1} << 32), "too many queries for a kernel");
     const bool aligned = packs_aligned(kPack<float>, out, other_out) && head_dim % kPack<float> == 0;

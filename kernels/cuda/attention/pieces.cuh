@@ -66,7 +66,7 @@ __device__ inline void store_piece(std::byte* to, const Piece<false>& piece, boo
 }
 
 /// Loads eight elements of a matrix of any type and alignment as bfloat16.
-__device__ inline uint4 load_chunk(const Matrix& m, const std::byte* from) {
+__device__ inline uint4 load_chunk(const ConstMatrix& m, const std::byte* from) {
     Piece<false> chunk;
     if (m.wide) {
         Piece<true> half;

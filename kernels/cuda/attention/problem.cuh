@@ -17,39 +17,55 @@
 namespace longlora::cuda {
 
 /// Rows of float32 or bfloat16 in device memory.
-struct Matrix {
-    std::byte* bytes;
-    int row_bytes;  ///< distance from one row to the next
+template <class Byte> struct MatrixView {
+    Byte* bytes;
+    int row_bytes;  ///< from one row to the next
     bool wide;      ///< float32, else bfloat16
     bool aligned;   ///< the rows of every head start at multiples of 16 bytes
 
     __device__ int element_bytes() const { return wide ? 4 : 2; }
     /// The columns of head `head`.
-    __device__ Matrix of_head(int head, int head_dim) const {
+    __device__ MatrixView of_head(int head, int head_dim) const {
         return {bytes + static_cast<std::int64_t>(head) * head_dim * element_bytes(), row_bytes, wide, aligned};
     }
     /// The address of element `column` of row `row`.
-    __device__ std::byte* at(int row, int column) const {
+    __device__ Byte* at(int row, int column) const {
         return bytes + column * element_bytes() + static_cast<std::int64_t>(row) * row_bytes;
     }
 };
+using Matrix = MatrixView<std::byte>;
+using ConstMatrix = MatrixView<const std::byte>;
 
 /// A float32 matrix (H,T): one number per head and query.
-struct HeadRows {
-    float* values;
+template <class Float> struct HeadRowsView {
+    Float* values;
     std::int64_t stride;
-    __device__ float* of_head(int head) const { return values + head * stride; }
+    __device__ Float* of_head(int head) const { return values + head * stride; }
 };
+using HeadRows = HeadRowsView<float>;
+using ConstHeadRows = HeadRowsView<const float>;
 
+/// What both directions read.
 struct AttentionProblem {
-    Matrix q, k, v, out, d_out, d_q, d_k, d_v;  ///< forward leaves the gradients empty
-    HeadRows lse, delta;
-    const std::int32_t* first_key;  ///< of plain heads; those of shifted heads lie num_tokens further
+    ConstMatrix q, k, v;
+    const std::int32_t* first_key;  ///< plain heads; those of shifted heads lie num_tokens behind
     int num_tokens, num_plain_heads;
     int num_heads, group, head_dim;  ///< group: query heads per key/value head
     int num_queries, num_keys, query_begin, key_begin;
     float scale, scale_log2;  ///< scale_log2 = scale * log2(e): exp(scale * s) = exp2(scale_log2 * s)
+};
+
+struct ForwardProblem : AttentionProblem {
+    Matrix out;
+    HeadRows lse;
     bool accumulate;
+};
+
+struct BackwardProblem : AttentionProblem {
+    ConstMatrix d_out, out;
+    ConstHeadRows lse;
+    Matrix d_q, d_k, d_v;
+    HeadRows delta;  ///< the first kernel writes it
 };
 
 /// The tiles or rows with numbers [begin, end).
@@ -125,8 +141,8 @@ __device__ inline TileRanges tiles_of_queries(const HeadWindow& w, int begin, in
 }
 
 /// Launches a kernel with `shared_bytes` bytes of dynamic shared memory.
-inline void launch(cudaStream_t stream, void (*kernel)(AttentionProblem), dim3 grid, int threads, int shared_bytes,
-                   const AttentionProblem& p) {
+template <class Problem>
+void launch(cudaStream_t stream, void (*kernel)(Problem), dim3 grid, int threads, int shared_bytes, const Problem& p) {
     const auto* function = reinterpret_cast<const void*>(kernel);
     if (shared_bytes > 48 * 1024)
         check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes),
@@ -136,11 +152,11 @@ inline void launch(cudaStream_t stream, void (*kernel)(AttentionProblem), dim3 g
 }
 
 // The functions that attention.cu calls: NAME_bf16 is in NAME.cu, NAME_float in float_NAME.cu.
-void forward_bf16(cudaStream_t stream, const AttentionProblem& p);
-void delta_bf16(cudaStream_t stream, const AttentionProblem& p);
-void backward_keys_bf16(cudaStream_t stream, const AttentionProblem& p);
-void backward_queries_bf16(cudaStream_t stream, const AttentionProblem& p);
-void forward_float(cudaStream_t stream, const AttentionProblem& p);
-void backward_float(cudaStream_t stream, const AttentionProblem& p);
+void forward_bf16(cudaStream_t stream, const ForwardProblem& p);
+void delta_bf16(cudaStream_t stream, const BackwardProblem& p);
+void backward_keys_bf16(cudaStream_t stream, const BackwardProblem& p);
+void backward_queries_bf16(cudaStream_t stream, const BackwardProblem& p);
+void forward_float(cudaStream_t stream, const ForwardProblem& p);
+void backward_float(cudaStream_t stream, const BackwardProblem& p);
 
 }  // namespace longlora::cuda

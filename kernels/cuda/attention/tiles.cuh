@@ -66,11 +66,11 @@ template <int kWidth> struct TileAddress {
 template <int kWidth, int kRows, int kThreads> struct TileCopy {
     static constexpr int kRowStep = kThreads / kChunks<kWidth>, kSteps = kRows / kRowStep;
     static_assert(kRows % kRowStep == 0 && kRowStep % 8 == 0, "all rows of a thread have one swizzle");
-    Matrix matrix;  ///< from this thread's chunk on
-    int row, end;   ///< row: this thread's first row of a tile; end: the rows of the matrix, 0 beyond head_dim
+    ConstMatrix matrix;  ///< from this thread's chunk on
+    int row, end;        ///< in a tile; the last row of the matrix that has this chunk, plus one
     unsigned offset;
 
-    __device__ TileCopy(const Matrix& of_head, int num_rows, int head_dim) : matrix(of_head) {
+    __device__ TileCopy(const ConstMatrix& of_head, int num_rows, int head_dim) : matrix(of_head) {
         const int chunk = static_cast<int>(threadIdx.x) % kChunks<kWidth>;
         row = static_cast<int>(threadIdx.x) / kChunks<kWidth>;
         end = 8 * chunk < head_dim ? num_rows : 0;

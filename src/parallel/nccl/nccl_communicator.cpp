@@ -66,11 +66,11 @@ public:
         call(*this);
         check(nccl_.group_end(), "ncclGroupEnd");
     }
-    void send(const Piece& piece) {
+    void send(const SentPiece& piece) {
         check(nccl_.send(piece.bytes, static_cast<std::size_t>(piece.size), ncclUint8, piece.peer, comm_, native()),
               "ncclSend");
     }
-    void receive(const Piece& piece) {
+    void receive(const ReceivedPiece& piece) {
         check(nccl_.receive(piece.bytes, static_cast<std::size_t>(piece.size), ncclUint8, piece.peer, comm_, native()),
               "ncclRecv");
     }
@@ -123,18 +123,19 @@ public:
         }
     }
 
-    Ticket start(const std::vector<Piece>& sends, const std::vector<Piece>& receives, int, Stream after) override {
+    Ticket start(const std::vector<SentPiece>& sends, const std::vector<ReceivedPiece>& receives, int,
+                 Stream after) override {
         const Event ready = device_.record(after);
         std::vector<Event> ends;
         for (std::size_t i = 0; i < lanes_.size(); ++i) {
-            const auto belongs = [&](const Piece& piece) { return lane_of(piece.peer) == i; };
+            const auto belongs = [&](const auto& piece) { return lane_of(piece.peer) == i; };
             if (std::none_of(sends.begin(), sends.end(), belongs) &&
                 std::none_of(receives.begin(), receives.end(), belongs))
                 continue;
             lanes_[i]->start(ready, [&](Lane& lane) {
-                for (const Piece& piece : sends)
+                for (const SentPiece& piece : sends)
                     if (belongs(piece)) lane.send(piece);
-                for (const Piece& piece : receives)
+                for (const ReceivedPiece& piece : receives)
                     if (belongs(piece)) lane.receive(piece);
             });
             ends.push_back(lanes_[i]->behind());

@@ -218,7 +218,8 @@ struct Operands {
     }
     void forward(Device& device, bool accumulate = false) {
         on(device, [&](Ops ops, const OnDevice& at, const Windows& there) {
-            ops.attention_forward(at(out), at(lse), at(q), at(k), at(v), there, place, accumulate);
+            ops.attention_forward({.out = at(out), .lse = at(lse)}, {.q = at(q), .k = at(k), .v = at(v)}, there, place,
+                                  accumulate);
         });
     }
     /// The workspace (H,T) that the operation takes gets the place of `room`, right in front of q: a write behind its
@@ -227,8 +228,9 @@ struct Operands {
         ArenaTensor room = device.memory().tensor(DType::float32, lse.view.shape, Use::workspace);
         on(device, [&](Ops ops, const OnDevice& at, const Windows& there) {
             room.release();
-            ops.attention_backward(at(d_q), at(d_k), at(d_v), at(d_out), at(out), at(lse), at(q), at(k), at(v), there,
-                                   place);
+            ops.attention_backward(
+                {.d_q = at(d_q), .d_k = at(d_k), .d_v = at(d_v)},
+                {.q = at(q), .k = at(k), .v = at(v), .d_out = at(d_out), .out = at(out), .lse = at(lse)}, there, place);
         });
     }
     bool gaps_untouched() const {

@@ -203,7 +203,8 @@ BOOST_AUTO_TEST_CASE(pieces_of_keys_equal_the_whole) {
                 place.key_begin = cuts[i];
                 o.on(device,
                      [&](Ops ops, const OnDevice& at, const Windows& windows) {
-                         ops.attention_forward(at(o.out), at(o.lse), at(o.q), at(k), at(v), windows, place, accumulate);
+                         ops.attention_forward({.out = at(o.out), .lse = at(o.lse)},
+                                               {.q = at(o.q), .k = at(k), .v = at(v)}, windows, place, accumulate);
                      },
                      {&k, &v});
                 accumulate = true;
@@ -214,9 +215,15 @@ BOOST_AUTO_TEST_CASE(pieces_of_keys_equal_the_whole) {
                 place.key_begin = cuts[i];
                 o.on(device,
                      [&](Ops ops, const OnDevice& at, const Windows& windows) {
-                         ops.attention_backward(at(o.d_q), at(o.d_k).rows(cuts[i], n), at(o.d_v).rows(cuts[i], n),
-                                                at(o.d_out), at(o.out), at(o.lse), at(o.q), at(k), at(v), windows,
-                                                place);
+                         ops.attention_backward(
+                             {.d_q = at(o.d_q), .d_k = at(o.d_k).rows(cuts[i], n), .d_v = at(o.d_v).rows(cuts[i], n)},
+                             {.q = at(o.q),
+                              .k = at(k),
+                              .v = at(v),
+                              .d_out = at(o.d_out),
+                              .out = at(o.out),
+                              .lse = at(o.lse)},
+                             windows, place);
                      },
                      {&k, &v});
             }

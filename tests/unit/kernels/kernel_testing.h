@@ -32,7 +32,7 @@ inline Values random_values(std::int64_t rows, std::int64_t columns, std::uint64
     return values;
 }
 
-inline double element(const Tensor& host, std::int64_t i, std::int64_t j) {
+inline double element(const ConstTensor& host, std::int64_t i, std::int64_t j) {
     const std::int64_t at = i * host.row_stride + j;
     if (host.dtype == kBfloat) return float(host.data<bf16>()[at]);
     if (host.dtype == DType::float64) return host.data<double>()[at];
@@ -65,6 +65,7 @@ public:
     /// All elements as a vector; only for a matrix without padding.
     Tensor vector() const { return Tensor(storage_->bytes, storage_->dtype, {storage_->count()}); }
     operator Tensor() const { return tensor(); }
+    operator ConstTensor() const { return tensor(); }
 
     Values read() {
         device_.copy_to_host(host_, storage_, Device::compute_stream());
@@ -99,6 +100,7 @@ public:
         device.synchronize(Device::compute_stream());  // the staging memory is released here
     }
     operator Tensor() const { return storage_; }
+    operator ConstTensor() const { return storage_; }
     Ids read(Device& device) const {
         const ArenaTensor host = device.pinned().tensor(DType::int32, storage_->shape, Use::batch);
         device.copy_to_host(host, storage_, Device::compute_stream());

@@ -51,7 +51,8 @@ BOOST_AUTO_TEST_CASE(rmsnorm_of_long_rows_and_many_chunks) {
                 Buffer y(device, type, Values(tokens, width, NAN)), rrms(device, kFloat, Values(tokens, 1, NAN));
                 Buffer d_x(device, type, d_x_was), d_weight(device, kFloat, d_weight_was);
                 device.ops().rmsnorm_forward(y, rrms.vector(), in, w.vector(), 1e-5f);
-                device.ops().rmsnorm_backward(d_x, d_weight.vector(), gradient, in, w.vector(), rrms.vector());
+                device.ops().rmsnorm_backward({.d_x = d_x, .d_weight = d_weight.vector()},
+                                              {.d_y = gradient, .x = in, .weight = w.vector(), .rrms = rrms.vector()});
                 Values ref_y(tokens, width), ref_rrms(tokens, 1), ref_d_x = d_x_was, ref_d_weight = d_weight_was;
                 PlainValues plain_y(tokens, width), plain_rrms(tokens, 1), plain_d_x(d_x_was),
                     plain_d_weight(d_weight_was);

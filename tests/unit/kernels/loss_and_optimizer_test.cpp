@@ -86,7 +86,7 @@ BOOST_AUTO_TEST_CASE(sum_of_squares_and_clip) {
             const Buffer s = make_scalar(device, DType::float64, squares),
                          l = make_scalar(device, DType::float64, loss);
             Buffer scale = make_scalar(device, kFloat, -1);
-            device.ops().clip_scale(scalar_of(scale), scalar_of(s), scalar_of(l), most);
+            device.ops().clip_scale(scalar_of(scale), {.sum_squares = scalar_of(s), .loss_sum = scalar_of(l)}, most);
             return scale.read()(0, 0);
         };
         BOOST_TEST(clip(0.25, 1, 1) == 1);
@@ -112,8 +112,9 @@ BOOST_AUTO_TEST_CASE(adamw) {
                 for (options.step = 1; options.step <= 10; ++options.step) {
                     const Values grad = random_values(1, n, 100 + static_cast<std::uint64_t>(options.step), kFloat);
                     const Buffer g(device, kFloat, grad);
-                    device.ops().adamw(p.vector(), first.vector(), second.vector(), weight.vector(), g.vector(),
-                                       scalar_of(scale), options);
+                    device.ops().adamw(
+                        {.master = p.vector(), .m = first.vector(), .v = second.vector(), .weight = weight.vector()},
+                        {.grad = g.vector(), .scale = scalar_of(scale)}, options);
                     for (std::int64_t i = 0; i < n; ++i) {
                         reference::adamw<double>(master(0, i), m(0, i), v(0, i), grad(0, i), 0.75, options.lr,
                                                  options.beta1, options.beta2, options.eps, options.weight_decay,
@@ -132,12 +133,13 @@ BOOST_AUTO_TEST_CASE(adamw) {
 
                 const Values before[] = {p.read(), first.read(), second.read(), weight.read()};
                 const Buffer nan = make_scalar(device, kFloat, NAN), g(device, kFloat, Values(1, n, 1));
-                device.ops().adamw(p.vector(), first.vector(), second.vector(), weight.vector(), g.vector(),
-                                   scalar_of(nan), options);
+                device.ops().adamw(
+                    {.master = p.vector(), .m = first.vector(), .v = second.vector(), .weight = weight.vector()},
+                    {.grad = g.vector(), .scale = scalar_of(nan)}, options);
                 Buffer* after[] = {&p, &first, &second, &weight};
                 for (int i = 0; i < 4; ++i) BOOST_TEST(distance(after[i]->read(), before[i]) == 0);
-                device.ops().adamw(p.vector(), first.vector(), second.vector(), Tensor(), g.vector(), scalar_of(scale),
-                                   options);  // no weight
+                device.ops().adamw({.master = p.vector(), .m = first.vector(), .v = second.vector(), .weight = {}},
+                                   {.grad = g.vector(), .scale = scalar_of(scale)}, options);  // no weight
                 BOOST_TEST(distance(p.read(), before[0]) > 0);
                 BOOST_TEST(distance(weight.read(), before[3]) == 0);
             }

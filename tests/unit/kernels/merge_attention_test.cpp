@@ -73,7 +73,7 @@ BOOST_AUTO_TEST_CASE(equals_the_formula) {
                 const std::int64_t gap = static_cast<std::int64_t>(seed % 3);
                 Buffer out(device, kFloat, first.out, gap), lse(device, kFloat, first.lse, 2 * gap);
                 const Buffer other_out(device, kFloat, second.out, 5 * gap), other_lse(device, kFloat, second.lse, gap);
-                device.ops().merge_attention(out, lse, other_out, other_lse);
+                device.ops().merge_attention({.out = out, .lse = lse}, {.out = other_out, .lse = other_lse});
                 Partial ref = first;
                 merge(ref.out, ref.lse, second.out, second.lse, head_dim);
                 PlainValues plain_out(first.out), plain_lse(first.lse);
@@ -92,8 +92,9 @@ BOOST_AUTO_TEST_CASE(part_of_heads_and_rows) {
         const Partial first = random_partial(kTokens, kHeads, kHeadDim, 1), second = random_partial(7, 2, kHeadDim, 3);
         Buffer out(device, kFloat, first.out, 3), lse(device, kFloat, first.lse);
         const Buffer other_out(device, kFloat, second.out), other_lse(device, kFloat, second.lse, 1);
-        device.ops().merge_attention(out.tensor().rows(3, 7).columns(2 * kHeadDim, 2 * kHeadDim),
-                                     lse.tensor().rows(2, 2).columns(3, 7), other_out, other_lse);
+        device.ops().merge_attention({.out = out.tensor().rows(3, 7).columns(2 * kHeadDim, 2 * kHeadDim),
+                                      .lse = lse.tensor().rows(2, 2).columns(3, 7)},
+                                     {.out = other_out, .lse = other_lse});
         Partial wide = random_partial(kTokens, kHeads, kHeadDim, 1), ref = first;
         for (double& x : wide.lse.values) x = -kInfinity;
         for (std::int64_t t = 0; t < 7; ++t)
@@ -115,7 +116,7 @@ BOOST_AUTO_TEST_CASE(nan_stays_visible) {
             (where ? first : second).lse(0, 0) = NAN;
             Buffer out(device, kFloat, first.out), lse(device, kFloat, first.lse);
             const Buffer other_out(device, kFloat, second.out), other_lse(device, kFloat, second.lse);
-            device.ops().merge_attention(out, lse, other_out, other_lse);
+            device.ops().merge_attention({.out = out, .lse = lse}, {.out = other_out, .lse = other_lse});
             BOOST_CHECK(std::isnan(out.read()(0, 0)) && std::isnan(lse.read()(0, 0)));
         }
     });
@@ -158,12 +159,13 @@ BOOST_AUTO_TEST_CASE(two_pieces_of_keys_equal_one_attention) {
             Buffer other_out(device, kFloat, Values(kQueries, kHeads * kHeadDim, NAN), 2),
                 other_lse(device, kFloat, Values(kHeads, kQueries, NAN), 4);
             const auto attend = [&](Tensor to, Tensor sums, std::int64_t begin, std::int64_t count) {
-                device.ops().attention_forward(to, sums, queries, keys.tensor().rows(begin, count),
-                                               values.tensor().rows(begin, count), windows,
-                                               {kHeadDim, kBegin, begin, 0.25f}, false);
+                device.ops().attention_forward(
+                    {.out = to, .lse = sums},
+                    {.q = queries, .k = keys.tensor().rows(begin, count), .v = values.tensor().rows(begin, count)},
+                    windows, {kHeadDim, kBegin, begin, 0.25f}, false);
             };
             attend(out, lse, 0, cut), attend(other_out, other_lse, cut, kKeys - cut);
-            device.ops().merge_attention(out, lse, other_out, other_lse);
+            device.ops().merge_attention({.out = out, .lse = lse}, {.out = other_out, .lse = other_lse});
             std::vector<double> ref_out, ref_lse;
             reference::attention_forward(ref_out, ref_lse, q.values, k.values, v.values, p);
             const Values found_out = out.read(), found_lse = lse.read();
@@ -183,7 +185,7 @@ BOOST_AUTO_TEST_CASE(refused_and_recorded) {
     const ArenaTensor half = make(kBfloat, {10, 24}), fewer = make(kFloat, {9, 24}), odd = make(kFloat, {10, 25}),
                       odd_too = make(kFloat, {10, 25});
     const auto refused = [&](Tensor a, Tensor b, Tensor c, Tensor d) {
-        BOOST_CHECK_THROW(plan->ops().merge_attention(a, b, c, d), std::logic_error);
+        BOOST_CHECK_THROW(plan->ops().merge_attention({.out = a, .lse = b}, {.out = c, .lse = d}), std::logic_error);
     };
     refused(half, lse, half, other_lse);
     refused(out, lse, half, other_lse);
@@ -193,7 +195,7 @@ BOOST_AUTO_TEST_CASE(refused_and_recorded) {
     refused(out, lse, out, other_lse);
     refused(out, lse, other_out, lse);
     BOOST_TEST(plan->recorder().by_operation.empty());
-    plan->ops().merge_attention(out, lse, other_out, other_lse);
+    plan->ops().merge_attention({.out = out, .lse = lse}, {.out = other_out, .lse = other_lse});
     BOOST_CHECK_EQUAL(plan->recorder().flops(), 3 * 240);
 }
 

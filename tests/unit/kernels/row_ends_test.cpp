@@ -105,8 +105,8 @@ BOOST_AUTO_TEST_CASE(adamw_of_slices) {
                     const Buffer g(device, kFloat, grad);
                     const AdamwOptions options{.lr = 1e-2, .eps = 1e-2, .weight_decay = 0.1, .step = 3};
                     const auto part = [&](const Buffer& buffer) { return buffer.vector().slice(begin, n); };
-                    device.ops().adamw(part(p), part(first), part(second), part(weight), part(g), scalar_of(scale),
-                                       options);
+                    device.ops().adamw({.master = part(p), .m = part(first), .v = part(second), .weight = part(weight)},
+                                       {.grad = part(g), .scale = scalar_of(scale)}, options);
                     Values narrow(1, size, 7);
                     for (std::int64_t i = begin; i < begin + n; ++i) {
                         reference::adamw<double>(master(0, i), m(0, i), v(0, i), grad(0, i), 0.5, options.lr,
