@@ -1,6 +1,6 @@
-// The checks of ops.h: every operation's shapes, types and aliasing are looked at once, FLOPs and bytes are recorded,
-// then the backend is called (plan has none). No arithmetic here; that is cpu/ and cuda/. A failed check is our own
-// mistake: std::logic_error by ensure().
+// The checks of ops.h, once for all devices: each operation checks shapes, types and aliasing, records FLOPs and
+// bytes, and calls the backend (the plan device has none). cpu/ and cuda/ have the arithmetic. A failed check is a
+// mistake of this program, so ensure() throws std::logic_error.
 #include "kernels/ops.h"
 
 #include <type_traits>
@@ -17,7 +17,7 @@ std::string describe(const ConstTensor& t) {
     return text(" ", name_of(t.dtype), to_text(t.shape), stride, t.bytes ? "" : " (null)");
 }
 
-/// Throws "internal: OP: WHAT: TYPE(SHAPE) ..." with the tensors in the order given; a row stride is written behind a
+/// Throws "internal: OP: WHAT: TYPE(SHAPE) ..." with the tensors in the order given. A row stride comes after a
 /// slash.
 template <class... Tensors> void check(bool ok, const char* op, const char* what, const Tensors&... tensors) {
     if (ok) return;
@@ -35,7 +35,8 @@ bool well_formed(const ConstTensor& t) {
     return t.count() == 0 || (t.bytes && (t.num_rows() <= 1 || t.row_stride >= t.width()));
 }
 
-/// Whether two views share bytes. Column ranges of one matrix span each other's bytes without sharing any.
+/// Whether two views share bytes. Two ranges of columns of one matrix lie between each other's rows without sharing
+/// bytes.
 bool share(const ConstTensor& a, const ConstTensor& b) {
     if (!overlap(a, b)) return false;
     const std::int64_t stride = a.row_stride * size_of(a.dtype);
@@ -49,21 +50,22 @@ bool same_view(const ConstTensor& a, const ConstTensor& b) {
            (a.row_stride == b.row_stride || a.num_rows() <= 1);
 }
 
-/// Outputs share no bytes with each other nor with the inputs; all are well formed.
+/// Checks that outputs share no bytes with each other or with an input, and that all tensors are well formed.
 template <class... Inputs>
 void check_apart(const char* op, std::initializer_list<Tensor> outputs, const Inputs&... inputs) {
     for (const Tensor* out = outputs.begin(); out != outputs.end(); ++out) {
-        check(well_formed(*out), op, "an output has no memory or rows that run into each other", *out);
+        check(well_formed(*out), op, "an output has no memory, or its rows overlap", *out);
         for (const Tensor* other = out + 1; other != outputs.end(); ++other)
             check(!share(*out, *other), op, "two outputs share memory", *out, *other);
         (check(!share(*out, inputs), op, "an output shares memory with an input", *out, inputs), ...);
     }
-    (check(well_formed(inputs), op, "an input has no memory or rows that run into each other", inputs), ...);
+    (check(well_formed(inputs), op, "an input has no memory, or its rows overlap", inputs), ...);
 }
 
-/// As check_apart for one output and one input, but they may be the very same view.
+/// Like check_apart for one output and one input, but they may be the very same view.
 void check_apart_or_same(const char* op, const Tensor& out, const ConstTensor& input) {
-    check(same_view(out, input) || !share(out, input), op, "an output overlaps an input without being it", out, input);
+    check(same_view(out, input) || !share(out, input), op, "an output overlaps an input but is another view", out,
+          input);
 }
 
 struct AttentionSizes {
@@ -77,25 +79,25 @@ AttentionSizes check_attention(const char* op, const ConstAttentionResult& resul
     const auto& [q, k, v] = inputs;
     const std::int64_t e = place.head_dim;
     check(e > 0 && q.shape.rank == 2 && k.shape.rank == 2 && q.width() % e == 0 && k.width() % e == 0, op,
-          "q and k are (tokens, heads * head_dim)", q, k);
+          "q and k must be (tokens, heads * head_dim)", q, k);
     const AttentionSizes s{q.shape[0], k.shape[0], q.width() / e, k.width() / e, 0};
     check(s.num_heads > 0 && s.num_kv_heads > 0 && s.num_heads % s.num_kv_heads == 0, op,
-          "query heads are a multiple of key/value heads", q, k);
-    check(v.shape == k.shape && out.shape == q.shape, op, "v is shaped as k, out as q", out, q, k, v);
-    check(lse.dtype == DType::float32 && matrix(lse, s.num_heads, s.num_queries), op, "lse is float32 (heads, queries)",
-          lse, q);
+          "the query heads must be a multiple of the key/value heads", q, k);
+    check(v.shape == k.shape && out.shape == q.shape, op, "v must have the shape of k, out that of q", out, q, k, v);
+    check(lse.dtype == DType::float32 && matrix(lse, s.num_heads, s.num_queries), op,
+          "lse must be float32 (heads, queries)", lse, q);
     check(real(q) && k.dtype == q.dtype && v.dtype == q.dtype && (out.dtype == q.dtype || out.dtype == DType::float32),
-          op, "q, k, v have one type, out that or float32", out, q, k, v);
+          op, "q, k and v must have one type, out this type or float32", out, q, k, v);
     const std::int64_t n = windows.num_tokens();
     check(windows.first_key.dtype == DType::int32 && matrix(windows.first_key, 2, n) &&
               windows.first_key.contiguous() && well_formed(windows.first_key) &&
               windows.host[1].size() == windows.host[0].size(),
-          op, "first_key is int32 (2, N), its host rows N long", windows.first_key);
+          op, "first_key must be int32 (2, N), its host rows N long", windows.first_key);
     check(place.query_begin >= 0 && place.key_begin >= 0 && place.query_begin + s.num_queries <= n &&
               place.key_begin + s.num_keys <= n,
-          op, "queries and keys lie inside of the windows' tokens", q, k, windows.first_key);
+          op, "queries and keys must be tokens of the windows", q, k, windows.first_key);
     const std::int64_t num_plain = windows.num_plain_heads;
-    check(num_plain >= 0 && num_plain <= s.num_heads, op, "more plain heads than heads", q);
+    check(num_plain >= 0 && num_plain <= s.num_heads, op, "there are more plain heads than heads", q);
     AttentionSizes sizes = s;
     const auto pairs = [&](HeadKind kind) {
         return static_cast<double>(
@@ -138,8 +140,8 @@ void Ops::embedding_forward(Tensor out, ConstTensor table, ConstTensor ids) {
     const char* op = "embedding_forward";
     check(real(out) && real(table) && ids.dtype == DType::int32 && table.shape.rank == 2, op,
           "out and table float32 or bfloat16, ids int32", out, table, ids);
-    check(vector(ids, ids.count()) && matrix(out, ids.count(), table.width()), op, "out is (tokens, width of table)",
-          out, table, ids);
+    check(vector(ids, ids.count()) && matrix(out, ids.count(), table.width()), op,
+          "out must be (tokens, width of table)", out, table, ids);
     check_apart(op, {out}, table, ids);
     run(op, 0, 2 * bytes_of(out) + bytes_of(ids),
         [&](OpsBackend& backend) { backend.embedding_forward(stream_, out, table, ids); });
@@ -150,7 +152,7 @@ void Ops::embedding_backward(Tensor d_table, ConstTensor d_out, ConstTensor ids)
     check(d_table.dtype == DType::float32 && real(d_out) && ids.dtype == DType::int32 && d_table.shape.rank == 2, op,
           "d_table float32, ids int32", d_table, d_out, ids);
     check(vector(ids, ids.count()) && matrix(d_out, ids.count(), d_table.width()), op,
-          "d_out is (tokens, width of table)", d_table, d_out, ids);
+          "d_out must be (tokens, width of table)", d_table, d_out, ids);
     check_apart(op, {d_table}, d_out, ids);
     run(op, count_of(d_out), bytes_of(d_out) + 8 * count_of(d_out) + bytes_of(ids),
         [&](OpsBackend& backend) { backend.embedding_backward(stream_, d_table, d_out, ids); });
@@ -193,10 +195,10 @@ void Ops::rotary(Tensor x, const RotaryAngles& angles, std::int64_t head_dim, st
     const char* op = "rotary";
     const auto& [cos, sin] = angles;
     check(real(x) && x.shape.rank == 2 && head_dim > 0 && head_dim % 2 == 0 && x.width() % head_dim == 0, op,
-          "x is (tokens, heads * even head_dim)", x);
+          "x must be (tokens, heads * even head_dim)", x);
     check(cos.dtype == DType::float32 && sin.dtype == DType::float32 && cos.shape.rank == 2 && cos.shape == sin.shape &&
               cos.width() == head_dim / 2 && cos.contiguous() && sin.contiguous(),
-          op, "cos and sin are float32 (positions, head_dim / 2)", cos, sin);
+          op, "cos and sin must be float32 (positions, head_dim / 2)", cos, sin);
     check(position_begin >= 0 && position_begin + x.shape[0] <= cos.shape[0], op, "positions lie beyond the tables", x,
           cos);
     check_apart(op, {x}, cos, sin);
@@ -210,7 +212,7 @@ void Ops::attention_forward(const AttentionResult& result, const AttentionInputs
     const AttentionSizes sizes = check_attention(op, result, inputs, windows, place);
     const auto& [out, lse] = result;
     const auto& [q, k, v] = inputs;
-    check(!accumulate || out.dtype == DType::float32, op, "out is float32 when keys arrive in pieces", out);
+    check(!accumulate || out.dtype == DType::float32, op, "out must be float32 to accumulate", out);
     check_apart(op, {out, lse}, q, k, v, windows.first_key);
     const double bytes =
         (accumulate ? 2 : 1) * (bytes_of(out) + bytes_of(lse)) + bytes_of(q) + bytes_of(k) + bytes_of(v);
@@ -225,10 +227,11 @@ void Ops::attention_backward(const AttentionGradients& gradients, const Attentio
     const auto& [d_q, d_k, d_v] = gradients;
     const auto& [q, k, v, d_out, out, lse] = inputs;
     check(d_q.shape == q.shape && d_k.shape == k.shape && d_v.shape == v.shape && d_out.shape == out.shape, op,
-          "gradients are shaped as what they belong to", d_q, d_k, d_v, d_out);
+          "a gradient must have the shape of its tensor", d_q, d_k, d_v, d_out);
     check(d_q.dtype == d_k.dtype && d_q.dtype == d_v.dtype && (d_q.dtype == q.dtype || d_q.dtype == DType::float32), op,
-          "d_q, d_k, d_v are float32 or as q", d_q, d_k, d_v, q);
-    check(d_out.dtype == q.dtype || d_out.dtype == DType::float32, op, "d_out is float32 or as q", d_out, q);
+          "d_q, d_k, d_v must be float32 or of the type of q", d_q, d_k, d_v, q);
+    check(d_out.dtype == q.dtype || d_out.dtype == DType::float32, op, "d_out must be float32 or of the type of q",
+          d_out, q);
     check_apart(op, {d_q, d_k, d_v}, d_out, out, lse, q, k, v, windows.first_key);
     const ArenaTensor delta =
         device_.memory().tensor(DType::float32, {sizes.num_heads, sizes.num_queries}, Use::workspace);
@@ -247,9 +250,9 @@ void Ops::merge_attention(const AttentionResult& result, const ConstAttentionRes
               other_lse);
     const std::int64_t heads = lse.shape[0];
     check(lse.shape[1] == out.shape[0] && heads > 0 && out.width() % heads == 0, op,
-          "out is (queries, heads * head_dim), lse (heads, queries)", out, lse);
-    check(other_out.shape == out.shape && other_lse.shape == lse.shape, op, "both results have one shape", out, lse,
-          other_out, other_lse);
+          "out must be (queries, heads * head_dim), lse (heads, queries)", out, lse);
+    check(other_out.shape == out.shape && other_lse.shape == lse.shape, op, "both results must have one shape", out,
+          lse, other_out, other_lse);
     check_apart(op, {out, lse}, other_out, other_lse);
     run(op, 3 * count_of(out), 3 * (bytes_of(out) + bytes_of(lse)),
         [&](OpsBackend& backend) { backend.merge_attention(stream_, result, other); });
@@ -260,7 +263,7 @@ void Ops::swiglu_forward(Tensor out, const SwigluInputs& inputs) {
     const auto& [gate, up] = inputs;
     check(real(out) && out.dtype == gate.dtype && out.dtype == up.dtype && out.shape == gate.shape &&
               out.shape == up.shape,
-          op, "one type and shape", out, gate, up);
+          op, "all tensors must have one type and shape", out, gate, up);
     check_apart(op, {out});
     check(well_formed(gate) && well_formed(up), op, "an input has no memory", gate, up);
     check_apart_or_same(op, out, gate);
@@ -275,9 +278,9 @@ void Ops::swiglu_backward(const SwigluGradients& gradients, const SwigluBackward
     const auto& [d_out, gate, up] = inputs;
     check(real(gate) && d_gate.dtype == gate.dtype && d_up.dtype == gate.dtype && d_out.dtype == gate.dtype &&
               up.dtype == gate.dtype,
-          op, "one type", d_gate, d_up, d_out, gate, up);
+          op, "all tensors must have one type", d_gate, d_up, d_out, gate, up);
     check(d_gate.shape == gate.shape && d_up.shape == gate.shape && d_out.shape == gate.shape && up.shape == gate.shape,
-          op, "one shape", d_gate, d_up, d_out, gate, up);
+          op, "all tensors must have one shape", d_gate, d_up, d_out, gate, up);
     check(well_formed(d_out) && well_formed(gate) && well_formed(up), op, "an input has no memory", d_out, gate, up);
     check_apart(op, {d_gate, d_up});
     check_apart(op, {d_gate}, d_out, up);
@@ -322,11 +325,11 @@ void Ops::adamw(const AdamwState& state, const AdamwInputs& inputs, const AdamwO
     const std::int64_t n = master.count();
     for (const ConstTensor& t : std::initializer_list<ConstTensor>{master, m, v, grad})
         check(t.dtype == DType::float32 && t.count() == n && t.contiguous(), op,
-              "master, m, v, grad are float32 of one size", master, m, v, grad);
+              "master, m, v, grad must be float32 of one size", master, m, v, grad);
     check(!weight || (real(weight) && weight.count() == n && weight.contiguous()), op,
-          "weight is float32 or bfloat16 of master's size", weight, master);
-    check(scalar(scale, DType::float32) && options.step >= 1, op, "scale is a float32 scalar and steps count from 1",
-          scale);
+          "weight must be float32 or bfloat16 of the size of master", weight, master);
+    check(scalar(scale, DType::float32) && options.step >= 1, op,
+          "scale must be a float32 scalar, and steps count from 1", scale);
     if (weight) check_apart(op, {master, m, v, weight}, grad, scale);
     else check_apart(op, {master, m, v}, grad, scale);
     run(op, 14 * count_of(master), 28 * count_of(master) + (weight ? bytes_of(weight) : 0),
@@ -343,7 +346,7 @@ void Ops::fill(Tensor x, float value) {
 void Ops::add(Tensor y, ConstTensor x, float alpha) {
     const char* op = "add";
     check(y.shape == x.shape && ((real(y) && real(x)) || (scalar(y, DType::float64) && scalar(x, DType::float64))), op,
-          "float32, bfloat16 or float64 scalars of one shape", y, x);
+          "y and x must have one shape and be float32 or bfloat16, or float64 scalars", y, x);
     check_apart(op, {y}, x);
     run(op, 2 * count_of(y), 2 * bytes_of(y) + bytes_of(x),
         [&](OpsBackend& backend) { backend.add(stream_, y, x, alpha); });
@@ -352,7 +355,7 @@ void Ops::add(Tensor y, ConstTensor x, float alpha) {
 void Ops::copy(Tensor y, ConstTensor x) {
     const char* op = "copy";
     check(y.shape == x.shape && ((real(y) && real(x)) || y.dtype == x.dtype), op,
-          "one shape; float32, bfloat16 or equal types", y, x);
+          "y and x must have one shape and be float32 or bfloat16, or of one type", y, x);
     check_apart(op, {y}, x);
     run(op, 0, bytes_of(y) + bytes_of(x), [&](OpsBackend& backend) { backend.copy(stream_, y, x); });
 }
