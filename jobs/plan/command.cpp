@@ -1,5 +1,7 @@
 // `longlora plan`: what the options ask to plan - one mesh, the best meshes, the longest context - from config.json
 // alone. Rank 0 plans, all agree on the outcome.
+#include "jobs/plan/command.h"
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>

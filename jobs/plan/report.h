@@ -6,7 +6,6 @@
 #include "jobs/experiment/options.h"
 #include "jobs/plan/find.h"
 #include "kernels/recorder.h"
-#include "parallel/host_group.h"
 
 namespace longlora {
 
@@ -25,8 +24,6 @@ void print_found(const TrainOptions& options, const std::vector<Found>& found);
 Json plan_json(const PlanGoal& goal, const MeshPlan& plan, const std::vector<int>& ranks);
 Json found_json(const std::vector<Found>& found);
 
-/// `train --device plan`: as `longlora plan` without options of its own. Returns the exit code.
-int report_plan(const TrainOptions& options, const parallel::HostGroup& group);
 /// For `train`, whose step (of request.rank's stage) did not fit memory_bytes: the table of what it would take, on
 /// stdout.
 void print_misfit(const TrainOptions& options, const PlanRequest& request, std::int64_t memory_bytes,

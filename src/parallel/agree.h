@@ -3,6 +3,8 @@
 #pragma once
 
 #include <functional>
+#include <optional>
+#include <utility>
 
 #include "core/error.h"
 #include "parallel/host_group.h"
@@ -18,5 +20,12 @@ struct AgreedError : Error {
 /// code) of the lowest failing rank; with more than one rank "(on rank R)" is added. Other exceptions than Error travel
 /// as ExitCode::internal. `work` itself must not communicate.
 void agree(const HostGroup& group, const std::function<void()>& work);
+
+/// The same for work that returns a value: returns what `work` returned on this rank.
+template <class Work> auto agreed(const HostGroup& group, const Work& work) {
+    std::optional<decltype(work())> value;
+    agree(group, [&] { value.emplace(work()); });
+    return *std::move(value);
+}
 
 }  // namespace longlora::parallel
