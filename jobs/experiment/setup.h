@@ -18,7 +18,6 @@ struct BaseModel {
     std::optional<SafetensorsFolder> files;  ///< none with --init
     std::optional<Adapter> adapter;
     TrainableSet trainables;
-    std::string hash;  ///< of the files' content; "" with --init
 };
 
 /// Reads config.json, maps the weights, opens the adapter. with_weights: false reads config.json alone (plan).

@@ -1,5 +1,7 @@
 // `longlora plan`: plans one mesh, the best meshes or the longest context, as the options ask, from config.json alone.
 // Rank 0 plans; all ranks agree on the outcome.
+#include "jobs/plan/command.h"
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>

@@ -6,7 +6,6 @@
 #include "jobs/experiment/options.h"
 #include "jobs/plan/find.h"
 #include "kernels/recorder.h"
-#include "parallel/host_group.h"
 
 namespace longlora {
 
@@ -27,8 +26,6 @@ void print_found(const TrainOptions& options, const std::vector<Found>& found);
 Json plan_json(const PlanGoal& goal, const MeshPlan& plan, const std::vector<int>& ranks);
 Json found_json(const std::vector<Found>& found);
 
-/// For `train --device plan`: does what `longlora plan` does with default options. Returns the exit code.
-int report_plan(const TrainOptions& options, const parallel::HostGroup& group);
 /// For `train`, whose step (of request.rank's stage) did not fit memory_bytes: prints the table of what the step would
 /// take. `gpu` is the name of the rank's GPU; empty on a CPU.
 void print_misfit(const TrainOptions& options, const PlanRequest& request, std::int64_t memory_bytes,

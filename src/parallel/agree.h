@@ -3,6 +3,8 @@
 #pragma once
 
 #include <functional>
+#include <optional>
+#include <utility>
 
 #include "core/error.h"
 #include "parallel/host_group.h"
@@ -19,5 +21,12 @@ struct AgreedError : Error {
 /// unless all ranks failed. An exception that is not an Error gets the exit code and the sentence of exit_code_of()
 /// and sentence_of() in core/error.h. `work` itself must not communicate.
 void agree(const HostGroup& group, const std::function<void()>& work);
+
+/// The same for work that returns a value: returns what `work` returned on this rank.
+template <class Work> auto agreed(const HostGroup& group, const Work& work) {
+    std::optional<decltype(work())> value;
+    agree(group, [&] { value.emplace(work()); });
+    return *std::move(value);
+}
 
 }  // namespace longlora::parallel

@@ -1,0 +1,58 @@
+// Rank 0 takes the lock and broadcasts its token; the other ranks compare the token to the lock file.
+#include "jobs/train/folder_lock.h"
+
+#include "io/file.h"
+#include "jobs/command_line/say.h"
+#include "jobs/command_line/units.h"
+#include "jobs/process/slurm_job.h"
+#include "parallel/agree.h"
+#include "run/checkpoint_files.h"
+
+namespace longlora {
+namespace {
+
+FolderLock take_lock(WatchedGroup& watched, const TrainOptions& o) {
+    const parallel::HostGroup& group = watched.group;
+    std::unique_ptr<RunLock> lock = parallel::agreed(group, [&] {
+        if (group.rank() != 0) return std::unique_ptr<RunLock>();
+        RunLockOptions options;
+        options.job = job_of_environment();
+        options.timeout_seconds = parse_seconds(o.lock_timeout, "--lock-timeout");
+        options.has_ended = [mine = options.job](const LockHolder& holder) { return slurm_says_ended(holder, mine); };
+        options.waiting = [&watched] { watched.note_work(); };
+        options.say = [&group](const std::string& sentence) { say(group, sentence); };
+        return std::make_unique<RunLock>(o.run_folder, options);
+    });
+    std::string token = group.broadcast(lock ? lock->token() : "");
+    return {o.run_folder, std::move(token), std::move(lock)};
+}
+
+}  // namespace
+
+void FolderLock::require_held() const {
+    if (lock) lock->require_held();
+    else require(is_lock_of(run_folder, token), "the run folder ", run_folder, " is another job's now");
+}
+
+std::optional<FolderLock> lock_existing_folder(WatchedGroup& watched, const TrainOptions& options) {
+    const parallel::HostGroup& group = watched.group;
+    const bool exists = parallel::agreed(group, [&] { return group.rank() == 0 && is_folder(options.run_folder); });
+    if (!group.any(exists)) return std::nullopt;
+    return take_lock(watched, options);
+}
+
+FolderLock lock_new_folder(WatchedGroup& watched, const TrainOptions& options) {
+    const parallel::HostGroup& group = watched.group;
+    parallel::agree(group, [&] {
+        if (group.rank() == 0) create_folders(options.run_folder);
+    });
+    FolderLock lock = take_lock(watched, options);
+    parallel::agree(group, [&] {
+        if (group.rank() == 0)
+            require(list_checkpoints(options.run_folder).empty(), "another job has trained in ", options.run_folder,
+                    " since this one looked; start this one again, or take another --run");
+    });
+    return lock;
+}
+
+}  // namespace longlora
