@@ -18,7 +18,7 @@ struct Command {
     const char* name;
     int (*run)(const Arguments&, const parallel::HostGroup&);
     const char* help;
-    bool stops_in_order = false;  ///< the command reads stop_signal_came()
+    bool handles_stop_signals = false;  ///< the command reads stop_signal_came()
 };
 
 constexpr Command kCommands[] = {
@@ -66,15 +66,15 @@ constexpr double kInitSeconds = 600, kAbortSeconds = 10, kFinalizeSeconds = 60;
 
 /// Prints what went wrong on this rank and ends all ranks, within kAbortSeconds even if stderr does not accept the
 /// sentence.
-void tell_and_end_all(const parallel::HostGroup& group, ExitCode code, const std::string& sentence) {
-    if (group.size() > 1) leave_within(kAbortSeconds, static_cast<int>(code));
+void print_and_abort(const parallel::HostGroup& group, ExitCode code, const std::string& sentence) {
+    if (group.size() > 1) exit_within(kAbortSeconds, static_cast<int>(code));
     std::fprintf(stderr, "longlora: %s\n", sentence.c_str());
     if (group.size() > 1) MPI_Abort(MPI_COMM_WORLD, static_cast<int>(code));
 }
 
 /// An error that all ranks agreed on is printed once, and MPI ends in order. After any other error ranks may be
 /// waiting for each other, so all are ended.
-int run_and_tell(const Arguments& arguments, const parallel::HostGroup& group) {
+int run_and_report(const Arguments& arguments, const parallel::HostGroup& group) {
     try {
         return run_command(arguments, group);
     } catch (const parallel::AgreedError& e) {
@@ -83,9 +83,9 @@ int run_and_tell(const Arguments& arguments, const parallel::HostGroup& group) {
     } catch (const std::exception& e) {
         const ExitCode code = exit_code_of(e);
         const std::string where = group.size() > 1 ? text(" (on rank ", group.rank(), ")") : "";
-        tell_and_end_all(group, code,
-                         sentence_of(e) + where +
-                             (code == ExitCode::internal ? "; this is a fault of the program, please report it" : ""));
+        print_and_abort(group, code,
+                        sentence_of(e) + where +
+                            (code == ExitCode::internal ? "; this is a fault of the program, please report it" : ""));
         return static_cast<int>(code);
     }
 }
@@ -98,7 +98,7 @@ int main(int argc, char** argv) {
     longlora::explain_bus_errors();
     longlora::leave_crashes_to_the_system();
     for (const auto& command : longlora::kCommands)
-        if (argc > 1 && command.stops_in_order && std::string_view(argv[1]) == command.name)
+        if (argc > 1 && command.handles_stop_signals && std::string_view(argv[1]) == command.name)
             longlora::take_stop_signals();
     int provided = 0, code = static_cast<int>(longlora::ExitCode::communication);
     {
@@ -106,10 +106,10 @@ int main(int argc, char** argv) {
         MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
         const longlora::parallel::HostGroup group;
         started.reset();
-        code = longlora::run_and_tell({argv + 1, argv + argc}, group);
+        code = longlora::run_and_report({argv + 1, argv + argc}, group);
     }
     // The work is done and on disk, so a rank that is lost now changes nothing.
-    longlora::leave_within(longlora::kFinalizeSeconds, code);
+    longlora::exit_within(longlora::kFinalizeSeconds, code);
     MPI_Finalize();
     return code;
 }

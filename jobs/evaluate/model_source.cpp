@@ -9,7 +9,7 @@
 namespace longlora {
 namespace {
 
-void open_plain(ModelSource& source, const ModelPlaces& places) {
+void open_plain(ModelSource& source, const ModelPaths& places) {
     source.model_path = places.model;
     source.config = read_config(places.model);
     source.trainables = nothing_trainable();
@@ -42,7 +42,7 @@ void open_base_of_checkpoint(ModelSource& source, const std::string& model) {
     source.files.emplace(source.model_path);
 }
 
-void open_checkpoint(ModelSource& source, const ModelPlaces& places) {
+void open_checkpoint(ModelSource& source, const ModelPaths& places) {
     source.checkpoint_path = newest_checkpoint(places.checkpoint);
     const std::string& where = source.checkpoint_path;
     source.attributes = read_checkpoint_attributes(where);
@@ -53,7 +53,7 @@ void open_checkpoint(ModelSource& source, const ModelPlaces& places) {
 
 }  // namespace
 
-void check_places(const ModelPlaces& places) {
+void check_places(const ModelPaths& places) {
     require(places.adapter.empty() || places.checkpoint.empty(),
             "--adapter and --checkpoint exclude each other; leave one out");
     require(places.adapter.empty() || !places.model.empty(), "--adapter ", places.adapter,
@@ -62,7 +62,7 @@ void check_places(const ModelPlaces& places) {
             "no model is given; add --model DIR, --model DIR --adapter DIR, or --checkpoint FILE (or RUN)");
 }
 
-ModelSource open_model_source(const ModelPlaces& places, const RopeRequest& rope) {
+ModelSource open_model_source(const ModelPaths& places, const RopeRequest& rope) {
     check_places(places);
     ModelSource source;
     if (places.checkpoint.empty()) open_plain(source, places);

@@ -16,7 +16,7 @@ namespace longlora {
 
 /// The values of --model, --adapter and --checkpoint: either `model`, with or without `adapter`, or `checkpoint`, with
 /// or without `model` (the folder of its base model now).
-struct ModelPlaces {
+struct ModelPaths {
     std::string model, adapter, checkpoint;  ///< checkpoint: a file, or a run folder (its newest checkpoint)
 };
 
@@ -31,8 +31,8 @@ struct ModelSource {
 };
 
 /// Throws an Error if the values name no model or more than one.
-void check_places(const ModelPlaces& places);
-ModelSource open_model_source(const ModelPlaces& places, const RopeRequest& rope);
+void check_places(const ModelPaths& places);
+ModelSource open_model_source(const ModelPaths& places, const RopeRequest& rope);
 /// The hash of the base model; "" without one. It reads every byte, so one rank calls it for all. Throws an Error if
 /// the base model is not the one that the checkpoint was trained from. Calls `progress` after each tensor.
 std::string base_model_hash(const ModelSource& source, const std::function<void()>& progress = {});

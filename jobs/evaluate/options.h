@@ -71,7 +71,7 @@ struct EvaluateOptions {
         v("timeout", timeout, free, "the evaluation ends with exit code 5 if a rank makes no progress for this time");
     }
 
-    ModelPlaces places() const { return {model, adapter, checkpoint}; }
+    ModelPaths places() const { return {model, adapter, checkpoint}; }
     RopeRequest rope_request() const {
         return {rope,           rope_factor,   rope_theta, rope_low_freq_factor, rope_high_freq_factor,
                 rope_beta_fast, rope_beta_slow};

@@ -125,21 +125,21 @@ std::string table_row(const Result& r) {
     return row;
 }
 
-std::string beyond_notes(const ModelConfig& config, const std::vector<Result>& results) {
+std::string context_warnings(const ModelConfig& config, const std::vector<Result>& results) {
     std::string out;
     for (const Result& r : results)
-        if (first_of_context(results, r)) out += beyond_note(config, r.measurement.rules.context);
+        if (first_of_context(results, r)) out += context_warning(config, r.measurement.rules.context);
     return out;
 }
 
-std::string beyond_note(const ModelConfig& config, std::int64_t context) {
+std::string context_warning(const ModelConfig& config, std::int64_t context) {
     if (context <= config.covered_positions()) return "";
     return text("note: a context of ", context, " tokens is more than the ", config.covered_positions(),
                 " that the model's configuration covers; rotary scaling stays as it is (", rope_text(config.rope),
                 "); change it with --rope and --rope-factor\n");
 }
 
-std::string in_words(const Protocol& p, const std::vector<Result>& results) {
+std::string protocol_text(const Protocol& p, const std::vector<Result>& results) {
     std::string out = "protocol\n" + line("model", model_words(p));
     for (const auto& file : p.files) out += line("data", data_words(*file));
     out += line("windows", window_words(p, results));
@@ -182,7 +182,7 @@ Json to_json(const Protocol& p, const std::vector<Result>& results) {
                   {"first_windows", p.options.windows},
                   {"machine", machine_json(p)},
                   {"version", LONGLORA_VERSION},
-                  {"words", in_words(p, results)}};
+                  {"words", protocol_text(p, results)}};
     if (!groups.empty()) protocol["group_by_context"] = groups;
     if (!skipped.empty()) protocol["skipped_documents_by_context"] = skipped;
     return {{"protocol", protocol}, {"results", rows}};

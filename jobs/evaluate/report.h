@@ -30,11 +30,11 @@ struct Result {
 std::string table_header();
 std::string table_row(const Result& result);
 /// A warning if `context` is more tokens than the model's configuration covers; else "".
-std::string beyond_note(const ModelConfig& config, std::int64_t context);
-/// beyond_note() of every context in `results`.
-std::string beyond_notes(const ModelConfig& config, const std::vector<Result>& results);
+std::string context_warning(const ModelConfig& config, std::int64_t context);
+/// context_warning() of every context in `results`.
+std::string context_warnings(const ModelConfig& config, const std::vector<Result>& results);
 /// The protocol as indented lines with one fact each.
-std::string in_words(const Protocol& protocol, const std::vector<Result>& results);
+std::string protocol_text(const Protocol& protocol, const std::vector<Result>& results);
 Json to_json(const Protocol& protocol, const std::vector<Result>& results);
 
 }  // namespace longlora

@@ -101,7 +101,7 @@ void plan_one(const PlanOptions& options, PlanGoal goal, const PlanRequest& requ
 }
 
 void plan_best(const PlanOptions& options, const PlanGoal& goal, const PlanRequest& request, int ranks) {
-    const auto found = find_spreads(request, goal, ranks, kProposals);
+    const auto found = find_meshes(request, goal, ranks, kProposals);
     if (!found.empty()) print_found(options.train, found);
     write_json(options.json, found_json(found));
     if (found.empty())
@@ -118,15 +118,15 @@ void plan_longest(const PlanOptions& options, const PlanGoal& goal, const PlanRe
         o.group = std::min(o.group, context);
         return request_of(o, goal, request.mesh);
     };
-    std::vector<Spread> spreads{{request.mesh, request.weights.zero, request.step.micro_batch}};
+    std::vector<MeshChoice> choices{{request.mesh, request.weights.zero, request.step.micro_batch}};
     if (options.find.on) {
-        spreads = spreads_of(request_at(kContextUnit), ranks);
+        choices = mesh_choices(request_at(kContextUnit), ranks);
         // More sequences at a time only take more memory.
-        std::erase_if(spreads, [](const Spread& s) { return s.micro_batch > 1; });
+        std::erase_if(choices, [](const MeshChoice& s) { return s.micro_batch > 1; });
         // The finest spreads come first: they reach the longest contexts, so most of the others need only one test.
-        std::reverse(spreads.begin(), spreads.end());
+        std::reverse(choices.begin(), choices.end());
     }
-    const LongestContext longest = longest_context(request_at, spreads, goal, kContextUnit);
+    const LongestContext longest = longest_context(request_at, choices, goal, kContextUnit);
     if (longest.context == 0)
         fail(text("a context of ", kContextUnit, " tokens does not fit on ", goal.machine.name, " with ", ranks,
                   " rank(s); take more --ranks or --memory"),
@@ -134,10 +134,10 @@ void plan_longest(const PlanOptions& options, const PlanGoal& goal, const PlanRe
     const int fullest_rank = longest.plan.rank_with_most_memory().request.rank;
     TrainOptions found = options.train;
     found.context = longest.context;
-    found.micro_batch = longest.spread.micro_batch;
+    found.micro_batch = longest.choice.micro_batch;
     print_plan(found, goal, longest.plan, fullest_rank);
     std::printf("longest context that fits: %lld tokens, with %s\n", static_cast<long long>(longest.context),
-                options_text(longest.spread).c_str());
+                options_text(longest.choice).c_str());
     write_json(options.json, plan_json(goal, longest.plan, {fullest_rank}));
 }
 

@@ -49,7 +49,7 @@ bool plans_quickly(const RankPlan& rank) {
     return tokens * static_cast<double>(rank.stage.num_layers) < 1e8;
 }
 
-ActivationPlan keep_of(const PlanRequest& request, const PlanGoal& goal, bool exact, std::string& misfit) {
+ActivationPlan activations_of_stage(const PlanRequest& request, const PlanGoal& goal, bool exact, std::string& misfit) {
     // Gaps in the arena were seen to grow by 3 % with more micro-batches in a pipeline.
     const std::int64_t limit = arena_limit(goal), gaps = request.mesh.pipeline > 1 ? limit / 25 : 0;
     try {
@@ -108,7 +108,7 @@ std::vector<int> representative_ranks(const PlanRequest& request) {
     const parallel::MeshShape mesh = request.mesh;
     const auto stages = stages_of(request.config, mesh.pipeline, request.pattern, request.context);
     const auto sequences = [&](int data) {
-        return parallel::deal_of(request.step.global_batch, data, mesh.data).count;
+        return parallel::even_share_of(request.step.global_batch, data, mesh.data).count;
     };
     int most = 0, least = 0;
     for (int data = 0; data < mesh.data; ++data) {
@@ -192,7 +192,7 @@ MeshPlan plan_mesh(const PlanRequest& request, const PlanGoal& goal, const std::
         one.request.seconds_of = operation_seconds(goal.machine, request.weights.real, goal.cores_per_rank);
         const int p = parallel::coordinate_of(request.mesh, rank).pipeline;
         const bool exact = goal.exact && plans_quickly(one);
-        if (!keeps.count(p)) keeps[p] = keep_of(one.request, goal, exact, plan.misfit);
+        if (!keeps.count(p)) keeps[p] = activations_of_stage(one.request, goal, exact, plan.misfit);
         one.activations = keeps[p];
         one.step = exact ? plan_step(one.request, one.activations) : plan_many(one.request, one.activations);
         one.snapshot_bytes = snapshot_bytes(one.request);

@@ -174,9 +174,9 @@ Json mesh_json(parallel::MeshShape mesh) {
 
 }  // namespace
 
-std::string options_text(const Spread& spread) {
-    return text("--pipeline ", spread.mesh.pipeline, " --sequence ", spread.mesh.sequence, " --zero ", spread.zero,
-                " --micro-batch ", spread.micro_batch);
+std::string options_text(const MeshChoice& choice) {
+    return text("--pipeline ", choice.mesh.pipeline, " --sequence ", choice.mesh.sequence, " --zero ", choice.zero,
+                " --micro-batch ", choice.micro_batch);
 }
 
 void print_plan(const TrainOptions& options, const PlanGoal& goal, const MeshPlan& plan, int rank) {
@@ -217,7 +217,7 @@ void print_found(const TrainOptions& options, const std::vector<Found>& found) {
                                                       f.plan.step_seconds))
                         .c_str(),
                     bytes_text(rank.device.used).c_str(), 100 * (1 - rank.time.busy() / f.plan.step_seconds),
-                    options_text(f.spread).c_str());
+                    options_text(f.choice).c_str());
     }
 }
 
@@ -244,12 +244,12 @@ Json plan_json(const PlanGoal& goal, const MeshPlan& plan, const std::vector<int
 Json found_json(const std::vector<Found>& found) {
     Json list = Json::array();
     for (const auto& f : found)
-        list.push_back({{"mesh", mesh_json(f.spread.mesh)},
-                        {"zero", f.spread.zero},
-                        {"micro_batch", f.spread.micro_batch},
+        list.push_back({{"mesh", mesh_json(f.choice.mesh)},
+                        {"zero", f.choice.zero},
+                        {"micro_batch", f.choice.micro_batch},
                         {"seconds", f.plan.step_seconds},
                         {"device_bytes", f.plan.rank_with_most_memory().device.used},
-                        {"options", options_text(f.spread)}});
+                        {"options", options_text(f.choice)}});
     return {{"found", list}};
 }
 

@@ -15,7 +15,7 @@ void print_plan(const TrainOptions& options, const PlanGoal& goal, const MeshPla
 /// Prints one line for each planned rank.
 void print_ranks(const MeshPlan& plan);
 /// "--pipeline 1 --sequence 8 --zero 3 --micro-batch 1"
-std::string options_text(const Spread& spread);
+std::string options_text(const MeshChoice& choice);
 /// Prints one line for each mesh: its time, memory and options.
 void print_found(const TrainOptions& options, const std::vector<Found>& found);
 

@@ -97,7 +97,7 @@ void hash_and_plan(Preparation& p) {
     p.units = plan_units({p.sources.begin(), p.sources.end()});
     std::vector<std::int64_t> sizes;
     for (const HashedSource& source : p.sources) sizes.push_back(source.bytes);
-    const std::vector<int> hasher = deal_by_size(sizes, p.group.size());
+    const std::vector<int> hasher = distribute_by_size(sizes, p.group.size());
     std::vector<std::vector<SourcePart*>> cuts(p.sources.size());
     for (Unit& unit : p.units)
         for (UnitPart& part : unit.parts) cuts[static_cast<std::size_t>(part.source)].push_back(&part.range);
@@ -120,14 +120,14 @@ void hash_and_plan(Preparation& p) {
     }
     sizes.clear();
     for (const Unit& unit : p.units) sizes.push_back(unit.bytes);
-    p.owner = deal_by_size(sizes, p.group.size());
+    p.owner = distribute_by_size(sizes, p.group.size());
 }
 
 /// Shows the progress of all ranks. Rank 0 finds finished units of other ranks by their result files, so that ranks
 /// need no messages while they work.
-class UnitWatch {
+class UnitProgress {
 public:
-    UnitWatch(const Preparation& p, std::vector<bool> done) : p_(p), done_(std::move(done)) {
+    UnitProgress(const Preparation& p, std::vector<bool> done) : p_(p), done_(std::move(done)) {
         std::int64_t total = 0;
         for (const Unit& unit : p.units) total += unit.bytes;
         progress_ = std::make_unique<Progress>("preparing", total, bytes_text, p.lead());
@@ -173,7 +173,7 @@ std::vector<UnitCounts> tokenize(Preparation& p) {
     });
     std::vector<std::int64_t> counts;  // for each unit: its index and its UnitCounts
     parallel::agree(p.group, [&] {
-        UnitWatch watch(p, made);
+        UnitProgress watch(p, made);
         for (std::size_t u = 0; u < p.units.size(); ++u) {
             if (!p.mine(u)) continue;
             const auto index = static_cast<std::int64_t>(u);

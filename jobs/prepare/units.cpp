@@ -129,7 +129,7 @@ std::vector<Unit> plan_units(const std::vector<Source>& sources) {
     return units;
 }
 
-std::vector<int> deal_by_size(const std::vector<std::int64_t>& sizes, int num_ranks) {
+std::vector<int> distribute_by_size(const std::vector<std::int64_t>& sizes, int num_ranks) {
     std::vector<std::size_t> order(sizes.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return sizes[a] > sizes[b]; });

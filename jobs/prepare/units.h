@@ -34,7 +34,7 @@ struct Unit {
 std::vector<Unit> plan_units(const std::vector<Source>& sources);
 
 /// The rank of each item. The items are assigned largest first, each to the rank with the least bytes so far.
-std::vector<int> deal_by_size(const std::vector<std::int64_t>& sizes, int num_ranks);
+std::vector<int> distribute_by_size(const std::vector<std::int64_t>& sizes, int num_ranks);
 
 /// How documents become tokens.
 struct TokenizeSettings {

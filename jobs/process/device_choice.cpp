@@ -69,7 +69,7 @@ std::vector<View> all_views(const parallel::HostGroup& group, const View& mine) 
 
 }  // namespace
 
-std::vector<int> deal_gpus(const std::vector<std::vector<std::string>>& seen) {
+std::vector<int> assign_gpus(const std::vector<std::vector<std::string>>& seen) {
     std::map<std::vector<std::string>, int> ranks_of_list;
     for (const auto& list : seen) ++ranks_of_list[list];
     for (const auto& [list, ranks] : ranks_of_list)
@@ -90,7 +90,7 @@ std::vector<int> deal_gpus(const std::vector<std::vector<std::string>>& seen) {
     return numbers;
 }
 
-void require_whole_gpus(const std::vector<DealtGpu>& by_rank) {
+void require_whole_gpus(const std::vector<AssignedGpu>& by_rank) {
     std::map<std::pair<std::string, std::string>, std::size_t> owners;
     for (std::size_t rank = 0; rank < by_rank.size(); ++rank) {
         const auto& [host, id] = by_rank[rank];
@@ -120,8 +120,8 @@ DeviceChoice choose_device(const parallel::HostGroup& group, const std::string& 
     }
     try {
         require(problem.empty(), problem);
-        const std::vector<int> numbers = deal_gpus(seen);
-        std::vector<DealtGpu> dealt;
+        const std::vector<int> numbers = assign_gpus(seen);
+        std::vector<AssignedGpu> dealt;
         for (std::size_t rank = 0; rank < seen.size(); ++rank)
             dealt.push_back({views[rank].host, seen[rank][static_cast<std::size_t>(numbers[rank])]});
         require_whole_gpus(dealt);

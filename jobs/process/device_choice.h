@@ -35,15 +35,15 @@ DeviceChoice choose_for_heads(const DeviceChoice& choice, const std::string& opt
 /// Among ranks that see the same list, the i-th rank gets the i-th GPU of the list, so it does not matter whether a
 /// launcher shows each rank its own GPU or all GPUs of the node. Returns for each rank the number of its GPU. Throws
 /// Error(bad_input) if there are more ranks than GPUs or two ranks would share one.
-std::vector<int> deal_gpus(const std::vector<std::vector<std::string>>& seen);
+std::vector<int> assign_gpus(const std::vector<std::vector<std::string>>& seen);
 
 /// The GPU of a rank: the computer of the rank and Gpu::id.
-struct DealtGpu {
+struct AssignedGpu {
     std::string host, id;
 };
 /// by_rank: the GPU of each rank. Throws Error(bad_input) if two are parts (MIG) of one GPU: NCCL identifies a GPU by
 /// its place on the bus and refuses two ranks with the same place.
-void require_whole_gpus(const std::vector<DealtGpu>& by_rank);
+void require_whole_gpus(const std::vector<AssignedGpu>& by_rank);
 
 /// Whether --dtype auto means bfloat16 on this rank.
 bool good_at_bfloat16(const DeviceChoice& choice);

@@ -1,5 +1,5 @@
 // The process ends without cleaning up, because the main thread may hang inside MPI. Of all ranks that see a
-// standstill one prints the sentence, "the speaker".
+// standstill one prints the sentence, "the reporting_rank".
 #include "jobs/process/watchdog.h"
 
 #include <unistd.h>
@@ -23,9 +23,9 @@ constexpr double kStoppedSeconds = 3;  // a sleeping thread that wakes up later 
 constexpr double kFilesPatience = 5;   // how long end() waits for the disk, each time
 // The ranks below this number read the files of all ranks half-way through the patience. If all ranks did so at once,
 // it would be too much for a file system.
-constexpr int kLookers = 8;
-constexpr double kTurnSeconds = 0.3;  // between the turns of two ranks if no rank knows the speaker
-// The time that the speaker gets: it may see the standstill a heartbeat later, and needs the disk twice.
+constexpr int kNumReaders = 8;
+constexpr double kTurnSeconds = 0.3;  // between the turns of two ranks if no rank knows the reporting_rank
+// The time that the reporting_rank gets: it may see the standstill a heartbeat later, and needs the disk twice.
 constexpr double kSpeakersTime = 16;
 constexpr double kLongestEnd = 60;  // the longest time that end() may take, whatever holds it up
 
@@ -70,7 +70,7 @@ void Watchdog::watch_run(const std::string& run, const std::string& token,
     run_ = run;
     token_ = token;
     record_ = std::move(record);
-    begins_ = true;
+    folder_is_new_ = true;
     changed_.notify_all();
 }
 
@@ -79,10 +79,11 @@ double Watchdog::patience() const {
     return hurry ? std::min(options_.timeout_seconds, kStopPatience) : options_.timeout_seconds;
 }
 
-double Watchdog::beat_seconds() const { return std::clamp(options_.timeout_seconds / 60, 0.1, 5.0); }
+double Watchdog::heartbeat_seconds() const { return std::clamp(options_.timeout_seconds / 60, 0.1, 5.0); }
 
-RankState Watchdog::state(std::int64_t beat) const {
-    return {options_.rank, token_, host_, getpid(), beat, step_, now() - waited_ < kWaitingSeconds, now() - worked_};
+RankState Watchdog::state(std::int64_t heartbeat_count) const {
+    return {options_.rank,  token_, host_, getpid(), heartbeat_count, step_, now() - waited_ < kWaitingSeconds,
+            now() - worked_};
 }
 
 /// Watches the time. Half-way through the patience and at its end the heartbeat files of all ranks are read; a rank
@@ -96,23 +97,24 @@ void Watchdog::keep_time() {
         const double gap = now() - std::exchange(last, now());
         if (gap > interval + kStoppedSeconds) {
             progress_ = std::min(now(), progress_ + gap);
-            looks_wanted_ = looks_done_ = 0;
+            readings_wanted_ = readings_done_ = 0;
         }
         const double still = now() - progress_, limit = patience();
-        if (still < limit / 2) looks_wanted_ = looks_done_ = 0;
-        else if (looks_wanted_ == 0 && options_.rank < kLookers) looks_wanted_ = 1, changed_.notify_all();
+        if (still < limit / 2) readings_wanted_ = readings_done_ = 0;
+        else if (readings_wanted_ == 0 && options_.rank < kNumReaders) readings_wanted_ = 1, changed_.notify_all();
         if (still > limit) end(lock, still);
     }
 }
 
 /// Makes sure that the files of all ranks are read twice, far enough apart for every rank to write a heartbeat in
 /// between. False if the disk does not answer.
-bool Watchdog::look_twice(std::unique_lock<std::mutex>& lock) {
+bool Watchdog::read_twice(std::unique_lock<std::mutex>& lock) {
     for (const int look : {1, 2}) {
-        if (look == 2) wait_unlocked(lock, std::max(0.0, looked_ + 2 * beat_seconds() + kTurnSeconds - now()));
-        looks_wanted_ = std::max(looks_wanted_, look);
+        if (look == 2)
+            wait_unlocked(lock, std::max(0.0, last_reading_ + 2 * heartbeat_seconds() + kTurnSeconds - now()));
+        readings_wanted_ = std::max(readings_wanted_, look);
         changed_.notify_all();
-        if (!changed_.wait_for(lock, in_seconds(kFilesPatience), [this, look] { return looks_done_ >= look; }))
+        if (!changed_.wait_for(lock, in_seconds(kFilesPatience), [this, look] { return readings_done_ >= look; }))
             return false;
     }
     return true;
@@ -122,16 +124,16 @@ void Watchdog::end(std::unique_lock<std::mutex>& lock, double still) {
     // Its destructor cancels it if the run makes progress after all.
     const Deadline whatever_holds_it_up(kLongestEnd, static_cast<int>(ExitCode::communication));
     const bool asked = still < options_.timeout_seconds;
-    if (options_.rank >= kLookers) wait_unlocked(lock, kSpeakersTime);
-    const bool seen = look_twice(lock);
+    if (options_.rank >= kNumReaders) wait_unlocked(lock, kSpeakersTime);
+    const bool seen = read_twice(lock);
     if (!run_.empty() && now() - progress_ < still / 2) return;  // a rank made progress meanwhile
     Standstill who;
     if (!seen) who.sentence = text("the disk of the run folder does not answer rank ", options_.rank, " on ", host_);
-    else if (!run_.empty()) who = who_stands_still(looks_[0], looks_[1], options_.num_ranks, still / 2);
-    // The speaker prints the sentence and leaves, and then the launcher ends the other ranks. In case that does not
-    // happen, each other rank prints the sentence in its turn.
-    if (who.speaker != options_.rank)
-        wait_unlocked(lock, who.speaker >= 0 ? kSpeakersTime : std::min(5.0, kTurnSeconds * options_.rank));
+    else if (!run_.empty()) who = find_stuck_ranks(readings_[0], readings_[1], options_.num_ranks, still / 2);
+    // The reporting_rank prints the sentence and leaves, and then the launcher ends the other ranks. In case that does
+    // not happen, each other rank prints the sentence in its turn.
+    if (who.reporting_rank != options_.rank)
+        wait_unlocked(lock, who.reporting_rank >= 0 ? kSpeakersTime : std::min(5.0, kTurnSeconds * options_.rank));
     sentence_ = text(asked ? "asked to stop, but the step cannot be finished: no" : "no", " progress for ",
                      duration_text(still), asked ? "" : " (--timeout)", who.sentence.empty() ? "" : ": " + who.sentence,
                      options_.way_out.empty() ? "" : "; " + options_.way_out);
@@ -152,13 +154,13 @@ void Watchdog::keep_files() {
         }
     };
     std::unique_lock lock(mutex_);
-    for (std::int64_t beat = 1; !stop_files_; ++beat) {
-        const int looks = looks_done_;
-        const bool wanted = looks_wanted_ > looks, tell = !sentence_.empty() && !recorded_;
+    for (std::int64_t heartbeat_count = 1; !stop_files_; ++heartbeat_count) {
+        const int looks = readings_done_;
+        const bool wanted = readings_wanted_ > looks, tell = !sentence_.empty() && !recorded_;
         const std::string run = run_, token = token_, sentence = sentence_;
-        const RankState mine = state(beat);
+        const RankState mine = state(heartbeat_count);
         const auto record = record_;
-        begins_ = false;
+        folder_is_new_ = false;
         std::vector<RankState> states;
         lock.unlock();
         if (!run.empty()) {
@@ -167,15 +169,16 @@ void Watchdog::keep_files() {
             if (tell && record) attempt([&] { record(sentence); });
         }
         lock.lock();
-        if (wanted && looks_wanted_ > looks) {  // otherwise the standstill is over
-            looks_[looks] = std::move(states);
-            looks_done_ = looks + 1;
-            if (looks == 0) looked_ = now();
+        if (wanted && readings_wanted_ > looks) {  // otherwise the standstill is over
+            readings_[looks] = std::move(states);
+            readings_done_ = looks + 1;
+            if (looks == 0) last_reading_ = now();
         }
         recorded_ = recorded_ || tell;
         changed_.notify_all();
-        changed_.wait_for(lock, in_seconds(beat_seconds()), [this] {
-            return stop_files_ || begins_ || looks_wanted_ > looks_done_ || (!sentence_.empty() && !recorded_);
+        changed_.wait_for(lock, in_seconds(heartbeat_seconds()), [this] {
+            return stop_files_ || folder_is_new_ || readings_wanted_ > readings_done_ ||
+                   (!sentence_.empty() && !recorded_);
         });
     }
 }
@@ -195,7 +198,7 @@ Deadline::~Deadline() {
     thread_.join();
 }
 
-void leave_within(double seconds, int code) {
+void exit_within(double seconds, int code) {
     static_cast<void>(new Deadline(seconds, code));  // never destroyed, so it lives as long as the process
 }
 

@@ -50,10 +50,10 @@ private:
     double patience() const;
     void keep_time();
     void keep_files();
-    double beat_seconds() const;
-    bool look_twice(std::unique_lock<std::mutex>& lock);
+    double heartbeat_seconds() const;
+    bool read_twice(std::unique_lock<std::mutex>& lock);
     void end(std::unique_lock<std::mutex>& lock, double still);
-    RankState state(std::int64_t beat) const;
+    RankState state(std::int64_t heartbeat_count) const;
 
     const WatchdogOptions options_;
     const std::string host_;
@@ -63,13 +63,14 @@ private:
     std::mutex mutex_;
     std::condition_variable changed_;
     // guarded by mutex_
-    bool stop_time_ = false, stop_files_ = false, begins_ = false;  // begins_: watch_run() was called just now
-    std::string run_, token_, sentence_;                            // sentence_: describes the standstill to record
+    bool stop_time_ = false, stop_files_ = false,
+         folder_is_new_ = false;          // folder_is_new_: watch_run() was called just now
+    std::string run_, token_, sentence_;  // sentence_: describes the standstill to record
     std::function<void(const std::string&)> record_;
-    int looks_wanted_ = 0, looks_done_ = 0;  // readings of RUN/ranks in this standstill
-    double looked_ = 0;                      // when the first reading was done
+    int readings_wanted_ = 0, readings_done_ = 0;  // readings of RUN/ranks in this standstill
+    double last_reading_ = 0;                      // when the first reading was done
     bool recorded_ = false;
-    std::vector<RankState> looks_[2];  // the two readings: half-way through the patience and at its end
+    std::vector<RankState> readings_[2];  // the two readings: half-way through the patience and at its end
     std::thread files_thread_, time_thread_;
 };
 
@@ -90,6 +91,6 @@ private:
 
 /// Ends the process with `code` if it still runs after `seconds`. For the end of the program, where a library may
 /// wait for ranks that no longer exist.
-void leave_within(double seconds, int code);
+void exit_within(double seconds, int code);
 
 }  // namespace longlora

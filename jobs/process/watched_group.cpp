@@ -16,12 +16,12 @@ WatchedGroup::WatchedGroup(const parallel::HostGroup& ranks, const std::string& 
 
 void WatchedGroup::note_work() {
     watchdog.note_work();
-    heartbeat.beat();
+    heartbeat.send();
 }
 
 void WatchedGroup::note_waiting() {
     watchdog.note_waiting();
-    heartbeat.listen();
+    heartbeat.receive();
 }
 
 }  // namespace longlora

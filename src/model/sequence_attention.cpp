@@ -89,8 +89,8 @@ template <class Each> void for_readers(const SharedAttention& shared, const KvTr
     for (std::size_t i = 0; i < shared.waiting.size(); ++i) {
         const WaitingRows& waiting = shared.waiting[i];
         const Shard heads = common(waiting.heads(), transfer.heads),
-                    rows{0, parallel::num_seeing(shared.windows, waiting.head_class, shared.own_tokens(),
-                                                 transfer.tokens.end())};
+                    rows{0, parallel::num_queries_that_see(shared.windows, waiting.head_class, shared.own_tokens(),
+                                                           transfer.tokens.end())};
         if (heads.count > 0 && rows.count > 0) each(i, heads, rows);
     }
 }

@@ -70,7 +70,8 @@ SharedAttention shared_attention_of(const StepContext& context, std::int64_t s, 
                                            config.num_heads, config.num_kv_heads);
     for (const parallel::KvHeadClass& next :
          parallel::kv_head_classes(windows, config.num_heads, config.num_kv_heads)) {
-        const std::int64_t num_rows = parallel::num_seeing(windows, next, context.own_tokens, context.own_tokens.begin);
+        const std::int64_t num_rows =
+            parallel::num_queries_that_see(windows, next, context.own_tokens, context.own_tokens.begin);
         if (shared.waiting.empty() || shared.waiting.back().num_rows != num_rows) {
             shared.waiting.push_back({next, num_rows});
             continue;

@@ -9,7 +9,7 @@
 namespace longlora {
 
 Uploads::Uploads(Device& device) : device_(device) {
-    for (Staging& staging : stagings_) staging.passed = device_.make_stream();
+    for (Staging& staging : stagings_) staging.copied = device_.make_stream();
 }
 
 /// Whoever gets the pinned memory next may write into it. After an error nobody does, and the device may never get so
@@ -17,7 +17,7 @@ Uploads::Uploads(Device& device) : device_(device) {
 Uploads::~Uploads() {
     if (std::uncaught_exceptions() > 0) return;
     try {
-        for (const Staging& staging : stagings_) device_.synchronize(staging.passed);
+        for (const Staging& staging : stagings_) device_.synchronize(staging.copied);
     } catch (const std::exception&) {  // the next call to the device tells it
     }
 }
@@ -26,8 +26,8 @@ void Uploads::begin(std::int64_t count) {
     turn_ = 1 - turn_;
     used_ = 0;
     if (stagings_[turn_].memory && count <= stagings_[turn_].memory->count())
-        return device_.synchronize(stagings_[turn_].passed);
-    for (Staging& staging : stagings_) device_.synchronize(staging.passed), staging.memory.release();
+        return device_.synchronize(stagings_[turn_].copied);
+    for (Staging& staging : stagings_) device_.synchronize(staging.copied), staging.memory.release();
     for (Staging& staging : stagings_)
         staging.memory = device_.pinned().tensor(DType::int32, {std::max<std::int64_t>(count, 1)}, Use::batch);
 }
@@ -41,7 +41,7 @@ ArenaTensor Uploads::upload(Shape shape, const std::function<void(Tensor)>& fill
     ArenaTensor on_device = device_.memory().tensor(DType::int32, shape, Use::batch);
     fill(host);
     device_.copy_to_device(on_device, host, Device::compute_stream());
-    device_.wait(staging.passed, device_.record(Device::compute_stream()));
+    device_.wait(staging.copied, device_.record(Device::compute_stream()));
     return on_device;
 }
 

@@ -29,7 +29,7 @@ private:
     /// are done.
     struct Staging {
         ArenaTensor memory;
-        Stream passed;
+        Stream copied;
     };
     Device& device_;
     Staging stagings_[2];  // by turns

@@ -50,13 +50,13 @@ void Heartbeat::tell() {
     }
 }
 
-void Heartbeat::beat() {
+void Heartbeat::send() {
     alive_();
     hear();
     tell();
 }
 
-void Heartbeat::listen() {
+void Heartbeat::receive() {
     if (!hear()) return;
     alive_();
     if (rank_ == 0) tell();

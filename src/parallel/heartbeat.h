@@ -21,9 +21,9 @@ public:
     Heartbeat& operator=(const Heartbeat&) = delete;
 
     /// This rank computes: call it between parts of long work. Cheap. Main thread only.
-    void beat();
+    void send();
     /// This rank waits for others: call it now and then during the wait. Main thread only.
-    void listen();
+    void receive();
 
 private:
     bool hear();

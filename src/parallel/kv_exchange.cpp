@@ -73,8 +73,8 @@ Rounds by_distance(const Windows& windows, int num_ranks, std::int64_t num_heads
 
 /// Pairs (owner, reader), more than half of the ranks apart, for which the owner computes, because that takes work
 /// from the rank that has more. The pairs that are farthest apart are tried first.
-std::set<std::pair<int, int>> given_to_owners(const Windows& windows, int num_ranks, std::int64_t num_heads,
-                                              std::int64_t num_kv_heads) {
+std::set<std::pair<int, int>> pairs_computed_by_owner(const Windows& windows, int num_ranks, std::int64_t num_heads,
+                                                      std::int64_t num_kv_heads) {
     const std::int64_t tokens = windows.num_tokens(), group = num_heads / num_kv_heads;
     const auto work = [&](int reader, Shard keys) {
         return work_of(windows, {0, num_kv_heads}, group, tokens_of(tokens, reader, num_ranks), keys);
@@ -99,7 +99,7 @@ std::set<std::pair<int, int>> given_to_owners(const Windows& windows, int num_ra
 
 }  // namespace
 
-std::int64_t num_seeing(const Windows& windows, const KvHeadClass& of, Shard queries, std::int64_t end) {
+std::int64_t num_queries_that_see(const Windows& windows, const KvHeadClass& of, Shard queries, std::int64_t end) {
     const auto count = [&](HeadKind kind) {
         const auto first_keys = windows.host[kind == HeadKind::shifted].subspan(
             static_cast<std::size_t>(queries.begin), static_cast<std::size_t>(queries.count));
@@ -125,7 +125,7 @@ std::vector<std::vector<KvTransfer>> kv_transfers(const Windows& windows, const 
     Rounds rounds = by_distance(windows, num_ranks, num_heads, num_kv_heads);
     const std::size_t half = static_cast<std::size_t>(num_ranks) / 2;
     if (rounds.size() <= half) return rounds;
-    const auto given = given_to_owners(pattern, num_ranks, num_heads, num_kv_heads);
+    const auto given = pairs_computed_by_owner(pattern, num_ranks, num_heads, num_kv_heads);
     for (std::size_t distance = half + 1; distance <= rounds.size(); ++distance) {
         std::vector<KvTransfer> stay;
         // On the ring, `distance` places to the left are num_ranks - distance places to the right.
@@ -136,9 +136,9 @@ std::vector<std::vector<KvTransfer>> kv_transfers(const Windows& windows, const 
                 continue;
             }
             const Shard own = tokens_of(windows.num_tokens(), transfer.to, num_ranks);
-            transfer.queries = {own.begin,
-                                num_seeing(windows, class_of(windows, transfer.heads, num_heads / num_kv_heads), own,
-                                           transfer.tokens.end())};
+            transfer.queries = {
+                own.begin, num_queries_that_see(windows, class_of(windows, transfer.heads, num_heads / num_kv_heads),
+                                                own, transfer.tokens.end())};
             on_the_ring.push_back(transfer);
         }
         rounds[distance - 1] = std::move(stay);

@@ -24,7 +24,9 @@ struct KvTransfer {
 };
 
 /// Tokens that sequence rank r of S owns in a sequence of N tokens: [r*N/S, (r+1)*N/S).
-constexpr Shard tokens_of(std::int64_t num_tokens, int rank, int ranks) { return deal_of(num_tokens, rank, ranks); }
+constexpr Shard tokens_of(std::int64_t num_tokens, int rank, int ranks) {
+    return even_share_of(num_tokens, rank, ranks);
+}
 
 /// Consecutive K/V heads whose query heads are of the same kinds.
 struct KvHeadClass {
@@ -37,7 +39,7 @@ struct KvHeadClass {
 std::vector<KvHeadClass> kv_head_classes(const Windows& windows, std::int64_t num_heads, std::int64_t num_kv_heads);
 
 /// How many of `queries` see keys before token `end` in any query head of the class. They are the first ones.
-std::int64_t num_seeing(const Windows& windows, const KvHeadClass& of, Shard queries, std::int64_t end);
+std::int64_t num_queries_that_see(const Windows& windows, const KvHeadClass& of, Shard queries, std::int64_t end);
 
 /// Returns rounds. rounds[j-1] is what every rank r receives from the rank j places to its left on a ring of S ranks:
 /// keys and values of rank r - j, or queries of rank r - j + S. A round lists keys and values first, then queries,

@@ -51,7 +51,7 @@ constexpr Shard shard_of(std::int64_t total, int part, int parts) {
 
 /// Part `part` of parts that have floor(total / parts) or ceil(total / parts) elements and may be empty. So the
 /// sequences of a global batch are distributed to data ranks and the tokens of a sequence to sequence ranks.
-constexpr Shard deal_of(std::int64_t total, int part, int parts) {
+constexpr Shard even_share_of(std::int64_t total, int part, int parts) {
     const std::int64_t begin = total * part / parts;
     return {begin, total * (part + 1) / parts - begin};
 }

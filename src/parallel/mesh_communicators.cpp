@@ -9,7 +9,7 @@ namespace {
 
 /// Makes each communicator with line(colour, rank in it, its size, whether it is a chain of stages): the ranks of one
 /// colour share a communicator.
-template <class Line> MeshCommunicators make_lines(MeshShape shape, int rank, Line&& line) {
+template <class Line> MeshCommunicators make_all(MeshShape shape, int rank, Line&& line) {
     MeshCommunicators mesh;
     mesh.shape = shape;
     mesh.at = coordinate_of(shape, rank);
@@ -53,18 +53,18 @@ std::map<std::string, Traffic> MeshCommunicators::traffic() const {
     return out;
 }
 
-MeshCommunicators make_mesh(const MakeLine& make_line, Device& device, MPI_Comm ranks, MeshShape shape,
+MeshCommunicators make_mesh(const MakeCommunicator& make_communicator, Device& device, MPI_Comm ranks, MeshShape shape,
                             const CommunicatorOptions& options) {
     int rank = 0, size = 0;
     check_mpi(MPI_Comm_rank(ranks, &rank), "MPI_Comm_rank", 0);
     check_mpi(MPI_Comm_size(ranks, &size), "MPI_Comm_size", rank);
     ensure(size == shape.num_ranks(), "the mesh has as many places as there are ranks");
-    return make_lines(shape, rank, [&](int colour, int key, int, bool chain) {
+    return make_all(shape, rank, [&](int colour, int key, int, bool chain) {
         MPI_Comm part = MPI_COMM_NULL;
         check_mpi(MPI_Comm_split(ranks, colour, key, &part), "MPI_Comm_split", rank);
         CommunicatorOptions of_line = options;
         of_line.chain = chain;
-        auto line = make_line(device, part, of_line);
+        auto line = make_communicator(device, part, of_line);
         release(part);
         return line;
     });
@@ -72,7 +72,7 @@ MeshCommunicators make_mesh(const MakeLine& make_line, Device& device, MPI_Comm 
 
 MeshCommunicators make_plan_mesh(Device& device, MeshShape shape, int rank, const CommunicatorOptions& options) {
     ensure(rank >= 0 && rank < shape.num_ranks(), "the planned rank is a rank of the mesh");
-    return make_lines(shape, rank, [&](int, int along, int size, bool) {
+    return make_all(shape, rank, [&](int, int along, int size, bool) {
         return make_plan_communicator(device, along, size, options);
     });
 }

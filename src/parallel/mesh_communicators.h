@@ -33,10 +33,10 @@ struct MeshCommunicators {
 };
 
 /// Makes a communicator over the ranks of `line`. Collective over them.
-using MakeLine =
+using MakeCommunicator =
     std::function<std::unique_ptr<Communicator>(Device& device, MPI_Comm line, const CommunicatorOptions& options)>;
 /// Collective over `ranks`, which has shape.num_ranks() ranks. All ranks make their communicators in the same order.
-MeshCommunicators make_mesh(const MakeLine& make_line, Device& device, MPI_Comm ranks, MeshShape shape,
+MeshCommunicators make_mesh(const MakeCommunicator& make_communicator, Device& device, MPI_Comm ranks, MeshShape shape,
                             const CommunicatorOptions& options);
 /// Over NCCL for a CUDA device, else over MPI.
 inline MeshCommunicators make_mesh(Device& device, MPI_Comm ranks, MeshShape shape,

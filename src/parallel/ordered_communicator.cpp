@@ -244,7 +244,7 @@ Request OrderedCommunicator::broadcast(Tensor x, int root, Stream stream) {
            "broadcast takes a contiguous tensor and one of the ranks as root");
     if (size() == 1 || x.count() == 0) return {};
     const bool small = x.size_bytes() <= kSmallBytes;
-    const int deal_tag = next_tag(), gather_tag = next_tag();
+    const int scatter_tag = next_tag(), gather_tag = next_tag();
     std::vector<Send> sends;
     std::vector<Receive> receives;
     for (int turn = 1; turn < size() && rank() == root; ++turn) {
@@ -256,7 +256,7 @@ Request OrderedCommunicator::broadcast(Tensor x, int root, Stream stream) {
         receives.push_back({root, small ? x : own_part(x, rank())});
     }
     return Request([this, x, root, small, gather_tag, unit = device_.recorder().unit,
-                    ticket = start(sends, receives, deal_tag, stream)](Stream at) {
+                    ticket = start(sends, receives, scatter_tag, stream)](Stream at) {
         const UnitMark mark(device_.recorder(), unit);
         transport_->finish(ticket, at);
         if (!small) transport_->finish(start_gather(x, root, gather_tag, at), at);

@@ -46,7 +46,7 @@ struct Held {
         MPI_Comm_rank(world, &rank), MPI_Comm_size(world, &size);
         const int stage = rank * holding.stages / size;
         MPI_Comm_split(world, stage, rank, &ranks);
-        const parallel::Shard layers = parallel::deal_of(config.num_layers, stage, holding.stages);
+        const parallel::Shard layers = parallel::even_share_of(config.num_layers, stage, holding.stages);
         fixture = std::make_unique<Fixture>(config, trainables_of(!config.tied),
                                             WeightsOptions{holding.real, holding.real, holding.training, holding.zero},
                                             Stage{layers.begin, layers.count, stage == 0, stage == holding.stages - 1},

@@ -185,7 +185,8 @@ BOOST_AUTO_TEST_CASE(other_models_and_damage_are_refused) {
                 says(sentence, "damaged"));
     group.barrier();
     // The only checkpoint is damaged.
-    const std::string none = sentence_of([&] { require_some_whole(folder.path(), find_resumable(folder.path())); });
+    const std::string none =
+        sentence_of([&] { refuse_if_only_damaged(folder.path(), find_checkpoint_to_resume(folder.path())); });
     BOOST_CHECK(says(none, "step-00000004.h5 is damaged") && says(none, "no checkpoint of"));
     BOOST_CHECK(file_exists(path));
     group.barrier();

@@ -18,7 +18,7 @@ BOOST_AUTO_TEST_CASE(a_waiting_rank_hears_a_computing_rank) {
     parallel::Heartbeat heartbeat(group, 0.01, [&] { ++heard; });
     const auto device = make_cpu_device({.memory_bytes = 1 << 20, .num_threads = 1, .instruction_set = ""});
     parallel::CommunicatorOptions options;
-    options.while_waiting = [&] { heartbeat.listen(); };
+    options.while_waiting = [&] { heartbeat.receive(); };
     const auto communicator = parallel::make_mpi_communicator(*device, group.handle(), options);
     const ArenaTensor x = device->memory().tensor(DType::float32, {1}, Use::exchange);
     device->ops().fill(x, 1);
@@ -28,7 +28,7 @@ BOOST_AUTO_TEST_CASE(a_waiting_rank_hears_a_computing_rank) {
         if (group.rank() == worker)
             for (int part = 0; part < 30; ++part) {
                 std::this_thread::sleep_for(std::chrono::milliseconds(10));
-                if (beats) heartbeat.beat();
+                if (beats) heartbeat.send();
             }
         communicator->all_reduce(x, Device::compute_stream()).finish();
         return heard;
@@ -39,7 +39,7 @@ BOOST_AUTO_TEST_CASE(a_waiting_rank_hears_a_computing_rank) {
     for (int round = 0; round < 3; ++round) {
         group.barrier();
         std::this_thread::sleep_for(std::chrono::milliseconds(50));
-        heartbeat.listen();
+        heartbeat.receive();
     }
     group.barrier();
     for (int worker = 0; worker < group.size(); ++worker)

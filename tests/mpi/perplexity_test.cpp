@@ -127,9 +127,9 @@ BOOST_AUTO_TEST_CASE(progress_between_windows) {
             last = done;
         };
         measure_perplexity(all, spread.mesh, *spread.weights, kPatterns[0], files, rules, list, count);
-        BOOST_CHECK_EQUAL(
-            last,
-            parallel::deal_of(static_cast<std::int64_t>(list.windows.size()), spread.mesh.at.data, shape.data).count);
+        BOOST_CHECK_EQUAL(last, parallel::even_share_of(static_cast<std::int64_t>(list.windows.size()),
+                                                        spread.mesh.at.data, shape.data)
+                                    .count);
     });
 }
 

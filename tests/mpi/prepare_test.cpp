@@ -314,9 +314,9 @@ BOOST_AUTO_TEST_CASE(units_follow_from_sizes_and_ranks_get_their_share) {
     }
     BOOST_TEST(total == 6'603'000);
     BOOST_TEST(units.size() > 15u);
-    const std::vector<int> owner = deal_by_size({5, 1, 9, 3, 3, 3}, 3);
+    const std::vector<int> owner = distribute_by_size({5, 1, 9, 3, 3, 3}, 3);
     BOOST_TEST(owner == (std::vector<int>{1, 2, 0, 2, 2, 1}), boost::test_tools::per_element());
-    std::vector<int> many = deal_by_size(std::vector<std::int64_t>(100, 0), 4);
+    std::vector<int> many = distribute_by_size(std::vector<std::int64_t>(100, 0), 4);
     for (int rank = 0; rank < 4; ++rank) BOOST_TEST(std::count(many.begin(), many.end(), rank) == 25);
 }
 

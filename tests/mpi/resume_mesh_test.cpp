@@ -198,7 +198,7 @@ BOOST_AUTO_TEST_CASE(every_mesh_reads_the_sequences_of_one_rank) {
     for (const parallel::MeshShape shape : meshes_of_world(size_of_world())) {
         const parallel::MeshCoordinate at = parallel::coordinate_of(shape, world.rank());
         const parallel::Shard local = parallel::tokens_of(t.context, at.sequence, shape.sequence);
-        BatchReader reader(order, {t.global_batch, parallel::deal_of(t.global_batch, at.data, shape.data), local},
+        BatchReader reader(order, {t.global_batch, parallel::even_share_of(t.global_batch, at.data, shape.data), local},
                            kSaved + 1, kSteps);
         for (std::int64_t step = kSaved + 1; step <= kSteps; ++step) {
             const ReadBatch batch = reader.next();

@@ -38,7 +38,7 @@ struct Training {
     }
     /// The sequences of a step that belong to this rank's place in the mesh, with the rank's own tokens of each.
     Batch sequences(std::int64_t step, const parallel::MeshCommunicators& mesh, parallel::Shard own_tokens) const {
-        const parallel::Shard share = parallel::deal_of(global_batch, mesh.at.data, mesh.shape.data);
+        const parallel::Shard share = parallel::even_share_of(global_batch, mesh.at.data, mesh.shape.data);
         const auto all = random_tokens(global_batch * context, static_cast<std::uint64_t>(step));
         const std::span<const std::int32_t> own = std::span(all).subspan(
             static_cast<std::size_t>(share.begin * context), static_cast<std::size_t>(share.count * context));

@@ -15,7 +15,7 @@ using Lists = std::vector<std::vector<std::string>>;
 
 std::string refusal(const Lists& seen) {
     try {
-        deal_gpus(seen);
+        assign_gpus(seen);
     } catch (const Error& e) {
         BOOST_TEST((e.code == ExitCode::bad_input));
         return e.what();
@@ -30,14 +30,14 @@ BOOST_AUTO_TEST_SUITE(device_choice)
 /// mpirun on two nodes: each rank sees all GPUs of its node.
 BOOST_AUTO_TEST_CASE(ranks_that_see_all_of_a_node_take_them_in_turn) {
     const std::vector<std::string> one{"a", "b", "c"}, other{"d", "e"};
-    BOOST_TEST((deal_gpus({one, one, other, one, other}) == std::vector<int>{0, 1, 0, 2, 1}));
-    BOOST_TEST((deal_gpus({one}) == std::vector<int>{0}));  // two GPUs stay idle
+    BOOST_TEST((assign_gpus({one, one, other, one, other}) == std::vector<int>{0, 1, 0, 2, 1}));
+    BOOST_TEST((assign_gpus({one}) == std::vector<int>{0}));  // two GPUs stay idle
 }
 
 /// With Slurm's --gpus-per-task or slurm/one_gpu.sh each rank sees only its own GPUs, numbered from 0.
 BOOST_AUTO_TEST_CASE(ranks_with_gpus_of_their_own_take_the_first) {
-    BOOST_TEST((deal_gpus({{"a"}, {"b"}, {"c"}}) == std::vector<int>{0, 0, 0}));
-    BOOST_TEST((deal_gpus({{"a", "b"}, {"c", "d"}}) == std::vector<int>{0, 0}));
+    BOOST_TEST((assign_gpus({{"a"}, {"b"}, {"c"}}) == std::vector<int>{0, 0, 0}));
+    BOOST_TEST((assign_gpus({{"a", "b"}, {"c", "d"}}) == std::vector<int>{0, 0}));
 }
 
 BOOST_AUTO_TEST_CASE(more_ranks_than_gpus_are_refused) {

@@ -135,8 +135,8 @@ BOOST_AUTO_TEST_CASE(rope) {
     BOOST_CHECK_EQUAL(out["protocol"]["rope"]["kind"].get<std::string>(), "linear");
     BOOST_CHECK_EQUAL(out["protocol"]["rope"]["factor"].get<double>(), 4);
     const ModelConfig config = read_config(c.folder_of_case);
-    BOOST_CHECK(beyond_note(config, 128).empty());
-    BOOST_TEST(has(beyond_note(config, 129), "more than the 128"));
+    BOOST_CHECK(context_warning(config, 128).empty());
+    BOOST_TEST(has(context_warning(config, 129), "more than the 128"));
 }
 
 BOOST_AUTO_TEST_CASE(refusals) {

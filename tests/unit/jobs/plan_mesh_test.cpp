@@ -165,20 +165,21 @@ BOOST_AUTO_TEST_CASE(snapshots) {
 
 BOOST_AUTO_TEST_CASE(spreads_are_all_possible_meshes) {
     const PlanRequest request = tiny_request({}, 0, 6);
-    const auto spreads = spreads_of(request, 12);
+    const auto choices = mesh_choices(request, 12);
     std::set<std::tuple<int, int, int>> meshes;
-    for (const auto& s : spreads) {
+    for (const auto& s : choices) {
         BOOST_TEST(s.mesh.num_ranks() == 12);
         BOOST_TEST(s.mesh.data <= 6);
         meshes.insert({s.mesh.pipeline, s.mesh.data, s.mesh.sequence});
     }
     // Pipelines of 1, 2, 3, 4 stages (five layers); data degrees 1, 2, 3, 4, 6; the sequence degree is the rest.
     BOOST_TEST(meshes.size() == 5u + 4u + 3u + 2u);
-    BOOST_TEST(std::count(spreads.begin(), spreads.end(), Spread{{4, 3, 1}, 2, 2}) == 1);
+    BOOST_TEST(std::count(choices.begin(), choices.end(), MeshChoice{{4, 3, 1}, 2, 2}) == 1);
     // A data rank has only two sequences, so a micro-batch of four is not tried.
-    BOOST_TEST(std::count(spreads.begin(), spreads.end(), Spread{{4, 3, 1}, 2, 4}) == 0);
-    BOOST_TEST(spreads_of(tiny_request({}, 0, 6), 1).size() == 3u);  // micro-batches of 1, 2, 4; no ZeRO with one rank
-    BOOST_TEST(spreads_of(tiny_request({}, 0, 1), 7).size() == 4u);  // only 1 x 1 x 7
+    BOOST_TEST(std::count(choices.begin(), choices.end(), MeshChoice{{4, 3, 1}, 2, 4}) == 0);
+    BOOST_TEST(mesh_choices(tiny_request({}, 0, 6), 1).size() ==
+               3u);  // micro-batches of 1, 2, 4; no ZeRO with one rank
+    BOOST_TEST(mesh_choices(tiny_request({}, 0, 1), 7).size() == 4u);  // only 1 x 1 x 7
 }
 
 BOOST_AUTO_TEST_CASE(meshes_found_fit_and_are_sorted) {
@@ -186,18 +187,18 @@ BOOST_AUTO_TEST_CASE(meshes_found_fit_and_are_sorted) {
     request.context = 400;
     PlanGoal goal = a100();
     goal.machine.outside_device.clear();
-    const auto all = find_spreads(request, goal, 8, 30);
+    const auto all = find_meshes(request, goal, 8, 30);
     BOOST_REQUIRE_GT(all.size(), 5u);
     for (std::size_t i = 0; i < all.size(); ++i) {
         if (i > 0) BOOST_CHECK_LE(all[i - 1].plan.step_seconds, all[i].plan.step_seconds);
-        const PlanRequest again = spread_request(request, all[i].spread);
+        const PlanRequest again = spread_request(request, all[i].choice);
         const MeshPlan plan = plan_mesh(again, goal, representative_ranks(again));
         BOOST_TEST(plan.fits);
         BOOST_TEST(plan.step_seconds == all[i].plan.step_seconds);
     }
     std::int64_t least = std::numeric_limits<std::int64_t>::max();
-    for (const auto& spread : spreads_of(request, 8)) {
-        PlanRequest here = spread_request(request, spread);
+    for (const auto& choice : mesh_choices(request, 8)) {
+        PlanRequest here = spread_request(request, choice);
         std::int64_t bytes = 0;
         for (const int rank : representative_ranks(here)) {
             here.rank = rank;
@@ -206,9 +207,9 @@ BOOST_AUTO_TEST_CASE(meshes_found_fit_and_are_sorted) {
         least = std::min(least, bytes);
     }
     goal.memory_bytes = least;
-    BOOST_TEST(find_spreads(request, goal, 8, 10).size() >= 1u);
+    BOOST_TEST(find_meshes(request, goal, 8, 10).size() >= 1u);
     goal.memory_bytes = least - 1;
-    BOOST_TEST(find_spreads(request, goal, 8, 10).empty());
+    BOOST_TEST(find_meshes(request, goal, 8, 10).empty());
 }
 
 BOOST_AUTO_TEST_CASE(the_longest_context_fits_and_one_unit_more_does_not) {
@@ -221,11 +222,11 @@ BOOST_AUTO_TEST_CASE(the_longest_context_fits_and_one_unit_more_does_not) {
     PlanGoal goal = a100();
     goal.recompute = "all";
     goal.memory_bytes = 3000000;
-    const auto fits = [&](std::int64_t context, const Spread& spread) {
-        const PlanRequest there = spread_request(request_at(context), spread);
+    const auto fits = [&](std::int64_t context, const MeshChoice& choice) {
+        const PlanRequest there = spread_request(request_at(context), choice);
         return plan_mesh(there, goal, representative_ranks(there)).fits;
     };
-    const Spread alone{{1, 1, 1}, 0, 1}, shared{{1, 1, 4}, 3, 1};
+    const MeshChoice alone{{1, 1, 1}, 0, 1}, shared{{1, 1, 4}, 3, 1};
     const LongestContext one = longest_context(request_at, {alone}, goal, 16),
                          four = longest_context(request_at, {shared}, goal, 16),
                          best = longest_context(request_at, {alone, shared}, goal, 16);
@@ -239,7 +240,7 @@ BOOST_AUTO_TEST_CASE(the_longest_context_fits_and_one_unit_more_does_not) {
     BOOST_TEST((four.plan.fits && four.plan.ranks.front().request.context == four.context));
     BOOST_TEST(four.context > 2 * one.context);
     BOOST_TEST(best.context == four.context);
-    BOOST_TEST((best.spread == shared));
+    BOOST_TEST((best.choice == shared));
     goal.memory_bytes = 100;
     BOOST_TEST(longest_context(request_at, {alone, shared}, goal, 16).context == 0);
 }

@@ -58,13 +58,13 @@ BOOST_AUTO_TEST_CASE(the_newest_is_found) {
     const std::string run = folder.path();
     BOOST_TEST(says(sentence_of([&] { newest_checkpoint(run); }), {run, "no checkpoint"}));
     BOOST_TEST(says(sentence_of([&] { newest_checkpoint(run + "/nowhere"); }), {"nowhere"}));
-    BOOST_TEST(find_resumable(run).path == "");
+    BOOST_TEST(find_checkpoint_to_resume(run).path == "");
     const std::string five = write_checkpoint(run, 5), ten = write_checkpoint(run, 10);
     write_text_file(checkpoint_folder(run) + "/step-00000015.h5.partial", "x");
     BOOST_TEST(newest_checkpoint(run) == ten);
     BOOST_TEST(newest_checkpoint(five) == five);
-    BOOST_TEST(find_resumable(run).path == ten);
-    BOOST_TEST(find_resumable(run).damaged.empty());
+    BOOST_TEST(find_checkpoint_to_resume(run).path == ten);
+    BOOST_TEST(find_checkpoint_to_resume(run).damaged.empty());
     BOOST_TEST(read_checkpoint_attributes(ten)["step"] == 10);
 }
 
@@ -75,10 +75,10 @@ BOOST_AUTO_TEST_CASE(damaged_checkpoints_are_set_aside) {
     damage(checkpoint_folder(run) + "/" + checkpoint_name(20));
     const std::string fifteen = checkpoint_folder(run) + "/" + checkpoint_name(15);
     FileHandle::open_write(fifteen).truncate(3000);  // as after a power cut
-    const Resumable found = find_resumable(run);
+    const Resumable found = find_checkpoint_to_resume(run);
     BOOST_TEST(found.path == checkpoint_folder(run) + "/" + checkpoint_name(10));
-    require_some_whole(run, found);
-    BOOST_TEST(steps_of(run).size() == 4u);  // find_resumable changes no file
+    refuse_if_only_damaged(run, found);
+    BOOST_TEST(steps_of(run).size() == 4u);  // find_checkpoint_to_resume changes no file
     const std::vector<std::string> notes = set_damaged_aside(found);
     BOOST_REQUIRE_EQUAL(notes.size(), 2u);
     BOOST_TEST(says(notes[0], {checkpoint_name(20), "damaged", "master/a"}));
@@ -87,11 +87,12 @@ BOOST_AUTO_TEST_CASE(damaged_checkpoints_are_set_aside) {
     BOOST_TEST(file_exists(fifteen + ".damaged"));
     for (const std::int64_t step : {5, 10}) damage(checkpoint_folder(run) + "/" + checkpoint_name(step));
     for (int again = 0; again < 2; ++again)  // a requeued job must not start from the beginning either
-        BOOST_TEST(says(sentence_of([&] { require_some_whole(run, find_resumable(run)); }),
+        BOOST_TEST(says(sentence_of([&] { refuse_if_only_damaged(run, find_checkpoint_to_resume(run)); }),
                         {"no checkpoint of", "start from the beginning"}));
     for (const std::int64_t step : {5, 10}) remove_file(checkpoint_folder(run) + "/" + checkpoint_name(step));
     // Checkpoints that were set aside earlier count as well.
-    BOOST_TEST(says(sentence_of([&] { require_some_whole(run, find_resumable(run)); }), {"no checkpoint of"}));
+    BOOST_TEST(
+        says(sentence_of([&] { refuse_if_only_damaged(run, find_checkpoint_to_resume(run)); }), {"no checkpoint of"}));
 }
 
 BOOST_AUTO_TEST_CASE(a_flip_of_any_byte_is_noticed) {

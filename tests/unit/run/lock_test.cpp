@@ -19,7 +19,7 @@ RunLockOptions quick(const std::string& job = "", const std::string& restart = "
     RunLockOptions options;
     options.job = {"cluster", job, restart};
     options.timeout_seconds = 1.5;
-    options.beat_seconds = 0.1;
+    options.heartbeat_seconds = 0.1;
     return options;
 }
 

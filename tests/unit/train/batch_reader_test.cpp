@@ -25,7 +25,7 @@ BOOST_AUTO_TEST_CASE(any_number_of_ranks_reads_the_same) {
         for (const std::int64_t first_step : {1, 4}) {
             std::vector<std::unique_ptr<BatchReader>> readers;
             for (int r = 0; r < ranks; ++r) {
-                const auto share = parallel::deal_of(kBatch, r, ranks);
+                const auto share = parallel::even_share_of(kBatch, r, ranks);
                 readers.push_back(
                     std::make_unique<BatchReader>(order, BatchSlice{kBatch, share, {0, 7}}, first_step, kSteps));
             }
@@ -59,7 +59,7 @@ BOOST_AUTO_TEST_CASE(any_number_of_ranks_may_share_a_sequence) {
     const ReadBatch whole = read_batch(order, {3, 5}, {0, 11});
     for (int ranks = 1; ranks <= 11; ++ranks)
         for (int rank = 0; rank < ranks; ++rank) {
-            const parallel::Shard local = parallel::deal_of(11, rank, ranks);
+            const parallel::Shard local = parallel::even_share_of(11, rank, ranks);
             const ReadBatch part = read_batch(order, {3, 5}, local);
             BOOST_REQUIRE(part.tokens.size() == static_cast<std::size_t>(5 * local.count) &&
                           part.labels.size() == part.tokens.size());

@@ -41,7 +41,8 @@ Used use_of(const PlanRequest& request, const std::vector<std::int64_t>& documen
     Weights weights(*device, request.config, request.trainables, how, stage_of(request, request.rank));
     Model model(weights, request.pattern, request.context, mesh.sequence.get());
     const StepScalars scalars(*device);
-    const std::int64_t sequences = parallel::deal_of(request.step.global_batch, mesh.at.data, mesh.shape.data).count;
+    const std::int64_t sequences =
+        parallel::even_share_of(request.step.global_batch, mesh.at.data, mesh.shape.data).count;
     Batch local;
     local.tokens.resize(static_cast<std::size_t>(sequences * model.own_tokens().count));
     local.labels = local.tokens;
