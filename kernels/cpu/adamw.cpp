@@ -1,4 +1,4 @@
-// The optimizer's update and what decides it: sum of squares, clip scale.
+// The update of the optimizer (adamw), and what decides it: sum_squares and clip_scale.
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -10,7 +10,7 @@
 namespace longlora::cpu {
 
 void sum_squares(Tensor sum, ConstTensor x) {
-    constexpr std::int64_t kChunk = 1 << 14;  // the sum's order depends on the shape only
+    constexpr std::int64_t kChunk = 1 << 14;  // the order of the sum depends only on the shape
     const ConstTensor in = flat(x);
     const std::int64_t num_rows = in.num_rows(), width = in.width(), chunks = (width + kChunk - 1) / kChunk;
     std::vector<double> partial(static_cast<std::size_t>(num_rows * chunks));

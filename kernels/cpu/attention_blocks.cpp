@@ -1,5 +1,4 @@
-// Packing for attention. Compiled for AVX2, the floor, on every machine: these are moves, which more lanes hardly speed
-// up.
+// Copies rows for attention. Compiled for AVX2, which every build requires: wider vectors hardly speed up copies.
 #include "kernels/cpu/attention_blocks.h"
 
 #include <immintrin.h>
@@ -48,7 +47,8 @@ void load_rows(float* out, const AttentionShape& shape, std::int64_t padded_rows
 RowBlock block_of_rows(float* buffer, const AttentionShape& shape, std::int64_t padded_rows,
                        std::int64_t column_multiple, const ConstTensor& t, std::int64_t begin, std::int64_t n,
                        std::int64_t column) {
-    constexpr std::int64_t kBadStride = 512;  // floats; a multiple of 2 KiB leaves at most two sets of a 64-set cache
+    // In floats. Strides that are a multiple of 2 KiB put all rows into at most two sets of a 64-set cache.
+    constexpr std::int64_t kBadStride = 512;
     if (t.dtype == DType::float32 && shape.head_dim % column_multiple == 0 && begin + padded_rows <= t.num_rows() &&
         t.row_stride % kBadStride != 0) {
         return {t.data<float>() + begin * t.row_stride + column, t.row_stride};
@@ -122,7 +122,7 @@ Scratch::Scratch(std::int64_t num_floats) {
 float* Scratch::floats(std::int64_t n) {
     float* part = next_;
     next_ += round_up(n, 16);
-    ensure(next_ <= end_, "attention's scratch is too small");
+    ensure(next_ <= end_, "the scratch memory of attention is too small");
     return part;
 }
 

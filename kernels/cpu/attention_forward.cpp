@@ -1,5 +1,5 @@
-// Forward attention: blocks of queries are independent; each goes over the blocks of keys that its windows touch,
-// keeping running maximum, sum and output. The arithmetic on tiles is in attention_tiles_impl.h.
+// Forward attention. Blocks of queries are independent. Each one goes over the blocks of keys that its windows touch,
+// and keeps a running maximum, sum and output. The arithmetic on tiles is in attention_tiles_impl.h.
 #include <omp.h>
 
 #include <algorithm>
@@ -28,7 +28,8 @@ struct Call {
     std::int64_t query_block;
 };
 
-/// What a thread needs for one block of queries. Panels of q_t and o_t follow each other.
+/// The buffers of a thread for one block of queries. The panels of q_t lie one after the other, and so do those of
+/// o_t.
 struct Buffers {
     float *rows, *q_t, *o_t, *max, *sum, *k, *v, *s;
     std::int32_t *first_key, *token;
@@ -67,7 +68,7 @@ void start(const Call& c, const Block& block, const Buffers& b) {
     }
 }
 
-/// Keys [begin, end), at most kKeyBlock of them, against all panels of the block.
+/// Adds keys [begin, end), at most kKeyBlock, to the results of all panels of the block.
 void add_keys(const Call& c, const Block& block, const Buffers& b, std::int64_t begin, std::int64_t end) {
     const std::int64_t n = end - begin, padded = round_up(n, 8), w = c.shape.width,
                        column = block.head / c.shape.group * c.shape.head_dim;
@@ -90,7 +91,7 @@ void add_keys(const Call& c, const Block& block, const Buffers& b, std::int64_t 
     }
 }
 
-/// One row: o / sum and its lse go to out and lse, or are merged with what is there.
+/// Writes one row: o / sum to out, and its lse to *lse. With accumulate, merges them with the earlier values instead.
 template <class Real>
 void finish_row(Real* out, float* lse, const float* o, std::int64_t n, float max, float sum, bool accumulate) {
     const float own = sum == 0 ? -kInfinity : (max + std::log2(sum)) * kLn2;
@@ -128,8 +129,9 @@ void run_block(const Call& c, const Block& block, const Buffers& b, const std::f
     start(c, block, b);
     const std::int64_t origin = c.shape.key_begin, end = std::min(block.end, c.shape.key_end);
     std::int64_t begin = std::max<std::int64_t>(block.first_key[block.begin], origin);
-    while (begin < end) {  // blocks lie on a grid from the first key, so that a row's sums do not depend on which rows
-                           // share its block
+    // The blocks of keys lie on a grid that starts at the first key. So the sums of a row do not depend on which rows
+    // share its block of queries.
+    while (begin < end) {
         const std::int64_t next = std::min(origin + ((begin - origin) / kKeyBlock + 1) * kKeyBlock, end);
         add_keys(c, block, b, begin, next);
         begin = next;
@@ -148,15 +150,15 @@ void attention_forward(const AttentionResult& result, const AttentionInputs& inp
            tiles,  place.scale, accumulate, 0};
     const std::int64_t n = c.shape.num_queries(), heads = c.shape.num_heads;
     const bool plenty = heads * (n / 192) >= 4 * omp_get_max_threads();
-    c.query_block =
-        plenty && c.shape.width <= 192 ? 192 : 96;  // multiples of every panel; a larger block packs keys less often
+    // Both are multiples of every panel. With a larger block keys are copied less often.
+    c.query_block = plenty && c.shape.width <= 192 ? 192 : 96;
     const std::int64_t blocks = (n + c.query_block - 1) / c.query_block;
 #pragma omp parallel
     {
         const Buffers buffers(c);
         const auto* call_progress = omp_get_thread_num() == 0 && progress ? &progress : nullptr;
 #pragma omp for schedule(dynamic, 1)
-        for (std::int64_t i = 0; i < heads * blocks; ++i) {  // late blocks, which see most, first
+        for (std::int64_t i = 0; i < heads * blocks; ++i) {  // late blocks first: they see most keys
             const std::int64_t head = i % heads, begin = c.shape.query_begin + (blocks - 1 - i / heads) * c.query_block;
             const Block block{head, begin, std::min(begin + c.query_block, c.shape.query_end),
                               windows.host[head >= windows.num_plain_heads]};

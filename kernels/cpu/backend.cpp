@@ -1,4 +1,4 @@
-// Hands each operation to the function that does it.
+// Passes each operation to the function that computes it.
 #include "kernels/cpu/backend.h"
 
 #include "kernels/cpu/attention.h"

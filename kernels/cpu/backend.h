@@ -1,6 +1,6 @@
-// CpuBackend: the operations of ops.h on the calling thread's OpenMP team. Streams are not looked at: everything runs
-// at once, in the order of the calls, which is a valid execution of the contract. One file per operation implements the
-// functions of cpu/operations.h.
+// CpuBackend: the operations of ops.h on the OpenMP threads of the calling thread. It ignores streams: an operation
+// runs at once, in the order of the calls, as the contract allows. It calls the functions that operations.h,
+// attention.h and matmul.h declare.
 #pragma once
 
 #include "kernels/cpu/instruction_set.h"

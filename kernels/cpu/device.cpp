@@ -1,6 +1,6 @@
-// The processor as a device: one arena in ordinary memory that never goes back to the kernel, work runs at once on the
-// calling thread and its OpenMP team, so streams are empty whenever the host looks and events are reached when
-// recorded.
+// The CPU as a device. Its arena is ordinary memory that never goes back to the operating system. Work runs at once,
+// on the calling thread and its OpenMP threads. So streams are empty whenever the host looks, and events are reached
+// when they are recorded.
 #include "kernels/device.h"
 
 #include <omp.h>

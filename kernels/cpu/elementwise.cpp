@@ -1,4 +1,4 @@
-// fill, add, copy: rows of any stride, every real type to every other.
+// fill, add and copy: rows of any stride, and every combination of real types.
 #include <algorithm>
 #include <cstring>
 
@@ -13,7 +13,7 @@ struct Extent {
     std::int64_t num_rows, width;
 };
 
-/// Several tensors of one shape as one long row if all are contiguous.
+/// The rows and width of tensors of one shape; one long row if all are contiguous.
 template <class... Tensors> Extent extent_of(const ConstTensor& first, const Tensors&... others) {
     if ((first.contiguous() && ... && others.contiguous())) return {1, first.count()};
     return {first.num_rows(), first.width()};
@@ -33,7 +33,7 @@ void fill(Tensor x, float value) {
     if (x.dtype == DType::float64) return fill_with(x, static_cast<double>(value));
     if (x.dtype == DType::int32) return fill_with(x, static_cast<std::int32_t>(value));
     if (x.dtype == DType::float32) return fill_with(x, value);
-    x.dtype = DType::uint16;  // bfloat16's bits: a struct would be filled one by one
+    x.dtype = DType::uint16;  // the bits of bfloat16: structs would be filled one by one
     fill_with(x, bf16(value).bits);
 }
 

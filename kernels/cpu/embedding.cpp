@@ -1,5 +1,6 @@
-// Rows out of a table and gradients back into it. The gradient is dealt out by columns, so every row of the table adds
-// its tokens in order.
+// embedding_forward copies rows out of a table; embedding_backward adds gradients to its rows. A thread of
+// embedding_backward owns some columns and adds all tokens in order, so every row of the table gets its tokens in
+// order.
 #include "kernels/cpu/operations.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/cpu/vector_math.h"
@@ -29,7 +30,7 @@ void embedding_forward(Tensor out, ConstTensor table, ConstTensor ids) {
 void embedding_backward(Tensor d_table, ConstTensor d_out, ConstTensor ids) {
     with_type(d_out.dtype, [&](auto type) {
         using T = decltype(type);
-        constexpr std::int64_t kColumns = 32;  // two cache lines of the table: threads do not share one
+        constexpr std::int64_t kColumns = 32;  // two cache lines of the table, so that threads share none
         const Rows<float> table(d_table);
         const Rows<const T> gradient(d_out);
         const std::int32_t* id = ids.data<std::int32_t>();

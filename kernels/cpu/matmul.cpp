@@ -1,6 +1,6 @@
-// Products go tile by tile to onednn_gemm.h. A bfloat16 operand that oneDNN cannot take as it is (beside a float32 one,
-// or without bfloat16 instructions) is widened into a panel of at most 8 MiB; a bfloat16 result of such a product comes
-// from a float32 panel, rounded once.
+// Computes products tile by tile with onednn_gemm.h. If oneDNN cannot take a bfloat16 operand directly (beside a
+// float32 one, or without bfloat16 instructions), the operand is widened into a panel of at most 8 MiB. A bfloat16
+// result of such a product is computed in a float32 panel and rounded once.
 #include "kernels/cpu/matmul.h"
 
 #include <vector>
@@ -13,12 +13,12 @@ namespace longlora::cpu {
 namespace {
 
 constexpr std::int64_t kPanelElements = 1 << 21;  // 8 MiB of float32
-constexpr std::int64_t kDepth =
-    8192;  // longest sum that is done at once when a panel is widened, so that panels stay wide
-constexpr double kTileFlops = 2e9;  // some 5 to 30 ms: how long a message waits at most
+// The longest sum that one call computes when it widens an operand, so that panels stay wide.
+constexpr std::int64_t kDepth = 8192;
+constexpr double kTileFlops = 2e9;  // about 5 to 30 ms, the longest time that a message waits
 constexpr std::int64_t kLeastSide = 256, kSideStep = 64;
 
-/// An operand with its transposition taken apart: rows and columns of op(x).
+/// An operand x, of which part() takes rows and columns of op(x).
 struct Operand {
     ConstTensor tensor;
     bool transposed;
@@ -30,7 +30,7 @@ struct Operand {
 
 std::int64_t pieces_of(std::int64_t n, std::int64_t piece) { return (n + piece - 1) / piece; }
 
-/// n cut into about `wanted` equal pieces, none shorter than kLeastSide: their length.
+/// Divides n into about `wanted` equal pieces, none shorter than kLeastSide, and returns their length.
 std::int64_t side_of(std::int64_t n, std::int64_t wanted) {
     const std::int64_t pieces = std::max<std::int64_t>(1, std::min(wanted, n / kLeastSide));
     return pieces_of(pieces_of(n, pieces), kSideStep) * kSideStep;
@@ -54,7 +54,7 @@ Tile tile_of(std::int64_t m, std::int64_t n, std::int64_t k, bool widen_a, bool 
     return tile;
 }
 
-/// The float32 copy of the part of an operand that was widened last.
+/// The float32 copy of that part of an operand which was widened last.
 struct Panel {
     std::vector<float> storage;
     std::int64_t row = -1, column = -1;
@@ -97,7 +97,7 @@ void narrow(const Tensor& out, const ConstTensor& panel, float beta) {
     });
 }
 
-/// out = beta * out, for products without a term.
+/// out = beta * out, for products that sum over no elements.
 void scale(const Tensor& out, float beta) {
     with_type(out.dtype, [&](auto type) {
         using T = decltype(type);

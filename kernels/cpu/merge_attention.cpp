@@ -1,5 +1,5 @@
-// merge_attention: two partial results of the same queries become one, row by row and head by head. What makes partial
-// results is attention_forward.cpp.
+// merge_attention: two results of the same queries become one, row by row and head by head. attention_forward.cpp
+// computes such results.
 #include <cmath>
 #include <limits>
 
@@ -10,8 +10,8 @@
 namespace longlora::cpu {
 namespace {
 
-/// With r = exp(smaller - larger) in (0, 1], the weights are 1 / (1 + r) and r / (1 + r), which add up to 1 however
-/// large the sums are.
+/// With r = exp(smaller - larger) in (0, 1], where smaller and larger are the two lse, the weights are 1 / (1 + r)
+/// and r / (1 + r). They add up to 1 however large the lse are.
 void merge_row(float* out, float& lse, const float* other_out, float other_lse, std::int64_t head_dim) {
     constexpr float kInfinity = std::numeric_limits<float>::infinity();
     if (other_lse == -kInfinity) return;

@@ -1,5 +1,5 @@
-// The CPU's operations but matmul and attention itself: the functions of ops.h with the same arguments, which are
-// checked already.
+// The operations of kernels/ops.h on the CPU, except matmul (matmul.h), attention_forward and attention_backward
+// (attention.h). Their arguments are those of Ops, which has checked them.
 #pragma once
 
 #include "kernels/ops.h"

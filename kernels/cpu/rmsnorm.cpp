@@ -1,5 +1,5 @@
-// RMS normalisation, a row at a time. The weight's gradient is summed in chunks of rows that depend on the shape only,
-// then over the chunks.
+// RMS normalisation, row by row. The gradient of the weight is summed over chunks of rows, then over the chunks in
+// order. Only the shape determines the chunks.
 #include <vector>
 
 #include "kernels/cpu/operations.h"
@@ -39,7 +39,7 @@ void rmsnorm_forward(Tensor y, Tensor rrms, ConstTensor x, ConstTensor weight, f
 
 namespace {
 
-/// One row: d_x += r (w d_y - x r^2 mean(w d_y x)); d_w += d_y x r where d_w is wanted.
+/// One row: d_x += r (w d_y - x r^2 mean(w d_y x)); d_w += d_y x r unless d_w is nullptr.
 template <class DX, class DY, class X, class W>
 void backward_row(DX* d_x, float* d_w, const DY* d_y, const X* x, const W* w, float r, std::int64_t width) {
     float dot = 0;

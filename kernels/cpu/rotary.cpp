@@ -1,4 +1,4 @@
-// Rotary positions in place, a row at a time; the angles come from tables.
+// rotary: turns x in place, row by row, with angles from tables.
 #include "kernels/cpu/operations.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/cpu/vector_math.h"

@@ -1,4 +1,5 @@
-// The gated activation, element by element; outputs may be inputs, each element is read before it is written.
+// swiglu_forward and swiglu_backward, element by element. An output may be an input, since each element is read
+// before it is written.
 #include "kernels/cpu/operations.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/cpu/vector_math.h"

@@ -30,8 +30,8 @@ struct Running {
         float larger = most;
 #pragma unroll
         for (const float value : x) larger = fmaxf(larger, value);
-        const float base =
-            larger == -INFINITY ? 0.0f : larger;  // all are -inf: exp(-inf - 0) is 0, but exp(-inf + inf) would be NaN
+        // If all elements are -inf: exp(-inf - 0) is 0, but exp(-inf + inf) would be NaN.
+        const float base = larger == -INFINITY ? 0.0f : larger;
         sum *= expf(most - base);
 #pragma unroll
         for (const float value : x) sum += expf(value - base);

@@ -9,8 +9,8 @@
 namespace longlora::cuda {
 namespace {
 
-constexpr std::int64_t kDepth =
-    8192;  // the longest sum that one call computes when it widens an operand; so panels stay wide
+// The longest sum that one call computes when it widens an operand, so that panels stay wide.
+constexpr std::int64_t kDepth = 8192;
 
 /// An operand x, of which part() takes rows and columns of op(x).
 struct Operand {

@@ -1,7 +1,7 @@
 // The operations of kernels/ops.h on a GPU, except matmul (matmul.h), attention_forward and attention_backward
-// (attention/attention.h). The functions queue kernels on a stream; their arguments are those of Ops, which has checked
-// them. scratch: uint8, contiguous, 256-byte aligned; an operation may leave anything in it and needs it until its last
-// kernel has run.
+// (attention/attention.h). Each function puts kernels into a stream. The other arguments are those of Ops, which has
+// checked them. scratch is device memory: uint8, contiguous, 256-byte aligned. An operation needs it until its last
+// kernel has run, and may leave anything in it.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -20,7 +20,8 @@ void rotary(cudaStream_t stream, Tensor x, const RotaryAngles& angles, std::int6
 void merge_attention(cudaStream_t stream, const AttentionResult& result, const ConstAttentionResult& other);
 void swiglu_forward(cudaStream_t stream, Tensor out, const SwigluInputs& inputs);
 void swiglu_backward(cudaStream_t stream, const SwigluGradients& gradients, const SwigluBackwardInputs& inputs);
-/// shared_bytes: shared memory that a block may have on this GPU. Rows that fit there are read from device memory once.
+/// shared_bytes: the shared memory that a block may have on this GPU. A row of logits that fits into it is read from
+/// device memory only once.
 void cross_entropy(cudaStream_t stream, Tensor scratch, std::int64_t shared_bytes, Tensor loss_sum, Tensor logits,
                    ConstTensor labels, float scale, bool gradient);
 void sum_squares(cudaStream_t stream, Tensor scratch, Tensor sum, ConstTensor x);
@@ -30,7 +31,8 @@ void fill(cudaStream_t stream, Tensor x, float value);
 void add(cudaStream_t stream, Tensor y, ConstTensor x, float alpha);
 void copy(cudaStream_t stream, Tensor y, ConstTensor x);
 
-/// For matmul, beside cuBLAS: y = beta * y + x and y = beta * y, real types. With beta = 0 they do not read y.
+/// What matmul needs beside cuBLAS: combine is y = beta * y + x, scale is y = beta * y, both for real types. If beta
+/// is 0, they do not read y.
 void combine(cudaStream_t stream, Tensor y, ConstTensor x, float beta);
 void scale(cudaStream_t stream, Tensor y, float beta);
 

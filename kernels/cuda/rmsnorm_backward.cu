@@ -1,5 +1,5 @@
-// RMS normalisation, backward (forward is rmsnorm_forward.cu). The gradient of the weight is summed over chunks of
-// rows, one block per chunk, and then over the chunks in a fixed order. Shape and types alone determine the chunks,
+// rmsnorm_backward (rmsnorm_forward.cu has the forward operation). The gradient of the weight is summed over chunks
+// of rows, one block per chunk, and then over the chunks in a fixed order. Only shape and types determine the chunks,
 // since scratch always has the same size.
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/rmsnorm.cuh"
@@ -16,13 +16,13 @@ template <class DX, class DY, class X> struct Arguments {
     Rows<const X> x;
     NormWeight weight;
     const float* rrms;
-    /// (chunks, elements of all packs): each chunk's gradient of the weight in the layout of put_part; nullptr if the
-    /// caller does not want it.
+    /// (chunks, elements of all packs): the gradient of the weight of each chunk, in the layout of put_part; nullptr
+    /// if the caller does not want it.
     float* parts;
 };
 
-/// Where the sums of a chunk lie. Packs are cut into groups of four elements. First come the first groups of all packs,
-/// then, for packs of eight, the second groups of all packs. So a warp writes whole sectors.
+/// Where the sums of a chunk lie. A pack has one or two groups of four elements. The first groups of all packs come
+/// first, then the second groups of all packs. So a warp writes whole sectors.
 inline __device__ float* part_at(float* part, const RowShape& shape, unsigned pack, int four) {
     return part + (four * shape.num_packs + pack) * 4;
 }
@@ -36,7 +36,7 @@ template <int n> __device__ void get_part(float (&sum)[n], float* part, const Ro
 #pragma unroll
     for (int i = 0; i < n; ++i) sum[i] = part_at(part, shape, pack, i / 4)[i % 4];
 }
-/// The column whose sum lies at `place` of a chunk's sums.
+/// The column of the weight whose sum lies at `place` of the sums of a chunk.
 inline __device__ unsigned column_of(unsigned place, unsigned num_packs, unsigned n) {
     const unsigned four = place / 4, group = four / num_packs;
     return (four - group * num_packs) * n + group * 4 + place % 4;
@@ -49,7 +49,7 @@ __device__ float add_products(float sum, const float (&a)[n], const float (&b)[n
     return sum;
 }
 
-/// d_x += r (w d_y - x r^2 mean(w d_y x)); part += d_y x r.
+/// d_x += r (w d_y - x r^2 mean(w d_y x)); part = the sum of d_y x r over the rows of the chunk.
 template <bool whole, class DX, class DY, class X>
 __global__ void __launch_bounds__(kMostRowThreads, 1)
     rmsnorm_backward_kernel(const Arguments<DX, DY, X> a, const RowShape shape) {
@@ -115,7 +115,8 @@ __global__ void __launch_bounds__(kMostRowThreads, 1)
             put_part(part, shape, pack, d_w[k]);
 }
 
-/// d_weight += parts summed over chunks: threadIdx.y takes every eighth chunk, then their sums are added in order.
+/// d_weight += the sum of parts over the chunks. Threads with the same threadIdx.y take every eighth chunk; then the
+/// eight sums are added in order.
 __global__ void __launch_bounds__(kThreads)
     rmsnorm_add_chunks_kernel(float* d_weight, const float* parts, unsigned num_chunks, RowShape shape, unsigned n) {
     constexpr unsigned kShares = kThreads / kWarp;

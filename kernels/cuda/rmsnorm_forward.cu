@@ -1,4 +1,4 @@
-// RMS normalisation, forward: y = x * rrms * weight. Backward is rmsnorm_backward.cu.
+// rmsnorm_forward: y = x * rrms * weight. The backward operation is in rmsnorm_backward.cu.
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/rmsnorm.cuh"
 #include "kernels/cuda/types.h"
@@ -6,7 +6,7 @@
 namespace longlora::cuda {
 namespace {
 
-constexpr std::int64_t kRowsPerBlock = 8;  // each of them uses the weights that the threads hold in registers
+constexpr std::int64_t kRowsPerBlock = 8;  // all of them use the weights that the threads keep in registers
 
 template <bool whole, class Y, class X>
 __global__ void __launch_bounds__(kMostRowThreads, 1)

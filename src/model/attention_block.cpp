@@ -1,11 +1,11 @@
-// Shapes: T tokens of the micro-batch on this rank (sequence after sequence), D hidden, H heads, K key/value heads, E
-// head_dim.
+// Computes the attention half of a layer. Shapes: T tokens of the micro-batch on this rank (one sequence after
+// another), D hidden, H heads, K key/value heads, E head_dim.
 #include "model/attention_block.h"
 
 namespace longlora {
 namespace {
 
-/// The tables have a row for each of this rank's tokens of a sequence.
+/// Rotates one sequence after another, since the tables have one row for each token of a sequence on this rank.
 void rotate(const StepContext& context, Tensor x, bool inverse) {
     const std::int64_t n = context.local_length();
     for (std::int64_t s = 0; s < context.num_sequences; ++s)
@@ -71,7 +71,7 @@ AttentionSaved attention_forward(const StepContext& context, const AttentionWeig
 void attention_restore(const StepContext& context, const AttentionWeights& weights, std::int64_t layer, ConstTensor h,
                        AttentionSaved& saved) {
     if (!saved.q) make_qkv(context, weights, h, saved);
-    if (!saved.out) attend(context, layer, saved, true);  // backward is next
+    if (!saved.out) attend(context, layer, saved, true);  // keeps the halo: backward is next
     if (!saved.mid) make_mid(context, weights, h, saved);
 }
 
@@ -83,7 +83,7 @@ void attention_backward(const StepContext& context, const AttentionWeights& weig
     saved.mid.release();
     ArenaTensor d_out = context.workspace(saved.out->shape);
     linear_backward(context, d_out, d_h, saved.out, weights.o, Write::overwrite);
-    // Sums over queries and keys: in float32, rounded once.
+    // The gradients of q, k and v are sums over keys or queries: they are summed in float32 and rounded once.
     ArenaTensor d_q = context.statistics(saved.q->shape), d_k = context.statistics(saved.k->shape),
                 d_v = context.statistics(saved.v->shape);
     for (Tensor d : {*d_q, *d_k, *d_v}) ops.fill(d, 0);

@@ -1,5 +1,5 @@
-// Logits are float32 whatever the computing type, so that losses are true; their gradient is rounded to the computing
-// type.
+// Computes the head. Logits are float32 whatever the computing type, so that losses are not rounded to it. The
+// gradient of the logits is rounded to the computing type.
 #include "model/head.h"
 
 namespace longlora {

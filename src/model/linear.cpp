@@ -1,4 +1,5 @@
-// Composed of matmuls. x A^T is made again in backward: it costs R/out of the projection, and nothing has to be kept.
+// Projections composed of matrix products. Backward computes x A^T again: this costs R/out of the projection, and
+// forward has nothing to keep.
 #include "model/linear.h"
 
 namespace longlora {

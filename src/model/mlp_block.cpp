@@ -1,4 +1,4 @@
-// Shapes: t rows of a tile, D hidden, F intermediate.
+// Computes the MLP half of a layer. Shapes: t rows of a tile, D hidden, F intermediate.
 #include "model/mlp_block.h"
 
 namespace longlora {
@@ -20,7 +20,7 @@ MlpSaved mlp_forward(const StepContext& context, const MlpWeights& weights, Tens
         saved.up = context.activation({tokens, c.intermediate});
     }
     const ArenaTensor x = context.workspace({tile, c.hidden}), rrms = context.statistics({tile});
-    const ArenaTensor gate_tile = context.workspace({tile, c.intermediate});  // also the activation
+    const ArenaTensor gate_tile = context.workspace({tile, c.intermediate});  // also receives the activation
     const ArenaTensor up_tile = keep_gate_up ? ArenaTensor{} : context.workspace({tile, c.intermediate});
     for_tiles(tokens, tile, [&](std::int64_t begin, std::int64_t t) {
         const Tensor gate = keep_gate_up ? saved.gate->rows(begin, t) : gate_tile->rows(0, t);
@@ -60,7 +60,7 @@ void mlp_backward(const StepContext& context, const MlpWeights& weights, Tensor 
         Tensor act;
         if (act_tile) ops.swiglu_forward(act = act_tile->rows(0, t), {.gate = gate, .up = up});
         linear_backward(context, d_act_t, d_h.rows(begin, t), act, weights.down, Write::overwrite);
-        // d_gate takes the place of gate, d_up that of d_act.
+        // d_gate overwrites gate, and d_up overwrites d_act.
         ops.swiglu_backward({.d_gate = gate, .d_up = d_act_t}, {.d_out = d_act_t, .gate = gate, .up = up});
         linear_backward(context, d_x_t, gate, x_t, weights.gate, Write::overwrite);
         linear_backward(context, d_x_t, d_act_t, x_t, weights.up, Write::accumulate);

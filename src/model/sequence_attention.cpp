@@ -1,6 +1,7 @@
-// Round by round (parallel/kv_exchange.h): while this rank computes with the pieces of one round, those of the next
-// round arrive, and the results of the round before travel back. No more pieces than these are in memory, unless keys
-// and values stay as a halo. The order of rounds and transfers is fixed, and so are all sums.
+// Attention over several ranks works round by round (parallel/kv_exchange.h). While this rank computes with the
+// pieces of one round, the pieces of the next round arrive, and the results of the previous round travel back. No
+// more pieces than these are in memory, unless keys and values stay as a halo. The order of rounds and transfers is
+// fixed, and so is the order of all sums. sequence_pieces.h has the pieces.
 #include "model/sequence_attention.h"
 
 #include "model/sequence_pieces.h"
@@ -16,8 +17,8 @@ std::size_t num_transfers(const SharedAttention& shared) {
     return n;
 }
 
-/// The pieces that other ranks send to this one, round by round. Where a forward pass has kept them as a halo, they
-/// come from there and nothing is exchanged. Otherwise those of the next round are always on their way.
+/// The pieces that other ranks send to this one, round by round. If forward has kept them as a halo, they come from
+/// there and nothing is exchanged. Otherwise the pieces of the next round are always under way.
 template <class Inputs> class Arrivals {
 public:
     Arrivals(const SharedAttention& shared, const Inputs& inputs, Halo& halo)
@@ -44,7 +45,7 @@ public:
         num_taken_ += arrived.size();
         return arrived;
     }
-    /// The pieces of the round that was taken last, keys and values all, become part of the halo.
+    /// Stores the pieces of the round that was taken last in the halo; all of them must be keys and values.
     void store_in_halo(std::vector<Piece> arrived) {
         halo_.resize(num_transfers(shared_));
         std::size_t transfer = num_taken_ - arrived.size();
@@ -60,13 +61,14 @@ private:
     std::size_t num_rounds_ = 0, num_taken_ = 0;  // rounds and transfers taken so far
 };
 
-/// What forward writes. Rows that wait for keys of other ranks are merged in float32: in out itself if it is float32,
-/// else in memory of their own.
+/// What forward writes. Rows that wait for keys of other ranks are merged in float32: in `out` if it is float32,
+/// otherwise in `partials`.
 struct ForwardResult {
     Tensor out, lse;
-    std::vector<ArenaTensor> partials;  ///< by entry of `waiting`: (num_rows, its heads), or empty
+    std::vector<ArenaTensor> partials;  ///< one per entry of `waiting`: (num_rows, columns of its heads), or empty
 
-    /// Rows of out while they wait for more keys; heads of entry `index` of `waiting`.
+    /// These rows and heads of the output while they wait for more keys; the heads belong to entry `index` of
+    /// `waiting`.
     Tensor waiting(const SharedAttention& shared, std::size_t index, Shard heads, Shard rows) const {
         if (!partials[index]) return queries(shared, out, heads, rows);
         const std::int64_t first_head = shared.waiting[index].heads().begin;
@@ -84,7 +86,8 @@ ForwardResult make_result(const SharedAttention& shared, const AttentionResult& 
     return r;
 }
 
-/// Calls each(index, heads, rows) for this rank's query rows that see keys of the transfer; index: entry of `waiting`.
+/// Calls each(index, heads, rows) for the query rows of this rank that see keys of the transfer; index: entry of
+/// `waiting`.
 template <class Each> void for_readers(const SharedAttention& shared, const KvTransfer& transfer, Each&& each) {
     for (std::size_t i = 0; i < shared.waiting.size(); ++i) {
         const WaitingRows& waiting = shared.waiting[i];
@@ -95,7 +98,7 @@ template <class Each> void for_readers(const SharedAttention& shared, const KvTr
     }
 }
 
-/// Over this rank's own keys.
+/// Attention over this rank's own keys.
 void forward_own(const SharedAttention& shared, const ForwardResult& r, const AttentionInputs& x) {
     const Shard own = shared.own_tokens();
     const auto attend = [&](Tensor out, Shard heads, Shard rows) {
@@ -118,7 +121,7 @@ void forward_own(const SharedAttention& shared, const ForwardResult& r, const At
     }
 }
 
-/// Merges arrived keys and values into the rows and heads that see them.
+/// Merges the attention over keys and values that arrived into the rows and heads that see them.
 void forward_keys(const SharedAttention& shared, const KvTransfer& transfer, const Piece& piece, const ForwardResult& r,
                   ConstTensor q) {
     const Shard all{0, transfer.tokens.count};
@@ -134,7 +137,7 @@ void forward_keys(const SharedAttention& shared, const KvTransfer& transfer, con
     });
 }
 
-/// The partial result of another rank's queries over own keys.
+/// The partial result of another rank's queries over this rank's keys.
 Piece forward_queries(const SharedAttention& shared, const KvTransfer& transfer, const Piece& piece,
                       const AttentionInputs& x) {
     Piece result = make_piece(shared, transfer, Pass::forward, Way::back);
@@ -146,7 +149,7 @@ Piece forward_queries(const SharedAttention& shared, const KvTransfer& transfer,
     return result;
 }
 
-/// Computes with the pieces of a round; returns what goes back.
+/// Computes with the pieces of a round; returns what travels back.
 std::vector<Piece> forward_round(const SharedAttention& shared, std::span<const KvTransfer> transfers,
                                  const std::vector<Piece>& arrived, const ForwardResult& r, const AttentionInputs& x) {
     std::vector<Piece> results(transfers.size());
@@ -158,7 +161,7 @@ std::vector<Piece> forward_round(const SharedAttention& shared, std::span<const 
     return results;
 }
 
-/// Waits for the partial results of own queries that come back, and merges them.
+/// Waits for the partial results of this rank's queries that come back, and merges them.
 void merge_returned(const SharedAttention& shared, PiecesUnderWay& returning, const ForwardResult& r) {
     returning.finish();
     for (std::size_t i = 0; i < returning.transfers.size(); ++i) {
@@ -167,7 +170,8 @@ void merge_returned(const SharedAttention& shared, PiecesUnderWay& returning, co
         if (!piece) continue;
         for_readers(shared, transfer, [&](std::size_t index, Shard heads, Shard rows) {
             const Shard in_piece{heads.begin - transfer.heads.begin, heads.count};
-            // An entry of `waiting` may have other heads whose rows see more keys.
+            // `rows` counts for all heads of the entry; heads that this transfer lacks may see the keys from more
+            // rows.
             rows.count = std::min(rows.count, transfer.queries.count);
             shared.ops().merge_attention(
                 {.out = r.waiting(shared, index, heads, rows), .lse = sums(shared, r.lse, heads, rows)},
@@ -177,7 +181,7 @@ void merge_returned(const SharedAttention& shared, PiecesUnderWay& returning, co
     returning.received.clear();
 }
 
-/// Rows that waited in memory of their own go to out.
+/// Copies the rows that were merged in `partials` to out.
 void store_partials(const SharedAttention& shared, const ForwardResult& r) {
     for (std::size_t i = 0; i < r.partials.size(); ++i) {
         const WaitingRows& waiting = shared.waiting[i];
@@ -186,7 +190,7 @@ void store_partials(const SharedAttention& shared, const ForwardResult& r) {
     }
 }
 
-/// Over this rank's own keys.
+/// Gradients of attention over this rank's own keys, for the queries of `rows`.
 void backward_own(const SharedAttention& shared, const AttentionGradients& gradients, const AttentionBackwardInputs& x,
                   Shard rows) {
     if (rows.count == 0) return;
@@ -203,7 +207,7 @@ void backward_own(const SharedAttention& shared, const AttentionGradients& gradi
                                     shared.windows, place_of(shared.context, begin + rows.begin, begin));
 }
 
-/// The gradient of arrived keys and values.
+/// Returns the gradient of keys and values that arrived; adds the gradient of this rank's queries.
 Piece backward_keys(const SharedAttention& shared, const KvTransfer& transfer, const Piece& piece,
                     const AttentionGradients& gradients, const AttentionBackwardInputs& x) {
     const Shard all{0, transfer.tokens.count};
@@ -226,7 +230,7 @@ Piece backward_keys(const SharedAttention& shared, const KvTransfer& transfer, c
     return d_piece;
 }
 
-/// The gradient of another rank's queries; that of own keys and values stays.
+/// Returns the gradient of another rank's queries; adds the gradient of this rank's keys and values.
 Piece backward_queries(const SharedAttention& shared, const KvTransfer& transfer, const Piece& piece,
                        const AttentionGradients& gradients, const AttentionBackwardInputs& x) {
     Piece d_piece = make_piece(shared, transfer, Pass::backward, Way::back);
@@ -245,7 +249,7 @@ Piece backward_queries(const SharedAttention& shared, const KvTransfer& transfer
     return d_piece;
 }
 
-/// Computes with the pieces of a round, each of which is released after its use; returns what goes back.
+/// Computes with the pieces of a round and releases each piece after its use; returns what travels back.
 std::vector<Piece> backward_round(const SharedAttention& shared, std::span<const KvTransfer> transfers,
                                   std::vector<Piece> arrived, const AttentionGradients& gradients,
                                   const AttentionBackwardInputs& x) {
@@ -259,7 +263,7 @@ std::vector<Piece> backward_round(const SharedAttention& shared, std::span<const
     return d_pieces;
 }
 
-/// Waits for the gradients that come back, of own keys and values or of own queries, and adds them.
+/// Waits for the gradients that come back, of this rank's keys and values or of its queries, and adds them.
 void add_returned(const SharedAttention& shared, PiecesUnderWay& returning, const AttentionGradients& gradients) {
     returning.finish();
     for (std::size_t i = 0; i < returning.transfers.size(); ++i) {
@@ -276,8 +280,8 @@ void add_returned(const SharedAttention& shared, PiecesUnderWay& returning, cons
     returning.received.clear();
 }
 
-/// Whether arriving keys and values stay until backward; not where owners compute for others, so a kept halo is all
-/// that a call needs.
+/// Whether keys and values that arrive stay until backward. They do not where owners of keys compute for other ranks,
+/// so a kept halo is all that a call needs.
 bool halo_stays(const StepContext& context, std::int64_t layer) {
     const ModelConfig& config = context.config;
     const int ranks = context.sequence->size();
@@ -325,8 +329,8 @@ void sequence_attention_backward(const StepContext& context, std::int64_t s, std
     const SharedAttention shared = shared_attention_of(context, s, layer);
     const bool have_halo = !halo.empty();
     Arrivals arrivals(shared, inputs, halo);
-    // Half of the own rows are computed while the first pieces arrive, unless they are here, and the others while the
-    // last gradients travel back.
+    // This rank computes half of its rows while the first pieces arrive (none if the halo has them), and the others
+    // while the last gradients travel back.
     const std::int64_t n = shared.own_tokens().count, num_first = have_halo || shared.rounds.empty() ? 0 : n / 2;
     backward_own(shared, gradients, inputs, {0, num_first});
     PiecesUnderWay returning;

@@ -1,4 +1,5 @@
-// Which end of a transfer sends follows from two facts: whether the owner of the keys computes, and the way.
+// Packs and exchanges pieces. Which end of a transfer sends follows from two facts: whether the owner of the keys
+// computes, and the direction.
 #include "model/sequence_pieces.h"
 
 #include <cmath>
@@ -12,12 +13,12 @@ int sender(const KvTransfer& transfer, Way way) {
 int receiver(const KvTransfer& transfer, Way way) {
     return sender(transfer, way == Way::there ? Way::back : Way::there);
 }
-/// For keys and values nothing returns but gradients.
+/// For keys and values, only gradients return.
 bool travels(const KvTransfer& transfer, Pass pass, Way way) {
     return transfer.at_owner() || way == Way::there || pass == Pass::backward;
 }
 
-/// Calls each(tensor) for the piece's tensors in memory.
+/// Calls each(tensor) for the tensors that the piece has in memory.
 template <class Each> void for_tensors(const Piece& piece, Each&& each) {
     each(*piece.rows);
     if (piece.lse) each(*piece.lse);
@@ -38,7 +39,7 @@ void pack_queries(const SharedAttention& shared, const KvTransfer& transfer, con
     shared.ops().copy(piece.lse, own_sums(shared, transfer, inputs.lse));
 }
 
-/// What this rank sends there.
+/// What this rank sends on the way `there`.
 template <class Inputs> Piece pack(const SharedAttention& shared, const KvTransfer& transfer, const Inputs& inputs) {
     Piece piece = make_piece(shared, transfer, pass_of(inputs), Way::there);
     if (transfer.at_owner()) {

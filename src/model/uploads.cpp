@@ -1,6 +1,6 @@
-// Copies go on the compute stream, so that device memory needs no order of its own. Both stagings are always of one
-// size: how much is pinned does not depend on the turn at which a large micro-batch comes, and a plan of one step knows
-// it for all.
+// Copies run on the compute stream, so device memory needs no order of its own. Both stagings always have the same
+// size. So the amount of pinned memory does not depend on the turn at which a large micro-batch comes, and a plan of
+// one step knows it for all steps.
 #include "model/uploads.h"
 
 #include <algorithm>
@@ -12,13 +12,13 @@ Uploads::Uploads(Device& device) : device_(device) {
     for (Staging& staging : stagings_) staging.copied = device_.make_stream();
 }
 
-/// Whoever gets the pinned memory next may write into it. After an error nobody does, and the device may never get so
-/// far.
+/// The next owner of the pinned memory may write into it, so all copies must be done. After an error no code writes
+/// there, and the device may never finish the copies.
 Uploads::~Uploads() {
     if (std::uncaught_exceptions() > 0) return;
     try {
         for (const Staging& staging : stagings_) device_.synchronize(staging.copied);
-    } catch (const std::exception&) {  // the next call to the device tells it
+    } catch (const std::exception&) {  // the next call of the device reports it
     }
 }
 
@@ -35,7 +35,7 @@ void Uploads::begin(std::int64_t count) {
 ArenaTensor Uploads::upload(Shape shape, const std::function<void(Tensor)>& fill) {
     Staging& staging = stagings_[turn_];
     ensure(staging.memory && used_ + shape.count() <= staging.memory->count(),
-           "a micro-batch uploads more than it said");
+           "a micro-batch uploads no more than begin() was told");
     const Tensor host = staging.memory->slice(used_, shape.count()).reshaped(shape);
     used_ += shape.count();
     ArenaTensor on_device = device_.memory().tensor(DType::int32, shape, Use::batch);

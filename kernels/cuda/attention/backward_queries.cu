@@ -100,8 +100,8 @@ __global__ void __launch_bounds__(kThreads, 2) attention_backward_queries_kernel
     using S = Shape<kWidth>;
     extern __shared__ __align__(128) unsigned char shared[];
     const unsigned tiles = shared_address(shared);
-    const int head = static_cast<int>(blockIdx.y), begin = static_cast<int>(gridDim.x - 1 - blockIdx.x) *
-                                                           S::kQueries;  // late queries first: they see most keys
+    // Late queries come first, since they see most keys.
+    const int head = static_cast<int>(blockIdx.y), begin = static_cast<int>(gridDim.x - 1 - blockIdx.x) * S::kQueries;
     const HeadWindow window(p, head);
     const TileRanges keys = tiles_of_keys(window, begin, S::kQueries, S::kKeys);
     if (keys.seen.empty()) return;

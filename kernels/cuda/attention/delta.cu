@@ -28,9 +28,9 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads) attention_delt
     const unsigned rows = tiles + first * kRowBytes<kWidth>;
     multiply_rows<kWidth, 1, 1>(products, TileAddress<kWidth>::by_rows(rows),
                                 TileAddress<kWidth>::by_chunks(rows).below(kQueries));
-    if (lane % 4 != g / 2)
-        return;  // Only the lane whose columns 2(l%4), 2(l%4)+1 include g goes on: it holds (g, g) in the first block,
-                 // (g+8, g+8) in the second.
+    // Only the lane whose columns 2(l%4) and 2(l%4)+1 include g continues: it holds (g, g) in the first block and
+    // (g+8, g+8) in the second.
+    if (lane % 4 != g / 2) return;
     float* const delta = p.delta.of_head(head);
     const int t = begin + first + g;
     if (t < p.num_queries) delta[t] = g % 2 ? products[0][0][1] : products[0][0][0];

@@ -84,8 +84,8 @@ __device__ __forceinline__ void softmax_step(Running<kWidth>& r, float (&s)[kA][
             for (int n = 0; n < kN; ++n) largest = fmaxf(largest, fmaxf(s[i][n][2 * half], s[i][n][2 * half + 1]));
             largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
             largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
-            const float base =
-                masked && largest == -INFINITY ? 0.0f : largest * c;  // a row that has seen no key yet: p = 2^-inf = 0
+            // A row that has seen no key yet: p = 2^-inf = 0.
+            const float base = masked && largest == -INFINITY ? 0.0f : largest * c;
             const float decay = exp2_fast(fmaf(r.max[i][half], c, -base));
             r.max[i][half] = largest;
             float sum = 0;
@@ -163,8 +163,8 @@ __global__ void __launch_bounds__(Shape<kWidth>::kThreads, Shape<kWidth>::kBlock
     constexpr int kA = S::kA;
     extern __shared__ __align__(128) unsigned char shared[];
     const unsigned tiles = shared_address(shared);
-    const int head = static_cast<int>(blockIdx.y), begin = static_cast<int>(gridDim.x - 1 - blockIdx.x) *
-                                                           S::kQueries;  // late queries first: they see most keys
+    // Late queries come first, since they see most keys.
+    const int head = static_cast<int>(blockIdx.y), begin = static_cast<int>(gridDim.x - 1 - blockIdx.x) * S::kQueries;
     const HeadWindow window(p, head);
     const TileRanges keys = tiles_of_keys(window, begin, S::kQueries, S::kKeys);
     if (keys.seen.empty() && p.accumulate) return;

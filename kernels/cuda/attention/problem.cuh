@@ -16,12 +16,12 @@
 
 namespace longlora::cuda {
 
-/// Rows of float32 or bfloat16 in device memory.
+/// A matrix in device memory whose rows are float32 or bfloat16.
 template <class Byte> struct MatrixView {
     Byte* bytes;
     int row_bytes;  ///< from one row to the next
-    bool wide;      ///< float32, else bfloat16
-    bool aligned;   ///< the rows of every head start at multiples of 16 bytes
+    bool wide;      ///< true: float32, false: bfloat16
+    bool aligned;   ///< every row of every head starts at a multiple of 16 bytes
 
     __device__ int element_bytes() const { return wide ? 4 : 2; }
     /// The columns of head `head`.
@@ -45,12 +45,12 @@ template <class Float> struct HeadRowsView {
 using HeadRows = HeadRowsView<float>;
 using ConstHeadRows = HeadRowsView<const float>;
 
-/// What both directions read.
+/// The inputs and sizes that forward and backward kernels read.
 struct AttentionProblem {
     ConstMatrix q, k, v;
-    const std::int32_t* first_key;  ///< plain heads; those of shifted heads lie num_tokens behind
+    const std::int32_t* first_key;  ///< the row of plain heads; that of shifted heads begins num_tokens elements later
     int num_tokens, num_plain_heads;
-    int num_heads, group, head_dim;  ///< group: query heads per key/value head
+    int num_heads, group, head_dim;  ///< group: the number of query heads per key/value head
     int num_queries, num_keys, query_begin, key_begin;
     float scale, scale_log2;  ///< scale_log2 = scale * log2(e): exp(scale * s) = exp2(scale_log2 * s)
 };
@@ -65,7 +65,7 @@ struct BackwardProblem : AttentionProblem {
     ConstMatrix d_out, out;
     ConstHeadRows lse;
     Matrix d_q, d_k, d_v;
-    HeadRows delta;  ///< the first kernel writes it
+    HeadRows delta;  ///< delta_bf16 and backward_float write it, the later kernels read it
 };
 
 /// The tiles or rows with numbers [begin, end).
@@ -75,7 +75,8 @@ struct Range {
     __device__ bool empty() const { return begin >= end; }
 };
 
-/// seen: the tiles with at least one pair of a query and a key that it sees. full: those with no other pairs.
+/// seen: the tiles with at least one visible pair of a query and a key. full: the tiles in which all pairs are
+/// visible.
 struct TileRanges {
     Range seen, full;
 };
