@@ -1,6 +1,6 @@
-// Byte-level BPE as a Hugging Face tokenizer.json describes it (Llama 3, SmolLM2, GPT-2). The tokenizer first cuts
-// the added tokens out of the text. Its pre-tokenizer then cuts the rest into words, and the bytes of each word are
-// merged (io/byte_bpe.h). Every setting of such a file that is not supported is refused by name.
+// Byte-level BPE as a Hugging Face tokenizer.json describes it (Llama 3, SmolLM2, GPT-2). The tokenizer first cuts the
+// added tokens out of the text. Its pre-tokenizer then cuts the rest into words, and the bytes of each word are merged
+// (io/byte_bpe.h). A setting of the file that is not supported is an Error that names the setting.
 #include <algorithm>
 #include <array>
 
@@ -49,7 +49,7 @@ public:
         const Json json = parse_json(content, path);
         require(json.is_object() && json.contains("model"), path, " is not a tokenizer.json: it has no \"model\"");
         require(!json.contains("normalizer") || json["normalizer"].is_null(), path,
-                " has a normalizer, which is not supported; prepare ready token ids instead");
+                " has a normalizer, which is not supported; tokenize with another program and prepare the token ids");
         read_vocabulary(json["model"]);
         read_added_tokens(json);
         read_pre_tokenizer(json.contains("pre_tokenizer") ? json["pre_tokenizer"] : Json());
@@ -99,7 +99,7 @@ void ByteBpeTokenizer::read_vocabulary(const Json& model) {
                                  ? model["type"].get<std::string>()
                                  : "BPE";
     require(type == "BPE", path_, " is a ", type,
-            " tokenizer; only byte-level BPE is supported; prepare ready token ids instead");
+            " tokenizer; only byte-level BPE is supported; tokenize with another program and prepare the token ids");
     require(!model.value("byte_fallback", false), path_,
             " describes a SentencePiece tokenizer; give the model's tokenizer.model instead");
     for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
@@ -117,7 +117,8 @@ void ByteBpeTokenizer::read_vocabulary(const Json& model) {
                 "\" is not valid");
         const auto id = value.get<std::int32_t>();
         ids[token] = id;
-        std::string bytes;  // of the token; one with characters outside of the table (an added token) stands for itself
+        // The bytes of the token. A token with characters outside of the table (an added token) is its own text.
+        std::string bytes;
         for (std::size_t at = 0; at < token.size();) {
             const std::size_t n = static_cast<unsigned char>(token[at]) < 0x80   ? 1
                                   : static_cast<unsigned char>(token[at]) < 0xe0 ? 2
@@ -203,7 +204,8 @@ void ByteBpeTokenizer::read_pre_tokenizer(const Json& json) {
         const bool regex = json.value("use_regex", true);
         steps_.push_back({json.value("add_prefix_space", true), RegexSplit(regex ? kGpt2Pattern : R"((?s).+)", path_)});
     } else {
-        fail(text(path_, ": the pre-tokenizer ", type, " is not supported; prepare ready token ids instead"));
+        fail(text(path_, ": the pre-tokenizer ", type,
+                  " is not supported; tokenize with another program and prepare the token ids"));
     }
 }
 
@@ -244,7 +246,7 @@ std::vector<std::int32_t> ByteBpeTokenizer::encode_word(std::string_view word) c
     std::vector<std::int32_t> ids;
     for (char c : word) {
         const std::int32_t id = byte_id_[static_cast<unsigned char>(c)];
-        if (id >= 0) ids.push_back(id);  // Hugging Face, too, leaves out a byte that the vocabulary does not have
+        if (id >= 0) ids.push_back(id);  // like Hugging Face, skips a byte that the vocabulary does not have
     }
     merge_pairs(ids, merges_);
     return ids;

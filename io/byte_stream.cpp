@@ -36,7 +36,7 @@ private:
 class Compressed {
 public:
     explicit Compressed(const std::string& path) : file_(FileHandle::open_read(path)), buffer_(1 << 18) {}
-    /// Reads the next buffer; an empty one at the end.
+    /// Reads the next buffer; returns an empty one at the end of the file.
     std::string_view refill() {
         const std::int64_t n = file_.read_some(buffer_.data(), static_cast<std::int64_t>(buffer_.size()), at_);
         at_ += n;

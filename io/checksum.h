@@ -1,5 +1,6 @@
-// CRC-32C (Castagnoli), also combined from checksums of parts, and SHA-256, by which files are recognised whatever
-// their names. Only sha256_of_file reads a file. The layout of checksums in our files is in io/block_checksums.h.
+// CRC-32C (Castagnoli) of data, or combined from the checksums of its parts; and SHA-256, which identifies a file
+// whatever its name is. Only sha256_of_file reads a file. The layout of checksums in our files is in
+// io/block_checksums.h.
 #pragma once
 
 #include <array>

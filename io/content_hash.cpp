@@ -35,7 +35,7 @@ std::string first_difference(const SafetensorsFolder& files, const TensorChecksu
             return text(name, " in ", files.file_of(name), " has other bytes than at the run's first start");
     }
     for (const auto& [name, checksum] : is)
-        if (!was.count(name)) return text(name, " in ", files.file_of(name), " was not there at the run's first start");
+        if (!was.count(name)) return text(name, " in ", files.file_of(name), " did not exist at the run's first start");
     return "";
 }
 

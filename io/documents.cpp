@@ -50,13 +50,13 @@ void append_folder(std::vector<Source>& sources, const std::string& folder) {
     } catch (const fs::filesystem_error& problem) {
         fail(text("cannot read the folder ", folder, ": ", problem.code().message()));
     }
-    require(sources.size() > before, folder, " has no file that can be read (", kExtensions, ")");
+    require(sources.size() > before, folder, " has no file that prepare reads (", kExtensions, ")");
     std::sort(sources.begin() + static_cast<std::ptrdiff_t>(before), sources.end(),
               [](const Source& a, const Source& b) { return a.name < b.name; });
 }
 
-/// Half of a surrogate pair, as "\ud800" alone, is valid in JavaScript's JSON but is no character: it becomes U+FFFD.
-/// Returns the number of replacements.
+/// Half of a surrogate pair, such as a lone "\ud800", is valid in JavaScript's JSON but is not a character. This
+/// function replaces it by U+FFFD. Returns the number of replacements.
 std::int64_t repair_surrogates(std::string& line) {
     std::int64_t replaced = 0;
     const auto unit = [&](std::size_t at) -> unsigned long {  // the value of the \uXXXX at position `at`, or 0
@@ -117,7 +117,7 @@ DocumentPart document_of(std::string& line, const std::string& where, const std:
         return document;
     }
     require(json.contains("text"), where, " has neither \"text\" nor \"tokens\"");
-    require(json["text"].is_string(), where, ": \"text\" is not a text");
+    require(json["text"].is_string(), where, ": \"text\" is not a string");
     document.is_text = true;
     document.text = json["text"].get<std::string>();
     return document;
@@ -202,8 +202,8 @@ std::vector<Source> list_sources(const std::vector<std::string>& inputs) {
         Source source;
         source.path = input;
         source.name = std::filesystem::path(input).filename().string();
-        require(kind_of(source.name, source.kind), "the input ", input, " is not a file that can be read (",
-                kExtensions, ")");
+        require(kind_of(source.name, source.kind), "the input ", input,
+                " has an extension that prepare does not read (it reads ", kExtensions, ")");
         source.bytes = FileHandle::open_read(input).size();
         sources.push_back(std::move(source));
     }

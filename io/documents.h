@@ -2,7 +2,7 @@
 //   .txt                            one document
 //   .jsonl, .jsonl.gz, .jsonl.zst   one document per line: {"text": ...} or {"tokens": [...]}
 //   .bin                            one document of uint16 or uint32 ids, read in pieces
-// Holds the current document in memory (of a .bin, the current piece). Tokenization is in io/tokenizer.h;
+// Only the current document is in memory; of a .bin file, only the current piece. Tokenization is in io/tokenizer.h;
 // jobs/prepare distributes the files over ranks.
 #pragma once
 
@@ -51,7 +51,7 @@ struct DocumentPart {
 void read_documents(const Source& source, const SourcePart& part, DType bin_type,
                     const std::function<void(DocumentPart&&)>& sink, const std::function<void(std::int64_t)>& progress);
 
-/// SHA-256 of the file, and the number of newlines before each of the given positions, which must rise.
+/// SHA-256 of the file, and the number of newlines before each of `positions`, which must be in ascending order.
 struct SourceScan {
     std::string sha256;
     std::vector<std::int64_t> lines_before;

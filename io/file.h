@@ -11,8 +11,8 @@
 
 namespace longlora {
 
-/// An open file descriptor, which the destructor closes. To learn of errors in writing, call sync(): the destructor
-/// only warns when close fails.
+/// An open file descriptor, which the destructor closes. Call sync() to learn of write errors: the destructor only
+/// warns when close fails.
 class FileHandle {
 public:
     FileHandle() = default;

@@ -215,7 +215,7 @@ std::string File::text_attribute(const std::string& name) const {
         Id attribute(check(H5Aopen(id_, name.c_str(), H5P_DEFAULT), "find attribute " + name, path_), H5Aclose);
         Id type(check(H5Aget_type(attribute), "read attribute " + name, path_), H5Tclose);
         require(H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0, "attribute ", name, " of ", path_,
-                " is not a text of fixed length");
+                " is not a string of fixed length");
         size = H5Tget_size(type);
         require(size > 0 && size <= (1u << 16), "attribute ", name, " of ", path_, " has an impossible size");
     }

@@ -40,7 +40,7 @@ std::int64_t get_integer(const Json& object, const char* key, const std::string&
 
 std::string get_text(const Json& object, const char* key, const std::string& where) {
     const Json& value = member(object, key, where);
-    require(value.is_string(), where, ": \"", key, "\" is ", to_line(value).substr(0, 60), ", not a text");
+    require(value.is_string(), where, ": \"", key, "\" is ", to_line(value).substr(0, 60), ", not a string");
     return value.get<std::string>();
 }
 

@@ -25,8 +25,8 @@ Shape shape_of(const std::vector<std::int64_t>& sizes) {
     return shape;
 }
 
-/// Tries whether the disk has room for the file and refuses a full disk by our own sentence. HDF5 must not meet a
-/// full disk, since it does not survive a failed close.
+/// Checks that the disk has room for the file, and throws an Error of our own if it has not. HDF5 must never find the
+/// disk full, because it does not survive a failed close.
 void try_space(const std::string& path, std::int64_t bytes) {
     const FileHandle file = FileHandle::create(path);
     try {

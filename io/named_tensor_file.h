@@ -29,7 +29,7 @@
 
 namespace longlora {
 
-/// A tensor's name may contain '/' (HDF5 groups), but is not `attributes` and does not begin with `checksums/`.
+/// A tensor's name may contain '/' (HDF5 groups), but must not be `attributes` or begin with `checksums/`.
 struct NamedTensor {
     std::string name;
     DType dtype = DType::float32;
@@ -66,8 +66,8 @@ NamedTensorLayout unpack_layout(const std::string& packed);
 void write_slice(const FileHandle& file, const NamedTensorLayout& layout, std::int64_t index, std::int64_t begin_byte,
                  const void* data, std::int64_t bytes, std::vector<ChecksumPiece>& pieces);
 
-/// Writes the block checksums of all tensors. `pieces` are those of all ranks, which together cover every tensor
-/// exactly once.
+/// Writes the block checksums of all tensors. `pieces` holds the pieces of all ranks, which cover every tensor exactly
+/// once.
 void write_checksums(const FileHandle& file, const NamedTensorLayout& layout, std::vector<ChecksumPiece> pieces);
 
 class NamedTensorReader {

@@ -38,8 +38,8 @@ public:
     const std::string& path() const { return map_.path(); }
     std::vector<std::string> names() const;
     bool has(const std::string& name) const { return entries_.count(name) != 0; }
-    /// The tensor with this name; nullopt if there is none. An Error if longlora does not support its type (as F8) or
-    /// its number of dimensions (more than 4). Thread-safe.
+    /// The tensor with this name; nullopt if there is none. Throws an Error if longlora does not support its type (such
+    /// as F8) or its number of dimensions (more than 4). Thread-safe.
     std::optional<HostTensor> find(const std::string& name) const;
     /// The entries of __metadata__.
     const std::map<std::string, std::string>& metadata() const { return metadata_; }

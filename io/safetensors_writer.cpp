@@ -1,5 +1,5 @@
-// Writes safetensors: one tensor in memory at a time, and a file gets its name only when it is complete. Reading is
-// in safetensors.cpp.
+// Writes safetensors: one tensor in memory at a time, and a file gets its name only when it is complete.
+// io/safetensors.cpp reads them.
 #include <algorithm>
 #include <cstdio>
 #include <set>

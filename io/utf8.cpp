@@ -1,4 +1,4 @@
-// Repairs in one pass over the bytes, by the table of well-formed sequences (Unicode 15, table 3-7).
+// Repairs text in one pass over its bytes, by the table of well-formed sequences (Unicode 15, table 3-7).
 #include "io/utf8.h"
 
 #include <cstring>
@@ -8,7 +8,7 @@ namespace longlora {
 namespace {
 
 struct Sequence {
-    int length;       // how many bytes are well-formed or the beginning of a well-formed sequence
+    int length;       // bytes of the sequence, or of its longest well-formed beginning; at least 1
     bool good;        // complete and well-formed
     bool needs_more;  // incomplete, but well-formed up to the end of the input
 };

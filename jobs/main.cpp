@@ -23,7 +23,7 @@ struct Command {
 
 constexpr Command kCommands[] = {
     {"prepare", prepare_command, "text (.txt, .jsonl[.gz|.zst], .bin) -> token file"},
-    {"train", train_command, "extend a model's context length; resumes by itself", true},
+    {"train", train_command, "extend a model's context length; the same command resumes a stopped run", true},
     {"evaluate", evaluate_command, "perplexity at each context length, and how it was measured", true},
     {"export", export_command, "checkpoint -> Hugging Face model, PEFT adapter or LongLoRA files"},
     {"plan", plan_command, "memory, FLOPs and messages of a training step, before it runs"},
@@ -61,7 +61,7 @@ int run_command(const Arguments& arguments, const parallel::HostGroup& group) {
     return static_cast<int>(ExitCode::bad_input);
 }
 
-// Seconds in MPI_Init, MPI_Abort and MPI_Finalize after which a rank leaves by itself, whatever MPI waits for.
+// A rank that has spent this many seconds in MPI_Init, MPI_Abort or MPI_Finalize ends itself.
 constexpr double kInitSeconds = 600, kAbortSeconds = 10, kFinalizeSeconds = 60;
 
 /// Prints what went wrong on this rank and ends all ranks, within kAbortSeconds even if stderr does not accept the

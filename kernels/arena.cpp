@@ -41,8 +41,8 @@ ArenaTensor Arena::tensor(DType dtype, Shape shape, Use use) {
     auto hole = free_.begin();
     while (hole != free_.end() && hole->second < bytes) ++hole;
     if (hole == free_.end())
-        fail(text(name_, " is too small: ", bytes_text(bytes), " more for ", name_of(use), " do not fit beside the ",
-                  bytes_text(in_use_), " of ", bytes_text(capacity_),
+        fail(text(name_, " is too small: ", bytes_text(bytes), " more for ", name_of(use),
+                  " do not fit in addition to the ", bytes_text(in_use_), " of ", bytes_text(capacity_),
                   " that are in use; take a shorter context or more ranks, or allow more with --memory"),
              ExitCode::does_not_fit);
     const auto [begin, room] = *hole;

@@ -25,8 +25,8 @@ constexpr std::string_view name_of(Use use) {
 class Arena;
 
 /// Owns a piece of an arena and shows it as a tensor. Move-only. The owner may release it while work that uses it is
-/// still in the compute stream, since later users of the same bytes come behind that work in the stream. The owner
-/// must first wait for any other stream that uses it.
+/// still in the compute stream, since later users of the same bytes are queued after that work. The owner must first
+/// wait for any other stream that uses it.
 class ArenaTensor {
 public:
     ArenaTensor() = default;
@@ -48,8 +48,8 @@ private:
     Tensor view_;
 };
 
-/// An arena tells its watcher of every tensor that it hands out and takes back, for tools that check accesses. bytes
-/// is the size of the tensor itself, not rounded up.
+/// An arena calls its watcher for every tensor that it hands out and takes back. Tools that check accesses need this.
+/// bytes is the size of the tensor itself, not rounded up.
 class ArenaWatcher {
 public:
     virtual ~ArenaWatcher() = default;
@@ -64,7 +64,7 @@ public:
     Arena(const Arena&) = delete;
     Arena& operator=(const Arena&) = delete;
 
-    /// The arena tells this watcher from now on; nullptr: none. The watcher must outlive the tensors.
+    /// The arena calls this watcher from now on; nullptr: none. The watcher must outlive the tensors.
     void set_watcher(ArenaWatcher* watcher) { watcher_ = watcher; }
 
     /// Returns uninitialised memory, aligned to 256 bytes. If no hole is large enough, throws Error(does_not_fit)

@@ -1,4 +1,4 @@
-// The text names every number that decides a shape or a position exactly once.
+// Each number that decides a shape or a position appears exactly once in the text.
 #include "jobs/command_line/describe.h"
 
 #include "core/error.h"
@@ -14,9 +14,9 @@ std::string grouped(std::int64_t n) {
 }
 
 std::string describe_model(const ModelConfig& c) {
-    return text(c.model_type, ", ", c.num_layers, " layers, ", grouped(c.hidden), " wide (", grouped(c.intermediate),
-                " inside), ", c.num_heads, " query / ", c.num_kv_heads, " key-value heads of ", c.head_dim,
-                ", vocabulary ", grouped(c.vocabulary), c.tied ? ", tied embeddings" : "");
+    return text(c.model_type, ", ", c.num_layers, " layers, hidden size ", grouped(c.hidden), ", intermediate size ",
+                grouped(c.intermediate), ", ", c.num_heads, " query / ", c.num_kv_heads, " key-value heads of ",
+                c.head_dim, ", vocabulary ", grouped(c.vocabulary), c.tied ? ", tied embeddings" : "");
 }
 
 std::string describe_context(const ModelConfig& c) {

@@ -11,8 +11,8 @@ namespace longlora {
 
 /// "12,345,678"
 std::string grouped(std::int64_t n);
-/// "llama, 32 layers, 4,096 wide (11,008 inside), 32 query / 8 key-value heads of 128, vocabulary 32,000, tied
-/// embeddings"
+/// "llama, 32 layers, hidden size 4,096, intermediate size 11,008, 32 query / 8 key-value heads of 128, vocabulary
+/// 32,000, tied embeddings"
 std::string describe_model(const ModelConfig& config);
 /// "4,096 tokens, rotary scaling linear by 8 from 512, theta 10000"
 std::string describe_context(const ModelConfig& config);

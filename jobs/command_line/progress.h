@@ -10,7 +10,7 @@ namespace longlora {
 
 class Progress {
 public:
-    /// `unit_text` turns amounts into text, e.g. bytes_text. Without `speaks` nothing is printed.
+    /// `unit_text` turns amounts into text, e.g. bytes_text. Prints nothing if `speaks` is false.
     Progress(std::string what, std::int64_t total, std::string (*unit_text)(std::int64_t), bool speaks);
     /// Ends the line of the bar.
     ~Progress();
@@ -19,7 +19,7 @@ public:
 
     /// Prints at most every 0.2 s on a terminal, every 10 s elsewhere.
     void update(std::int64_t done);
-    /// Whether update() would print now, for callers to whom it costs time to find `done`.
+    /// Whether update() would print now, for callers that need time to find `done`.
     bool due() const;
 
 private:

@@ -1,4 +1,4 @@
-// It warns and does not refuse, because tokenizer files that differ may still give the same ids.
+// tokenizer_note warns instead of throwing an Error, because tokenizer files that differ may still give the same ids.
 #include "jobs/command_line/tokenizer_note.h"
 
 #include "core/error.h"

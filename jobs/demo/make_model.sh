@@ -22,8 +22,8 @@ mkdir -p "$work/books"
 for book in "$books"/*.txt; do jobs/demo/strip_book.sh "$book" > "$work/books/$(basename "$book")"; done
 
 # The tokenizer is of the same kind as Llama's: BPE, bytes for unknown characters, each digit a token, text and white
-# space unchanged. File names are relative to $work, because SentencePiece writes them into the model, and its bytes
-# should be the same wherever it is made.
+# space unchanged. SentencePiece writes the file names into the model. They are relative to $work, so that the bytes of
+# the model do not depend on the folder in which it is made.
 (cd "$work" && spm_train --input="$(printf '%s\n' books/*.txt | paste -sd,)" --model_prefix=tokenizer \
     --model_type=bpe --vocab_size=4096 --byte_fallback=true --split_digits=true --normalization_rule_name=identity \
     --remove_extra_whitespaces=false --allow_whitespace_only_pieces=true --character_coverage=0.9999 \

@@ -1,4 +1,4 @@
-// Ranks open all files themselves; only rank 0 hashes the weights, since only rank 0 reports.
+// Every rank opens all files. Only rank 0 hashes the weights, since only rank 0 reports.
 #include "jobs/evaluate/inputs.h"
 
 #include <algorithm>
@@ -14,13 +14,14 @@ TokenFiles open_files(const std::vector<std::string>& paths, const ModelConfig& 
     for (const auto& path : paths) {
         files.push_back(std::make_shared<const TokenFile>(path));
         require(files.back()->vocabulary() <= config.vocabulary, path, " has a vocabulary of ",
-                files.back()->vocabulary(), " ids but the model only ", config.vocabulary,
+                files.back()->vocabulary(), " ids, but the model has only ", config.vocabulary,
                 "; prepare the data with the model's own tokenizer");
     }
     return files;
 }
 
-/// The layers of this rank, which computes all contexts with them. The costs of the longest context divide the layers.
+/// The layers of this rank, the same for all contexts. The costs of the longest context decide how the layers are
+/// divided into stages.
 Stage stage_of(const ModelConfig& config, const std::vector<Measurement>& measurements, parallel::MeshShape shape,
                int rank) {
     const auto longest =

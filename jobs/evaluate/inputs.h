@@ -1,5 +1,5 @@
-// What an evaluation reads before it can decide anything: the model's files, the texts and their windows, and the
-// hashes that its protocol states.
+// What an evaluation reads before it plans its memory: the model's files, the texts and their windows, and the hashes
+// that its protocol states.
 #pragma once
 
 #include <string>
@@ -26,7 +26,7 @@ EvaluationInputs open_evaluation_inputs(const parallel::HostGroup& group, const 
 struct ModelHashes {
     std::string base_model, adapter;
 };
-/// Rank 0 reads all weights. Collective.
+/// Rank 0 reads and hashes all weights. Collective.
 ModelHashes hash_model(WatchedGroup& watched, const ModelSource& source);
 
 }  // namespace longlora

@@ -13,7 +13,7 @@ struct WindowMemory {
     std::int64_t arena_bytes = 0, pinned_bytes = 0;
 };
 
-/// Computes windows of every measurement on a device that only counts memory. An Error if they do not fit. Not
+/// Computes windows of every measurement on a device that only counts memory. Throws an Error if they do not fit. Not
 /// collective.
 WindowMemory plan_windows(const EvaluationInputs& inputs, const std::vector<Measurement>& measurements,
                           WeightsOptions weights_options, const Resources& resources, int rank);

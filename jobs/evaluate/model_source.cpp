@@ -75,7 +75,7 @@ std::string base_model_hash(const ModelSource& source, const std::function<void(
     if (!source.files) return "";
     const std::string hash = content_hash(*source.files, tensor_checksums(*source.files, progress));
     require(source.expected_hash.empty() || hash == source.expected_hash, "the weights in ", source.model_path,
-            " are not those that ", source.checkpoint_path,
+            " differ from the weights that ", source.checkpoint_path,
             " was trained from; name the right base model with --model DIR");
     return hash;
 }

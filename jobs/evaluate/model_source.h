@@ -21,8 +21,8 @@ struct ModelPaths {
 };
 
 struct ModelSource {
-    ModelConfig config;       ///< of the model that is computed: of the adapter or checkpoint if any, changed by --rope
-    TrainableSet trainables;  ///< names the LoRA matrices, if any
+    ModelConfig config;                       ///< from the model, adapter or checkpoint; --rope has changed it
+    TrainableSet trainables;                  ///< names the LoRA matrices, if any
     std::string model_path, checkpoint_path;  ///< base model's folder, checkpoint file; either may be empty
     std::string expected_hash;                ///< hash of the checkpoint's base model; "": any
     std::optional<SafetensorsFolder> files;   ///< none if the checkpoint holds every parameter

@@ -33,7 +33,7 @@ std::string data_words(const TokenFile& file) {
 
 std::string window_words(const Protocol& p, const std::vector<Result>& results) {
     std::string out = p.options.stride ? text("start every ", p.options.stride, " tokens")
-                                       : std::string("start every context, so none overlap");
+                                       : std::string("start every context length, so none overlap");
     out += p.options.per_document.on ? ", inside one document each" : ", cross from one document into the next";
     if (p.options.windows > 0) out += text("; only the first ", p.options.windows);
     if (p.options.per_document.on)

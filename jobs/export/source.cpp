@@ -39,7 +39,7 @@ void open_base(ExportSource& source, const std::string& model) {
             source.base_path, "; say where it is with --model DIR");
     source.base = std::make_unique<SafetensorsFolder>(source.base_path);
     require(content_hash(*source.base) == get_text(base, "hash", source.checkpoint->path()), "the weights in ",
-            source.base_path, " are not those that ", source.checkpoint->path(),
+            source.base_path, " differ from the weights that ", source.checkpoint->path(),
             " was trained from; name the right base model with --model DIR");
 }
 
@@ -99,7 +99,8 @@ void narrow(std::byte* out, DType dtype, std::int64_t begin, const double* value
     }
 }
 
-/// Writes all values of `p` as `dtype` to `out`, each row after `change` (row, row number), rows in parallel.
+/// Writes all values of `p` as `dtype` to `out`. Calls `change(row, row number)`, if given, on each row first. Threads
+/// share the rows.
 void fill_rows(const ExportSource& source, const Parameter& p, DType dtype, std::byte* out,
                const std::function<void(double*, std::int64_t)>& change) {
     const std::vector<float> master = p.trainable ? read_master(source, p) : std::vector<float>();

@@ -28,8 +28,8 @@ struct ExportSource {
 };
 
 /// Opens and checks everything that an export needs, before anything is written: that every trained and every frozen
-/// tensor exists and has the right shape, and that the base model (in `model` if given) is the one that was trained
-/// from.
+/// tensor exists and has the right shape, and that the base model (in `model` if given) is the one that the training
+/// started from.
 ExportSource open_export_source(const std::string& run_or_file, const std::string& model);
 
 /// The trained values of a parameter (also of a LoRA matrix), or those of the base model; LoRA is not merged.

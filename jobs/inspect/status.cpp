@@ -73,7 +73,7 @@ std::string life_text(Life life, const LockHolder& holder, const Json& status, c
     return out;
 }
 
-/// "stopped with a checkpoint, as asked (exit code 75)"
+/// "done (exit code 0)", or "stopped (exit code 75): MESSAGE; the same command resumes the run"
 std::string state_text(const Json& status, Life life) {
     const std::string state = text_of(status, "state"), message = text_of(status, "message");
     std::string code;

@@ -18,7 +18,7 @@ std::int64_t length_of(const TokenFile& file, std::int64_t document) {
                                      begin[static_cast<std::size_t>(document)]);
 }
 
-/// One line for each length: how many documents are at least so long, and their share of all tokens.
+/// One line for each length: how many documents have at least this length, and their share of all tokens.
 std::string lengths(const TokenFile& file) {
     std::string out;
     for (std::int64_t least = 1024; least <= (std::int64_t{1} << 20); least *= 4) {

@@ -61,7 +61,8 @@ PlanGoal goal_of(const PlanOptions& options, const parallel::HostGroup& group, i
     if (!options.train.memory.empty()) goal.memory_bytes = parse_bytes(options.train.memory, "--memory");
     if (!goal.machine.device_is_host()) return goal;
     goal.free_host_bytes = free_memory_bytes();
-    // Of another job only the number of ranks is known; each is planned on a computer like this one.
+    // For a job with another number of ranks, only that number is known. Each of its ranks is planned alone on a
+    // computer like this one.
     goal.ranks_per_node = ranks == group.size() ? group.node_size() : 1;
     goal.cores_per_rank = threads;
     return goal;
@@ -121,9 +122,10 @@ void plan_longest(const PlanOptions& options, const PlanGoal& goal, const PlanRe
     std::vector<MeshChoice> choices{{request.mesh, request.weights.zero, request.step.micro_batch}};
     if (options.find.on) {
         choices = mesh_choices(request_at(kContextUnit), ranks);
-        // More sequences at a time only take more memory.
+        // A larger micro-batch only takes more memory.
         std::erase_if(choices, [](const MeshChoice& s) { return s.micro_batch > 1; });
-        // The finest spreads come first: they reach the longest contexts, so most of the others need only one test.
+        // The choices with the most pipeline stages, then with the most sequence ranks, come first: they reach the
+        // longest contexts, so most of the others need only one test.
         std::reverse(choices.begin(), choices.end());
     }
     const LongestContext longest = longest_context(request_at, choices, goal, kContextUnit);
@@ -172,7 +174,8 @@ int plan_command(const Arguments& arguments, const parallel::HostGroup& group) {
         require(options.ranks >= 0 && options.ranks <= 1 << 20, "--ranks ", options.ranks,
                 " is not a number of ranks; take 1 or more");
         if (options.max_context.on) options.train.context = std::max(kContextUnit, options.train.group);
-        // Only a copy is validated: run_plan() fills in the derived options, --group from each context that is tried.
+        // Validates only a copy, because validate() fills in derived options. run_plan() does that itself; it derives
+        // --group from each context that it tries.
         TrainOptions checked = options.train;
         validate(checked);
     };

@@ -1,5 +1,5 @@
-// The search asks cheap questions first. A mesh that does not divide the ranks is not planned. A spread that does not
-// fit with the least activations kept is not timed. Only the most promising spreads are planned in full.
+// The search asks cheap questions first. A mesh that does not divide the ranks is not planned. A choice that does not
+// fit with the least activations kept is not timed. Only the most promising choices are planned in full.
 #include "jobs/plan/find.h"
 
 #include <algorithm>
@@ -11,7 +11,7 @@
 namespace longlora {
 namespace {
 
-/// How many pairs of mesh and micro-batch are planned in full for each spread that the caller asks for. Of each pair
+/// How many pairs of mesh and micro-batch are planned in full for each choice that the caller asks for. Of each pair
 /// the fastest and the smallest ZeRO stage are planned: the smallest leaves more memory for activations kept for
 /// backward, which may make it the faster one.
 constexpr double kRefinedForEach = 1.5;

@@ -10,7 +10,7 @@
 
 namespace longlora {
 
-/// A way to spread a step over ranks.
+/// A way to distribute a step over ranks.
 struct MeshChoice {
     parallel::MeshShape mesh;
     int zero = 0;
@@ -18,10 +18,10 @@ struct MeshChoice {
     bool operator==(const MeshChoice&) const = default;
 };
 
-/// `request` with the mesh, ZeRO stage and micro-batch of `spread`, for rank 0.
+/// `request` with the mesh, ZeRO stage and micro-batch of `choice`, for rank 0.
 PlanRequest spread_request(const PlanRequest& request, const MeshChoice& choice);
 
-/// All spreads over exactly `ranks` ranks. A mesh has at most one stage per layer, at most one sequence rank per token,
+/// All choices with exactly `ranks` ranks. A mesh has at most one stage per layer, at most one sequence rank per token,
 /// and at least one sequence of the global batch per data coordinate. Each mesh comes with ZeRO stages 0 to 3 (only 0
 /// where no ranks share parameters) and with micro-batches of 1, 2, 4 and 8 sequences, as far as a data coordinate has
 /// so many.
@@ -32,7 +32,7 @@ struct Found {
     MeshPlan plan;
 };
 
-/// The spreads that fit, fastest first: the best ZeRO stage of each mesh and micro-batch, at most `count` spreads. All
+/// The choices that fit, fastest first: the best ZeRO stage of each mesh and micro-batch, at most `count` choices. All
 /// are planned cheaply (the least activations are kept, only the first and the last stage are planned); the most
 /// promising are planned again with as many activations kept as fit.
 std::vector<Found> find_meshes(const PlanRequest& request, const PlanGoal& goal, int ranks, std::size_t count);
@@ -45,8 +45,9 @@ struct LongestContext {
     MeshChoice choice;
     MeshPlan plan;  ///< fits
 };
-/// The longest context over the given spreads. The search keeps the least activations and plans only the extreme ranks.
-/// Then the context that it found is planned in full, and shortened by `unit` until that plan fits.
+/// The longest context with any of the given choices. The search keeps the least activations and plans only the first,
+/// second and last sequence rank of the first and of the last stage. Then the context that it found is planned in full,
+/// and shortened by `unit` until that plan fits.
 LongestContext longest_context(const RequestAt& request_at, const std::vector<MeshChoice>& choices,
                                const PlanGoal& goal, std::int64_t unit);
 

@@ -1,6 +1,6 @@
-// MachineModel: what the planner assumes of a machine, each figure with its source: speeds, links, memory, and what
-// takes memory beside the arena. It is read from a TOML file; the files in jobs/machines are built into the program.
-// Planning is in jobs/plan/time.h and jobs/plan/mesh.h.
+// MachineModel: the figures of a machine that the planner uses, each with its source. They are speeds, links, memory,
+// and the memory that is used outside of the arena. It is read from a TOML file; the files in jobs/machines are built
+// into the program. Planning is in jobs/plan/time.h and jobs/plan/mesh.h.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,7 @@ struct Link {
     Figure bandwidth, latency;  ///< bytes/s, seconds per message
 };
 
-/// Memory that something takes beside the arena and the pinned buffers.
+/// Memory that something uses outside of the arena and the pinned buffers.
 struct OutsideEntry {
     std::string name;
     Figure bytes;
@@ -34,8 +34,8 @@ struct MachineModel {
     Figure bfloat16_flops, float32_flops;        ///< peak of matrix products, FLOP/s
     Figure memory_bandwidth;                     ///< bytes/s
     Figure host_bandwidth;                       ///< bytes/s each way between device and host memory
-    Figure matmul_fraction, bandwidth_fraction;  ///< reached parts of the peaks
-    Figure bfloat16_attention_fraction, float32_attention_fraction;  ///< of the peak of matrix products in that type
+    Figure matmul_fraction, bandwidth_fraction;  ///< parts of the peaks that are reached
+    Figure bfloat16_attention_fraction, float32_attention_fraction;  ///< parts of the peak of matrix products
     Figure devices_per_node;  ///< 0: the cores of the computer that plans, which its ranks share
     Figure node_memory;       ///< host bytes of a node; 0: the host memory of the computer that plans
     Link inside_node, between_nodes;

@@ -41,7 +41,7 @@ struct RankPlan {
 struct MeshPlan {
     std::vector<RankPlan> ranks;  ///< by rank
     double step_seconds = 0;
-    Balance host;  ///< of the node that needs the most
+    Balance host;  ///< memory of the node that needs the most
     bool fits = false;
     std::string misfit;  ///< why the plan does not fit, and the way out
     /// The rank with the most device memory.

@@ -71,7 +71,7 @@ void print_memory(const PlanGoal& goal, const MeshPlan& plan, const RankPlan& ra
     balance_row("a node, all its ranks", plan.host);
 }
 
-/// Bytes and messages that one layer sends on an axis, of the layer that sends the most.
+/// The bytes and messages on an axis of the layer that sends the most.
 std::string layer_text(const RankPlan& rank, const std::string& axis) {
     parallel::Traffic most;
     for (const auto& [unit, sent] : rank.step.traffic_by_unit.at(axis))

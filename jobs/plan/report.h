@@ -1,5 +1,5 @@
 // Prints the tables of the planner and of the profiler, and makes the planner's JSON. jobs/plan/README.md explains the
-// words in the tables. The plans are made in jobs/plan/mesh.h and jobs/plan/find.h.
+// words in the tables. jobs/plan/mesh.h and jobs/plan/find.h make the plans.
 #pragma once
 
 #include "io/json.h"
@@ -9,8 +9,8 @@
 
 namespace longlora {
 
-/// Prints the mesh in a line, all of rank `rank`'s memory, work and messages, the step's time with its assumptions, and
-/// whether the plan fits.
+/// Prints the mesh in one line, the memory, work and messages of rank `rank`, the time of the step with its
+/// assumptions, and whether the plan fits.
 void print_plan(const TrainOptions& options, const PlanGoal& goal, const MeshPlan& plan, int rank);
 /// Prints one line for each planned rank.
 void print_ranks(const MeshPlan& plan);
@@ -26,8 +26,8 @@ void print_found(const TrainOptions& options, const std::vector<Found>& found);
 Json plan_json(const PlanGoal& goal, const MeshPlan& plan, const std::vector<int>& ranks);
 Json found_json(const std::vector<Found>& found);
 
-/// For `train`, whose step (of request.rank's stage) did not fit memory_bytes: prints the table of what the step would
-/// take. `gpu` is the name of the rank's GPU; empty on a CPU.
+/// `train` calls this when the step of the stage of request.rank does not fit in memory_bytes. Prints what the step
+/// would take. `gpu` is the name of the rank's GPU; empty on a CPU.
 void print_misfit(const TrainOptions& options, const PlanRequest& request, std::int64_t memory_bytes,
                   const std::string& gpu);
 

@@ -6,7 +6,8 @@
 namespace longlora {
 namespace {
 
-/// The backward part of a step: with recomputation, a backward pass of frozen matrices takes about two forward passes.
+/// The share of the backward pass in the time of a step: with recomputation and frozen matrices, it takes about as long
+/// as two forward passes.
 constexpr double kBackwardShare = 2.0 / 3;
 
 bool is_attention(std::string_view operation) { return operation.starts_with("attention_"); }
@@ -37,7 +38,7 @@ double axis_seconds(const MachineModel& machine, const PlanRequest& request, con
            seconds_over(machine.inside_node, bytes * (1 - outside), messages * (1 - outside));
 }
 
-/// The bytes of its updated weights that a rank sends with ZeRO 1 and 2; 0 with other stages.
+/// The bytes of updated weights that a rank sends with ZeRO 1 and 2; 0 with other stages.
 double update_bytes(const PlanRequest& request, const StepPlan& step) {
     if (request.weights.zero != 1 && request.weights.zero != 2) return 0;
     const double own_elements =

@@ -38,7 +38,7 @@ namespace longlora {
 struct RankTime {
     double compute = 0;  ///< all operations
     double exposed = 0;  ///< messages that no operation hides
-    double fill = 0;     ///< one micro-batch of this stage, with its messages to other stages
+    double fill = 0;     ///< time of one micro-batch of this stage, with its messages to other stages
     double busy() const { return compute + exposed; }
 };
 

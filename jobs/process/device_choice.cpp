@@ -162,7 +162,7 @@ std::int64_t device_memory_limit(const parallel::HostGroup& group, const DeviceC
         else limit = memory.empty() ? gpu : parse_bytes(memory, "--memory");
         require(choice.kind != DeviceKind::cuda || limit <= gpu, "--memory ", memory, " is more than the ",
                 bytes_text(gpu), " that are free on the GPU (", choice.gpu_name,
-                ") beside CUDA's libraries and NCCL; give less, or end the other programs on this GPU");
+                ") without the memory of CUDA's libraries and NCCL; give less, or end the other programs on this GPU");
     });
     return limit;
 }

@@ -1,6 +1,6 @@
-// DeviceChoice: which device each rank computes on. It follows from --device and from the GPUs that the ranks see;
-// the ranks decide it together before they open anything. What fits on the device is decided in jobs/train/device.cpp
-// and jobs/evaluate/command.cpp.
+// DeviceChoice: which device each rank computes on. It follows from --device and from the GPUs that the ranks see; the
+// ranks decide it together before they open anything. jobs/train/fitted_step.h and jobs/evaluate/memory.h decide what
+// fits on the device.
 #pragma once
 
 #include <cstdint>
@@ -50,10 +50,10 @@ bool good_at_bfloat16(const DeviceChoice& choice);
 /// Bytes of `memory` (the value of --memory). If it is empty: this rank's share of nine tenths of the memory that is
 /// free on the computer.
 std::int64_t memory_limit(const std::string& memory, int ranks_of_node);
-/// Collective. The bytes that this rank's arena may have: `memory` (the value of --memory). If it is empty: what is
-/// free on the GPU beside CUDA's libraries and the communicators of `shape`, or the rank's share of the free memory
-/// of the computer. Each rank gets its own number, or all throw the same AgreedError, as when `memory` is more than
-/// the GPU has free.
+/// Collective. The bytes that this rank's arena may have: `memory` (the value of --memory). If it is empty: what the
+/// GPU has free after CUDA's libraries and the communicators of `shape` have taken theirs, or the rank's share of the
+/// free memory of the computer. Each rank gets its own number, or all throw the same AgreedError, as when `memory` is
+/// more than the GPU has free.
 std::int64_t device_memory_limit(const parallel::HostGroup& group, const DeviceChoice& choice,
                                  const std::string& memory, parallel::MeshShape shape,
                                  const parallel::CommunicatorOptions& communicator_options);

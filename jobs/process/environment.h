@@ -1,4 +1,4 @@
-// What a run was made with: versions of program and libraries, devices, hosts, threads, command line. Manifests and
+// The environment of a run: versions of program and libraries, devices, hosts, threads, command line. Manifests and
 // checkpoints record it.
 #pragma once
 

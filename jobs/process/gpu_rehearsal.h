@@ -1,6 +1,6 @@
-// gpu_rehearsal: measures how much memory of a GPU is left for the arena beside kernels, cuBLAS and the communicators
-// of NCCL, by making them once. Which GPU a rank has is decided in jobs/process/device_choice.h; what the memory is
-// used for, in jobs/train/device.cpp and jobs/evaluate/command.cpp.
+// gpu_rehearsal: measures the GPU memory that kernels, cuBLAS and the communicators of NCCL leave for the arena, by
+// making them once. jobs/process/device_choice.h decides which GPU a rank has; jobs/train/fitted_step.h and
+// jobs/evaluate/memory.h decide what the memory is used for.
 #pragma once
 
 #include <cstdint>

@@ -29,7 +29,7 @@ struct Machine {
     parallel::MeshCommunicators mesh;  ///< destroyed before the device
 
     /// Makes the communicators. From then on, whenever the device calls back during long work or a wait, messages move
-    /// and `watched`, which must outlive the machine, is told. Collective.
+    /// and `watched` is notified. `watched` must outlive the machine. Collective.
     Machine(WatchedGroup& watched, const Resources& given, std::unique_ptr<Device> ready);
     Machine(const Machine&) = delete;
     Machine& operator=(const Machine&) = delete;

@@ -1,5 +1,6 @@
-// WatchedGroup: the ranks of a command that works for long, with a watchdog and heartbeats. A rank that waits hears
-// from the ranks that work, and a standstill ends the process (jobs/process/watchdog.h).
+// WatchedGroup: the ranks of a long-running command, with a watchdog and heartbeats. A rank that waits receives the
+// heartbeats of the ranks that work. If no rank makes progress, the watchdog ends the process
+// (jobs/process/watchdog.h).
 #pragma once
 
 #include <string>

@@ -105,7 +105,7 @@ private:
         const cudaError_t status = cudaStreamQuery(stream);
         if (status == cudaSuccess) return true;
         if (status != cudaErrorNotReady) cuda::check(status, "cudaStreamQuery");
-        cudaGetLastError();  // clears "not ready", which is no error
+        cudaGetLastError();  // clears "not ready", which is not an error
         return false;
     }
     void copy_between(const Tensor& to, const ConstTensor& from, cudaMemcpyKind kind, Stream stream) {

@@ -1,5 +1,5 @@
-// fill, add and copy; combine and scale, which matmul needs beside cuBLAS. They take rows of any stride, and add, copy
-// and combine take any pair of real types.
+// fill, add and copy; combine and scale, which matmul needs in addition to cuBLAS. They take rows of any stride, and
+// add, copy and combine take any pair of real types.
 #include <bit>
 
 #include "kernels/cuda/elementwise.cuh"

@@ -125,7 +125,7 @@ private:
         const cudaError_t status = cudaEventQuery(event);
         if (status == cudaSuccess) return true;
         if (status != cudaErrorNotReady) check(status, "cudaEventQuery");
-        cudaGetLastError();  // clears "not ready", which is no error
+        cudaGetLastError();  // clears "not ready", which is not an error
         return false;
     }
     /// Returns the oldest event if it was reached, else a new one.

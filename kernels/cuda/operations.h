@@ -31,8 +31,8 @@ void fill(cudaStream_t stream, Tensor x, float value);
 void add(cudaStream_t stream, Tensor y, ConstTensor x, float alpha);
 void copy(cudaStream_t stream, Tensor y, ConstTensor x);
 
-/// What matmul needs beside cuBLAS: combine is y = beta * y + x, scale is y = beta * y, both for real types. If beta
-/// is 0, they do not read y.
+/// What matmul needs in addition to cuBLAS: combine is y = beta * y + x, scale is y = beta * y, both for real types. If
+/// beta is 0, they do not read y.
 void combine(cudaStream_t stream, Tensor y, ConstTensor x, float beta);
 void scale(cudaStream_t stream, Tensor y, float beta);
 

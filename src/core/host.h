@@ -1,4 +1,4 @@
-// The name of this computer. What devices and memory it has is in kernels/ and jobs/process/.
+// The name of this computer. Its devices and memory are found by kernels/ and jobs/process/.
 #pragma once
 
 #include <unistd.h>

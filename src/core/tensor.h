@@ -1,6 +1,6 @@
 // Tensor and ConstTensor: non-owning views of elements in the memory of a device or of the host: pointer, type, shape,
 // row stride. The holder of a Tensor may write the elements, the holder of a ConstTensor only reads them. Both are
-// passed by value. Memory belongs to kernels/arena.h, computations are in kernels/ops.h.
+// passed by value. kernels/arena.h owns the memory; kernels/ops.h has the computations.
 #pragma once
 
 #include <algorithm>

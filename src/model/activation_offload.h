@@ -1,7 +1,7 @@
-// ActivationOffload: keeps tensors in pinned host memory instead of device memory until backward needs them. Copies
-// run on a stream of their own: out while the forward of the next layer computes, back while the backward of the
-// layer after it computes. model.cpp chooses the tensors. ActivationPlan (recomputation) and Zero are other ways to
-// save memory.
+// ActivationOffload: keeps tensors in pinned host memory instead of device memory until backward needs them. Copies run
+// on a separate stream. A tensor moves to the host while the forward pass of the next layer computes, and back while
+// the backward pass of that layer computes. src/model/model.cpp chooses the tensors. ActivationPlan (recomputation) and
+// Zero are other ways to save memory.
 #pragma once
 
 #include <vector>
@@ -27,15 +27,14 @@ public:
     ActivationOffload(const ActivationOffload&) = delete;
     ActivationOffload& operator=(const ActivationOffload&) = delete;
 
-    /// Moves x, as the compute stream has left it, to the host. One tensor leaves at a time: the device memory of x
-    /// is free for others from the next store() or settle() on.
+    /// Moves x to the host, after the work that is queued on the compute stream so far. One tensor leaves at a time:
+    /// the next store() or settle() frees the device memory of x.
     Stored store(ArenaTensor x);
     /// Makes the compute stream wait for the tensor that is leaving; after that its device memory is free.
     void settle();
     /// Starts the copy back, after the work that is queued on the compute stream so far. Takes device memory.
     void fetch(Stored& stored);
-    /// The tensor on the device again, for work that is queued on the compute stream from now on. Call fetch()
-    /// before.
+    /// Returns the tensor on the device, for work that is queued on the compute stream from now on. Call fetch() first.
     ArenaTensor take(Stored& stored);
 
 private:

@@ -22,10 +22,10 @@ struct Adapter {
     std::vector<std::shared_ptr<SafetensorsFile>> files;  ///< the open files that `values` point into
 };
 
-/// Opens an adapter of the model `base`. Every tensor must fit this model; the message names one that does not. What
-/// we do not compute is refused by key: other peft types, bias, DoRA, rsLoRA, rank or alpha patterns, subsets of
-/// layers, fan_in_fan_out, and LoRA or trained modules of other kinds. Values may be float16, bfloat16, float32 or
-/// float64.
+/// Opens an adapter of the model `base`. Every tensor must fit this model; the message names one that does not. It
+/// refuses what the program does not compute, and names the key: other peft types, bias, DoRA, rsLoRA, rank or alpha
+/// patterns, subsets of layers, fan_in_fan_out, and LoRA or trained modules of other kinds. Values may be float16,
+/// bfloat16, float32 or float64.
 Adapter open_adapter(const std::string& path, const ModelConfig& base);
 /// Copies the adapter's values (LoRA, embedding, norms) into the weights. The trainable set of the weights must
 /// contain every LoRA pair of the adapter.

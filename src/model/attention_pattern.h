@@ -1,7 +1,7 @@
 // Attention patterns as data: a pattern is one number per token and kind of head, first_key[t]; token t sees keys
-// first_key[t] .. t. The geometry of S2-Attn is here (stage.cpp also counts its visible pairs in closed form).
-// Source: Chen et al. 2024 (LongLoRA), in the variant whose groups do not wrap around, so no token sees a later one.
-// kernels/windows.h has the form in which operations take a pattern.
+// first_key[t] .. t. The geometry of S2-Attn is here (src/model/stage.cpp also counts its visible pairs in closed
+// form). Source: Chen et al. 2024 (LongLoRA), in the variant whose groups do not wrap around, so no token sees a later
+// one. kernels/windows.h has the form in which operations take a pattern.
 #pragma once
 
 #include <cstdint>
@@ -19,11 +19,11 @@ std::string_view name_of(AttentionKind kind);
 
 struct AttentionPattern {
     AttentionKind kind = AttentionKind::dense;
-    std::int64_t group = 0;  ///< G, tokens per group; for sliding: how many keys a query sees, with its own
+    std::int64_t group = 0;  ///< G, tokens per group; for sliding: how many keys a query sees, including its own
 };
 
-/// The first keys of plain heads: t/G*G, and of shifted heads: t < G/2 ? 0 : (t-G/2)/G*G + G/2. Divisions round down.
-/// Dense attention has 0, sliding max(0, t-G+1).
+/// The first key of token t in plain heads: t/G*G, and in shifted heads: t < G/2 ? 0 : (t-G/2)/G*G + G/2. Divisions
+/// round down. In dense attention it is 0, in sliding attention max(0, t-G+1).
 std::int64_t plain_first_key(std::int64_t t, std::int64_t group);
 std::int64_t shifted_first_key(std::int64_t t, std::int64_t group);
 
@@ -45,8 +45,8 @@ HostWindows make_windows(const AttentionPattern& pattern, int variant, std::int6
 class DeviceWindows {
 public:
     DeviceWindows() = default;
-    /// uploads: those of the current micro-batch, whose begin() has counted 2 N integers for these windows; nullptr:
-    /// the host waits for the copy.
+    /// uploads: makes the copy as a part of the current micro-batch, for which begin() has counted 2 N integers for
+    /// these windows. With nullptr the host waits for the copy.
     DeviceWindows(Device& device, HostWindows host, Uploads* uploads = nullptr);
     const Windows& operator*() const { return windows_; }
 

@@ -56,7 +56,7 @@ inline bool truth(const OrderedJson& value, const char* key, const std::string& 
 }
 
 inline std::string word(const OrderedJson& value, const char* key, const std::string& where) {
-    require(value.is_string(), where, ": ", key, " is ", shown(value), ", not a text");
+    require(value.is_string(), where, ": ", key, " is ", shown(value), ", not a string");
     return value.get<std::string>();
 }
 

@@ -55,7 +55,7 @@ struct Parameter {
     ParameterGroup group = ParameterGroup::weight;
     bool trainable = false;
     std::int64_t unit = 0;    ///< 0: embedding, 1 .. L: layers, L+1: final norm and lm_head
-    std::int64_t offset = 0;  ///< of its first element in the unit's flat buffer of trainable or of frozen parameters
+    std::int64_t offset = 0;  ///< where it begins in the unit's flat buffer of trainable or of frozen parameters
 };
 
 /// The sizes of a unit's flat buffers in elements, with the holes between parameters (each begins at a multiple of

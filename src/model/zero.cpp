@@ -1,7 +1,7 @@
 // Gathers weights and sums gradients unit by unit. Why this cannot deadlock: all ranks start and finish the same
 // communications in the same order, one unit after another. A rank that waits in a communication waits for ranks that
-// are in the same call, or that have started what it needs and are behind it. So the earliest call that any rank is
-// in can always end.
+// are in the same call, or that have started what it needs and are at a later call. So the earliest call that any rank
+// is in can always end.
 #include "model/zero.h"
 
 #include <utility>

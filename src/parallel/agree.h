@@ -1,4 +1,4 @@
-// agree: ranks leave together. Whatever can fail on one rank alone (open, read, parse, allocate, write) runs inside
+// agree: all ranks fail together. Work that can fail on one rank alone (open, read, parse, allocate, write) runs inside
 // agree(), so that every rank throws the same sentence instead of waiting for the rank that failed.
 #pragma once
 

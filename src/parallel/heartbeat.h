@@ -1,6 +1,6 @@
-// Heartbeat: a rank that computes tells the others so now and then. So a rank that waits can tell a slow rank from
-// one that hangs. A heartbeat is an empty message on a communicator of its own, to rank 0 and from rank 0 to all.
-// What follows from silence is decided in jobs/process/watchdog.h.
+// Heartbeat: a rank that computes sends heartbeats to the other ranks from time to time. So a rank that waits can tell
+// a slow rank from one that hangs. A heartbeat is an empty message on a separate communicator, to rank 0 and from rank
+// 0 to all. jobs/process/watchdog.h decides what follows when no heartbeat comes.
 #pragma once
 
 #include <mpi.h>
@@ -13,8 +13,8 @@ namespace longlora::parallel {
 
 class Heartbeat {
 public:
-    /// Collective over `group`. Calls alive() when this rank computes and when it hears that another rank does.
-    /// interval_seconds: time between two heartbeats that a rank sends.
+    /// Collective over `group`. Calls alive() when this rank computes and when it receives the heartbeat of another
+    /// rank. interval_seconds: time between two heartbeats that a rank sends.
     Heartbeat(const HostGroup& group, double interval_seconds, std::function<void()> alive);
     ~Heartbeat();
     Heartbeat(const Heartbeat&) = delete;

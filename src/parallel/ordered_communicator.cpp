@@ -188,7 +188,7 @@ void OrderedCommunicator::finish_reduction(Reduction& r, Stream stream) {
         }
         if (k + 2 < r.num_rounds) start_round(r, k + 2, stream);
     }
-    r.workspace.release();  // its next user queues behind the additions
+    r.workspace.release();  // its next user is queued after the additions
 }
 
 Request OrderedCommunicator::reduce_scatter(Tensor shard, ConstTensor whole, Stream stream) {

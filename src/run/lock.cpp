@@ -204,8 +204,8 @@ struct RunLock::State {
         return true;
     }
 
-    /// Whether the lock is stale: `content` is what the lock held at time `since`, `now` what it holds now. An Error
-    /// if the content has changed, as the holder then lives.
+    /// Whether the lock is stale: `content` is what the lock held at time `since`, `now` what it holds now. Throws an
+    /// Error if the content has changed, because the holder is then alive.
     bool is_stale(const std::string& content, const std::string& now, double since) const {
         const LockHolder holder = holder_or_nobody(now);
         require(now == content, "the run folder ", run, " is in use by ", holder_text(holder),
@@ -266,7 +266,7 @@ struct RunLock::State {
                 file.write_at(content.data(), static_cast<std::int64_t>(content.size()), 0);
                 file.sync();  // so that other machines see the new counter
             } catch (const Error&) {
-                // The disk is full or fails: the next beat tries again.
+                // The disk is full or fails: the next heartbeat tries again.
             }
         }
     }

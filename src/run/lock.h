@@ -50,8 +50,8 @@ public:
     RunLock& operator=(const RunLock&) = delete;
 
     const std::string& token() const;
-    /// Reads the lock file again. An Error if another job holds the lock now: this process was suspended for so long
-    /// that the other job took over its lock. Call it before every rename in the run folder.
+    /// Reads the lock file again. Throws an Error if another job holds the lock now: this process was suspended for so
+    /// long that the other job took over its lock. Call it before every rename in the run folder.
     void require_held() const;
 
 private:

@@ -1,4 +1,4 @@
-// The heartbeat files of the ranks, RUN/ranks/R. A thread of each rank that calls no MPI writes its file
+// The heartbeat files of the ranks, RUN/ranks/R. In each rank a thread that calls no MPI writes the file of the rank
 // (jobs/process/watchdog.h). Any process may read them to find out which ranks make no progress.
 #pragma once
 
@@ -26,8 +26,8 @@ void write_rank_state(const std::string& run, const RankState& state);
 /// cannot be read.
 std::vector<RankState> read_rank_states(const std::string& run, const std::string& token, int num_ranks);
 
-/// Compares `before` and `now`, read some time apart, and names the ranks that make no progress: "rank 2 on n1
-/// (process 77) sends no heartbeat" ... A rank whose beat did not change is dead or stopped. A rank whose beat
+/// Compares `before` and `now`, read some time apart, and names the ranks that make no progress: "rank 2 on n1 (process
+/// 77) sends no heartbeat" ... A rank whose heartbeat_count did not change is dead or stopped. A rank whose count
 /// changed makes no progress if it does not wait for others and did none of its own work for `still_seconds`.
 struct Standstill {
     std::string sentence;

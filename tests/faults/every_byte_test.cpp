@@ -1,6 +1,6 @@
-// Changes bytes of checkpoints and token files. Each change must be noticed by an Error that names file and place, or
-// it has no effect: everything that can be read is as before. The same for files that are cut. What the program does
-// with a damaged file is tested by tests/faults/disk.sh.
+// Changes bytes of checkpoints and token files. Each change must give an Error that names the file and the place, or
+// have no effect: everything that can be read is as before. The same holds for files that are cut. What the program
+// does with a damaged file is tested by tests/faults/disk.sh.
 #include <fcntl.h>
 #include <unistd.h>
 

@@ -98,7 +98,7 @@ else skip ranks_4 "fewer than four GPUs"; fi
 
 # sanitized TOOL ARGUMENT...: runs the tests of operations under a tool of compute-sanitizer, for half an hour at most,
 # since the tools make the tests many times slower.
-# memcheck reports no API errors: it would count a query of an event that is not ready, which is no error; and the
+# memcheck reports no API errors: it would count a query of an event that is not ready, which is not an error; and the
 # program itself reports a call that fails.
 # TOOL "tensors" is memcheck with the bounds of the tensors. NVTX tells a tool of a tensor when the host makes or frees
 # it (kernels/cuda/heap_notes.h), while earlier kernels may still run. So "tensors" waits for each kernel before the
@@ -113,8 +113,8 @@ sanitized() {
         *) timeout 30m compute-sanitizer --tool "$1" --nvtx no "${options[@]}" "$tests/test_kernels_gpu" "${@:2}" ;;
     esac
 }
-# finds_an_overrun COMMAND...: succeeds when the tool finds a write behind the end of a tensor that stays inside the
-# arena. Otherwise the tool did not hear of the tensors.
+# finds_an_overrun COMMAND...: succeeds when the tool finds a write beyond the end of a tensor that stays inside the
+# arena. Otherwise the tool does not know the tensors.
 finds_an_overrun() {
     local said code=0
     said=$("$@" --run_test=for_tools/an_overrun 2>&1) || code=$?

@@ -1,5 +1,5 @@
-// A waiting rank hears the heartbeats of a computing rank, whichever ranks the two are, and hears nothing when no rank
-// sends heartbeats.
+// A waiting rank receives the heartbeats of a computing rank, whichever ranks the two are, and receives nothing when no
+// rank sends heartbeats.
 #include "parallel/heartbeat.h"
 
 #include <boost/test/unit_test.hpp>
@@ -35,7 +35,7 @@ BOOST_AUTO_TEST_CASE(a_waiting_rank_hears_a_computing_rank) {
     };
     for (int worker = 0; worker < group.size(); ++worker)
         BOOST_TEST_CONTEXT("rank " << worker << " computes") BOOST_CHECK_GT(work(worker, true), 0);
-    // Lets the last heartbeats be passed on and heard, so that none are under way below.
+    // Waits until the last heartbeats have been passed on and received, so that no heartbeat is under way below.
     for (int round = 0; round < 3; ++round) {
         group.barrier();
         std::this_thread::sleep_for(std::chrono::milliseconds(50));

@@ -1,7 +1,7 @@
-// Training on every mesh of as many ranks as mpirun started, at every ZeRO stage, against one rank: ten losses within
-// 5e-5, first gradients within 1e-5, trained tensors within 1e-2 of their change. Contexts, head counts and batches
-// that nothing divides; ranks without a sequence. The same mesh twice gives the same bits. Messages, bytes, memory and
-// FLOPs are exactly those of the plan.
+// Tests training on every mesh of as many ranks as mpirun started, at every ZeRO stage, against one rank: ten losses
+// within 5e-5, first gradients within 1e-5, trained tensors within 1e-2 of their change. Contexts, head counts and
+// batches that nothing divides; ranks without a sequence. The same mesh twice gives the same bits. Messages, bytes,
+// memory and FLOPs are exactly those of the plan.
 #include <boost/test/unit_test.hpp>
 
 #include "tests/support/mesh_training.h"

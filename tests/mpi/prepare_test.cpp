@@ -188,7 +188,7 @@ BOOST_AUTO_TEST_CASE(finished_units_are_not_made_again) {
     shared.spill("bad.jsonl", std::string(300'000, ' ') + "\n{\"text\": 5}\n");
     shared.spill("out.h5.parts/unit-000099.tokens.partial", "rest of something");
     const std::string said = sentence_of(options, shared.group);
-    BOOST_TEST(said.find("bad.jsonl, line 2: \"text\" is not a text") != std::string::npos, said);
+    BOOST_TEST(said.find("bad.jsonl, line 2: \"text\" is not a string") != std::string::npos, said);
     BOOST_TEST(!std::filesystem::exists(options.output));
     BOOST_TEST(!std::filesystem::exists(options.output + ".partial"));
     BOOST_TEST(std::filesystem::exists(unit_result_path(options.output + ".parts", 0)));
@@ -277,8 +277,8 @@ BOOST_AUTO_TEST_CASE(errors_are_one_sentence_on_all_ranks_and_leave_nothing) {
     check("--bin-type is int8", {"ids.jsonl"}, "", 5, "out.h5", "int8");
     check("no input is given", {}, kTokenizer, 0);
     check("nothing.txt does not exist", {"nothing.txt"}, kTokenizer, 0);
-    check("other.md is not a file that can be read", {"other.md"}, kTokenizer, 0);
-    check("folder has no file that can be read (.txt, .jsonl, .jsonl.gz, .jsonl.zst, .bin)", {"good.txt", "folder"},
+    check("other.md has an extension that prepare does not read", {"other.md"}, kTokenizer, 0);
+    check("folder has no file that prepare reads (.txt, .jsonl, .jsonl.gz, .jsonl.zst, .bin)", {"good.txt", "folder"},
           kTokenizer, 0);
     check("the tokenizer /none does not exist", {"good.txt"}, "/none", 0);
     check("garbage.model is not a SentencePiece model", {"good.txt"}, shared / "garbage.model", 0);

@@ -1,6 +1,6 @@
-// Attention of a sequence that ranks share, against one operation over the whole sequence computed on every rank: all
-// patterns, odd lengths and head counts, documents, both types. Also the traffic, the same bits when repeated, and the
-// memory. Checks do not throw: a rank that left early would hang the others.
+// Tests attention of a sequence that ranks share, against one operation over the whole sequence computed on every rank:
+// all patterns, odd lengths and head counts, documents, both types. Also the traffic, the same bits when repeated, and
+// the memory. Checks do not throw: a rank that left early would hang the others.
 #include "tests/mpi/sequence_testing.h"
 
 #include "parallel/host_group.h"

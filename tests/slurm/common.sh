@@ -103,7 +103,7 @@ last_node() { x scontrol show hostnames "$(field "$1" NodeList)" | tail -1; }
 restarted() { [ "$(field "$1" Restarts)" -ge "${2:-1}" ]; }
 ends() { wait_for 90 is "$id" "$1"; }  # ends COMPLETED
 says() { grep -qs -- "$2" "$1"/job/slurm-*.log; }
-# Settings of a job that needs nodes of its own beside another job
+# Settings of a job that must not share its nodes with another job
 # shellcheck disable=SC2034
 apart=(--sbatch-options '--nodelist=n[3-4]')
 

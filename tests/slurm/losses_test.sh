@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# losses_test.sh PROGRAM: a training on two nodes of a real Slurm loses a rank, a node, or the power while it saves,
-# without warning. It must resume from its newest checkpoint, if asked on fewer nodes, and end with the bits of the
-# undisturbed run. A run that makes no progress must be given up. Signals are in restarts_test.sh.
+# losses_test.sh PROGRAM: a training on two nodes of a real Slurm loses a rank or a node without warning, also while it
+# saves. It must resume from its newest checkpoint and end with the same bits as the undisturbed run. With --elastic it
+# resumes on fewer nodes, and its losses are nearly the same. The job script must give up a run that makes no progress.
+# tests/slurm/restarts_test.sh tests signals.
 # shellcheck source=tests/slurm/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -23,9 +24,9 @@ power_cut() {
     [ "$(last_node "$id")" != "$node" ]
 }
 
-# The power fails on the node with rank 0 and the job script, which later comes back, after a checkpoint was created
-# and before it is renamed. To hit that moment, the ranks are frozen as soon as a .partial file is seen; if it is gone
-# by then, they continue and the test tries again.
+# The node with rank 0 and the job script loses its power after a checkpoint file was created and before it is renamed.
+# The node comes back later. To hit that moment, the test freezes the ranks as soon as it sees a .partial file; if the
+# file is gone by then, the ranks continue and the test tries again.
 power_cut_while_saving() {
     training saving "${apart[@]}" -- --checkpoint-every 3
     reaches saving 10
@@ -88,8 +89,8 @@ stopped_rank() {
 stopped_rank_srun() { stopped_rank stopped; }
 stopped_rank_mpirun() { stopped_rank stopped_mpirun --launcher mpirun; }
 
-# The ranks are asked to stop but cannot finish their step: the job is requeued before the time limit would end it for
-# good.
+# The ranks are asked to stop but cannot finish their step. The job script requeues the job before the time limit ends
+# it for good.
 late() {
     training late --lead 4
     reaches late 10
@@ -118,7 +119,7 @@ elastic() {
         END { print worst; exit !(worst < 1e-5) }'
 }
 
-# Nothing starts there, as on a node that is set up wrongly.
+# No program starts, as on nodes that are set up wrongly.
 given_up() {
     printf '#!/bin/sh\nexit 9\n' > broken.sh
     chmod +x broken.sh

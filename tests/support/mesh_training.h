@@ -121,7 +121,7 @@ struct Outcome {
     std::vector<double> losses, norms;
     std::vector<std::map<std::string, parallel::Traffic>> traffic;  ///< this rank's messages in each step, by axis
     std::int64_t arena_bytes = 0;
-    double flops = 0;  ///< of the last step on this rank
+    double flops = 0;  ///< FLOPs of the last step on this rank
 };
 
 inline Outcome train(const Training& t, MPI_Comm comm, parallel::MeshShape shape, int zero, std::int64_t steps) {

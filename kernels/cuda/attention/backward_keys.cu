@@ -32,7 +32,7 @@ template <int kWidth> struct Sums {
     float d_k[Shape<kWidth>::kA][kWidth / 8][4] = {}, d_v[Shape<kWidth>::kA][kWidth / 8][4] = {};
 };
 
-/// Where a warp reads its operands. V lies behind K, dO behind Q.
+/// Where a warp reads its operands. V follows K, and dO follows Q.
 template <int kWidth> struct Places {
     TileAddress<kWidth> k, q, q_transposed;
     const float* statistics;  ///< L of the step's queries; their delta lies kQueries further

@@ -3,7 +3,7 @@
 //
 // delta is the diagonal of dO O^T. The same instructions compute it in the same order as dP = dO V^T. So a query that
 // sees one key, whose out is v, gets ds = 0 to the last bit. The kernel uses only 1/16 of its products, which costs
-// nothing beside reading d_out and out.
+// nothing in addition to reading d_out and out.
 #include "kernels/cuda/attention/tiles.cuh"
 
 namespace longlora::cuda {

@@ -24,7 +24,7 @@ template <int kWidth> struct Shape {
                          kBlocksPerProcessor = kWidth > 64 ? 1 : 2;
     static constexpr int kQueryBytes = kQueries * kRowBytes<kWidth>, kKeyBytes = kKeys * kRowBytes<kWidth>;
     // Shared memory: K and V of two tiles; Q at the end until it is in registers. After the last tile the same memory
-    // holds o as float32, and behind it the factors of the old out, one per row.
+    // holds o as float32, followed by the factors of the old out, one per row.
     static constexpr int kTileBytes = 4 * kWidth * kQueries, kQueryOffset = kTileBytes - kQueryBytes,
                          kSharedBytes = kTileBytes + 4 * kQueries;
     static_assert(4 * kKeyBytes <= kTileBytes && 2 * kKeyBytes <= kQueryOffset);

@@ -9,9 +9,9 @@
 //
 // An address costs one XOR. With the bits m of the swizzle (7 or 3), chunk 2j + b of a row begins
 //   16 * ((2j + b) ^ s) = 16 * ((2j & m) ^ (b ^ s)) + 16 * (2j & ~m)
-// bytes behind the start of the row. Each lane computes its row and 16 * (b ^ s) once (TileAddress). Then at(i, j) is
-// an XOR with a constant plus a constant that is part of the load instruction. Rows 16 further down have the same
-// swizzle, so they need only another constant.
+// bytes after the start of the row. Each lane computes its row and 16 * (b ^ s) once (TileAddress). Then at(i, j) is an
+// XOR with a constant plus a constant that is part of the load instruction. Rows 16 further down have the same swizzle,
+// so they need only another constant.
 #pragma once
 
 #include <type_traits>
@@ -39,8 +39,8 @@ template <int kWidth> __device__ inline unsigned chunk_offset(int row, int chunk
 ///               loaded as they are: operand b whose n are 16 rows and whose k are 16 columns
 template <int kWidth> struct TileAddress {
     unsigned address;
-    /// How many rows further down the address points. The compiler knows this multiple of 16, so that tiles that lie
-    /// behind each other share one register for the address.
+    /// How many rows further down the address points. The compiler knows this multiple of 16, so that tiles that follow
+    /// each other share one register for the address.
     int rows = 0;
 
     static __device__ TileAddress by_rows(unsigned tile) {

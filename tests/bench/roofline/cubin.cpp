@@ -49,8 +49,8 @@ std::map<std::string, Section> sections_of(Bytes elf) {
 
 enum Attribute { kMaxThreads = 5, kFrameSize = 0x11, kRegisterCount = 0x2f };
 
-/// Calls each(offset) with the offset of every value of the attribute. An entry of format 4 has a size and that many
-/// bytes behind it.
+/// Calls each(offset) with the offset of every value of the attribute. An entry of format 4 has a size, and that many
+/// bytes follow it.
 template <class Each> void for_attribute(Bytes info, Attribute wanted, const Each& each) {
     for (std::uint64_t i = 0; i + 4 <= info.size();) {
         const auto format = at<std::uint8_t>(info, i), attribute = at<std::uint8_t>(info, i + 1);

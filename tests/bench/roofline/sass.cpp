@@ -81,7 +81,7 @@ Block main_block(const CompiledKernel& kernel) {
         if (target < 0 || target > static_cast<std::int64_t>(kernel.code.size())) continue;
         leaders.insert(static_cast<std::size_t>(target));
         if (target < static_cast<std::int64_t>(i))
-            // A branch to itself is no loop: it only pads the end of the kernel.
+            // A branch to itself is not a loop: it only pads the end of the kernel.
             loops.emplace_back(static_cast<std::size_t>(target), i);
     }
     Block best;

@@ -99,7 +99,7 @@ BOOST_AUTO_TEST_CASE(a_message_under_way_blocks_no_other_stream) {
     comm.connect();
     const TestStream messages, compute;
     const DeviceBuffer<int> data(std::vector<int>{comm.rank}), other(std::vector<int>{1});
-    if (comm.rank == 1) {  // rank 0 sends only after rank 1 has computed and has sent a message of the host
+    if (comm.rank == 1) {  // rank 0 sends only after rank 1 has computed and has sent an MPI message
         ok(ncclRecv(data.get(), 1, ncclInt32, 0, comm, messages));
         BOOST_TEST(cudaStreamQuery(messages) == cudaErrorNotReady);
         ok(cudaMemsetAsync(other.get(), 0, sizeof(int), compute));
@@ -188,7 +188,7 @@ BOOST_AUTO_TEST_CASE(refusals) {
         },
         "another call of its group");
     BOOST_TEST(ncclSend(x.get(), 8, ncclFloat32, comm.size, comm, stream) == ncclInvalidArgument);
-    // A send to the own rank outside of a group:
+    // A send of a rank to itself outside of a group:
     BOOST_TEST(ncclSend(x.get(), 8, ncclFloat32, comm.rank, comm, stream) == ncclInvalidArgument);
     BOOST_TEST(ncclGroupEnd() == ncclInvalidUsage);
     const DeviceBuffer<float> never_written(8);

@@ -28,8 +28,8 @@ Space take_space(Decoder& decoder);
 struct Access {
     alignas(32) std::uint64_t at[kLanes];  ///< addresses in their space; after a check, addresses of this process
     Lanes lanes = 0;
-    unsigned bytes = 0;       ///< per lane, all elements of a vector
-    bool contiguous = false;  ///< all 32 lanes, at consecutive addresses
+    unsigned bytes = 0;       ///< bytes of a lane; all elements of a vector count
+    bool contiguous = false;  ///< all 32 lanes access consecutive addresses
 };
 
 /// read_only is ld.global.nc, which requires that the launch never writes the data. The strong uses are .volatile,
@@ -44,7 +44,8 @@ constexpr bool is_strong(Use use) { return use == Use::strong_read || use >= Use
 /// load or store.
 constexpr std::uint32_t kNonCoherent = 1, kStrong = 2;
 
-/// Computes the addresses from base register and offset. A Fault if the base of one of the lanes was never written.
+/// Computes the addresses from base register and offset. Throws a Fault if the base register of one of the lanes was
+/// never written.
 void find_addresses(Warp& warp, const Instruction& instruction, Access& access);
 /// Checks bounds, alignment, races and unwritten bytes of an access, counts the access, and turns its addresses into
 /// addresses of this process.

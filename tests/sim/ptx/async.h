@@ -34,7 +34,7 @@ struct AsyncCopies {
     void forget();
 };
 
-/// A Fault if one of the lanes has copies in flight.
+/// Throws a Fault if one of the lanes has copies in flight.
 void check_no_copies(Warp& warp, Lanes lanes);
 
 }  // namespace sim::ptx

@@ -130,7 +130,7 @@ void Builder::decode(const Statement& statement) {
         const Operand predicate = operand_of(guard, decoder, *this);
         decoder.out.guard = decoder.source(predicate, Type::pred);
         if (predicate.kind != Operand::Kind::reg || predicate.symbol.type != Type::pred)
-            decoder.fail("`" + std::string(guard) + "` is no predicate");
+            decoder.fail("`" + std::string(guard) + "` is not a predicate");
         text = trimmed(text.substr(end));
     }
     const std::size_t end = std::min(text.find_first_of(" \t\n"), text.size());

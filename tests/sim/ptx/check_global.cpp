@@ -28,7 +28,7 @@ const GlobalRange& range_of(Warp& warp, const Access& access, unsigned l, Use us
     std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(at));
     if (!range)
         fault(warp, 1u << l,
-              verb + std::to_string(access.bytes) + " bytes at " + text + ", which is no device memory" +
+              verb + std::to_string(access.bytes) + " bytes at " + text + ", which is not device memory" +
                   place_text(*warp.block->global, at) + ": out of bounds");
     fault(warp, 1u << l, verb + std::to_string(access.bytes) + " bytes at " + text + ": misaligned");
 }

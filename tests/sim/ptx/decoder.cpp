@@ -89,7 +89,7 @@ namespace {
 /// other widths, and an integer is an error for f32 and f64.
 std::uint64_t bits_of(const Decoder& decoder, const Operand& operand, Type type) {
     if (operand.literal == 'f' && bytes_of(type) != 4)
-        decoder.fail("a 32-bit float literal is no operand of type " + std::string(name_of(type)));
+        decoder.fail("a 32-bit float literal cannot be an operand of type " + std::string(name_of(type)));
     if (operand.literal == 'd' && type == Type::f32) {
         double value = 0;
         std::memcpy(&value, &operand.value, sizeof value);
@@ -99,7 +99,7 @@ std::uint64_t bits_of(const Decoder& decoder, const Operand& operand, Type type)
         return bits;
     }
     if (operand.literal == 'i' && (type == Type::f32 || type == Type::f64))
-        decoder.fail("an integer is no operand of type " + std::string(name_of(type)));
+        decoder.fail("an integer cannot be an operand of type " + std::string(name_of(type)));
     return operand.value;
 }
 
@@ -114,14 +114,14 @@ Row Decoder::source(const Operand& operand, Type type) {
         case Operand::Kind::reg:
             if (bytes_of(operand.symbol.type) != bytes_of(type))
                 fail("register " + std::string(operand.text) + " of type " + std::string(name_of(operand.symbol.type)) +
-                     " is no source of type " + std::string(name_of(type)));
+                     " cannot be a source of type " + std::string(name_of(type)));
             if (operand.negated) fail("a negated operand is not known here");
             return operand.symbol.row;
         case Operand::Kind::immediate:
             return constant(bits_of(*this, operand, type), bytes_of(type));
         case Operand::Kind::special: {
             if (const unsigned bytes = bytes_of(type); bytes != 4 && bytes != 8)
-                fail("a special register is no source of this type");
+                fail("a special register cannot be a source of this type");
             Row& special =
                 builder.special_rows.try_emplace(operand.special * 16u + bytes_of(type), kNoRow).first->second;
             if (special == kNoRow) {
@@ -142,7 +142,7 @@ Row Decoder::source(const Operand& operand, Type type) {
             return constant(operand.symbol.address + static_cast<std::uint64_t>(operand.offset), bytes_of(type));
         }
         default:
-            fail("operand `" + std::string(operand.text) + "` is no source here");
+            fail("operand `" + std::string(operand.text) + "` cannot be a source here");
     }
 }
 
@@ -161,7 +161,7 @@ Row Decoder::wide_source(const Operand& operand, Type type, unsigned bytes) {
 
 Row Decoder::target(const Operand& operand, Type type) {
     if (operand.kind == Operand::Kind::sink) return builder.new_row(type);
-    if (operand.kind != Operand::Kind::reg) fail("operand `" + std::string(operand.text) + "` is no register");
+    if (operand.kind != Operand::Kind::reg) fail("operand `" + std::string(operand.text) + "` is not a register");
     if (bytes_of(operand.symbol.type) != bytes_of(type))
         fail("register " + std::string(operand.text) + " of type " + std::string(name_of(operand.symbol.type)) +
              " cannot hold type " + std::string(name_of(type)));
@@ -199,7 +199,7 @@ std::uint32_t Decoder::list(const std::vector<Row>& rows) {
 
 void Decoder::address(std::size_t operand) {
     const Operand& it = operands.at(operand);
-    if (it.kind != Operand::Kind::address) fail("operand `" + std::string(it.text) + "` is no address");
+    if (it.kind != Operand::Kind::address) fail("operand `" + std::string(it.text) + "` is not an address");
     const Operand& base = it.elements.at(0);
     out.offset = it.offset;
     if (base.kind == Operand::Kind::reg) {

@@ -16,7 +16,7 @@ void copy_predicate(Warp& warp, const Instruction& i, Lanes lanes) {
     set_predicate(warp, i.d, lanes, i.flag ? ~*a : *a, written(a));
 }
 
-/// mov.b32 d, {a, b}: elements of type From make one To, the first one lowest.
+/// mov.b32 d, {a, b}: packs elements of type From into one To. The first element takes the lowest bits.
 template <class To, class From> void pack(Warp& warp, const Instruction& i, Lanes lanes) {
     const Row* elements = &warp.block->kernel->lists[i.list];
     alignas(32) To t[kLanes] = {};

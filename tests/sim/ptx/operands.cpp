@@ -20,7 +20,7 @@ std::uint64_t hexadecimal(std::string_view text, const Decoder& decoder) {
     std::uint64_t value = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, 16);
     if (error != std::errc() || end != text.data() + text.size())
-        decoder.fail("`" + std::string(text) + "` is no hexadecimal number");
+        decoder.fail("`" + std::string(text) + "` is not a hexadecimal number");
     return value;
 }
 
@@ -39,7 +39,7 @@ Operand number(std::string_view text, const Decoder& decoder) {
     } else if (const auto value = integer_of(text)) {
         operand.value = static_cast<std::uint64_t>(*value);
     } else {
-        decoder.fail("`" + std::string(text) + "` is no number");
+        decoder.fail("`" + std::string(text) + "` is not a number");
     }
     return operand;
 }
@@ -49,7 +49,7 @@ std::pair<std::string_view, std::int64_t> with_offset(std::string_view text, con
     const std::size_t sign = text.find_first_of("+-", 1);
     if (sign == std::string_view::npos) return {text, 0};
     const auto value = integer_of(text[sign] == '+' ? text.substr(sign + 1) : text.substr(sign));
-    if (!value) decoder.fail("`" + std::string(text) + "` has no number behind its sign");
+    if (!value) decoder.fail("`" + std::string(text) + "` has no number after its sign");
     return {trimmed(text.substr(0, sign)), *value};
 }
 

@@ -1,6 +1,6 @@
-// Registers of a warp. A row holds one register of all 32 lanes, one after another. Before it lies a header, whose last
-// word says which lanes were ever written. A predicate is one word of 32 bits. Rows of constants look the same and lie
-// beside the code.
+// Registers of a warp. A row holds one register of all 32 lanes, one after another. A header precedes the row; its last
+// word says which lanes were ever written. A predicate is one word of 32 bits. Rows of constants have the same form and
+// are stored with the code.
 #pragma once
 
 #include <cstddef>

@@ -8,8 +8,8 @@ namespace sim::ptx {
 
 namespace {
 
-/// The largest number of distinct units in one set of banks, over `lanes`, which are a part of a warp. A lane wants a
-/// unit of 4, 8 or 16 aligned bytes, in 1, 2 or 4 banks.
+/// The largest number of distinct units that the lanes of `lanes`, a part of a warp, access in one set of banks. A lane
+/// accesses a unit of 4, 8 or 16 aligned bytes, in 1, 2 or 4 banks.
 unsigned conflicts(const std::uint64_t* offsets, Lanes lanes, unsigned unit) {
     const unsigned sets = 128 / unit, shift = static_cast<unsigned>(std::countr_zero(unit));
     std::uint64_t first_of[32], more[32][32];

@@ -108,7 +108,7 @@ struct Cutter {
         found.push_back({trimmed(text.substr(at, end - at)), line, kind});
         for (; at < end; ++at) line += text[at] == '\n';
     }
-    /// Where the statement that begins here ends, and by which character.
+    /// Where the statement that begins here ends, and the character that ends it.
     std::pair<std::size_t, char> end_of_statement() const {
         const std::string_view rest = text.substr(at);
         if (is_line_directive(rest)) return {std::min(text.find('\n', at), text.size()), '\n'};

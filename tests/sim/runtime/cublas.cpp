@@ -89,7 +89,7 @@ void require_matrix(const Matrix& x, std::int64_t rows, std::int64_t columns, in
         misuse("cublasGemmEx: ", name, " is not aligned to its elements");
 }
 
-/// Misuse if C shares a byte with a factor. C's columns may lie between those of the factor.
+/// Throws Misuse if C shares a byte with a factor. The columns of C may lie between the columns of the factor.
 void require_apart(const Matrix& x, std::int64_t rows, std::int64_t columns, const Product& p, const char* name) {
     const auto stored = [](const Matrix& matrix, std::int64_t height, std::int64_t width) {
         const auto size = static_cast<std::size_t>(bytes_of(matrix.element));

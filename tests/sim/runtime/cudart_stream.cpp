@@ -32,11 +32,11 @@ std::unordered_map<std::uintptr_t, Event>& events() {
     return *all;
 }
 
-/// The event of a handle; no handle is 0. Misuse, naming `who`, if the handle is not an event.
+/// The event of a handle; no handle is 0. Throws Misuse, with `who` in the message, if the handle is not an event.
 Event& event_of(cudaEvent_t handle, const char* who) {
     const auto found = events().find(reinterpret_cast<std::uintptr_t>(handle));
     if (found == events().end())
-        misuse(who, ": ", static_cast<const void*>(handle), " is no event (or a destroyed one)");
+        misuse(who, ": ", static_cast<const void*>(handle), " is not an event (or a destroyed one)");
     return found->second;
 }
 

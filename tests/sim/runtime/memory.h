@@ -17,7 +17,7 @@ struct Block {
     std::byte* begin = nullptr;
     std::size_t bytes = 0;
     Place place = Place::device;
-    int device = 0;           ///< of the allocation; for pinned memory the one that was current
+    int device = 0;           ///< device of the allocation; for pinned memory the device that was current
     unsigned flags = 0;       ///< for pinned memory
     bool mapped = false;      ///< kernels may access it
     bool registered = false;  ///< memory of the program itself (cudaHostRegister)
@@ -39,9 +39,9 @@ bool free_pinned(void* begin, bool registered);
 
 /// The block that contains an address; nullptr for pageable host memory, and for addresses without memory.
 const Block* find_block(const void* address);
-/// Where all `bytes` at `address` lie. Misuse, naming `who`, if they cross the bounds of a block.
+/// Where all `bytes` at `address` lie. Throws Misuse, with `who` in the message, if they cross the bounds of a block.
 Place place_of(const void* address, std::size_t bytes, std::string_view who);
-/// Misuse unless all of it is memory of `device`. `what` names the argument.
+/// Throws Misuse unless all these bytes are memory of `device`. `who` and `what` (the argument) are in the message.
 void require_device(const void* address, std::size_t bytes, int device, std::string_view who, std::string_view what);
 
 /// Rows of `width` bytes, `pitch` apart.

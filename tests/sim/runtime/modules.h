@@ -31,7 +31,7 @@ Module* add_module(const void* fat_binary);
 void add_function(Module* module, const void* host, std::string name);
 /// nullptr: the function was not registered.
 Function* find_function(const void* host);
-/// The kernel of a function; parses its module if necessary. Misuse if there is no PTX to run.
+/// The kernel of a function; parses its module if necessary. Throws Misuse if there is no PTX to run.
 const ptx::Kernel& kernel_of(Function& function);
 /// Writes the module's text to the folder of SIM_DUMP_PTX, if one is set.
 void dump_module(const Module& module);

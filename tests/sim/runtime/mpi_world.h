@@ -8,7 +8,8 @@
 
 namespace sim::runtime {
 
-/// The copy, which is made when the program initialises MPI. Misuse, naming `who`, if it has not.
+/// The copy, which is made when the program initialises MPI. Throws Misuse, with `who` in the message, if the program
+/// has not initialised MPI.
 MPI_Comm messages_of_world(std::string_view who);
 /// Whether MPI may be called: it is initialised, not finalised, and this is the main thread (MPI_THREAD_FUNNELED).
 bool mpi_is_usable();

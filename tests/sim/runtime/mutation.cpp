@@ -1,5 +1,5 @@
-// Mutation: the places, how often they ran, and which of them are broken. An address is an offset in the program's
-// file, as addr2line takes it, so that it is the same in every run.
+// Mutation: records the places of calls and how often each place ran, and breaks the calls that SIM_MUTATE names. An
+// address is an offset in the program's file, as addr2line takes it, so that it is the same in every run.
 #include "sim/runtime/mutation.h"
 
 #include <dlfcn.h>
@@ -23,7 +23,7 @@ constexpr int kMostFrames = 24;
 struct State {
     std::map<std::string, std::uint64_t> times;  // by "RULE PLACE"
     std::map<std::string, dim3> largest_grid;    // by kernel, so far; tells whether a kernel uses y and z
-    std::uint64_t changed = 0;
+    std::uint64_t changed = 0;                   // calls that were broken
 };
 State& state() {
     static State* const all = new State;  // never destroyed: used while the process ends
@@ -46,8 +46,8 @@ const Wanted& wanted() {
     return *read;
 }
 
-/// Records that the rule fits a place; returns whether the call there is to be broken. A place of SIM_MUTATE stands for
-/// all places that begin with it.
+/// Records that the rule fits a place; returns whether to break the call at this place. A place in SIM_MUTATE stands
+/// for all places that begin with it.
 bool note(const std::string& rule, const std::string& place) {
     if (!settings().calls_file.empty()) ++state().times[rule + ' ' + place];
     if (rule != wanted().rule) return false;

@@ -97,7 +97,7 @@ ncclResult_t add(ncclComm_t comm, Task task, cudaStream_t stream) {
         // Like the real library, drops empty collectives.
         if (!task.count && task.kind != Kind::send_receive) return ncclSuccess;
         if (task.kind == Kind::send_receive && !group().depth && task.peer == comm->rank)
-            return refuse(std::string(task.call) + ": a message to the own rank must be in a group");
+            return refuse(std::string(task.call) + ": a message of a rank to itself must be in a group");
         group().tasks.emplace_back(comm, std::move(task));
         return group().depth ? ncclSuccess : issue_group(std::exchange(group().tasks, {}));
     });

@@ -35,7 +35,7 @@ public:
     /// way, as in NCCL).
     void send(int peer, const std::byte* data, std::size_t bytes, Announcement announcement);
     void receive(int peer, std::byte* data, std::size_t bytes, Announcement announcement);
-    /// Advances all messages; returns whether all of them are complete. Misuse if a peer's announcement differs.
+    /// Advances all messages; returns whether all of them are complete. Throws Misuse if a peer's announcement differs.
     bool advance();
     /// What the messages wait for: "nothing has come from rank 2, rank 3 does not take what is sent to it".
     std::string waits_for() const;
@@ -56,7 +56,7 @@ private:
     MPI_Comm comm_;
     MessageCounts* counts_;
     std::deque<Message> messages_;               // a deque, since MPI keeps addresses of its elements
-    std::deque<std::vector<std::byte>> copies_;  // of messages that are sent from hidden memory
+    std::deque<std::vector<std::byte>> copies_;  // copies of messages that are sent from hidden memory
 };
 
 }  // namespace sim::runtime

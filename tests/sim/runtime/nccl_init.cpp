@@ -1,5 +1,5 @@
-// NcclInit: every member tells the rank that made the id who it is. That rank sends the list of members to all of them,
-// and they make an MPI communicator of their own.
+// NcclInit: every member sends its rank to the rank that made the id. That rank sends the list of members to all
+// members, and they make an MPI communicator.
 #include "sim/runtime/nccl_init.h"
 
 #include <algorithm>

@@ -44,7 +44,7 @@ void compare(const std::vector<std::uint64_t>& mine, int me, const std::vector<s
     const auto [x, y] = std::mismatch(a.begin(), a.end(), b.begin(), b.end());
     if (x == a.end() && y == b.end()) return;
     const auto name = [](const auto& at, const auto& order) {
-        return at == order.end() ? "ended" : "issued one of communicator " + name_of_communicator(*at);
+        return at == order.end() ? "ended" : "issued an operation of communicator " + name_of_communicator(*at);
     };
     misuse(
         "NCCL: ranks that share communicators issue their operations in different orders, which may be a deadlock on "

@@ -66,7 +66,7 @@ bool in_place(const ncclComm& comm, const Task& task) {
     return task.from == task.to;
 }
 
-/// Misuse if a call of a group reads or writes what another one writes.
+/// Throws Misuse if a call of a group reads or writes memory that another call of the group writes.
 void check_overlaps(const ncclComm& comm, const std::vector<Task>& tasks) {
     for (std::size_t i = 0; i < tasks.size(); ++i) {
         const Sizes own = sizes_of(comm, tasks[i]);

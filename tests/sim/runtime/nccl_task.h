@@ -56,7 +56,7 @@ namespace sim::runtime {
 std::string name_of_communicator(std::uint64_t id);
 /// "communicator 0.3 (rank 1 of 4)"
 std::string describe(const ncclComm& comm);
-/// Checks the pointers and the stream of a call. Misuse if they are not on the communicator's device.
+/// Throws Misuse if the pointers or the stream of a call are not on the communicator's device.
 void check_task(const ncclComm& comm, const Task& task);
 /// Queues the calls of one group on one communicator as one operation, so that they advance together. All calls must be
 /// on one stream.

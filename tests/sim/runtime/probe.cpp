@@ -1,4 +1,4 @@
-// Probe: gives tests the totals, the settings and the errors.
+// Probe: gives tests access to the totals, the settings and the errors of the simulation.
 #include "sim/runtime/probe.h"
 
 #include <sstream>

@@ -121,7 +121,7 @@ std::shared_ptr<CUstream_st> stream_of(cudaStream_t handle, std::string_view who
                "cudaStreamNonBlocking");
     for (const auto& stream : state().streams)
         if (stream.get() == handle && !stream->destroyed) return stream;
-    misuse(who, ": ", static_cast<const void*>(handle), " is no stream (or a destroyed one)");
+    misuse(who, ": ", static_cast<const void*>(handle), " is not a stream (or a destroyed one)");
 }
 
 std::shared_ptr<CUstream_st> null_stream(int device) {

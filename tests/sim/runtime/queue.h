@@ -39,7 +39,7 @@ struct CUstream_st {
     int device = 0;
     unsigned flags = 0;
     int priority = 0;
-    bool destroyed = false;                       ///< by the program; queued operations still run
+    bool destroyed = false;                       ///< the program destroyed it; queued operations still run
     std::deque<sim::runtime::Operation> queue{};  ///< their tickets are finished + 1, finished + 2 ...
     std::uint64_t finished = 0;
     std::uint64_t last_communication = 0;  ///< ticket of the last operation that communicates
@@ -52,8 +52,8 @@ inline bool Point::reached() const { return !stream || stream->finished >= ticke
 
 std::shared_ptr<CUstream_st> make_stream(int device, unsigned flags, int priority);
 void destroy_stream(cudaStream_t handle);
-/// The stream of a handle. Misuse, naming `who`, for the NULL stream (it waits for other streams and so hides missing
-/// events) and for a handle that is not a stream.
+/// The stream of a handle. Throws Misuse, with `who` in the message, for the NULL stream (it waits for other streams
+/// and so hides missing events) and for a handle that is not a stream.
 std::shared_ptr<CUstream_st> stream_of(cudaStream_t handle, std::string_view who);
 /// The NULL stream of a device, on which cudaMemcpy and cudaMemset queue their work.
 std::shared_ptr<CUstream_st> null_stream(int device);

@@ -1,4 +1,4 @@
-// Totals: what a process has done so far, in numbers. Tests read them through probe.h.
+// Totals: counts of what a process has done so far. Tests read them through probe.h.
 #pragma once
 
 #include <cstdint>

@@ -96,7 +96,7 @@ BOOST_AUTO_TEST_CASE(sectors) {
     check_sectors(32, 32, 4);
     check_sectors(128, 32, 4);
     check_sectors(0, 1, 1);
-    // 128 bytes that begin 4 bytes behind the start of a sector.
+    // 128 bytes that begin 4 bytes after the start of a sector.
     const ptx::Counts counts = counts_of(
         "mul.wide.u32 %rd1, %r0, 4;\nadd.u64 %rd2, %rd0, %rd1;\nand.b64 %rd3, %rd0, 31;\nsub.u64 %rd2, %rd2, %rd3;\n"
         "st.global.u32 [%rd2+68], %r0;");

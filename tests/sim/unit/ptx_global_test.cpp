@@ -182,7 +182,7 @@ BOOST_AUTO_TEST_CASE(bounds_and_alignment) {
     faults("ld.global.v4.u32 {%r5, %r6, %r7, %r8}, [%rd0+1016];", {"out of bounds"});
     faults("ld.global.u32 %r5, [%rd0+2];", {"misaligned"});
     faults("ld.global.v2.u32 {%r5, %r6}, [%rd0+4];", {"misaligned"}, 1, 32);
-    faults("mov.u64 %rd30, 64;\nst.global.u32 [%rd30], %r0;", {"0x40", "no device memory"});
+    faults("mov.u64 %rd30, 64;\nst.global.u32 [%rd30], %r0;", {"0x40", "not device memory"});
     faults("ld.global.u32 %r5, [%rd10];", {"never written (uninitialised)", "byte 0 of an allocation"}, 2, 64, false);
     fine("ld.global.u32 %r5, [%rd0+1020];");
 }

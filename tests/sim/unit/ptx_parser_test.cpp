@@ -38,7 +38,7 @@ BOOST_AUTO_TEST_CASE(unknown_text_is_refused) {
     refuses("mov.u32 %r1, %clock;", {"`%clock` is not declared"});
     refuses("add.u32 %r1, %r0;", {"2 operands are too few or too many"});
     refuses("add.u64 %r1, %r0, %r0;", {"cannot hold type u64"});
-    refuses("add.u32 %r1, %r0, %rd0;", {"is no source of type u32"});
+    refuses("add.u32 %r1, %r0, %rd0;", {"cannot be a source of type u32"});
     refuses("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%r1}, {%r1}, {%r1}, {%r1};", {"mma"});
     refuses(
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%r1, %r2, %r3, %r4}, {%r0, %r0}, {%r0, %r0}, {%r0, %r0, "

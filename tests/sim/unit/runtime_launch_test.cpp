@@ -152,7 +152,7 @@ BOOST_AUTO_TEST_CASE(host_memory_is_out_of_a_kernels_reach_unless_mapped) {
     const TestStream stream;
     for (const float* x : {pageable.data(), static_cast<const float*>(plain.get())}) {
         ok(launch_axpy(1, x, y.get(), 4, stream));
-        throws<sim::ptx::Fault>([&] { return cudaStreamSynchronize(stream); }, "no device memory");
+        throws<sim::ptx::Fault>([&] { return cudaStreamSynchronize(stream); }, "not device memory");
     }
     ok(launch_axpy(1, mapped.get(), y.get(), 4, stream));
     stream.synchronize();
@@ -168,7 +168,7 @@ BOOST_AUTO_TEST_CASE(memory_that_was_freed_is_out_of_reach) {
         gone = x.get();
     }
     ok(launch_axpy(1, gone, y.get(), 4, stream));
-    throws<sim::ptx::Fault>([&] { return cudaStreamSynchronize(stream); }, "no device memory");
+    throws<sim::ptx::Fault>([&] { return cudaStreamSynchronize(stream); }, "not device memory");
 }
 
 BOOST_AUTO_TEST_CASE(ptx_is_written_and_replaced) {

@@ -166,7 +166,7 @@ BOOST_AUTO_TEST_CASE(each_query_runs_one_operation) {
     while (cudaStreamQuery(stream) == cudaErrorNotReady) ++asked;
     BOOST_TEST(asked == 4);
     ok(cudaEventQuery(event));
-    BOOST_TEST(cudaGetLastError() == cudaSuccess);  // not ready is no error
+    BOOST_TEST(cudaGetLastError() == cudaSuccess);  // not ready is not an error
 }
 
 BOOST_AUTO_TEST_CASE(destroyed_streams_and_events_finish_their_work) {
@@ -184,7 +184,7 @@ BOOST_AUTO_TEST_CASE(destroyed_streams_and_events_finish_their_work) {
     cell.read(reader);
     reader.synchronize();
     BOOST_TEST(cell.host[0] == 2);
-    throws<sim::probe::Misuse>([&] { return cudaStreamSynchronize(writer); }, "is no stream");
+    throws<sim::probe::Misuse>([&] { return cudaStreamSynchronize(writer); }, "is not a stream");
 }
 
 BOOST_AUTO_TEST_CASE(destroyed_events_are_no_events) {
@@ -197,12 +197,12 @@ BOOST_AUTO_TEST_CASE(destroyed_events_are_no_events) {
     ok(cudaEventDestroy(event));
     ok(cudaEventCreate(&later));
     throws<Misuse>([&] { return cudaEventDestroy(event); }, "cudaEventDestroy: ");
-    throws<Misuse>([&] { return cudaEventRecord(event, stream); }, "is no event (or a destroyed one)");
-    throws<Misuse>([&] { return cudaEventQuery(event); }, "is no event");
-    throws<Misuse>([&] { return cudaEventSynchronize(event); }, "is no event");
-    throws<Misuse>([&] { return cudaStreamWaitEvent(stream, event, 0); }, "is no event");
-    throws<Misuse>([&] { return cudaEventElapsedTime(&milliseconds, later, event); }, "is no event");
-    throws<Misuse>([&] { return cudaEventQuery(reinterpret_cast<cudaEvent_t>(&milliseconds)); }, "is no event");
+    throws<Misuse>([&] { return cudaEventRecord(event, stream); }, "is not an event (or a destroyed one)");
+    throws<Misuse>([&] { return cudaEventQuery(event); }, "is not an event");
+    throws<Misuse>([&] { return cudaEventSynchronize(event); }, "is not an event");
+    throws<Misuse>([&] { return cudaStreamWaitEvent(stream, event, 0); }, "is not an event");
+    throws<Misuse>([&] { return cudaEventElapsedTime(&milliseconds, later, event); }, "is not an event");
+    throws<Misuse>([&] { return cudaEventQuery(reinterpret_cast<cudaEvent_t>(&milliseconds)); }, "is not an event");
     BOOST_TEST(cudaEventDestroy(nullptr) == cudaErrorInvalidResourceHandle);
     BOOST_TEST(cudaGetLastError() == cudaErrorInvalidResourceHandle);
     ok(cudaEventDestroy(later));

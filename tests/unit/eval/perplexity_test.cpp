@@ -1,5 +1,5 @@
-// Perplexity against log-softmax of the model's logits in plain double loops; what must not change a bit of it; and
-// perplexity on a plan device, whose memory must not be touched.
+// Tests perplexity against log-softmax of the model's logits in plain double loops; what must not change a bit of it;
+// and perplexity on a plan device, whose memory must not be touched.
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 

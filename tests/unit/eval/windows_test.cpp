@@ -1,5 +1,5 @@
-// Which windows are evaluated and which of their tokens count, against plain enumerations of every start and every
-// token.
+// Tests which windows are evaluated and which of their tokens count, against plain enumerations of every start and
+// every token.
 #include <boost/test/unit_test.hpp>
 #include <map>
 

@@ -1,4 +1,4 @@
-// CRC-32C and SHA-256 against published values and a bit-by-bit loop; block checksums that are cut, joined and
+// Tests CRC-32C and SHA-256 against published values and a bit-by-bit loop; block checksums that are cut, joined and
 // verified.
 #include <algorithm>
 #include <cstring>

@@ -1,4 +1,4 @@
-// Repair of UTF-8 against tables, and the reading of every kind of source: whole, cut anywhere, and truncated.
+// Tests repair of UTF-8 against tables, and the reading of every kind of source: whole, cut anywhere, and truncated.
 #include <zlib.h>
 #include <zstd.h>
 
@@ -188,7 +188,7 @@ BOOST_AUTO_TEST_CASE(bad_lines_name_file_and_line) {
     REFUSED("a.jsonl, line 3 is not valid JSON", line("{\"text\": \"x"));
     REFUSED("a.jsonl, line 3 is not a JSON object", line("[1]"));
     REFUSED("a.jsonl, line 3 has neither \"text\" nor \"tokens\"", line("{\"content\": 1}"));
-    REFUSED("a.jsonl, line 3: \"text\" is not a text", line("{\"text\": null}"));
+    REFUSED("a.jsonl, line 3: \"text\" is not a string", line("{\"text\": null}"));
     REFUSED("a.jsonl, line 3: \"tokens\" is not a list", line("{\"tokens\": 5}"));
     REFUSED("a.jsonl, line 3: \"tokens\" has 1.5, which is not an id", line("{\"tokens\": [1.5]}"));
     REFUSED("which is not an id", line("{\"tokens\": [18446744073709551615]}"));
@@ -225,9 +225,9 @@ BOOST_AUTO_TEST_CASE(sources_are_found_in_order) {
     BOOST_TEST(names == (std::vector<std::string>{"x.txt", "a.jsonl", "c.jsonl.gz", "sub/m.bin", "z.txt"}),
                boost::test_tools::per_element());
     std::filesystem::create_directories(scratch / "empty");
-    REFUSED("empty has no file that can be read (.txt, .jsonl, .jsonl.gz, .jsonl.zst, .bin)",
+    REFUSED("empty has no file that prepare reads (.txt, .jsonl, .jsonl.gz, .jsonl.zst, .bin)",
             list_sources({scratch / "empty"}));
-    REFUSED("readme.md is not a file that can be read", list_sources({scratch / "b/readme.md"}));
+    REFUSED("readme.md has an extension that prepare does not read", list_sources({scratch / "b/readme.md"}));
     REFUSED("nothing does not exist", list_sources({scratch / "nothing"}));
 }
 

@@ -75,7 +75,7 @@ BOOST_AUTO_TEST_CASE(json_problems_name_their_file) {
     REFUSED("c.json: \"a\" is 1.5, not a whole number", get_integer(json, "a", "c.json"));
     REFUSED("not a whole number", get_integer(json, "c", "c.json"));
     REFUSED("c.json has no \"x\"", get_integer(json, "x", "c.json"));
-    REFUSED("not a text", get_text(json, "b", "c.json"));
+    REFUSED("not a string", get_text(json, "b", "c.json"));
     REFUSED("has no \"x\"", get_text(parse_json("[1]", "l"), "x", "l"));
 }
 

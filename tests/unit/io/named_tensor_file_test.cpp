@@ -168,7 +168,7 @@ BOOST_AUTO_TEST_CASE(attributes_of_hdf5_keep_their_values) {
     BOOST_TEST(file.integer_attribute("i") == -5'000'000'000);
     BOOST_TEST(file.real_attribute("r") == 0.1);
     REFUSED("find attribute nothing of", file.integer_attribute("nothing"));
-    REFUSED("is not a text", file.text_attribute("i"));
+    REFUSED("is not a string", file.text_attribute("i"));
     file.close();
 }
 

@@ -1,4 +1,4 @@
-// Tokenizers against the ids that Hugging Face's `tokenizers` and SentencePiece's Python package gave
+// Tests tokenizers against the ids that Hugging Face's `tokenizers` and SentencePiece's Python package gave
 // (tests/golden/tokenizers), the merging of pairs against a plain loop, and damaged tokenizer files.
 #include <algorithm>
 

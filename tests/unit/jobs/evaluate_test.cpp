@@ -1,5 +1,6 @@
-// `longlora evaluate` from arguments to JSON: losses of a model, an adapter and checkpoints against those of
-// transformers and peft, and refusals before anything is computed or created. Windows are tested by tests/unit/eval.
+// Tests `longlora evaluate` from its arguments to its JSON: compares the losses of a model, an adapter and checkpoints
+// with the losses of transformers and peft, and tests refusals before anything is computed or created. Windows are
+// tested by tests/unit/eval.
 #include <algorithm>
 #include <cmath>
 #include <set>

@@ -1,6 +1,6 @@
-// Exports of checkpoints that the test writes: merged tensors against double loops and against peft's merge, adapters
-// against those that peft wrote, the bytes of PyTorch's container that torch.load depends on, and no files left behind
-// after an error.
+// Tests exports of checkpoints that the test writes: merged tensors against double loops and against peft's merge,
+// adapters against those that peft wrote, the bytes of PyTorch's container that torch.load depends on, and no files
+// left behind after an error.
 #include <cmath>
 #include <cstring>
 
@@ -244,7 +244,7 @@ BOOST_AUTO_TEST_CASE(a_moved_base_model) {
                      golden_values(run.folder_of_case), moved);
     fs::rename(moved, run / "here");
     REFUSED("say where it is with --model DIR", run_export({.from = run / "run", .to = run.out}));
-    REFUSED("are not those that", run_export({.from = run / "run", .to = run.out, .model = other}));
+    REFUSED("differ from the weights that", run_export({.from = run / "run", .to = run.out, .model = other}));
     BOOST_TEST(!fs::exists(run.out));
     BOOST_TEST(!fs::exists(run.out + ".partial"));
     BOOST_TEST(run_export({.from = run / "run", .to = run.out, .model = run / "here"}) == 0);

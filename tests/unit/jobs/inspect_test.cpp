@@ -85,7 +85,7 @@ BOOST_AUTO_TEST_CASE(checkpoints_and_runs) {
 BOOST_AUTO_TEST_CASE(models) {
     says(seen(golden("mha"), true),
          {"model " + golden("mha"),
-          "llama, 3 layers, 64 wide (160 inside), 4 query / 4 key-value heads of 16, vocabulary 256",
+          "llama, 3 layers, hidden size 64, intermediate size 160, 4 query / 4 key-value heads of 16, vocabulary 256",
           "128 tokens, theta 10000", "other files   no tokenizer, generation_config.json",
           "3 x float32 (160, 64)  model.layers.*.mlp.up_proj.weight", "every value is finite"});
     says(seen(golden("mha") + "/config.json"), {"llama, 3 layers", "174,528", "parameters"});

@@ -1,5 +1,5 @@
-// The planner's time model against times computed by hand: operations, links, and the computing that hides messages;
-// and the fill and drain of a pipeline against an execution of its schedule.
+// Tests the planner's time model against times computed by hand: operations, links, and the computing that hides
+// messages; and the fill and drain of a pipeline against an execution of its schedule.
 #include <boost/test/unit_test.hpp>
 #include <map>
 #include <tuple>

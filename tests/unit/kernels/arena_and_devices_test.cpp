@@ -136,8 +136,8 @@ BOOST_AUTO_TEST_CASE(a_touch_of_plan_memory_ends_the_process) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-/// This suite runs only when it is named. tests/gpu/run.sh uses it to ask whether a tool that knows the tensors finds
-/// a write behind the end of a tensor that stays inside the arena.
+/// This suite runs only when it is named. tests/gpu/run.sh uses it to ask whether a tool that knows the tensors finds a
+/// write beyond the end of a tensor that stays inside the arena.
 BOOST_AUTO_TEST_SUITE(for_tools, *boost::unit_test::disabled())
 
 BOOST_AUTO_TEST_CASE(an_overrun) {

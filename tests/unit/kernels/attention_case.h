@@ -200,8 +200,8 @@ struct Operands {
     }
     Operands(const Operands&) = delete;
 
-    /// Copies all rows to the device, calls call(ops, at, windows), and copies them back. at(rows) is the tensor on
-    /// the device. `more` are rows beside the case's own.
+    /// Copies all rows to the device, calls call(ops, at, windows), and copies them back. at(rows) is the tensor on the
+    /// device. `more` are rows in addition to those of the case.
     template <class Call> void on(Device& device, Call&& call, const std::vector<Rows*>& more = {}) {
         std::vector<Rows*> all{&q, &k, &v, &d_out, &out, &lse, &d_q, &d_k, &d_v};
         all.insert(all.end(), more.begin(), more.end());
@@ -222,7 +222,7 @@ struct Operands {
                                   accumulate);
         });
     }
-    /// The workspace (H,T) that the operation takes gets the place of `room`, right in front of q: a write behind its
+    /// The workspace (H,T) that the operation takes gets the place of `room`, right in front of q: a write beyond its
     /// end would damage q and be noticed.
     void backward(Device& device) {
         ArenaTensor room = device.memory().tensor(DType::float32, lse.view.shape, Use::workspace);

@@ -1,5 +1,5 @@
-// Attention against plain loops in double, with random windows, sizes, offsets, strides and types; keys in pieces;
-// and the reference against finite differences.
+// Tests attention against plain loops in double, with random windows, sizes, offsets, strides and types; keys in
+// pieces; and the reference against finite differences.
 #include <numeric>
 
 #include "tests/support/preconditions.h"

@@ -1,5 +1,5 @@
-// embedding, rmsnorm, rotary and swiglu, forward and backward: against the reference in both types with strided rows,
-// and the reference itself against finite differences.
+// Tests embedding, rmsnorm, rotary and swiglu, forward and backward: against the reference in both types with strided
+// rows, and the reference itself against finite differences.
 #include "tests/unit/kernels/kernel_testing.h"
 
 namespace longlora {

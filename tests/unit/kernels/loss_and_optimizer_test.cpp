@@ -1,4 +1,4 @@
-// Cross entropy, sums of squares, the clip scale, AdamW, fill, add and copy against the reference.
+// Tests cross entropy, sums of squares, the clip scale, AdamW, fill, add and copy against the reference.
 #include "tests/unit/kernels/kernel_testing.h"
 
 namespace longlora {

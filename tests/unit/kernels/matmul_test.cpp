@@ -1,5 +1,5 @@
-// matmul against plain double loops: transpositions, alpha and beta, every mix of types, strided rows, empty sides,
-// tiles and panels.
+// Tests matmul against plain double loops: transpositions, alpha and beta, every mix of types, strided rows, empty
+// sides, tiles and panels.
 #include <bit>
 
 #include "tests/support/preconditions.h"

@@ -1,4 +1,4 @@
-// merge_attention against its formula in double, for sums of all sizes and rows that saw no key; against one
+// Tests merge_attention against its formula in double, for sums of all sizes and rows that saw no key; against one
 // attention over all keys, which are taken in two pieces; and what it refuses.
 #include <limits>
 

@@ -1,5 +1,5 @@
-// The windows of attention patterns against an independent brute force, which writes out groups as lists of tokens
-// and documents as labels; and the copy of windows to a device.
+// Tests the windows of attention patterns against an independent brute force, which writes out groups as lists of
+// tokens and documents as labels; and the copy of windows to a device.
 #include <boost/test/unit_test.hpp>
 #include <set>
 

@@ -1,4 +1,4 @@
-// The whole tiny model against plain double loops: losses and logits, and the gradient of every trainable against
+// Tests the whole tiny model against plain double loops: losses and logits, and the gradient of every trainable against
 // central differences of the plain model's loss, along a random direction that all elements of a tensor share and for
 // single elements. Central differences in double are accurate to about 1e-9 here; our model computes in float32.
 #include <boost/test/unit_test.hpp>

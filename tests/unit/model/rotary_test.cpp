@@ -1,4 +1,4 @@
-// Rotary frequencies against transformers and rotary tables against many-digit arithmetic;
+// Tests rotary frequencies against transformers and rotary tables against many-digit arithmetic;
 // tests/golden/rotary/make_rotary.py made both references.
 #include <cmath>
 

@@ -1,5 +1,5 @@
-// Pipeline stages against brute force over every way to cut the layers; costs against windows counted key by key; and
-// the stages of models of real sizes.
+// Tests pipeline stages against brute force over every way to cut the layers; costs against windows counted key by key;
+// and the stages of models of real sizes.
 #include "model/stage.h"
 
 #include <boost/test/unit_test.hpp>

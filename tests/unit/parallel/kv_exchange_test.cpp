@@ -1,5 +1,6 @@
-// The exchange lists against a double loop over queries, keys and heads: any pattern, any lengths, K/V heads that
-// serve both kinds of query heads; the counts of S2 in closed form; and how much attention each rank computes.
+// Compares the exchange lists with a double loop over queries, keys and heads, for any pattern, any lengths, and K/V
+// heads that serve both kinds of query heads. Also tests the counts of S2 in closed form, and how much attention each
+// rank computes.
 #include "parallel/kv_exchange.h"
 
 #include <boost/test/unit_test.hpp>
@@ -109,7 +110,7 @@ void check_queries(const Keys& keys, int ranks, std::int64_t group, const KvTran
         count += sees;
     }
     BOOST_CHECK_MESSAGE(transfer.queries == (Shard{own.begin, count}),
-                        what << ": the queries that are sent are not those that see the keys");
+                        what << ": the queries that are sent are not the queries that see the keys");
 }
 
 /// The number of visible pairs that each rank computes, by a double loop.
@@ -153,7 +154,7 @@ void compare(const Keys& keys, const std::vector<std::vector<KvTransfer>>& round
                               static_cast<int>(j) + 1);  // the distance to the left on the ring
             BOOST_CHECK(!at_owner || 2 * (transfer.to - transfer.from) > ranks);
             BOOST_CHECK(transfer.tokens.count > 0 && transfer.heads.count > 0);
-            if (before)  // in order; equal ones would be one transfer
+            if (before)  // in order; two equal transfers would have been merged
                 BOOST_CHECK(std::make_tuple(before->at_owner(), before->to, before->tokens.begin) <
                             std::make_tuple(at_owner, transfer.to, transfer.tokens.begin));
             before = &transfer;
@@ -165,7 +166,7 @@ void compare(const Keys& keys, const std::vector<std::vector<KvTransfer>>& round
         }
     }
     BOOST_CHECK_MESSAGE(sent == needs(keys, ranks, heads, kv_heads),
-                        what << ": the keys that are sent are not those that are needed");
+                        what << ": the keys that are sent are not the keys that are needed");
 }
 
 void compare(const Keys& keys, int ranks, std::int64_t heads, std::int64_t kv_heads, const std::string& what) {
@@ -256,7 +257,8 @@ BOOST_AUTO_TEST_CASE(dense_work_is_shared_evenly) {
         const auto of = work(keys, rounds, ranks, kNumHeads, 2);
         for (int rank = 0; rank < ranks; ++rank) {
             const int half = ranks / 2,
-                      computed = std::min(rank, half) + std::max(0, ranks - 1 - half - rank);  // for itself, for others
+                      computed = std::min(rank, half) +
+                                 std::max(0, ranks - 1 - half - rank);  // squares for itself, for others
             BOOST_CHECK_EQUAL(of[static_cast<std::size_t>(rank)], kNumHeads * (kSquare * computed + kOwn));
             BOOST_CHECK(computed == half || (ranks % 2 == 0 && computed == half - 1));
         }
@@ -270,8 +272,8 @@ BOOST_AUTO_TEST_CASE(dense_work_is_shared_evenly) {
     }
 }
 
-/// Whatever the windows are: if any attention is computed at the owner of the keys, the highest cost of a rank is
-/// lower than without; else it is the same.
+/// For any windows: if any attention is computed at the owner of the keys, the highest cost of a rank is lower than
+/// when all attention is computed at the queries. Otherwise it is the same.
 BOOST_AUTO_TEST_CASE(the_highest_cost_falls_or_nothing_changes) {
     int given = 0, not_given = 0;
     for (const auto& [heads, kv_heads] : kHeads)
@@ -292,8 +294,8 @@ BOOST_AUTO_TEST_CASE(the_highest_cost_falls_or_nothing_changes) {
     BOOST_CHECK_GT(not_given, 20);
 }
 
-/// Owners compute for the same pairs of ranks as without documents, where documents leave any key to see. So no rank
-/// gets more work than planned.
+/// With documents, owners compute for the same pairs of ranks as without, as long as queries of the pair see any key.
+/// So no rank gets more work than planned.
 BOOST_AUTO_TEST_CASE(documents_follow_the_pattern) {
     int given = 0, all = 0;
     for (const auto& [heads, kv_heads] : kHeads)
@@ -338,8 +340,8 @@ BOOST_AUTO_TEST_CASE(short_reach_is_computed_where_the_queries_are) {
     }
 }
 
-/// Where any attention is computed at the owner of the keys, everything is sent again for backward, however few keys
-/// and values travel beside it.
+/// If any attention is computed at the owner of the keys, everything is sent again for backward, even if few keys and
+/// values travel.
 BOOST_AUTO_TEST_CASE(nothing_stays_where_attention_is_computed_at_the_owner) {
     std::vector<std::vector<KvTransfer>> rounds{{{0, 1, {9, 1}, {0, 2}}}};
     BOOST_CHECK(stays_until_backward(rounds, 30, 3, 2));

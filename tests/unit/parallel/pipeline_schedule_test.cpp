@@ -19,7 +19,7 @@ struct Played {
 };
 
 /// Every stage works through its own list. A forward waits for the forward of the stage before; a backward waits for
-/// the forward of its own stage and the backward of the stage behind.
+/// the forward of its own stage and the backward of the next stage.
 Played play(int stages, std::int64_t micro_batches, std::int64_t forward_time, std::int64_t backward_time) {
     const auto num_stages = static_cast<std::size_t>(stages), m = static_cast<std::size_t>(micro_batches);
     Played out{0, std::vector<std::int64_t>(num_stages), std::vector<std::int64_t>(num_stages), {}, {}, true, true};

@@ -1,4 +1,4 @@
-// The plan communicator against closed forms: bytes and messages of every call, and memory within its limit. It
+// Tests the plan communicator against closed forms: bytes and messages of every call, and memory within its limit. It
 // touches no tensor, since any touch on a plan device ends the process.
 #include <boost/test/unit_test.hpp>
 #include <functional>

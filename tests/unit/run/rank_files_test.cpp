@@ -1,4 +1,5 @@
-// The files in which ranks write their heartbeats, and which ranks stand still according to two looks at these files.
+// Tests the files in which ranks write their heartbeats, and which ranks make no progress according to two readings of
+// these files.
 #include "run/rank_files.h"
 
 #include <boost/test/unit_test.hpp>

@@ -1,5 +1,5 @@
-// The order of sequences against brute force: permutations, proportions of several files, wrapping, documents; and
-// values that must never change. Reading the tokens is tested by tests/unit/train/batch_reader_test.cpp.
+// Tests the order of sequences against brute force: permutations, proportions of several files, wrapping, documents;
+// and values that must never change. Reading the tokens is tested by tests/unit/train/batch_reader_test.cpp.
 #include "train/data_order.h"
 
 #include <boost/test/unit_test.hpp>

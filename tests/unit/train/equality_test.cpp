@@ -1,5 +1,5 @@
-// Equal steps: kept or recomputed activations, micro-batches, tiles, a mask of one document, a second run. Results have
-// the same bits, except where sums are added in another order.
+// Steps that must give equal results: with kept or recomputed activations, other micro-batches, tiles, a mask of one
+// document, and in a second run. Results have the same bits, except where sums are added in another order.
 #include <boost/test/unit_test.hpp>
 
 #include "tests/support/preconditions.h"

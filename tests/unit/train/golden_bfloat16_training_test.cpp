@@ -1,7 +1,7 @@
-// Ten steps of training in bfloat16 against two plain trainings in double precision. The exact one must repeat the
-// golden losses, so it gives every value of the golden training. The rounded one rounds to bfloat16 every value that a
-// bfloat16 implementation stores. Budget: twice the error of the rounded training, plus the float32 budget. Training in
-// float32 is tested by tests/unit/train/golden_training_test.cpp.
+// Tests ten steps of training in bfloat16 against two plain trainings in double precision. The exact one must repeat
+// the golden losses, so it gives every value of the golden training. The rounded one rounds to bfloat16 every value
+// that a bfloat16 implementation stores. Budget: twice the error of the rounded training, plus the float32 budget.
+// Training in float32 is tested by tests/unit/train/golden_training_test.cpp.
 #include <boost/test/unit_test.hpp>
 
 #include "tests/support/golden.h"

@@ -1,5 +1,6 @@
-// Ten steps of AdamW from the adapter of each golden case against those of transformers and peft: losses, gradient
-// norms, trained values. Then the trained model with dense attention, which computes the same as the merged model.
+// Tests ten steps of AdamW from the adapter of each golden case against those of transformers and peft: losses,
+// gradient norms, trained values. Then the trained model with dense attention, which computes the same as the merged
+// model.
 #include <boost/test/unit_test.hpp>
 
 #include "tests/support/golden.h"

@@ -1,7 +1,7 @@
-// The arena of a rank on a mesh against formulas that are written here independently: weights and optimizer state from
-// parameter counts and ZeRO shards; kept activations and halos from the rank's tokens; pieces of dense attention and
-// workspace, which do not depend on the number of ranks, the intermediate size and the vocabulary. The arena is that of
-// the plan, which tests/mpi/mesh_training_test.cpp compares with real runs.
+// Compares the arena of a rank on a mesh with formulas that are written here independently: weights and optimizer state
+// from parameter counts and ZeRO shards; kept activations and halos from the rank's tokens; pieces of dense attention
+// and workspace, which do not depend on the number of ranks, the intermediate size and the vocabulary. The arena is
+// that of the plan, which tests/mpi/mesh_training_test.cpp compares with real runs.
 #include <boost/test/unit_test.hpp>
 #include <numeric>
 
@@ -30,7 +30,8 @@ ModelConfig odd_config(bool tied = false) {
     c.vocabulary = 1003, c.max_positions = 8192;
     return c;
 }
-/// Narrow, with a small vocabulary: for long sequences the peak is in the backward of the last layer, whatever is kept.
+/// Narrow, with a small vocabulary: for long sequences the peak is in the backward of the last layer, whatever
+/// activations are kept.
 ModelConfig attention_heavy_config() {
     ModelConfig c = odd_config(true);
     c.hidden = 24, c.intermediate = 40, c.vocabulary = 50;
@@ -163,7 +164,7 @@ std::int64_t local_tokens(const PlanRequest& request) {
     return request.context * (at.sequence + 1) / request.mesh.sequence -
            request.context * at.sequence / request.mesh.sequence;
 }
-/// The number of micro-batches between their forward and their backward (1F1B).
+/// The number of micro-batches whose forward is done and whose backward is not (1F1B).
 std::int64_t alive(const PlanRequest& request) {
     return request.mesh.pipeline - parallel::coordinate_of(request.mesh, request.rank).pipeline;
 }

@@ -120,7 +120,7 @@ BOOST_AUTO_TEST_CASE(whole_steps_touch_no_device_memory) {
                                 for (const ActivationPlan& activations :
                                      {keep_nothing(request.config), keep_everything(request.config), mixed})
                                     plan_step(request, activations);
-                                // A rank among others, and below a rank without a sequence.
+                                // Of seven data ranks, rank 1 has a sequence and rank 0 has none.
                                 request.rank = 1, request.mesh.data = 7;
                                 plan_step(request, mixed);
                                 request.rank = 0;
@@ -174,7 +174,8 @@ BOOST_AUTO_TEST_CASE(plan_of_other_patterns_and_micro_batches) {
         }
 }
 
-/// So few micro-batches are enough to plan the peak, as choose_activations() does.
+/// A step of one micro-batch needs as much memory as a step of three. So choose_activations() can first plan a few
+/// micro-batches.
 BOOST_AUTO_TEST_CASE(more_micro_batches_need_no_more_memory) {
     for (const int ranks : {1, 2, 4})
         for (const bool kept : {false, true}) {

@@ -60,7 +60,7 @@ BOOST_AUTO_TEST_CASE(kept_activations_fit_in_every_micro_batch) {
     for (const parallel::MeshShape mesh : {parallel::MeshShape{1, 2, 1}, {1, 1, 2}, {2, 1, 2}, {2, 2, 1}, {3, 1, 1}})
         for (const int zero : {0, 2, 3})
             for (const std::int64_t micro_batches : {2, 5}) {
-                // With several data ranks, one of them has a sequence less.
+                // With several data ranks, one of them has one sequence less.
                 PlanRequest request = request_of(mesh, zero, micro_batches * mesh.data - (mesh.data > 1));
                 for (request.rank = 0; request.rank < mesh.num_ranks(); ++request.rank) {
                     const std::int64_t least = plan_step(request, keep_nothing(request.config)).arena_bytes,

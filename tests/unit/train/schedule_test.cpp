@@ -1,6 +1,6 @@
-// Learning-rate schedules against the formulas of transformers (get_*_schedule_with_warmup), which are written here
-// again. Our steps 1, 2, ... use the factors of their steps 1, 2, ...; theirs begin with step 0, so ours are one step
-// later.
+// Tests learning-rate schedules against the formulas of transformers (get_*_schedule_with_warmup), which are written
+// here again. Our steps 1, 2, ... use the factors of their steps 1, 2, ...; theirs begin with step 0, so ours are one
+// step later.
 #include "train/schedule.h"
 
 #include <boost/test/unit_test.hpp>
