@@ -6,7 +6,7 @@
 namespace longlora {
 
 Batch make_batch(std::span<const std::int32_t> tokens, std::int64_t length, parallel::Shard own_tokens,
-                               std::vector<std::vector<std::int64_t>> document_starts) {
+                 std::vector<std::vector<std::int64_t>> document_starts) {
     std::vector<std::int32_t> labels;
     for (std::size_t row = 0; row < tokens.size(); row += static_cast<std::size_t>(length)) {
         const auto next = next_token_labels(tokens.subspan(row, static_cast<std::size_t>(length)));
