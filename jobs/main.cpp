@@ -1,5 +1,5 @@
-// longlora: finds the subcommand, starts and ends MPI, turns errors into one sentence and an exit code. The work is in
-// the other files of this folder.
+// longlora: finds the subcommand, starts and ends MPI, and turns errors into one sentence and an exit code. The work
+// of each subcommand is in a folder of its own, for example jobs/train/command.cpp.
 #include <cstdio>
 #include <exception>
 #include <memory>
@@ -18,16 +18,16 @@ struct Command {
     const char* name;
     int (*run)(const Arguments&, const parallel::HostGroup&);
     const char* help;
-    bool stops_in_order = false;  ///< reads stop_signal_came()
+    bool handles_stop_signals = false;  ///< the command reads stop_signal_came()
 };
 
 constexpr Command kCommands[] = {
     {"prepare", prepare_command, "text (.txt, .jsonl[.gz|.zst], .bin) -> token file"},
     {"train", train_command, "extend a model's context length; resumes by itself", true},
-    {"evaluate", evaluate_command, "perplexity by context length, with its protocol", true},
+    {"evaluate", evaluate_command, "perplexity at each context length, and how it was measured", true},
     {"export", export_command, "checkpoint -> Hugging Face model, PEFT adapter or LongLoRA files"},
-    {"plan", plan_command, "what a training step takes - memory, FLOPs, messages - before it runs"},
-    {"status", status_command, "what a run did, where it stands, whether it is alive"},
+    {"plan", plan_command, "memory, FLOPs and messages of a training step, before it runs"},
+    {"status", status_command, "how far a run has come, and whether it is alive"},
     {"inspect", inspect_command, "what is inside a token file, checkpoint, model or adapter"},
 };
 
@@ -39,7 +39,7 @@ void print_usage(std::FILE* out) {
     for (const auto& c : kCommands) std::fprintf(out, "  %-9s %s\n", c.name, c.help);
     std::fprintf(out,
                  "\n'longlora COMMAND --help' lists the options of a command.\nexit codes: 0 done, 2 bad input, 3 does "
-                 "not fit, 4 not finite, 5 communication, 75 stopped with a checkpoint\n");
+                 "not fit, 4 loss or gradient not finite, 5 a rank is lost, 75 stopped with a checkpoint\n");
 }
 
 int run_command(const Arguments& arguments, const parallel::HostGroup& group) {
@@ -61,20 +61,20 @@ int run_command(const Arguments& arguments, const parallel::HostGroup& group) {
     return static_cast<int>(ExitCode::bad_input);
 }
 
-constexpr double kInitSeconds = 600, kAbortSeconds = 10,
-                 kFinalizeSeconds = 60;  // until a rank leaves by itself whatever MPI waits for
+// Seconds in MPI_Init, MPI_Abort and MPI_Finalize after which a rank leaves by itself, whatever MPI waits for.
+constexpr double kInitSeconds = 600, kAbortSeconds = 10, kFinalizeSeconds = 60;
 
-/// Tells what went wrong on this rank and ends all ranks, in bounded time even if the place for words does not take
-/// them.
-void tell_and_end_all(const parallel::HostGroup& group, ExitCode code, const std::string& sentence) {
-    if (group.size() > 1) leave_within(kAbortSeconds, static_cast<int>(code));
+/// Prints what went wrong on this rank and ends all ranks, within kAbortSeconds even if stderr does not accept the
+/// sentence.
+void print_and_abort(const parallel::HostGroup& group, ExitCode code, const std::string& sentence) {
+    if (group.size() > 1) exit_within(kAbortSeconds, static_cast<int>(code));
     std::fprintf(stderr, "longlora: %s\n", sentence.c_str());
     if (group.size() > 1) MPI_Abort(MPI_COMM_WORLD, static_cast<int>(code));
 }
 
-/// An error that all ranks agreed on is told once and ends MPI in order; any other may have left ranks waiting for each
-/// other, so all are ended.
-int run_and_tell(const Arguments& arguments, const parallel::HostGroup& group) {
+/// An error that all ranks agreed on is printed once, and MPI ends in order. After any other error ranks may be
+/// waiting for each other, so all are ended.
+int run_and_report(const Arguments& arguments, const parallel::HostGroup& group) {
     try {
         return run_command(arguments, group);
     } catch (const parallel::AgreedError& e) {
@@ -83,9 +83,9 @@ int run_and_tell(const Arguments& arguments, const parallel::HostGroup& group) {
     } catch (const std::exception& e) {
         const ExitCode code = exit_code_of(e);
         const std::string where = group.size() > 1 ? text(" (on rank ", group.rank(), ")") : "";
-        tell_and_end_all(group, code,
-                         sentence_of(e) + where +
-                             (code == ExitCode::internal ? "; this is a fault of the program, please report it" : ""));
+        print_and_abort(group, code,
+                        sentence_of(e) + where +
+                            (code == ExitCode::internal ? "; this is a fault of the program, please report it" : ""));
         return static_cast<int>(code);
     }
 }
@@ -98,7 +98,7 @@ int main(int argc, char** argv) {
     longlora::explain_bus_errors();
     longlora::leave_crashes_to_the_system();
     for (const auto& command : longlora::kCommands)
-        if (argc > 1 && command.stops_in_order && std::string_view(argv[1]) == command.name)
+        if (argc > 1 && command.handles_stop_signals && std::string_view(argv[1]) == command.name)
             longlora::take_stop_signals();
     int provided = 0, code = static_cast<int>(longlora::ExitCode::communication);
     {
@@ -106,10 +106,10 @@ int main(int argc, char** argv) {
         MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
         const longlora::parallel::HostGroup group;
         started.reset();
-        code = longlora::run_and_tell({argv + 1, argv + argc}, group);
+        code = longlora::run_and_report({argv + 1, argv + argc}, group);
     }
-    longlora::leave_within(longlora::kFinalizeSeconds,
-                           code);  // all is done and on disk, so a rank that is lost now changes nothing
+    // The work is done and on disk, so a rank that is lost now changes nothing.
+    longlora::exit_within(longlora::kFinalizeSeconds, code);
     MPI_Finalize();
     return code;
 }

@@ -1,15 +1,20 @@
 #!/usr/bin/env bash
-# plot_run.sh RUN [OUT.png]: draws loss, gradient norm and learning rate of a run by step, from its metrics.jsonl (default: RUN/metrics.png).
+# plot_run.sh RUN [OUT.png]: plots loss, gradient norm and learning rate of each step of a run from its metrics.jsonl.
+# The default of OUT.png is RUN/metrics.png.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-[ $# -ge 1 ] || fail "say which run folder to draw: plot_run.sh RUN [OUT.png]"
-[ -s "$1/metrics.jsonl" ] || fail "there is no $1/metrics.jsonl"
+[ $# -ge 1 ] || fail "give the run folder to plot: plot_run.sh RUN [OUT.png]"
+[ -s "$1/metrics.jsonl" ] || fail "there is no $1/metrics.jsonl; give the --run folder of a training"
 command -v gnuplot > /dev/null || fail "gnuplot is not installed; run jobs/install.sh"
 out=${2:-$1/metrics.png}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 awk -v OFS='\t' '
-    function number(name) { return match($0, "\"" name "\"[ ]*:[ ]*[-+.0-9eE]+") ? substr($0, RSTART + length(name) + 3, RLENGTH - length(name) - 3) + 0 : "nan" }
-    /"step"/ && /"loss"/ { print number("step"), number("loss"), number("grad_norm"), number("learning_rate") }' "$1/metrics.jsonl" > "$scratch/steps.tsv"
+    function number(name) {
+        if (!match($0, "\"" name "\"[ ]*:[ ]*[-+.0-9eE]+")) return "nan"
+        return substr($0, RSTART + length(name) + 3, RLENGTH - length(name) - 3) + 0
+    }
+    /"step"/ && /"loss"/ { print number("step"), number("loss"), number("grad_norm"), number("learning_rate") }
+    ' "$1/metrics.jsonl" > "$scratch/steps.tsv"
 [ -s "$scratch/steps.tsv" ] || fail "$1/metrics.jsonl has no finished step yet"
 
 gnuplot <<GNUPLOT

@@ -1,4 +1,4 @@
-// mmap, and row-wise host copies.
+// Address space by mmap, and copies of rows on the host.
 #include "kernels/address_range.h"
 
 #include <sys/mman.h>
@@ -12,7 +12,7 @@ AddressRange::AddressRange(std::int64_t bytes, Access access) {
     constexpr std::int64_t kLeast = std::int64_t{1} << 20, kPage = std::int64_t{1} << 21;
     const int protection = access == Access::none ? PROT_NONE : PROT_READ | PROT_WRITE;
     for (bytes_ = std::max(bytes, kLeast); bytes_ >= kLeast; bytes_ /= 2) {
-        // One huge page more than asked for, so that the range can begin at a huge page's boundary.
+        // Asks for one huge page more, so that the range can begin at the boundary of a huge page.
         void* place = mmap(nullptr, static_cast<std::size_t>(bytes_ + kPage), protection,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (place == MAP_FAILED) continue;
@@ -24,10 +24,11 @@ AddressRange::AddressRange(std::int64_t bytes, Access access) {
         if (mapped_end > end) munmap(reinterpret_cast<void*>(end), mapped_end - end);
         if (access != Access::none)
             madvise(begin_, static_cast<std::size_t>(bytes_),
-                    MADV_HUGEPAGE);  // advice only: kernels without it are slower, not wrong
+                    MADV_HUGEPAGE);  // only a hint: without huge pages the program is slower
         return;
     }
-    fail("the kernel gives this process no address space; raise its limits (ulimit -v)", ExitCode::does_not_fit);
+    fail("the operating system gives this process no address space; raise its limit (ulimit -v)",
+         ExitCode::does_not_fit);
 }
 
 AddressRange::~AddressRange() { munmap(begin_, static_cast<std::size_t>(bytes_)); }
@@ -43,16 +44,16 @@ void forget_bytes(std::byte* begin, std::int64_t n) {
         std::memset(reinterpret_cast<void*>(first), 0, last - first);
 }
 
-void check_copy(const Tensor& to, const Tensor& from, const char* name) {
+void check_copy(const ConstTensor& to, const ConstTensor& from, const char* name) {
     const bool fits = to.shape == from.shape && to.dtype == from.dtype && !overlap(to, from) &&
                       (to.count() == 0 || (to.bytes && from.bytes));
     if (!fits)
-        ensure(false, text(name, ": one shape and type, apart: ", name_of(to.dtype), to_text(to.shape), " ",
-                           name_of(from.dtype), to_text(from.shape))
+        ensure(false, text(name, ": the tensors must have one shape and type and share no memory: ", name_of(to.dtype),
+                           to_text(to.shape), " ", name_of(from.dtype), to_text(from.shape))
                           .c_str());
 }
 
-void copy_rows(const Tensor& to, const Tensor& from) {
+void copy_rows(const Tensor& to, const ConstTensor& from) {
     if (to.count() == 0) return;
     const std::int64_t size = size_of(to.dtype);
     if (to.contiguous() && from.contiguous()) {

@@ -1,5 +1,6 @@
-// AddressRange: a range of address space from the kernel, kept until destroyed, pages of it come when first touched.
-// Not an allocator; kernels/arena.h hands it out. And the copies between ranges that host code may touch.
+// AddressRange: a range of address space of this process. The operating system provides a page when it is first
+// touched. kernels/arena.h hands the range out as tensors. Also here: copies between tensors that host code may
+// touch.
 #pragma once
 
 #include <cstddef>
@@ -13,8 +14,8 @@ enum class Access { none, read_write };
 
 class AddressRange {
 public:
-    /// Takes as much of `bytes` as the process may have (halving it until the kernel agrees); Access::none: any touch
-    /// is SIGSEGV.
+    /// Reserves `bytes`, or half of it, a quarter and so on, as much as the operating system grants; throws
+    /// Error(does_not_fit) if it grants not even 1 MiB. With Access::none, any touch ends the process (SIGSEGV).
     AddressRange(std::int64_t bytes, Access access);
     ~AddressRange();
     AddressRange(const AddressRange&) = delete;
@@ -28,12 +29,13 @@ private:
     std::int64_t bytes_ = 0;
 };
 
-/// Makes n bytes of a read_write range 0, and gives whole pages back: they cost nothing until they are touched.
+/// Sets n bytes of a read_write range to 0. Whole pages go back to the operating system: they use no memory until
+/// they are touched again.
 void forget_bytes(std::byte* begin, std::int64_t n);
 
-/// Throws unless `to` and `from` have one shape and type and share no bytes.
-void check_copy(const Tensor& to, const Tensor& from, const char* name);
-/// Row by row; both are memory that the host may touch.
-void copy_rows(const Tensor& to, const Tensor& from);
+/// Throws unless `to` and `from` have the same shape and type and share no bytes.
+void check_copy(const ConstTensor& to, const ConstTensor& from, const char* name);
+/// Copies all rows of `from` to `to`. The host must be able to touch both tensors.
+void copy_rows(const Tensor& to, const ConstTensor& from);
 
 }  // namespace longlora

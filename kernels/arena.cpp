@@ -1,4 +1,4 @@
-// First-fit with coalescing, so the same sequence of requests gives the same addresses on every device.
+// First-fit with joined holes: the same sequence of requests gives the same addresses on every device.
 #include "kernels/arena.h"
 
 #include <utility>
@@ -41,9 +41,9 @@ ArenaTensor Arena::tensor(DType dtype, Shape shape, Use use) {
     auto hole = free_.begin();
     while (hole != free_.end() && hole->second < bytes) ++hole;
     if (hole == free_.end())
-        fail(text(name_, " is too small: ", bytes_text(bytes), " more for ", name_of(use), " do not fit beside ",
-                  bytes_text(in_use_), " in use of ", bytes_text(capacity_),
-                  "; take a shorter context, more ranks, or give more with --memory"),
+        fail(text(name_, " is too small: ", bytes_text(bytes), " more for ", name_of(use), " do not fit beside the ",
+                  bytes_text(in_use_), " of ", bytes_text(capacity_),
+                  " that are in use; take a shorter context or more ranks, or allow more with --memory"),
              ExitCode::does_not_fit);
     const auto [begin, room] = *hole;
     free_.erase(hole);

@@ -1,6 +1,6 @@
-// Arena: all of a device's (or all pinned host) memory in one reserved address range, handed out first-fit, given back
-// at scope end, with a high-water mark by use. Not thread-safe: the main thread allocates. It never touches the memory
-// itself.
+// Arena: all memory of a device, or all pinned host memory, in one reserved address range. It hands out tensors
+// first-fit, takes them back at the end of their scope, and remembers the peak by use. It is not thread-safe: only
+// the main thread allocates. It never touches the memory itself.
 #pragma once
 
 #include <array>
@@ -13,7 +13,7 @@
 
 namespace longlora {
 
-/// What memory is for; the rows of the table that `plan` and the end of a run print.
+/// What memory is for. These are the rows of the table that `plan` and the end of a run print.
 enum class Use : std::uint8_t { weights, masters, moments, gradients, activations, workspace, exchange, batch };
 constexpr int kNumUses = 8;
 constexpr std::string_view name_of(Use use) {
@@ -24,9 +24,9 @@ constexpr std::string_view name_of(Use use) {
 
 class Arena;
 
-/// Owns a piece of an arena and shows it as a tensor. Move-only. It may be released while work that uses it is still
-/// queued on the compute stream (later users of the same bytes queue behind it); any other stream must have been waited
-/// for.
+/// Owns a piece of an arena and shows it as a tensor. Move-only. The owner may release it while work that uses it is
+/// still in the compute stream, since later users of the same bytes come behind that work in the stream. The owner
+/// must first wait for any other stream that uses it.
 class ArenaTensor {
 public:
     ArenaTensor() = default;
@@ -37,6 +37,7 @@ public:
     void release();
     explicit operator bool() const { return static_cast<bool>(view_); }
     operator const Tensor&() const { return view_; }
+    operator ConstTensor() const { return view_; }
     const Tensor& operator*() const { return view_; }
     const Tensor* operator->() const { return &view_; }
 
@@ -47,8 +48,8 @@ private:
     Tensor view_;
 };
 
-/// Learns of every tensor that an arena hands out and gets back, as tools that check accesses want to know. bytes: the
-/// tensor's own, without what rounds them up.
+/// An arena tells its watcher of every tensor that it hands out and takes back, for tools that check accesses. bytes
+/// is the size of the tensor itself, not rounded up.
 class ArenaWatcher {
 public:
     virtual ~ArenaWatcher() = default;
@@ -58,25 +59,26 @@ public:
 
 class Arena {
 public:
-    /// Hands out [base, base + capacity); `name` is for messages ("device memory").
+    /// Hands out [base, base + capacity). `name` is for messages, such as "device memory".
     Arena(std::byte* base, std::int64_t capacity, std::string name);
     Arena(const Arena&) = delete;
     Arena& operator=(const Arena&) = delete;
 
-    /// Who is told from now on; nullptr: nobody. It outlives what is handed out.
+    /// The arena tells this watcher from now on; nullptr: none. The watcher must outlive the tensors.
     void set_watcher(ArenaWatcher* watcher) { watcher_ = watcher; }
 
-    /// Uninitialised memory, 256-byte aligned. Throws Error(does_not_fit) naming use, size and what is in use when
-    /// nothing fits.
+    /// Returns uninitialised memory, aligned to 256 bytes. If no hole is large enough, throws Error(does_not_fit)
+    /// that names the use, the size and how much is in use.
     ArenaTensor tensor(DType dtype, Shape shape, Use use);
 
     std::int64_t capacity() const { return capacity_; }
     std::int64_t in_use_bytes() const { return in_use_; }
-    /// The highest address ever handed out, from base: what the device must have (fragmentation included).
+    /// The end of the highest tensor ever handed out, in bytes from base. The device must have so much memory, since
+    /// holes between tensors count.
     std::int64_t high_water_bytes() const { return high_water_; }
-    /// Bytes in use by each Use at the moment when the most was in use.
+    /// Bytes in use by each Use at the moment when most bytes were in use.
     const std::array<std::int64_t, kNumUses>& at_peak() const { return at_peak_; }
-    /// Forgets the marks so far, so that a phase can be measured by itself; what is in use stays.
+    /// Forgets the peak and the high water, so that a phase can be measured by itself. Tensors in use stay.
     void reset_marks();
 
 private:
@@ -90,7 +92,7 @@ private:
     std::int64_t capacity_, in_use_ = 0, high_water_ = 0, peak_in_use_ = 0;
     std::string name_;
     ArenaWatcher* watcher_ = nullptr;
-    std::map<std::int64_t, std::int64_t> free_;  // begin -> bytes, coalesced
+    std::map<std::int64_t, std::int64_t> free_;  // begin -> bytes; neighbouring holes are joined
     std::map<std::int64_t, Block> used_;         // begin -> block
     std::array<std::int64_t, kNumUses> by_use_{}, at_peak_{};
 };

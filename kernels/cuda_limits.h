@@ -1,5 +1,5 @@
-// What GPUs cannot compute, known to every build: who chooses a device or plans for one asks before anything is made.
-// How it is computed is kernels/cuda's.
+// What GPUs cannot compute. Every build knows it, so that a command refuses a model before it makes a device or a
+// plan. kernels/cuda has the computations.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace longlora {
 
-/// Why attention on a GPU takes no heads of so many elements; "" when it does. The way out is for those who ask to say.
+/// Says why attention on a GPU does not support this head_dim; "" if it does. The caller adds what the user can do.
 inline std::string cuda_head_dim_problem(std::int64_t head_dim) {
     constexpr std::int64_t kStep = 8, kMost = 128;
     if (head_dim > 0 && head_dim % kStep == 0 && head_dim <= kMost) return "";

@@ -1,4 +1,4 @@
-// Files that the kernel keeps: /proc/meminfo, /proc/self/cgroup and the cgroups' own.
+// Reads the files of the operating system: /proc/meminfo, /proc/self/cgroup, and those of the cgroups.
 #include "kernels/host_memory.h"
 
 #include <unistd.h>
@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::int64_t kNoLimit = std::numeric_limits<std::int64_t>::max();
 
-/// "max", as of a cgroup without a limit, is no number.
+/// The number in the file; kNoLimit if there is no file or no number ("max" in a cgroup without a limit).
 std::int64_t limit_in(const std::string& file) {
     std::int64_t bytes = 0;
     std::ifstream in(file);
@@ -48,22 +48,23 @@ std::int64_t cgroup_limit_bytes(const std::string& membership, const std::string
     return least;
 }
 
-/// Of a container, the cgroups that it is told of may lie elsewhere in the tree that it sees; its own limit is at the
-/// root then.
+/// In a container, /proc/self/cgroup may name cgroups that lie elsewhere in the tree that the container sees. Its own
+/// limit is then at the root, so the root is asked too.
 std::int64_t host_memory_bytes() {
     const std::int64_t physical = static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
     return std::min(physical,
                     cgroup_limit_bytes(content_of("/proc/self/cgroup") + "\n0::/\n0:memory:/\n", "/sys/fs/cgroup"));
 }
 
-/// MemAvailable: page cache that can be dropped included. It is the machine's, so limits go before.
+/// MemAvailable includes the page cache that can be dropped. It counts the whole computer, so the limits of the
+/// container and the job come on top.
 std::int64_t free_memory_bytes() {
     std::ifstream in("/proc/meminfo");
     std::string key;
     std::int64_t kib = 0;
     for (std::string rest; in >> key >> kib; std::getline(in, rest))
         if (key == "MemAvailable:") return std::min(kib << 10, host_memory_bytes());
-    fail("the free memory cannot be read from /proc/meminfo; say with --memory SIZE how much a rank may use");
+    fail("the free memory cannot be read from /proc/meminfo; give the memory that a rank may use with --memory SIZE");
 }
 
 }  // namespace longlora

@@ -1,4 +1,4 @@
-// Stands for kernels/cuda in builds without the CUDA toolkit: says so, and what to do. Nothing else.
+// Replaces kernels/cuda in builds without the CUDA toolkit: says that there is no CUDA, and what to do.
 #include "kernels/no_cuda.h"
 #include "kernels/device.h"
 

@@ -1,6 +1,6 @@
-// The device that computes nothing: addresses, offsets and alias checks are real, bytes are not there. Running the
-// trainer on it gives the arena's high-water mark and the recorder's FLOPs; host code that touches device memory dies
-// here instead of on a GPU.
+// The device that computes nothing, for `longlora plan`. Addresses, offsets and the checks of aliasing are real, but
+// there is no memory behind the addresses. A training step on this device gives the high water of the arena and the
+// FLOPs of the recorder. Host code that touches device memory ends the process here, as it would on a GPU.
 #include "kernels/address_range.h"
 #include "kernels/device.h"
 
@@ -22,18 +22,18 @@ public:
 
     DeviceKind kind() const override { return DeviceKind::plan; }
     std::string description() const override { return "plan (computes nothing)"; }
-    bool good_at_bfloat16() const override { return true; }  // plan stands for any device; --dtype says otherwise
+    bool good_at_bfloat16() const override { return true; }  // plan stands for any device; --dtype can say otherwise
 
     Stream make_stream() override { return {++num_streams_}; }
     Event record(Stream) override { return {++num_events_}; }
     void wait(Stream, Event) override {}
     void synchronize(Stream) override {}
 
-    void copy_to_device(Tensor device, Tensor host, Stream) override {
+    void copy_to_device(Tensor device, ConstTensor host, Stream) override {
         check_copy(device, host, "copy_to_device");
         recorder().add("copy_to_device", 0, static_cast<double>(device.size_bytes()));
     }
-    void copy_to_host(Tensor host, Tensor device, Stream) override {
+    void copy_to_host(Tensor host, ConstTensor device, Stream) override {
         check_copy(host, device, "copy_to_host");
         recorder().add("copy_to_host", 0, static_cast<double>(device.size_bytes()));
         const std::int64_t size = size_of(host.dtype), rows = host.contiguous() ? 1 : host.num_rows();

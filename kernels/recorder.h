@@ -1,4 +1,4 @@
-// Recorder: how often each operation was called, its FLOPs, bytes and seconds. plan, --profile and the metrics read it.
+// Recorder: calls, FLOPs, bytes and seconds of each operation. `longlora plan`, --profile and the metrics read them.
 #pragma once
 
 #include <cstdint>
@@ -8,20 +8,20 @@
 
 namespace longlora {
 
-/// FLOPs count a multiplication and an addition as two. Bytes are what the operation must read and write once.
+/// A multiplication and an addition are two FLOPs. Bytes are those that the operation must read and write.
 struct OpRecord {
     std::int64_t calls = 0;
     double flops = 0, bytes = 0, seconds = 0;
 };
 
-/// What an operation of so many FLOPs and bytes would take on some machine.
+/// The seconds that an operation with so many FLOPs and bytes takes on some machine.
 using OperationSeconds = std::function<double(std::string_view name, double flops, double bytes)>;
 
 struct Recorder {
     std::map<std::string_view, OpRecord> by_operation;  ///< names are string literals
-    bool time = false;                                  ///< measure seconds too (waits for each operation)
-    OperationSeconds seconds_of;                        ///< for plans: estimates instead of measuring; may be empty
-    int unit = -1;  ///< of the model, for which work and messages are counted now; -1: for none
+    bool time = false;                                  ///< also measure seconds, by waiting for each operation
+    OperationSeconds seconds_of;                        ///< for plans: estimates the seconds; may be empty
+    int unit = -1;  ///< the unit of the model that work and messages belong to now; -1: none
     std::map<int, double> flops_by_unit;
 
     void add(std::string_view name, double flops, double bytes) {
@@ -38,7 +38,7 @@ struct Recorder {
     void clear() { by_operation.clear(), flops_by_unit.clear(); }
 };
 
-/// Work until the end of the scope is counted for a unit.
+/// Work and messages until the end of the scope belong to this unit.
 class UnitMark {
 public:
     UnitMark(Recorder& recorder, int unit) : recorder_(recorder), before_(recorder.unit) { recorder.unit = unit; }

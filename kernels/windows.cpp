@@ -1,4 +1,4 @@
-// Counting on windows. O(number of queries), on the host's copy of first_key.
+// Counts visible pairs on the host copy of first_key, in time proportional to the number of queries.
 #include "kernels/windows.h"
 
 #include <algorithm>
@@ -10,7 +10,7 @@ std::int64_t visible_pairs(const Windows& windows, HeadKind kind, std::int64_t q
     const auto first_key = windows.host[kind == HeadKind::shifted];
     ensure(query_begin >= 0 && num_queries >= 0 &&
                query_begin + num_queries <= static_cast<std::int64_t>(first_key.size()),
-           "queries outside of the windows");
+           "queries lie outside of the windows");
     std::int64_t pairs = 0;
     for (std::int64_t t = std::max(query_begin, key_begin); t < query_begin + num_queries; ++t) {
         const std::int64_t begin = std::max<std::int64_t>(first_key[static_cast<std::size_t>(t)], key_begin),

@@ -1,6 +1,6 @@
-// Windows: which keys a query may see. One number per query token and head kind: token t sees keys first_key[t] .. t.
-// What patterns exist (dense, S2-Attn, documents ...) is src/model/attention_pattern.h; here is only the form in which
-// operations take them.
+// Windows: which keys a query may see, with one number per token and kind of head: token t sees the keys first_key[t]
+// .. t. This file has only the form that operations take. The patterns (dense, S2-Attn, documents ...) are in
+// src/model/attention_pattern.h.
 #pragma once
 
 #include <span>
@@ -11,19 +11,19 @@ namespace longlora {
 
 enum class HeadKind { plain, shifted };
 
-/// first_key is non-decreasing and 0 <= first_key[t] <= t, both rows; so the queries that see key j are a range, found
-/// by binary search. Query heads [0, num_plain_heads) use row 0, the others row 1. Tokens are global: row index = token
-/// index of the whole sequence.
+/// In both rows first_key is non-decreasing and 0 <= first_key[t] <= t. So the queries that see a key are a range,
+/// which binary search finds. Query heads [0, num_plain_heads) use row 0, the others use row 1. Element t of a row
+/// belongs to token t of the whole sequence.
 struct Windows {
-    Tensor first_key;                       ///< device, (2, N) int32
-    std::span<const std::int32_t> host[2];  ///< the same numbers on the host: counting and exchange lists read these
+    ConstTensor first_key;                  ///< in device memory, (2, N) int32
+    std::span<const std::int32_t> host[2];  ///< the same rows on the host, for counts and exchange lists
     std::int64_t num_plain_heads = 0;
 
     std::int64_t num_tokens() const { return static_cast<std::int64_t>(host[0].size()); }
 };
 
-/// Visible (query, key) pairs for queries [query_begin, +num_queries) and keys [key_begin, +num_keys), one head of that
-/// kind.
+/// The number of visible pairs of a query of [query_begin, query_begin + num_queries) and a key of [key_begin,
+/// key_begin + num_keys), in one head of this kind.
 std::int64_t visible_pairs(const Windows& windows, HeadKind kind, std::int64_t query_begin, std::int64_t num_queries,
                            std::int64_t key_begin, std::int64_t num_keys);
 

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# run.sh [--no-install] [PATTERN]: installs, builds and runs all tests (or those whose name matches PATTERN), one line per test program. The last line is
-# 'N passed, N failed', counted in test cases; the exit code is 0 when none failed. Whole output of each program: build/release/test-logs/NAME.log
+# run.sh [--no-install] [PATTERN]
+# Installs the packages (not with --no-install), builds, and runs all tests, or those whose name matches PATTERN. Prints
+# one line per test program; the last line is 'N passed, N failed', counted in test cases. The exit code is 0 if none
+# failed. The whole output of a program is in build/release/test-logs/NAME.log.
 source "$(dirname "${BASH_SOURCE[0]}")/../jobs/common.sh"
 cd "$root" || exit
 install=yes
@@ -16,9 +18,11 @@ rm -rf $logs && mkdir -p $logs
 export BOOST_TEST_REPORT_LEVEL=short BOOST_TEST_LOG_LEVEL=unit_scope BOOST_TEST_COLOR_OUTPUT=no
 passed=0 failed=0 skipped=() broken=()
 
-# count LOG: 'passed failed skipped' of one program. Boost.Test reports once per rank: the worst rank counts. A script may end with 'N passed, N failed'.
+# count LOG: 'passed failed skipped' of one program, or 'none'. Boost.Test reports once per rank, and the worst rank
+# counts; ranks may write into the same line. A script may report by a line 'N passed, N failed'.
 count() {
-    sed -E 's/^[0-9]+: //' "$1" | grep -oE '[0-9]+ test cases? out of [0-9]+ [a-z]+|^[0-9]+ passed, [0-9]+ failed$' | awk '   # ranks may write into the same line
+    sed -E 's/^[0-9]+: //' "$1" |
+        grep -oE '[0-9]+ test cases? out of [0-9]+ [a-z]+|^[0-9]+ passed, [0-9]+ failed$' | awk '
         / test cases? out of / { boost = 1; total = $6; n = $1; kind = $7
             if (kind == "passed" && (!seen || n < passed)) { passed = n; seen = 1 }
             if (kind == "skipped" && n > skipped) skipped = n }
@@ -40,15 +44,21 @@ for name in $names; do
     elif [ "$good" = none ]; then
         good=$((1 - code)) bad=$code unseen=0
     elif [ $code = 1 ] && [ "$bad" = 0 ]; then
-        bad=1  # it crashed, hung or left with an error after its cases
+        bad=1  # the program crashed, hung, or failed after its test cases
     fi
     state=ok
     [ "$bad" = 0 ] || { state=FAILED; broken+=("$name"); }
-    while read -r line; do skipped+=("$name: ${line#skipped: }"); done < <(sed -E 's/^[0-9]+: //' "$log" | grep -E '^skipped: |is skipped because' | grep -v 'because disabled' | sort -u)   # disabled: not chosen for this program, another one runs it
-    printf '%-7s %-28s %4d passed %3d failed %3d skipped %5d s\n' $state "$name" "$good" "$bad" "$unseen" $((SECONDS - began))
+    # Test cases that are skipped because they are disabled were not selected for this program; another one runs them.
+    while read -r line; do
+        skipped+=("$name: ${line#skipped: }")
+    done < <(sed -E 's/^[0-9]+: //' "$log" | grep -E '^skipped: |is skipped because' | grep -v 'because disabled' |
+        sort -u)
+    printf '%-7s %-28s %4d passed %3d failed %3d skipped %5d s\n' \
+        $state "$name" "$good" "$bad" "$unseen" $((SECONDS - began))
     if [ $state = FAILED ]; then
-        grep -E 'error: |fatal|Error|Timeout|\*\*\*|[Nn]ot found' "$log" | grep -v 'Errors while running CTest' | head -15 | sed 's/^/        /' || true
-        echo "        all of it: $log"
+        grep -E 'error: |fatal|Error|Timeout|\*\*\*|[Nn]ot found' "$log" | grep -v 'Errors while running CTest' |
+            head -15 | sed 's/^/        /' || true
+        echo "        whole output: $log"
     fi
     passed=$((passed + good)) failed=$((failed + bad))
 done

@@ -1,4 +1,5 @@
-// The subcommands: each is a function from its arguments to an exit code, called by every rank.
+// The subcommands. Each is a function that every rank calls with the arguments; it returns an exit code.
+// jobs/main.cpp calls them; each is defined in the folder of its command, for example jobs/train/command.cpp.
 #pragma once
 
 #include <string>
@@ -8,7 +9,7 @@
 
 namespace longlora {
 
-using Arguments = std::vector<std::string>;  ///< those after the subcommand
+using Arguments = std::vector<std::string>;  ///< the arguments after the name of the subcommand
 
 int prepare_command(const Arguments& arguments, const parallel::HostGroup& group);
 int train_command(const Arguments& arguments, const parallel::HostGroup& group);

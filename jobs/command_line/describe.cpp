@@ -1,4 +1,4 @@
-// Every number that decides a shape or a position is named once.
+// The text names every number that decides a shape or a position exactly once.
 #include "jobs/command_line/describe.h"
 
 #include "core/error.h"

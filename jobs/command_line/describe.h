@@ -1,5 +1,5 @@
-// Sentences about models and what is trained, for people: the same words in inspect, train and plan. No tables of
-// tensors (jobs/inspect_tensors).
+// Describes a model and what is trained in a sentence for people; inspect, train and plan print the same words.
+// Tables of tensors are in jobs/inspect/tensors.cpp.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// It goes to stdout, as it is what the program is asked for; errors go to stderr.
+// The line goes to stdout, because it is what the user asked the program for. Errors go to stderr.
 #include "jobs/command_line/live_line.h"
 
 #include <unistd.h>

@@ -1,5 +1,5 @@
-// The training line that a person watches: one line that is replaced on a terminal, plain lines elsewhere. Progress of
-// long jobs is progress.h.
+// LiveLine: the line about the current training step. On a terminal each new line replaces the last one; elsewhere
+// every line is printed. The progress bar of other long jobs is in jobs/command_line/progress.h.
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@ class LiveLine {
 public:
     LiveLine();
     ~LiveLine();
-    /// Replaces the line (terminal), or prints it (elsewhere).
+    /// Replaces the line on a terminal; prints it elsewhere.
     void update(const std::string& line);
     /// Prints a line that stays.
     void print(const std::string& line);

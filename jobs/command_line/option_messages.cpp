@@ -1,4 +1,4 @@
-// The parser's exceptions and the --config file's entries, as sentences.
+// Turns exceptions of the parser and entries of the --config file into sentences.
 #include "jobs/command_line/option_messages.h"
 
 #include <charconv>
@@ -22,13 +22,13 @@ public:
             require(app_.get_option_no_throw("--" + item.name) != nullptr, path, ": there is no option '",
                     printable(item.name), "'");
             require(!item.inputs.empty() && item.name != "config", path, ": '", item.name,
-                    "' cannot stand here like this; write name = value, one a line");
+                    "' cannot be used this way in a --config file; write one name = value per line");
         }
         return entries;
     }
 
 private:
-    /// A file that is no text must not spoil the terminal.
+    /// A file that is not text must not spoil the terminal.
     static std::string printable(const std::string& name) {
         std::string out = name.substr(0, 60);
         for (char& c : out)
@@ -38,8 +38,8 @@ private:
     const CLI::App& app_;
 };
 
-/// The parser keeps what it did not expect in its own order; the option is what a person mistyped, its value only
-/// followed.
+/// The parser lists unexpected words in an order of its own. If one of them looks like an option, the user mistyped
+/// that option and the other words are only its values.
 std::string unexpected(const CLI::App& app) {
     const std::vector<std::string> words = app.remaining();
     for (const auto& word : words)
@@ -52,7 +52,8 @@ std::string unexpected(const CLI::App& app) {
 void require_whole_number(const std::string& option, const std::string& value) {
     std::int64_t number = 0;
     const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-    require(error != std::errc::result_out_of_range, option, " is ", value, ", which is far beyond what it can be");
+    require(error != std::errc::result_out_of_range, option, " is ", value,
+            ", which is beyond the range of 64-bit whole numbers");
     require(error == std::errc() && end == value.data() + value.size(), option, " is '", value,
             "', not a whole number");
 }

@@ -1,5 +1,6 @@
-// What a command line or a --config file says that no option table knows: one sentence each, in place of the parser's
-// own words. The tables are not here.
+// Errors of the command line and of the --config file that the parser itself detects, as one sentence each instead of
+// the parser's own text. Values that an option does not allow are refused by the check of its option table, for
+// example in jobs/experiment/options.cpp.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -8,13 +9,14 @@
 
 namespace longlora {
 
-/// Throws an Error unless `value`, given to `option`, is what its field holds: a whole number that fits, a number, true
-/// or false.
+/// Each throws an Error unless `value`, given to `option`, fits the type of the option: a whole number that 64 bits
+/// hold, a number, or true or false.
 void require_whole_number(const std::string& option, const std::string& value);
 void require_number(const std::string& option, const std::string& value);
 void require_boolean(const std::string& option, const std::string& value);
 
-/// Reads a --config file; throws an Error that names file and line's key for anything but options of `app`.
+/// A reader for --config files. It throws an Error that names the file and the key for anything that is not an option
+/// of `app`.
 std::shared_ptr<CLI::Config> config_reader(const CLI::App& app);
 
 /// The sentence for an error of the parser, without a full stop.

@@ -1,6 +1,7 @@
-// The mechanism behind the option tables: an options struct has visit(v), which calls v(name, field, class, help) for
-// each option; parsing, --help, --config, the manifest and the resume check all come from it. The tables themselves are
-// in train_options.h, evaluate.h, ...
+// The mechanism behind the option tables. An options struct has a function visit(v) that calls v(name, field, class,
+// help) for each option. Parsing, --help, --config, the manifest and the comparison of options at a resume all use
+// it. The tables themselves are in jobs/experiment/options.h, jobs/evaluate/options.h, jobs/plan/options.h,
+// jobs/prepare/prepare.h, jobs/export/export.h and jobs/inspect/inspect.h.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -14,15 +15,16 @@
 
 namespace longlora {
 
-/// What a resume may change (design 7): identity: nothing; schedule: with --allow-change; free: anything.
+/// What may change when a run resumes: identity: nothing; schedule: what --allow-change names; free: anything
+/// (run/option_check.h).
 enum class OptionClass { identity, schedule, free };
 
-/// --name and --no-name, without a value. A bool field instead takes a value: --name true.
+/// An option without a value: --name or --no-name. A bool field is an option with a value instead: --name true.
 struct Flag {
     bool on = false;
 };
 
-/// What the command line asked for beside running: help text to print.
+/// The outcome of parsing: run the command, or print the help text.
 struct Parsed {
     bool run = true;
     std::string help;
@@ -39,7 +41,7 @@ struct AddOption {
             app.add_option(dashed, field, help)->delimiter(',')->capture_default_str();
         else check<Field>(app.add_option(dashed, field, help)->capture_default_str(), dashed);
     }
-    /// The parser itself would take "" for 0 and cut what is too large to the largest.
+    /// By itself the parser would read "" as 0 and replace a number that is too large by the largest one.
     template <class Field> static void check(CLI::Option* option, const std::string& dashed) {
         const auto with = [&](void (*require_kind)(const std::string&, const std::string&)) {
             option->check([=](const std::string& value) {
@@ -51,7 +53,7 @@ struct AddOption {
         else if constexpr (std::is_integral_v<Field>) with(require_whole_number);
         else if constexpr (std::is_floating_point_v<Field>) with(require_number);
     }
-    /// An argument without a name; several when the field is a list.
+    /// An argument without a name; several arguments if the field is a list.
     template <class Field> void positional(const char* name, Field& field, const char* help) const {
         app.add_option(name, field, help)->required();
     }
@@ -74,15 +76,16 @@ struct ToClasses {
 
 }  // namespace detail
 
-/// Parses `arguments` (those after the subcommand) into options. Throws Error with one sentence for anything that is
-/// not in the table.
+/// Parses `arguments`, those after the subcommand, into `options`. Throws an Error with one sentence for anything
+/// that the table does not have.
 template <class Options>
 Parsed parse_options(const std::string& command, const std::string& description, std::vector<std::string> arguments,
                      Options& options) {
     CLI::App app(description, "longlora " + command);
     app.option_defaults()->always_capture_default();
     options.visit(detail::AddOption{app});
-    app.set_config("--config", "", "TOML file with the same names, without dashes; the command line wins");
+    app.set_config("--config", "",
+                   "TOML file of options, named as here without the leading dashes; the command line wins");
     app.config_formatter(config_reader(app));
     app.allow_config_extras(CLI::config_extras_mode::error);
     std::reverse(arguments.begin(), arguments.end());
@@ -96,7 +99,7 @@ Parsed parse_options(const std::string& command, const std::string& description,
     return {};
 }
 
-/// Every option by class, for manifests and checkpoints.
+/// The values of all options by class, for manifests and checkpoints.
 template <class Options> OptionClasses classes_of(Options options) {
     OptionClasses out;
     options.visit(detail::ToClasses{out});

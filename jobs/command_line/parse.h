@@ -1,5 +1,5 @@
-// Parsing on all ranks: the way from a command's arguments to its options that every command takes. The option table
-// itself is option_table.h.
+// parse_on_all_ranks: every command uses it to turn its arguments into options, so that all ranks succeed or leave
+// together. Parsing on one rank is in jobs/command_line/option_table.h.
 #pragma once
 
 #include <cstdio>
@@ -11,8 +11,8 @@
 
 namespace longlora {
 
-/// The options that `arguments` give, refused by `check(options)` if they cannot be; none when help was asked for,
-/// which rank 0 then prints. Collective: an error on one rank is an AgreedError on all.
+/// Collective. Returns the options that `arguments` give, after check(options) has accepted them. If the user asked
+/// for help, rank 0 prints it and every rank gets std::nullopt. An error on any rank is an AgreedError on all.
 template <class Options, class Check>
 std::optional<Options> parse_on_all_ranks(const parallel::HostGroup& group, const char* command,
                                           const char* description, const Arguments& arguments, Check check) {

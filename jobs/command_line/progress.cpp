@@ -1,4 +1,4 @@
-// Formatting and pacing of progress lines.
+// The text of a progress line and how often it is printed.
 #include "jobs/command_line/progress.h"
 
 #include <unistd.h>
@@ -27,7 +27,7 @@ Progress::~Progress() {
 bool Progress::due() const { return speaks_ && now_seconds() - last_ >= (terminal_ ? 0.2 : 10.0); }
 
 void Progress::update(std::int64_t done) {
-    if (first_done_ < 0) first_done_ = done;  // a continued job began there
+    if (first_done_ < 0) first_done_ = done;  // a resumed job begins here, not at 0
     if (due()) print(std::min(done, total_), now_seconds());
 }
 

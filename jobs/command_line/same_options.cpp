@@ -1,4 +1,4 @@
-// Rank 0's values go to all; whoever differs says so.
+// Rank 0 broadcasts its values; each rank compares its own with them.
 #include "jobs/command_line/same_options.h"
 
 #include <algorithm>
@@ -24,7 +24,7 @@ void require_same_options(const parallel::HostGroup& group, const OptionClasses&
 void require_same_content(const parallel::HostGroup& group, const std::string& what, const std::string& hash) {
     const std::string first = group.broadcast(hash);
     parallel::agree(group, [&] {
-        require(hash == first, "the content of ", what, " is not what rank 0 has; give all ranks the same files");
+        require(hash == first, "the content of ", what, " differs from that on rank 0; give all ranks the same files");
     });
 }
 

@@ -1,4 +1,4 @@
-// The launcher's descriptors are seen through /proc, as this process's parent.
+// The launcher is the parent of this process; its descriptors are visible in /proc.
 #include "jobs/command_line/terminal.h"
 
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// A warning and no refusal, because files that differ may still give the same ids.
+// It warns and does not refuse, because tokenizer files that differ may still give the same ids.
 #include "jobs/command_line/tokenizer_note.h"
 
 #include "core/error.h"

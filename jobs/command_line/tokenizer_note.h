@@ -1,5 +1,5 @@
-// A warning when token ids were made with another tokenizer than the model's: then every number that follows is
-// meaningless.
+// A warning for token ids that were made with another tokenizer than that of the model: all numbers that follow would
+// be meaningless.
 #pragma once
 
 #include <string>
@@ -8,8 +8,8 @@
 
 namespace longlora {
 
-/// "" when the token file's tokenizer is one of the model folder's files (by SHA-256), or when there is nothing to
-/// compare.
+/// "" if the tokenizer of the token file is one of the tokenizer files of the model folder (by SHA-256), or if there
+/// is nothing to compare; else the warning.
 std::string tokenizer_note(const std::string& model_folder, const TokenFile& file);
 
 }  // namespace longlora

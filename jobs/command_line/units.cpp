@@ -1,4 +1,4 @@
-// A number and a unit from a small table.
+// A value is a number and a unit from a small table.
 #include "jobs/command_line/units.h"
 
 #include <cmath>

@@ -1,4 +1,4 @@
-// Sizes and times as people write them: "80GB", "1.5GiB", "90m", "2h", "600". Pure parsing.
+// Parses sizes and times as people write them: "80GB", "1.5GiB", "90m", "2h", "600".
 #pragma once
 
 #include <cstdint>
@@ -6,13 +6,14 @@
 
 namespace longlora {
 
-/// Bytes. KB, MB, GB, TB are powers of 1000; KiB, MiB, GiB, TiB (or K, M, G, T) of 1024; no unit: bytes. `option` names
-/// it in messages.
+/// Returns bytes. KB, MB, GB, TB are powers of 1000; KiB, MiB, GiB, TiB (or K, M, G, T) are powers of 1024; without a
+/// unit the number is bytes. `option` names the option in messages.
 std::int64_t parse_bytes(const std::string& value, const std::string& option);
-/// Seconds. s, m, h, d; no unit: seconds; also H:MM:SS as Slurm writes it.
+/// Returns seconds. The units are s, m, min, h, d; without a unit the number is seconds; H:MM:SS, as Slurm writes
+/// times, is understood too.
 double parse_seconds(const std::string& value, const std::string& option);
 
-/// The value of --timeout: an Error if it is no time or none at all.
+/// Throws an Error unless `value`, given to --timeout, is a time above 0.
 void check_timeout(const std::string& value);
 
 }  // namespace longlora

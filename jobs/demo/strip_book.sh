@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# strip_book.sh FILE: a Project Gutenberg text on stdout without the lines that name Project Gutenberg and without the transcribers' credit at
-# its top. Its trademark terms ask for that when a text travels without its licence. Not a parser: paragraphs are kept or dropped whole.
+# strip_book.sh FILE: prints a text of Project Gutenberg without the paragraphs that name Project Gutenberg, and without
+# the credit of the transcribers at its top. Project Gutenberg's trademark terms ask for that when a text is passed on
+# without its licence. The script does not parse the text: it keeps or drops whole paragraphs.
 set -euo pipefail
 if [ $# != 1 ] || [ ! -r "$1" ]; then echo "strip_book.sh: give one readable text file" >&2; exit 2; fi
 exec perl -0777 -ne '
     s/\r\n/\n/g;
-    s/\s*\*\*\*\s*\z/\n/;                                  # what is left of the end marker
+    s/\s*\*\*\*\s*\z/\n/;                                  # the rest of the end marker
     my @paragraphs = split /\n{2,}/;
     my $number = 0;
     print join("\n\n", grep {

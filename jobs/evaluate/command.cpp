@@ -86,7 +86,7 @@ void report(const parallel::HostGroup& group, const Protocol& protocol, const st
         if (const std::string note = group.rank() == 0 ? tokenizer_note(protocol.source.model_path, *file) : "";
             !note.empty())
             say(group, note + "\n");
-    say(group, beyond_notes(protocol.source.config, results) + "\n" + in_words(protocol, results));
+    say(group, context_warnings(protocol.source.config, results) + "\n" + protocol_text(protocol, results));
     const std::string& path = protocol.options.json;
     parallel::agree(group, [&] {
         if (group.rank() == 0 && !path.empty())

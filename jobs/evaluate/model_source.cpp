@@ -1,4 +1,4 @@
-// Order of loading: the base model, then what replaces or extends it - adapter or checkpoint.
+// Loads the base model first, then the adapter or checkpoint that replaces or extends its values.
 #include "jobs/evaluate/model_source.h"
 
 #include "io/checksum.h"
@@ -9,7 +9,7 @@
 namespace longlora {
 namespace {
 
-void open_plain(ModelSource& source, const ModelPlaces& places) {
+void open_plain(ModelSource& source, const ModelPaths& places) {
     source.model_path = places.model;
     source.config = read_config(places.model);
     source.trainables = nothing_trainable();
@@ -20,7 +20,7 @@ void open_plain(ModelSource& source, const ModelPlaces& places) {
     if (source.adapter->config) source.config = *source.adapter->config;
 }
 
-/// Full fine-tuning leaves nothing of the base model.
+/// Whether the checkpoint holds every parameter, as after full fine-tuning.
 bool holds_everything(const ModelSource& source) {
     const ParameterList list = list_parameters(source.config, source.trainables);
     return list.trainable_elements() == list.total_elements();
@@ -34,7 +34,7 @@ void open_base_of_checkpoint(ModelSource& source, const std::string& model) {
     }
     const Json& base = member(source.attributes, "base_model", where);
     require(base.is_object(), where,
-            " does not train every parameter but names no base model; it is no checkpoint of this program");
+            " does not hold every parameter but names no base model; it is not a checkpoint of this program");
     source.model_path = model.empty() ? get_text(base, "path", where) : model;
     source.expected_hash = get_text(base, "hash", where);
     require(is_folder(source.model_path), "the base model of ", where, " is not in ", source.model_path,
@@ -42,7 +42,7 @@ void open_base_of_checkpoint(ModelSource& source, const std::string& model) {
     source.files.emplace(source.model_path);
 }
 
-void open_checkpoint(ModelSource& source, const ModelPlaces& places) {
+void open_checkpoint(ModelSource& source, const ModelPaths& places) {
     source.checkpoint_path = newest_checkpoint(places.checkpoint);
     const std::string& where = source.checkpoint_path;
     source.attributes = read_checkpoint_attributes(where);
@@ -53,17 +53,16 @@ void open_checkpoint(ModelSource& source, const ModelPlaces& places) {
 
 }  // namespace
 
-void check_places(const ModelPlaces& places) {
+void check_places(const ModelPaths& places) {
     require(places.adapter.empty() || places.checkpoint.empty(),
-            "--adapter and --checkpoint are both given, but only one can be put on a model; leave one out");
+            "--adapter and --checkpoint exclude each other; leave one out");
     require(places.adapter.empty() || !places.model.empty(), "--adapter ", places.adapter,
-            " needs the model it belongs to; add --model DIR");
-    require(
-        !places.model.empty() || !places.checkpoint.empty(),
-        "no model is given; say --model DIR, --model DIR --adapter DIR, or --checkpoint FILE (or the run's folder)");
+            " needs its base model; add --model DIR");
+    require(!places.model.empty() || !places.checkpoint.empty(),
+            "no model is given; add --model DIR, --model DIR --adapter DIR, or --checkpoint FILE (or RUN)");
 }
 
-ModelSource open_model_source(const ModelPlaces& places, const RopeRequest& rope) {
+ModelSource open_model_source(const ModelPaths& places, const RopeRequest& rope) {
     check_places(places);
     ModelSource source;
     if (places.checkpoint.empty()) open_plain(source, places);

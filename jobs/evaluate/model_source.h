@@ -1,6 +1,7 @@
-// A model to be used, not trained, from whatever holds it: a folder, a folder with an adapter, or a checkpoint with its
-// base model. Opening checks; the weights come later, on a device. Each function can fail on one rank alone, so callers
-// run it inside agree().
+// The source of a model that is used, not trained: a model folder, a model folder with an adapter, or a checkpoint with
+// its base model. open_model_source() only checks; load_weights() later reads the weights into a device. Each function
+// can fail on one rank alone, so callers run it inside parallel::agree(). The source of a training is in
+// jobs/experiment/setup.h.
 #pragma once
 
 #include <functional>
@@ -13,33 +14,33 @@
 
 namespace longlora {
 
-/// Option values. Either `model` (and perhaps `adapter`) or `checkpoint` (and perhaps `model`: where its base model
-/// lies now).
-struct ModelPlaces {
-    std::string model, adapter, checkpoint;  ///< checkpoint: a file, or a run folder (its newest)
+/// The values of --model, --adapter and --checkpoint: either `model`, with or without `adapter`, or `checkpoint`, with
+/// or without `model` (the folder of its base model now).
+struct ModelPaths {
+    std::string model, adapter, checkpoint;  ///< checkpoint: a file, or a run folder (its newest checkpoint)
 };
 
 struct ModelSource {
-    ModelConfig config;       ///< as it is computed: the adapter's or checkpoint's own, with what --rope asks for
-    TrainableSet trainables;  ///< so that LoRA, if any, has its place
-    std::string model_path, checkpoint_path;  ///< the weights' folder and the checkpoint's file; either may be empty
-    std::string expected_hash;                ///< of the base model that the checkpoint was trained from; "" = any
-    std::optional<SafetensorsFolder> files;   ///< none when the checkpoint holds every parameter
+    ModelConfig config;       ///< of the model that is computed: of the adapter or checkpoint if any, changed by --rope
+    TrainableSet trainables;  ///< names the LoRA matrices, if any
+    std::string model_path, checkpoint_path;  ///< base model's folder, checkpoint file; either may be empty
+    std::string expected_hash;                ///< hash of the checkpoint's base model; "": any
+    std::optional<SafetensorsFolder> files;   ///< none if the checkpoint holds every parameter
     std::optional<Adapter> adapter;
-    Json attributes;  ///< the checkpoint's
+    Json attributes;  ///< attributes of the checkpoint
 };
 
-/// Refuses combinations that say too little or too much.
-void check_places(const ModelPlaces& places);
-ModelSource open_model_source(const ModelPlaces& places, const RopeRequest& rope);
-/// Reads every byte of the base model: one rank does it for all. Refuses another base model than the checkpoint's. ""
-/// without a base model. progress: called after each tensor.
+/// Throws an Error if the values name no model or more than one.
+void check_places(const ModelPaths& places);
+ModelSource open_model_source(const ModelPaths& places, const RopeRequest& rope);
+/// The hash of the base model; "" without one. It reads every byte, so one rank calls it for all. Throws an Error if
+/// the base model is not the one that the checkpoint was trained from. Calls `progress` after each tensor.
 std::string base_model_hash(const ModelSource& source, const std::function<void()>& progress = {});
-/// Of an adapter's values; "" without one.
+/// The hash of the adapter's values; "" without an adapter.
 std::string adapter_hash(const ModelSource& source);
-/// How the weights are kept for computing in `real`; no gradients, no moments.
+/// Options of weights that compute in type `real`, without gradients and moments.
 WeightsOptions weights_options_of(const ModelSource& source, DType real);
-/// A stage's weights with all values in place.
+/// Makes the weights of a stage and reads all their values.
 std::unique_ptr<Weights> load_weights(Device& device, const ModelSource& source, const WeightsOptions& weights_options,
                                       const Stage& stage);
 

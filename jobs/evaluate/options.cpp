@@ -1,4 +1,4 @@
-// Checks that need no file. Each refusal names the option, its value and the way out.
+// Checks the option values without opening a file. Each message names the option, its value and the way out.
 #include "jobs/evaluate/options.h"
 
 #include <algorithm>
@@ -10,8 +10,8 @@
 namespace longlora {
 namespace {
 
-constexpr std::int64_t kLongestContext = std::int64_t{1} << 30,
-                       kMostRanks = 1 << 20;  // products of a few of them fit into 64 bits
+// Products of a few of these numbers fit into 64 bits.
+constexpr std::int64_t kLongestContext = std::int64_t{1} << 30, kMostRanks = 1 << 20;
 
 std::int64_t context_of(const std::string& value) {
     std::int64_t context = 0;
@@ -25,14 +25,15 @@ std::int64_t context_of(const std::string& value) {
 
 template <class T> void no_repeats(const char* option, const std::vector<T>& values) {
     for (auto one = values.begin(); one != values.end(); ++one)
-        require(std::find(values.begin(), one, *one) == one, "--", option, " has ", *one, " twice; name each once");
+        require(std::find(values.begin(), one, *one) == one, "--", option, " has ", *one,
+                " twice; give each value once");
 }
 
 void validate_group(const EvaluateOptions& o, std::int64_t context) {
     require(o.group >= 0, "--group is ", o.group, "; it must be at least 1, or 0 for a quarter of the context");
     if (o.group == 0) return;
     require(attention_kind(o.attention) != AttentionKind::dense, "--group ", o.group,
-            " has no effect with --attention dense; leave it out or choose the attention it is for");
+            " has no effect with --attention dense; leave it out or choose another --attention");
     require(o.group <= context, "--group ", o.group, " is larger than the context of ", context,
             " tokens; take at most the context");
 }
@@ -55,9 +56,8 @@ AttentionPattern EvaluateOptions::pattern(std::int64_t context_length) const {
 
 std::vector<Measurement> validate(const EvaluateOptions& o) {
     check_places(o.places());
-    require(!o.data.empty(),
-            "no text is given; make a token file with 'longlora prepare' and give it with --data FILE.h5");
-    require(!o.context.empty(), "no context length is given; say with --context N[,N...] how many tokens a window has");
+    require(!o.data.empty(), "no text is given; make a token file with 'longlora prepare' and add --data FILE.h5");
+    require(!o.context.empty(), "no context length is given; add --context N[,N...], the tokens in a window");
     require(o.stride >= 0, "--stride is ", o.stride, "; it must be at least 1, or 0 for the context");
     require(o.windows >= 0, "--windows is ", o.windows, "; it must be at least 1, or 0 for all");
     require(!o.score.empty(), "--score is empty; take all, last or all,last");

@@ -1,4 +1,4 @@
-// The option table of `longlora evaluate`.
+// The option table of `longlora evaluate`. The table of train is in jobs/experiment/options.h.
 #pragma once
 
 #include <string>
@@ -14,11 +14,11 @@ namespace longlora {
 struct EvaluateOptions {
     // model
     std::string model, adapter, checkpoint;
-    // what is measured
+    // texts and windows
     std::vector<std::string> data, context, score = {"all"};
     std::int64_t stride = 0, windows = 0;
     Flag per_document;
-    // how it is computed
+    // computation
     std::string attention = "dense";
     std::int64_t group = 0;
     std::string rope = "auto", dtype = "auto", device = "auto", memory;
@@ -30,43 +30,48 @@ struct EvaluateOptions {
 
     template <class V> void visit(V&& v) {
         constexpr auto free = OptionClass::free;
-        v("model", model, free, "folder of the model (config.json, safetensors)");
+        v("model", model, free, "model folder (config.json, safetensors)");
         v("adapter", adapter, free,
-          "a LoRA adapter on --model (folder in PEFT's layout); a config.json in it goes before the model's");
+          "LoRA adapter of --model (folder in PEFT's layout); its config.json, if any, replaces the model's");
         v("checkpoint", checkpoint, free,
-          "a checkpoint of 'longlora train', or a run's folder (its newest); --model then says where its base model "
-          "lies now");
-        v("data", data, free, "token files made by 'longlora prepare', FILE.h5,...");
-        v("context", context, free, "tokens of a window, N[,N...]: one result each");
+          "checkpoint of 'longlora train', or a run folder (its newest checkpoint); if its base model was moved, "
+          "--model gives the new folder");
+        v("data", data, free, "token files made by 'longlora prepare': FILE.h5[,FILE.h5...]");
+        v("context", context, free, "tokens in a window, N[,N...]; each length gives one result");
         v("stride", stride, free, "tokens from one window's start to the next; 0 = the context");
         v("score", score, free,
-          "what counts: all (every token of a window but its first) | last (its last --stride tokens, all of the first "
-          "window) | all,last (two results)");
-        v("per-document", per_document, free, "windows do not cross from one document into another");
-        v("windows", windows, free, "only the first so many windows; 0 = all");
-        v("attention", attention, free, "dense | shifted (S2-Attn) | plain | shifted-only | layers | sliding");
-        v("group", group, free, "group size G of S2-Attn, or keys seen with sliding, in tokens; 0 = context / 4");
+          "tokens that count: all (all of a window but its first) | last (its last --stride tokens; in the first "
+          "window all but its first) | all,last (two results)");
+        v("per-document", per_document, free, "no window crosses from one document into another");
+        v("windows", windows, free, "number of windows to evaluate, from the first; 0 = all");
+        v("attention", attention, free,
+          "attention pattern: dense | shifted (S2-Attn) | plain | shifted-only | layers | sliding");
+        v("group", group, free,
+          "group size of S2-Attn in tokens, or the number of keys that a token sees with sliding; 0 = context / 4");
         v("rope", rope, free,
-          "auto or keep (as the model says) | linear | ntk | yarn | llama3; never raised to the context by itself");
-        v("rope-factor", rope_factor, free, "rotary scaling factor; 0 = the model's");
-        v("rope-theta", rope_theta, free, "rotary base; 0 = the model's");
-        v("rope-low-freq-factor", rope_low_freq_factor, free, "llama3 scaling; 0 = the model's or 1");
-        v("rope-high-freq-factor", rope_high_freq_factor, free, "llama3 scaling; 0 = the model's or 4");
-        v("rope-beta-fast", rope_beta_fast, free, "yarn scaling; 0 = the model's or 32");
-        v("rope-beta-slow", rope_beta_slow, free, "yarn scaling; 0 = the model's or 1");
-        v("dtype", dtype, free, "computing type: auto (bfloat16 where every rank is good at it) | bfloat16 | float32");
-        v("device", device, free, "auto (GPUs if every rank gets one, else CPUs) | cpu | cuda");
-        v("pipeline", pipeline, free, "pipeline stages: ranks that hold consecutive layers");
-        v("sequence", sequence, free, "ranks that share a window, each with its part of the tokens");
+          "rotary scaling: auto or keep (the model's) | linear | ntk | yarn | llama3; never raised to the context");
+        v("rope-factor", rope_factor, free, "factor of the rotary scaling; 0 = the model's");
+        v("rope-theta", rope_theta, free, "rotary base theta; 0 = the model's");
+        v("rope-low-freq-factor", rope_low_freq_factor, free,
+          "low_freq_factor of llama3 scaling; 0 = the model's or 1");
+        v("rope-high-freq-factor", rope_high_freq_factor, free,
+          "high_freq_factor of llama3 scaling; 0 = the model's or 4");
+        v("rope-beta-fast", rope_beta_fast, free, "beta_fast of yarn scaling; 0 = the model's or 32");
+        v("rope-beta-slow", rope_beta_slow, free, "beta_slow of yarn scaling; 0 = the model's or 1");
+        v("dtype", dtype, free, "computing type: auto (bfloat16 if every rank computes it fast) | bfloat16 | float32");
+        v("device", device, free, "device of a rank: auto (GPUs if every rank gets one, else CPUs) | cpu | cuda");
+        v("pipeline", pipeline, free, "number of pipeline stages; each holds consecutive layers");
+        v("sequence", sequence, free, "number of ranks that share a window; each has a part of its tokens");
         v("zero", zero, free,
-          "3: data and sequence ranks share out the weights; 0, 1 and 2: each holds its stage's, as nothing else is "
-          "kept here");
-        v("memory", memory, free, "device memory that a rank may use, as 16GB; default: its share of what is free");
-        v("json", json, free, "file for the results and their protocol");
-        v("timeout", timeout, free, "a rank without progress for this time ends the evaluation with exit code 5");
+          "ZeRO stage: 3 (data and sequence ranks share the weights) | 0, 1, 2 (each rank holds all weights of its "
+          "stage)");
+        v("memory", memory, free,
+          "device memory that a rank may use, for example 16GB; default: its share of the free memory");
+        v("json", json, free, "file to write the results and their protocol to");
+        v("timeout", timeout, free, "the evaluation ends with exit code 5 if a rank makes no progress for this time");
     }
 
-    ModelPlaces places() const { return {model, adapter, checkpoint}; }
+    ModelPaths places() const { return {model, adapter, checkpoint}; }
     RopeRequest rope_request() const {
         return {rope,           rope_factor,   rope_theta, rope_low_freq_factor, rope_high_freq_factor,
                 rope_beta_fast, rope_beta_slow};
@@ -74,13 +79,14 @@ struct EvaluateOptions {
     AttentionPattern pattern(std::int64_t context_length) const;
 };
 
-/// One line of the result.
+/// What one line of the result table measures.
 struct Measurement {
     WindowRules rules;
     AttentionPattern pattern;
 };
 
-/// Refuses values that cannot be. Returns what is to be measured, contexts as given, for each context the scores.
+/// Throws an Error for impossible values. Returns the measurements: contexts in the given order, and for each context
+/// all scores.
 std::vector<Measurement> validate(const EvaluateOptions& options);
 
 }  // namespace longlora

@@ -1,4 +1,4 @@
-// The words and the JSON say the same; who reads only one of them can repeat the measurement.
+// The words and the JSON contain the same facts, so that either of them is enough to repeat the measurement.
 #include "jobs/evaluate/report.h"
 
 #include <cstdio>
@@ -6,7 +6,7 @@
 namespace longlora {
 namespace {
 
-/// The first result of a context length; others of it differ in what is counted only.
+/// Whether `r` is the first result of its context length. The others of that length differ only in which tokens count.
 bool first_of_context(const std::vector<Result>& results, const Result& r) {
     return &r == &results.front() || r.measurement.rules.context != (&r - 1)->measurement.rules.context;
 }
@@ -46,14 +46,14 @@ std::string window_words(const Protocol& p, const std::vector<Result>& results) 
 
 std::string score_words(Score score) {
     return score == Score::all
-               ? "all: every token of a window but its first is predicted and counted, early ones from little context"
-               : "last: the last stride tokens of a window are counted; of a first window all but its first token";
+               ? "all: every token of a window but its first is predicted and counted; early tokens have little context"
+               : "last: the last stride tokens of a window are counted; of a first window all tokens but its first";
 }
 
 std::string attention_words(const Protocol& p, const std::vector<Result>& results) {
     std::string out = p.options.attention;
     if (results.front().measurement.pattern.kind == AttentionKind::dense)
-        return out + " (every earlier token of the window is seen)";
+        return out + " (a token sees every earlier token of its window)";
     out += ", group";
     for (const Result& r : results)
         if (first_of_context(results, r))
@@ -125,21 +125,21 @@ std::string table_row(const Result& r) {
     return row;
 }
 
-std::string beyond_notes(const ModelConfig& config, const std::vector<Result>& results) {
+std::string context_warnings(const ModelConfig& config, const std::vector<Result>& results) {
     std::string out;
     for (const Result& r : results)
-        if (first_of_context(results, r)) out += beyond_note(config, r.measurement.rules.context);
+        if (first_of_context(results, r)) out += context_warning(config, r.measurement.rules.context);
     return out;
 }
 
-std::string beyond_note(const ModelConfig& config, std::int64_t context) {
+std::string context_warning(const ModelConfig& config, std::int64_t context) {
     if (context <= config.covered_positions()) return "";
-    return text("note: ", context, " tokens are more than the ", config.covered_positions(),
+    return text("note: a context of ", context, " tokens is more than the ", config.covered_positions(),
                 " that the model's configuration covers; rotary scaling stays as it is (", rope_text(config.rope),
-                "), --rope and --rope-factor would change it\n");
+                "); change it with --rope and --rope-factor\n");
 }
 
-std::string in_words(const Protocol& p, const std::vector<Result>& results) {
+std::string protocol_text(const Protocol& p, const std::vector<Result>& results) {
     std::string out = "protocol\n" + line("model", model_words(p));
     for (const auto& file : p.files) out += line("data", data_words(*file));
     out += line("windows", window_words(p, results));
@@ -182,7 +182,7 @@ Json to_json(const Protocol& p, const std::vector<Result>& results) {
                   {"first_windows", p.options.windows},
                   {"machine", machine_json(p)},
                   {"version", LONGLORA_VERSION},
-                  {"words", in_words(p, results)}};
+                  {"words", protocol_text(p, results)}};
     if (!groups.empty()) protocol["group_by_context"] = groups;
     if (!skipped.empty()) protocol["skipped_documents_by_context"] = skipped;
     return {{"protocol", protocol}, {"results", rows}};

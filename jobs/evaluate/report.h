@@ -1,5 +1,5 @@
-// What an evaluation says of itself: the protocol in words and as JSON, the results as a table and as JSON. Text only;
-// nothing is computed here.
+// Writes the report of an evaluation: the protocol in words and as JSON, the results as a table and as JSON. It only
+// formats; src/eval/perplexity.h computes the results.
 #pragma once
 
 #include <string>
@@ -11,7 +11,7 @@
 
 namespace longlora {
 
-/// All that the numbers depend on.
+/// Everything that the results depend on.
 struct Protocol {
     const EvaluateOptions& options;
     const ModelSource& source;
@@ -29,11 +29,12 @@ struct Result {
 
 std::string table_header();
 std::string table_row(const Result& result);
-/// A line when windows are longer than the model's configuration covers; "" otherwise.
-std::string beyond_note(const ModelConfig& config, std::int64_t context);
-std::string beyond_notes(const ModelConfig& config, const std::vector<Result>& results);
-/// One fact a line, indented.
-std::string in_words(const Protocol& protocol, const std::vector<Result>& results);
+/// A warning if `context` is more tokens than the model's configuration covers; else "".
+std::string context_warning(const ModelConfig& config, std::int64_t context);
+/// context_warning() of every context in `results`.
+std::string context_warnings(const ModelConfig& config, const std::vector<Result>& results);
+/// The protocol as indented lines with one fact each.
+std::string protocol_text(const Protocol& protocol, const std::vector<Result>& results);
 Json to_json(const Protocol& protocol, const std::vector<Result>& results);
 
 }  // namespace longlora

@@ -1,5 +1,5 @@
-// Adapters: PEFT's own layout, and the two files that LongLoRA publishes. The base model stays what it was; what is
-// trained travels.
+// The adapter formats of `longlora export`: PEFT's layout, and the two files that LongLoRA publishes. An adapter holds
+// only the trained parameters; the merged model is written in jobs/export/hf.cpp.
 #include <algorithm>
 
 #include "io/file.h"
@@ -15,7 +15,7 @@ const std::string kPeftPrefix = "base_model.model.";
 
 bool is_lora(const Parameter& p) { return p.group == ParameterGroup::lora; }
 
-/// The keys that every version of PEFT reads; absent ones have the defaults that we mean.
+/// The keys that every version of PEFT reads. The defaults of all other keys are right for our adapters.
 OrderedJson adapter_config(const ExportSource& source) {
     const TrainableSet& set = source.trainables;
     OrderedJson targets = OrderedJson::array();
@@ -50,8 +50,8 @@ bool trains(const ExportSource& source, ParameterGroup group) {
                        [&](const Parameter& p) { return p.trainable && p.group == group; });
 }
 
-/// What peft itself writes for an adapter whose embedding, norms or head are trained whole (golden trained-adapter
-/// folders).
+/// The modules_to_save that peft itself writes when embedding, norms or head are trained in full
+/// (tests/golden/*/trained-adapter has examples).
 OrderedJson modules_to_save(const ExportSource& source) {
     const bool embedding = trains(source, ParameterGroup::embedding), norm = trains(source, ParameterGroup::norm);
     OrderedJson modules = OrderedJson::array();

@@ -1,4 +1,5 @@
-// Checks what was asked, opens the source, lets a format fill OUT.partial, renames it and says what is there now.
+// Checks the options, opens the source, calls the format that fills OUT.partial, renames it to OUT, and prints what was
+// written.
 #include "jobs/export/export.h"
 
 #include <cstdio>
@@ -21,8 +22,8 @@ void check_options(const ExportOptions& o) {
     require(!file_exists(o.to), o.to, " exists already; remove it or name another output folder");
 }
 
-/// The type of the exported tensors: asked for, or bfloat16 where the base model is that and the whole model is
-/// written.
+/// The type of the exported tensors: --dtype if given; else bfloat16 for a merged model whose base model is all
+/// bfloat16, and float32 for everything else.
 DType dtype_of(const ExportOptions& o, const ExportSource& source) {
     if (!o.dtype.empty()) return o.dtype == "bfloat16" ? DType::bfloat16 : DType::float32;
     if (o.format != "hf" || !source.base) return DType::float32;

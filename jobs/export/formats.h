@@ -1,5 +1,5 @@
-// The three formats of `export`, each filling one folder from a source. Called by jobs/export; the folder's coming and
-// going is not theirs.
+// The three formats of `longlora export`. Each function fills one existing folder from a source; jobs/export/export.cpp
+// calls it, and jobs/export/output_folder.h creates and renames the folder.
 #pragma once
 
 #include <string>
@@ -8,16 +8,17 @@
 
 namespace longlora {
 
-/// config.json, generation_config.json, tokenizer files, model.safetensors (or shards and their index).
+/// Writes config.json, generation_config.json, tokenizer files, and model.safetensors (or shards and their index).
 void export_hf(const ExportSource& source, const std::string& folder, DType dtype);
-/// adapter_model.safetensors with embedding and norms as modules_to_save, adapter_config.json, the extended
+/// Writes adapter_model.safetensors (with embedding and norms as modules_to_save), adapter_config.json and the extended
 /// config.json.
 void export_peft(const ExportSource& source, const std::string& folder, DType dtype);
-/// adapter_model.bin (LoRA), trainable_params.bin (embedding, norms), adapter_config.json, the extended config.json.
+/// Writes adapter_model.bin (LoRA), trainable_params.bin (all other trained parameters, if any), adapter_config.json
+/// and the extended config.json.
 void export_longlora(const ExportSource& source, const std::string& folder, DType dtype);
 
-/// config.json of the extended model, rotary scaling in the spellings of transformers 4 and 5. `dtype` empty: the base
-/// model's stays.
+/// Writes config.json of the extended model, with rotary scaling in the spellings of transformers 4 and 5. If `dtype`
+/// is empty, the type in the base model's configuration stays.
 void write_config(const ModelConfig& config, const std::string& dtype, const std::string& folder);
 
 }  // namespace longlora

@@ -1,5 +1,5 @@
-// A merged Hugging Face model folder: what AutoModelForCausalLM.from_pretrained and every tool of that world load
-// without knowing of LoRA.
+// The format "hf" of `longlora export`: a merged Hugging Face model folder, which AutoModelForCausalLM.from_pretrained
+// and other tools load without LoRA. Adapters are written in jobs/export/adapter.cpp.
 #include "io/file.h"
 #include "jobs/export/formats.h"
 
@@ -8,7 +8,7 @@ namespace {
 
 using OrderedJson = nlohmann::ordered_json;
 
-/// Beside the weights, a model folder's files that stay true for the extended model: generation, tokenizer, licence.
+/// The files of a base model's folder that stay valid for the extended model: generation, tokenizer, licence.
 constexpr const char* kCopied[] = {"generation_config.json",
                                    "tokenizer.model",
                                    "tokenizer.json",
@@ -22,8 +22,8 @@ constexpr const char* kCopied[] = {"generation_config.json",
                                    "USE_POLICY.md",
                                    "NOTICE"};
 
-/// model_max_length follows the context; without that, tokenizers cut texts at the old length. A larger one ("none")
-/// stays.
+/// Raises model_max_length to the context; otherwise tokenizers would cut texts at the old length. A larger value stays
+/// (a very large one means "no limit").
 void copy_tokenizer_config(const std::string& from, const std::string& to, std::int64_t context) {
     const std::string content = read_text_file(from);
     OrderedJson config = OrderedJson::parse(content, nullptr, false);
@@ -41,10 +41,10 @@ void write_config(const ModelConfig& config, const std::string& dtype, const std
     ModelConfig written = config;
     write_rope(written);
     OrderedJson& raw = written.raw;
-    raw.erase("_name_or_path");  // where the base model lay
+    raw.erase("_name_or_path");  // the old folder of the base model
     if (!raw.contains("architectures"))
         raw["architectures"] = {config.model_type == "mistral" ? "MistralForCausalLM" : "LlamaForCausalLM"};
-    if (!dtype.empty()) raw["torch_dtype"] = raw["dtype"] = dtype;  // transformers 4, 5
+    if (!dtype.empty()) raw["torch_dtype"] = raw["dtype"] = dtype;  // the keys of transformers 4 and 5
     write_text_file(folder + "/config.json", raw.dump(2) + "\n");
 }
 

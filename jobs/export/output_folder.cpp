@@ -1,4 +1,4 @@
-// std::filesystem behind jobs/export/output_folder.h; failures are sentences with the path and the system's reason.
+// OutputFolder with std::filesystem. A message about a failure names the path and the system's reason.
 #include "jobs/export/output_folder.h"
 
 #include <cstdio>
@@ -18,7 +18,7 @@ void remove_tree(const std::string& path) {
     if (error) std::fprintf(stderr, "warning: cannot remove %s: %s\n", path.c_str(), error.message().c_str());
 }
 
-/// "out/", "./out" -> "out": so that PATH.partial is beside it.
+/// "out/", "./out" -> "out", so that PATH.partial is in the same folder.
 std::string normal(const std::string& path) {
     require(!path.empty(), "the output folder has no name");
     fs::path p = fs::path(path).lexically_normal();

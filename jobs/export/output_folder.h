@@ -1,5 +1,5 @@
-// A folder that appears whole or not at all: work goes to PATH.partial, commit() renames it. Not for single files
-// (io/file.h).
+// A folder that appears complete or not at all: the caller writes into PATH.partial, and commit() renames it. For
+// single files see io/file.h.
 #pragma once
 
 #include <string>
@@ -8,14 +8,15 @@ namespace longlora {
 
 class OutputFolder {
 public:
-    /// Refuses an existing `path` and creates PATH.partial, empty (what a killed program left there is removed).
+    /// Creates an empty PATH.partial; one that a killed program left is removed first. If `path` exists, throws an
+    /// Error.
     explicit OutputFolder(const std::string& path);
-    /// Without commit(): removes the partial folder, and parents that were created for it.
+    /// If commit() was not called, removes PATH.partial and the parent folders that were created for it.
     ~OutputFolder();
     OutputFolder(const OutputFolder&) = delete;
     OutputFolder& operator=(const OutputFolder&) = delete;
 
-    /// Where to write. Files must be fsynced by who writes them.
+    /// The folder to write into. The caller must fsync each file.
     const std::string& partial() const { return partial_; }
     void commit();
 

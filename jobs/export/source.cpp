@@ -1,5 +1,5 @@
-// Checks first, then values row by row: a parameter's row is read as double, LoRA's part is added, and the sum is
-// rounded to the wanted type.
+// Opens and checks the source of an export, then gives values row by row: a row of a parameter is converted to double,
+// the LoRA product is added, and the sum is rounded to the wanted type.
 #include "jobs/export/source.h"
 
 #include <filesystem>
@@ -18,7 +18,7 @@ const std::string kMaster = "master/";
 
 bool is_lora(const Parameter& p) { return p.group == ParameterGroup::lora; }
 
-/// The projection that a parameter is the weight of has LoRA in this list.
+/// The LoRA matrix `matrix` ("lora_A" or "lora_B") that belongs to the weight `p`; nullptr if `p` has no LoRA.
 const Parameter* lora_of(const ParameterList& list, const Parameter& p, const char* matrix) {
     if (p.group != ParameterGroup::weight || !p.name.ends_with("_proj.weight")) return nullptr;
     const std::string name = p.name.substr(0, p.name.size() - 6) + matrix + ".weight";
@@ -48,18 +48,18 @@ void check_tensors(const ExportSource& source) {
         if (p.trainable) {
             const TensorEntry& entry = source.checkpoint->entry(kMaster + p.name);
             require(entry.dtype == DType::float32 && entry.shape == p.shape, source.checkpoint->path(), ": ",
-                    entry.name, " is ", name_of(entry.dtype), " ", to_text(entry.shape), ", expected is float32 ",
+                    entry.name, " is ", name_of(entry.dtype), " ", to_text(entry.shape), "; it must be float32 ",
                     to_text(p.shape));
             continue;
         }
         require(source.base != nullptr, source.checkpoint->path(), " has no base model but does not train ", p.name);
         const HostTensor tensor = source.base->get(p.name);
         require(tensor.shape == p.shape, source.base_path, ": ", p.name, " has the shape ", to_text(tensor.shape),
-                ", the configuration needs ", to_text(p.shape));
+                ", but the configuration needs ", to_text(p.shape));
         const bool real = tensor.dtype == DType::float32 || tensor.dtype == DType::bfloat16 ||
                           tensor.dtype == DType::float16 || tensor.dtype == DType::float64;
         require(real, source.base_path, ": ", p.name, " has the type ", name_of(tensor.dtype),
-                ", which is no floating-point type of ours");
+                "; it must be float32, bfloat16, float16 or float64");
     }
 }
 
@@ -85,7 +85,7 @@ void widen(double* out, DType dtype, const std::byte* from, std::int64_t begin, 
         case DType::float64:
             return widen<double>(out, from, begin, count);
         default:
-            ensure(false, "a weight of a type that check_tensors lets through");
+            ensure(false, "check_tensors() accepts only floating-point weights");
     }
 }
 
@@ -99,7 +99,7 @@ void narrow(std::byte* out, DType dtype, std::int64_t begin, const double* value
     }
 }
 
-/// Every row of `p` through `change`, in parallel.
+/// Writes all values of `p` as `dtype` to `out`, each row after `change` (row, row number), rows in parallel.
 void fill_rows(const ExportSource& source, const Parameter& p, DType dtype, std::byte* out,
                const std::function<void(double*, std::int64_t)>& change) {
     const std::vector<float> master = p.trainable ? read_master(source, p) : std::vector<float>();

@@ -1,5 +1,5 @@
-// What an export is made of: an open checkpoint, the base model's files, and every parameter's final value in the
-// wanted type. The formats are jobs/export_hf and jobs/export_adapter.
+// The source of an export: an open checkpoint, the files of the base model, and the final value of every parameter in
+// the wanted type. The formats are written in jobs/export/hf.cpp and jobs/export/adapter.cpp.
 #pragma once
 
 #include <memory>
@@ -15,28 +15,29 @@ namespace longlora {
 
 struct ExportSource {
     std::unique_ptr<NamedTensorReader> checkpoint;
-    Json attributes;     ///< the checkpoint's
-    ModelConfig config;  ///< extended: of the model as it is now
+    Json attributes;     ///< attributes of the checkpoint
+    ModelConfig config;  ///< of the extended model
     TrainableSet trainables;
     ParameterList list;
-    std::string base_path;                    ///< the base model's folder; empty when trained from scratch
+    std::string base_path;                    ///< folder of the base model; empty when trained from scratch
     std::unique_ptr<SafetensorsFolder> base;  ///< its weights; null when trained from scratch
     std::int64_t step() const { return attributes.value("step", std::int64_t{0}); }
-    /// The context length that the model is for: what its configuration covers, or what it was trained at (dynamic
-    /// NTK's configuration keeps the original one).
+    /// The context length of the extended model: the larger of what its configuration covers and what it was trained
+    /// with. The configuration of dynamic NTK keeps the original length.
     std::int64_t context() const;
 };
 
-/// Opens and checks everything that an export needs before anything is written: every trained tensor, every frozen one,
-/// their shapes, and that the base model (at `model` if given) is the one that was trained from.
+/// Opens and checks everything that an export needs, before anything is written: that every trained and every frozen
+/// tensor exists and has the right shape, and that the base model (in `model` if given) is the one that was trained
+/// from.
 ExportSource open_export_source(const std::string& run_or_file, const std::string& model);
 
-/// The parameter's values as they are trained (LoRA matrices too), or the base model's; LoRA is not merged.
+/// The trained values of a parameter (also of a LoRA matrix), or those of the base model; LoRA is not merged.
 TensorToWrite plain_tensor(const ExportSource& source, const Parameter& p, const std::string& name, DType dtype);
 /// The same with LoRA merged into projections that have it: W + (alpha/r) B A, summed in double and rounded once.
 TensorToWrite merged_tensor(const ExportSource& source, const Parameter& p, DType dtype);
 
-/// w (rows, width) += scale * b (rows, rank) a (rank, width), one row of it: `sums` has width elements.
+/// One row of w (rows, width) += scale * b (rows, rank) a (rank, width); `sums` is the row of w.
 void add_lora_row(double* sums, const float* b_row, const float* a, std::int64_t rank, std::int64_t width,
                   double scale);
 

@@ -1,4 +1,4 @@
-// A checkpoint's screen: where the run is, what it trains, from which base model, with which options.
+// `longlora inspect` of a checkpoint: prints its step, what the run trains, the base model and the options.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -15,7 +15,7 @@
 namespace longlora {
 namespace {
 
-/// {"a": 1, "b": "x"} as "a 1, b x", broken into lines of the screen.
+/// Writes {"a": 1, "b": "x"} as "a 1, b x", in lines of at most kWidth characters where possible.
 std::string options_lines(const std::string& label, const Json& options) {
     constexpr std::size_t kWidth = 110;
     std::string out, line;
@@ -35,7 +35,7 @@ std::string options_lines(const std::string& label, const Json& options) {
     return out;
 }
 
-/// How many parameters of each group are trained.
+/// One line for each group of parameters: how many of them are trained.
 std::string groups(const ParameterList& list, const NamedTensorReader& reader) {
     std::string out;
     const std::pair<ParameterGroup, const char*> kGroups[] = {{ParameterGroup::lora, "LoRA"},
@@ -61,7 +61,7 @@ std::string base_model(const Json& attributes) {
     const auto base = attributes.find("base_model");
     if (base == attributes.end() || !base->is_object()) return inspect_line("base model", "none, trained from scratch");
     const std::string path = base->value("path", std::string("?")), hash = base->value("hash", std::string("?"));
-    return inspect_line("base model", path + (is_folder(path) ? "" : "  (not there now)")) +
+    return inspect_line("base model", path + (is_folder(path) ? "" : "  (not found)")) +
            inspect_line("", "weights " + hash);
 }
 
@@ -80,7 +80,8 @@ void verify_finite(const NamedTensorReader& reader) {
     }
 }
 
-/// A run's other checkpoints, and its base model against what its first start recorded.
+/// Verifies the other checkpoints of a run, and compares its base model with the checksums that the run's first start
+/// recorded.
 std::string verify_rest_of_run(const std::string& run, const std::string& newest, const Json& attributes) {
     std::string out;
     std::size_t others = 0;
@@ -90,7 +91,8 @@ std::string verify_rest_of_run(const std::string& run, const std::string& newest
         ++others;
     }
     if (others)
-        out += inspect_line("", text("so have the ", others, " earlier ", others == 1 ? "checkpoint" : "checkpoints"));
+        out +=
+            inspect_line("", text("also verified: ", others, " earlier ", others == 1 ? "checkpoint" : "checkpoints"));
     const TensorChecksums was = recorded_checksums(run);
     const auto base = attributes.find("base_model");
     const std::string model = base != attributes.end() && base->is_object() ? base->value("path", std::string()) : "";
@@ -98,7 +100,7 @@ std::string verify_rest_of_run(const std::string& run, const std::string& newest
     const SafetensorsFolder files(model);
     const std::string difference = first_difference(files, was, tensor_checksums(files));
     require(difference.empty(), "the base model of ", run, " has changed: ", difference);
-    return out + inspect_line("", "the base model's tensors are those of the first start");
+    return out + inspect_line("", "the base model is the same as at the first start");
 }
 
 }  // namespace
@@ -136,7 +138,7 @@ std::string inspect_checkpoint(const InspectOptions& options) {
     if (!options.verify.on) return out;
     reader.verify_all();
     verify_finite(reader);
-    out += inspect_line("verified", "every block has its checksum, every value is finite");
+    out += inspect_line("verified", "every block matches its checksum, every value is finite");
     return path == options.path ? out : out + verify_rest_of_run(options.path, path, attributes);
 }
 

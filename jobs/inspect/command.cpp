@@ -1,5 +1,5 @@
-// `longlora inspect` and `longlora status`: from arguments to inspect.h and status.h, which do the work on rank 0
-// alone.
+// `longlora inspect` and `longlora status`: parses the arguments. jobs/inspect/inspect.h and jobs/inspect/status.h do
+// the work, on rank 0 alone.
 #include "jobs/command_line/parse.h"
 #include "jobs/inspect/inspect.h"
 #include "jobs/inspect/status.h"
@@ -7,7 +7,7 @@
 namespace longlora {
 
 int inspect_command(const Arguments& arguments, const parallel::HostGroup& group) {
-    const char* description = "Shows what is inside a token file, checkpoint, run, model or adapter.";
+    const char* description = "Shows the content of a token file, checkpoint, run, model or adapter.";
     const auto options = parse_on_all_ranks<InspectOptions>(group, "inspect", description, arguments);
     if (options)
         parallel::agree(group, [&] {
@@ -17,7 +17,7 @@ int inspect_command(const Arguments& arguments, const parallel::HostGroup& group
 }
 
 int status_command(const Arguments& arguments, const parallel::HostGroup& group) {
-    const char* description = "Shows what a run did, where it stands and whether it is alive.";
+    const char* description = "Shows how far a run came, whether it is alive and how its last start ended.";
     const auto options = parse_on_all_ranks<StatusOptions>(group, "status", description, arguments);
     if (options)
         parallel::agree(group, [&] {

@@ -1,5 +1,5 @@
-// Finds out what a path is by looking into it (file names decide only where nothing else can), and prints that kind's
-// screen.
+// Finds out what kind of thing a path is by reading its content, and prints that kind's text. A file name decides only
+// where the content cannot.
 #include "jobs/inspect/inspect.h"
 
 #include <cstdio>
@@ -38,7 +38,7 @@ std::string inspect_folder(const InspectOptions& options) {
     if (file_exists(path + "/adapter_config.json")) return inspect_adapter(options);
     if (file_exists(path + "/config.json")) return inspect_model(options);
     if (file_exists(checkpoint_folder(path))) return inspect_checkpoint(options);
-    fail(text("the folder ", path, " is nothing that can be inspected; give ", kKinds));
+    fail(text("the folder ", path, " cannot be inspected; give ", kKinds));
 }
 
 std::string inspect_config(const InspectOptions& options) {
@@ -62,7 +62,7 @@ std::string inspect_text(const InspectOptions& options) {
     if (is_hdf5(options.path)) return inspect_hdf5(options);
     if (options.path.ends_with(".safetensors")) return inspect_safetensors(options);
     if (options.path.ends_with(".json")) return inspect_config(options);
-    fail(text(options.path, " is nothing that can be inspected; give ", kKinds));
+    fail(text(options.path, " cannot be inspected; give ", kKinds));
 }
 
 int run_inspect(const InspectOptions& options) {

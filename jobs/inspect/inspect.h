@@ -1,5 +1,5 @@
-// `longlora inspect`: what is inside a token file, checkpoint, run, model, adapter or safetensors file, in one screen.
-// It changes nothing.
+// `longlora inspect`: prints the content of a token file, checkpoint, run, model, adapter or safetensors file on one
+// screen. It changes no file. Whether a run is alive is shown by jobs/inspect/status.h.
 #pragma once
 
 #include <string>
@@ -10,16 +10,16 @@ namespace longlora {
 
 struct InspectOptions {
     std::string path;
-    Flag verify = {};  ///< read every byte: checksums where the format has them, otherwise that every value is finite
+    Flag verify = {};  ///< read every byte: check checksums, or in formats without them that all values are finite
 
     template <class V> void visit(V&& v) {
         v.positional("PATH", path, "token file, checkpoint, run, model, adapter, .safetensors file or config.json");
         v("verify", verify, OptionClass::free,
-          "read everything: all checksums, or where the format has none, that all values are finite");
+          "read every byte and check all checksums, or that all values are finite if the format has no checksums");
     }
 };
 
-/// Prints to stdout and returns the exit code; what cannot be read, or fails verification, is an Error.
+/// Prints to stdout and returns the exit code. Throws an Error if the path cannot be read or verification fails.
 int run_inspect(const InspectOptions& options);
 /// The text that run_inspect prints.
 std::string inspect_text(const InspectOptions& options);

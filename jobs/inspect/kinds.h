@@ -1,4 +1,5 @@
-// One function per kind of thing that inspect knows, each returning its screen. Which kind it is, jobs/inspect decides.
+// One function for each kind of thing that `longlora inspect` knows; each returns the text to print.
+// jobs/inspect/inspect.cpp finds out the kind.
 #pragma once
 
 #include <string>
@@ -8,14 +9,14 @@
 namespace longlora {
 
 std::string inspect_token_file(const InspectOptions& options);
-/// A checkpoint file, or a run folder by its newest one.
+/// A checkpoint file, or the newest checkpoint of a run folder.
 std::string inspect_checkpoint(const InspectOptions& options);
 std::string inspect_model(const InspectOptions& options);
 std::string inspect_adapter(const InspectOptions& options);
-/// One file of tensors.
+/// One .safetensors file.
 std::string inspect_safetensors(const InspectOptions& options);
 
-/// "  label       content\n", the labels in one column.
+/// "  label       content\n"; the contents of all lines begin in one column.
 std::string inspect_line(const std::string& label, const std::string& content);
 
 }  // namespace longlora

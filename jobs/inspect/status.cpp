@@ -1,5 +1,5 @@
-// status.json says how far the run came, the lock whether somebody still works in it: its counter advances every
-// second.
+// status.json says how far the run came. The lock says whether a process still works in the run: its counter advances
+// every second.
 #include "jobs/inspect/status.h"
 
 #include <chrono>
@@ -27,7 +27,7 @@ std::int64_t number_of(const Json& status, const char* key) {
     return status.contains(key) && status[key].is_number_integer() ? status[key].get<std::int64_t>() : 0;
 }
 
-/// "3 min ago"; the time as it is written where it cannot be read.
+/// "3 min ago"; `utc` itself if it is not a time.
 std::string ago(const std::string& utc) {
     std::tm parts{};
     if (!strptime(utc.c_str(), "%Y-%m-%dT%H:%M:%SZ", &parts)) return utc;
@@ -36,7 +36,7 @@ std::string ago(const std::string& utc) {
 
 enum class Life { none, lives, dead, silent };
 
-/// Watches the lock: a counter that advances is a sign of life.
+/// Watches the lock: a counter that advances is a heartbeat.
 Life life_of(const std::string& run, double watch_seconds, LockHolder& holder) {
     if (!read_lock(run, holder)) return Life::none;
     if (is_dead_here(holder)) return Life::dead;
@@ -55,10 +55,12 @@ std::string life_text(Life life, const LockHolder& holder, const Json& status, c
         case Life::none:
             return "no";
         case Life::dead:
-            return text("no: ", who,
-                        " has ended without a word (killed, or its node is lost); the same command goes on");
+            return text(
+                "no: ", who,
+                " has ended without reporting it (killed, or its node is lost); the same command resumes the run");
         case Life::silent:
-            return text("no sign of life of ", who, "; the same command goes on if it stays so (--lock-timeout)");
+            return text("not known: ", who,
+                        " sends no heartbeat; after --lock-timeout without one, the same command resumes the run");
         case Life::lives:
             break;
     }
@@ -67,7 +69,7 @@ std::string life_text(Life life, const LockHolder& holder, const Json& status, c
     for (const RankState& s : read_rank_states(run, holder.token, ranks))
         longest = std::max(longest, s.waiting ? 0 : s.worked_seconds_ago);
     std::string out = text("yes: ", who, ", ", ranks, ranks == 1 ? " rank" : " ranks");
-    if (longest > 60) out += text("; one has done nothing for ", duration_text(longest));
+    if (longest > 60) out += text("; one rank has made no progress for ", duration_text(longest));
     return out;
 }
 
@@ -81,13 +83,13 @@ std::string state_text(const Json& status, Life life) {
     if (state == "running")
         return life == Life::lives    ? "running"
                : life == Life::silent ? "not known"
-                                      : "interrupted, without having saved at the end";
-    if (state == "stopped") return "stopped" + code + extra + "; the same command goes on";
-    if (state.empty()) return "not begun";
+                                      : "interrupted without a last checkpoint";
+    if (state == "stopped") return "stopped" + code + extra + "; the same command resumes the run";
+    if (state.empty()) return "not started";
     return state + code + extra;
 }
 
-/// The newest line of a step in metrics.jsonl.
+/// The last line in metrics.jsonl that describes a step.
 Json last_step(const std::string& run) {
     constexpr std::int64_t kTail = 64 << 10;
     const std::string path = run + "/metrics.jsonl";
@@ -137,7 +139,7 @@ std::string status_text(const StatusOptions& options, double watch_seconds) {
     require(is_folder(run), "there is no run folder ", run, "; give the --run folder of a training");
     const Json status = read_status(run);
     require(!status.empty() || is_folder(checkpoint_folder(run)), run,
-            " is no run folder: it has neither status.json nor checkpoints; give the --run folder of a training");
+            " is not a run folder: it has neither status.json nor checkpoints; give the --run folder of a training");
     LockHolder holder;
     const Life life = life_of(run, watch_seconds, holder);
     const Json step = last_step(run);

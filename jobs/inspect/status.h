@@ -1,5 +1,6 @@
-// `longlora status RUN`: what a run did, where it stands, and whether it is alive, in one screen. It changes nothing
-// and needs no MPI. What is inside of a checkpoint says inspect; curves draws jobs/plot_run.sh.
+// `longlora status RUN`: prints how far a run came, whether it is alive and how its last start ended, on one screen. It
+// changes no file and needs no MPI. jobs/inspect/inspect.h shows the content of a checkpoint; jobs/plot_run.sh draws
+// the metrics.
 #pragma once
 
 #include <string>
@@ -11,10 +12,12 @@ namespace longlora {
 struct StatusOptions {
     std::string run_folder;
 
-    template <class V> void visit(V&& v) { v.positional("RUN", run_folder, "the --run folder of a training"); }
+    template <class V> void visit(V&& v) {
+        v.positional("RUN", run_folder, "run folder of a training (the value of its --run)");
+    }
 };
 
-/// The screen. Waits for up to `watch_seconds` for a sign of life where the files do not tell.
+/// The text to print. If the files do not say whether the run is alive, waits up to `watch_seconds` for a heartbeat.
 std::string status_text(const StatusOptions& options, double watch_seconds = 5);
 
 }  // namespace longlora

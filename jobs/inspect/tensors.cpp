@@ -1,5 +1,5 @@
-// Screens of what lies in safetensors: models, adapters, single files. Equal tensors of all layers are one line of the
-// table.
+// `longlora inspect` of safetensors: models, adapters and single files. Tensors that are alike in all layers share one
+// line of the table.
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -47,7 +47,7 @@ std::string table(const SafetensorsFolder& files) {
         const auto& [what, row] = shown[i];
         out += inspect_line(i ? "" : "tensors", text(row.count, " x ", what, "  ", bytes_text(row.bytes)));
     }
-    if (shown.size() > kMostRows) out += inspect_line("", text("and ", shown.size() - kMostRows, " kinds more"));
+    if (shown.size() > kMostRows) out += inspect_line("", text("and ", shown.size() - kMostRows, " more kinds"));
     return out;
 }
 
@@ -70,8 +70,7 @@ template <class T> std::int64_t first_not_finite(const HostTensor& t) {
     return -1;
 }
 
-/// The format has no checksums, so the most that can be said: it is all there, every value is finite, and what the
-/// content is.
+/// Checks that every value is finite, and gives the hash of the content. The format has no checksums to check.
 std::string verify(const SafetensorsFolder& files) {
     for (const std::string& name : files.names()) {
         const HostTensor t = files.get(name);
@@ -86,18 +85,18 @@ std::string verify(const SafetensorsFolder& files) {
            inspect_line("", "weights " + content_hash(files));
 }
 
-/// Files beside the weights that a user of the model needs.
+/// The other files in the folder that a user of the model needs.
 std::string companions(const std::string& folder) {
     std::string names;
     for (const char* name : {"tokenizer.model", "tokenizer.json", "tokenizer_config.json", "generation_config.json",
                              "chat_template.jinja"})
         if (file_exists(folder + "/" + name)) names += (names.empty() ? "" : ", ") + std::string(name);
     const bool tokenizer = file_exists(folder + "/tokenizer.model") || file_exists(folder + "/tokenizer.json");
-    return inspect_line("beside it",
+    return inspect_line("other files",
                         (tokenizer ? "" : "no tokenizer" + std::string(names.empty() ? "" : ", ")) + names);
 }
 
-/// Whether the tensors are those that the configuration asks for.
+/// Compares the tensors with the configuration: a line that says what differs, or "".
 std::string fit(const ModelConfig& config, const SafetensorsFolder& files) {
     std::int64_t missing = 0, other = 0;
     std::string example;
@@ -109,8 +108,8 @@ std::string fit(const ModelConfig& config, const SafetensorsFolder& files) {
         if ((!t || wrong) && example.empty()) example = p.name;
     }
     if (!missing && !other) return "";
-    return inspect_line("BUT", text(missing, " tensors of the configuration are missing, ", other,
-                                    " have another shape, such as ", example));
+    return inspect_line("mismatch", text(missing, " tensors of the configuration are missing, ", other,
+                                         " have another shape, such as ", example));
 }
 
 }  // namespace
@@ -140,11 +139,11 @@ std::string inspect_adapter(const InspectOptions& options) {
     const auto found = json.find("base_model_name_or_path");
     const std::string base = found != json.end() && found->is_string() ? found->get<std::string>() : "?";
     std::string out = "adapter " + path + "\n" + inspect_line("base model", base);
-    // The configuration beside the adapter, or the base model's, says which shapes are right.
+    // The configuration in the adapter's folder, or that of the base model, says which shapes are right.
     const std::string config = file_exists(path + "/config.json")   ? path
                                : file_exists(base + "/config.json") ? base
                                                                     : "";
-    if (config.empty()) out += inspect_line("", "not there now, so shapes are not compared with it");
+    if (config.empty()) out += inspect_line("", "not found, so shapes are not compared with it");
     else {
         try {
             const ModelConfig model = read_config(config);

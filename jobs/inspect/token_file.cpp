@@ -1,5 +1,5 @@
-// A token file's screen: how much, made of what, and how long its documents are - which decides what context can be
-// learnt from it.
+// `longlora inspect` of a token file: prints its size, its sources, and the lengths of its documents, which decide what
+// context a model can learn from it.
 #include <algorithm>
 #include <numeric>
 
@@ -18,7 +18,7 @@ std::int64_t length_of(const TokenFile& file, std::int64_t document) {
                                      begin[static_cast<std::size_t>(document)]);
 }
 
-/// How many documents reach a length, and how much of all tokens they hold.
+/// One line for each length: how many documents are at least so long, and their share of all tokens.
 std::string lengths(const TokenFile& file) {
     std::string out;
     for (std::int64_t least = 1024; least <= (std::int64_t{1} << 20); least *= 4) {
@@ -77,13 +77,13 @@ std::string inspect_token_file(const InspectOptions& options) {
                         text(grouped(file.vocabulary()), ", bos ", file.bos() < 0 ? "none" : std::to_string(file.bos()),
                              ", eos ", file.eos() < 0 ? "none" : std::to_string(file.eos())));
     const bool ready = file.tokenizer_hash().empty();
-    out += inspect_line("tokenizer", ready ? "none: the ids came ready-made"
+    out += inspect_line("tokenizer", ready ? "none: the inputs were token ids"
                                            : file.tokenizer_kind() + ", sha256 " + file.tokenizer_hash());
     out += sources(file);
     out += inspect_line("content", file.content_hash());
     if (!options.verify.on) return out;
     file.verify_all();
-    return out + inspect_line("verified", "every block has its checksum, every id is inside the vocabulary");
+    return out + inspect_line("verified", "every block matches its checksum, every id is inside the vocabulary");
 }
 
 }  // namespace longlora

@@ -1,5 +1,5 @@
-// `longlora plan`: what the options ask to plan - one mesh, the best meshes, the longest context - from config.json
-// alone. Rank 0 plans, all agree on the outcome.
+// `longlora plan`: plans one mesh, the best meshes or the longest context, as the options ask, from config.json alone.
+// Rank 0 plans; all ranks agree on the outcome.
 #include "jobs/plan/command.h"
 
 #include <algorithm>
@@ -24,14 +24,14 @@ namespace {
 constexpr std::size_t kProposals = 10;
 constexpr std::int64_t kContextUnit = 1024;
 
-/// How a weight file's values are kept, told from config.json (train looks into the files).
+/// The type in which frozen weights are kept, derived from config.json (train reads it from the weight files).
 DType frozen_dtype(DType real, const ModelConfig& config) {
     const auto& raw = config.raw;
     const std::string stored = raw.contains("dtype") ? raw.value("dtype", "") : raw.value("torch_dtype", "");
     return real == DType::bfloat16 || stored == "bfloat16" ? DType::bfloat16 : DType::float32;
 }
 
-/// auto: what this computer's processor is good at, or any GPU.
+/// The computing type. For "auto": bfloat16 on any GPU and on a processor that is good at it, else float32.
 DType real_dtype(const std::string& option, const MachineModel& machine) {
     if (option != "auto") return option == "bfloat16" ? DType::bfloat16 : DType::float32;
     const bool good =
@@ -61,9 +61,8 @@ PlanGoal goal_of(const PlanOptions& options, const parallel::HostGroup& group, i
     if (!options.train.memory.empty()) goal.memory_bytes = parse_bytes(options.train.memory, "--memory");
     if (!goal.machine.device_is_host()) return goal;
     goal.free_host_bytes = free_memory_bytes();
-    goal.ranks_per_node = ranks == group.size()
-                              ? group.node_size()
-                              : 1;  // of other jobs only the ranks are known: each on a computer like this one
+    // Of another job only the number of ranks is known; each is planned on a computer like this one.
+    goal.ranks_per_node = ranks == group.size() ? group.node_size() : 1;
     goal.cores_per_rank = threads;
     return goal;
 }
@@ -102,7 +101,7 @@ void plan_one(const PlanOptions& options, PlanGoal goal, const PlanRequest& requ
 }
 
 void plan_best(const PlanOptions& options, const PlanGoal& goal, const PlanRequest& request, int ranks) {
-    const auto found = find_spreads(request, goal, ranks, kProposals);
+    const auto found = find_meshes(request, goal, ranks, kProposals);
     if (!found.empty()) print_found(options.train, found);
     write_json(options.json, found_json(found));
     if (found.empty())
@@ -115,31 +114,30 @@ void plan_longest(const PlanOptions& options, const PlanGoal& goal, const PlanRe
     const auto request_at = [&](std::int64_t context) {
         TrainOptions o = options.train;
         o.context = context;
-        if (o.group == 0) validate(o);  // follows the context
+        if (o.group == 0) validate(o);  // sets --group from the context
         o.group = std::min(o.group, context);
         return request_of(o, goal, request.mesh);
     };
-    std::vector<Spread> spreads{{request.mesh, request.weights.zero, request.step.micro_batch}};
+    std::vector<MeshChoice> choices{{request.mesh, request.weights.zero, request.step.micro_batch}};
     if (options.find.on) {
-        spreads = spreads_of(request_at(kContextUnit), ranks);
-        std::erase_if(spreads, [](const Spread& s) {
-            return s.micro_batch > 1;
-        });  // more sequences at a time only take more memory
-        std::reverse(spreads.begin(),
-                     spreads.end());  // the finest first, so that most of the others are asked one question
+        choices = mesh_choices(request_at(kContextUnit), ranks);
+        // More sequences at a time only take more memory.
+        std::erase_if(choices, [](const MeshChoice& s) { return s.micro_batch > 1; });
+        // The finest spreads come first: they reach the longest contexts, so most of the others need only one test.
+        std::reverse(choices.begin(), choices.end());
     }
-    const LongestContext longest = longest_context(request_at, spreads, goal, kContextUnit);
+    const LongestContext longest = longest_context(request_at, choices, goal, kContextUnit);
     if (longest.context == 0)
-        fail(text("not even ", kContextUnit, " tokens fit on ", goal.machine.name, " with ", ranks,
+        fail(text("a context of ", kContextUnit, " tokens does not fit on ", goal.machine.name, " with ", ranks,
                   " rank(s); take more --ranks or --memory"),
              ExitCode::does_not_fit);
     const int fullest_rank = longest.plan.rank_with_most_memory().request.rank;
     TrainOptions found = options.train;
     found.context = longest.context;
-    found.micro_batch = longest.spread.micro_batch;
+    found.micro_batch = longest.choice.micro_batch;
     print_plan(found, goal, longest.plan, fullest_rank);
     std::printf("longest context that fits: %lld tokens, with %s\n", static_cast<long long>(longest.context),
-                options_text(longest.spread).c_str());
+                options_text(longest.choice).c_str());
     write_json(options.json, plan_json(goal, longest.plan, {fullest_rank}));
 }
 
@@ -168,18 +166,18 @@ int run_plan(const PlanOptions& options, const parallel::HostGroup& group) {
 
 int plan_command(const Arguments& arguments, const parallel::HostGroup& group) {
     const auto check = [](PlanOptions& options) {
-        for (const char* device :
-             {"auto", "cpu",
-              "cuda"})  // the words of a training may be planned as they are; what it runs on is --machine's
+        // The options of a training may be given unchanged; --machine says what device is planned.
+        for (const char* device : {"auto", "cpu", "cuda"})
             if (options.train.device == device) options.train.device = "plan";
         require(options.ranks >= 0 && options.ranks <= 1 << 20, "--ranks ", options.ranks,
                 " is not a number of ranks; take 1 or more");
         if (options.max_context.on) options.train.context = std::max(kContextUnit, options.train.group);
-        TrainOptions checked =
-            options.train;  // what follows from others is filled in later, --group from each context that is tried
+        // Only a copy is validated: run_plan() fills in the derived options, --group from each context that is tried.
+        TrainOptions checked = options.train;
         validate(checked);
     };
-    const char* description = "Runs a training step on devices that compute nothing and says what it takes.";
+    const char* description =
+        "Runs a training step on devices that compute nothing and reports its memory, work and time.";
     const auto options = parse_on_all_ranks<PlanOptions>(group, "plan", description, arguments, check);
     return options ? run_plan(*options, group) : 0;
 }

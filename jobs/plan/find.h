@@ -1,5 +1,5 @@
-// Searching with the planner: which meshes fit and are fastest, and how long a context fits. What a plan of one mesh
-// is, is plan_mesh.h.
+// Searches with the planner: which meshes fit and are fastest, and how long a context fits.
+// The plan of one mesh is in jobs/plan/mesh.h.
 #pragma once
 
 #include <cstdint>
@@ -11,41 +11,43 @@
 namespace longlora {
 
 /// A way to spread a step over ranks.
-struct Spread {
+struct MeshChoice {
     parallel::MeshShape mesh;
     int zero = 0;
     std::int64_t micro_batch = 1;
-    bool operator==(const Spread&) const = default;
+    bool operator==(const MeshChoice&) const = default;
 };
 
-/// `request` on that spread.
-PlanRequest spread_request(const PlanRequest& request, const Spread& spread);
+/// `request` with the mesh, ZeRO stage and micro-batch of `spread`, for rank 0.
+PlanRequest spread_request(const PlanRequest& request, const MeshChoice& choice);
 
-/// Every mesh of `ranks` ranks that divides them, has no more stages than layers, no more ranks of a sequence than
-/// tokens and none without a sequence, with every ZeRO stage that differs there and micro-batches of 1, 2, 4, 8
-/// sequences as far as there are so many.
-std::vector<Spread> spreads_of(const PlanRequest& request, int ranks);
+/// All spreads over exactly `ranks` ranks. A mesh has at most one stage per layer, at most one sequence rank per token,
+/// and at least one sequence of the global batch per data coordinate. Each mesh comes with ZeRO stages 0 to 3 (only 0
+/// where no ranks share parameters) and with micro-batches of 1, 2, 4 and 8 sequences, as far as a data coordinate has
+/// so many.
+std::vector<MeshChoice> mesh_choices(const PlanRequest& request, int ranks);
 
 struct Found {
-    Spread spread;
+    MeshChoice choice;
     MeshPlan plan;
 };
 
-/// The spreads that fit, fastest first, the best of each mesh and micro-batch, at most `count`. All are planned cheaply
-/// (keeping the least, their first and last stage), the most promising with what fits kept.
-std::vector<Found> find_spreads(const PlanRequest& request, const PlanGoal& goal, int ranks, std::size_t count);
+/// The spreads that fit, fastest first: the best ZeRO stage of each mesh and micro-batch, at most `count` spreads. All
+/// are planned cheaply (the least activations are kept, only the first and the last stage are planned); the most
+/// promising are planned again with as many activations kept as fit.
+std::vector<Found> find_meshes(const PlanRequest& request, const PlanGoal& goal, int ranks, std::size_t count);
 
-/// The request of a step at `context` tokens (rotary scaling and group follow it).
+/// Gives the request of a step at `context` tokens; rotary scaling and group size follow the context.
 using RequestAt = std::function<PlanRequest(std::int64_t context)>;
 
 struct LongestContext {
-    std::int64_t context = 0;  ///< a multiple of `unit`; 0: not even one unit fits
-    Spread spread;
+    std::int64_t context = 0;  ///< a multiple of `unit`; 0: one unit does not fit
+    MeshChoice choice;
     MeshPlan plan;  ///< fits
 };
-/// Over the given spreads. The search keeps the least and looks at the extreme ranks; then what it found is planned in
-/// full, and shortened until that fits.
-LongestContext longest_context(const RequestAt& request_at, const std::vector<Spread>& spreads, const PlanGoal& goal,
-                               std::int64_t unit);
+/// The longest context over the given spreads. The search keeps the least activations and plans only the extreme ranks.
+/// Then the context that it found is planned in full, and shortened by `unit` until that plan fits.
+LongestContext longest_context(const RequestAt& request_at, const std::vector<MeshChoice>& choices,
+                               const PlanGoal& goal, std::int64_t unit);
 
 }  // namespace longlora

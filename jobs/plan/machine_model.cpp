@@ -1,5 +1,5 @@
-// The files' form: sections of NAME = [number, "source"]. The parser is CLI11's, which knows no types, so numbers and
-// sources are told apart here.
+// A machine file has sections of NAME = [number, "source"]. CLI11 parses it without types, so this file tells numbers
+// and sources apart.
 #include "jobs/plan/machine_model.h"
 
 #include <CLI/CLI.hpp>
@@ -16,12 +16,12 @@
 namespace longlora {
 namespace {
 
-/// Written by CMake from jobs/machines/*.toml, so that a copied program still knows them.
+/// CMake writes this from jobs/machines/*.toml, so that the program needs no files beside it.
 constexpr std::pair<const char*, const char*> kBuiltIn[] = {
 #include "jobs/plan/machines.inc"
 };
 
-/// Where an entry goes, and what it may be.
+/// The figure that an entry sets, and the values that it may have.
 struct Entry {
     std::string key;  // SECTION.NAME
     Figure* figure;
@@ -53,7 +53,7 @@ Figure figure_of(const std::vector<std::string>& inputs, const std::string& key,
     const double value = std::strtod(inputs[0].c_str(), &end);
     while (*end == ' ') ++end;
     require(end != inputs[0].c_str() && *end == 0 && std::isfinite(value) && value >= 0, where, ": ", key, " is '",
-            inputs[0], "', not a number that it can be");
+            inputs[0], "'; write a finite number that is not negative");
     return {value, inputs[1]};
 }
 
@@ -63,7 +63,7 @@ std::int64_t sum_of(const std::vector<OutsideEntry>& entries) {
     return static_cast<std::int64_t>(bytes);
 }
 
-/// A name of a free section ("outside_device.cuda_context"), or nullptr.
+/// The entries of a section that takes any names ("outside_device.cuda_context"); nullptr for other sections.
 std::vector<OutsideEntry>* outside_of(MachineModel& machine, const std::string& section) {
     return section == "outside_device" ? &machine.outside_device
            : section == "outside_host" ? &machine.outside_host
@@ -83,19 +83,20 @@ MachineModel parse_machine(const std::string& content, const std::string& where)
     for (const auto& item : CLI::ConfigTOML().from_config(input)) {
         if (item.name == "++" || item.name == "--") continue;  // begin and end of a section
         const std::string section = item.parents.empty() ? "" : item.parents.front(), key = item.fullname();
-        require(seen.insert(key).second, where, ": ", key, " stands there twice");
+        require(seen.insert(key).second, where, ": ", key, " appears twice");
         if (key == "name") {
             machine.name = item.inputs.empty() ? "" : item.inputs[0];
             continue;
         }
         if (auto* outside = outside_of(machine, section)) {
             outside->push_back({item.name, figure_of(item.inputs, key, where)});
-            require(outside->back().bytes.value < 1e18, where, ": ", key, " is more memory than there can be");
+            require(outside->back().bytes.value < 1e18, where, ": ", key,
+                    " is not below 1e18 bytes; write the memory of one rank");
             continue;
         }
         const auto entry = std::find_if(entries.begin(), entries.end(), [&](const Entry& e) { return e.key == key; });
-        require(entry != entries.end(), where, ": there is no entry '", key,
-                "' in a machine model; jobs/machines has examples");
+        require(entry != entries.end(), where, ": a machine model has no entry '", key,
+                "'; jobs/machines has examples");
         *entry->figure = figure_of(item.inputs, key, where);
         require(entry->figure->value >= entry->least && entry->figure->value <= entry->most, where, ": ", key, " is ",
                 item.inputs[0], "; it must be ", entry->least > 0 ? "more than 0" : "at least 0", " and at most ",
@@ -106,7 +107,7 @@ MachineModel parse_machine(const std::string& content, const std::string& where)
     require(machine.devices_per_node.value == std::floor(machine.devices_per_node.value), where,
             ": node.devices is not a whole number");
     require(!machine.device_is_host() || machine.outside_device.empty(), where,
-            ": a machine without device.memory has outside_host only");
+            ": device.memory is 0, so [outside_device] must be empty; move its entries to [outside_host]");
     return machine;
 }
 

@@ -1,4 +1,4 @@
-// Ranks of one stage keep alike, so what is kept is chosen once a stage.
+// All ranks of one stage keep the same activations, so the activation plan is chosen once per stage.
 #include "jobs/plan/mesh.h"
 
 #include <algorithm>
@@ -10,15 +10,16 @@
 namespace longlora {
 namespace {
 
-constexpr std::int64_t kLargestSnapshot = std::int64_t{4} << 30,
-                       kStaging = std::int64_t{64} << 20;  // as SaverOptions: a larger save goes through staging memory
+/// As in SaverOptions (src/train/checkpoint.h): a save that is larger than kLargestSnapshot goes through staging
+/// memory.
+constexpr std::int64_t kLargestSnapshot = std::int64_t{4} << 30, kStaging = std::int64_t{64} << 20;
 
 template <class Map> typename Map::mapped_type value_or_zero(const Map& map, const typename Map::key_type& key) {
     const auto at = map.find(key);
     return at == map.end() ? typename Map::mapped_type{} : at->second;
 }
 
-/// b + times * (b - a), number by number.
+/// b + times * (b - a) for each number.
 StepPlan extrapolated(const StepPlan& a, const StepPlan& b, std::int64_t times) {
     StepPlan out = b;
     const auto n = static_cast<double>(times);
@@ -41,18 +42,16 @@ StepPlan extrapolated(const StepPlan& a, const StepPlan& b, std::int64_t times) 
     return out;
 }
 
-/// Operations go with layers and tiles of tokens; this many take about a second.
+/// The number of operations grows with layers and tiles of tokens; 1e8 layers x tokens plan in about a second.
 bool plans_quickly(const RankPlan& rank) {
     const double tokens = static_cast<double>(rank.request.context) / rank.request.mesh.sequence *
                           static_cast<double>(rank.request.step.global_batch) / rank.request.mesh.data;
     return tokens * static_cast<double>(rank.stage.num_layers) < 1e8;
 }
 
-ActivationPlan keep_of(const PlanRequest& request, const PlanGoal& goal, bool exact, std::string& misfit) {
-    const std::int64_t limit = arena_limit(goal),
-                       gaps = request.mesh.pipeline > 1
-                                  ? limit / 25
-                                  : 0;  // seen to grow by 3 % with more micro-batches in a pipeline
+ActivationPlan activations_of_stage(const PlanRequest& request, const PlanGoal& goal, bool exact, std::string& misfit) {
+    // Gaps in the arena were seen to grow by 3 % with more micro-batches in a pipeline.
+    const std::int64_t limit = arena_limit(goal), gaps = request.mesh.pipeline > 1 ? limit / 25 : 0;
     try {
         return exact ? choose_activations(request, goal.recompute, limit)
                      : choose_activations(shortened(request, request.mesh.pipeline + 2), goal.recompute, limit - gaps);
@@ -73,8 +72,8 @@ std::int64_t host_bytes(const PlanGoal& goal, const RankPlan& rank) {
            goal.machine.outside_host_bytes();
 }
 
-/// A node of the dearest ranks; --memory on a machine whose size is not known says what a rank may take, and nothing is
-/// known of the node.
+/// The host memory of a node whose ranks all need as much as the largest. When --memory is given for a device that is
+/// the host, it limits each rank, and the memory of the node is not known.
 Balance host_balance(const PlanGoal& goal, const std::vector<RankPlan>& ranks, int num_ranks) {
     std::int64_t most_bytes = 0;
     for (const auto& rank : ranks) most_bytes = std::max(most_bytes, host_bytes(goal, rank));
@@ -84,8 +83,7 @@ Balance host_balance(const PlanGoal& goal, const std::vector<RankPlan>& ranks, i
     return {most_bytes * on_node, memory > 0 ? static_cast<std::int64_t>(memory) : free_here};
 }
 
-/// Stages that are not there cannot be slower than those that are: each stage is like the planned one with its number
-/// of layers.
+/// A stage that was not planned is given the time of a planned stage with as many layers.
 double seconds_of(const PlanRequest& request, const std::vector<RankPlan>& ranks) {
     std::vector<RankTime> stages;
     for (const Stage& stage : stages_of(request.config, request.mesh.pipeline, request.pattern, request.context)) {
@@ -110,7 +108,7 @@ std::vector<int> representative_ranks(const PlanRequest& request) {
     const parallel::MeshShape mesh = request.mesh;
     const auto stages = stages_of(request.config, mesh.pipeline, request.pattern, request.context);
     const auto sequences = [&](int data) {
-        return parallel::deal_of(request.step.global_batch, data, mesh.data).count;
+        return parallel::even_share_of(request.step.global_batch, data, mesh.data).count;
     };
     int most = 0, least = 0;
     for (int data = 0; data < mesh.data; ++data) {
@@ -123,9 +121,9 @@ std::vector<int> representative_ranks(const PlanRequest& request) {
         const bool like_before = p > 1 && p < mesh.pipeline - 1 &&
                                  std::any_of(stages.begin() + 1, stages.begin() + p,
                                              [&](const Stage& s) { return s.num_layers == stage.num_layers; });
-        if (like_before)
-            continue;  // the stages in between differ in their layers, and the first of a kind has the most
-                       // micro-batches alive
+        // Inner stages differ only in their number of layers, and the first stage with a number has the most
+        // micro-batches alive.
+        if (like_before) continue;
         for (int data : {0, least, most})
             for (int sequence : {0, std::min(1, mesh.sequence - 1), std::max(0, mesh.sequence - 2), mesh.sequence - 1})
                 ranks.insert(parallel::rank_of(mesh, {p, data, sequence}));
@@ -137,12 +135,12 @@ StepPlan plan_many(const PlanRequest& request, const ActivationPlan& activations
     const std::int64_t all = micro_batches_of(request.step, request.mesh), enough = request.mesh.pipeline + 1,
                        left_out = all - enough - 1;
     if (left_out <= 0) return plan_step(request, activations);
-    const auto with_fewer =
-        [&](std::int64_t fewer) {  // every rank's share of the sequences shrinks by so many full micro-batches
-            PlanRequest shorter = request;
-            shorter.step.global_batch -= fewer * request.step.micro_batch * request.mesh.data;
-            return plan_step(shorter, activations);
-        };
+    // Every rank's share of the sequences shrinks by `fewer` full micro-batches.
+    const auto with_fewer = [&](std::int64_t fewer) {
+        PlanRequest shorter = request;
+        shorter.step.global_batch -= fewer * request.step.micro_batch * request.mesh.data;
+        return plan_step(shorter, activations);
+    };
     return extrapolated(with_fewer(left_out + 1), with_fewer(left_out), left_out);
 }
 
@@ -159,7 +157,7 @@ ActivationPlan keep_least(const ModelConfig& config) {
 
 std::int64_t arena_limit(const PlanGoal& goal) {
     const MachineModel& machine = goal.machine;
-    // A tenth of what is free stays for pinned buffers, snapshots and libraries.
+    // A tenth of the free memory stays for pinned buffers, snapshots and libraries.
     const std::int64_t left = machine.device_is_host()
                                   ? goal.free_host_bytes / 10 * 9 / goal.ranks_per_node
                                   : std::max<std::int64_t>(0, static_cast<std::int64_t>(machine.device_memory.value) -
@@ -194,7 +192,7 @@ MeshPlan plan_mesh(const PlanRequest& request, const PlanGoal& goal, const std::
         one.request.seconds_of = operation_seconds(goal.machine, request.weights.real, goal.cores_per_rank);
         const int p = parallel::coordinate_of(request.mesh, rank).pipeline;
         const bool exact = goal.exact && plans_quickly(one);
-        if (!keeps.count(p)) keeps[p] = keep_of(one.request, goal, exact, plan.misfit);
+        if (!keeps.count(p)) keeps[p] = activations_of_stage(one.request, goal, exact, plan.misfit);
         one.activations = keeps[p];
         one.step = exact ? plan_step(one.request, one.activations) : plan_many(one.request, one.activations);
         one.snapshot_bytes = snapshot_bytes(one.request);
@@ -202,15 +200,15 @@ MeshPlan plan_mesh(const PlanRequest& request, const PlanGoal& goal, const std::
         one.device = device_balance(goal, one.step);
         if (!one.device.fits() && plan.misfit.empty())
             plan.misfit =
-                text("rank ", rank, " needs ", bytes_text(one.device.used), " of device memory and there are ",
-                     bytes_text(one.device.limit), "; take a shorter --context, more ranks, or --zero 3");
+                text("rank ", rank, " needs ", bytes_text(one.device.used), " of device memory, but only ",
+                     bytes_text(one.device.limit), " are available; take a shorter --context, more ranks, or --zero 3");
         plan.ranks.push_back(std::move(one));
     }
     plan.step_seconds = seconds_of(request, plan.ranks);
     plan.host = host_balance(goal, plan.ranks, request.mesh.num_ranks());
     if (!plan.host.fits() && plan.misfit.empty())
-        plan.misfit = text("a node needs ", bytes_text(plan.host.used), " of host memory and has ",
-                           bytes_text(plan.host.limit), "; start fewer ranks on a node");
+        plan.misfit = text("a node needs ", bytes_text(plan.host.used), " of host memory but has only ",
+                           bytes_text(plan.host.limit), "; start fewer ranks on each node");
     plan.fits = plan.misfit.empty();
     return plan;
 }

@@ -1,5 +1,5 @@
-// The step of a whole mesh, planned: of the ranks that can differ, memory against a machine's, and how long it takes.
-// No printing (plan_report.h), no search (plan_find.h).
+// Plans one step of a whole mesh: the memory of the ranks that can differ, compared with a machine's memory, and the
+// time of the step. Printing is in jobs/plan/report.h, the search over meshes in jobs/plan/find.h.
 #pragma once
 
 #include <vector>
@@ -8,20 +8,21 @@
 
 namespace longlora {
 
-/// What a plan is for, beside the step itself.
+/// The machine and the limits that a step is planned for.
 struct PlanGoal {
     MachineModel machine;
     std::string recompute = "auto";
-    std::int64_t memory_bytes = 0;  ///< --memory: what a rank's arena may take; 0: what the machine leaves
-    std::int64_t free_host_bytes =
-        0;  ///< of the computer that plans, all of it; for machines that do not say how much a node has
-    int ranks_per_node = 1;     ///< where the machine does not say
-    double cores_per_rank = 1;  ///< devices of the machine model that make one rank's
-    bool exact = false;  ///< plan every micro-batch, unless that takes minutes: gaps in the arena may grow by a few
-                         ///< percent with their number
+    std::int64_t memory_bytes = 0;  ///< --memory: limit of a rank's arena; 0: what the machine leaves free
+    /// All free host memory of the computer that plans; used where the machine model has no node memory.
+    std::int64_t free_host_bytes = 0;
+    int ranks_per_node = 1;     ///< used where the machine model has no number of devices per node
+    double cores_per_rank = 1;  ///< devices of the machine model that one rank uses
+    /// Plan every micro-batch, unless that takes minutes. Gaps in the arena may grow by a few percent with the number
+    /// of micro-batches, which a plan of a few micro-batches does not see.
+    bool exact = false;
 };
 
-/// Bytes used of what there is; limit 0: not known, or said to be no matter.
+/// Bytes used and their limit; limit 0: the limit is not known or does not matter.
 struct Balance {
     std::int64_t used = 0, limit = 0;
     bool fits() const { return limit == 0 || used <= limit; }
@@ -32,41 +33,42 @@ struct RankPlan {
     Stage stage;
     ActivationPlan activations;
     StepPlan step;
-    std::int64_t snapshot_bytes = 0;  ///< host memory of a checkpoint being written
+    std::int64_t snapshot_bytes = 0;  ///< host memory while a checkpoint is written
     RankTime time;
-    Balance device;  ///< arena and what is outside of it
+    Balance device;  ///< the arena and the memory outside of it
 };
 
 struct MeshPlan {
     std::vector<RankPlan> ranks;  ///< by rank
     double step_seconds = 0;
-    Balance host;  ///< of the dearest node
+    Balance host;  ///< of the node that needs the most
     bool fits = false;
-    std::string misfit;  ///< why not, and the way out
+    std::string misfit;  ///< why the plan does not fit, and the way out
     /// The rank with the most device memory.
     const RankPlan& rank_with_most_memory() const;
 };
 
-/// The ranks of a mesh that can differ in memory or work, by rank: of stages with other numbers of layers, of the data
-/// coordinates with the most and the fewest sequences, the first two and the last two of a sequence.
+/// The ranks of a mesh that can differ in memory or work, in ascending order: of each stage with another number of
+/// layers, of data coordinate 0 and of those with the most and the fewest sequences, the first two and the last two
+/// sequence ranks.
 std::vector<int> representative_ranks(const PlanRequest& request);
 
-/// plan_step for any number of micro-batches at the cost of a few: from the one that fills the pipeline on all are
-/// alike, so what one more of them adds is added for those left out. What plan_step gives, exactly (FLOPs and seconds
-/// within rounding), but for gaps in the arena.
+/// plan_step for any number of micro-batches at the cost of a few. Once the pipeline is full, every further micro-batch
+/// adds the same, so this function plans a few and adds that amount for each one left out. The result equals
+/// plan_step's (FLOPs and seconds within rounding), except for gaps in the arena.
 StepPlan plan_many(const PlanRequest& request, const ActivationPlan& activations);
 
-/// Fewer sequences for each rank: `micro_batches` full micro-batches.
+/// `request` with at most `micro_batches` full micro-batches for each rank.
 PlanRequest shortened(const PlanRequest& request, std::int64_t micro_batches);
-/// With the least memory: nothing stays, not even halos.
+/// The activation plan with the least memory: no layer keeps anything for backward, not even its halo.
 ActivationPlan keep_least(const ModelConfig& config);
-/// What a rank's arena may take on this machine.
+/// The bytes that a rank's arena may take on this machine.
 std::int64_t arena_limit(const PlanGoal& goal);
-/// Of a checkpoint's snapshot: masters and moments of the rank's share of its stage.
+/// The bytes of a checkpoint's snapshot: masters and moments of the rank's share of its stage.
 std::int64_t snapshot_bytes(const PlanRequest& request);
 
-/// Plans `ranks` of request.mesh (request.rank is not read). What does not fit is planned all the same, keeping the
-/// least, and said in `misfit`.
+/// Plans `ranks` of request.mesh; request.rank is not read. A rank that does not fit is planned too, with the least
+/// activations kept (with everything for --recompute none), and `misfit` says why.
 MeshPlan plan_mesh(const PlanRequest& request, const PlanGoal& goal, const std::vector<int>& ranks);
 
 }  // namespace longlora

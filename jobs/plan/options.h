@@ -1,4 +1,5 @@
-// The option table of `longlora plan`: those of train, and what is to be planned.
+// The option table of `longlora plan`: the options of `longlora train` (jobs/experiment/options.h) and those that say
+// what to plan.
 #pragma once
 
 #include "jobs/experiment/options.h"
@@ -14,13 +15,14 @@ struct PlanOptions {
     PlanOptions() { train.device = "plan"; }
 
     template <class V> void visit(V&& v) {
-        v("ranks", ranks, OptionClass::free, "ranks to plan for; 0 = those of this job");
-        v("rank", rank, OptionClass::free, "the rank to show, or all; default: the one with the most memory");
-        v("machine", machine, OptionClass::free, "machine model: a100-80g | h100 | cpu (this computer) | FILE.toml");
-        v("find", find, OptionClass::free, "propose meshes, ZeRO stages and micro-batches for --ranks, fastest first");
+        v("ranks", ranks, OptionClass::free, "number of ranks to plan for; 0 = the ranks of this job");
+        v("rank", rank, OptionClass::free, "rank to show, or all; default: the rank with the most memory");
+        v("machine", machine, OptionClass::free,
+          "machine model to plan for: a100-80g | h100 | cpu (this computer) | FILE.toml");
+        v("find", find, OptionClass::free, "list the meshes, ZeRO stages and micro-batches that fit, fastest first");
         v("max-context", max_context, OptionClass::free,
-          "search the longest context that fits, for this mesh, or with --find for any");
-        v("json", json, OptionClass::free, "also write the plan to this file");
+          "search for the longest context that fits this mesh, or with --find any mesh");
+        v("json", json, OptionClass::free, "file to write the plan to as JSON");
         train.visit(v);
     }
 };

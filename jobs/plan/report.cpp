@@ -1,4 +1,4 @@
-// Numbers that decide are printed with what they are compared to; estimates say that they are.
+// Each number that decides whether a plan fits is printed beside its limit. Estimates are called estimates.
 #include "jobs/plan/report.h"
 
 #include <algorithm>
@@ -57,20 +57,21 @@ void print_memory(const PlanGoal& goal, const MeshPlan& plan, const RankPlan& ra
         in_use += bytes;
         bytes_row(std::string(name_of(Use(use))), bytes);
     }
-    bytes_row("gaps", rank.step.arena_bytes - in_use, "up to the highest address of the arena");
+    bytes_row("gaps", rank.step.arena_bytes - in_use, "unused bytes below the highest address");
     for (const auto& entry : goal.machine.outside_device)
         bytes_row(entry.name, static_cast<std::int64_t>(entry.bytes.value), "outside of the arena");
     balance_row("together", rank.device);
     std::printf("  host memory\n");
     bytes_row("pinned buffers", rank.step.pinned_bytes);
-    bytes_row("checkpoint snapshot", rank.snapshot_bytes,
-              goal.machine.device_is_host() ? "at most: where less is left, checkpoints are written without one" : "");
+    bytes_row(
+        "checkpoint snapshot", rank.snapshot_bytes,
+        goal.machine.device_is_host() ? "at most; with less free memory, checkpoints are written without it" : "");
     for (const auto& entry : goal.machine.outside_host)
         bytes_row(entry.name, static_cast<std::int64_t>(entry.bytes.value), "outside of the arena");
     balance_row("a node, all its ranks", plan.host);
 }
 
-/// What the layer that sends most sends on an axis.
+/// Bytes and messages that one layer sends on an axis, of the layer that sends the most.
 std::string layer_text(const RankPlan& rank, const std::string& axis) {
     parallel::Traffic most;
     for (const auto& [unit, sent] : rank.step.traffic_by_unit.at(axis))
@@ -92,7 +93,7 @@ void print_work(const TrainOptions& o, const RankPlan& rank) {
         std::snprintf(flops, sizeof flops, "%.4g TFLOP", record->flops / 1e12);
         row(name, flops, "about " + step_text(record->seconds));
     }
-    std::printf("  sent by this rank%s\n", o.document_mask.on ? " at most (documents in the data make it less)" : "");
+    std::printf("  sent by this rank%s\n", o.document_mask.on ? ", at most (documents in the data reduce it)" : "");
     for (const auto& [axis, sent] : rank.step.traffic)
         if (sent.messages)
             row(axis, bytes_text(sent.bytes), text("in ", grouped(sent.messages), " messages", layer_text(rank, axis)));
@@ -103,8 +104,8 @@ void print_time(const TrainOptions& o, const PlanGoal& goal, const MeshPlan& pla
                  tokens = static_cast<double>(o.global_batch * rank.request.context) / plan.step_seconds;
     const auto& m = goal.machine;
     std::printf(
-        "  estimated: %s a step = %s of operations + %s of messages that nothing hides + %s idle (%.0f %%, pipeline "
-        "and slower ranks)\n",
+        "  estimated: %s a step = %s of operations + %s of messages that no operation hides + %s idle (%.0f %%, "
+        "waiting for the pipeline and slower ranks)\n",
         step_text(plan.step_seconds).c_str(), step_text(rank.time.compute).c_str(),
         step_text(rank.time.exposed).c_str(), step_text(idle).c_str(), 100 * idle / plan.step_seconds);
     std::printf(
@@ -124,7 +125,7 @@ std::string unit_name(int unit, const ModelConfig& config) {
     return unit < 0 ? "step" : unit == 0 ? "embedding" : unit <= config.num_layers ? text("layer ", unit) : "head";
 }
 
-/// FLOPs and traffic of each of the rank's units; "step" is what belongs to none.
+/// FLOPs and traffic of each of the rank's units; "step" has the part that belongs to no unit.
 Json units_json(const RankPlan& rank) {
     Json units = Json::object();
     for (const auto& [unit, flops] : rank.step.recorder.flops_by_unit)
@@ -173,9 +174,9 @@ Json mesh_json(parallel::MeshShape mesh) {
 
 }  // namespace
 
-std::string options_text(const Spread& spread) {
-    return text("--pipeline ", spread.mesh.pipeline, " --sequence ", spread.mesh.sequence, " --zero ", spread.zero,
-                " --micro-batch ", spread.micro_batch);
+std::string options_text(const MeshChoice& choice) {
+    return text("--pipeline ", choice.mesh.pipeline, " --sequence ", choice.mesh.sequence, " --zero ", choice.zero,
+                " --micro-batch ", choice.micro_batch);
 }
 
 void print_plan(const TrainOptions& options, const PlanGoal& goal, const MeshPlan& plan, int rank) {
@@ -216,7 +217,7 @@ void print_found(const TrainOptions& options, const std::vector<Found>& found) {
                                                       f.plan.step_seconds))
                         .c_str(),
                     bytes_text(rank.device.used).c_str(), 100 * (1 - rank.time.busy() / f.plan.step_seconds),
-                    options_text(f.spread).c_str());
+                    options_text(f.choice).c_str());
     }
 }
 
@@ -243,12 +244,12 @@ Json plan_json(const PlanGoal& goal, const MeshPlan& plan, const std::vector<int
 Json found_json(const std::vector<Found>& found) {
     Json list = Json::array();
     for (const auto& f : found)
-        list.push_back({{"mesh", mesh_json(f.spread.mesh)},
-                        {"zero", f.spread.zero},
-                        {"micro_batch", f.spread.micro_batch},
+        list.push_back({{"mesh", mesh_json(f.choice.mesh)},
+                        {"zero", f.choice.zero},
+                        {"micro_batch", f.choice.micro_batch},
                         {"seconds", f.plan.step_seconds},
                         {"device_bytes", f.plan.rank_with_most_memory().device.used},
-                        {"options", options_text(f.spread)}});
+                        {"options", options_text(f.choice)}});
     return {{"found", list}};
 }
 
@@ -256,7 +257,7 @@ void print_misfit(const TrainOptions& options, const PlanRequest& request, std::
                   const std::string& gpu) {
     PlanGoal goal;
     goal.machine = read_machine(gpu.empty() ? "cpu" : gpu.find("H100") != std::string::npos ? "h100" : "a100-80g");
-    if (!gpu.empty()) {  // memory is what this one has left
+    if (!gpu.empty()) {  // the memory that this GPU has left
         goal.machine.name = gpu;
         goal.machine.device_memory = {static_cast<double>(memory_bytes), "measured"};
         goal.machine.outside_device.clear();

@@ -1,4 +1,4 @@
-// All assumptions stand in plan_time.h.
+// The formulas of jobs/plan/time.h, which lists all assumptions.
 #include "jobs/plan/time.h"
 
 #include <algorithm>
@@ -6,7 +6,7 @@
 namespace longlora {
 namespace {
 
-/// Recomputation included, a backward pass of frozen matrices is about two forward passes.
+/// The backward part of a step: with recomputation, a backward pass of frozen matrices takes about two forward passes.
 constexpr double kBackwardShare = 2.0 / 3;
 
 bool is_attention(std::string_view operation) { return operation.starts_with("attention_"); }
@@ -15,9 +15,9 @@ double seconds_over(const Link& link, double bytes, double messages) {
     return messages * link.latency.value + bytes / link.bandwidth.value;
 }
 
-/// The share of what a rank sends on an axis that goes to other nodes. Data goes to all ranks of the stage alike. The
-/// others go to neighbours: as soon as two of them are on different nodes somewhere in the mesh, all wait for that
-/// link.
+/// The share of a rank's bytes on an axis that goes to other nodes. On the data axis a rank sends equally much to all
+/// ranks of its stage. On the other axes it sends to neighbours: if any two neighbours of the mesh are on different
+/// nodes, all ranks wait for that link.
 double share_outside(const MachineModel& machine, const PlanRequest& request, const std::string& axis) {
     const int devices = static_cast<int>(machine.devices_per_node.value),
               stage_ranks = request.mesh.data * request.mesh.sequence;
@@ -25,8 +25,8 @@ double share_outside(const MachineModel& machine, const PlanRequest& request, co
     if (axis == "pipeline") return 1;
     if (axis == "sequence") return devices % request.mesh.sequence == 0 ? 0 : 1;
     const int first = request.rank / stage_ranks * stage_ranks, node = request.rank / devices;
-    const int near = std::min(first + stage_ranks, (node + 1) * devices) -
-                     std::max(first, node * devices);  // of the stage's ranks, itself included
+    // The stage's ranks on this rank's node, this rank included.
+    const int near = std::min(first + stage_ranks, (node + 1) * devices) - std::max(first, node * devices);
     return static_cast<double>(stage_ranks - near) / std::max(1, stage_ranks - 1);
 }
 
@@ -37,11 +37,11 @@ double axis_seconds(const MachineModel& machine, const PlanRequest& request, con
            seconds_over(machine.inside_node, bytes * (1 - outside), messages * (1 - outside));
 }
 
-/// ZeRO 1 and 2: bytes that a rank sends of its updated weights.
+/// The bytes of its updated weights that a rank sends with ZeRO 1 and 2; 0 with other stages.
 double update_bytes(const PlanRequest& request, const StepPlan& step) {
     if (request.weights.zero != 1 && request.weights.zero != 2) return 0;
     const double own_elements =
-        static_cast<double>(step.by_use[static_cast<std::size_t>(Use::moments)]) / 8;  // two float32 each
+        static_cast<double>(step.by_use[static_cast<std::size_t>(Use::moments)]) / 8;  // two float32 moments each
     return own_elements * static_cast<double>(size_of(request.weights.real)) *
            (request.mesh.data * request.mesh.sequence - 1);
 }

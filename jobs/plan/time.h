@@ -1,19 +1,30 @@
-// How long a planned step takes on a machine model: an estimate with its assumptions, never a measurement. What a step
-// does is src/train/plan.h.
+// Estimates how long a planned step takes on a machine model. These are estimates with the assumptions below, not
+// measurements. What a step does is planned in src/train/plan.h.
 //
-// One operation      max(FLOPs / (peak * fraction), bytes / (bandwidth * fraction)): matrix products and attention by
-// their own fractions, the rest by its bytes. Copies             with the host's memory (activations that wait there):
-// bytes / bandwidth of that link, as if no operation hid them, though most of them are. Messages           per axis:
-// messages * latency + bytes / bandwidth, over the links inside a node or between nodes that the axis crosses; both
-// directions at once. What hides them    sequence: the attention operations (own keys are computed while others'
-// travel).
-//                    data: ZeRO 3 all operations (units are gathered one ahead), ZeRO 2 backward passes, ZeRO 0 and 1
-//                    the last backward pass; the gathering of updated weights (ZeRO 1 and 2) is never hidden. pipeline:
-//                    all operations. What is not hidden is exposed. Axes do not disturb each other.
-// Pipeline           a step lasts as long as its slowest stage works, plus one micro-batch of each other stage to fill
-// and to drain (parallel/pipeline_schedule.h), plus
-//                    its messages then.
-// Not counted: launches, reading data, checkpoints, waiting for slower ranks than planned.
+// One operation takes
+//     max(FLOPs / (peak * fraction), bytes / (bandwidth * fraction)):
+// matrix products and attention have fractions of their own; every other operation is estimated by its bytes alone.
+//
+// A copy between device and host memory (offloaded activations) takes
+//     bytes / bandwidth of that link.
+// Its whole time counts, although other operations hide most of it.
+//
+// The messages of an axis take
+//     messages * latency + bytes / bandwidth
+// over the links inside a node or between nodes that the axis crosses. Both directions run at once. Operations that run
+// meanwhile hide this time; the rest is exposed:
+//     sequence   hidden by the attention operations: a rank computes with its own keys while others' keys travel
+//     data       ZeRO 3: by all operations, as each unit is gathered while the one before it computes
+//                ZeRO 2: by the backward passes
+//                ZeRO 0 and 1: by the last backward pass
+//                ZeRO 1 and 2: nothing hides the gathering of the updated weights
+//     pipeline   by all operations
+// Each axis is estimated as if the others sent nothing.
+//
+// A step lasts as long as its slowest stage works, plus the time of one micro-batch and its messages on each other
+// stage, to fill and drain the pipeline (parallel/pipeline_schedule.h).
+//
+// Not counted: kernel launches, reading data, checkpoints, and waiting for ranks that are slower than planned.
 #pragma once
 
 #include <vector>
@@ -23,24 +34,24 @@
 
 namespace longlora {
 
-/// One rank's own work in a step, seconds.
+/// The seconds that one rank works in a step.
 struct RankTime {
-    double compute = 0;  ///< operations
-    double exposed = 0;  ///< messages that nothing hides
-    double fill = 0;     ///< one micro-batch of this stage, with its message to the next
+    double compute = 0;  ///< all operations
+    double exposed = 0;  ///< messages that no operation hides
+    double fill = 0;     ///< one micro-batch of this stage, with its messages to other stages
     double busy() const { return compute + exposed; }
 };
 
-/// For Recorder::seconds_of: what one operation takes.
+/// The function for PlanRequest::seconds_of: the seconds of one operation.
 OperationSeconds operation_seconds(const MachineModel& machine, DType real, double cores_per_rank);
 
-/// seconds of its records must be filled (PlanRequest::seconds_of).
+/// The time of one rank. `step` must be planned with PlanRequest::seconds_of, so that its records have seconds.
 RankTime rank_time(const MachineModel& machine, const PlanRequest& request, const StepPlan& step);
 
-/// Micro-batches of a step: as many on every rank as the one with the most sequences needs.
+/// Micro-batches of a step. Every rank has as many as the rank with the most sequences needs.
 std::int64_t micro_batches_of(const StepOptions& step, parallel::MeshShape mesh);
 
-/// stages: for each stage its slowest rank's time.
+/// The seconds of a whole step; `stages` has the time of the slowest rank of each stage.
 double step_seconds(const std::vector<RankTime>& stages);
 
 }  // namespace longlora

@@ -1,11 +1,11 @@
-// `longlora prepare`: from arguments to prepare.h, which does the work on all ranks.
+// `longlora prepare`: parses the arguments; jobs/prepare/prepare.h does the work on all ranks.
 #include "jobs/command_line/parse.h"
 #include "jobs/prepare/prepare.h"
 
 namespace longlora {
 
 int prepare_command(const Arguments& arguments, const parallel::HostGroup& group) {
-    const char* description = "Makes a token file of texts or ready token ids.";
+    const char* description = "Makes a token file from texts or from token ids.";
     const auto options = parse_on_all_ranks<PrepareOptions>(group, "prepare", description, arguments);
     return options ? run_prepare(*options, group) : 0;
 }

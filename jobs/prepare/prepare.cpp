@@ -1,4 +1,4 @@
-// The phases of `longlora prepare`; each that can fail on one rank ends in agree().
+// The phases of `longlora prepare`. Each phase that can fail on one rank alone ends in parallel::agree().
 #include "jobs/prepare/prepare.h"
 
 #include <cstdio>
@@ -19,7 +19,7 @@ namespace longlora {
 
 namespace {
 
-/// Everything that the phases share.
+/// The state that all phases share.
 struct Preparation {
     Preparation(const PrepareOptions& given, const parallel::HostGroup& ranks) : options(given), group(ranks) {}
     const PrepareOptions& options;
@@ -29,13 +29,13 @@ struct Preparation {
     TokenizeSettings settings;
     std::vector<HashedSource> sources;
     std::vector<Unit> units;
-    std::vector<int> owner;  // of each unit
-    bool continued = false;  // spool files of an earlier run were there (known to rank 0)
+    std::vector<int> owner;  // the rank that makes each unit
+    bool continued = false;  // spool files of an earlier run exist (known to rank 0)
     bool lead() const { return group.rank() == 0; }
     bool mine(std::size_t unit) const { return owner[unit] == group.rank(); }
 };
 
-/// What the final layout and the summary need of a unit; travels between ranks.
+/// The counts of a unit for the final layout and the summary; ranks exchange them.
 struct UnitCounts {
     std::int64_t tokens, documents, name_bytes, empty, replaced, text_bytes, text_tokens;
 };
@@ -46,7 +46,7 @@ void check_options(const PrepareOptions& o) {
     require(o.tokenizer.empty() || o.vocabulary == 0,
             "--tokenizer and --vocabulary exclude each other: the tokenizer knows its vocabulary");
     require(!o.tokenizer.empty() || o.vocabulary != 0,
-            "give --tokenizer for texts, or --vocabulary for inputs that are ready token ids");
+            "give --tokenizer for texts, or --vocabulary for inputs that are token ids");
     require(o.vocabulary >= 0 && o.vocabulary <= 0x7fffffff, "--vocabulary is ", o.vocabulary,
             "; it must be 1 to 2147483647");
     require(o.bin_type == "uint16" || o.bin_type == "uint32", "--bin-type is ", o.bin_type,
@@ -66,7 +66,7 @@ void open_and_list(Preparation& p) {
         for (const Source& s : list_sources(o.inputs)) {
             require(p.tokenizer || s.kind != SourceKind::text, s.path,
                     " is a text; give --tokenizer instead of --vocabulary");
-            // File names may be any bytes; JSON takes them one by one.
+            // File names may hold any bytes, so JSON gets them as lists of numbers.
             list.push_back({std::vector<unsigned char>(s.path.begin(), s.path.end()),
                             std::vector<unsigned char>(s.name.begin(), s.name.end()), static_cast<int>(s.kind),
                             s.bytes});
@@ -91,12 +91,13 @@ void open_and_list(Preparation& p) {
     p.partial = o.output + ".partial";
 }
 
-/// Hashes every source (dealt by size) and finds the line numbers at the cuts; then the units are known on all ranks.
+/// Hashes every source and finds the line numbers at its cuts; the sources are distributed to ranks by size. Afterwards
+/// all ranks know all units.
 void hash_and_plan(Preparation& p) {
     p.units = plan_units({p.sources.begin(), p.sources.end()});
     std::vector<std::int64_t> sizes;
     for (const HashedSource& source : p.sources) sizes.push_back(source.bytes);
-    const std::vector<int> hasher = deal_by_size(sizes, p.group.size());
+    const std::vector<int> hasher = distribute_by_size(sizes, p.group.size());
     std::vector<std::vector<SourcePart*>> cuts(p.sources.size());
     for (Unit& unit : p.units)
         for (UnitPart& part : unit.parts) cuts[static_cast<std::size_t>(part.source)].push_back(&part.range);
@@ -119,13 +120,14 @@ void hash_and_plan(Preparation& p) {
     }
     sizes.clear();
     for (const Unit& unit : p.units) sizes.push_back(unit.bytes);
-    p.owner = deal_by_size(sizes, p.group.size());
+    p.owner = distribute_by_size(sizes, p.group.size());
 }
 
-/// Rank 0 sees units of other ranks by their files: no messages while everyone works.
-class UnitWatch {
+/// Shows the progress of all ranks. Rank 0 finds finished units of other ranks by their result files, so that ranks
+/// need no messages while they work.
+class UnitProgress {
 public:
-    UnitWatch(const Preparation& p, std::vector<bool> done) : p_(p), done_(std::move(done)) {
+    UnitProgress(const Preparation& p, std::vector<bool> done) : p_(p), done_(std::move(done)) {
         std::int64_t total = 0;
         for (const Unit& unit : p.units) total += unit.bytes;
         progress_ = std::make_unique<Progress>("preparing", total, bytes_text, p.lead());
@@ -169,9 +171,9 @@ std::vector<UnitCounts> tokenize(Preparation& p) {
                 made[u] = unit_is_made(p.parts_folder, static_cast<std::int64_t>(u),
                                        unit_key(p.units[u], p.sources, p.settings));
     });
-    std::vector<std::int64_t> counts;  // unit, then its UnitCounts
+    std::vector<std::int64_t> counts;  // for each unit: its index and its UnitCounts
     parallel::agree(p.group, [&] {
-        UnitWatch watch(p, made);
+        UnitProgress watch(p, made);
         for (std::size_t u = 0; u < p.units.size(); ++u) {
             if (!p.mine(u)) continue;
             const auto index = static_cast<std::int64_t>(u);
@@ -193,14 +195,14 @@ std::vector<UnitCounts> tokenize(Preparation& p) {
     return all;
 }
 
-/// Copies one unit's spool into its place of the output.
+/// Copies the spool file of one unit to its place in the output.
 void write_unit(const Preparation& p, const FileHandle& file, const NamedTensorLayout& layout, std::size_t u,
                 const UnitCounts& before, std::vector<ChecksumPiece>& pieces) {
     const auto index = static_cast<std::int64_t>(u);
     const UnitResult result = read_unit_result(p.parts_folder, index);
     const FileHandle spool = FileHandle::open_read(unit_tokens_path(p.parts_folder, index));
     const std::int64_t width = size_of(layout.entries[kTokens].dtype), bytes = result.num_tokens * width;
-    require(spool.size() == bytes, spool.path(), " has ", spool.size(), " bytes where ", bytes,
+    require(spool.size() == bytes, spool.path(), " has ", spool.size(), " bytes, but ", bytes,
             " were written; remove its folder and start again");
     std::vector<char> buffer(static_cast<std::size_t>(std::min(bytes, kChecksumBlock)));
     std::uint32_t crc = 0;
@@ -244,7 +246,8 @@ void remove_parts(const Preparation& p) {
     if (p.lead()) std::filesystem::remove_all(p.parts_folder, ignored);
 }
 
-/// All ranks write their units' slices of the output; rank 0 makes and names it. Returns the file's size.
+/// All ranks write the slices of their units into OUT.h5.partial; rank 0 creates the file and renames it at the end.
+/// Returns the size of the file.
 std::int64_t assemble(Preparation& p, const std::vector<UnitCounts>& counts, const UnitCounts& total) {
     std::string packed;
     parallel::agree(p.group, [&] {
@@ -319,13 +322,13 @@ int run_prepare(const PrepareOptions& options, const parallel::HostGroup& group)
         const std::int64_t file_bytes = assemble(p, counts, total);
         if (p.lead()) print_summary(p, total, file_bytes, now_seconds() - begin);
     } catch (const Error&) {
-        // All ranks are here. Minutes of finished work, or an earlier run's, are kept for the next try; otherwise
-        // nothing is left behind.
+        // All ranks get here. The spool files stay for the next try if they took a minute or more, or if an earlier run
+        // made some of them; otherwise they are removed.
         constexpr double kWorthKeeping = 60;
         std::error_code ignored;
         if (p.lead()) std::filesystem::remove(p.partial, ignored);
         if (!p.continued && now_seconds() - begin < kWorthKeeping) remove_parts(p);
-        group.barrier();  // no rank leaves before that is done
+        group.barrier();  // no rank leaves before the files are removed
         throw;
     }
     return static_cast<int>(ExitCode::done);

@@ -1,9 +1,10 @@
-// `longlora prepare`: texts and ready token ids become one token file (io/token_file.h), on any number of ranks with
-// the same bytes.
+// `longlora prepare`: makes one token file (io/token_file.h) from texts and token ids. The bytes of the file are the
+// same on any number of ranks.
 //
-// The inputs are cut into units by their sizes alone; units are dealt to ranks; each rank tokenizes its units into
-// spool files (OUT.h5.parts/), complete when renamed, so a killed prepare goes on where it stopped. Then the places of
-// all units follow from their counts, and every rank writes its slices of OUT.h5.partial, which is renamed when whole.
+// The inputs are cut into units (jobs/prepare/units.h) by their sizes alone, and the units are distributed to ranks.
+// Each rank tokenizes its units into spool files in OUT.h5.parts/. A unit is complete when its result file has been
+// renamed into place, so a killed prepare resumes from there. The counts of all units then give each unit its place in
+// the output. Every rank writes its slices of OUT.h5.partial, which rank 0 renames when it is complete.
 #pragma once
 
 #include <cstdint>
@@ -18,28 +19,31 @@ namespace longlora {
 struct PrepareOptions {
     std::string output;
     std::vector<std::string> inputs;
-    std::string tokenizer;        // tokenizer.model, tokenizer.json or a folder with one
-    std::int64_t vocabulary = 0;  // instead of a tokenizer: all inputs are ready ids below it
-    // <s> text </s>, as Llama's and LongLoRA's training texts are: LongLoRA joins documents by </s> and begins with
+    std::string tokenizer;        // tokenizer.model, tokenizer.json or a folder with one of them
+    std::int64_t vocabulary = 0;  // instead of a tokenizer: all inputs are token ids below it
+    // <s> text </s>, as in the training texts of Llama and LongLoRA: LongLoRA joins documents by </s> and begins with
     // <s>.
     bool bos = true, eos = true;
     std::string bin_type = "uint16";
 
     template <class V> void visit(V&& v) {
         using enum OptionClass;
-        v.positional("OUT.h5", output, "the token file to write; replaced when the new one is whole");
-        v.positional("INPUT", inputs,
-                     "folders or files: .txt, .jsonl, .jsonl.gz, .jsonl.zst (\"text\" or ready \"tokens\"), .bin");
-        v("tokenizer", tokenizer, free, "tokenizer.model, tokenizer.json or a folder with one");
-        v("vocabulary", vocabulary, free, "instead of --tokenizer: the inputs are ready token ids below this number");
+        v.positional("OUT.h5", output,
+                     "token file to write; an existing file is replaced when the new one is complete");
+        v.positional(
+            "INPUT", inputs,
+            "folders or files: .txt, .jsonl, .jsonl.gz, .jsonl.zst (with \"text\" or \"tokens\"), .bin (token ids)");
+        v("tokenizer", tokenizer, free, "tokenizer of the texts: tokenizer.model, tokenizer.json or a folder with one");
+        v("vocabulary", vocabulary, free, "vocabulary size of inputs that are all token ids, instead of --tokenizer");
         v("bos", bos, free, "begin every text with the tokenizer's begin-of-text id, if it has one");
         v("eos", eos, free,
-          "end every text with its end-of-text id; documents that are ready ids are taken as they are");
-        v("bin-type", bin_type, free, "of the ids in .bin files: uint16 | uint32");
+          "end every text with the tokenizer's end-of-text id, if it has one; token ids in the inputs stay as they "
+          "are");
+        v("bin-type", bin_type, free, "type of the token ids in .bin files: uint16 | uint32");
     }
 };
 
-/// Collective. Returns the exit code; Errors are thrown on all ranks alike.
+/// Called by all ranks together. Returns the exit code; throws the same Error on all ranks.
 int run_prepare(const PrepareOptions& options, const parallel::HostGroup& group);
 
 }  // namespace longlora

@@ -1,4 +1,4 @@
-// Planning, tokenizing and remembering of work units.
+// Plans work units, tokenizes them, and writes and reads their spool files.
 #include "jobs/prepare/units.h"
 
 #include <algorithm>
@@ -22,7 +22,7 @@ std::string unit_path(const std::string& folder, std::int64_t index, const char*
     return folder + name;
 }
 
-/// Collects a unit's tokens in the file's own element type and writes them in pieces.
+/// Collects the tokens of a unit in the element type of the token file and writes them in pieces.
 class TokenSpool {
 public:
     TokenSpool(const std::string& path, DType dtype) : file_(FileHandle::create(path)), dtype_(dtype) {}
@@ -53,7 +53,7 @@ private:
     std::uint32_t crc_ = 0;
 };
 
-/// Turns documents into tokens of one unit.
+/// Turns the documents of one unit into tokens.
 class UnitMaker {
 public:
     UnitMaker(TokenSpool& spool, UnitResult& result, const TokenizeSettings& settings)
@@ -73,7 +73,7 @@ public:
         }
         result_.document_ends.push_back(static_cast<std::uint64_t>(spool_.num_tokens()));
         result_.names.push_back(document.name);
-        repair_utf8(result_.names.back());  // file names may be any bytes
+        repair_utf8(result_.names.back());  // file names may hold any bytes
     }
 
 private:
@@ -84,7 +84,7 @@ private:
         if (ids.empty()) return;
         if (settings_.bos >= 0) spool_.add(static_cast<std::uint32_t>(settings_.bos));
         for (std::int32_t id : ids) {
-            ensure(id >= 0 && id < settings_.vocabulary, "a tokenizer keeps to its vocabulary");
+            ensure(id >= 0 && id < settings_.vocabulary, "the tokenizer gives only ids of its vocabulary");
             spool_.add(static_cast<std::uint32_t>(id));
         }
         if (settings_.eos >= 0) spool_.add(static_cast<std::uint32_t>(settings_.eos));
@@ -103,7 +103,7 @@ private:
     TokenSpool& spool_;
     UnitResult& result_;
     const TokenizeSettings& settings_;
-    std::int64_t begin_ = 0;  // of the current document, in tokens of the unit
+    std::int64_t begin_ = 0;  // begin of the current document, in tokens of the unit
 };
 
 }  // namespace
@@ -113,7 +113,7 @@ std::vector<Unit> plan_units(const std::vector<Source>& sources) {
     for (const Source& source : sources) total += source.bytes;
     const std::int64_t wanted = std::clamp(total / kUnitsWanted, kSmallestUnit, kLargestUnit);
     std::vector<Unit> units;
-    bool open = false;  // the last unit may still take files
+    bool open = false;  // the last unit may take more files
     const auto add = [&](std::int64_t source, std::int64_t begin, std::int64_t end) {
         if (!open) units.emplace_back();
         units.back().parts.push_back({source, {begin, end, 0}});
@@ -129,7 +129,7 @@ std::vector<Unit> plan_units(const std::vector<Source>& sources) {
     return units;
 }
 
-std::vector<int> deal_by_size(const std::vector<std::int64_t>& sizes, int num_ranks) {
+std::vector<int> distribute_by_size(const std::vector<std::int64_t>& sizes, int num_ranks) {
     std::vector<std::size_t> order(sizes.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return sizes[a] > sizes[b]; });
@@ -138,7 +138,7 @@ std::vector<int> deal_by_size(const std::vector<std::int64_t>& sizes, int num_ra
     for (std::size_t i : order) {
         const auto least = std::min_element(load.begin(), load.end());
         owner[i] = static_cast<int>(least - load.begin());
-        *least += sizes[i] + 1;  // + 1: empty files are work too
+        *least += sizes[i] + 1;  // + 1: an empty file is work too
     }
     return owner;
 }
@@ -184,7 +184,7 @@ UnitResult make_unit(const std::string& folder, std::int64_t index, const Unit& 
     spool.finish();
     result.num_tokens = spool.num_tokens();
     result.tokens_crc = spool.crc();
-    // The result's file makes the unit complete: it is written last and appears whole.
+    // The result file makes the unit complete: it is written last, and it appears complete or not at all.
     const Json json = {{"key", result.key},
                        {"num_tokens", result.num_tokens},
                        {"tokens_crc", result.tokens_crc},
@@ -213,7 +213,7 @@ UnitResult read_unit_result(const std::string& folder, std::int64_t index) {
         result.text_bytes = json.at("text_bytes").get<std::int64_t>();
         result.text_tokens = json.at("text_tokens").get<std::int64_t>();
     } catch (const Json::exception&) {
-        fail(text(path, " is not what prepare wrote there; remove its folder and start again"));
+        fail(text(path, " is not a result file of prepare; remove its folder and start again"));
     }
     return result;
 }
@@ -224,7 +224,7 @@ bool unit_is_made(const std::string& folder, std::int64_t index, const std::stri
     try {
         const UnitResult result = read_unit_result(folder, index);
         if (result.key == key && file_exists(tokens)) return true;
-    } catch (const Error&) {  // whatever lies there is made anew
+    } catch (const Error&) {  // the unit is made again
     }
     remove_file(path);
     return false;

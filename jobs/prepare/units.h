@@ -1,5 +1,5 @@
-// The work units of `longlora prepare`: which parts of which files, whose they are, and what one became (its spool
-// files). No MPI.
+// The work units of `longlora prepare`: the parts of files that a unit has, the rank that makes it, and its result in
+// spool files. No MPI; jobs/prepare/prepare.h runs them on all ranks.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace longlora {
 
-/// A source file with its content's hash.
+/// A source file with the hash of its content.
 struct HashedSource : Source {
     std::string sha256;
 };
@@ -23,35 +23,35 @@ struct UnitPart {
     SourcePart range;
 };
 
-/// Neighbouring small files together, or a part of a large .jsonl.
+/// Several neighbouring small files, or a part of a large .jsonl file.
 struct Unit {
     std::vector<UnitPart> parts;
     std::int64_t bytes = 0;
 };
 
-/// From the sizes only, so that the number of ranks does not matter. Small enough to balance ranks and to lose little
-/// when killed.
+/// Cuts the sources into units by their sizes only, so that the units do not depend on the number of ranks. Units are
+/// small enough to balance the ranks and to lose little work when prepare is killed.
 std::vector<Unit> plan_units(const std::vector<Source>& sources);
 
-/// Owner of each item: largest first, each to the rank with the least so far.
-std::vector<int> deal_by_size(const std::vector<std::int64_t>& sizes, int num_ranks);
+/// The rank of each item. The items are assigned largest first, each to the rank with the least bytes so far.
+std::vector<int> distribute_by_size(const std::vector<std::int64_t>& sizes, int num_ranks);
 
 /// How documents become tokens.
 struct TokenizeSettings {
-    const Tokenizer* tokenizer = nullptr;  // none: only ready ids
+    const Tokenizer* tokenizer = nullptr;  // null: the inputs are all token ids
     std::int64_t vocabulary = 0;
     std::int32_t bos = -1, eos = -1;  // -1: not added
     DType bin_type = DType::uint16;
-    /// What makes a unit's result: a changed value makes another key.
+    /// Text of all settings that a unit's result depends on; any other value gives another key.
     std::string key() const;
 };
 
-/// What a unit became; its tokens are in the spool file.
+/// The result of a unit, without its tokens, which are in the spool file.
 struct UnitResult {
     std::string key;
     std::int64_t num_tokens = 0;
     std::uint32_t tokens_crc = 0;
-    std::vector<std::uint64_t> document_ends;  // in tokens of this unit
+    std::vector<std::uint64_t> document_ends;  // counted in tokens of this unit
     std::vector<std::string> names;
     std::int64_t num_empty = 0, num_replaced = 0, text_bytes = 0, text_tokens = 0;
 
@@ -63,14 +63,15 @@ std::string unit_key(const Unit& unit, const std::vector<HashedSource>& sources,
 std::string unit_tokens_path(const std::string& folder, std::int64_t index);
 std::string unit_result_path(const std::string& folder, std::int64_t index);
 
-/// Tokenizes a unit into its spool files and returns the result. `progress(bytes)` as in read_documents.
+/// Tokenizes a unit into its spool files and returns the result. `progress(bytes)` is called as in read_documents
+/// (io/documents.h).
 UnitResult make_unit(const std::string& folder, std::int64_t index, const Unit& unit,
                      const std::vector<HashedSource>& sources, const TokenizeSettings& settings,
                      const std::function<void(std::int64_t)>& progress);
 
 UnitResult read_unit_result(const std::string& folder, std::int64_t index);
 
-/// Whether the spool files of an earlier run hold this unit. If not, they are removed.
+/// Whether the spool files of an earlier run hold this unit. Otherwise an existing result file is removed.
 bool unit_is_made(const std::string& folder, std::int64_t index, const std::string& key);
 
 }  // namespace longlora

@@ -1,4 +1,4 @@
-// Ranks tell each other what they see; all come to the same answer from that.
+// Ranks exchange what they see, and every rank draws the same conclusion from it.
 #include "jobs/process/device_choice.h"
 
 #include <cstdlib>
@@ -19,12 +19,12 @@ namespace {
 
 /// What a rank sees.
 struct View {
-    std::string problem;           // why nothing can be used; "" when something can
+    std::string problem;           // why no GPU can be used; "" if one can
     bool present = false;          // there is a GPU, or a driver of one
-    std::vector<std::string> ids;  // of those that can be used
-    std::vector<Gpu> gpus;         // and they themselves, with
-    std::vector<int> numbers;      // their numbers in this process; this rank's view only
-    std::string host{};            // where the rank is; by the rank itself
+    std::vector<std::string> ids;  // of the GPUs that can be used
+    std::vector<Gpu> gpus;         // these GPUs; only in this rank's own view
+    std::vector<int> numbers;      // their numbers in this process; only in this rank's own view
+    std::string host{};            // the computer of the rank; only in views from all_views()
 };
 
 View own_view() {
@@ -37,7 +37,7 @@ View own_view() {
             if (gpus[i].major < kLeastComputeMajor) {
                 view.problem = text("the GPU ", gpus[i].name, " has compute capability ", gpus[i].major, ".",
                                     gpus[i].minor, ", but ", kLeastComputeMajor,
-                                    ".0 is the least that can be used; take a newer one, or --device cpu");
+                                    ".0 is the least that can be used; take a newer GPU, or --device cpu");
                 continue;
             }
             view.ids.push_back(gpus[i].id), view.gpus.push_back(gpus[i]), view.numbers.push_back(static_cast<int>(i));
@@ -69,7 +69,7 @@ std::vector<View> all_views(const parallel::HostGroup& group, const View& mine) 
 
 }  // namespace
 
-std::vector<int> deal_gpus(const std::vector<std::vector<std::string>>& seen) {
+std::vector<int> assign_gpus(const std::vector<std::vector<std::string>>& seen) {
     std::map<std::vector<std::string>, int> ranks_of_list;
     for (const auto& list : seen) ++ranks_of_list[list];
     for (const auto& [list, ranks] : ranks_of_list)
@@ -81,33 +81,33 @@ std::vector<int> deal_gpus(const std::vector<std::vector<std::string>>& seen) {
     for (std::size_t rank = 0; rank < seen.size(); ++rank) {
         const int number = dealt[seen[rank]]++;
         const auto [owner, is_new] = owners.emplace(seen[rank][static_cast<std::size_t>(number)], rank);
-        require(is_new, "ranks ", owner->second, " and ", rank,
-                " would share a GPU, since they see some GPUs in common but not all; show each rank all of its node's "
-                "GPUs or its own alone "
-                "(CUDA_VISIBLE_DEVICES, Slurm's --gpu-bind), or take --device cpu");
+        require(
+            is_new, "ranks ", owner->second, " and ", rank,
+            " would share a GPU, since they see some but not all GPUs in common; show each rank all GPUs of its node "
+            "or only its own (CUDA_VISIBLE_DEVICES, Slurm's --gpu-bind), or take --device cpu");
         numbers.push_back(number);
     }
     return numbers;
 }
 
-void require_whole_gpus(const std::vector<DealtGpu>& by_rank) {
+void require_whole_gpus(const std::vector<AssignedGpu>& by_rank) {
     std::map<std::pair<std::string, std::string>, std::size_t> owners;
     for (std::size_t rank = 0; rank < by_rank.size(); ++rank) {
         const auto& [host, id] = by_rank[rank];
-        const std::string place = id.substr(id.find('@') + 1);  // on the bus
+        const std::string place = id.substr(id.find('@') + 1);  // the place on the bus
         const auto [owner, is_new] = owners.emplace(std::pair(host, place), rank);
         require(is_new, "ranks ", owner->second, " and ", rank, " have parts (MIG) of one GPU (", place, " on ", host,
-                "), between which NCCL sends nothing; "
-                "give each rank a GPU of its own, start one rank, or take --device cpu");
+                "), and NCCL cannot join them; give each rank a whole GPU, start one rank, or take --device cpu");
     }
 }
 
 DeviceChoice choose_device(const parallel::HostGroup& group, const std::string& option) {
     if (option == "cpu") return {};
-    setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32",
-           0);  // a queue for each stream: one that waits for other ranks never stands in front of another
-    setenv("CUDA_MODULE_LOADING", "EAGER", 0);  // a kernel that is loaded at its first launch waits for the device,
-                                                // where a receive may be waiting for another rank
+    // A queue for each stream, so that a stream that waits for other ranks never delays another stream.
+    setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
+    // A kernel that is loaded at its first launch waits for the device, where a receive may be waiting for another
+    // rank.
+    setenv("CUDA_MODULE_LOADING", "EAGER", 0);
     const View mine = own_view();
     const std::vector<View> views = all_views(group, mine);
     std::string problem;
@@ -120,14 +120,14 @@ DeviceChoice choose_device(const parallel::HostGroup& group, const std::string& 
     }
     try {
         require(problem.empty(), problem);
-        const std::vector<int> numbers = deal_gpus(seen);
-        std::vector<DealtGpu> dealt;
+        const std::vector<int> numbers = assign_gpus(seen);
+        std::vector<AssignedGpu> dealt;
         for (std::size_t rank = 0; rank < seen.size(); ++rank)
             dealt.push_back({views[rank].host, seen[rank][static_cast<std::size_t>(numbers[rank])]});
         require_whole_gpus(dealt);
         const auto at = static_cast<std::size_t>(numbers[static_cast<std::size_t>(group.rank())]);
         return {DeviceKind::cuda, mine.numbers[at], mine.gpus[at].name, ""};
-    } catch (const Error& e) {  // the same on every rank
+    } catch (const Error& e) {  // every rank comes here with the same sentence
         if (option != "auto") throw parallel::AgreedError(text("--device cuda: ", e.what()), e.code);
         return {DeviceKind::cpu, 0, "", present ? text("computing on CPUs: ", e.what()) : ""};
     }
@@ -161,8 +161,8 @@ std::int64_t device_memory_limit(const parallel::HostGroup& group, const DeviceC
         if (choice.kind != DeviceKind::cuda) limit = memory_limit(memory, group.node_size());
         else limit = memory.empty() ? gpu : parse_bytes(memory, "--memory");
         require(choice.kind != DeviceKind::cuda || limit <= gpu, "--memory ", memory, " is more than the ",
-                bytes_text(gpu), " that can be had on the GPU (", choice.gpu_name,
-                ") beside CUDA's libraries and NCCL; give less, or end what else runs on it");
+                bytes_text(gpu), " that are free on the GPU (", choice.gpu_name,
+                ") beside CUDA's libraries and NCCL; give less, or end the other programs on this GPU");
     });
     return limit;
 }

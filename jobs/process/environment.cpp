@@ -1,4 +1,5 @@
-// Versions come from the headers that the program was compiled with; MPI's from the library itself.
+// Versions of libraries come from the headers with which the program was compiled; the version of MPI comes from the
+// library that runs.
 #include "jobs/process/environment.h"
 
 #include <unistd.h>

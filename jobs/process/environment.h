@@ -1,5 +1,5 @@
-// What a run was made with: program and library versions, processor, hosts, threads, command line. For manifests and
-// checkpoints.
+// What a run was made with: versions of program and libraries, devices, hosts, threads, command line. Manifests and
+// checkpoints record it.
 #pragma once
 
 #include <string>
@@ -11,7 +11,7 @@
 
 namespace longlora {
 
-/// Collective; the same on every rank. "ranks" lists host, threads and device of each.
+/// Collective; the result is the same on every rank. "ranks" lists host, threads and device of each rank.
 Json environment_of(const parallel::HostGroup& group, Device& device, int threads,
                     const std::vector<std::string>& command_line);
 

@@ -1,5 +1,5 @@
-// What NCCL takes depends on its version, the network and the number of ranks (hundreds of MB to gigabytes), and is
-// taken when ranks connect; so it is measured, not assumed.
+// The memory that NCCL takes depends on its version, the network and the number of ranks (hundreds of MB to
+// gigabytes), and is taken when ranks connect. So this file measures it.
 #include "jobs/process/gpu_rehearsal.h"
 
 #include <algorithm>
@@ -12,10 +12,10 @@ namespace longlora {
 namespace {
 
 constexpr std::int64_t kMiB = std::int64_t{1} << 20;
-constexpr std::int64_t kStage = 16 * kMiB;   // of the rehearsal's own tensors
-constexpr std::int64_t kSpare = 256 * kMiB;  // for what drivers take later
+constexpr std::int64_t kStage = 16 * kMiB;   // for the tensors of the rehearsal
+constexpr std::int64_t kSpare = 256 * kMiB;  // for memory that drivers take later
 
-/// cuBLAS loads its kernels when it is first used.
+/// Multiplies once, because cuBLAS loads its kernels at its first use.
 void multiply(Device& device, DType type) {
     const ArenaTensor a = device.memory().tensor(type, {64, 64}, Use::workspace),
                       out = device.memory().tensor(type, {64, 64}, Use::workspace);

@@ -1,5 +1,6 @@
-// gpu_rehearsal: how much of a GPU is ours beside what kernels, cuBLAS and NCCL's communicators take there, found by
-// making them once. Whose GPU it is says device_choice.h, what is done with the memory train_device.h and evaluate.cpp.
+// gpu_rehearsal: measures how much memory of a GPU is left for the arena beside kernels, cuBLAS and the communicators
+// of NCCL, by making them once. Which GPU a rank has is decided in jobs/process/device_choice.h; what the memory is
+// used for, in jobs/train/device.cpp and jobs/evaluate/command.cpp.
 #pragma once
 
 #include <cstdint>
@@ -10,9 +11,9 @@
 
 namespace longlora {
 
-/// Bytes that an arena on GPU `gpu` may have while the communicators of `shape` are there. Makes a small device and the
-/// mesh, connects its ranks, multiplies in both types, asks, and gives all back. Collective; each rank gets its own
-/// number, all the same AgreedError.
+/// Collective. Bytes that an arena on GPU `gpu` may have while the communicators of `shape` exist. The function makes
+/// a small device and the mesh, connects the ranks, multiplies in both types, asks for the free memory, and releases
+/// everything. Each rank gets its own number, or all throw the same AgreedError.
 std::int64_t rehearsed_gpu_bytes(const parallel::HostGroup& group, int gpu, parallel::MeshShape shape,
                                  const parallel::CommunicatorOptions& communicator_options);
 

@@ -1,4 +1,4 @@
-// The sentence that refuses ranks which would pin too much.
+// Adds up what the ranks of each computer pin.
 #include "jobs/process/pinned_memory.h"
 
 #include <algorithm>
@@ -16,7 +16,7 @@ std::string pinned_memory_problem(const std::vector<PinnedShare>& by_rank, bool 
             if (other.host == one.host) pinned += other.pinned, free = std::min(free, other.free), ++ranks;
         if (pinned <= free / 10 * 9) continue;
         return text(ranks, " rank(s) on ", one.host, " need ", bytes_text(pinned),
-                    " of pinned host memory, and of the ", bytes_text(free), " that are free there they may take ",
+                    " of pinned host memory, but of the ", bytes_text(free), " that are free there they may take ",
                     bytes_text(free / 10 * 9), "; start fewer ranks on a node, ask Slurm for more memory (--mem)",
                     offload ? ", or leave out --offload activations" : "");
     }

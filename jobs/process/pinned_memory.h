@@ -1,5 +1,6 @@
-// Pinned memory of a computer whose ranks share it: do ranks with GPUs get what they pin? All of it is taken when a
-// device is made. What a computer has is kernels/host_memory.h's; what fits on a device is train_device.h's.
+// Pinned host memory: whether the ranks of a computer together may pin what their devices need. A CUDA device pins
+// all of it when it is made. The free memory of a computer is found in kernels/host_memory.h; what fits on a device
+// is decided in jobs/train/device.cpp.
 #pragma once
 
 #include <cstdint>
@@ -8,15 +9,16 @@
 
 namespace longlora {
 
-/// What a rank is about to pin, and what it sees free on its computer.
+/// What a rank is about to pin, and how much memory it sees free on its computer.
 struct PinnedShare {
     std::string host;
     std::int64_t pinned = 0, free = 0;
 };
 
-/// by_rank: of all ranks. Ranks of a computer together may pin nine tenths of its free memory; the rest is for
-/// libraries and file pages. "" when that is enough everywhere, else one sentence about the first computer where it is
-/// not. offload: activations are what is pinned.
+/// by_rank: the shares of all ranks. The ranks of a computer together may pin nine tenths of its free memory; the
+/// rest is for libraries and file pages. Returns "" if that is enough on every computer, else one sentence about the
+/// first computer where it is not. offload: whether --offload activations is on, which the sentence then advises to
+/// leave out.
 std::string pinned_memory_problem(const std::vector<PinnedShare>& by_rank, bool offload);
 
 }  // namespace longlora

@@ -1,6 +1,6 @@
-// Signals that ask to stop are taken by a thread that waits for them, and blocked in all others: no handler ever runs
-// on the stack of a thread that computes. oneDNN 2.6.3 does not survive a signal frame on its stack: 20,000 products of
-// 100 x 100 floats under a timer with an empty handler end in a destroyed heap.
+// A thread waits for the signals that ask to stop; all other threads block them. So no handler ever runs on the stack
+// of a thread that computes. oneDNN 2.6.3 does not survive a signal frame on its stack: 20,000 products of 100 x 100
+// floats under a timer with an empty handler end in a corrupted heap.
 #include "jobs/process/signals.h"
 
 #include <unistd.h>
@@ -27,7 +27,7 @@ void take_stop_signals() {
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
     std::thread([signals] {
         for (int signal = 0; sigwait(&signals, &signal) == 0;) stop_came = true;
-    }).detach();  // lives as long as the process
+    }).detach();  // the thread lives as long as the process
 }
 
 void ignore_file_size_signal() { std::signal(SIGXFSZ, SIG_IGN); }
@@ -36,10 +36,11 @@ void explain_bus_errors() {
     struct sigaction action = {};
     action.sa_flags = SA_SIGINFO | SA_RESETHAND;
     action.sa_sigaction = [](int, siginfo_t* info, void*) {
-        if (info->si_code != BUS_ADRERR) return;  // broken memory, say: it comes again, and is not ours to explain
+        // Another cause, such as broken memory: on return the signal comes again and has its default effect.
+        if (info->si_code != BUS_ADRERR) return;
         constexpr char kSentence[] =
-            "longlora: a file of weights that is mapped into memory cannot be read: it was cut short meanwhile, or its "
-            "disk fails; use another copy of it\n";
+            "longlora: a file of weights that is mapped into memory cannot be read, because it was cut short meanwhile "
+            "or its disk fails; use another copy of the file\n";
         static_cast<void>(!write(STDERR_FILENO, kSentence, sizeof kSentence - 1));
         _exit(static_cast<int>(ExitCode::bad_input));
     };

@@ -1,5 +1,5 @@
-// scontrol is a program, so it is run as one, once, when a run folder has a lock; a controller that does not answer
-// costs ten seconds.
+// scontrol is run as a program, once, when a run folder has a lock. A controller that does not answer costs ten
+// seconds.
 #include "jobs/process/slurm_job.h"
 
 #include <array>
@@ -21,7 +21,7 @@ bool is_number(const std::string& word) {
     return !word.empty() && word.find_first_not_of("0123456789") == std::string::npos;
 }
 
-/// The value of KEY=VALUE among words; "" if there is none.
+/// The value of KEY=VALUE among the words of `answer`; "" if there is none.
 std::string value_of(const std::string& answer, const std::string& key) {
     const std::string start = key + "=";
     for (std::size_t at = answer.find(start); at != std::string::npos; at = answer.find(start, at + 1)) {
@@ -51,7 +51,8 @@ JobIdentity job_of_environment() {
 }
 
 bool answer_says_ended(const std::string& answer, const std::string& restart) {
-    if (answer.find("Invalid job id") != std::string::npos) return true;  // so long ago that it is forgotten
+    // The job ended so long ago that Slurm has forgotten it.
+    if (answer.find("Invalid job id") != std::string::npos) return true;
     const std::string state = value_of(answer, "JobState");
     if (state.empty()) return false;
     if (number(value_of(answer, "Restarts")) > number(restart)) return state != "COMPLETING";
@@ -65,7 +66,7 @@ bool slurm_says_ended(const LockHolder& holder, const JobIdentity& mine) {
     if (mine.id.empty() || holder.job.cluster != mine.cluster || !is_number(holder.job.id)) return false;
     if (holder.job.id == mine.id && number(mine.restart) != number(holder.job.restart))
         return number(mine.restart) > number(holder.job.restart);
-    if (holder.job.id == mine.id) return false;  // two steps of one job
+    if (holder.job.id == mine.id) return false;  // two steps of one job: nothing is known about the other step
     return answer_says_ended(ask_scontrol(holder.job.id), holder.job.restart);
 }
 

@@ -1,4 +1,4 @@
-// The allowed cores are the affinity mask, which launchers and containers set.
+// The allowed cores are those in the affinity mask, which launchers and containers set.
 #include "jobs/process/threads.h"
 
 #include <sched.h>

@@ -1,6 +1,7 @@
-// Watchdog: threads that end the process with exit code 5 when nobody makes progress for too long, so that a lost or
-// stuck rank is never a hang, and that give signs of life in RUN/ranks. They call no MPI: the main thread may hang
-// inside of it. One thread keeps the time and never touches a disk; another, which a disk may hold up, does.
+// Watchdog: two threads that end the process with exit code 5 if no rank makes progress for too long, so that a lost
+// or stuck rank never makes the job hang. They also write this rank's heartbeat file in RUN/ranks (run/rank_files.h).
+// They call no MPI, because the main thread may hang inside MPI. One thread keeps the time and never touches a disk;
+// the other reads and writes files and may be held up by a disk.
 #pragma once
 
 #include <atomic>
@@ -18,9 +19,9 @@ namespace longlora {
 struct WatchdogOptions {
     double timeout_seconds = 600;
     int rank = 0, num_ranks = 1;
-    std::function<bool()> stop_asked =
-        {};  ///< a signal asked to stop: then a standstill of a minute is enough, as little time may be left
-    std::string way_out = {};  ///< ends the sentence: what the user can do
+    /// Whether a signal asked to stop. Then a standstill of a minute is enough, because little time may be left.
+    std::function<bool()> stop_asked = {};
+    std::string way_out = {};  ///< what the user can do; ends the sentence
 };
 
 class Watchdog {
@@ -30,17 +31,18 @@ public:
     Watchdog(const Watchdog&) = delete;
     Watchdog& operator=(const Watchdog&) = delete;
 
-    // By the main thread, or one that works for it:
+    // Called by the main thread, or by a thread that works for it:
     void note_work();                         ///< this rank did a part of its own work
-    void note_others_work();                  ///< another did
+    void note_others_work();                  ///< another rank did
     void note_waiting() { waited_ = now(); }  ///< this rank waits for others
     void finished(std::int64_t step) { step_ = step; }
 
-    /// The loop acts on the stop that was asked: what is left is to save, for which there is the whole timeout again.
+    /// The step loop has begun to act on the stop that was asked. What remains is to save, which may take the whole
+    /// timeout again.
     void stopping() { stopping_ = true; }
 
-    /// From now on signs of life go to RUN/ranks, with the `token` of this start, and a standstill to `record` (in a
-    /// thread of the watchdog) before the process ends.
+    /// From now on the heartbeats of this rank go to RUN/ranks with the `token` of this start. A standstill is passed
+    /// to `record`, in a thread of the watchdog, before the process ends.
     void watch_run(const std::string& run, const std::string& token, std::function<void(const std::string&)> record);
 
 private:
@@ -48,10 +50,10 @@ private:
     double patience() const;
     void keep_time();
     void keep_files();
-    double beat_seconds() const;
-    bool look_twice(std::unique_lock<std::mutex>& lock);
+    double heartbeat_seconds() const;
+    bool read_twice(std::unique_lock<std::mutex>& lock);
     void end(std::unique_lock<std::mutex>& lock, double still);
-    RankState state(std::int64_t beat) const;
+    RankState state(std::int64_t heartbeat_count) const;
 
     const WatchdogOptions options_;
     const std::string host_;
@@ -61,17 +63,18 @@ private:
     std::mutex mutex_;
     std::condition_variable changed_;
     // guarded by mutex_
-    bool stop_time_ = false, stop_files_ = false, begins_ = false;  // begins_: a folder was named just now
-    std::string run_, token_, sentence_;                            // sentence_: to be recorded
+    bool stop_time_ = false, stop_files_ = false,
+         folder_is_new_ = false;          // folder_is_new_: watch_run() was called just now
+    std::string run_, token_, sentence_;  // sentence_: describes the standstill to record
     std::function<void(const std::string&)> record_;
-    int looks_wanted_ = 0, looks_done_ = 0;  // of this standstill
-    double looked_ = 0;                      // when the first was done
+    int readings_wanted_ = 0, readings_done_ = 0;  // readings of RUN/ranks in this standstill
+    double last_reading_ = 0;                      // when the first reading was done
     bool recorded_ = false;
-    std::vector<RankState> looks_[2];  // what RUN/ranks said half-way and at the end
+    std::vector<RankState> readings_[2];  // the two readings: half-way through the patience and at its end
     std::thread files_thread_, time_thread_;
 };
 
-/// Ends the process with `code` if it is not destroyed within `seconds`.
+/// Ends the process with `code` unless this object is destroyed within `seconds`.
 class Deadline {
 public:
     Deadline(double seconds, int code);
@@ -86,8 +89,8 @@ private:
     std::thread thread_;
 };
 
-/// Ends the process with `code` if it still lives after `seconds`. For the way out, where a library may wait for ranks
-/// that are no more.
-void leave_within(double seconds, int code);
+/// Ends the process with `code` if it still runs after `seconds`. For the end of the program, where a library may
+/// wait for ranks that no longer exist.
+void exit_within(double seconds, int code);
 
 }  // namespace longlora

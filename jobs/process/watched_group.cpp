@@ -1,4 +1,5 @@
-// A beat comes often enough that a standstill of half the time to see it means something.
+// The interval between heartbeats is at most an eighth of the timeout: in half of the timeout, after which the
+// watchdog suspects a standstill, a rank that works sends several heartbeats.
 #include "jobs/process/watched_group.h"
 
 #include <algorithm>
@@ -15,12 +16,12 @@ WatchedGroup::WatchedGroup(const parallel::HostGroup& ranks, const std::string& 
 
 void WatchedGroup::note_work() {
     watchdog.note_work();
-    heartbeat.beat();
+    heartbeat.send();
 }
 
 void WatchedGroup::note_waiting() {
     watchdog.note_waiting();
-    heartbeat.listen();
+    heartbeat.receive();
 }
 
 }  // namespace longlora

@@ -17,9 +17,9 @@ ResumeSource choose_source(const TrainOptions& o, const std::function<void()>& n
                 " has checkpoints already; take --resume auto to resume from them, or another --run");
         return {};
     }
-    const Resumable found = find_resumable(o.run_folder, note_work);
+    const Resumable found = find_checkpoint_to_resume(o.run_folder, note_work);
     if (o.resume == "auto") {
-        require_some_whole(o.run_folder, found);
+        refuse_if_only_damaged(o.run_folder, found);
         return {found.path, found};
     }
     require(!is_folder(o.resume), "--resume ", o.resume,

@@ -1,4 +1,4 @@
-// The optimizer's update and what decides it: sum of squares, clip scale.
+// The update of the optimizer (adamw), and what decides it: sum_squares and clip_scale.
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -9,13 +9,13 @@
 
 namespace longlora::cpu {
 
-void sum_squares(Tensor sum, Tensor x) {
-    constexpr std::int64_t kChunk = 1 << 14;  // the sum's order depends on the shape only
-    const Tensor in = flat(x);
+void sum_squares(Tensor sum, ConstTensor x) {
+    constexpr std::int64_t kChunk = 1 << 14;  // the order of the sum depends only on the shape
+    const ConstTensor in = flat(x);
     const std::int64_t num_rows = in.num_rows(), width = in.width(), chunks = (width + kChunk - 1) / kChunk;
     std::vector<double> partial(static_cast<std::size_t>(num_rows * chunks));
     with_type(x.dtype, [&](auto type) {
-        const Rows<decltype(type)> rows(in);
+        const Rows<const decltype(type)> rows(in);
 #pragma omp parallel for schedule(static) if (x.count() > kParallelElements)
         for (std::int64_t i = 0; i < num_rows * chunks; ++i) {
             const auto* from = rows[i / chunks];
@@ -31,15 +31,16 @@ void sum_squares(Tensor sum, Tensor x) {
     *sum.data<double>() += total;
 }
 
-void clip_scale(Tensor scale, Tensor sum_squares, Tensor loss_sum, double max_norm) {
-    const double squares = *sum_squares.data<double>(), loss = *loss_sum.data<double>();
+void clip_scale(Tensor scale, const ClipInputs& inputs, double max_norm) {
+    const double squares = *inputs.sum_squares.data<double>(), loss = *inputs.loss_sum.data<double>();
     double factor = max_norm > 0 ? std::min(1.0, max_norm / (std::sqrt(squares) + 1e-6)) : 1.0;
     if (!std::isfinite(squares) || !std::isfinite(loss)) factor = std::numeric_limits<double>::quiet_NaN();
     *scale.data<float>() = static_cast<float>(factor);
 }
 
-void adamw(Tensor master, Tensor m, Tensor v, Tensor weight, Tensor grad, Tensor scale, const AdamwOptions& options) {
-    const float s = *scale.data<float>();
+void adamw(const AdamwState& state, const AdamwInputs& inputs, const AdamwOptions& options) {
+    const auto& [master, m, v, weight] = state;
+    const float s = *inputs.scale.data<float>();
     if (std::isnan(s)) return;
     const double step = static_cast<double>(options.step);
     const float decay = static_cast<float>(1 - options.lr * options.weight_decay),
@@ -49,7 +50,7 @@ void adamw(Tensor master, Tensor m, Tensor v, Tensor weight, Tensor grad, Tensor
     const float rate = static_cast<float>(options.lr / (1 - std::pow(options.beta1, step)));
     const float root = static_cast<float>(1 / std::sqrt(1 - std::pow(options.beta2, step)));
     float *p = master.data<float>(), *first = m.data<float>(), *second = v.data<float>();
-    const float* gradient = grad.data<float>();
+    const float* gradient = inputs.grad.data<float>();
     with_type(weight ? weight.dtype : DType::float32, [&](auto type) {
         using W = decltype(type);
         W* w = weight ? weight.data<W>() : nullptr;

@@ -1,5 +1,6 @@
-// Attention on the CPU, forward and backward, as Ops::attention_* in kernels/ops.h describe it. Arguments are checked
-// there already. Not here: which instruction set to take (instruction_set.h), the patterns (windows.h).
+// Attention on the CPU, forward and backward: Ops::attention_forward and Ops::attention_backward in kernels/ops.h,
+// which has checked the arguments. The choice of the instruction set is in instruction_set.h, windows are in
+// kernels/windows.h, and merging two results is in merge_attention.cpp.
 #pragma once
 
 #include <functional>
@@ -11,15 +12,16 @@
 
 namespace longlora::cpu {
 
-/// Same bits for any number of threads. progress, if not empty, is called by the calling thread between tiles.
-void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, const Windows& windows,
+/// Gives the same bits with any number of threads. The calling thread calls progress, unless it is empty, between
+/// tiles.
+void attention_forward(const AttentionResult& result, const AttentionInputs& inputs, const Windows& windows,
                        const AttentionPlace& place, bool accumulate, InstructionSet isa,
                        const std::function<void()>& progress);
 
-/// delta (H,T) float32 is workspace. Same bits for any number of threads. A float32 d_q is faster than a bfloat16 one
-/// (5 products instead of 7).
-void attention_backward(Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor out, Tensor lse, Tensor q, Tensor k,
-                        Tensor v, const Windows& windows, const AttentionPlace& place, Tensor delta, InstructionSet isa,
+/// delta (H,T) float32 is workspace. Gives the same bits with any number of threads. A float32 d_q is faster than a
+/// bfloat16 one (5 products instead of 7).
+void attention_backward(const AttentionGradients& gradients, const AttentionBackwardInputs& inputs,
+                        const Windows& windows, const AttentionPlace& place, Tensor delta, InstructionSet isa,
                         const std::function<void()>& progress);
 
 }  // namespace longlora::cpu

@@ -1,4 +1,4 @@
-// Attention's inner steps with AVX2.
+// The inner steps of attention with AVX2.
 #include "kernels/cpu/attention_tiles_impl.h"
 #include "kernels/cpu/simd_avx2.h"
 

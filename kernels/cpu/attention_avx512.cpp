@@ -1,4 +1,4 @@
-// Attention's inner steps with AVX-512.
+// The inner steps of attention with AVX-512.
 #include "kernels/cpu/attention_tiles_impl.h"
 #include "kernels/cpu/simd_avx512.h"
 

@@ -1,8 +1,8 @@
-// Backward attention. A task is one key/value head and one chunk of keys: it owns their dK and dV and goes over the
-// queries that see them, of all query heads of its group. dQ of a block of queries gets its parts from several chunks,
-// always in the order of the chunks: a counter per (head, block) says whose turn it is. Tasks are taken in order, so
-// the oldest unfinished one never waits, and no sum depends on threads or timing. A bfloat16 dQ would be rounded once
-// per chunk; it is computed in a second pass instead, which owns blocks of queries.
+// Backward attention. A task is one key/value head and one chunk of keys. It owns dK and dV of these keys, and goes
+// over the queries that see them, in all query heads of the group. dQ of a block of queries gets parts from several
+// chunks, always in the order of the chunks: a counter per head and block says which chunk is next. Threads take
+// tasks in order, so the oldest unfinished task never waits, and no sum depends on threads or timing. A bfloat16 dQ
+// would be rounded once per chunk. So a second pass computes it, in which a task owns one block of queries.
 #include <immintrin.h>
 #include <omp.h>
 
@@ -24,7 +24,9 @@ constexpr std::int64_t kKeyChunk = 96, kQueryBlock = 96;  // multiples of every 
 constexpr float kLog2e = 1.4426950408889634f, kInfinity = std::numeric_limits<float>::infinity();
 
 struct Call {
-    Tensor d_q, d_k, d_v, d_out, out, lse, q, k, v, delta;
+    AttentionGradients gradients;
+    AttentionBackwardInputs inputs;
+    Tensor delta;
     const Windows& windows;
     AttentionShape shape;
     AttentionTiles tiles;
@@ -37,7 +39,7 @@ struct Call {
     std::int64_t num_blocks() const { return (shape.num_queries() + kQueryBlock - 1) / kQueryBlock; }
 };
 
-/// One chunk of keys: panels of k_t and v_t follow each other.
+/// One chunk of keys. The panels of k_t lie one after the other, and so do those of v_t.
 struct KeyBuffers {
     float *k, *k_t, *v_t, *d_k, *d_v;
     std::int32_t* key;
@@ -72,7 +74,7 @@ struct Buffers {
           queries(scratch, c) {}
 };
 
-/// Global tokens [begin, end).
+/// Tokens [begin, end) of the whole sequence; in some functions, numbers of chunks or blocks.
 struct Range {
     std::int64_t begin, end;
 };
@@ -87,7 +89,8 @@ Range block_of(const Call& c, std::int64_t i) {
     return {begin, std::min(begin + kQueryBlock, c.shape.query_end)};
 }
 
-/// Numbers of the chunks that a block of queries sees; their keys have no gap, since every query sees itself.
+/// The numbers of the chunks that a block of queries sees. The keys that it sees have no gap, since every query sees
+/// itself.
 Range chunks_seen(const Call& c, std::span<const std::int32_t> first_key, Range queries) {
     const std::int64_t begin = std::max<std::int64_t>(first_key[queries.begin], c.shape.key_begin),
                        end = std::min(queries.end, c.shape.key_end);
@@ -95,13 +98,13 @@ Range chunks_seen(const Call& c, std::span<const std::int32_t> first_key, Range 
     return {(begin - c.shape.key_begin) / kKeyChunk, (end - 1 - c.shape.key_begin) / kKeyChunk + 1};
 }
 
-/// First of the queries [begin, end) whose first key is beyond key, or end.
+/// The first of these queries whose first key is beyond `key`; queries.end if there is none.
 std::int64_t first_beyond(std::span<const std::int32_t> first_key, std::int64_t key, Range queries) {
     return std::upper_bound(first_key.begin() + queries.begin, first_key.begin() + queries.end, key) -
            first_key.begin();
 }
 
-/// Numbers of the blocks whose queries see keys of a chunk.
+/// The numbers of the blocks with queries that see keys of this chunk.
 Range blocks_seeing(const Call& c, std::span<const std::int32_t> first_key, Range keys) {
     Range queries{std::max(keys.begin, c.shape.query_begin), c.shape.query_end};
     if (queries.begin >= queries.end) return {0, 0};
@@ -114,9 +117,9 @@ Range blocks_seeing(const Call& c, std::span<const std::int32_t> first_key, Rang
 void load_keys(const Call& c, const KeyBuffers& b, std::int64_t kv_head, Range keys) {
     const std::int64_t n = keys.end - keys.begin, padded = round_up(n, c.tiles.panel), w = c.shape.width,
                        column = kv_head * c.shape.head_dim;
-    load_rows(b.d_v, c.shape, padded, c.v, keys.begin - c.shape.key_begin, n,
-              column);  // d_v is free until the sums start
-    load_rows(b.k, c.shape, padded, c.k, keys.begin - c.shape.key_begin, n, column);
+    // d_v holds V for now, since it is free until the sums start.
+    load_rows(b.d_v, c.shape, padded, c.inputs.v, keys.begin - c.shape.key_begin, n, column);
+    load_rows(b.k, c.shape, padded, c.inputs.k, keys.begin - c.shape.key_begin, n, column);
     for (std::int64_t r = 0; r < padded; r += c.tiles.panel) {
         transpose(b.k_t + r * w, c.tiles.panel, b.k + r * w, w, c.tiles.panel, w);
         transpose(b.v_t + r * w, c.tiles.panel, b.d_v + r * w, w, c.tiles.panel, w);
@@ -127,7 +130,7 @@ void load_keys(const Call& c, const KeyBuffers& b, std::int64_t kv_head, Range k
         b.key[r] = r < n ? static_cast<std::int32_t>(keys.begin + r) : std::numeric_limits<std::int32_t>::max();
 }
 
-/// One block of queries of one head: q and d_out rows, in place or copied.
+/// The rows of q and d_out of one block of queries and one head, in place or copied.
 struct QueryRows {
     RowBlock q, d_out;
 };
@@ -135,15 +138,15 @@ struct QueryRows {
 QueryRows load_queries(const Call& c, const QueryBuffers& b, std::int64_t head, Range queries) {
     const std::int64_t n = queries.end - queries.begin, row = queries.begin - c.shape.query_begin,
                        padded = round_up(n, 8);
-    const float *lse = c.lse.data<float>() + head * c.lse.row_stride + row,
+    const float *lse = c.inputs.lse.data<float>() + head * c.inputs.lse.row_stride + row,
                 *delta = c.delta.data<float>() + head * c.delta.row_stride + row;
     for (std::int64_t r = 0; r < n; ++r) b.lse[r] = lse[r] == -kInfinity ? kInfinity : lse[r] * kLog2e;
     std::copy_n(delta, n, b.delta);
-    return {block_of_rows(b.q, c.shape, padded, c.tiles.lanes, c.q, row, n, head * c.shape.head_dim),
-            block_of_rows(b.d_out, c.shape, padded, c.tiles.lanes, c.d_out, row, n, head * c.shape.head_dim)};
+    return {block_of_rows(b.q, c.shape, padded, c.tiles.lanes, c.inputs.q, row, n, head * c.shape.head_dim),
+            block_of_rows(b.d_out, c.shape, padded, c.tiles.lanes, c.inputs.d_out, row, n, head * c.shape.head_dim)};
 }
 
-/// All panels of the loaded keys against the loaded queries.
+/// Computes all panels of the loaded keys against the loaded queries.
 void run_tiles(const Call& c, const Buffers& b, const QueryRows& rows, std::int64_t head, Range keys, Range queries,
                bool key_gradients, bool query_gradients) {
     const auto first_key = c.first_key(head);
@@ -171,7 +174,7 @@ void run_tiles(const Call& c, const Buffers& b, const QueryRows& rows, std::int6
 
 using Turns = std::vector<std::atomic<std::int32_t>>;
 
-/// The task of the file comment. turns is null when dQ is left to the second pass.
+/// Runs the task that the comment of this file describes. turns is null if the second pass computes dQ.
 void run_chunk(const Call& c, const Buffers& b, std::int64_t kv_head, std::int64_t chunk, Turns* turns,
                const std::function<void()>* progress) {
     const Range keys = chunk_of(c, chunk);
@@ -189,20 +192,20 @@ void run_chunk(const Call& c, const Buffers& b, std::int64_t kv_head, std::int64
                 const auto mine = static_cast<std::int32_t>(chunk - chunks_seen(c, c.first_key(head), queries).begin);
                 for (int spins = 0; turn.load(std::memory_order_acquire) != mine; ++spins)
                     spins % 64 ? _mm_pause() : std::this_thread::yield();
-                add_rows(c.d_q, queries.begin - c.shape.query_begin, n, head * c.shape.head_dim, b.queries.d_q,
-                         c.shape);
+                add_rows(c.gradients.d_q, queries.begin - c.shape.query_begin, n, head * c.shape.head_dim,
+                         b.queries.d_q, c.shape);
                 turn.store(mine + 1, std::memory_order_release);
             }
             if (progress) (*progress)();
         }
     }
-    add_rows(c.d_k, keys.begin - c.shape.key_begin, keys.end - keys.begin, kv_head * c.shape.head_dim, b.keys.d_k,
-             c.shape);
-    add_rows(c.d_v, keys.begin - c.shape.key_begin, keys.end - keys.begin, kv_head * c.shape.head_dim, b.keys.d_v,
-             c.shape);
+    add_rows(c.gradients.d_k, keys.begin - c.shape.key_begin, keys.end - keys.begin, kv_head * c.shape.head_dim,
+             b.keys.d_k, c.shape);
+    add_rows(c.gradients.d_v, keys.begin - c.shape.key_begin, keys.end - keys.begin, kv_head * c.shape.head_dim,
+             b.keys.d_v, c.shape);
 }
 
-/// Second pass, one block of queries of one head: dQ alone.
+/// Second pass: computes only dQ, of one block of queries of one head.
 void run_block(const Call& c, const Buffers& b, std::int64_t head, std::int64_t block,
                const std::function<void()>* progress) {
     const Range queries = block_of(c, block), chunks = chunks_seen(c, c.first_key(head), queries);
@@ -214,19 +217,21 @@ void run_block(const Call& c, const Buffers& b, std::int64_t head, std::int64_t 
         run_tiles(c, b, rows, head, chunk_of(c, i), queries, false, true);
         if (progress) (*progress)();
     }
-    add_rows(c.d_q, queries.begin - c.shape.query_begin, n, head * c.shape.head_dim, b.queries.d_q, c.shape);
+    add_rows(c.gradients.d_q, queries.begin - c.shape.query_begin, n, head * c.shape.head_dim, b.queries.d_q, c.shape);
 }
 
-/// delta[h, t] = sum_e d_out * out for rows [begin, end), at most kDeltaRows. The sums are made like those of dP =
-/// d_out * v (fused, in the order of e): a query that sees one key only has out = v and gets a gradient of exactly 0.
-/// Several rows at a time hide the latency of the chain.
+/// The rows that sum_products computes at a time, to hide the latency of its chains of additions.
 constexpr std::int64_t kDeltaRows = 4;
 
+/// delta[h, t] = sum_e d_out * out for rows [begin, end), at most kDeltaRows of them. The sum is computed like that
+/// of dP = d_out * v, with fused multiply-adds in the order of e. So a query that sees only one key, whose out is v,
+/// gets a gradient of exactly 0.
 template <class RealOut, class RealGradient> void sum_products(const Call& c, std::int64_t begin, std::int64_t end) {
-    const std::int64_t e = c.shape.head_dim, row_out = c.out.row_stride, row_gradient = c.d_out.row_stride;
+    const std::int64_t e = c.shape.head_dim, row_out = c.inputs.out.row_stride,
+                       row_gradient = c.inputs.d_out.row_stride;
     for (std::int64_t head = 0; head < c.shape.num_heads; ++head) {
-        const RealGradient* g = c.d_out.data<RealGradient>() + begin * row_gradient + head * e;
-        const RealOut* o = c.out.data<RealOut>() + begin * row_out + head * e;
+        const RealGradient* g = c.inputs.d_out.data<RealGradient>() + begin * row_gradient + head * e;
+        const RealOut* o = c.inputs.out.data<RealOut>() + begin * row_out + head * e;
         float sums[kDeltaRows] = {};
         if (end - begin == kDeltaRows) {
             for (std::int64_t i = 0; i < e; ++i) {
@@ -246,7 +251,7 @@ template <class RealOut, class RealGradient> void sum_products(const Call& c, st
 }
 
 void compute_delta(const Call& c, std::int64_t begin) {
-    const bool wide_out = c.out.dtype == DType::float32, wide_gradient = c.d_out.dtype == DType::float32;
+    const bool wide_out = c.inputs.out.dtype == DType::float32, wide_gradient = c.inputs.d_out.dtype == DType::float32;
     const std::int64_t end = std::min(begin + kDeltaRows, c.shape.num_queries());
     if (wide_out && wide_gradient) sum_products<float, float>(c, begin, end);
     else if (wide_out) sum_products<float, bf16>(c, begin, end);
@@ -256,16 +261,15 @@ void compute_delta(const Call& c, std::int64_t begin) {
 
 }  // namespace
 
-void attention_backward(Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor out, Tensor lse, Tensor q, Tensor k,
-                        Tensor v, const Windows& windows, const AttentionPlace& place, Tensor delta, InstructionSet isa,
+void attention_backward(const AttentionGradients& gradients, const AttentionBackwardInputs& inputs,
+                        const Windows& windows, const AttentionPlace& place, Tensor delta, InstructionSet isa,
                         const std::function<void()>& progress) {
     const AttentionTiles tiles = attention_tiles(isa);
-    const Call c{d_q,   d_k,        d_v, d_out, out,     lse,
-                 q,     k,          v,   delta, windows, attention_shape(q, k, place, tiles.lanes),
-                 tiles, place.scale};
+    const Call c{gradients, inputs,     delta, windows, attention_shape(inputs.q, inputs.k, place, tiles.lanes),
+                 tiles,     place.scale};
     const std::int64_t blocks = c.num_blocks(), chunks = c.num_chunks(), heads = c.shape.num_heads,
                        tasks = c.shape.num_kv_heads * chunks;
-    const bool one_pass = d_q.dtype == DType::float32;
+    const bool one_pass = gradients.d_q.dtype == DType::float32;
     Turns turns(static_cast<std::size_t>(one_pass ? heads * blocks : 0));
     std::atomic<std::int64_t> next_task{0};
 #pragma omp parallel

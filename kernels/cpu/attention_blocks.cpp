@@ -1,5 +1,4 @@
-// Packing for attention. Compiled for AVX2, the floor, on every machine: these are moves, which more lanes hardly speed
-// up.
+// Copies rows for attention. Compiled for AVX2, which every build requires: wider vectors hardly speed up copies.
 #include "kernels/cpu/attention_blocks.h"
 
 #include <immintrin.h>
@@ -11,7 +10,8 @@
 
 namespace longlora::cpu {
 
-AttentionShape attention_shape(const Tensor& q, const Tensor& k, const AttentionPlace& place, std::int64_t lanes) {
+AttentionShape attention_shape(const ConstTensor& q, const ConstTensor& k, const AttentionPlace& place,
+                               std::int64_t lanes) {
     AttentionShape s{};
     s.head_dim = place.head_dim;
     s.width = round_up(place.head_dim, lanes);
@@ -29,8 +29,8 @@ AttentionTiles attention_tiles(InstructionSet isa) {
     return isa == InstructionSet::avx512 ? attention_tiles_avx512() : attention_tiles_avx2();
 }
 
-void load_rows(float* out, const AttentionShape& shape, std::int64_t padded_rows, const Tensor& t, std::int64_t begin,
-               std::int64_t n, std::int64_t column) {
+void load_rows(float* out, const AttentionShape& shape, std::int64_t padded_rows, const ConstTensor& t,
+               std::int64_t begin, std::int64_t n, std::int64_t column) {
     const std::int64_t e = shape.head_dim, w = shape.width, offset = begin * t.row_stride + column;
     for (std::int64_t r = 0; r < n; ++r, out += w) {
         if (t.dtype == DType::float32) {
@@ -45,9 +45,10 @@ void load_rows(float* out, const AttentionShape& shape, std::int64_t padded_rows
 }
 
 RowBlock block_of_rows(float* buffer, const AttentionShape& shape, std::int64_t padded_rows,
-                       std::int64_t column_multiple, const Tensor& t, std::int64_t begin, std::int64_t n,
+                       std::int64_t column_multiple, const ConstTensor& t, std::int64_t begin, std::int64_t n,
                        std::int64_t column) {
-    constexpr std::int64_t kBadStride = 512;  // floats; a multiple of 2 KiB leaves at most two sets of a 64-set cache
+    // In floats. Strides that are a multiple of 2 KiB put all rows into at most two sets of a 64-set cache.
+    constexpr std::int64_t kBadStride = 512;
     if (t.dtype == DType::float32 && shape.head_dim % column_multiple == 0 && begin + padded_rows <= t.num_rows() &&
         t.row_stride % kBadStride != 0) {
         return {t.data<float>() + begin * t.row_stride + column, t.row_stride};
@@ -121,7 +122,7 @@ Scratch::Scratch(std::int64_t num_floats) {
 float* Scratch::floats(std::int64_t n) {
     float* part = next_;
     next_ += round_up(n, 16);
-    ensure(next_ <= end_, "attention's scratch is too small");
+    ensure(next_ <= end_, "the scratch memory of attention is too small");
     return part;
 }
 

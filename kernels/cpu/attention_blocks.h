@@ -1,5 +1,5 @@
-// What forward and backward attention share around the tiles: the shape of a call, packing of rows into float blocks,
-// scratch memory of a thread. No arithmetic on values and no windows.
+// What forward and backward attention share around the tiles: the sizes of a call, copies of rows to and from float32
+// blocks, and the scratch memory of a thread. The arithmetic is in attention_tiles_impl.h.
 #pragma once
 
 #include <cstdint>
@@ -16,43 +16,44 @@ constexpr std::int64_t round_up(std::int64_t n, std::int64_t multiple) {
 }
 
 struct AttentionShape {
-    std::int64_t head_dim, width;                             ///< E, and E rounded up to whole vectors
+    std::int64_t head_dim, width;                             ///< E; E rounded up to whole vectors
     std::int64_t num_heads, num_kv_heads, group;              ///< H, K, H / K
     std::int64_t query_begin, query_end, key_begin, key_end;  ///< global tokens
     std::int64_t num_queries() const { return query_end - query_begin; }
 };
 
-AttentionShape attention_shape(const Tensor& q, const Tensor& k, const AttentionPlace& place, std::int64_t lanes);
+AttentionShape attention_shape(const ConstTensor& q, const ConstTensor& k, const AttentionPlace& place,
+                               std::int64_t lanes);
 AttentionTiles attention_tiles(InstructionSet isa);
 
-/// out (padded_rows, width) = columns [column, column + head_dim) of rows [begin, begin + n) of real t as float32; 0
-/// elsewhere.
-void load_rows(float* out, const AttentionShape& shape, std::int64_t padded_rows, const Tensor& t, std::int64_t begin,
-               std::int64_t n, std::int64_t column);
+/// Copies rows [begin, begin + n) and columns [column, column + head_dim) of t, which is real, to out (padded_rows,
+/// width) as float32. The other elements of out become 0.
+void load_rows(float* out, const AttentionShape& shape, std::int64_t padded_rows, const ConstTensor& t,
+               std::int64_t begin, std::int64_t n, std::int64_t column);
 
-/// Rows as a tile reads them: width floats each (those beyond head_dim are 0, or anything if the caller does not care),
-/// stride apart.
+/// Rows of `width` floats as a tile reads them, `stride` floats apart. The columns from head_dim on hold 0, or
+/// anything if the caller does not read them.
 struct RowBlock {
     const float* p;
     std::int64_t stride;
 };
 
-/// The same rows and columns without a copy where t itself will do: float32, every one of padded_rows and of the
-/// columns up to head_dim rounded up to column_multiple inside of t and of this head, and no stride that puts all rows
-/// into a few sets of the cache. Otherwise loaded into buffer. Rows beyond n hold anything.
+/// The same rows and columns as load_rows. They are not copied if t itself can serve: it is float32; it has all
+/// padded_rows; head_dim is a multiple of column_multiple; and its row stride does not put all rows into a few sets
+/// of the cache. Otherwise load_rows copies them to buffer. Rows from n on may hold anything.
 RowBlock block_of_rows(float* buffer, const AttentionShape& shape, std::int64_t padded_rows,
-                       std::int64_t column_multiple, const Tensor& t, std::int64_t begin, std::int64_t n,
+                       std::int64_t column_multiple, const ConstTensor& t, std::int64_t begin, std::int64_t n,
                        std::int64_t column);
 
-/// The same columns of rows [begin, begin + n) of t += rows (n, width).
+/// Adds rows (n, width) to the same columns of rows [begin, begin + n) of t.
 void add_rows(const Tensor& t, std::int64_t begin, std::int64_t n, std::int64_t column, const float* rows,
               const AttentionShape& shape);
 
-/// out (columns, rows) = in (rows, columns), both multiples of 8; row strides in elements.
+/// out (columns, rows) = transpose of in (rows, columns). Both sizes are multiples of 8. Strides are in elements.
 void transpose(float* out, std::int64_t out_stride, const float* in, std::int64_t in_stride, std::int64_t rows,
                std::int64_t columns);
 
-/// Memory of the calling thread that its next call takes over; parts start at 64 bytes.
+/// Memory of the calling thread. The next Scratch of this thread uses the same memory. Parts are aligned to 64 bytes.
 class Scratch {
 public:
     explicit Scratch(std::int64_t num_floats);

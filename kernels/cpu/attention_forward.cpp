@@ -1,5 +1,5 @@
-// Forward attention: blocks of queries are independent; each goes over the blocks of keys that its windows touch,
-// keeping running maximum, sum and output. The arithmetic on tiles is in attention_tiles_impl.h.
+// Forward attention. Blocks of queries are independent. Each one goes over the blocks of keys that its windows touch,
+// and keeps a running maximum, sum and output. The arithmetic on tiles is in attention_tiles_impl.h.
 #include <omp.h>
 
 #include <algorithm>
@@ -18,7 +18,8 @@ constexpr float kLog2e = 1.4426950408889634f, kLn2 = 0.6931471805599453f,
                 kInfinity = std::numeric_limits<float>::infinity();
 
 struct Call {
-    Tensor out, lse, q, k, v;
+    AttentionResult result;
+    AttentionInputs inputs;
     const Windows& windows;
     AttentionShape shape;
     AttentionTiles tiles;
@@ -27,7 +28,8 @@ struct Call {
     std::int64_t query_block;
 };
 
-/// What a thread needs for one block of queries. Panels of q_t and o_t follow each other.
+/// The buffers of a thread for one block of queries. The panels of q_t lie one after the other, and so do those of
+/// o_t.
 struct Buffers {
     float *rows, *q_t, *o_t, *max, *sum, *k, *v, *s;
     std::int32_t *first_key, *token;
@@ -54,7 +56,7 @@ struct Block {
 
 void start(const Call& c, const Block& block, const Buffers& b) {
     const std::int64_t n = block.end - block.begin, padded = round_up(n, c.tiles.panel), w = c.shape.width;
-    load_rows(b.rows, c.shape, padded, c.q, block.begin - c.shape.query_begin, n, block.head * c.shape.head_dim);
+    load_rows(b.rows, c.shape, padded, c.inputs.q, block.begin - c.shape.query_begin, n, block.head * c.shape.head_dim);
     for (std::int64_t r = 0; r < padded; r += c.tiles.panel)
         transpose(b.q_t + r * w, c.tiles.panel, b.rows + r * w, w, c.tiles.panel, w);
     std::fill_n(b.o_t, padded * w, 0.0f);
@@ -66,12 +68,12 @@ void start(const Call& c, const Block& block, const Buffers& b) {
     }
 }
 
-/// Keys [begin, end), at most kKeyBlock of them, against all panels of the block.
+/// Adds keys [begin, end), at most kKeyBlock, to the results of all panels of the block.
 void add_keys(const Call& c, const Block& block, const Buffers& b, std::int64_t begin, std::int64_t end) {
     const std::int64_t n = end - begin, padded = round_up(n, 8), w = c.shape.width,
                        column = block.head / c.shape.group * c.shape.head_dim;
-    const RowBlock k = block_of_rows(b.k, c.shape, padded, 8, c.k, begin - c.shape.key_begin, n, column);
-    const RowBlock v = block_of_rows(b.v, c.shape, padded, 8, c.v, begin - c.shape.key_begin, n, column);
+    const RowBlock k = block_of_rows(b.k, c.shape, padded, 8, c.inputs.k, begin - c.shape.key_begin, n, column);
+    const RowBlock v = block_of_rows(b.v, c.shape, padded, 8, c.inputs.v, begin - c.shape.key_begin, n, column);
     ForwardTile t{};
     t.k = k.p, t.k_stride = k.stride, t.v = v.p, t.v_stride = v.stride, t.s = b.s;
     t.head_dim = c.shape.head_dim, t.width = w, t.scale = c.scale * kLog2e,
@@ -89,7 +91,7 @@ void add_keys(const Call& c, const Block& block, const Buffers& b, std::int64_t 
     }
 }
 
-/// One row: o / sum and its lse go to out and lse, or are merged with what is there.
+/// Writes one row: o / sum to out, and its lse to *lse. With accumulate, merges them with the earlier values instead.
 template <class Real>
 void finish_row(Real* out, float* lse, const float* o, std::int64_t n, float max, float sum, bool accumulate) {
     const float own = sum == 0 ? -kInfinity : (max + std::log2(sum)) * kLn2;
@@ -113,12 +115,13 @@ void finish(const Call& c, const Block& block, const Buffers& b) {
                        row = block.begin - c.shape.query_begin;
     for (std::int64_t r = 0; r < n; r += c.tiles.panel)
         transpose(b.rows + r * w, w, b.o_t + r * w, c.tiles.panel, w, c.tiles.panel);
-    float* lse = c.lse.data<float>() + block.head * c.lse.row_stride + row;
+    const auto& [out, lse_rows] = c.result;
+    float* lse = lse_rows.data<float>() + block.head * lse_rows.row_stride + row;
     for (std::int64_t r = 0; r < n; ++r) {
-        const std::int64_t at = (row + r) * c.out.row_stride + block.head * e;
-        if (c.out.dtype == DType::float32)
-            finish_row(c.out.data<float>() + at, lse + r, b.rows + r * w, e, b.max[r], b.sum[r], c.accumulate);
-        else finish_row(c.out.data<bf16>() + at, lse + r, b.rows + r * w, e, b.max[r], b.sum[r], c.accumulate);
+        const std::int64_t at = (row + r) * out.row_stride + block.head * e;
+        if (out.dtype == DType::float32)
+            finish_row(out.data<float>() + at, lse + r, b.rows + r * w, e, b.max[r], b.sum[r], c.accumulate);
+        else finish_row(out.data<bf16>() + at, lse + r, b.rows + r * w, e, b.max[r], b.sum[r], c.accumulate);
     }
 }
 
@@ -126,8 +129,9 @@ void run_block(const Call& c, const Block& block, const Buffers& b, const std::f
     start(c, block, b);
     const std::int64_t origin = c.shape.key_begin, end = std::min(block.end, c.shape.key_end);
     std::int64_t begin = std::max<std::int64_t>(block.first_key[block.begin], origin);
-    while (begin < end) {  // blocks lie on a grid from the first key, so that a row's sums do not depend on which rows
-                           // share its block
+    // The blocks of keys lie on a grid that starts at the first key. So the sums of a row do not depend on which rows
+    // share its block of queries.
+    while (begin < end) {
         const std::int64_t next = std::min(origin + ((begin - origin) / kKeyBlock + 1) * kKeyBlock, end);
         add_keys(c, block, b, begin, next);
         begin = next;
@@ -138,22 +142,23 @@ void run_block(const Call& c, const Block& block, const Buffers& b, const std::f
 
 }  // namespace
 
-void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, const Windows& windows,
+void attention_forward(const AttentionResult& result, const AttentionInputs& inputs, const Windows& windows,
                        const AttentionPlace& place, bool accumulate, InstructionSet isa,
                        const std::function<void()>& progress) {
     const AttentionTiles tiles = attention_tiles(isa);
-    Call c{out, lse, q, k, v, windows, attention_shape(q, k, place, tiles.lanes), tiles, place.scale, accumulate, 0};
+    Call c{result, inputs,      windows,    attention_shape(inputs.q, inputs.k, place, tiles.lanes),
+           tiles,  place.scale, accumulate, 0};
     const std::int64_t n = c.shape.num_queries(), heads = c.shape.num_heads;
     const bool plenty = heads * (n / 192) >= 4 * omp_get_max_threads();
-    c.query_block =
-        plenty && c.shape.width <= 192 ? 192 : 96;  // multiples of every panel; a larger block packs keys less often
+    // Both are multiples of every panel. With a larger block keys are copied less often.
+    c.query_block = plenty && c.shape.width <= 192 ? 192 : 96;
     const std::int64_t blocks = (n + c.query_block - 1) / c.query_block;
 #pragma omp parallel
     {
         const Buffers buffers(c);
         const auto* call_progress = omp_get_thread_num() == 0 && progress ? &progress : nullptr;
 #pragma omp for schedule(dynamic, 1)
-        for (std::int64_t i = 0; i < heads * blocks; ++i) {  // late blocks, which see most, first
+        for (std::int64_t i = 0; i < heads * blocks; ++i) {  // late blocks first: they see most keys
             const std::int64_t head = i % heads, begin = c.shape.query_begin + (blocks - 1 - i / heads) * c.query_block;
             const Block block{head, begin, std::min(begin + c.query_block, c.shape.query_end),
                               windows.host[head >= windows.num_plain_heads]};

@@ -1,6 +1,6 @@
-// Attention's inner steps, written once for any vector width (Simd is Avx2 or Avx512). Included by attention_avx2.cpp
-// and attention_avx512.cpp only; everything is a template on Simd, so that code for one instruction set can never be
-// linked in place of the other's.
+// The inner steps of attention, written once for any vector width: Simd is Avx2 or Avx512. Only attention_avx2.cpp
+// and attention_avx512.cpp include this file. Everything is a template on Simd, so that the linker can never take
+// code for one instruction set in place of the other.
 #pragma once
 
 #include "kernels/cpu/attention_tiles.h"
@@ -9,14 +9,17 @@ namespace longlora::cpu {
 
 enum class Update { overwrite, accumulate, rescale };
 
-/// A row-major or transposed operand whose elements are broadcast: element (m, d) is p[m * stride + d], or p[d * stride
-/// + m] if transposed.
+/// A matrix whose single elements are broadcast to vectors. Element (m, d) is p[m * stride + d], or p[d * stride + m]
+/// if it is transposed.
 struct Broadcast {
     const float* p;
     std::int64_t stride;
 };
 
-/// c(kRowTile, kVectors * lanes) = scale * a b | c + a b | c * factor + a b; factor is one number per column.
+/// Multiplies a (kRowTile, depth) and b (depth, kVectors * lanes) into c:
+///     overwrite:  c = scale * a b
+///     accumulate: c = c + a b
+///     rescale:    c = c * factor + a b, with one factor per column.
 template <class Simd, int kVectors, Update kUpdate, bool kTransposed>
 inline __attribute__((always_inline)) void multiply_tile(float* c, std::int64_t ldc, Broadcast a, const float* b,
                                                          std::int64_t ldb, std::int64_t depth, float scale,
@@ -65,8 +68,8 @@ void multiply_columns(float* c, std::int64_t ldc, Broadcast a, const float* b, s
     }
 }
 
-/// As multiply_tile for rows (a multiple of kRowTile) x vectors * lanes columns; three vectors of columns at a time,
-/// two where that divides better.
+/// Like multiply_tile for `rows` rows (a multiple of kRowTile) and vectors * lanes columns. Goes over three vectors
+/// of columns at a time, or over two where this divides better.
 template <class Simd, Update kUpdate, bool kTransposed>
 void multiply(float* c, std::int64_t ldc, Broadcast a, const float* b, std::int64_t ldb, std::int64_t rows,
               std::int64_t vectors, std::int64_t depth, float scale, const float* factor) {
@@ -81,7 +84,7 @@ void multiply(float* c, std::int64_t ldc, Broadcast a, const float* b, std::int6
     }
 }
 
-/// Sets the scores of invisible (key, lane) pairs in rows [lo, hi) to -inf.
+/// Sets the scores of invisible pairs (key, lane) in rows [lo, hi) to -inf.
 template <class Simd> void hide_keys(const ForwardTile& t, std::int64_t lo, std::int64_t hi) {
     const auto hidden = Simd::broadcast(-__builtin_inff());
     for (std::int64_t r = lo; r < hi; ++r) {
@@ -94,7 +97,8 @@ template <class Simd> void hide_keys(const ForwardTile& t, std::int64_t lo, std:
     }
 }
 
-/// s becomes exp2(s - max) with the new max; sum follows; factor (panel) is what earlier results must be multiplied by.
+/// Turns s into exp2(s - max) with the new max, and updates max and sum. The caller must multiply earlier results by
+/// factor (panel).
 template <class Simd> void softmax_step(const ForwardTile& t, float* factor) {
     using V = typename Simd::Vector;
     constexpr std::int64_t kPanel = 3 * Simd::kLanes;
@@ -108,7 +112,7 @@ template <class Simd> void softmax_step(const ForwardTile& t, float* factor) {
 #pragma GCC unroll 3
     for (int n = 0; n < 3; ++n) {
         Simd::store(t.max + n * Simd::kLanes, new_max[n]);
-        new_max[n] = Simd::finite_or_zero(new_max[n]);  // a lane that has seen nothing: exp2(-inf - 0) = 0, not NaN
+        new_max[n] = Simd::finite_or_zero(new_max[n]);  // a lane that has seen no key: exp2(-inf - 0) = 0, not NaN
         const V change = Simd::exp2(Simd::sub(old_max[n], new_max[n]));
         Simd::store(factor + n * Simd::kLanes, change);
         sum[n] = Simd::mul(Simd::load(t.sum + n * Simd::kLanes), change);
@@ -140,7 +144,8 @@ template <class Simd> void forward_tile(const ForwardTile& t) {
                                           kPanel, head8, 3, t.hi - t.lo, 1, factor);
 }
 
-/// Rows [lo, hi): p = exp2(s - lse), ds = scale * p * (dp - delta), both 0 where invisible. s arrives in p, dp in ds.
+/// Rows [lo, hi): p = exp2(s - lse) and ds = scale * p * (dp - delta), both 0 for invisible pairs. On entry p holds
+/// s, and ds holds dp.
 template <class Simd, bool kHide> void gradient_rows(const BackwardTile& t, std::int64_t lo, std::int64_t hi) {
     using V = typename Simd::Vector;
     const V scale = Simd::broadcast(t.scale), zero = Simd::zero();

@@ -1,6 +1,6 @@
-// CpuBackend: the operations of ops.h on the calling thread's OpenMP team. Streams are not looked at: everything runs
-// at once, in the order of the calls, which is a valid execution of the contract. One file per operation implements the
-// functions of cpu/operations.h.
+// CpuBackend: the operations of ops.h on the OpenMP threads of the calling thread. It ignores streams: an operation
+// runs at once, in the order of the calls, as the contract allows. It calls the functions that operations.h,
+// attention.h and matmul.h declare.
 #pragma once
 
 #include "kernels/cpu/instruction_set.h"
@@ -16,30 +16,28 @@ public:
           set_(set),
           matmul_(bfloat16_instructions) {}
 
-    void matmul(int, Tensor out, Tensor a, Tensor b, Transpose transpose_a, Transpose transpose_b, float alpha,
-                float beta) override;
-    void embedding_forward(int, Tensor out, Tensor table, Tensor ids) override;
-    void embedding_backward(int, Tensor d_table, Tensor d_out, Tensor ids) override;
-    void rmsnorm_forward(int, Tensor y, Tensor rrms, Tensor x, Tensor weight, float eps) override;
-    void rmsnorm_backward(int, Tensor d_x, Tensor d_weight, Tensor d_y, Tensor x, Tensor weight, Tensor rrms) override;
-    void rotary(int, Tensor x, Tensor cos, Tensor sin, std::int64_t head_dim, std::int64_t position_begin,
+    void matmul(int, Tensor out, ConstTensor a, ConstTensor b, Transpose transpose_a, Transpose transpose_b,
+                float alpha, float beta) override;
+    void embedding_forward(int, Tensor out, ConstTensor table, ConstTensor ids) override;
+    void embedding_backward(int, Tensor d_table, ConstTensor d_out, ConstTensor ids) override;
+    void rmsnorm_forward(int, Tensor y, Tensor rrms, ConstTensor x, ConstTensor weight, float eps) override;
+    void rmsnorm_backward(int, const RmsnormGradients& gradients, const RmsnormBackwardInputs& inputs) override;
+    void rotary(int, Tensor x, const RotaryAngles& angles, std::int64_t head_dim, std::int64_t position_begin,
                 bool inverse) override;
-    void attention_forward(int, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, const Windows& windows,
+    void attention_forward(int, const AttentionResult& result, const AttentionInputs& inputs, const Windows& windows,
                            const AttentionPlace& place, bool accumulate) override;
-    void attention_backward(int, Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor out, Tensor lse, Tensor q,
-                            Tensor k, Tensor v, const Windows& windows, const AttentionPlace& place,
-                            Tensor delta) override;
-    void merge_attention(int, Tensor out, Tensor lse, Tensor other_out, Tensor other_lse) override;
-    void swiglu_forward(int, Tensor out, Tensor gate, Tensor up) override;
-    void swiglu_backward(int, Tensor d_gate, Tensor d_up, Tensor d_out, Tensor gate, Tensor up) override;
-    void cross_entropy(int, Tensor loss_sum, Tensor logits, Tensor labels, float scale, bool gradient) override;
-    void sum_squares(int, Tensor sum, Tensor x) override;
-    void clip_scale(int, Tensor scale, Tensor sum_squares, Tensor loss_sum, double max_norm) override;
-    void adamw(int, Tensor master, Tensor m, Tensor v, Tensor weight, Tensor grad, Tensor scale,
-               const AdamwOptions& options) override;
+    void attention_backward(int, const AttentionGradients& gradients, const AttentionBackwardInputs& inputs,
+                            const Windows& windows, const AttentionPlace& place, Tensor delta) override;
+    void merge_attention(int, const AttentionResult& result, const ConstAttentionResult& other) override;
+    void swiglu_forward(int, Tensor out, const SwigluInputs& inputs) override;
+    void swiglu_backward(int, const SwigluGradients& gradients, const SwigluBackwardInputs& inputs) override;
+    void cross_entropy(int, Tensor loss_sum, Tensor logits, ConstTensor labels, float scale, bool gradient) override;
+    void sum_squares(int, Tensor sum, ConstTensor x) override;
+    void clip_scale(int, Tensor scale, const ClipInputs& inputs, double max_norm) override;
+    void adamw(int, const AdamwState& state, const AdamwInputs& inputs, const AdamwOptions& options) override;
     void fill(int, Tensor x, float value) override;
-    void add(int, Tensor y, Tensor x, float alpha) override;
-    void copy(int, Tensor y, Tensor x) override;
+    void add(int, Tensor y, ConstTensor x, float alpha) override;
+    void copy(int, Tensor y, ConstTensor x) override;
     void synchronize(int) override {}
 
 private:

@@ -1,5 +1,5 @@
-// Loss and gradient of a chunk of tokens, a row at a time in float32; the losses are added in double in the order of
-// the rows.
+// cross_entropy: loss and gradient, row by row in float32. The losses of the rows are added in double, in the order
+// of the rows.
 #include <limits>
 #include <vector>
 
@@ -10,7 +10,8 @@
 namespace longlora::cpu {
 namespace {
 
-/// exp(x - most) into `exps` (which may be x), returns their sum: in float over blocks, in double over the blocks.
+/// Writes exp(x - most) to `exps`, which may be x, and returns their sum. Blocks are summed in float, the sums of the
+/// blocks in double.
 template <class T> double exp_row(float* exps, const T* x, float most, std::int64_t width) {
     constexpr std::int64_t kBlock = 1024;
     double sum = 0;
@@ -27,7 +28,7 @@ template <class T> double exp_row(float* exps, const T* x, float most, std::int6
     return sum;
 }
 
-/// A NaN in the row makes the loss NaN: it is not lost in the maximum but reaches the sum.
+/// A NaN in the row makes the loss NaN: the maximum ignores it, but the sum does not.
 template <class T>
 double loss_of_row(T* x, float* exps, std::int32_t label, std::int64_t width, float scale, bool gradient) {
     float most = -std::numeric_limits<float>::infinity();
@@ -46,7 +47,7 @@ double loss_of_row(T* x, float* exps, std::int32_t label, std::int64_t width, fl
 
 }  // namespace
 
-void cross_entropy(Tensor loss_sum, Tensor logits, Tensor labels, float scale, bool gradient) {
+void cross_entropy(Tensor loss_sum, Tensor logits, ConstTensor labels, float scale, bool gradient) {
     const std::int64_t num_rows = logits.shape[0], width = logits.width();
     std::vector<double> losses(static_cast<std::size_t>(num_rows), 0.0);
     const std::int32_t* label = labels.data<std::int32_t>();

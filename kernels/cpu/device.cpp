@@ -1,6 +1,6 @@
-// The processor as a device: one arena in ordinary memory that never goes back to the kernel, work runs at once on the
-// calling thread and its OpenMP team, so streams are empty whenever the host looks and events are reached when
-// recorded.
+// The CPU as a device. Its arena is ordinary memory that never goes back to the operating system. Work runs at once,
+// on the calling thread and its OpenMP threads. So streams are empty whenever the host looks, and events are reached
+// when they are recorded.
 #include "kernels/device.h"
 
 #include <omp.h>
@@ -64,12 +64,12 @@ public:
     void wait(Stream, Event) override {}
     void synchronize(Stream) override {}
 
-    void copy_to_device(Tensor device, Tensor host, Stream) override {
+    void copy_to_device(Tensor device, ConstTensor host, Stream) override {
         check_copy(device, host, "copy_to_device");
         recorder().add("copy_to_device", 0, static_cast<double>(device.size_bytes()));
         copy_rows(device, host);
     }
-    void copy_to_host(Tensor host, Tensor device, Stream) override {
+    void copy_to_host(Tensor host, ConstTensor device, Stream) override {
         check_copy(host, device, "copy_to_host");
         recorder().add("copy_to_host", 0, static_cast<double>(device.size_bytes()));
         copy_rows(host, device);

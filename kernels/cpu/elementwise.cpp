@@ -1,4 +1,4 @@
-// fill, add, copy: rows of any stride, every real type to every other.
+// fill, add and copy: rows of any stride, and every combination of real types.
 #include <algorithm>
 #include <cstring>
 
@@ -13,8 +13,8 @@ struct Extent {
     std::int64_t num_rows, width;
 };
 
-/// Several tensors of one shape as one long row if all are contiguous.
-template <class... Tensors> Extent extent_of(const Tensor& first, const Tensors&... others) {
+/// The rows and width of tensors of one shape; one long row if all are contiguous.
+template <class... Tensors> Extent extent_of(const ConstTensor& first, const Tensors&... others) {
     if ((first.contiguous() && ... && others.contiguous())) return {1, first.count()};
     return {first.num_rows(), first.width()};
 }
@@ -33,11 +33,11 @@ void fill(Tensor x, float value) {
     if (x.dtype == DType::float64) return fill_with(x, static_cast<double>(value));
     if (x.dtype == DType::int32) return fill_with(x, static_cast<std::int32_t>(value));
     if (x.dtype == DType::float32) return fill_with(x, value);
-    x.dtype = DType::uint16;  // bfloat16's bits: a struct would be filled one by one
+    x.dtype = DType::uint16;  // the bits of bfloat16: structs would be filled one by one
     fill_with(x, bf16(value).bits);
 }
 
-void add(Tensor y, Tensor x, float alpha) {
+void add(Tensor y, ConstTensor x, float alpha) {
     if (y.dtype == DType::float64) {
         *y.data<double>() += static_cast<double>(alpha) * *x.data<double>();
         return;
@@ -47,7 +47,7 @@ void add(Tensor y, Tensor x, float alpha) {
             using Y = decltype(y_type);
             using X = decltype(x_type);
             const Rows<Y> to(y);
-            const Rows<X> from(x);
+            const Rows<const X> from(x);
             const auto [num_rows, width] = extent_of(y, x);
             for_pieces(num_rows, width, [&](std::int64_t row, std::int64_t begin, std::int64_t end) {
                 Y* a = to[row];
@@ -59,7 +59,7 @@ void add(Tensor y, Tensor x, float alpha) {
     });
 }
 
-void copy(Tensor y, Tensor x) {
+void copy(Tensor y, ConstTensor x) {
     const auto [num_rows, width] = extent_of(y, x);
     if (y.dtype == x.dtype) {
         const std::int64_t size = size_of(y.dtype);
@@ -74,7 +74,7 @@ void copy(Tensor y, Tensor x) {
             using Y = decltype(y_type);
             using X = decltype(x_type);
             const Rows<Y> to(y);
-            const Rows<X> from(x);
+            const Rows<const X> from(x);
             for_pieces(num_rows, width, [&](std::int64_t row, std::int64_t begin, std::int64_t end) {
                 Y* a = to[row];
                 const X* b = from[row];

@@ -1,5 +1,5 @@
-// Detection through cpuid, xgetbv (does the operating system save the registers?) and, for AMX, arch_prctl (may this
-// process use them?).
+// Detects instruction sets by cpuid, by xgetbv (does the operating system save the registers?) and, for AMX, by
+// arch_prctl (may this process use the tiles?).
 #include "kernels/cpu/instruction_set.h"
 
 #include <cpuid.h>
@@ -26,7 +26,7 @@ Registers cpuid(std::uint32_t leaf, std::uint32_t subleaf) {
 
 bool bit(std::uint64_t value, int i) { return (value >> i) & 1u; }
 
-/// XCR0: which register states the operating system saves; 0 where xgetbv does not exist.
+/// XCR0: which register states the operating system saves; 0 if xgetbv does not exist.
 std::uint64_t saved_states() {
     if (!bit(cpuid(1, 0).c, 27)) return 0;  // OSXSAVE
     std::uint32_t low = 0, high = 0;
@@ -50,8 +50,8 @@ bool has_avx512() {
 }
 
 bool request_tiles() {
-    constexpr long kRequestPermission = 0x1023,
-                   kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA of Linux' asm/prctl.h
+    // ARCH_REQ_XCOMP_PERM and XFEATURE_XTILEDATA of asm/prctl.h in Linux.
+    constexpr long kRequestPermission = 0x1023, kTileData = 18;
     return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 

@@ -1,6 +1,6 @@
-// Products go tile by tile to onednn_gemm.h. A bfloat16 operand that oneDNN cannot take as it is (beside a float32 one,
-// or without bfloat16 instructions) is widened into a panel of at most 8 MiB; a bfloat16 result of such a product comes
-// from a float32 panel, rounded once.
+// Computes products tile by tile with onednn_gemm.h. If oneDNN cannot take a bfloat16 operand directly (beside a
+// float32 one, or without bfloat16 instructions), the operand is widened into a panel of at most 8 MiB. A bfloat16
+// result of such a product is computed in a float32 panel and rounded once.
 #include "kernels/cpu/matmul.h"
 
 #include <vector>
@@ -13,16 +13,16 @@ namespace longlora::cpu {
 namespace {
 
 constexpr std::int64_t kPanelElements = 1 << 21;  // 8 MiB of float32
-constexpr std::int64_t kDepth =
-    8192;  // longest sum that is done at once when a panel is widened, so that panels stay wide
-constexpr double kTileFlops = 2e9;  // some 5 to 30 ms: how long a message waits at most
+// The longest sum that one call computes when it widens an operand, so that panels stay wide.
+constexpr std::int64_t kDepth = 8192;
+constexpr double kTileFlops = 2e9;  // about 5 to 30 ms, the longest time that a message waits
 constexpr std::int64_t kLeastSide = 256, kSideStep = 64;
 
-/// An operand or result with its transposition taken apart: rows and columns of op(x).
+/// An operand x, of which part() takes rows and columns of op(x).
 struct Operand {
-    Tensor tensor;
+    ConstTensor tensor;
     bool transposed;
-    Tensor part(std::int64_t row, std::int64_t num_rows, std::int64_t column, std::int64_t num_columns) const {
+    ConstTensor part(std::int64_t row, std::int64_t num_rows, std::int64_t column, std::int64_t num_columns) const {
         return transposed ? tensor.rows(column, num_columns).columns(row, num_rows)
                           : tensor.rows(row, num_rows).columns(column, num_columns);
     }
@@ -30,7 +30,7 @@ struct Operand {
 
 std::int64_t pieces_of(std::int64_t n, std::int64_t piece) { return (n + piece - 1) / piece; }
 
-/// n cut into about `wanted` equal pieces, none shorter than kLeastSide: their length.
+/// Divides n into about `wanted` equal pieces, none shorter than kLeastSide, and returns their length.
 std::int64_t side_of(std::int64_t n, std::int64_t wanted) {
     const std::int64_t pieces = std::max<std::int64_t>(1, std::min(wanted, n / kLeastSide));
     return pieces_of(pieces_of(n, pieces), kSideStep) * kSideStep;
@@ -54,19 +54,20 @@ Tile tile_of(std::int64_t m, std::int64_t n, std::int64_t k, bool widen_a, bool 
     return tile;
 }
 
-/// The float32 copy of the part of an operand that was widened last.
+/// The float32 copy of that part of an operand which was widened last.
 struct Panel {
     std::vector<float> storage;
     std::int64_t row = -1, column = -1;
 
-    Tensor widen(const Operand& from, std::int64_t r, std::int64_t num_rows, std::int64_t c, std::int64_t num_columns) {
-        const Tensor source = from.part(r, num_rows, c, num_columns);
+    ConstTensor widen(const Operand& from, std::int64_t r, std::int64_t num_rows, std::int64_t c,
+                      std::int64_t num_columns) {
+        const ConstTensor source = from.part(r, num_rows, c, num_columns);
         if (static_cast<std::int64_t>(storage.size()) < source.count())
             storage.resize(static_cast<std::size_t>(source.count()));
         const Tensor wide(storage.data(), DType::float32, source.shape);
         if (row == r && column == c) return wide;
         row = r, column = c;
-        const Rows<bf16> in(source);
+        const Rows<const bf16> in(source);
         const Rows<float> out(wide);
         for_pieces(source.shape[0], source.width(), [&](std::int64_t i, std::int64_t begin, std::int64_t end) {
             const bf16* narrow = in[i];
@@ -80,9 +81,9 @@ struct Panel {
 };
 
 /// out = panel + beta * out, rounded to bfloat16 once.
-void narrow(const Tensor& out, const Tensor& panel, float beta) {
+void narrow(const Tensor& out, const ConstTensor& panel, float beta) {
     const Rows<bf16> to(out);
-    const Rows<float> from(panel);
+    const Rows<const float> from(panel);
     for_pieces(out.shape[0], out.width(), [&](std::int64_t i, std::int64_t begin, std::int64_t end) {
         const float* sum = from[i];
         bf16* y = to[i];
@@ -96,7 +97,7 @@ void narrow(const Tensor& out, const Tensor& panel, float beta) {
     });
 }
 
-/// out = beta * out, for products without a term.
+/// out = beta * out, for products that sum over no elements.
 void scale(const Tensor& out, float beta) {
     with_type(out.dtype, [&](auto type) {
         using T = decltype(type);
@@ -120,8 +121,8 @@ Matmul::Matmul(bool bfloat16_instructions)
     : state_(new State{{}, bfloat16_instructions && OnednnGemm::has_bfloat16(), {}, {}, {}}) {}
 Matmul::~Matmul() = default;
 
-void Matmul::operator()(Tensor out, Tensor a, Tensor b, bool transpose_a, bool transpose_b, float alpha, float beta,
-                        const std::function<void()>& progress) {
+void Matmul::operator()(Tensor out, ConstTensor a, ConstTensor b, bool transpose_a, bool transpose_b, float alpha,
+                        float beta, const std::function<void()>& progress) {
     const std::int64_t m = out.shape[0], n = out.shape[1], k = a.shape[transpose_a ? 0 : 1];
     if (m == 0 || n == 0) return;
     if (k == 0) return scale(out, beta);
@@ -145,9 +146,9 @@ void Matmul::operator()(Tensor out, Tensor a, Tensor b, bool transpose_a, bool t
                 if (!first) progress();
                 first = false;
                 const std::int64_t depth = std::min(tile.k, k - at);
-                const Tensor left =
+                const ConstTensor left =
                     widen_a ? s.panel_a.widen(op_a, row, rows, at, depth) : op_a.part(row, rows, at, depth);
-                const Tensor right =
+                const ConstTensor right =
                     widen_b ? s.panel_b.widen(op_b, at, depth, column, columns) : op_b.part(at, depth, column, columns);
                 s.gemm(sum, left, right, transpose_a, transpose_b, alpha, at > 0 ? 1.0f : narrow_out ? 0.0f : beta);
             }

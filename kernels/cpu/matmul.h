@@ -1,5 +1,5 @@
-// Matrix products on the CPU: oneDNN, with what it cannot do around it (mixed types, tiles between which messages
-// move). Arguments as in ops.h.
+// Matrix products on the CPU: oneDNN (onednn_gemm.h), and around it what oneDNN cannot do: mixed types, and tiles
+// between which messages move. Arguments are those of Ops::matmul in kernels/ops.h.
 #pragma once
 
 #include <functional>
@@ -11,14 +11,14 @@ namespace longlora::cpu {
 
 class Matmul {
 public:
-    /// bfloat16_instructions: products of two bfloat16 matrices go to oneDNN as they are; otherwise they are widened
-    /// panel by panel.
+    /// bfloat16_instructions: oneDNN multiplies two bfloat16 matrices directly. Otherwise they are widened panel by
+    /// panel.
     explicit Matmul(bool bfloat16_instructions);
     ~Matmul();
 
-    /// progress is called between tiles; the tiles depend on the shapes and types only.
-    void operator()(Tensor out, Tensor a, Tensor b, bool transpose_a, bool transpose_b, float alpha, float beta,
-                    const std::function<void()>& progress);
+    /// Calls progress between tiles. Only shapes and types determine the tiles.
+    void operator()(Tensor out, ConstTensor a, ConstTensor b, bool transpose_a, bool transpose_b, float alpha,
+                    float beta, const std::function<void()>& progress);
 
 private:
     struct State;

@@ -1,5 +1,5 @@
-// merge_attention: two partial results of the same queries become one, row by row and head by head. What makes partial
-// results is attention_forward.cpp.
+// merge_attention: two results of the same queries become one, row by row and head by head. attention_forward.cpp
+// computes such results.
 #include <cmath>
 #include <limits>
 
@@ -10,8 +10,8 @@
 namespace longlora::cpu {
 namespace {
 
-/// With r = exp(smaller - larger) in (0, 1], the weights are 1 / (1 + r) and r / (1 + r), which add up to 1 however
-/// large the sums are.
+/// With r = exp(smaller - larger) in (0, 1], where smaller and larger are the two lse, the weights are 1 / (1 + r)
+/// and r / (1 + r). They add up to 1 however large the lse are.
 void merge_row(float* out, float& lse, const float* other_out, float other_lse, std::int64_t head_dim) {
     constexpr float kInfinity = std::numeric_limits<float>::infinity();
     if (other_lse == -kInfinity) return;
@@ -31,10 +31,12 @@ void merge_row(float* out, float& lse, const float* other_out, float other_lse, 
 
 }  // namespace
 
-void merge_attention(Tensor out, Tensor lse, Tensor other_out, Tensor other_lse) {
-    const Rows<float> to(out), sums(lse), from(other_out), other_sums(other_lse);
-    const std::int64_t num_queries = out.shape[0], num_heads = lse.shape[0], head_dim = out.width() / num_heads;
-#pragma omp parallel for schedule(static) if (out.count() > kParallelElements)
+void merge_attention(const AttentionResult& result, const ConstAttentionResult& other) {
+    const Rows<float> to(result.out), sums(result.lse);
+    const Rows<const float> from(other.out), other_sums(other.lse);
+    const std::int64_t num_queries = result.out.shape[0], num_heads = result.lse.shape[0],
+                       head_dim = result.out.width() / num_heads;
+#pragma omp parallel for schedule(static) if (result.out.count() > kParallelElements)
     for (std::int64_t t = 0; t < num_queries; ++t)
         for (std::int64_t h = 0; h < num_heads; ++h)
             merge_row(to[t] + h * head_dim, sums[h][t], from[t] + h * head_dim, other_sums[h][t], head_dim);

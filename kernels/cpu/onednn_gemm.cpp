@@ -1,7 +1,7 @@
-// Two ways into oneDNN: dnnl_sgemm, which takes any strides, alpha and beta without preparation, and the matmul
-// primitive, which knows bfloat16 and is 5 to 20 % faster for a times b transposed (Zen 5, AVX-512; elsewhere both run
-// the same kernel). Making a primitive costs 0.2 to 2 ms, so they are kept by shape; all of them use one scratchpad, so
-// a step allocates nothing after the first.
+// oneDNN is used in two ways. dnnl_sgemm takes any strides, alpha and beta without preparation. The matmul primitive
+// also multiplies bfloat16, and is 5 to 20 % faster for a times b transposed (Zen 5, AVX-512; elsewhere both run the
+// same kernel). To make a primitive takes 0.2 to 2 ms, so primitives are kept by shape. All of them share one
+// scratchpad, so a training step allocates nothing after the first one.
 #include "kernels/cpu/onednn_gemm.h"
 
 #include <omp.h>
@@ -30,10 +30,13 @@ struct Prepared {
     dnnl::matmul primitive;
 };
 
-/// The stride as oneDNN wants it: at least the width also where there is one row only.
-std::int64_t stride_of(const Tensor& t) {
+/// The stride that oneDNN expects: at least the width, even if there is only one row.
+std::int64_t stride_of(const ConstTensor& t) {
     return t.num_rows() > 1 ? t.row_stride : std::max<std::int64_t>(t.width(), 1);
 }
+
+/// dnnl::memory takes void* even for sources, which a primitive only reads.
+void* handle_of(const ConstTensor& source) { return const_cast<std::byte*>(source.bytes); }
 
 dnnl::memory::desc describe(std::int64_t rows, std::int64_t columns, DType type, std::int64_t stride, bool transposed) {
     const auto data_type = type == DType::float32 ? dnnl::memory::data_type::f32 : dnnl::memory::data_type::bf16;
@@ -73,9 +76,9 @@ struct OnednnGemm::State {
             .first->second;
     }
 
-    void run(const Key& key, const Tensor& out, const Tensor& a, const Tensor& b) {
+    void run(const Key& key, const Tensor& out, const ConstTensor& a, const ConstTensor& b) {
         Prepared& p = prepare(key);
-        p.out.set_data_handle(out.bytes), p.a.set_data_handle(a.bytes), p.b.set_data_handle(b.bytes);
+        p.out.set_data_handle(out.bytes), p.a.set_data_handle(handle_of(a)), p.b.set_data_handle(handle_of(b));
         p.scratchpad.set_data_handle(scratchpad.data());
         p.primitive.execute(
             stream,
@@ -97,7 +100,7 @@ bool OnednnGemm::has_bfloat16() {
     }
 }
 
-void OnednnGemm::operator()(Tensor out, Tensor a, Tensor b, bool transpose_a, bool transpose_b, float alpha,
+void OnednnGemm::operator()(Tensor out, ConstTensor a, ConstTensor b, bool transpose_a, bool transpose_b, float alpha,
                             float beta) {
     const std::int64_t m = out.shape[0], n = out.shape[1], k = a.shape[transpose_a ? 0 : 1];
     const bool wide = a.dtype == DType::float32;

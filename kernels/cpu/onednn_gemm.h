@@ -1,5 +1,5 @@
-// OnednnGemm: one product by oneDNN 2.6, all three matrices float32, or bfloat16 times bfloat16 into either. No tiles,
-// no mixed operands; that is matmul.h.
+// OnednnGemm: one product by oneDNN 2.6. All three matrices are float32, or two bfloat16 matrices give a result of
+// either type. Tiles and mixed operands are in matmul.h.
 #pragma once
 
 #include <memory>
@@ -14,12 +14,13 @@ public:
     OnednnGemm(OnednnGemm&&) noexcept;
     ~OnednnGemm();
 
-    /// Whether this oneDNN multiplies bfloat16 on this processor (2.6 cannot make such a primitive on AVX2 alone;
-    /// DNNL_MAX_CPU_ISA counts too).
+    /// Whether this oneDNN multiplies bfloat16 on this processor. oneDNN 2.6 cannot do it with AVX2 alone. The
+    /// environment variable DNNL_MAX_CPU_ISA also limits it.
     static bool has_bfloat16();
 
-    /// out = alpha * op(a) op(b) + beta * out; no side is empty; beta == 0 overwrites.
-    void operator()(Tensor out, Tensor a, Tensor b, bool transpose_a, bool transpose_b, float alpha, float beta);
+    /// out = alpha * op(a) op(b) + beta * out. No side is empty. beta == 0 overwrites out.
+    void operator()(Tensor out, ConstTensor a, ConstTensor b, bool transpose_a, bool transpose_b, float alpha,
+                    float beta);
 
 private:
     struct State;

@@ -1,5 +1,5 @@
-// RMS normalisation, a row at a time. The weight's gradient is summed in chunks of rows that depend on the shape only,
-// then over the chunks.
+// RMS normalisation, row by row. The gradient of the weight is summed over chunks of rows, then over the chunks in
+// order. Only the shape determines the chunks.
 #include <vector>
 
 #include "kernels/cpu/operations.h"
@@ -8,7 +8,7 @@
 
 namespace longlora::cpu {
 
-void rmsnorm_forward(Tensor y, Tensor rrms, Tensor x, Tensor weight, float eps) {
+void rmsnorm_forward(Tensor y, Tensor rrms, ConstTensor x, ConstTensor weight, float eps) {
     with_type(y.dtype, [&](auto y_type) {
         with_type(x.dtype, [&](auto x_type) {
             with_type(weight.dtype, [&](auto weight_type) {
@@ -16,7 +16,7 @@ void rmsnorm_forward(Tensor y, Tensor rrms, Tensor x, Tensor weight, float eps) 
                 using X = decltype(x_type);
                 using W = decltype(weight_type);
                 const Rows<Y> out(y);
-                const Rows<X> in(x);
+                const Rows<const X> in(x);
                 const W* w = weight.data<W>();
                 float* r = rrms.data<float>();
                 const std::int64_t width = x.width();
@@ -39,7 +39,7 @@ void rmsnorm_forward(Tensor y, Tensor rrms, Tensor x, Tensor weight, float eps) 
 
 namespace {
 
-/// One row: d_x += r (w d_y - x r^2 mean(w d_y x)); d_w += d_y x r where d_w is wanted.
+/// One row: d_x += r (w d_y - x r^2 mean(w d_y x)); d_w += d_y x r unless d_w is nullptr.
 template <class DX, class DY, class X, class W>
 void backward_row(DX* d_x, float* d_w, const DY* d_y, const X* x, const W* w, float r, std::int64_t width) {
     float dot = 0;
@@ -55,16 +55,17 @@ void backward_row(DX* d_x, float* d_w, const DY* d_y, const X* x, const W* w, fl
 }
 
 template <class DX, class DY, class X, class W>
-void backward(const Tensor& d_x, const Tensor& d_weight, const Tensor& d_y, const Tensor& x, const Tensor& weight,
-              const Tensor& rrms) {
+void backward(const RmsnormGradients& gradients, const RmsnormBackwardInputs& inputs) {
+    const auto& [d_x, d_weight] = gradients;
+    const auto& [d_y, x, weight, rrms] = inputs;
     constexpr std::int64_t kChunkRows = 32, kMostChunks = 256;
     const std::int64_t num_rows = x.shape[0], width = x.width();
     const std::int64_t chunk_rows = std::max(kChunkRows, (num_rows + kMostChunks - 1) / kMostChunks),
                        num_chunks = (num_rows + chunk_rows - 1) / chunk_rows;
     std::vector<float> partial(d_weight ? static_cast<std::size_t>(num_chunks * width) : 0);
     const Rows<DX> out(d_x);
-    const Rows<DY> gradient(d_y);
-    const Rows<X> in(x);
+    const Rows<const DY> gradient(d_y);
+    const Rows<const X> in(x);
     const W* w = weight.data<W>();
     const float* r = rrms.data<float>();
 #pragma omp parallel for schedule(static) if (x.count() > kParallelElements)
@@ -84,13 +85,13 @@ void backward(const Tensor& d_x, const Tensor& d_weight, const Tensor& d_y, cons
 
 }  // namespace
 
-void rmsnorm_backward(Tensor d_x, Tensor d_weight, Tensor d_y, Tensor x, Tensor weight, Tensor rrms) {
-    with_type(d_x.dtype, [&](auto dx_type) {
-        with_type(d_y.dtype, [&](auto dy_type) {
-            with_type(x.dtype, [&](auto x_type) {
-                with_type(weight.dtype, [&](auto weight_type) {
-                    backward<decltype(dx_type), decltype(dy_type), decltype(x_type), decltype(weight_type)>(
-                        d_x, d_weight, d_y, x, weight, rrms);
+void rmsnorm_backward(const RmsnormGradients& gradients, const RmsnormBackwardInputs& inputs) {
+    with_type(gradients.d_x.dtype, [&](auto dx_type) {
+        with_type(inputs.d_y.dtype, [&](auto dy_type) {
+            with_type(inputs.x.dtype, [&](auto x_type) {
+                with_type(inputs.weight.dtype, [&](auto weight_type) {
+                    backward<decltype(dx_type), decltype(dy_type), decltype(x_type), decltype(weight_type)>(gradients,
+                                                                                                            inputs);
                 });
             });
         });

@@ -1,15 +1,15 @@
-// Rotary positions in place, a row at a time; the angles come from tables.
+// rotary: turns x in place, row by row, with angles from tables.
 #include "kernels/cpu/operations.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/cpu/vector_math.h"
 
 namespace longlora::cpu {
 
-void rotary(Tensor x, Tensor cos, Tensor sin, std::int64_t head_dim, std::int64_t position_begin, bool inverse) {
+void rotary(Tensor x, const RotaryAngles& angles, std::int64_t head_dim, std::int64_t position_begin, bool inverse) {
     with_type(x.dtype, [&](auto type) {
         using T = decltype(type);
         const Rows<T> rows(x);
-        const Rows<float> cos_rows(cos), sin_rows(sin);
+        const Rows<const float> cos_rows(angles.cos), sin_rows(angles.sin);
         const std::int64_t half = head_dim / 2, width = x.width();
         const float sign = inverse ? -1.0f : 1.0f;
 #pragma omp parallel for schedule(static) if (x.count() > kParallelElements)

@@ -1,5 +1,5 @@
-// Eight floats at a time: the operations that the tile kernels need, in AVX2 and FMA (see simd_avx512.h, its wider
-// twin).
+// Vectors of eight floats: the operations of the tile kernels in AVX2 and FMA. simd_avx512.h has the same for 16
+// floats.
 #pragma once
 
 #include <immintrin.h>
@@ -12,7 +12,7 @@ struct Avx2 {
     using Vector = __m256;
     using Integers = __m256i;
     static constexpr int kLanes = 8;
-    static constexpr int kRowTile = 4;  ///< 4 x 3 sums + 3 + 1 of 16 registers
+    static constexpr int kRowTile = 4;  ///< 4 x 3 sums, 3 columns and 1 broadcast use all 16 registers
 
     static inline Vector load(const float* p) { return _mm256_loadu_ps(p); }
     static inline void store(float* p, Vector x) { _mm256_storeu_ps(p, x); }
@@ -28,7 +28,7 @@ struct Avx2 {
         return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     }
     static inline Integers broadcast(std::int32_t x) { return _mm256_set1_epi32(x); }
-    /// low <= x <= high ? value : otherwise
+    /// (low <= x && x <= high) ? value : otherwise
     static inline Vector select_between(Integers low, Integers x, Integers high, Vector value, Vector otherwise) {
         const Integers outside = _mm256_or_si256(_mm256_cmpgt_epi32(low, x), _mm256_cmpgt_epi32(x, high));
         return _mm256_blendv_ps(value, otherwise, _mm256_castsi256_ps(outside));
@@ -40,7 +40,7 @@ struct Avx2 {
     /// 2^x with a relative error of about 1e-7; exactly 0 below 2^-126 and for -inf; NaN stays NaN; at most 2^127.
     static inline Vector exp2(Vector x) {
         const Vector keep = _mm256_cmp_ps(x, _mm256_set1_ps(-126.0f), _CMP_NLT_UQ);
-        x = _mm256_min_ps(_mm256_set1_ps(127.0f), x);  // the second operand wins when it is NaN
+        x = _mm256_min_ps(_mm256_set1_ps(127.0f), x);  // if the second operand is NaN, min returns it
         const Vector n = _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
         const Vector r = _mm256_sub_ps(x, n);
         Vector p = _mm256_fmadd_ps(_mm256_set1_ps(1.54614447e-4f), r, _mm256_set1_ps(1.340042818e-3f));

@@ -1,5 +1,5 @@
-// Sixteen floats at a time: the operations that the tile kernels need, in AVX-512. Include it only in files named
-// *_avx512.cpp.
+// Vectors of sixteen floats: the operations of the tile kernels in AVX-512. Only files named *_avx512.cpp may include
+// this file.
 #pragma once
 
 #include <immintrin.h>
@@ -12,9 +12,9 @@ struct Avx512 {
     using Vector = __m512;
     using Integers = __m512i;
     static constexpr int kLanes = 16;
-    static constexpr int kRowTile = 8;  ///< 8 x 3 sums + 3 + 1 of 32 registers
-    static constexpr __mmask16 kAll =
-        0xffff;  ///< g++ 12 warns of its own header in the unmasked forms of some intrinsics; the code is the same
+    static constexpr int kRowTile = 8;  ///< 8 x 3 sums, 3 columns and 1 broadcast use 28 of 32 registers
+    /// For masked forms of intrinsics whose unmasked forms make g++ 12 warn of its own header. The code is the same.
+    static constexpr __mmask16 kAll = 0xffff;
 
     static inline Vector load(const float* p) { return _mm512_loadu_ps(p); }
     static inline void store(float* p, Vector x) { _mm512_storeu_ps(p, x); }
@@ -28,7 +28,7 @@ struct Avx512 {
 
     static inline Integers load(const std::int32_t* p) { return _mm512_loadu_si512(p); }
     static inline Integers broadcast(std::int32_t x) { return _mm512_set1_epi32(x); }
-    /// low <= x <= high ? value : otherwise
+    /// (low <= x && x <= high) ? value : otherwise
     static inline Vector select_between(Integers low, Integers x, Integers high, Vector value, Vector otherwise) {
         return _mm512_mask_blend_ps(_mm512_mask_cmple_epi32_mask(_mm512_cmple_epi32_mask(low, x), x, high), otherwise,
                                     value);

@@ -1,5 +1,5 @@
-// The optimizer's update and the scale that decides it. The host never sees the scale: a NaN there makes the update do
-// nothing.
+// adamw: the optimizer's update; clip_scale: the factor of its gradients. The factor stays in device memory and the
+// host does not read it here: if it is NaN, the update does nothing.
 #include <cmath>
 
 #include "kernels/cuda/elementwise.cuh"
@@ -17,7 +17,7 @@ __global__ void clip_scale_kernel(float* scale, const double* sum_squares, const
     *scale = finite ? static_cast<float>(factor) : NAN;
 }
 
-/// What AdamwOptions come to at a step, in the precision of the update.
+/// The numbers that the update needs at one step, computed from AdamwOptions in double and rounded to float.
 struct Rates {
     float decay, beta1, beta2, rest1, rest2, eps;
     float rate, root;  ///< lr / (1 - beta1^step), 1 / sqrt(1 - beta2^step)
@@ -38,7 +38,7 @@ Rates rates_of(const AdamwOptions& options) {
 template <class W> struct AdamwUpdate {
     static constexpr int kElements = kPack<float>;
     float *master, *m, *v;
-    W* weight;  // nullptr: none
+    W* weight;  // nullptr if there is none
     const float *grad, *scale;
     Rates r;
     bool aligned;
@@ -66,31 +66,31 @@ template <class W> struct AdamwUpdate {
 
 }  // namespace
 
-void clip_scale(cudaStream_t stream, Tensor scale, Tensor sum_squares, Tensor loss_sum, double max_norm) {
-    clip_scale_kernel<<<1, 1, 0, stream>>>(pointer_to<float>(scale), pointer_to<const double>(sum_squares),
-                                           pointer_to<const double>(loss_sum), max_norm);
+void clip_scale(cudaStream_t stream, Tensor scale, const ClipInputs& inputs, double max_norm) {
+    clip_scale_kernel<<<1, 1, 0, stream>>>(pointer_to<float>(scale), pointer_to<const double>(inputs.sum_squares),
+                                           pointer_to<const double>(inputs.loss_sum), max_norm);
     check(cudaGetLastError(), "clip_scale");
 }
 
-void adamw(cudaStream_t stream, Tensor master, Tensor m, Tensor v, Tensor weight, Tensor grad, Tensor scale,
-           const AdamwOptions& options) {
+void adamw(cudaStream_t stream, const AdamwState& state, const AdamwInputs& inputs, const AdamwOptions& options) {
     const Rates rates = rates_of(options);
-    with_type(weight ? weight.dtype : DType::float32, [&](auto type) {
+    const bool writes_weight = static_cast<bool>(state.weight);
+    with_type(writes_weight ? state.weight.dtype : DType::float32, [&](auto type) {
         using W = typename decltype(type)::type;
         for_sheets(
-            [&](const Tensor& p, const Tensor& first, const Tensor& second, const Tensor& g, const Tensor& w) {
+            [&](const Tensor& p, const Tensor& first, const Tensor& second, const ConstTensor& g, const Tensor& w) {
                 const bool aligned = packs_aligned(kPack<float>, p, first, second, g, w);
                 const AdamwUpdate<W> update{pointer_to<float>(p),
                                             pointer_to<float>(first),
                                             pointer_to<float>(second),
-                                            weight ? pointer_to<W>(w) : nullptr,
+                                            writes_weight ? pointer_to<W>(w) : nullptr,
                                             pointer_to<const float>(g),
-                                            pointer_to<const float>(scale),
+                                            pointer_to<const float>(inputs.scale),
                                             rates,
                                             aligned};
                 elementwise(stream, "adamw", update, 1, p.count());
             },
-            master, m, v, grad, weight ? weight : master);
+            state.master, state.m, state.v, inputs.grad, writes_weight ? state.weight : state.master);
     });
 }
 

@@ -1,9 +1,10 @@
-// CudaBackend: the operations of ops.h, queued on streams of one GPU. One file per operation implements the functions
-// of operations.h; attention.h has attention, blas.h and matmul.h the products.
+// CudaBackend: the operations of kernels/ops.h, queued on streams of one GPU. One file per operation implements the
+// functions of operations.h. Attention is declared in attention/attention.h, products in matmul.h and blas.h.
 //
-// Memory: a device takes own_bytes() of its arena once, for cuBLAS and for what operations keep between two kernels
-// (scratch). Scratch belongs to the compute stream: matmul, embedding_backward, rmsnorm_backward, cross_entropy and
-// sum_squares run there and on no other stream (a std::logic_error says so); the rest on any.
+// Memory: a new device takes own_bytes() of its arena, for cuBLAS and for scratch, which is the memory that an
+// operation keeps between two of its kernels. Scratch belongs to the compute stream: matmul, embedding_backward,
+// rmsnorm_backward, cross_entropy and sum_squares run only there (on other streams they throw std::logic_error). All
+// other operations run on any stream.
 #pragma once
 
 #include "kernels/cuda/blas.h"
@@ -13,43 +14,41 @@
 
 namespace longlora::cuda {
 
-/// What cuBLAS recommends for sm_90; the same on every GPU, so that a plan does not depend on it.
+/// What cuBLAS recommends for sm_90. It is the same on every GPU, so that a plan does not depend on the GPU.
 constexpr std::int64_t kBlasWorkspaceBytes = std::int64_t{32} << 20;
-/// Operations that would want more go piece by piece.
+/// Operations that would need more work piece by piece.
 constexpr std::int64_t kScratchBytes = std::int64_t{32} << 20;
 constexpr std::int64_t own_bytes() { return kBlasWorkspaceBytes + kScratchBytes; }
-static_assert(own_bytes() == cuda_own_bytes(), "what kernels/device.h tells plans");
+static_assert(own_bytes() == cuda_own_bytes(), "plans count cuda_own_bytes()");
 
 class CudaBackend final : public OpsBackend {
 public:
     /// own: own_bytes() bytes of device memory. gpu: the current device.
     CudaBackend(const Streams& streams, Tensor own, int gpu);
 
-    void matmul(int stream, Tensor out, Tensor a, Tensor b, Transpose transpose_a, Transpose transpose_b, float alpha,
-                float beta) override;
-    void embedding_forward(int stream, Tensor out, Tensor table, Tensor ids) override;
-    void embedding_backward(int stream, Tensor d_table, Tensor d_out, Tensor ids) override;
-    void rmsnorm_forward(int stream, Tensor y, Tensor rrms, Tensor x, Tensor weight, float eps) override;
-    void rmsnorm_backward(int stream, Tensor d_x, Tensor d_weight, Tensor d_y, Tensor x, Tensor weight,
-                          Tensor rrms) override;
-    void rotary(int stream, Tensor x, Tensor cos, Tensor sin, std::int64_t head_dim, std::int64_t position_begin,
+    void matmul(int stream, Tensor out, ConstTensor a, ConstTensor b, Transpose transpose_a, Transpose transpose_b,
+                float alpha, float beta) override;
+    void embedding_forward(int stream, Tensor out, ConstTensor table, ConstTensor ids) override;
+    void embedding_backward(int stream, Tensor d_table, ConstTensor d_out, ConstTensor ids) override;
+    void rmsnorm_forward(int stream, Tensor y, Tensor rrms, ConstTensor x, ConstTensor weight, float eps) override;
+    void rmsnorm_backward(int stream, const RmsnormGradients& gradients, const RmsnormBackwardInputs& inputs) override;
+    void rotary(int stream, Tensor x, const RotaryAngles& angles, std::int64_t head_dim, std::int64_t position_begin,
                 bool inverse) override;
-    void attention_forward(int stream, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, const Windows& windows,
-                           const AttentionPlace& place, bool accumulate) override;
-    void attention_backward(int stream, Tensor d_q, Tensor d_k, Tensor d_v, Tensor d_out, Tensor out, Tensor lse,
-                            Tensor q, Tensor k, Tensor v, const Windows& windows, const AttentionPlace& place,
-                            Tensor delta) override;
-    void merge_attention(int stream, Tensor out, Tensor lse, Tensor other_out, Tensor other_lse) override;
-    void swiglu_forward(int stream, Tensor out, Tensor gate, Tensor up) override;
-    void swiglu_backward(int stream, Tensor d_gate, Tensor d_up, Tensor d_out, Tensor gate, Tensor up) override;
-    void cross_entropy(int stream, Tensor loss_sum, Tensor logits, Tensor labels, float scale, bool gradient) override;
-    void sum_squares(int stream, Tensor sum, Tensor x) override;
-    void clip_scale(int stream, Tensor scale, Tensor sum_squares, Tensor loss_sum, double max_norm) override;
-    void adamw(int stream, Tensor master, Tensor m, Tensor v, Tensor weight, Tensor grad, Tensor scale,
-               const AdamwOptions& options) override;
+    void attention_forward(int stream, const AttentionResult& result, const AttentionInputs& inputs,
+                           const Windows& windows, const AttentionPlace& place, bool accumulate) override;
+    void attention_backward(int stream, const AttentionGradients& gradients, const AttentionBackwardInputs& inputs,
+                            const Windows& windows, const AttentionPlace& place, Tensor delta) override;
+    void merge_attention(int stream, const AttentionResult& result, const ConstAttentionResult& other) override;
+    void swiglu_forward(int stream, Tensor out, const SwigluInputs& inputs) override;
+    void swiglu_backward(int stream, const SwigluGradients& gradients, const SwigluBackwardInputs& inputs) override;
+    void cross_entropy(int stream, Tensor loss_sum, Tensor logits, ConstTensor labels, float scale,
+                       bool gradient) override;
+    void sum_squares(int stream, Tensor sum, ConstTensor x) override;
+    void clip_scale(int stream, Tensor scale, const ClipInputs& inputs, double max_norm) override;
+    void adamw(int stream, const AdamwState& state, const AdamwInputs& inputs, const AdamwOptions& options) override;
     void fill(int stream, Tensor x, float value) override;
-    void add(int stream, Tensor y, Tensor x, float alpha) override;
-    void copy(int stream, Tensor y, Tensor x) override;
+    void add(int stream, Tensor y, ConstTensor x, float alpha) override;
+    void copy(int stream, Tensor y, ConstTensor x) override;
     void synchronize(int stream) override;
 
 private:
@@ -57,7 +56,7 @@ private:
     const Streams& streams_;
     Tensor scratch_;
     Blas blas_;
-    std::int64_t shared_bytes_;  // that a block may have
+    std::int64_t shared_bytes_;  // shared memory that a block may have
 };
 
 }  // namespace longlora::cuda

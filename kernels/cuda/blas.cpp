@@ -1,5 +1,5 @@
-// cuBLAS is column-major: a row-major matrix is its transpose there, so out^T = op(b)^T op(a)^T is what is asked for,
-// with row strides as leading dimensions.
+// cuBLAS is column-major and sees a row-major matrix as its transpose. So gemm() asks for
+// out^T = op(b)^T op(a)^T, with row strides as leading dimensions.
 #include "kernels/cuda/blas.h"
 
 #include <limits>
@@ -12,8 +12,10 @@ int to_int(std::int64_t size) {
     return static_cast<int>(size);
 }
 
-cudaDataType type_of(const Tensor& t) { return t.dtype == DType::bfloat16 ? CUDA_R_16BF : CUDA_R_32F; }
-int leading(const Tensor& t) { return to_int(std::max(t.row_stride, t.width())); }  // a single row may have any stride
+cudaDataType type_of(const ConstTensor& t) { return t.dtype == DType::bfloat16 ? CUDA_R_16BF : CUDA_R_32F; }
+int leading(const ConstTensor& t) {
+    return to_int(std::max(t.row_stride, t.width()));
+}  // a single row may have any stride
 
 }  // namespace
 
@@ -30,11 +32,11 @@ Blas::Blas(cudaStream_t stream, Tensor workspace)
     cublasHandle_t handle = nullptr;
     check(create_(&handle), "cublasCreate");
     handle_.reset(handle);
-    check(set_stream_(handle, stream), "cublasSetStream");  // before the workspace, which it takes back
+    check(set_stream_(handle, stream), "cublasSetStream");  // first, since it resets the workspace
     check(set_workspace_(handle, workspace.bytes, static_cast<std::size_t>(workspace.size_bytes())),
           "cublasSetWorkspace");
-    // The default mode with CUBLAS_COMPUTE_32F computes float32 as float32; sums that are cut into pieces are added in
-    // float32 even where out is bfloat16.
+    // In the default mode CUBLAS_COMPUTE_32F multiplies float32 as float32, not as TF32. The other flag makes cuBLAS
+    // add partial sums in float32 even where out is bfloat16.
     check(set_math_mode_(handle, static_cast<cublasMath_t>(CUBLAS_DEFAULT_MATH |
                                                            CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)),
           "cublasSetMathMode");
@@ -46,8 +48,8 @@ void Blas::check(cublasStatus_t status, const char* call) const {
              ExitCode::communication);
 }
 
-void Blas::gemm(const Tensor& out, const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b, float alpha,
-                float beta) {
+void Blas::gemm(const Tensor& out, const ConstTensor& a, const ConstTensor& b, bool transpose_a, bool transpose_b,
+                float alpha, float beta) {
     ensure(a.dtype == b.dtype && (a.dtype == DType::bfloat16 || out.dtype == DType::float32),
            "cuBLAS has no product of these types");
     const int m = to_int(out.shape[0]), n = to_int(out.shape[1]), k = to_int(a.shape[transpose_a ? 0 : 1]);

@@ -1,5 +1,5 @@
-// Blas: cuBLAS for one stream, with a workspace of ours. It is loaded when a device is made, since the program also
-// runs where it is not installed.
+// Blas: cuBLAS on one stream, with a workspace that the caller provides. cuBLAS is loaded when a device is made, so
+// that the program also runs where cuBLAS is not installed. Mixed types and empty sums are in matmul.h.
 #pragma once
 
 #include <cublas_v2.h>
@@ -13,14 +13,15 @@ namespace longlora::cuda {
 
 class Blas {
 public:
-    /// workspace: 256-byte aligned device memory that only this handle's products use. Same GPU, shapes and addresses
-    /// modulo alignment: same bits, since cuBLAS is deterministic for one stream with a workspace of its own.
+    /// workspace: 256-byte aligned device memory that only this object uses. cuBLAS is deterministic with one stream
+    /// and its own workspace: the same GPU, shapes and alignment of addresses give the same bits.
     Blas(cudaStream_t stream, Tensor workspace);
 
-    /// out = alpha * op(a) op(b) + beta * out, row-major with row strides, sums in float32 and never in TF32, out
-    /// rounded once. Types: all float32; or a and b bfloat16 with out of either type. No side is 0.
-    void gemm(const Tensor& out, const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b, float alpha,
-              float beta);
+    /// out = alpha * op(a) op(b) + beta * out.
+    /// The matrices are row-major and may have row strides. All are float32, or a and b are bfloat16 and out has
+    /// either type. No side is empty. Sums are in float32 and never in TF32; out is rounded once.
+    void gemm(const Tensor& out, const ConstTensor& a, const ConstTensor& b, bool transpose_a, bool transpose_b,
+              float alpha, float beta);
 
 private:
     void check(cublasStatus_t status, const char* call) const;

@@ -1,6 +1,7 @@
-// Loss and gradient of a chunk of tokens, a block per row: one pass finds maximum and sum together (Milakov, Gimelshein
-// 2018, arXiv:1805.02867), in float within a thread and double over threads; a second one writes the gradient over the
-// logits. A row that fits in shared memory is read from device memory once.
+// Cross-entropy loss and its gradient, one block per row of logits. A first pass finds the maximum and the sum of
+// exponentials together (Milakov, Gimelshein 2018, arXiv:1805.02867); sums are float within a thread and double over
+// the threads. A second pass overwrites the logits with the gradient. A row that fits in shared memory is read from
+// device memory once.
 #include "kernels/cuda/cuda_check.h"
 #include "kernels/cuda/elements.cuh"
 #include "kernels/cuda/operations.h"
@@ -10,27 +11,27 @@
 namespace longlora::cuda {
 namespace {
 
-constexpr unsigned kMostThreads = 1024;  // a row in shared memory leaves room for one block on a processor
+constexpr unsigned kMostThreads = 1024;  // a row in shared memory leaves room for only one block on a multiprocessor
 
 template <class T> struct Arguments {
-    double* losses;  ///< a row's
+    double* losses;  ///< one per row
     Rows<T> logits;
     const int* labels;
     unsigned width, num_packs;
     float scale;
-    bool gradient, cached, aligned;  ///< cached: shared memory holds num_packs packs
+    bool gradient, cached, aligned;  ///< cached: shared memory has room for num_packs packs
 };
 
-/// The largest number so far and the sum of exp(x - largest). A NaN is not lost in the maximum but stays in the sum.
+/// The largest element so far and the sum of exp(x - largest). The maximum ignores a NaN, but the sum becomes NaN.
 struct Running {
     float most = -INFINITY, sum = 0;
-    /// An element of -inf adds nothing.
+    /// Elements of -inf add nothing.
     template <int n> __device__ void add(const float (&x)[n]) {
         float larger = most;
 #pragma unroll
         for (const float value : x) larger = fmaxf(larger, value);
-        const float base =
-            larger == -INFINITY ? 0.0f : larger;  // only -inf so far: exp(-inf - 0) is 0, exp(-inf + inf) would be NaN
+        // If all elements are -inf: exp(-inf - 0) is 0, but exp(-inf + inf) would be NaN.
+        const float base = larger == -INFINITY ? 0.0f : larger;
         sum *= expf(most - base);
 #pragma unroll
         for (const float value : x) sum += expf(value - base);
@@ -47,7 +48,7 @@ template <class T> __device__ void zero_row(const Arguments<T>& a, T* x) {
 
 template <class T> __global__ void __launch_bounds__(kMostThreads) cross_entropy_kernel(const Arguments<T> a) {
     constexpr int n = kPack<T>;
-    extern __shared__ uint4 cache[];  // a pack each
+    extern __shared__ uint4 cache[];  // one pack per element
     __shared__ float most_room[kMostThreads / kWarp];
     __shared__ double sum_room[kMostThreads / kWarp];
     T *x = a.logits.at(blockIdx.x, 0), *kept = reinterpret_cast<T*>(cache);
@@ -57,8 +58,9 @@ template <class T> __global__ void __launch_bounds__(kMostThreads) cross_entropy
         if (a.gradient) zero_row(a, x);
         return;
     }
-    __shared__ float at_label;  // thread 0 reads it before the barriers of over_block, or that of a warp, and its place
-                                // is written behind them
+    // Thread 0 reads the label's logit before the barriers in over_block (or __syncwarp below). Only after them does
+    // any thread overwrite that logit with its gradient.
+    __shared__ float at_label;
     const float read_at_label = threadIdx.x == 0 ? to_float(x[label]) : 0.0f;
     const auto count_at = [&](unsigned pack) {
         return static_cast<int>(min(static_cast<unsigned>(n), a.width - pack * n));
@@ -76,7 +78,7 @@ template <class T> __global__ void __launch_bounds__(kMostThreads) cross_entropy
         over_block(static_cast<double>(running.sum) * static_cast<double>(expf(running.most - most)), sum_room, Add{});
     if (threadIdx.x == 0) a.losses[blockIdx.x] = log(sum) + (static_cast<double>(most) - static_cast<double>(at_label));
     if (!a.gradient) return;
-    __syncwarp();  // a single warp meets no barrier in over_block, and shuffles order no memory
+    __syncwarp();  // over_block has no barrier for a single warp, and shuffles do not order memory accesses
     const float factor = static_cast<float>(static_cast<double>(a.scale) / sum);
     const float of_label = a.scale * (static_cast<float>(static_cast<double>(expf(at_label - most)) / sum) - 1.0f);
     for (unsigned pack = threadIdx.x; pack < a.num_packs; pack += blockDim.x) {
@@ -92,7 +94,7 @@ template <class T> __global__ void __launch_bounds__(kMostThreads) cross_entropy
 
 template <class T>
 void launch(cudaStream_t stream, std::int64_t shared_bytes, const Arguments<T>& arguments, std::int64_t num_rows) {
-    constexpr std::int64_t kOwnSharedBytes = 1024;  // of the reductions, rounded up
+    constexpr std::int64_t kOwnSharedBytes = 1024;  // shared memory of the reductions, rounded up
     Arguments<T> a = arguments;
     const std::int64_t row_bytes = std::int64_t{a.num_packs} * 16;
     a.cached = a.gradient && row_bytes + kOwnSharedBytes <= shared_bytes;
@@ -109,10 +111,10 @@ void launch(cudaStream_t stream, std::int64_t shared_bytes, const Arguments<T>& 
 }  // namespace
 
 void cross_entropy(cudaStream_t stream, Tensor scratch, std::int64_t shared_bytes, Tensor loss_sum, Tensor logits,
-                   Tensor labels, float scale, bool gradient) {
+                   ConstTensor labels, float scale, bool gradient) {
     if (logits.count() == 0) return;
     ensure(logits.width() < (std::int64_t{1} << 31) - 16, "a row has too many elements for a kernel");
-    const std::int64_t most = scratch.size_bytes() / std::int64_t{sizeof(double)};  // rows at a time
+    const std::int64_t most = scratch.size_bytes() / std::int64_t{sizeof(double)};  // rows per launch
     for (std::int64_t begin = 0; begin < logits.shape[0]; begin += most) {
         const std::int64_t num_rows = std::min(most, logits.shape[0] - begin);
         const Tensor rows = logits.rows(begin, num_rows);

@@ -1,5 +1,5 @@
-// cuda_check: a CUDA call that fails becomes one sentence with the call's name and CUDA's own words. What to do about
-// it is the caller's.
+// check: turns a failed CUDA call into one sentence with the name of the call and CUDA's description of the error. The
+// caller knows what to do about it.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -8,8 +8,7 @@
 
 namespace longlora::cuda {
 
-/// Throws Error(communication): a device that fails under way is lost to the run, as a rank is; the last checkpoint
-/// stays.
+/// Throws Error(communication): a run loses a device that fails as it loses a rank, and keeps its last checkpoint.
 inline void check(cudaError_t status, const char* call) {
     if (status != cudaSuccess)
         fail(text(call, " failed: ", cudaGetErrorString(status), " (", cudaGetErrorName(status), ")"),

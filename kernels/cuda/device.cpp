@@ -1,6 +1,6 @@
-// A GPU as a device: one piece of device memory and one of pinned host memory, allocated when it is made and never
-// again; streams of CUDA, copies that are queued on them, operations by backend.h. Which GPU can be used is
-// find_gpus.cpp.
+// CudaDevice: a GPU as a Device. It allocates one piece of device memory and one of pinned host memory when it is made
+// and nothing later. It has CUDA streams, queues copies on them, and runs operations by backend.h. find_gpus.cpp says
+// which GPU can be used.
 #include "kernels/device.h"
 
 #include <chrono>
@@ -18,7 +18,7 @@
 namespace longlora {
 namespace {
 
-/// Made in this order: the GPU is looked at before it is asked for memory.
+/// The members are made in this order: usable_gpu checks the GPU before memory is allocated on it.
 struct CudaRanges {
     Gpu gpu;
     cuda::DeviceMemory device_memory;
@@ -54,28 +54,29 @@ public:
     Stream make_stream() override { return {streams_.make()}; }
     Event record(Stream stream) override { return {events_.record(streams_[stream.index])}; }
     void wait(Stream stream, Event event) override { events_.wait(streams_[stream.index], event.ticket); }
-    /// Asked again and again: what waits with us, as communicators and watchdogs, is told meanwhile.
+    /// Polls the stream instead of blocking, so that look_around() can call progress() and waiting() meanwhile:
+    /// communicators move messages and the watchdog learns that this rank waits.
     void synchronize(Stream stream) override {
-        constexpr int kPatience = 200;  // questions without sleep
+        constexpr int kPatience = 200;  // polls without sleeping
         for (int asked = 0; !empty(streams_[stream.index]); ++asked) {
             look_around();
             if (asked > kPatience) std::this_thread::sleep_for(std::chrono::microseconds(20));
         }
         if (stream.index == compute_stream().index) marks_.clear();
     }
-    /// A stream holds some thousand launches; when it is full they wait for the GPU, and this is then all that is heard
-    /// of a long part of a step.
+    /// A stream holds some thousand launches. When it is full, a launch waits for the GPU; then the marks are the only
+    /// report of progress during a long part of a step.
     void mark_progress() override {
         look_around();
         if (marks_.size() < kMostMarks) marks_.push_back(events_.record(streams_[0]));
     }
 
-    void copy_to_device(Tensor device, Tensor host, Stream stream) override {
+    void copy_to_device(Tensor device, ConstTensor host, Stream stream) override {
         check_copy(device, host, "copy_to_device");
         recorder().add("copy_to_device", 0, static_cast<double>(device.size_bytes()));
         copy_between(device, host, cudaMemcpyHostToDevice, stream);
     }
-    void copy_to_host(Tensor host, Tensor device, Stream stream) override {
+    void copy_to_host(Tensor host, ConstTensor device, Stream stream) override {
         check_copy(host, device, "copy_to_host");
         recorder().add("copy_to_host", 0, static_cast<double>(device.size_bytes()));
         copy_between(host, device, cudaMemcpyDeviceToHost, stream);
@@ -92,7 +93,8 @@ private:
         memory().set_watcher(&notes);
         return memory();
     }
-    /// What was marked and reached is told first, so that work that was done is heard of even where waiting() throws.
+    /// Calls progress() for marks that were reached before it calls waiting(), so that finished work is reported even
+    /// if waiting() throws.
     void look_around() {
         bool reached = false;
         for (; !marks_.empty() && events_.reached(marks_.front()); marks_.pop_front()) reached = true;
@@ -103,10 +105,10 @@ private:
         const cudaError_t status = cudaStreamQuery(stream);
         if (status == cudaSuccess) return true;
         if (status != cudaErrorNotReady) cuda::check(status, "cudaStreamQuery");
-        cudaGetLastError();  // "not ready" is no error
+        cudaGetLastError();  // clears "not ready", which is no error
         return false;
     }
-    void copy_between(const Tensor& to, const Tensor& from, cudaMemcpyKind kind, Stream stream) {
+    void copy_between(const Tensor& to, const ConstTensor& from, cudaMemcpyKind kind, Stream stream) {
         const cudaStream_t queue = streams_[stream.index];
         if (to.count() == 0) return;
         if (to.contiguous() && from.contiguous())
@@ -123,7 +125,7 @@ private:
 
     cuda::Streams streams_;
     cuda::Events events_;
-    std::deque<std::uint64_t> marks_;  // of progress, by the order of the compute stream
+    std::deque<std::uint64_t> marks_;  // tickets of mark_progress, in the order of the compute stream
     ArenaTensor own_;
     cuda::CudaBackend backend_;
 };
@@ -136,7 +138,7 @@ namespace cuda {
 
 cudaStream_t native_stream(const Device& device, Stream stream) {
     const auto* found = dynamic_cast<const CudaDevice*>(&device);
-    ensure(found, "a CUDA stream is asked of a device of another kind");
+    ensure(found, "only a CUDA device has CUDA streams");
     return found->native(stream);
 }
 

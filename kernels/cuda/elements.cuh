@@ -1,6 +1,6 @@
-// How kernels reach elements: a thread takes a pack of neighbouring elements of a row at once, 16 bytes of the widest
-// type, so that a warp touches whole sectors. Which thread takes which elements follows from shapes and types only;
-// whether a pack is one access or several follows from addresses and changes no result.
+// How kernels access elements. A thread takes a pack, which is neighbouring elements of a row, 16 bytes in the widest
+// of their types, so that a warp accesses whole sectors. Shapes and types alone determine which thread takes which
+// elements. Addresses determine whether a pack is one access or several, which changes no result.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -20,25 +20,25 @@ constexpr int largest_of(std::initializer_list<int> sizes) {
     for (const int size : sizes) most = size > most ? size : most;
     return most;
 }
-/// Elements that a thread takes at once when it works on these types.
+/// Elements of a pack for a thread that works on these types.
 template <class... T> constexpr int kPack = 16 / largest_of({static_cast<int>(sizeof(T))...});
 
-/// A matrix of T on the device.
+/// A matrix of T in device memory.
 template <class T> struct Rows {
     T* data;
     std::int64_t stride;
     __host__ __device__ T* at(std::int64_t row, unsigned column) const { return data + row * stride + column; }
 };
 
-template <class T> T* pointer_to(const Tensor& t) { return reinterpret_cast<T*>(t.bytes); }
-template <class T> Rows<T> rows_of(const Tensor& t) { return {pointer_to<T>(t), t.row_stride}; }
+template <class T, class Byte> T* pointer_to(const TensorView<Byte>& t) { return reinterpret_cast<T*>(t.bytes); }
+template <class T, class Byte> Rows<T> rows_of(const TensorView<Byte>& t) { return {pointer_to<T>(t), t.row_stride}; }
 
 /// Whether every row of t begins at a multiple of `bytes`.
-inline bool aligned_to(const Tensor& t, std::int64_t bytes) {
+inline bool aligned_to(const ConstTensor& t, std::int64_t bytes) {
     return reinterpret_cast<std::uintptr_t>(t.bytes) % static_cast<std::uintptr_t>(bytes) == 0 &&
            (t.num_rows() <= 1 || t.row_stride * size_of(t.dtype) % bytes == 0);
 }
-/// Whether packs of n elements of all the tensors may be accessed at once.
+/// Whether a pack of n elements of each tensor can be one access.
 template <class... Tensors> bool packs_aligned(int n, const Tensors&... tensors) {
     return (aligned_to(tensors, n * size_of(tensors.dtype)) && ...);
 }
@@ -55,7 +55,7 @@ inline __device__ unsigned pair_of(float low, float high) {
     return *reinterpret_cast<const unsigned*>(&pair);
 }
 
-/// n elements as floats, in one access.
+/// Loads a pack as floats in one access.
 inline __device__ void load_at_once(float (&to)[4], const float* from) {
     const float4 x = *reinterpret_cast<const float4*>(from);
     to[0] = x.x, to[1] = x.y, to[2] = x.z, to[3] = x.w;
@@ -69,7 +69,7 @@ inline __device__ void load_at_once(float (&to)[8], const bfloat16* from) {
     to[0] = low_half(x.x), to[1] = high_half(x.x), to[2] = low_half(x.y), to[3] = high_half(x.y);
     to[4] = low_half(x.z), to[5] = high_half(x.z), to[6] = low_half(x.w), to[7] = high_half(x.w);
 }
-/// In two accesses: for what is small and stays in the cache (weights beside rows of bfloat16).
+/// Loads a pack in two accesses: for small tensors that stay in the cache (weights beside rows of bfloat16).
 inline __device__ void load_at_once(float (&to)[8], const float* from) {
     const float4 x = *reinterpret_cast<const float4*>(from), y = *reinterpret_cast<const float4*>(from + 4);
     to[0] = x.x, to[1] = x.y, to[2] = x.z, to[3] = x.w, to[4] = y.x, to[5] = y.y, to[6] = y.z, to[7] = y.w;
@@ -89,14 +89,14 @@ inline __device__ void store_at_once(bfloat16* to, const float (&from)[8]) {
                                                pair_of(from[4], from[5]), pair_of(from[6], from[7]));
 }
 
-/// The first `count` elements of a pack as floats, `beyond` for the others. aligned: from is a multiple of the pack.
+/// Loads the first `count` elements of a pack as floats; the others become `beyond`. aligned: load_at_once may be used.
 template <class T, int n>
 __device__ void load(float (&to)[n], const T* from, int count, bool aligned, float beyond = 0) {
     if (aligned && count == n) return load_at_once(to, from);
 #pragma unroll
     for (int i = 0; i < n; ++i) to[i] = i < count ? to_float(from[i]) : beyond;
 }
-/// The first `count` elements of a pack, rounded to T.
+/// Stores the first `count` elements of a pack, rounded to T.
 template <class T, int n> __device__ void store(T* to, const float (&from)[n], int count, bool aligned) {
     if (aligned && count == n) return store_at_once(to, from);
 #pragma unroll

@@ -1,5 +1,5 @@
-// fill, add, copy, and what products need beside cuBLAS (combine, scale): rows of any stride, every real type to every
-// other.
+// fill, add and copy; combine and scale, which matmul needs beside cuBLAS. They take rows of any stride, and add, copy
+// and combine take any pair of real types.
 #include <bit>
 
 #include "kernels/cuda/elementwise.cuh"
@@ -9,7 +9,7 @@
 namespace longlora::cuda {
 namespace {
 
-/// Bits of any type, as large as pointers and strides allow.
+/// Copies one Unit: bits of any type.
 template <class Unit> struct Move {
     static constexpr int kElements = 1;
     Rows<Unit> y;
@@ -51,7 +51,7 @@ template <class Y, class X> struct Cast {
     }
 };
 
-/// y = beta * y + alpha * x; with beta = 1 the product alpha * x is not rounded before it is added.
+/// y = beta * y + alpha * x. With beta = 1 the product alpha * x is not rounded before it is added.
 template <class Y, class X> struct Combine {
     static constexpr int kElements = kPack<Y, X>;
     Rows<Y> y;
@@ -84,17 +84,18 @@ template <class Y> struct Scale {
 
 __global__ void add_doubles_kernel(double* y, const double* x, double alpha) { *y += alpha * *x; }
 
-/// Equal types: rows as bytes, moved in the largest units that all of pointers, strides and widths are multiples of.
-template <class Unit> void move(cudaStream_t stream, const Tensor& y, const Tensor& x) {
+/// Copies x to y, which has the same type, in units of sizeof(Unit) bytes.
+template <class Unit> void move(cudaStream_t stream, const Tensor& y, const ConstTensor& x) {
     const std::int64_t units = sizeof(Unit);
-    const auto strided = [&](const Tensor& t) {
+    const auto strided = [&](const ConstTensor& t) {
         return t.num_rows() > 1 ? t.row_stride * size_of(t.dtype) / units : 0;
     };
     elementwise(stream, "copy", Move<Unit>{{pointer_to<Unit>(y), strided(y)}, {pointer_to<const Unit>(x), strided(x)}},
                 y.num_rows(), y.width() * size_of(y.dtype) / units);
 }
 
-void move_any(cudaStream_t stream, const Tensor& y, const Tensor& x) {
+/// Copies x to y, which has the same type, in the largest units that fit all addresses, strides and widths.
+void move_any(cudaStream_t stream, const Tensor& y, const ConstTensor& x) {
     const auto fits = [&](std::int64_t bytes) {
         return aligned_to(y, bytes) && aligned_to(x, bytes) && y.width() * size_of(y.dtype) % bytes == 0;
     };
@@ -114,12 +115,12 @@ template <class Unit> void fill_with(cudaStream_t stream, const Tensor& x, Unit 
         x);
 }
 
-void add_scaled(cudaStream_t stream, const Tensor& y, const Tensor& x, float alpha, float beta) {
+void add_scaled(cudaStream_t stream, const Tensor& y, const ConstTensor& x, float alpha, float beta) {
     with_types(y.dtype, x.dtype, [&](auto y_type, auto x_type) {
         using Y = typename decltype(y_type)::type;
         using X = typename decltype(x_type)::type;
         for_sheets(
-            [&](const Tensor& to, const Tensor& from) {
+            [&](const Tensor& to, const ConstTensor& from) {
                 const bool aligned = packs_aligned(kPack<Y, X>, to, from);
                 elementwise(stream, "add", Combine<Y, X>{rows_of<Y>(to), rows_of<const X>(from), alpha, beta, aligned},
                             to.num_rows(), to.width());
@@ -139,12 +140,12 @@ void fill(cudaStream_t stream, Tensor x, float value) {
                                       : std::bit_cast<unsigned>(value));
 }
 
-void combine(cudaStream_t stream, Tensor y, Tensor x, float beta) {
+void combine(cudaStream_t stream, Tensor y, ConstTensor x, float beta) {
     if (beta == 0) return copy(stream, y, x);
     add_scaled(stream, y, x, 1, beta);
 }
 
-void add(cudaStream_t stream, Tensor y, Tensor x, float alpha) {
+void add(cudaStream_t stream, Tensor y, ConstTensor x, float alpha) {
     if (y.dtype != DType::float64) return add_scaled(stream, y, x, alpha, 1);
     add_doubles_kernel<<<1, 1, 0, stream>>>(pointer_to<double>(y), pointer_to<const double>(x),
                                             static_cast<double>(alpha));
@@ -164,9 +165,9 @@ void scale(cudaStream_t stream, Tensor y, float beta) {
     });
 }
 
-void copy(cudaStream_t stream, Tensor y, Tensor x) {
+void copy(cudaStream_t stream, Tensor y, ConstTensor x) {
     for_sheets(
-        [&](const Tensor& to, const Tensor& from) {
+        [&](const Tensor& to, const ConstTensor& from) {
             if (to.dtype == from.dtype) return move_any(stream, to, from);
             const bool aligned = packs_aligned(kPack<float, bfloat16>, to, from);
             if (to.dtype == DType::float32)

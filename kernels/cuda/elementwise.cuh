@@ -1,8 +1,9 @@
-// elementwise: one kernel for all that goes pack by pack over the rows of matrices. An operation is a struct of
-// pointers with
-//     static constexpr int kElements;                                                       elements of a pack
-//     __device__ void operator()(std::int64_t row, unsigned column, int count) const;       the pack of `count`
-//     elements at a row and column
+// elementwise(): one kernel for all operations that go pack by pack over the rows of matrices. An operation is a struct
+// of pointers with
+//     static constexpr int kElements;
+//         the elements of a pack
+//     __device__ void operator()(std::int64_t row, unsigned column, int count) const;
+//         computes the pack of `count` elements at a row and column
 #pragma once
 
 #include <algorithm>
@@ -15,21 +16,21 @@ namespace longlora::cuda {
 
 constexpr unsigned kThreads = 256, kPacksPerThread = 4;
 
-/// A matrix cut into blocks of threads; threadIdx.x goes along a row, threadIdx.y over rows.
+/// How blocks of threads share a matrix: threadIdx.x goes along a row, threadIdx.y over rows.
 struct Sheet {
     std::int64_t num_rows;
-    unsigned width, num_packs;  ///< of a row: elements, packs
+    unsigned width, num_packs;  ///< elements and packs of a row
     unsigned blocks_per_row;
 };
 
-/// The threads of a block along a row: a power of two, so that narrow rows share a block.
+/// Threads of a block along a row: a power of two, so that several narrow rows share a block.
 inline unsigned threads_along(std::int64_t num_packs) {
     unsigned threads = 1;
     while (threads < kThreads && threads < num_packs) threads *= 2;
     return threads;
 }
 
-/// Blocks of threads for num_rows rows of `width` elements in packs of n.
+/// The launch for num_rows rows of `width` elements in packs of n.
 struct Blocks {
     Sheet sheet;
     dim3 threads;
@@ -63,7 +64,7 @@ __global__ void __launch_bounds__(kThreads) elementwise_kernel(const Operation o
     for_packs<Operation::kElements>(sheet, blockIdx.x, operation);
 }
 
-/// Queues the operation for all packs of num_rows rows of `width` elements. name: for messages.
+/// Queues the operation for all packs of num_rows rows of `width` elements. name: the operation's name in messages.
 template <class Operation>
 void elementwise(cudaStream_t stream, const char* name, const Operation& operation, std::int64_t num_rows,
                  std::int64_t width) {
@@ -75,9 +76,9 @@ void elementwise(cudaStream_t stream, const char* name, const Operation& operati
     check(cudaGetLastError(), name);
 }
 
-/// Calls f(views ...) of tensors of one shape, as rows: all contiguous ones as one row, cut where it would be too long
-/// for 32 bits.
-template <class F, class... Tensors> void for_sheets(F&& f, const Tensor& first, const Tensors&... others) {
+/// Calls f with the tensors, which have one shape. If all are contiguous, f gets each of them as one row, and is called
+/// several times if that row is too long for 32 bits.
+template <class F, class First, class... Others> void for_sheets(F&& f, const First& first, const Others&... others) {
     constexpr std::int64_t kLongest = std::int64_t{1} << 30;
     if (!(first.contiguous() && ... && others.contiguous())) return f(first, others...);
     for (std::int64_t begin = 0; begin < first.count(); begin += kLongest) {

@@ -1,5 +1,6 @@
-// Rows out of a table, and gradients back into it in the order of the tokens without atomics: where tokens are in the
-// order of the table's rows (token_order.cuh), the first of each row adds all of the row's tokens.
+// embedding_forward copies rows out of a table. embedding_backward adds gradients to the rows in the order of the
+// tokens, without atomics: token_order.cuh sorts the tokens by row, and for each row the threads of its first token add
+// all of its tokens.
 #include "kernels/cuda/elementwise.cuh"
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/token_order.cuh"
@@ -21,9 +22,10 @@ template <class Out, class Table> struct EmbeddingGather {
     }
 };
 
-/// Row i of the sheet stands for key i, which works if it is the first of its row of the table.
+/// Row i of the sheet belongs to key i. If key i is the first of its row of the table, it adds all tokens of that row;
+/// otherwise it does nothing.
 template <class T> struct EmbeddingAddTokens {
-    static constexpr int kElements = kPack<float>, kAhead = 4;  // tokens that are on their way at once
+    static constexpr int kElements = kPack<float>, kAhead = 4;  // kAhead: tokens loaded at the same time
     Rows<float> table;
     Rows<const T> d_out;
     const Key* keys;
@@ -45,8 +47,9 @@ template <class T> struct EmbeddingAddTokens {
             bool mine[kAhead];
 #pragma unroll
             for (unsigned k = 0; k < kAhead; ++k) {
-                const bool wanted = more || at != first + 1;  // a row with few tokens, as most are, reads but one key
-                                                              // of other rows; of many, the keys come together
+                // In the first turn a thread reads a key only if the key before it belongs to the row. So rows with few
+                // tokens, as most rows are, read only one key of another row. Later turns read all keys together.
+                const bool wanted = more || at != first + 1;
                 const Key next = wanted && at + k < num_keys ? keys[at + k] : ~key;
                 mine[k] = more = more && row_of(next) == table_row;
                 if (more) load(values[k], d_out.at(token_of(next), column), count, aligned);
@@ -63,7 +66,7 @@ template <class T> struct EmbeddingAddTokens {
 
 }  // namespace
 
-void embedding_forward(cudaStream_t stream, Tensor out, Tensor table, Tensor ids) {
+void embedding_forward(cudaStream_t stream, Tensor out, ConstTensor table, ConstTensor ids) {
     with_types(out.dtype, table.dtype, [&](auto out_type, auto table_type) {
         using Out = typename decltype(out_type)::type;
         using Table = typename decltype(table_type)::type;
@@ -74,13 +77,13 @@ void embedding_forward(cudaStream_t stream, Tensor out, Tensor table, Tensor ids
     });
 }
 
-void embedding_backward(cudaStream_t stream, Tensor scratch, Tensor d_table, Tensor d_out, Tensor ids) {
+void embedding_backward(cudaStream_t stream, Tensor scratch, Tensor d_table, ConstTensor d_out, ConstTensor ids) {
     if (d_out.count() == 0) return;
     const std::int64_t most = std::min<std::int64_t>(scratch.size_bytes() / (2 * std::int64_t{sizeof(Key)}),
-                                                     std::int64_t{1} << 30);  // tokens at a time, in their order
+                                                     std::int64_t{1} << 30);  // tokens per pass
     for (std::int64_t begin = 0; begin < ids.count(); begin += most) {
         const std::int64_t n = std::min(most, ids.count() - begin);
-        const Tensor rows = d_out.rows(begin, n);
+        const ConstTensor rows = d_out.rows(begin, n);
         const Key* keys = tokens_in_order(stream, scratch, ids.slice(begin, n));
         with_type(d_out.dtype, [&](auto type) {
             using T = typename decltype(type)::type;

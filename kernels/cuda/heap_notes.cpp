@@ -1,5 +1,5 @@
-// By the NVTX memory extension (CUDA 13.0 has its header); with a toolkit that lacks it nothing is told. A tensor of no
-// bytes has one here, so that each has a region.
+// HeapNotes by the NVTX memory extension, whose header comes with CUDA 13.0. With a toolkit that lacks the header it
+// does nothing. It registers an empty tensor with one byte, so that every tensor has a region.
 #include "kernels/cuda/heap_notes.h"
 
 #include <algorithm>

@@ -1,15 +1,15 @@
-// Tells tools that check accesses (compute-sanitizer, the simulated GPU) which bytes of the one piece of device memory
-// belong to tensors, through NVIDIA's NVTX memory API. Where no such tool listens it costs a comparison a tensor.
-// compute-sanitizer listens unless it is told `--nvtx no`; it takes the word at the moment of the call, and a tensor
-// may go while kernels that use it are queued, so set CUDA_LAUNCH_BLOCKING=1 with it.
+// HeapNotes tells tools that check accesses (compute-sanitizer, the simulated GPU) which bytes of the device memory
+// belong to tensors, through NVIDIA's NVTX memory API. Without such a tool it costs one comparison per tensor.
+// compute-sanitizer listens unless it gets `--nvtx no`. It takes a note at the moment of the call, and a tensor may be
+// given back while kernels that use it are still queued, so set CUDA_LAUNCH_BLOCKING=1 with it.
 #pragma once
 
 #include "kernels/arena.h"
 
 namespace longlora::cuda {
 
-/// The device memory [begin, begin + bytes) is a heap from now on, of which only tensors may be touched, and no more
-/// when this is destroyed.
+/// From construction to destruction the device memory [begin, begin + bytes) is a heap in which kernels may touch only
+/// tensors.
 class HeapNotes final : public ArenaWatcher {
 public:
     HeapNotes(const std::byte* begin, std::int64_t bytes);
@@ -20,7 +20,7 @@ public:
     void came_back(const std::byte* begin) override;
 
 private:
-    void *domain_ = nullptr, *heap_ = nullptr;  // of NVTX
+    void *domain_ = nullptr, *heap_ = nullptr;  // handles of NVTX
 };
 
 }  // namespace longlora::cuda

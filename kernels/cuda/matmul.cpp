@@ -1,6 +1,7 @@
-// Products of one type of operands go to cuBLAS as they are. A bfloat16 operand beside a float32 one is widened into a
-// float32 panel; a bfloat16 result of float32 operands comes from a float32 panel, rounded once. Panels lie in scratch,
-// so such a product goes tile by tile; the tiles depend on shapes and types only.
+// If both operands have one type, cuBLAS computes the product directly, except a bfloat16 result of float32 operands. A
+// bfloat16 operand beside a float32 one is widened into a float32 panel; a bfloat16 result of float32 operands is
+// computed in a float32 panel and rounded once. Panels lie in scratch, so such a product is computed tile by tile. The
+// tiles depend only on shapes and types.
 #include "kernels/cuda/matmul.h"
 
 #include "kernels/cuda/operations.h"
@@ -8,14 +9,14 @@
 namespace longlora::cuda {
 namespace {
 
-constexpr std::int64_t kDepth =
-    8192;  // longest sum that is done at once when a panel is widened, so that panels stay wide
+// The longest sum that one call computes when it widens an operand, so that panels stay wide.
+constexpr std::int64_t kDepth = 8192;
 
-/// An operand with its transposition taken apart: rows and columns of op(x).
+/// An operand x, of which part() takes rows and columns of op(x).
 struct Operand {
-    Tensor tensor;
+    ConstTensor tensor;
     bool transposed;
-    Tensor part(std::int64_t row, std::int64_t num_rows, std::int64_t column, std::int64_t num_columns) const {
+    ConstTensor part(std::int64_t row, std::int64_t num_rows, std::int64_t column, std::int64_t num_columns) const {
         return transposed ? tensor.rows(column, num_columns).columns(row, num_rows)
                           : tensor.rows(row, num_rows).columns(column, num_columns);
     }
@@ -23,11 +24,11 @@ struct Operand {
 
 struct Panels {
     cudaStream_t stream;
-    float *operand, *out;   // places of the two panels
+    float *operand, *out;   // where the two panels begin
     std::int64_t elements;  // of one panel
 
-    /// x in float32.
-    Tensor widen(const Tensor& x) const {
+    /// Converts x to float32 in the operand's panel.
+    ConstTensor widen(const ConstTensor& x) const {
         const Tensor wide(operand, DType::float32, x.shape);
         copy(stream, wide, x);
         return wide;
@@ -53,7 +54,7 @@ Tile tile_of(std::int64_t m, std::int64_t n, std::int64_t k, bool widen_a, bool 
 
 }  // namespace
 
-void matmul(cudaStream_t stream, Blas& blas, Tensor scratch, Tensor out, Tensor a, Tensor b, bool transpose_a,
+void matmul(cudaStream_t stream, Blas& blas, Tensor scratch, Tensor out, ConstTensor a, ConstTensor b, bool transpose_a,
             bool transpose_b, float alpha, float beta) {
     const std::int64_t m = out.shape[0], n = out.shape[1], k = a.shape[transpose_a ? 0 : 1];
     if (m == 0 || n == 0) return;
@@ -74,7 +75,7 @@ void matmul(cudaStream_t stream, Blas& blas, Tensor scratch, Tensor out, Tensor 
             const Tensor sum = narrow_out ? Tensor(panels.out, DType::float32, {rows, columns}) : to;
             for (std::int64_t at = 0; at < k; at += tile.k) {
                 const std::int64_t depth = std::min(tile.k, k - at);
-                const Tensor left = op_a.part(row, rows, at, depth), right = op_b.part(at, depth, column, columns);
+                const ConstTensor left = op_a.part(row, rows, at, depth), right = op_b.part(at, depth, column, columns);
                 blas.gemm(sum, widen_a ? panels.widen(left) : left, widen_b ? panels.widen(right) : right, transpose_a,
                           transpose_b, alpha,
                           at > 0       ? 1.0f

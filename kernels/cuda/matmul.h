@@ -1,12 +1,13 @@
-// Matrix products on a GPU: cuBLAS, with what it cannot do around it (mixed types, empty sums). Arguments as in ops.h.
+// Matrix products on a GPU: cuBLAS (blas.h), and around it what cuBLAS cannot do: mixed types and empty sums. The
+// arguments are those of Ops::matmul in kernels/ops.h.
 #pragma once
 
 #include "kernels/cuda/blas.h"
 
 namespace longlora::cuda {
 
-/// stream is that of blas. scratch: device memory for panels.
-void matmul(cudaStream_t stream, Blas& blas, Tensor scratch, Tensor out, Tensor a, Tensor b, bool transpose_a,
+/// stream must be the stream of blas. scratch is device memory for float32 panels.
+void matmul(cudaStream_t stream, Blas& blas, Tensor scratch, Tensor out, ConstTensor a, ConstTensor b, bool transpose_a,
             bool transpose_b, float alpha, float beta);
 
 }  // namespace longlora::cuda

@@ -1,6 +1,6 @@
-// What a CUDA device owns outside of its arenas: one piece of device memory, one of pinned host memory, streams,
-// events. Each is given back when destroyed; errors of giving back are not looked at, since a device that failed has
-// told so before.
+// What a CUDA device owns: one piece of device memory and one of pinned host memory, out of which its arenas
+// (kernels/arena.h) hand out tensors, and its streams and events. Destructors give them back and ignore errors, since a
+// device that failed has reported it before.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -14,11 +14,11 @@
 
 namespace longlora::cuda {
 
-/// As check, but memory that is not there is the user's matter, who asked for so much: Error(does_not_fit).
+/// Like check, but throws Error(does_not_fit) if there is too little memory: the user asked for too much.
 inline void check_memory(cudaError_t status, const char* what, std::int64_t bytes) {
     if (status == cudaErrorMemoryAllocation)
         fail(text(bytes_text(bytes), " of ", what,
-                  " are not to be had; end what else uses it, or give less (--memory for the GPU's)"),
+                  " are not free; end other programs that use it, or ask for less (GPU memory: --memory)"),
              ExitCode::does_not_fit);
     check(status, what);
 }
@@ -40,7 +40,7 @@ private:
     std::int64_t bytes_;
 };
 
-/// One cudaHostAlloc; none for 0 bytes.
+/// One cudaHostAlloc, or none if bytes is 0.
 class PinnedMemory {
 public:
     explicit PinnedMemory(std::int64_t bytes) : bytes_(bytes) {
@@ -61,9 +61,10 @@ private:
     std::int64_t bytes_;
 };
 
-/// Streams by number, none of which waits for the default stream. All are empty before they go. Stream 0 computes, with
-/// the least priority. What others run (messages of NCCL, copies) is little and awaited elsewhere: by the greatest one
-/// it comes next when a processor gets free, and not behind the thousands of blocks of a launch of attention.
+/// Streams by number. None of them waits for the default stream, and the destructor waits until all are empty. Stream 0
+/// computes and has the least priority. Other streams run little work (NCCL messages, copies) for which others wait.
+/// They have the greatest priority, so their work starts as soon as a multiprocessor is free, not behind the thousands
+/// of blocks of an attention kernel.
 class Streams {
 public:
     Streams() { make(); }
@@ -75,7 +76,7 @@ public:
 
     int make() {
         cudaStream_t stream = nullptr;
-        int least = 0, greatest = 0;  // both 0 where a GPU knows no priorities
+        int least = 0, greatest = 0;  // both stay 0 on a GPU without priorities
         check(cudaDeviceGetStreamPriorityRange(&least, &greatest), "cudaDeviceGetStreamPriorityRange");
         check(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, streams_.empty() ? least : greatest),
               "cudaStreamCreateWithPriority");
@@ -84,7 +85,7 @@ public:
     }
     int count() const { return static_cast<int>(streams_.size()); }
     cudaStream_t operator[](int index) const {
-        ensure(index >= 0 && index < static_cast<int>(streams_.size()), "no such stream");
+        ensure(index >= 0 && index < static_cast<int>(streams_.size()), "there is no stream of this number");
         return streams_[static_cast<std::size_t>(index)];
     }
 
@@ -92,7 +93,7 @@ private:
     std::vector<cudaStream_t> streams_;
 };
 
-/// Events under rising tickets. An event that was reached is used again, so after some steps none is made any more.
+/// Events by ticket; tickets rise. Events that were reached are used again, so after some steps no new ones are made.
 class Events {
 public:
     Events() = default;
@@ -103,14 +104,14 @@ public:
     Events& operator=(const Events&) = delete;
 
     std::uint64_t record(cudaStream_t stream) {
-        pending_.push_back(unused());  // ours before anything can fail
+        pending_.push_back(unused());  // owned before anything can fail
         check(cudaEventRecord(pending_.back(), stream), "cudaEventRecord");
         return first_ticket_ + pending_.size() - 1;
     }
-    /// A ticket whose event is in use again was reached long ago.
+    /// A ticket below first_ticket_ was reached long ago: its event is already in use again.
     void wait(cudaStream_t stream, std::uint64_t ticket) const {
         ensure(ticket > 0 && ticket < first_ticket_ + pending_.size(),
-               "an event is waited for that was never recorded");
+               "an event must be recorded before a stream waits for it");
         if (ticket >= first_ticket_)
             check(cudaStreamWaitEvent(stream, pending_[ticket - first_ticket_], 0), "cudaStreamWaitEvent");
     }
@@ -124,10 +125,10 @@ private:
         const cudaError_t status = cudaEventQuery(event);
         if (status == cudaSuccess) return true;
         if (status != cudaErrorNotReady) check(status, "cudaEventQuery");
-        cudaGetLastError();  // "not ready" is no error
+        cudaGetLastError();  // clears "not ready", which is no error
         return false;
     }
-    /// The oldest event if it was reached, else a new one.
+    /// Returns the oldest event if it was reached, else a new one.
     cudaEvent_t unused() {
         cudaEvent_t event = nullptr;
         if (!pending_.empty() && was_reached(pending_.front())) {
@@ -139,7 +140,7 @@ private:
         return event;
     }
 
-    std::deque<cudaEvent_t> pending_;  // by ticket
+    std::deque<cudaEvent_t> pending_;  // event i has ticket first_ticket_ + i
     std::uint64_t first_ticket_ = 1;
 };
 

@@ -1,5 +1,5 @@
-// What a communicator that calls CUDA libraries itself needs of a CUDA device: its streams. Everything else goes
-// through kernels/device.h.
+// native_stream: gives a communicator that calls CUDA libraries itself the stream of a CUDA device
+// (src/parallel/nccl). Everything else goes through kernels/device.h.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -8,8 +8,8 @@
 
 namespace longlora::cuda {
 
-/// CUDA's name of a stream of the device, which is one made by make_cuda_device. It stays the device's; make_stream,
-/// record and wait order work on it.
+/// Returns CUDA's handle of a stream. make_cuda_device has made the device, which keeps owning the stream. Device's
+/// make_stream, record and wait order the work on it.
 cudaStream_t native_stream(const Device& device, Stream stream);
 
 }  // namespace longlora::cuda

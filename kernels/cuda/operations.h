@@ -1,6 +1,7 @@
-// CUDA's operations but matmul and attention itself: the functions of ops.h with the same arguments, which are checked
-// already, queued on a stream. scratch: uint8, contiguous, 256-byte aligned; an operation may leave anything in it, and
-// needs it until its last kernel has run.
+// The operations of kernels/ops.h on a GPU, except matmul (matmul.h), attention_forward and attention_backward
+// (attention/attention.h). Each function puts kernels into a stream. The other arguments are those of Ops, which has
+// checked them. scratch is device memory: uint8, contiguous, 256-byte aligned. An operation needs it until its last
+// kernel has run, and may leave anything in it.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -9,33 +10,34 @@
 
 namespace longlora::cuda {
 
-void embedding_forward(cudaStream_t stream, Tensor out, Tensor table, Tensor ids);
-void embedding_backward(cudaStream_t stream, Tensor scratch, Tensor d_table, Tensor d_out, Tensor ids);
-void rmsnorm_forward(cudaStream_t stream, Tensor y, Tensor rrms, Tensor x, Tensor weight, float eps);
-void rmsnorm_backward(cudaStream_t stream, Tensor scratch, Tensor d_x, Tensor d_weight, Tensor d_y, Tensor x,
-                      Tensor weight, Tensor rrms);
-void rotary(cudaStream_t stream, Tensor x, Tensor cos, Tensor sin, std::int64_t head_dim, std::int64_t position_begin,
-            bool inverse);
-void merge_attention(cudaStream_t stream, Tensor out, Tensor lse, Tensor other_out, Tensor other_lse);
-void swiglu_forward(cudaStream_t stream, Tensor out, Tensor gate, Tensor up);
-void swiglu_backward(cudaStream_t stream, Tensor d_gate, Tensor d_up, Tensor d_out, Tensor gate, Tensor up);
-/// shared_bytes: what a block may have of shared memory on this GPU; rows that fit are read from memory once.
+void embedding_forward(cudaStream_t stream, Tensor out, ConstTensor table, ConstTensor ids);
+void embedding_backward(cudaStream_t stream, Tensor scratch, Tensor d_table, ConstTensor d_out, ConstTensor ids);
+void rmsnorm_forward(cudaStream_t stream, Tensor y, Tensor rrms, ConstTensor x, ConstTensor weight, float eps);
+void rmsnorm_backward(cudaStream_t stream, Tensor scratch, const RmsnormGradients& gradients,
+                      const RmsnormBackwardInputs& inputs);
+void rotary(cudaStream_t stream, Tensor x, const RotaryAngles& angles, std::int64_t head_dim,
+            std::int64_t position_begin, bool inverse);
+void merge_attention(cudaStream_t stream, const AttentionResult& result, const ConstAttentionResult& other);
+void swiglu_forward(cudaStream_t stream, Tensor out, const SwigluInputs& inputs);
+void swiglu_backward(cudaStream_t stream, const SwigluGradients& gradients, const SwigluBackwardInputs& inputs);
+/// shared_bytes: the shared memory that a block may have on this GPU. A row of logits that fits into it is read from
+/// device memory only once.
 void cross_entropy(cudaStream_t stream, Tensor scratch, std::int64_t shared_bytes, Tensor loss_sum, Tensor logits,
-                   Tensor labels, float scale, bool gradient);
-void sum_squares(cudaStream_t stream, Tensor scratch, Tensor sum, Tensor x);
-void clip_scale(cudaStream_t stream, Tensor scale, Tensor sum_squares, Tensor loss_sum, double max_norm);
-void adamw(cudaStream_t stream, Tensor master, Tensor m, Tensor v, Tensor weight, Tensor grad, Tensor scale,
-           const AdamwOptions& options);
+                   ConstTensor labels, float scale, bool gradient);
+void sum_squares(cudaStream_t stream, Tensor scratch, Tensor sum, ConstTensor x);
+void clip_scale(cudaStream_t stream, Tensor scale, const ClipInputs& inputs, double max_norm);
+void adamw(cudaStream_t stream, const AdamwState& state, const AdamwInputs& inputs, const AdamwOptions& options);
 void fill(cudaStream_t stream, Tensor x, float value);
-void add(cudaStream_t stream, Tensor y, Tensor x, float alpha);
-void copy(cudaStream_t stream, Tensor y, Tensor x);
+void add(cudaStream_t stream, Tensor y, ConstTensor x, float alpha);
+void copy(cudaStream_t stream, Tensor y, ConstTensor x);
 
-/// For products, beside cuBLAS: y = beta * y + x and y = beta * y, real types; with beta = 0 what y was is not read.
-void combine(cudaStream_t stream, Tensor y, Tensor x, float beta);
+/// What matmul needs beside cuBLAS: combine is y = beta * y + x, scale is y = beta * y, both for real types. If beta
+/// is 0, they do not read y.
+void combine(cudaStream_t stream, Tensor y, ConstTensor x, float beta);
 void scale(cudaStream_t stream, Tensor y, float beta);
 
-/// Loads a kernel on the current GPU, which compiles it if the program has no machine code for that, and does not run
-/// it: what the first launch would say.
+/// Loads a kernel on the current GPU without running it, and returns the error that its first launch would give. The
+/// driver compiles the kernel if the program has no machine code for this GPU.
 cudaError_t load_a_kernel();
 
 }  // namespace longlora::cuda

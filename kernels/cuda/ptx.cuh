@@ -1,8 +1,8 @@
-// PTX: every inline PTX instruction of the kernels, one wrapper each; sm_80's tensor-core and copy instructions, which
-// later GPUs run as well. No algorithm.
+// All inline PTX instructions of the kernels, one wrapper each. The tensor-core and copy instructions are those of
+// sm_80, which later GPUs run as well. The algorithms are elsewhere: attention/tiles.cuh uses most of these.
 //
-// Fragments of mma.m16n8k16 (PTX ISA, "Matrix fragments for mma.m16n8k16"), lane l of a warp, g = l / 4, t = l % 4,
-// each register two neighbouring bfloat16:
+// Fragments of mma.m16n8k16 (PTX ISA, "Matrix fragments for mma.m16n8k16") in lane l of a warp, with g = l / 4 and
+// t = l % 4. Each register of a and b holds two neighbouring bfloat16:
 //   a[0] (row g, columns 2t, 2t+1)   a[1] (g+8, 2t ..)   a[2] (g, 2t+8 ..)   a[3] (g+8, 2t+8 ..)
 //   b[0] (rows 2t, 2t+1, column g)   b[1] (rows 2t+8 .., g)
 //   d[0] (g, 2t)   d[1] (g, 2t+1)   d[2] (g+8, 2t)   d[3] (g+8, 2t+1)         d is float32
@@ -13,17 +13,17 @@
 
 namespace longlora::cuda {
 
-/// What the PTX instructions below take as an address: bytes from the start of the block's shared memory.
+/// The address that the PTX instructions below take: bytes from the start of the block's shared memory.
 __device__ inline unsigned shared_address(const void* shared) {
     return static_cast<unsigned>(__cvta_generic_to_shared(shared));
 }
 
-/// No instruction: the compiler takes the pointer as a value of its own instead of carrying the parts that it was made
-/// of through a loop, two registers each.
-__device__ inline void settle(std::byte*& pointer) { asm("" : "+l"(pointer)); }
+/// Adds no instruction. It makes the compiler keep the pointer as one value; otherwise the compiler carries the parts
+/// of its computation through a loop, in two registers each.
+__device__ inline void settle(const std::byte*& pointer) { asm("" : "+l"(pointer)); }
 
-/// Starts copying 16 bytes; the first `bytes` of them (0 or 16) are read, the others become 0. Both addresses are
-/// multiples of 16.
+/// Starts an asynchronous copy of 16 bytes. It reads the first `bytes` of them (0 or 16) and sets the others to 0. Both
+/// addresses are multiples of 16.
 __device__ inline void copy_async(unsigned to, const void* from, int bytes) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
 }
@@ -31,8 +31,8 @@ __device__ inline void copy_async(unsigned to, const void* from, int bytes) {
 /// Waits until all copies that this thread has started are in shared memory. Other threads see them after a barrier.
 __device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
-/// Four 8x8 matrices of bfloat16. Lane l gives the address of row l % 8 of matrix l / 8; r[m] gets (row l/4, columns
-/// 2(l%4), 2(l%4)+1) of matrix m.
+/// Loads four 8x8 matrices of bfloat16. Lane l gives the address of row l % 8 of matrix l / 8. Its r[m] gets
+/// (row l/4, columns 2(l%4), 2(l%4)+1) of matrix m.
 __device__ inline void load_matrices(std::uint32_t (&r)[4], unsigned row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -40,7 +40,7 @@ __device__ inline void load_matrices(std::uint32_t (&r)[4], unsigned row) {
                  : "memory");
 }
 
-/// The same, each matrix transposed: r[m] gets (rows 2(l%4), 2(l%4)+1, column l/4) of matrix m.
+/// The same with each matrix transposed: r[m] gets (rows 2(l%4), 2(l%4)+1, column l/4) of matrix m.
 __device__ inline void load_matrices_transposed(std::uint32_t (&r)[4], unsigned row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -57,14 +57,14 @@ __device__ inline void multiply_add(float (&d)[4], const std::uint32_t (&a)[4], 
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-/// 2^x within 2 units of the last place; results below 2^-126 are 0; 2^-inf = 0.
+/// 2^x, accurate to 2 units in the last place. Results below 2^-126 are 0; 2^-inf = 0.
 __device__ inline float exp2_fast(float x) {
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
 
-/// Two floats rounded to bfloat16 (nearest even), `low` in the lower half.
+/// Rounds two floats to bfloat16 (to nearest even); `low` goes to the lower half.
 __device__ inline std::uint32_t pack_bf16(float low, float high) {
     std::uint32_t packed;
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));

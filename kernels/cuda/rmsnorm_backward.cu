@@ -1,5 +1,6 @@
-// RMS normalisation, backward. The weight's gradient is summed over chunks of rows that follow from the shape, a chunk
-// per block, then over the chunks in their order.
+// rmsnorm_backward (rmsnorm_forward.cu has the forward operation). The gradient of the weight is summed over chunks
+// of rows, one block per chunk, and then over the chunks in a fixed order. Only shape and types determine the chunks,
+// since scratch always has the same size.
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/rmsnorm.cuh"
 #include "kernels/cuda/types.h"
@@ -15,12 +16,13 @@ template <class DX, class DY, class X> struct Arguments {
     Rows<const X> x;
     NormWeight weight;
     const float* rrms;
-    float* parts;  ///< (chunks, elements of all packs): the weight's gradient of each chunk as put_part lays it;
-                   ///< nullptr: not wanted
+    /// (chunks, elements of all packs): the gradient of the weight of each chunk, in the layout of put_part; nullptr
+    /// if the caller does not want it.
+    float* parts;
 };
 
-/// A chunk's sums lie in fours of neighbouring elements: first the fours that begin packs, then those that end packs of
-/// eight. So a warp writes whole sectors.
+/// Where the sums of a chunk lie. A pack has one or two groups of four elements. The first groups of all packs come
+/// first, then the second groups of all packs. So a warp writes whole sectors.
 inline __device__ float* part_at(float* part, const RowShape& shape, unsigned pack, int four) {
     return part + (four * shape.num_packs + pack) * 4;
 }
@@ -34,7 +36,7 @@ template <int n> __device__ void get_part(float (&sum)[n], float* part, const Ro
 #pragma unroll
     for (int i = 0; i < n; ++i) sum[i] = part_at(part, shape, pack, i / 4)[i % 4];
 }
-/// The column of an element of a part.
+/// The column of the weight whose sum lies at `place` of the sums of a chunk.
 inline __device__ unsigned column_of(unsigned place, unsigned num_packs, unsigned n) {
     const unsigned four = place / 4, group = four / num_packs;
     return (four - group * num_packs) * n + group * 4 + place % 4;
@@ -47,7 +49,7 @@ __device__ float add_products(float sum, const float (&a)[n], const float (&b)[n
     return sum;
 }
 
-/// d_x += r (w d_y - x r^2 mean(w d_y x)); part += d_y x r.
+/// d_x += r (w d_y - x r^2 mean(w d_y x)); part = the sum of d_y x r over the rows of the chunk.
 template <bool whole, class DX, class DY, class X>
 __global__ void __launch_bounds__(kMostRowThreads, 1)
     rmsnorm_backward_kernel(const Arguments<DX, DY, X> a, const RowShape shape) {
@@ -98,7 +100,7 @@ __global__ void __launch_bounds__(kMostRowThreads, 1)
             if (const unsigned pack = threadIdx.x + k * blockDim.x; pack < shape.num_packs)
                 put_gradients(pack, d_y[k], x[k], w[k], d_w[k]);
         for (unsigned pack = threadIdx.x + kHeld * blockDim.x; pack < shape.num_packs; pack += blockDim.x) {
-            float gradient[n], values[n], weights[n], sum[n] = {};  // the sums of these packs live in memory
+            float gradient[n], values[n], weights[n], sum[n] = {};  // the sums of these packs stay in device memory
             take(pack, gradient, values);
             a.weight.template load<whole>(weights, pack * n, count_at(pack));
             if (part && row > begin) get_part(sum, part, shape, pack);
@@ -113,7 +115,8 @@ __global__ void __launch_bounds__(kMostRowThreads, 1)
             put_part(part, shape, pack, d_w[k]);
 }
 
-/// d_weight += parts summed over chunks: threadIdx.y takes every eighth chunk, then their sums are added in order.
+/// d_weight += the sum of parts over the chunks. Threads with the same threadIdx.y take every eighth chunk; then the
+/// eight sums are added in order.
 __global__ void __launch_bounds__(kThreads)
     rmsnorm_add_chunks_kernel(float* d_weight, const float* parts, unsigned num_chunks, RowShape shape, unsigned n) {
     constexpr unsigned kShares = kThreads / kWarp;
@@ -131,7 +134,7 @@ __global__ void __launch_bounds__(kThreads)
     d_weight[column] += sum;
 }
 
-std::int64_t chunk_rows_of(const Tensor& x, int n, std::int64_t scratch_bytes) {
+std::int64_t chunk_rows_of(const ConstTensor& x, int n, std::int64_t scratch_bytes) {
     const std::int64_t places = (x.width() + n - 1) / n * n,
                        most_chunks = std::min(kMostChunks, scratch_bytes / (places * std::int64_t{sizeof(float)}));
     ensure(most_chunks > 0, "a row is longer than the scratch memory");
@@ -140,8 +143,10 @@ std::int64_t chunk_rows_of(const Tensor& x, int n, std::int64_t scratch_bytes) {
 
 }  // namespace
 
-void rmsnorm_backward(cudaStream_t stream, Tensor scratch, Tensor d_x, Tensor d_weight, Tensor d_y, Tensor x,
-                      Tensor weight, Tensor rrms) {
+void rmsnorm_backward(cudaStream_t stream, Tensor scratch, const RmsnormGradients& gradients,
+                      const RmsnormBackwardInputs& inputs) {
+    const auto& [d_x, d_weight] = gradients;
+    const auto& [d_y, x, weight, rrms] = inputs;
     if (x.count() == 0) return;
     with_types(d_x.dtype, d_y.dtype, [&](auto dx_type, auto dy_type) {
         with_type(x.dtype, [&](auto x_type) {

@@ -1,4 +1,4 @@
-// RMS normalisation, forward: y = x * rrms * weight.
+// rmsnorm_forward: y = x * rrms * weight. The backward operation is in rmsnorm_backward.cu.
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/rmsnorm.cuh"
 #include "kernels/cuda/types.h"
@@ -6,7 +6,7 @@
 namespace longlora::cuda {
 namespace {
 
-constexpr std::int64_t kRowsPerBlock = 8;  // so often a weight in registers is used
+constexpr std::int64_t kRowsPerBlock = 8;  // all of them use the weights that the threads keep in registers
 
 template <bool whole, class Y, class X>
 __global__ void __launch_bounds__(kMostRowThreads, 1)
@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(kMostRowThreads, 1)
 
 }  // namespace
 
-void rmsnorm_forward(cudaStream_t stream, Tensor y, Tensor rrms, Tensor x, Tensor weight, float eps) {
+void rmsnorm_forward(cudaStream_t stream, Tensor y, Tensor rrms, ConstTensor x, ConstTensor weight, float eps) {
     if (x.count() == 0) return;
     with_types(y.dtype, x.dtype, [&](auto y_type, auto x_type) {
         using Y = typename decltype(y_type)::type;

@@ -1,5 +1,5 @@
-// Rotary positions in place; the angles come from tables. A thread turns the same pairs of several heads of one token,
-// so that a cosine is read once for all of them.
+// Rotary position embedding in place; cosines and sines come from tables. A thread turns the same pairs of several
+// heads of one token, so that it reads their cosines and sines once.
 #include "kernels/cuda/elementwise.cuh"
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/types.h"
@@ -9,12 +9,12 @@ namespace {
 
 constexpr unsigned kHeadsPerThread = 8;
 
-/// Sheet of (token, share of the heads) by half a head; the pack at a column is turned with the one half a head
-/// further.
+/// A row of the sheet is a token and a share of its heads, the columns are the first half of a head. The thread turns
+/// the pack at a column together with the pack half a head further.
 template <class T> struct RotaryTurn {
     static constexpr int kElements = kPack<T, float>;
     Rows<T> x;
-    Rows<const float> cos, sin;  ///< from the first token's position on
+    Rows<const float> cos, sin;  ///< tables, from the position of the first token on
     unsigned num_heads, half, shares;
     float sign;
     bool aligned, tables_aligned;
@@ -44,13 +44,13 @@ template <class T> struct RotaryTurn {
 
 }  // namespace
 
-void rotary(cudaStream_t stream, Tensor x, Tensor cos, Tensor sin, std::int64_t head_dim, std::int64_t position_begin,
-            bool inverse) {
+void rotary(cudaStream_t stream, Tensor x, const RotaryAngles& angles, std::int64_t head_dim,
+            std::int64_t position_begin, bool inverse) {
     const std::int64_t num_tokens = x.shape[0], num_heads = x.width() / head_dim, half = head_dim / 2,
                        shares = (num_heads + kHeadsPerThread - 1) / kHeadsPerThread;
     if (x.count() == 0) return;
     ensure(num_tokens * shares < (std::int64_t{1} << 32), "too many tokens for a kernel");
-    const Tensor c = cos.rows(position_begin, num_tokens), s = sin.rows(position_begin, num_tokens);
+    const ConstTensor c = angles.cos.rows(position_begin, num_tokens), s = angles.sin.rows(position_begin, num_tokens);
     with_type(x.dtype, [&](auto type) {
         using T = typename decltype(type)::type;
         constexpr int n = RotaryTurn<T>::kElements;

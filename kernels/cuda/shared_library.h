@@ -1,7 +1,7 @@
-// SharedLibrary: functions of cuBLAS and NCCL by name, so that the program starts where they are not installed and pays
-// for loading them only with a GPU. What is in this program itself is taken first (tests link their own), but not what
-// another library brought into the process, which may be of any version. Types come from the libraries' headers; no
-// wrapper of what they do.
+// SharedLibrary: finds functions of cuBLAS and NCCL by name, so that the program starts where these libraries are not
+// installed, and loads them only if it uses a GPU. It prefers functions in this program itself (tests link their own),
+// but takes none from other libraries of the process, which may be of any version. The function types come from the
+// libraries' headers. It does not wrap what the functions do.
 #pragma once
 
 #include <dlfcn.h>
@@ -14,11 +14,11 @@ namespace longlora::cuda {
 
 class SharedLibrary {
 public:
-    /// file: "libcublas.so.13".
+    /// file: a name for dlopen, such as "libcublas.so.13".
     explicit SharedLibrary(std::string file) : file_(std::move(file)) {}
 
-    /// function("cublasCreate_v2") as the type of ::cublasCreate_v2. Throws one sentence when library or function are
-    /// missing.
+    /// Example: function<decltype(cublasCreate_v2)>("cublasCreate_v2"). Throws an Error with one sentence if the
+    /// library or the function is missing.
     template <class Function> Function* function(const char* name) {
         void* found = dlsym(RTLD_DEFAULT, name);
         if (!in_this_program(found)) found = in_file(name);
@@ -26,7 +26,7 @@ public:
     }
 
 private:
-    /// The same object as this function.
+    /// Whether `function` lies in the same executable or library as this function.
     static bool in_this_program(void* function) {
         Dl_info its{}, ours{};
         return function && dladdr(function, &its) && dladdr(reinterpret_cast<void*>(&in_this_program), &ours) &&
@@ -37,7 +37,7 @@ private:
             "; load the CUDA module that this program was built with (LD_LIBRARY_PATH), or take --device cpu";
         if (!handle_) handle_ = dlopen(file_.c_str(), RTLD_NOW | RTLD_LOCAL);
         if (!handle_) {
-            const char* why = dlerror();  // perhaps another file that this one needs
+            const char* why = dlerror();  // may name another file that this one needs
             fail(text("the library ", file_, " is not found (", why ? why : "no reason is given", ")", kRemedy));
         }
         void* found = dlsym(handle_, name);

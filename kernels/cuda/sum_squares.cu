@@ -1,5 +1,5 @@
-// Sums in double: of squares, and of what blocks of other kernels left. Which thread adds what follows from the shape
-// alone.
+// Sums in double: sum_squares, and add_sum of reduce.cuh, which adds the results of the blocks of this and of other
+// kernels. Shape and types alone determine which thread adds what.
 #include "kernels/cuda/elementwise.cuh"
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/reduce.cuh"
@@ -8,7 +8,7 @@
 namespace longlora::cuda {
 namespace {
 
-constexpr std::int64_t kMostBlocks = 4096;  // each leaves one sum
+constexpr std::int64_t kMostBlocks = 4096;  // each block writes one sum
 
 __global__ void __launch_bounds__(kThreads) add_sum_kernel(double* sum, const double* parts, unsigned count) {
     __shared__ double room[kThreads / kWarp];
@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
             for (const float value : values) part += static_cast<double>(value) * static_cast<double>(value);
         });
-    // The block is two-dimensional; as one row its threads are whole warps in the same order.
+    // The block is two-dimensional. Numbered row by row, its threads form whole warps in the same order.
     const unsigned thread = threadIdx.y * blockDim.x + threadIdx.x;
     part = over_warp(part, Add{});
     if (thread % kWarp == 0) room[thread / kWarp] = part;
@@ -47,11 +47,11 @@ void add_sum(cudaStream_t stream, double* sum, const double* parts, unsigned cou
     check(cudaGetLastError(), name);
 }
 
-void sum_squares(cudaStream_t stream, Tensor scratch, Tensor sum, Tensor x) {
+void sum_squares(cudaStream_t stream, Tensor scratch, Tensor sum, ConstTensor x) {
     with_type(x.dtype, [&](auto type) {
         using T = typename decltype(type)::type;
         for_sheets(
-            [&](const Tensor& t) {
+            [&](const ConstTensor& t) {
                 if (t.count() == 0) return;
                 const Blocks blocks = blocks_of(t.num_rows(), t.width(), kPack<T>);
                 const auto grid = static_cast<unsigned>(std::min(blocks.num_blocks, kMostBlocks));

@@ -1,4 +1,4 @@
-// The gated activation, pack by pack; outputs may be inputs, since a thread reads its pack of all before it writes.
+// SwiGLU, pack by pack. Outputs may be inputs, since a thread reads its pack of every input before it writes.
 #include "kernels/cuda/elementwise.cuh"
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/types.h"
@@ -6,7 +6,7 @@
 namespace longlora::cuda {
 namespace {
 
-/// 1 / (1 + exp(-x)); 0 where exp(-x) overflows. The division is within 2 units of the last place.
+/// 1 / (1 + exp(-x)); 0 where exp(-x) overflows. The division is accurate to 2 units in the last place.
 __device__ float sigmoid(float x) { return __fdividef(1.0f, 1.0f + expf(-x)); }
 
 template <class T> struct SwigluForward {
@@ -48,30 +48,30 @@ template <class T> struct SwigluBackward {
 
 }  // namespace
 
-void swiglu_forward(cudaStream_t stream, Tensor out, Tensor gate, Tensor up) {
+void swiglu_forward(cudaStream_t stream, Tensor out, const SwigluInputs& inputs) {
     with_type(out.dtype, [&](auto type) {
         using T = typename decltype(type)::type;
         for_sheets(
-            [&](const Tensor& y, const Tensor& g, const Tensor& u) {
+            [&](const Tensor& y, const ConstTensor& g, const ConstTensor& u) {
                 const SwigluForward<T> operation{rows_of<T>(y), rows_of<const T>(g), rows_of<const T>(u),
                                                  packs_aligned(kPack<T>, y, g, u)};
                 elementwise(stream, "swiglu_forward", operation, y.num_rows(), y.width());
             },
-            out, gate, up);
+            out, inputs.gate, inputs.up);
     });
 }
 
-void swiglu_backward(cudaStream_t stream, Tensor d_gate, Tensor d_up, Tensor d_out, Tensor gate, Tensor up) {
-    with_type(gate.dtype, [&](auto type) {
+void swiglu_backward(cudaStream_t stream, const SwigluGradients& gradients, const SwigluBackwardInputs& inputs) {
+    with_type(inputs.gate.dtype, [&](auto type) {
         using T = typename decltype(type)::type;
         for_sheets(
-            [&](const Tensor& dg, const Tensor& du, const Tensor& dy, const Tensor& g, const Tensor& u) {
+            [&](const Tensor& dg, const Tensor& du, const ConstTensor& dy, const ConstTensor& g, const ConstTensor& u) {
                 const bool aligned = packs_aligned(kPack<T>, dg, du, dy, g, u);
                 const SwigluBackward<T> operation{rows_of<T>(dg),      rows_of<T>(du),      rows_of<const T>(dy),
                                                   rows_of<const T>(g), rows_of<const T>(u), aligned};
                 elementwise(stream, "swiglu_backward", operation, g.num_rows(), g.width());
             },
-            d_gate, d_up, d_out, gate, up);
+            gradients.d_gate, gradients.d_up, inputs.d_out, inputs.gate, inputs.up);
     });
 }
 

@@ -1,7 +1,7 @@
-// A merge sort whose every access of device memory is to neighbouring keys: blocks sort runs of kThreads keys, then
-// merge runs of twice the length, and of four times, and so on. A block makes kThreads neighbouring keys of the result;
-// where they come from, it finds on the merge path (Green, McColl, Bader 2012, "GPU merge path"); inside of a block
-// keys go by Batcher's bitonic merge (1968), a key per thread.
+// A merge sort in which a block reads and writes neighbouring keys of device memory. Blocks sort runs of kThreads keys.
+// Then they merge pairs of runs into runs of twice that length, of four times that length, and so on. A block makes
+// kThreads neighbouring keys of the result. It finds where they come from by the merge path (Green, McColl, Bader 2012,
+// "GPU merge path"). Inside a block, Batcher's bitonic merge (1968) sorts and merges keys, one key per thread.
 #include <utility>
 
 #include "kernels/cuda/elements.cuh"
@@ -14,8 +14,8 @@ namespace {
 
 constexpr Key kBehindAll = ~Key{0};
 
-/// Sorts each `length` keys that rise and then fall, or fall and then rise; the thread's number is its key's place.
-/// room: kThreads keys.
+/// Sorts every group of `length` keys; the keys of a group must first rise and then fall, or first fall and then rise.
+/// Thread i holds the key at place i. room: shared memory for kThreads keys.
 inline __device__ Key sort_bitonic(Key own, unsigned length, bool rising, Key* room) {
     for (unsigned distance = length / 2; distance > 0; distance /= 2) {
         Key other;
@@ -32,7 +32,7 @@ inline __device__ Key sort_bitonic(Key own, unsigned length, bool rising, Key* r
     return own;
 }
 
-/// Sorted runs of kThreads keys.
+/// Makes the keys of the tokens and sorts them in runs of kThreads.
 __global__ void __launch_bounds__(kThreads) sort_runs_kernel(Key* keys, const int* ids, unsigned count) {
     __shared__ Key room[kThreads];
     const unsigned token = blockIdx.x * kThreads + threadIdx.x;
@@ -46,7 +46,7 @@ struct Run {
     const Key* keys;
     unsigned length;
 };
-/// How many of the first n keys of a and b together are a's.
+/// How many of the first n keys of a and b, merged, are keys of a.
 inline __device__ unsigned share_of_first(unsigned n, Run a, Run b) {
     unsigned least = n > b.length ? n - b.length : 0, most = min(n, a.length);
     while (least < most) {
@@ -57,7 +57,7 @@ inline __device__ unsigned share_of_first(unsigned n, Run a, Run b) {
     return least;
 }
 
-/// Sorted runs of 2 * length keys out of runs of `length`, a multiple of kThreads.
+/// Merges pairs of sorted runs of `length` keys into sorted runs of 2 * length. length: a multiple of kThreads.
 __global__ void __launch_bounds__(kThreads)
     merge_runs_kernel(Key* to, const Key* from, unsigned count, unsigned length) {
     __shared__ Key room[kThreads];
@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(kThreads)
     const unsigned n = min(kThreads, end - begin), a_begin = share_of_first(begin - pair, a, b),
                    b_begin = begin - pair - a_begin;
     const unsigned from_a = share_of_first(begin - pair + n, a, b) - a_begin, from_b = n - from_a;
-    // a's keys rise, b's fall behind them, and what is behind all lies between.
+    // The keys of a come first and rise; the keys of b come last and fall; kBehindAll fills the places between them.
     const unsigned i = threadIdx.x, from_last = kThreads - 1 - i;
     Key own = i < from_a ? a.keys[a_begin + i] : from_last < from_b ? b.keys[b_begin + from_last] : kBehindAll;
     own = sort_bitonic(own, kThreads, true, room);
@@ -76,7 +76,7 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-const Key* tokens_in_order(cudaStream_t stream, const Tensor& scratch, const Tensor& ids) {
+const Key* tokens_in_order(cudaStream_t stream, const Tensor& scratch, const ConstTensor& ids) {
     const auto count = static_cast<unsigned>(ids.count()), num_blocks = (count + kThreads - 1) / kThreads;
     Key *keys = pointer_to<Key>(scratch), *other = keys + count;
     sort_runs_kernel<<<num_blocks, kThreads, 0, stream>>>(keys, pointer_to<const int>(ids), count);

@@ -1,4 +1,4 @@
-// The choice between float and bfloat16 at run time, for functions that launch kernels.
+// with_type, with_types: choose between float and bfloat16 at run time, for functions that launch kernels.
 #pragma once
 
 #include <cuda_bf16.h>

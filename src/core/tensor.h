@@ -1,13 +1,16 @@
-// Tensor: a non-owning view of elements in the memory of a device or of the host: pointer, type, shape, row stride.
-// It is passed by value. Memory belongs to kernels/arena.h, computations are in kernels/ops.h.
+// Tensor and ConstTensor: non-owning views of elements in the memory of a device or of the host: pointer, type, shape,
+// row stride. The holder of a Tensor may write the elements, the holder of a ConstTensor only reads them. Both are
+// passed by value. Memory belongs to kernels/arena.h, computations are in kernels/ops.h.
 #pragma once
 
 #include <algorithm>
 #include <array>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <string>
+#include <type_traits>
 
 #include "core/dtype.h"
 #include "core/error.h"
@@ -38,19 +41,30 @@ inline std::string to_text(const Shape& shape) {
 }
 
 /// The rows are numbered over all dimensions but the last, in order. Neighbouring rows start row_stride elements
-/// apart; the elements of a row are adjacent.
-struct Tensor {
-    std::byte* bytes = nullptr;
+/// apart; the elements of a row are adjacent. Byte is std::byte (Tensor) or const std::byte (ConstTensor).
+template <class Byte> struct TensorView {
+    static constexpr bool kReadOnly = std::is_const_v<Byte>;
+    /// T, or const T where the elements are only read.
+    template <class T> using Element = std::conditional_t<kReadOnly, const T, T>;
+
+    Byte* bytes = nullptr;
     DType dtype = DType::float32;
     Shape shape;
     std::int64_t row_stride = 1;
 
-    Tensor() = default;
-    Tensor(void* data, DType type, Shape sizes)
-        : bytes(static_cast<std::byte*>(data)),
+    TensorView() = default;
+    TensorView(Element<void>* data, DType type, Shape sizes)
+        : bytes(static_cast<Byte*>(data)),
           dtype(type),
           shape(sizes),
           row_stride(sizes.last()) {}
+    /// A Tensor becomes a ConstTensor; there is no way back.
+    template <std::same_as<std::byte> Other>
+    TensorView(const TensorView<Other>& other)
+        : bytes(other.bytes),
+          dtype(other.dtype),
+          shape(other.shape),
+          row_stride(other.row_stride) {}
 
     explicit operator bool() const { return bytes != nullptr; }
     std::int64_t count() const { return shape.count(); }
@@ -59,46 +73,47 @@ struct Tensor {
     bool contiguous() const { return row_stride == width() || num_rows() <= 1; }
     std::int64_t size_bytes() const { return count() * size_of(dtype); }
     /// One past the last byte that the view covers.
-    std::byte* end() const {
-        return count() ? bytes + ((num_rows() - 1) * row_stride + width()) * size_of(dtype) : bytes;
-    }
+    Byte* end() const { return count() ? bytes + ((num_rows() - 1) * row_stride + width()) * size_of(dtype) : bytes; }
 
     /// The typed pointer. Host code may call it only on tensors in host memory, kernels only on tensors of their own
     /// device.
-    template <class T> T* data() const {
+    template <class T> Element<T>* data() const {
         ensure(dtype == dtype_of<T>(), "a tensor is read as another type than its own");
-        return reinterpret_cast<T*>(bytes);
+        return reinterpret_cast<Element<T>*>(bytes);
     }
     /// Rows [begin, begin + n): a view of shape (n, width).
-    Tensor rows(std::int64_t begin, std::int64_t n) const {
+    TensorView rows(std::int64_t begin, std::int64_t n) const {
         ensure(begin >= 0 && n >= 0 && begin + n <= num_rows(), "rows beyond the ends of a tensor");
-        Tensor t = *this;
+        TensorView t = *this;
         t.bytes += begin * row_stride * size_of(dtype);
         t.shape = {n, width()};
         return t;
     }
     /// Columns [begin, begin + n) of every row: a view of shape (rows, n) with this tensor's row stride.
-    Tensor columns(std::int64_t begin, std::int64_t n) const {
+    TensorView columns(std::int64_t begin, std::int64_t n) const {
         ensure(begin >= 0 && n >= 0 && begin + n <= width(), "columns beyond the ends of a tensor");
-        Tensor t = *this;
+        TensorView t = *this;
         t.bytes += begin * size_of(dtype);
         t.shape = {num_rows(), n};
         return t;
     }
     /// The same elements in another shape; only for contiguous tensors.
-    Tensor reshaped(Shape to) const {
+    TensorView reshaped(Shape to) const {
         ensure(contiguous() && to.count() == count(),
                "reshape needs a contiguous tensor and a shape of as many elements");
-        return Tensor(bytes, dtype, to);
+        return TensorView(bytes, dtype, to);
     }
     /// Elements [begin, begin + n) of a contiguous tensor, as a vector.
-    Tensor slice(std::int64_t begin, std::int64_t n) const {
+    TensorView slice(std::int64_t begin, std::int64_t n) const {
         return reshaped({count(), 1}).rows(begin, n).reshaped({n});
     }
 };
 
+using Tensor = TensorView<std::byte>;
+using ConstTensor = TensorView<const std::byte>;
+
 /// Whether the byte ranges that two views cover overlap.
-inline bool overlap(const Tensor& a, const Tensor& b) {
+inline bool overlap(const ConstTensor& a, const ConstTensor& b) {
     return a.count() && b.count() && a.bytes < b.end() && b.bytes < a.end();
 }
 

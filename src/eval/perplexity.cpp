@@ -70,7 +70,7 @@ Perplexity measure_perplexity(const parallel::HostGroup& group, parallel::MeshCo
     ensure(group.size() == mesh.shape.num_ranks() && parallel::coordinate_of(mesh.shape, group.rank()) == mesh.at,
            "the mesh is that of the group");
     const auto num_windows = static_cast<std::int64_t>(list.windows.size());
-    const parallel::Shard own = parallel::deal_of(num_windows, mesh.at.data, mesh.shape.data);
+    const parallel::Shard own = parallel::even_share_of(num_windows, mesh.at.data, mesh.shape.data);
     std::unique_ptr<Model> model;
     parallel::agree(group, [&] {
         model = std::make_unique<Model>(weights, pattern, rules.context, mesh.sequence.get());

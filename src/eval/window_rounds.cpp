@@ -10,7 +10,7 @@
 namespace longlora {
 namespace {
 
-double loss_over(Model& model, const MicroBatch& batch, Tensor out) {
+double loss_over(Model& model, const MicroBatch& batch, ConstTensor out) {
     Device& device = model.device();
     const ArenaTensor sum = device.memory().tensor(DType::float64, {}, Use::workspace),
                       host = device.pinned().tensor(DType::float64, {}, Use::workspace);

@@ -1,6 +1,6 @@
-// Order of the streams: out - the copy waits for the layer that computed x, later work on the compute stream for the
-// copy before x's memory is anyone's. Back - the copy waits for all that may still use the memory that it is given, the
-// layer for the copy.
+// The order of the streams. Out: the copy waits for the layer that computed x; later work on the compute stream waits
+// for the copy before the memory of x is used again. Back: the copy waits for all work that may still use the memory
+// that it writes to; the layer waits for the copy.
 #include "model/activation_offload.h"
 
 #include <algorithm>
@@ -8,7 +8,7 @@
 
 namespace longlora {
 
-ArenaTensor ActivationOffload::host_buffer(const Tensor& like) {
+ArenaTensor ActivationOffload::host_buffer(const ConstTensor& like) {
     const auto fits = std::find_if(idle_.begin(), idle_.end(), [&](const ArenaTensor& buffer) {
         return buffer->dtype == like.dtype && buffer->shape == like.shape;
     });

@@ -1,6 +1,7 @@
-// ActivationOffload: tensors that wait for backward in pinned host memory instead of the device's. Copies go on a
-// stream of their own: out while the next layer's forward computes, back while the backward of the layer behind does.
-// Which tensors wait is model.cpp's; other memory savers are ActivationPlan (recompute) and Zero.
+// ActivationOffload: keeps tensors in pinned host memory instead of device memory until backward needs them. Copies
+// run on a stream of their own: out while the forward of the next layer computes, back while the backward of the
+// layer after it computes. model.cpp chooses the tensors. ActivationPlan (recomputation) and Zero are other ways to
+// save memory.
 #pragma once
 
 #include <vector>
@@ -11,7 +12,7 @@ namespace longlora {
 
 class ActivationOffload {
 public:
-    /// A tensor away. Move-only; must come back to the offload that gave it by take().
+    /// A tensor in host memory. Move-only. It must go back to the ActivationOffload that made it, through take().
     class Stored {
     public:
         explicit operator bool() const { return static_cast<bool>(host_); }
@@ -26,14 +27,15 @@ public:
     ActivationOffload(const ActivationOffload&) = delete;
     ActivationOffload& operator=(const ActivationOffload&) = delete;
 
-    /// Takes x, as the compute stream has left it, to the host. One tensor leaves at a time: x's device memory is free
-    /// for others from the next store() or settle() on.
+    /// Moves x, as the compute stream has left it, to the host. One tensor leaves at a time: the device memory of x
+    /// is free for others from the next store() or settle() on.
     Stored store(ArenaTensor x);
-    /// The compute stream waits for the tensor that is leaving, whose device memory is then free.
+    /// Makes the compute stream wait for the tensor that is leaving; after that its device memory is free.
     void settle();
-    /// Begins to bring it back, behind the work queued on the compute stream so far. Takes device memory.
+    /// Starts the copy back, after the work that is queued on the compute stream so far. Takes device memory.
     void fetch(Stored& stored);
-    /// The tensor on the device again, for work queued on the compute stream from now on; fetch() must have begun it.
+    /// The tensor on the device again, for work that is queued on the compute stream from now on. Call fetch()
+    /// before.
     ArenaTensor take(Stored& stored);
 
 private:
@@ -41,13 +43,13 @@ private:
         ArenaTensor device;
         Event gone;
     };
-    ArenaTensor host_buffer(const Tensor& like);
+    ArenaTensor host_buffer(const ConstTensor& like);
 
     Device& device_;
     Stream copies_;
     Leaving leaving_;
-    /// Buffers that come and go on the copy stream alone. They never return to the pinned arena, where host code could
-    /// write into one that a queued copy still reads.
+    /// Host buffers that only the copy stream reads and writes. They never return to the pinned arena: there, host
+    /// code could write into a buffer that a queued copy still reads.
     std::vector<ArenaTensor> idle_;
 };
 

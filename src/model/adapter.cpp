@@ -1,6 +1,6 @@
-// Reads adapter folders: adapter_config.json is checked key by key, tensor names are translated to ours, every tensor
-// is compared with the base model's list of parameters. PyTorch's .bin files are not read (they are programs for
-// Python's unpickler): the sentence says how to convert them.
+// Reads adapter folders. It checks adapter_config.json key by key, translates tensor names to ours, and compares
+// every tensor with the base model's list of parameters. It does not read PyTorch's .bin files, which are programs
+// for Python's unpickler; the message says how to convert them.
 #include "model/adapter.h"
 
 #include <algorithm>
@@ -13,13 +13,14 @@
 namespace longlora {
 namespace {
 
-/// Says nothing: null, false, "", {}, [].
+/// Whether a value says nothing: null, false, "", {} or [].
 bool is_empty(const Json& value) {
     return value.is_null() || (value.is_boolean() && !value.get<bool>()) ||
            (value.is_string() && value.get<std::string>().empty()) || (value.is_structured() && value.empty());
 }
 
-/// Keys that do not change what the adapter computes. Unknown ones pass only as null, false, a number, a text or empty.
+/// Keys that other code here checks, or that do not change what the adapter computes. Any other key passes only if
+/// its value is empty (is_empty), a number or a text.
 bool is_harmless(const std::string& key) {
     static const std::set<std::string> keys = {"peft_type",
                                                "r",
@@ -46,12 +47,12 @@ void check_key(const std::string& key, const Json& value, const std::string& whe
     const auto refuse = [&](const char* why) {
         fail(text(where, ": \"", key, "\": ", value.dump(), " is not supported; ", why));
     };
-    if (key == "peft_type" && value != "LORA") refuse("only LoRA adapters are");
-    if (key == "bias" && value != "none") refuse("biases cannot be part of an adapter here");
+    if (key == "peft_type" && value != "LORA") refuse("longlora reads only LoRA adapters");
+    if (key == "bias" && value != "none") refuse("an adapter must not have biases");
     // "pissa", "olora", "loftq", "corda" ... change the base model's weights as well
     if (key == "init_lora_weights" && value.is_string() && value != "gaussian" && value != "eva" &&
         value != "orthogonal")
-        refuse("it changes the base model; merge the adapter with peft and use the merged model");
+        refuse("this initialisation changes the base model; merge the adapter with peft and use the merged model");
     static const std::set<std::string> must_be_empty = {"fan_in_fan_out", "layers_to_transform", "layers_pattern"};
     if (is_harmless(key) || is_empty(value)) return;
     const bool tells_little = (value.is_number() || value.is_string()) && must_be_empty.count(key) == 0;
@@ -60,7 +61,7 @@ void check_key(const std::string& key, const Json& value, const std::string& whe
 
 std::string last_part(const std::string& name) { return name.substr(name.rfind('.') + 1); }
 
-/// modules_to_save of PEFT, and the listed targets that are no projection of ours.
+/// Checks PEFT's modules_to_save, and that each listed target is one of our projections.
 void check_modules(const Json& config, const std::string& where) {
     if (config.contains("modules_to_save") && config["modules_to_save"].is_array()) {
         for (const Json& module : config["modules_to_save"]) {
@@ -72,7 +73,7 @@ void check_modules(const Json& config, const std::string& where) {
         }
     }
     if (!config.contains("target_modules") || !config["target_modules"].is_array())
-        return;  // a pattern: the tensors say what it meant
+        return;  // a pattern: the tensors show which projections it means
     for (const Json& module : config["target_modules"]) {
         const std::string name = module.is_string() ? last_part(module.get<std::string>()) : module.dump();
         bool known = false;
@@ -83,7 +84,7 @@ void check_modules(const Json& config, const std::string& where) {
     }
 }
 
-/// rank and alpha.
+/// A set with the adapter's rank and alpha; find_trainables() adds the rest.
 TrainableSet read_adapter_config(const Json& config, const std::string& where) {
     require(config.is_object(), where, " is not a JSON object");
     member(config, "peft_type", where);
@@ -91,7 +92,7 @@ TrainableSet read_adapter_config(const Json& config, const std::string& where) {
     check_modules(config, where);
     TrainableSet set;
     set.lora_rank = get_integer(config, "r", where);
-    require(set.lora_rank >= 1, where, ": \"r\" is ", set.lora_rank, "; the rank of LoRA is at least 1");
+    require(set.lora_rank >= 1, where, ": \"r\" is ", set.lora_rank, "; the rank of LoRA must be at least 1");
     const Json& alpha = member(config, "lora_alpha", where);
     require(alpha.is_number() && alpha.get<double>() > 0, where, ": \"lora_alpha\" is ", alpha.dump(),
             "; it must be a number above 0");
@@ -105,8 +106,9 @@ void remove_all(std::string& name, const std::string& what) {
     for (std::size_t at; (at = name.find(what)) != std::string::npos;) name.erase(at, what.size());
 }
 
-/// "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight" -> "model.layers.0.self_attn.q_proj.lora_A.weight";
-/// also the names of live PEFT modules.
+/// "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight" ->
+/// "model.layers.0.self_attn.q_proj.lora_A.weight". It also translates the names of live PEFT modules, which have
+/// "modules_to_save." or "default." in them.
 std::string our_name(std::string name) {
     const std::string prefix = "base_model.model.";
     if (name.starts_with(prefix)) name.erase(0, prefix.size());
@@ -115,7 +117,7 @@ std::string our_name(std::string name) {
     return name;
 }
 
-/// Where a tensors file lies: STEM.safetensors of the folder. Empty if there is none; STEM.bin alone is refused.
+/// The path of STEM.safetensors in the folder, or "" if there is none. STEM.bin alone is refused.
 std::string tensors_file(const std::string& folder, const std::string& stem) {
     const std::string safe = folder + "/" + stem + ".safetensors", pickled = folder + "/" + stem + ".bin";
     if (file_exists(safe)) return safe;
@@ -135,13 +137,13 @@ void add_values(Adapter& adapter, const std::string& path) {
         const bool real = value.dtype == DType::float32 || value.dtype == DType::bfloat16 ||
                           value.dtype == DType::float16 || value.dtype == DType::float64;
         require(real, path, ": ", name, " has the type ", name_of(value.dtype),
-                "; float16, bfloat16, float32 and float64 are read");
+                "; it must be float16, bfloat16, float32 or float64");
         require(adapter.values.emplace(our_name(name), value).second, path, ": ", name,
-                " is there twice under different names");
+                " occurs twice under different names");
     }
 }
 
-/// Sets what the adapter carries, from the names of its tensors. What is unknown is found by check_values.
+/// Sets what the adapter trains, from the names of its tensors. check_values() finds the unknown names.
 void find_trainables(Adapter& adapter) {
     TrainableSet& set = adapter.trainables;
     for (const auto& [name, value] : adapter.values) {
@@ -157,8 +159,8 @@ void find_trainables(Adapter& adapter) {
     set.method = set.embedding || set.norm || set.lm_head ? Method::longlora : Method::lora;
 }
 
-/// With tied embeddings the head must be the embedding: peft says so by ensure_weight_tying, and writes the matrix
-/// twice.
+/// With tied embeddings the head must equal the embedding. peft declares this by ensure_weight_tying and writes the
+/// matrix twice. An adapter with trainable_params needs no declaration.
 void check_tied(Adapter& adapter, const Json& config, bool separate_trainables, const std::string& where) {
     const auto head = adapter.values.find("lm_head.weight"),
                embedding = adapter.values.find("model.embed_tokens.weight");
@@ -179,7 +181,8 @@ void check_tied(Adapter& adapter, const Json& config, bool separate_trainables, 
             "\"ensure_weight_tying\": true");
 }
 
-/// Every tensor is a parameter of the base model with this adapter's LoRA and fits it; no LoRA matrix is missing.
+/// Every tensor must be a parameter of the base model with this adapter's LoRA, and have its shape. No LoRA matrix
+/// may be missing.
 void check_values(const Adapter& adapter, const ModelConfig& base) {
     const ParameterList list = list_parameters(base, adapter.trainables);
     std::map<std::string, const Parameter*> known;
@@ -198,7 +201,7 @@ void check_values(const Adapter& adapter, const ModelConfig& base) {
                 p.name, " is missing");
 }
 
-/// The listed target_modules must all have tensors (peft would start them at zero without a word).
+/// Every module that target_modules lists must have tensors. (peft would start a missing one at zero and not say so.)
 void check_targets(const Adapter& adapter, const Json& config, const std::string& where) {
     if (!config.contains("target_modules") || !config["target_modules"].is_array()) return;
     for (const Json& module : config["target_modules"]) {
@@ -209,7 +212,7 @@ void check_targets(const Adapter& adapter, const Json& config, const std::string
     }
 }
 
-/// The extended configuration beside the adapter describes the same model.
+/// The extended configuration beside the adapter must describe the same model.
 void check_same_model(const ModelConfig& a, const ModelConfig& b, const std::string& where) {
     const auto same = [&](const char* what, std::int64_t x, std::int64_t y) {
         require(x == y, where, ": ", what, " is ", x, ", the base model has ", y);
@@ -257,24 +260,24 @@ Adapter open_adapter(const std::string& path, const ModelConfig& base) {
 void load_adapter(Weights& weights, const Adapter& adapter) {
     const TrainableSet &ours = weights.trainables(), &its = adapter.trainables;
     require(its.lora_targets.empty() || ours.has_lora(), adapter.path,
-            " is a LoRA adapter, which full fine-tuning cannot go on from; export it merged and start from that model");
+            " is a LoRA adapter, which full fine-tuning cannot continue; merge it into its model and train that model");
     for (const Projection p : its.lora_targets)
         require(ours.targets(p), "the adapter ", adapter.path, " has LoRA on ", name_of(p),
-                "_proj, this run has not; add ", name_of(p), " to --lora-targets");
+                "_proj, but this run does not; add ", name_of(p), " to --lora-targets");
     if (!its.lora_targets.empty()) {
         require(ours.lora_rank == its.lora_rank, "the adapter ", adapter.path, " has rank ", its.lora_rank,
-                ", this run ", ours.lora_rank, "; give --lora-rank ", its.lora_rank);
+                ", but this run has rank ", ours.lora_rank, "; give --lora-rank ", its.lora_rank);
         require(ours.lora_alpha == its.lora_alpha, "the adapter ", adapter.path, " has alpha ", its.lora_alpha,
-                ", this run ", ours.lora_alpha, "; give --lora-alpha ", its.lora_alpha);
+                ", but this run has alpha ", ours.lora_alpha, "; give --lora-alpha ", its.lora_alpha);
     }
     const ParameterList list = list_parameters(weights.config(), ours);
     for (const auto& [name, value] : adapter.values) {
         const Parameter& p = list.find(name);
-        // Checkpoints hold what is trained, the base model's files the rest: a frozen value of the adapter would be in
-        // neither.
+        // Checkpoints hold what is trained, and the base model's files hold the rest: a frozen value of the adapter
+        // would be in neither.
         require(p.trainable || !weights.options().training, "the adapter ", adapter.path, " has a trained ", name,
                 ", which this run would keep frozen; take --method longlora and --train embed,norm");
-        if (weights.list().look_up(name)) weights.set(p, value, adapter.path);  // the others are other stages'
+        if (weights.list().look_up(name)) weights.set(p, value, adapter.path);  // other stages have the rest
     }
 }
 

@@ -1,5 +1,5 @@
-// Adapter: what a PEFT LoRA adapter folder (or LongLoRA's adapter + trainable_params) says, checked, and its values by
-// our parameter names. Reading only; writing adapters is jobs/export.
+// Adapter: the contents of a PEFT LoRA adapter folder (or of LongLoRA's adapter with trainable_params), checked, and
+// its values under our parameter names. This reads adapters; jobs/export/adapter.cpp writes them.
 #pragma once
 
 #include <map>
@@ -15,19 +15,20 @@ namespace longlora {
 
 struct Adapter {
     std::string path;
-    TrainableSet trainables;  ///< rank, alpha, targets; embedding/norm/lm_head as the adapter carries them
+    TrainableSet trainables;  ///< rank, alpha, targets; embedding, norm and lm_head if the adapter has them
     std::map<std::string, HostTensor>
-        values;  ///< by our names (model.layers.0.self_attn.q_proj.lora_A.weight, model.norm.weight ...)
-    std::optional<ModelConfig> config;  ///< config.json beside the adapter: the extended context and rotary scaling
-    std::vector<std::shared_ptr<SafetensorsFile>> files;  ///< what `values` point into
+        values;  ///< by our parameter names (model.layers.0.self_attn.q_proj.lora_A.weight, model.norm.weight ...)
+    std::optional<ModelConfig> config;  ///< config.json beside the adapter: extended context, rotary scaling
+    std::vector<std::shared_ptr<SafetensorsFile>> files;  ///< the open files that `values` point into
 };
 
-/// Refuses by key what we do not compute: other peft types, bias, DoRA, rsLoRA, rank or alpha patterns, layer subsets,
-/// fan_in_fan_out, foreign modules. float16, bfloat16, float32 and float64 values are read. `base` is the model it
-/// belongs to: every tensor must fit, a misfit is named.
+/// Opens an adapter of the model `base`. Every tensor must fit this model; the message names one that does not. What
+/// we do not compute is refused by key: other peft types, bias, DoRA, rsLoRA, rank or alpha patterns, subsets of
+/// layers, fan_in_fan_out, and LoRA or trained modules of other kinds. Values may be float16, bfloat16, float32 or
+/// float64.
 Adapter open_adapter(const std::string& path, const ModelConfig& base);
-/// Puts the adapter's values over the weights (its LoRA, embedding, norms). The weights' trainable set must hold every
-/// LoRA pair of the adapter.
+/// Copies the adapter's values (LoRA, embedding, norms) into the weights. The trainable set of the weights must
+/// contain every LoRA pair of the adapter.
 void load_adapter(Weights& weights, const Adapter& adapter);
 
 }  // namespace longlora

@@ -1,18 +1,18 @@
-// Shapes: T tokens of the micro-batch on this rank (sequence after sequence), D hidden, H heads, K key/value heads, E
-// head_dim.
+// Computes the attention half of a layer. Shapes: T tokens of the micro-batch on this rank (one sequence after
+// another), D hidden, H heads, K key/value heads, E head_dim.
 #include "model/attention_block.h"
 
 namespace longlora {
 namespace {
 
-/// The tables have a row for each of this rank's tokens of a sequence.
+/// Rotates one sequence after another, since the tables have one row for each token of a sequence on this rank.
 void rotate(const StepContext& context, Tensor x, bool inverse) {
     const std::int64_t n = context.local_length();
     for (std::int64_t s = 0; s < context.num_sequences; ++s)
-        context.ops().rotary(x.rows(s * n, n), context.cos, context.sin, context.config.head_dim, 0, inverse);
+        context.ops().rotary(x.rows(s * n, n), context.angles, context.config.head_dim, 0, inverse);
 }
 
-void make_qkv(const StepContext& context, const AttentionWeights& weights, Tensor h, AttentionSaved& saved) {
+void make_qkv(const StepContext& context, const AttentionWeights& weights, ConstTensor h, AttentionSaved& saved) {
     const auto& c = context.config;
     const std::int64_t tokens = context.num_tokens();
     const ArenaTensor x = context.workspace({tokens, c.hidden}), rrms = context.statistics({tokens});
@@ -33,12 +33,13 @@ void attend(const StepContext& context, std::int64_t layer, AttentionSaved& save
     saved.lse = context.statistics({heads, context.num_tokens()}, Use::activations);
     saved.halos.resize(static_cast<std::size_t>(context.num_sequences));
     for (std::int64_t s = 0; s < context.num_sequences; ++s)
-        sequence_attention_forward(context, s, layer, saved.out->rows(s * n, n), saved.lse->columns(s * n, n),
-                                   saved.q->rows(s * n, n), saved.k->rows(s * n, n), saved.v->rows(s * n, n),
-                                   saved.halos[static_cast<std::size_t>(s)], keep_halo);
+        sequence_attention_forward(
+            context, s, layer, {.out = saved.out->rows(s * n, n), .lse = saved.lse->columns(s * n, n)},
+            {.q = saved.q->rows(s * n, n), .k = saved.k->rows(s * n, n), .v = saved.v->rows(s * n, n)},
+            saved.halos[static_cast<std::size_t>(s)], keep_halo);
 }
 
-void make_mid(const StepContext& context, const AttentionWeights& weights, Tensor h, AttentionSaved& saved) {
+void make_mid(const StepContext& context, const AttentionWeights& weights, ConstTensor h, AttentionSaved& saved) {
     saved.mid = context.activation(h.shape);
     context.ops().copy(saved.mid, h);
     linear_forward(context, saved.mid, saved.out, weights.o, Write::accumulate);
@@ -57,7 +58,7 @@ AttentionWeights attention_weights_of(const Weights& weights, std::int64_t layer
 }
 
 AttentionSaved attention_forward(const StepContext& context, const AttentionWeights& weights, std::int64_t layer,
-                                 Tensor h, const KeptActivations& kept) {
+                                 ConstTensor h, const KeptActivations& kept) {
     AttentionSaved saved;
     make_qkv(context, weights, h, saved);
     attend(context, layer, saved, kept.halo);
@@ -67,29 +68,34 @@ AttentionSaved attention_forward(const StepContext& context, const AttentionWeig
     return saved;
 }
 
-void attention_restore(const StepContext& context, const AttentionWeights& weights, std::int64_t layer, Tensor h,
+void attention_restore(const StepContext& context, const AttentionWeights& weights, std::int64_t layer, ConstTensor h,
                        AttentionSaved& saved) {
     if (!saved.q) make_qkv(context, weights, h, saved);
-    if (!saved.out) attend(context, layer, saved, true);  // backward is next
+    if (!saved.out) attend(context, layer, saved, true);  // keeps the halo: backward is next
     if (!saved.mid) make_mid(context, weights, h, saved);
 }
 
 void attention_backward(const StepContext& context, const AttentionWeights& weights, std::int64_t layer, Tensor d_h,
-                        Tensor h, AttentionSaved& saved) {
+                        ConstTensor h, AttentionSaved& saved) {
     const auto& c = context.config;
     const std::int64_t n = context.local_length(), tokens = context.num_tokens();
     Ops ops = context.ops();
     saved.mid.release();
     ArenaTensor d_out = context.workspace(saved.out->shape);
     linear_backward(context, d_out, d_h, saved.out, weights.o, Write::overwrite);
-    // Sums over queries and keys: in float32, rounded once.
+    // The gradients of q, k and v are sums over keys or queries: they are summed in float32 and rounded once.
     ArenaTensor d_q = context.statistics(saved.q->shape), d_k = context.statistics(saved.k->shape),
                 d_v = context.statistics(saved.v->shape);
     for (Tensor d : {*d_q, *d_k, *d_v}) ops.fill(d, 0);
     for (std::int64_t s = 0; s < context.num_sequences; ++s) {
         const auto rows = [&](const ArenaTensor& x) { return x->rows(s * n, n); };
-        sequence_attention_backward(context, s, layer, rows(d_q), rows(d_k), rows(d_v), rows(d_out), rows(saved.out),
-                                    saved.lse->columns(s * n, n), rows(saved.q), rows(saved.k), rows(saved.v),
+        sequence_attention_backward(context, s, layer, {.d_q = rows(d_q), .d_k = rows(d_k), .d_v = rows(d_v)},
+                                    {.q = rows(saved.q),
+                                     .k = rows(saved.k),
+                                     .v = rows(saved.v),
+                                     .d_out = rows(d_out),
+                                     .out = rows(saved.out),
+                                     .lse = saved.lse->columns(s * n, n)},
                                     saved.halos[static_cast<std::size_t>(s)]);
     }
     d_out.release();
@@ -108,7 +114,8 @@ void attention_backward(const StepContext& context, const AttentionWeights& weig
     linear_backward(context, d_x, d_q, x, weights.q, Write::overwrite);
     linear_backward(context, d_x, d_k, x, weights.k, Write::accumulate);
     linear_backward(context, d_x, d_v, x, weights.v, Write::accumulate);
-    ops.rmsnorm_backward(d_h, weights.d_norm, d_x, h, weights.norm, rrms);
+    ops.rmsnorm_backward({.d_x = d_h, .d_weight = weights.d_norm},
+                         {.d_y = d_x, .x = h, .weight = weights.norm, .rrms = rrms});
 }
 
 }  // namespace longlora

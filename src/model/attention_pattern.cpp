@@ -1,4 +1,5 @@
-// The patterns' arithmetic and their way onto a device. Who uses which window is the layers' business.
+// Computes the windows of patterns and copies them to a device. StepContext::windows says which layer uses which
+// windows.
 #include "model/attention_pattern.h"
 
 #include <algorithm>
@@ -15,7 +16,7 @@ constexpr std::pair<AttentionKind, std::string_view> kNames[] = {
     {AttentionKind::layers, "layers"}, {AttentionKind::sliding, "sliding"},
 };
 
-/// The pattern's first key for one head kind, documents not yet considered.
+/// The pattern's first key for one kind of head, before documents are considered.
 std::int64_t pattern_first_key(const AttentionPattern& pattern, int variant, HeadKind head, std::int64_t t) {
     const std::int64_t group = pattern.group;
     switch (pattern.kind) {
@@ -32,7 +33,7 @@ std::int64_t pattern_first_key(const AttentionPattern& pattern, int variant, Hea
         case AttentionKind::sliding:
             return std::max<std::int64_t>(0, t - group + 1);
     }
-    ensure(false, "an attention kind without a pattern");
+    ensure(false, "every attention kind has a pattern");
     return 0;
 }
 
@@ -44,7 +45,7 @@ AttentionKind attention_kind(const std::string& name) {
         if (spelling == name) return kind;
         known += (known.empty() ? "" : ", ") + std::string(spelling);
     }
-    fail(text("the attention pattern \"", name, "\" is not known; there are ", known));
+    fail(text("the attention pattern \"", name, "\" is not known; known patterns are ", known));
 }
 
 std::string_view name_of(AttentionKind kind) {
@@ -69,15 +70,15 @@ int num_window_variants(const AttentionPattern& pattern) { return pattern.kind =
 HostWindows make_windows(const AttentionPattern& pattern, int variant, std::int64_t num_tokens, std::int64_t num_heads,
                          std::span<const std::int64_t> document_begin) {
     ensure(num_heads > 0 && variant >= 0 && variant < num_window_variants(pattern),
-           "windows for heads or a variant that do not exist");
+           "windows need at least one head and an existing variant");
     ensure(std::is_sorted(document_begin.begin(), document_begin.end()), "documents begin in ascending order");
     require(num_tokens >= 1 && num_tokens <= std::numeric_limits<std::int32_t>::max(), "a context of ", num_tokens,
             " tokens is not possible; it must be between 1 and 2147483647");
     require(pattern.kind == AttentionKind::dense || pattern.group >= 1, "the attention pattern ", name_of(pattern.kind),
             " needs a group of at least 1 token, not ", pattern.group);
     HostWindows windows;
-    // Where all heads are alike both rows hold the same numbers, so that whoever reads the unused row sees nothing
-    // unusual.
+    // If all heads are alike, both rows hold the same numbers, so that code that reads the unused row finds valid
+    // windows.
     windows.num_plain_heads = pattern.kind == AttentionKind::shifted ? num_heads / 2 : num_heads;
     for (const HeadKind head : {HeadKind::plain, HeadKind::shifted}) {
         auto& first_key = windows.first_key[static_cast<int>(head)];

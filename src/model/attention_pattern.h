@@ -1,6 +1,7 @@
-// Attention patterns as data: every pattern is first_key[t] per head kind (design section 4). The only place that knows
-// S2-Attn's geometry. Source: Chen et al. 2024 (LongLoRA), the variant in which groups do not wrap around, so nothing
-// sees the future.
+// Attention patterns as data: a pattern is one number per token and kind of head, first_key[t]; token t sees keys
+// first_key[t] .. t. The geometry of S2-Attn is here (stage.cpp also counts its visible pairs in closed form).
+// Source: Chen et al. 2024 (LongLoRA), in the variant whose groups do not wrap around, so no token sees a later one.
+// kernels/windows.h has the form in which operations take a pattern.
 #pragma once
 
 #include <cstdint>
@@ -13,35 +14,39 @@
 namespace longlora {
 
 enum class AttentionKind { dense, shifted, plain, shifted_only, layers, sliding };
-AttentionKind attention_kind(const std::string& name);  ///< "shifted-only" etc.; an unknown name lists the known ones
+AttentionKind attention_kind(const std::string& name);  ///< "shifted-only" etc.; the error lists all names
 std::string_view name_of(AttentionKind kind);
 
 struct AttentionPattern {
     AttentionKind kind = AttentionKind::dense;
-    std::int64_t group = 0;  ///< G in tokens; for sliding: how many keys a query sees, itself included
+    std::int64_t group = 0;  ///< G, tokens per group; for sliding: how many keys a query sees, with its own
 };
 
-/// first_key for plain heads: t/G*G; shifted: t < G/2 ? 0 : (t-G/2)/G*G + G/2; dense: 0; sliding: max(0, t-G+1).
+/// The first keys of plain heads: t/G*G, and of shifted heads: t < G/2 ? 0 : (t-G/2)/G*G + G/2. Divisions round down.
+/// Dense attention has 0, sliding max(0, t-G+1).
 std::int64_t plain_first_key(std::int64_t t, std::int64_t group);
 std::int64_t shifted_first_key(std::int64_t t, std::int64_t group);
 
-/// One layer's windows over `num_tokens` tokens, host side. document_begin: starts of documents in the sequence,
-/// ascending, in tokens (an entry <= 0 means from before the sequence); empty = no document mask.
+/// The windows of one layer over `num_tokens` tokens, on the host.
 struct HostWindows {
     std::vector<std::int32_t> first_key[2];  ///< by HeadKind
     std::int64_t num_plain_heads = 0;
 };
-/// Which of the pattern's (at most two) window tables layer `layer` uses: 0, or layer % 2 for `layers`.
+/// Which of the pattern's window tables (at most two) a layer uses: layer % 2 for AttentionKind::layers, otherwise 0.
 int window_variant(const AttentionPattern& pattern, std::int64_t layer);
 int num_window_variants(const AttentionPattern& pattern);
+/// document_begin: where documents begin in the sequence, in tokens, ascending; an entry <= 0 is a document that
+/// began before the sequence or with it. Empty: no document mask.
 HostWindows make_windows(const AttentionPattern& pattern, int variant, std::int64_t num_tokens, std::int64_t num_heads,
                          std::span<const std::int64_t> document_begin = {});
 
-/// Windows on a device, with what they point to. Checks non-decreasing and first_key[t] <= t once, here.
+/// Windows on a device, with the memory that they point to. The constructor checks, once, that first_key is
+/// non-decreasing and first_key[t] <= t.
 class DeviceWindows {
 public:
     DeviceWindows() = default;
-    /// uploads: those of a micro-batch, which has begun and counts 2 N for it; none: the host waits for the copy.
+    /// uploads: those of the current micro-batch, whose begin() has counted 2 N integers for these windows; nullptr:
+    /// the host waits for the copy.
     DeviceWindows(Device& device, HostWindows host, Uploads* uploads = nullptr);
     const Windows& operator*() const { return windows_; }
 

@@ -1,5 +1,6 @@
-// ModelConfig: what a Hugging Face config.json says about a Llama-family model. Anything we cannot compute exactly is
-// refused by key. Rotary tables are model/rotary.h; which context a model is extended to is decided by extend_rope().
+// ModelConfig: what a Hugging Face config.json says about a model of the Llama family. What we cannot compute exactly
+// is refused, and the message names the key. extend_rope() decides the rotary scaling for a longer context. rotary.h
+// computes the rotary tables.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +15,7 @@ namespace longlora {
 enum class RopeKind { none, linear, dynamic, yarn, llama3 };
 std::string_view name_of(RopeKind kind);
 struct RopeScaling;
-/// For people: "no rotary scaling", "rotary scaling linear by 8".
+/// For messages: "no rotary scaling", "rotary scaling linear by 8".
 std::string rope_text(const RopeScaling& rope);
 
 /// Rotary scaling as transformers defines it (modeling_rope_utils), in both spellings of config.json.
@@ -43,31 +44,33 @@ struct ModelConfig {
 
     /// original_max_position_embeddings if given, else max_position_embeddings.
     std::int64_t original_positions() const { return rope.original ? rope.original : max_positions; }
-    /// The context length that the config covers: max_positions, except linear scaling without an original key:
+    /// The context length that the config covers: max_positions, or for linear scaling without an original key
     /// max_positions * factor.
     std::int64_t covered_positions() const;
 };
 
-/// `where` names the file in messages. Throws Error naming the key that is missing, wrong or not supported (biases,
-/// sliding window, activations, experts, quantisation, unknown rope types, another architecture ...).
+/// `where` names the file in messages. Throws an Error that names the key that is missing, wrong or not supported
+/// (biases, sliding window, activations, experts, quantisation, unknown rope types, another architecture ...).
 ModelConfig parse_config(const nlohmann::ordered_json& json, const std::string& where);
-/// A folder (its config.json) or a file.
+/// path: a folder (with its config.json) or a file.
 ModelConfig read_config(const std::filesystem::path& path);
 
-/// What --rope, --rope-factor, --rope-theta and the yarn/llama3 parameters ask for; unset fields keep the config's.
+/// What --rope, --rope-factor, --rope-theta and the parameters of yarn and llama3 ask for. Unset fields (0) keep the
+/// config's values.
 struct RopeRequest {
     std::string kind = "auto";  ///< auto | keep | linear | ntk | yarn | llama3
     double factor = 0, theta = 0, low_freq_factor = 0, high_freq_factor = 0, beta_fast = 0, beta_slow = 0;
 };
 
-/// The config for training at `context` tokens (rules: design section 5): keeps the config's own kind (linear if it has
-/// none) and raises its factor to context / original when the context exceeds what is covered; another kind on an
-/// already scaled model is refused; a given factor wins; `keep` changes nothing. Also updates max_positions to what the
-/// new scaling covers (dynamic NTK keeps it, as transformers computes from it) and `raw` in both spellings.
+/// The config for training at `context` tokens. `auto` keeps the config's own kind (linear if it has none) and raises
+/// its factor to context / original if the context exceeds what is covered. `keep` keeps kind and factor. Another
+/// kind on a model that is already scaled is refused. A given factor wins. Also sets max_positions to what the new
+/// scaling covers (not for dynamic NTK, which transformers computes from it), and updates `raw` in both spellings.
 ModelConfig extend_rope(const ModelConfig& config, const RopeRequest& request, std::int64_t context);
-/// For evaluate and the like: applies a request literally and never raises a factor by itself (auto = keep).
+/// For evaluate and the like: applies a request literally and never raises a factor by itself (without a factor, auto
+/// keeps kind and factor).
 ModelConfig override_rope(const ModelConfig& config, const RopeRequest& request);
-/// Writes config.rope, max_positions into config.raw in the spellings that transformers 4 and 5 read.
+/// Writes config.rope and config.max_positions into config.raw, in the spellings that transformers 4 and 5 read.
 void write_rope(ModelConfig& config);
 
 }  // namespace longlora

@@ -1,5 +1,5 @@
-// Rotary scaling in config.json: both spellings in, both out, and which factor a longer context needs (design section
-// 5). The frequencies that follow from it are model/rotary.cpp.
+// Rotary scaling in config.json: reads and writes both spellings, and decides which factor a longer context needs.
+// rotary.cpp computes the frequencies.
 #include <algorithm>
 #include <optional>
 #include <utility>
@@ -10,7 +10,7 @@ namespace longlora {
 
 namespace {
 
-// transformers' word, ours on the command line. "default" is transformers' word for none.
+// The name of a kind in transformers' files and on our command line. "default" is transformers' name for no scaling.
 struct Spelling {
     RopeKind kind;
     const char* file;
@@ -27,28 +27,28 @@ const Spelling& spelling(RopeKind kind) {
                          [&](const Spelling& one) { return one.kind == kind; });
 }
 
-constexpr double kLargestFactor = static_cast<double>(kLargestSize);  // 2^31 positions made of one
+constexpr double kLargestFactor = static_cast<double>(kLargestSize);  // one position becomes 2^31
 
 double positive(const OrderedJson& value, const char* key, const std::string& where) {
     const double number = real_number(value, key, where);
-    require(number > 0, where, ": ", key, " is ", shown(value), ", it must be above 0");
+    require(number > 0, where, ": ", key, " is ", shown(value), "; it must be above 0");
     return number;
 }
 
 double theta_value(const OrderedJson& value, const std::string& where) {
     const double theta = real_number(value, "rope_theta", where);
-    require(theta > 1 && theta < 1e30, where, ": rope_theta is ", shown(value), ", it must be above 1 and below 1e30");
+    require(theta > 1 && theta < 1e30, where, ": rope_theta is ", shown(value), "; it must be above 1 and below 1e30");
     return theta;
 }
 
 double factor_value(const OrderedJson& value, const std::string& where) {
     const double factor = real_number(value, "factor", where);
     require(factor >= 1 && factor <= kLargestFactor, where, ": factor is ", shown(value),
-            ", it must be between 1 and 2^31");
+            "; it must be between 1 and 2^31");
     return factor;
 }
 
-/// original * factor in tokens; a factor that is a rounded quotient must not lose a token.
+/// original * factor in tokens. The margin is for a factor that is a rounded quotient: it must not lose a token.
 std::int64_t covered_by(std::int64_t original, double factor) {
     return static_cast<std::int64_t>(static_cast<double>(original) * factor * (1 + 1e-12));
 }
@@ -64,16 +64,16 @@ RopeKind kind_of_block(const OrderedJson& block, const std::string& where) {
     for (const Spelling& one : kSpellings)
         if (name == one.file) return one.kind;
     fail(text(where, ": rope_type is ", shown(*type),
-              ", only \"default\", \"linear\", \"dynamic\", \"yarn\" and \"llama3\" are supported"));
+              "; only \"default\", \"linear\", \"dynamic\", \"yarn\" and \"llama3\" are supported"));
 }
 
 void parse_yarn(const OrderedJson& block, RopeScaling& rope, const std::string& where) {
-    // As in transformers: betas and mscales that are 0 count as not given.
+    // As in transformers, betas and mscales that are 0 count as not given.
     const auto given = [&](const char* key) -> std::optional<double> {
         const OrderedJson* value = find_value(block, key);
         if (!value) return std::nullopt;
         const double number = real_number(*value, key, where);
-        require(number >= 0, where, ": ", key, " is ", shown(*value), ", it must not be negative");
+        require(number >= 0, where, ": ", key, " is ", shown(*value), "; it must not be negative");
         return number != 0 ? std::optional(number) : std::nullopt;
     };
     rope.beta_fast = given("beta_fast").value_or(32);
@@ -96,7 +96,7 @@ void parse_llama3(const OrderedJson& block, RopeScaling& rope, const std::string
             ", not above low_freq_factor ", rope.low_freq_factor);
 }
 
-/// One of rope_parameters and rope_scaling; theta is left to the caller.
+/// Reads rope_parameters or rope_scaling; the caller reads theta.
 RopeScaling parse_block(const OrderedJson& json, const OrderedJson& block, std::int64_t max_positions,
                         const std::string& where) {
     for (const auto& [key, value] : block.items())
@@ -104,12 +104,12 @@ RopeScaling parse_block(const OrderedJson& json, const OrderedJson& block, std::
                 " is an object: rotary parameters by kind of layer are not supported");
     if (const OrderedJson* value = find_value(block, "partial_rotary_factor"))
         require(real_number(*value, "partial_rotary_factor", where) == 1, where, ": partial_rotary_factor is ",
-                shown(*value), ", only 1 is supported");
+                shown(*value), "; only 1 is supported");
     RopeScaling rope;
     rope.kind = kind_of_block(block, where);
     if (rope.kind == RopeKind::none) return rope;
-    // transformers computes dynamic NTK from max_position_embeddings alone. A top-level original (as we write it for
-    // linear) goes before.
+    // transformers computes dynamic NTK from max_position_embeddings alone. For the other kinds an original length at
+    // the top level (where we write it for linear) overrides the one in the block.
     if (rope.kind != RopeKind::dynamic)
         for (const OrderedJson* object : {&block, &json})
             if (const OrderedJson* value = find_value(*object, "original_max_position_embeddings"))
@@ -134,7 +134,8 @@ const OrderedJson* find_block(const OrderedJson& json, const char* key, const st
     return block && !block->empty() ? block : nullptr;
 }
 
-/// rope_theta stands at the top (transformers 4), in rope_parameters (5), or in both and agrees.
+/// rope_theta is at the top level (transformers 4), in rope_parameters (transformers 5), or in both with the same
+/// value.
 double parse_theta(const OrderedJson& json, std::initializer_list<const OrderedJson*> blocks,
                    const std::string& where) {
     std::optional<double> theta;
@@ -182,8 +183,9 @@ std::int64_t ModelConfig::covered_positions() const {
 void write_rope(ModelConfig& config) {
     RopeScaling& rope = config.rope;
     OrderedJson& raw = config.raw;
-    // yarn and llama3 have the original length among their parameters. linear has not: old versions of transformers 4
-    // refuse any third key there and 5 warns, so it stands at the top, where only we look.
+    // yarn and llama3 have the original length among their parameters. linear does not: old versions of transformers
+    // 4 refuse a third key there, and version 5 warns. So for linear it is at the top level, where only we look for
+    // it.
     const bool among_parameters = rope.kind == RopeKind::yarn || rope.kind == RopeKind::llama3;
     if (among_parameters) rope.original = config.original_positions();
     raw["max_position_embeddings"] = config.max_positions;
@@ -214,14 +216,15 @@ void write_rope(ModelConfig& config) {
     raw["rope_parameters"] = newer;
     if (rope.kind == RopeKind::none) return;
     OrderedJson older = {{among_parameters ? "rope_type" : "type",
-                          spelling(rope.kind).file}};  // "type" is read by every version that knows these two
+                          spelling(rope.kind).file}};  // every version that knows linear and dynamic reads "type"
     older.update(both);
     raw["rope_scaling"] = older;
 }
 
 namespace {
 
-/// The kind that a request means for this model; `keep` is the model's own.
+/// The kind that a request means for this model. `keep` is the model's own; so is `auto`, but if the model has none
+/// and scale_if_none is set, `auto` is linear.
 RopeKind requested_kind(const ModelConfig& config, const RopeRequest& request, bool scale_if_none) {
     const RopeKind own = config.rope.kind;
     if (request.kind == "keep") {
@@ -237,17 +240,18 @@ RopeKind requested_kind(const ModelConfig& config, const RopeRequest& request, b
                 " on top of it is not defined; use --rope auto, or a model that is not extended");
         return one.kind;
     }
-    fail(text("--rope ", request.kind, " is not known; there are auto, keep, linear, ntk, yarn, llama3"));
+    fail(text("--rope ", request.kind, " is not known; take auto, keep, linear, ntk, yarn or llama3"));
 }
 
-/// Parameters of single kinds. One that the kind does not have is refused: it would be silently without effect.
+/// Sets the parameters of single kinds. One that the kind does not have is refused, since it would silently have no
+/// effect.
 void apply_parameters(RopeScaling& rope, const RopeRequest& request) {
     const auto set = [&](double asked, double& value, const char* name, RopeKind kind) {
         if (asked == 0) return;
         require(rope.kind == kind, "the rotary parameter ", name, " belongs to ", name_of(kind),
                 ", but the scaling is ", name_of(rope.kind));
         require(std::isfinite(asked) && asked > 0, "the rotary parameter ", name, " is ", asked,
-                ", it must be above 0");
+                "; it must be above 0");
         value = asked;
     };
     set(request.low_freq_factor, rope.low_freq_factor, "low_freq_factor", RopeKind::llama3);
@@ -259,8 +263,8 @@ void apply_parameters(RopeScaling& rope, const RopeRequest& request) {
     require(rope.beta_fast >= rope.beta_slow, "beta_fast ", rope.beta_fast, " is below beta_slow ", rope.beta_slow);
 }
 
-/// Sets the factor; the length before any scaling becomes explicit, and max_positions what the factor covers (at least
-/// `context`).
+/// Sets the factor. The length before any scaling becomes explicit, and max_positions becomes what the factor covers
+/// (at least `context`).
 void set_factor(ModelConfig& config, double factor, std::int64_t context) {
     RopeScaling& rope = config.rope;
     const bool shrinks = factor < rope.factor;
@@ -274,17 +278,17 @@ void set_factor(ModelConfig& config, double factor, std::int64_t context) {
     config.max_positions = shrinks ? covered : std::max(config.max_positions, covered);
 }
 
-/// context == 0: literally what is asked, nothing is raised.
+/// With context == 0 the request is applied literally, and no factor is raised.
 ModelConfig apply(const ModelConfig& config, const RopeRequest& request, std::int64_t context) {
     require(request.factor == 0 || (request.factor >= 1 && request.factor <= kLargestFactor), "--rope-factor is ",
-            request.factor, ", it must be between 1 and 2^31");
+            request.factor, "; it must be between 1 and 2^31");
     require(request.theta == 0 || (request.theta > 1 && request.theta < 1e30), "--rope-theta is ", request.theta,
-            ", it must be above 1 and below 1e30");
+            "; it must be above 1 and below 1e30");
     ModelConfig changed = config;
     const bool beyond = context > config.covered_positions();
     const RopeKind kind = requested_kind(config, request, beyond || request.factor != 0);
     const bool keep = request.kind == "keep";
-    // A new kind with factor 1 would compute what no scaling computes: a context that needs none leaves the model
+    // A new kind with factor 1 would compute the same as no scaling. So a model whose context needs no scaling stays
     // without.
     const bool takes_effect = kind == config.rope.kind || beyond || request.factor != 0;
     require(takes_effect || context > 0, "--rope ", request.kind,
@@ -302,7 +306,7 @@ ModelConfig apply(const ModelConfig& config, const RopeRequest& request, std::in
                             static_cast<double>(context) / static_cast<double>(config.original_positions())),
                    context);
     } else if (beyond && request.theta != 0 && kind == RopeKind::none) {
-        changed.max_positions = context;  // a larger theta instead of scaling: the context is the model's all the same
+        changed.max_positions = context;  // a larger theta replaces scaling: the model has this context too
     }
     if (changed.rope != config.rope || changed.max_positions != config.max_positions) write_rope(changed);
     return changed;

@@ -1,5 +1,5 @@
-// Typed reading of single keys of a config.json: every message names file, key and what stands there. Private to
-// config*.cpp; which keys a model has is config.cpp, what rotary keys mean is config_rope.cpp.
+// Reads single keys of a config.json by type. Every message names the file, the key and its value. Only config.cpp
+// (which keys a model has) and config_rope.cpp (what rotary keys mean) include this.
 #pragma once
 
 #include <cmath>
@@ -22,7 +22,7 @@ inline std::string shown(const OrderedJson& value) {
     return line;
 }
 
-/// The value of a key, or nullptr when it is absent or null (transformers treats both as "not given").
+/// The value of a key, or nullptr if it is absent or null (transformers treats both as "not given").
 inline const OrderedJson* find_value(const OrderedJson& object, const char* key) {
     const auto at = object.find(key);
     return at == object.end() || at->is_null() ? nullptr : &*at;
@@ -38,7 +38,7 @@ inline std::int64_t whole_number(const OrderedJson& value, const char* key, cons
 /// A count or width: 1 .. 2^31.
 inline std::int64_t size_value(const OrderedJson& value, const char* key, const std::string& where) {
     const std::int64_t size = whole_number(value, key, where);
-    require(size >= 1 && size <= kLargestSize, where, ": ", key, " is ", size, ", it must be between 1 and ",
+    require(size >= 1 && size <= kLargestSize, where, ": ", key, " is ", size, "; it must be between 1 and ",
             kLargestSize);
     return size;
 }
@@ -60,8 +60,8 @@ inline std::string word(const OrderedJson& value, const char* key, const std::st
     return value.get<std::string>();
 }
 
-/// Rotary scaling from rope_parameters (transformers 5) and rope_theta + rope_scaling (4); refuses when both are there
-/// and disagree.
+/// Rotary scaling from rope_parameters (transformers 5), and from rope_theta and rope_scaling (transformers 4). If
+/// both are there, they must agree.
 RopeScaling parse_rope(const OrderedJson& json, std::int64_t max_positions, const std::string& where);
 
 }  // namespace longlora

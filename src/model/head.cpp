@@ -1,12 +1,12 @@
-// Logits are float32 whatever the computing type, so that losses are true; their gradient is rounded to the computing
-// type.
+// Computes the head. Logits are float32 whatever the computing type, so that losses are not rounded to it. The
+// gradient of the logits is rounded to the computing type.
 #include "model/head.h"
 
 namespace longlora {
 namespace {
 
 void normalised_logits(const StepContext& context, const HeadWeights& weights, Tensor logits, Tensor x, Tensor rrms,
-                       Tensor h) {
+                       ConstTensor h) {
     context.ops().rmsnorm_forward(x, rrms, h, weights.norm, static_cast<float>(context.config.rms_norm_eps));
     context.ops().matmul(logits, x, weights.head, Transpose::no, Transpose::yes);
 }
@@ -22,7 +22,8 @@ HeadWeights head_weights_of(const Weights& weights) {
 
 const Parameter& table_of(const Weights& weights) { return weights.list().find("model.embed_tokens.weight"); }
 
-void head_loss(const StepContext& context, const HeadWeights& weights, Tensor loss_sum, Tensor h, Tensor labels) {
+void head_loss(const StepContext& context, const HeadWeights& weights, Tensor loss_sum, ConstTensor h,
+               ConstTensor labels) {
     const auto& c = context.config;
     const std::int64_t tokens = h.num_rows(), tile = std::min(tokens, tile_rows(c.vocabulary));
     const ArenaTensor x = context.workspace({tile, c.hidden}), rrms = context.statistics({tile}),
@@ -33,8 +34,8 @@ void head_loss(const StepContext& context, const HeadWeights& weights, Tensor lo
     });
 }
 
-void head_loss_backward(const StepContext& context, const HeadWeights& weights, Tensor loss_sum, Tensor d_h, Tensor h,
-                        Tensor labels, float scale) {
+void head_loss_backward(const StepContext& context, const HeadWeights& weights, Tensor loss_sum, Tensor d_h,
+                        ConstTensor h, ConstTensor labels, float scale) {
     const auto& c = context.config;
     const std::int64_t tokens = h.num_rows(), tile = std::min(tokens, tile_rows(c.vocabulary));
     Ops ops = context.ops();
@@ -45,7 +46,8 @@ void head_loss_backward(const StepContext& context, const HeadWeights& weights, 
         context.real == DType::float32 ? ArenaTensor{} : context.workspace({tile, c.vocabulary});
     ops.fill(d_h, 0);
     for_tiles(tokens, tile, [&](std::int64_t begin, std::int64_t t) {
-        const Tensor x_t = x->rows(0, t), h_t = h.rows(begin, t), rrms_t = rrms->slice(0, t), d_x_t = d_x->rows(0, t);
+        const Tensor x_t = x->rows(0, t), rrms_t = rrms->slice(0, t), d_x_t = d_x->rows(0, t);
+        const ConstTensor h_t = h.rows(begin, t);
         Tensor d_logits = logits->rows(0, t);
         normalised_logits(context, weights, d_logits, x_t, rrms_t, h_t);
         ops.cross_entropy(loss_sum, d_logits, labels.slice(begin, t), scale, true);
@@ -55,11 +57,12 @@ void head_loss_backward(const StepContext& context, const HeadWeights& weights, 
         }
         ops.matmul(d_x_t, d_logits, weights.head, Transpose::no, Transpose::no);
         if (weights.d_head) ops.matmul(weights.d_head, d_logits, x_t, Transpose::yes, Transpose::no, 1, 1);
-        ops.rmsnorm_backward(d_h.rows(begin, t), weights.d_norm, d_x_t, h_t, weights.norm, rrms_t);
+        ops.rmsnorm_backward({.d_x = d_h.rows(begin, t), .d_weight = weights.d_norm},
+                             {.d_y = d_x_t, .x = h_t, .weight = weights.norm, .rrms = rrms_t});
     });
 }
 
-void head_logits(const StepContext& context, const HeadWeights& weights, Tensor logits, Tensor h) {
+void head_logits(const StepContext& context, const HeadWeights& weights, Tensor logits, ConstTensor h) {
     const auto& c = context.config;
     const std::int64_t tokens = h.num_rows(), tile = std::min(tokens, tile_rows(c.vocabulary));
     const ArenaTensor x = context.workspace({tile, c.hidden}), rrms = context.statistics({tile});

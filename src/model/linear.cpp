@@ -1,4 +1,5 @@
-// Composed of matmuls. x A^T is made again in backward: it costs R/out of the projection, and nothing has to be kept.
+// Projections composed of matrix products. Backward computes x A^T again: this costs R/out of the projection, and
+// forward has nothing to keep.
 #include "model/linear.h"
 
 namespace longlora {
@@ -26,7 +27,7 @@ Linear linear_of(const Weights& weights, std::int64_t layer, Projection p) {
     return linear;
 }
 
-void linear_forward(const StepContext& context, Tensor y, Tensor x, const Linear& linear, Write write) {
+void linear_forward(const StepContext& context, Tensor y, ConstTensor x, const Linear& linear, Write write) {
     Ops ops = context.ops();
     ops.matmul(y, x, linear.weight, Transpose::no, Transpose::yes, 1, write == Write::accumulate ? 1.f : 0.f);
     if (!linear.has_lora()) return;
@@ -35,7 +36,8 @@ void linear_forward(const StepContext& context, Tensor y, Tensor x, const Linear
     ops.matmul(y, u, linear.lora_b, Transpose::no, Transpose::yes, linear.lora_scale, 1);
 }
 
-void linear_backward(const StepContext& context, Tensor d_x, Tensor d_y, Tensor x, const Linear& linear, Write write) {
+void linear_backward(const StepContext& context, Tensor d_x, ConstTensor d_y, ConstTensor x, const Linear& linear,
+                     Write write) {
     Ops ops = context.ops();
     if (d_x)
         ops.matmul(d_x, d_y, linear.weight, Transpose::no, Transpose::no, 1, write == Write::accumulate ? 1.f : 0.f);

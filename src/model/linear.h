@@ -1,5 +1,5 @@
-// A linear projection with optional LoRA, forward and backward: y = x W^T + s (x A^T) B^T (Hu et al. 2021). No bias
-// exists.
+// A linear projection with optional LoRA (Hu et al. 2021), forward and backward: y = x W^T + s (x A^T) B^T. There is
+// no bias.
 #pragma once
 
 #include "model/step_context.h"
@@ -7,11 +7,14 @@
 
 namespace longlora {
 
-/// Views into Weights. Gradients are float32 and empty when not trained; LoRA is empty when the projection has none.
+/// Views into Weights. Gradients are float32, and empty if the matrix is not trained. The LoRA matrices are empty if
+/// the projection has no LoRA.
 struct Linear {
-    Tensor weight, d_weight;                    ///< (out, in)
-    Tensor lora_a, lora_b, d_lora_a, d_lora_b;  ///< (R, in), (out, R)
-    float lora_scale = 0;                       ///< s = alpha / R
+    ConstTensor weight;          ///< (out, in)
+    Tensor d_weight;             ///< (out, in)
+    ConstTensor lora_a, lora_b;  ///< (R, in), (out, R)
+    Tensor d_lora_a, d_lora_b;   ///< (R, in), (out, R)
+    float lora_scale = 0;        ///< s = alpha / R
 
     bool has_lora() const { return static_cast<bool>(lora_a); }
     /// Whether backward reads x.
@@ -23,10 +26,11 @@ Linear linear_of(const Weights& weights, const std::string& name);
 
 enum class Write { overwrite, accumulate };
 
-/// y (T,out) = or += x W^T + s (x A^T) B^T; x (T,in), rows may be strided.
-void linear_forward(const StepContext& context, Tensor y, Tensor x, const Linear& linear, Write write);
-/// d_x (T,in) = or += d_y W + s (d_y B) A (skipped when empty); adds to d_weight, d_lora_a, d_lora_b where they exist.
-/// x may be empty unless needs_input().
-void linear_backward(const StepContext& context, Tensor d_x, Tensor d_y, Tensor x, const Linear& linear, Write write);
+/// y (T,out) = or += x W^T + s (x A^T) B^T, as `write` says. The rows of x (T,in) may be strided.
+void linear_forward(const StepContext& context, Tensor y, ConstTensor x, const Linear& linear, Write write);
+/// d_x (T,in) = or += d_y W + s (d_y B) A, as `write` says; skipped if d_x is empty. Adds to d_weight, d_lora_a and
+/// d_lora_b if they exist. x may be empty unless linear.needs_input().
+void linear_backward(const StepContext& context, Tensor d_x, ConstTensor d_y, ConstTensor x, const Linear& linear,
+                     Write write);
 
 }  // namespace longlora

@@ -1,4 +1,5 @@
-// Host side of micro-batches; their way onto the device is uploads.h's.
+// Computes the labels, the local parts of sequences and the windows of micro-batches on the host. uploads.h copies
+// them to the device.
 #include "model/micro_batch.h"
 
 namespace longlora {

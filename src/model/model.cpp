@@ -1,4 +1,5 @@
-// Shapes: T tokens of the micro-batch on this rank, D hidden, V vocabulary. Units: 0 embedding, layer + 1, L + 1 head.
+// The forward and backward pass of a stage, unit by unit. Shapes: T tokens of the micro-batch on this rank, D hidden,
+// V vocabulary. Units: 0 is the embedding, layer + 1 a layer, num_layers + 1 the head.
 #include "model/model.h"
 
 #include <algorithm>
@@ -40,7 +41,7 @@ Model::Model(Weights& weights, const AttentionPattern& pattern, std::int64_t con
     RotaryTables tables{own_tokens_.count,
                         config().head_dim / 2,
                         {},
-                        {}};  // a plan needs their memory alone, and millions of sines would take most of its time
+                        {}};  // a plan needs only their memory; millions of sines would take most of its time
     if (device().kind() != DeviceKind::plan)
         tables = rotary_tables(config(), context_length, own_tokens_.begin, own_tokens_.count);
     cos_ = upload_rows(device(), tables.cos, {tables.positions, tables.half});
@@ -71,21 +72,29 @@ MicroBatch Model::micro_batch(std::span<const std::int32_t> tokens, std::span<co
 }
 
 StepContext Model::context(std::int64_t num_sequences, const WindowsTable& windows) const {
-    return {device(),        config(),    weights_.options().real, cos_,     sin_,
-            context_length_, own_tokens_, num_sequences,           pattern_, windows,
-            windows_[0],     sequence_};
+    return {device(),
+            config(),
+            weights_.options().real,
+            {.cos = cos_, .sin = sin_},
+            context_length_,
+            own_tokens_,
+            num_sequences,
+            pattern_,
+            windows,
+            windows_[0],
+            sequence_};
 }
 
 ArenaTensor Model::stage_input(std::int64_t num_sequences) const {
     return context(num_sequences, windows_).activation({num_sequences * own_tokens_.count, config().hidden});
 }
 
-/// The unit whose weights forward reads after a layer's.
+/// The unit whose weights forward reads after those of `layer`, or kNone.
 std::int64_t Model::after(std::int64_t layer) const {
     return layer < last_layer() ? unit_of(layer + 1) : stage().has_head ? unit_of(config().num_layers) : kNone;
 }
 
-/// On the first stage the embedded tokens, on others `input`.
+/// The embedded tokens on the first stage, `input` on the others.
 ArenaTensor Model::first_input(const StepContext& context, const MicroBatch& batch, ArenaTensor input) {
     if (!stage().has_embedding) return input;
     const UnitMark mark(device().recorder(), kEmbeddingUnit);
@@ -124,7 +133,7 @@ void Model::layer_backward(const StepContext& context, std::int64_t layer, Tenso
     device().mark_progress();
 }
 
-/// A tied head reads the embedding's unit too.
+/// A tied head also reads the unit of the embedding.
 void Model::open_head(std::int64_t next) {
     if (shares_table()) zero_.open(kEmbeddingUnit);
     zero_.open(unit_of(config().num_layers), next);
@@ -137,13 +146,14 @@ void Model::open_head_gradients() {
     if (shares_table()) zero_.open_gradients(kEmbeddingUnit);
     zero_.open_gradients(unit_of(config().num_layers));
 }
-/// The embedding, where it is on this stage, adds to the table later.
+/// If the embedding is on this stage too, its backward adds to the gradient of the shared table later.
 void Model::close_head_gradients(bool last) {
     zero_.close_gradients(unit_of(config().num_layers), last);
     if (shares_table()) zero_.close_gradients(kEmbeddingUnit, last && !stage().has_embedding);
 }
 
-/// Backward begins with the last layer of the last stage, whose input would come back at once.
+/// Whether the input of `layer` is offloaded. The input of the last layer of the last stage is not: backward begins
+/// with this layer, so its input would have to come back at once.
 bool Model::goes_away(std::int64_t layer) const { return offload_ && (layer < last_layer() || !stage().has_head); }
 
 void Model::fetch_input(StageSaved& saved, std::int64_t layer) {
@@ -229,11 +239,11 @@ ArenaTensor Model::output(const MicroBatch& batch, ArenaTensor input) {
     const StepContext c = context(batch.num_sequences, batch.windows());
     ArenaTensor h = first_input(c, batch, std::move(input));
     for (std::int64_t layer = stage().first_layer; layer <= last_layer(); ++layer)
-        layer_forward(c, layer, h, {});  // nothing of a layer outlives it
+        layer_forward(c, layer, h, {});  // what the layer saved is released at once
     return h;
 }
 
-void Model::loss(const MicroBatch& batch, Tensor out, Tensor loss_sum) {
+void Model::loss(const MicroBatch& batch, ConstTensor out, Tensor loss_sum) {
     open_head(kNone);
     head_loss(context(batch.num_sequences, batch.windows()), head_weights_of(weights_), loss_sum, out, batch.labels);
     close_head();
@@ -244,7 +254,7 @@ void Model::idle_loss() {
     close_head();
 }
 
-void Model::logits(Tensor out, Tensor logits) {
+void Model::logits(ConstTensor out, Tensor logits) {
     open_head(kNone);
     head_logits(context(out.num_rows() / own_tokens_.count, windows_), head_weights_of(weights_), logits, out);
     close_head();

@@ -1,6 +1,6 @@
-// Model: the layers of this rank's pipeline stage in order, forward and backward over a micro-batch. It reads as the
-// paper; what is kept in between is ActivationPlan. Not here: the order of micro-batches and stages, updates, schedules
-// (src/train).
+// Model: the forward and backward pass of a micro-batch through the layers of this rank's pipeline stage.
+// ActivationPlan says what the layers keep in between. Not here: the order of micro-batches and stages, updates and
+// schedules (src/train).
 #pragma once
 
 #include <optional>
@@ -24,25 +24,25 @@ ActivationPlan keep_everything(const ModelConfig& config);
 
 /// What a layer leaves for its backward pass.
 struct LayerSaved {
-    ArenaTensor h;  ///< the layer's input (T,D); or it waits in
+    ArenaTensor h;  ///< the layer's input (T,D); empty while it waits in stored_h
     ActivationOffload::Stored stored_h;
     AttentionSaved attention;
     MlpSaved mlp;
 };
-/// What a stage leaves: its layers in order, and its output.
+/// What a stage leaves for its backward pass: its layers in order, and its output.
 struct StageSaved {
     std::vector<LayerSaved> layers;
     ArenaTensor out;  ///< (T,D)
 };
 
-/// Works on the weights' stage. Every function that reads weights is collective over the weights' data ranks (ZeRO 3),
-/// and over the ranks that share a sequence; a data rank without a sequence calls the idle function of the same name
-/// instead.
+/// Works on the stage of its weights. Every function that reads weights is collective over the ranks that share these
+/// weights (at ZeRO 3) and over the ranks that share a sequence. A data rank without a sequence calls the idle
+/// function of the same name instead.
 class Model {
 public:
-    /// `weights` must outlive the model. `context_length`: tokens per sequence, N, over all ranks of `sequence` (empty:
-    /// this rank alone). offload: layers' inputs wait for backward in pinned host memory; they come back a layer ahead,
-    /// so that no bit changes.
+    /// `weights` must outlive the model. context_length: N, the tokens per sequence, over all ranks of `sequence`
+    /// (nullptr: this rank alone). offload: the inputs of layers wait for backward in pinned host memory. They come
+    /// back one layer ahead, and no bit of a result changes.
     Model(Weights& weights, const AttentionPattern& pattern, std::int64_t context_length,
           parallel::Communicator* sequence = nullptr, bool offload = false);
 
@@ -53,36 +53,36 @@ public:
     const Stage& stage() const { return weights_.stage(); }
     const AttentionPattern& pattern() const { return pattern_; }
     std::int64_t context_length() const { return context_length_; }
-    /// Tokens [begin, begin + count) of every sequence are this rank's.
+    /// This rank owns tokens [begin, begin + count) of every sequence.
     parallel::Shard own_tokens() const { return own_tokens_; }
-    /// (T, D) of activations of `num_sequences` sequences, as they travel between stages.
+    /// A new tensor (T, D) for the activations of `num_sequences` sequences, as they travel between stages.
     ArenaTensor stage_input(std::int64_t num_sequences) const;
 
-    /// tokens, labels: this rank's part of each sequence, one after another. document_starts: of the whole sequences,
-    /// or empty for no document mask.
+    /// tokens, labels: this rank's part of each sequence, one sequence after another. document_starts: where
+    /// documents begin in each whole sequence, or empty for no document mask.
     MicroBatch micro_batch(std::span<const std::int32_t> tokens, std::span<const std::int32_t> labels,
                            const std::vector<std::vector<std::int64_t>>& document_starts = {});
 
-    /// input: the output of the stage before (empty on the first stage, which embeds the tokens).
+    /// input: the output of the previous stage; empty on the first stage, which embeds the tokens.
     StageSaved forward(const MicroBatch& batch, ArenaTensor input, const ActivationPlan& activations);
-    /// The last stage: loss_sum (float64 scalar) += sum of the negative log likelihoods of the batch's labels; returns
-    /// the gradient of scale * sum with respect to the stage's output, which it releases, and adds those of the head.
-    /// last: no further micro-batch follows in this step.
+    /// For the last stage. loss_sum (float64 scalar) += sum of the negative log likelihoods of the batch's labels.
+    /// Returns the gradient of scale * sum with respect to the stage's output. Releases that output, and adds to the
+    /// gradients of the head. last: no further micro-batch follows in this step.
     ArenaTensor loss_gradient(const MicroBatch& batch, StageSaved& saved, Tensor loss_sum, float scale, bool last);
-    /// d_out: the gradient of the stage's output. Adds to the gradients of all trainables of the stage; returns that of
-    /// its input (empty on the first stage).
+    /// d_out: the gradient of the stage's output. Adds to the gradients of all trainables of the stage; returns the
+    /// gradient of the stage's input (empty on the first stage).
     ArenaTensor backward(const MicroBatch& batch, StageSaved& saved, ArenaTensor d_out, bool last);
     void idle_forward();
     void idle_loss_gradient(bool last);
     void idle_backward(bool last);
 
-    /// Forward without anything kept.
+    /// Forward that keeps nothing for backward.
     ArenaTensor output(const MicroBatch& batch, ArenaTensor input);
-    /// The last stage: loss_sum += the loss of its output.
-    void loss(const MicroBatch& batch, Tensor out, Tensor loss_sum);
+    /// For the last stage: loss_sum += the loss of its output.
+    void loss(const MicroBatch& batch, ConstTensor out, Tensor loss_sum);
     void idle_loss();
-    /// The last stage: logits (T,V) float32 of its output.
-    void logits(Tensor out, Tensor logits);
+    /// For the last stage: logits (T,V), float32, of its output.
+    void logits(ConstTensor out, Tensor logits);
 
 private:
     StepContext context(std::int64_t num_sequences, const WindowsTable& windows) const;

@@ -1,4 +1,5 @@
-// Builds the list in the order of a forward pass and lays each unit's trainables and frozen parameters out flat.
+// Builds the list in the order of a forward pass, and places the trainable and the frozen parameters of each unit in
+// flat buffers.
 #include "model/parameters.h"
 
 #include <algorithm>

@@ -1,6 +1,6 @@
-// The one list of parameters: name, shape, unit, group, whether trained. Loading, saving, counting, sharding and the
-// optimizer all walk it. No memory here; that is weights.h. Names are Hugging Face's; LoRA's are
-// PROJECTION.lora_A.weight and .lora_B.weight.
+// The one list of parameters: name, shape, unit, group, and whether it is trained. Loading, saving, counting,
+// sharding and the optimizer all follow it. It holds no values; weights.h does. Names are Hugging Face's; LoRA
+// matrices are PROJECTION.lora_A.weight and PROJECTION.lora_B.weight.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@ enum class Method { longlora, lora, full };
 Method method_of(const std::string& name);
 std::string_view name_of(Method method);
 
-/// Decides the learning rate and what is trained.
+/// The group decides the learning rate of a parameter, and whether it is trained.
 enum class ParameterGroup : std::uint8_t { weight, embedding, norm, lora };
 
 /// The seven projections of a layer, in the order of a forward pass.
@@ -34,7 +34,7 @@ constexpr std::string_view name_of(Projection p) {
 
 struct TrainableSet {
     Method method = Method::longlora;
-    bool embedding = true, norm = true, lm_head = false;  ///< beside LoRA (`--train`)
+    bool embedding = true, norm = true, lm_head = false;  ///< trained besides LoRA (`--train`)
     std::int64_t lora_rank = 8;
     double lora_alpha = 16;
     std::vector<Projection> lora_targets = {Projection::q, Projection::k, Projection::v, Projection::o};
@@ -43,10 +43,10 @@ struct TrainableSet {
     float lora_scale() const { return static_cast<float>(lora_alpha / static_cast<double>(lora_rank)); }
 };
 
-/// Nothing is trained, no LoRA: for evaluating a merged or base model.
+/// Nothing is trained and there is no LoRA: for the evaluation of a merged or base model.
 TrainableSet nothing_trainable();
 
-/// Parses "q,k,v,o" (also q_proj spellings) and "embed,norm,lm_head"; unknown names are refused.
+/// Parses "q,k,v,o" (also q_proj and so on); unknown names are refused.
 std::vector<Projection> lora_targets_of(const std::string& list);
 
 struct Parameter {
@@ -55,29 +55,31 @@ struct Parameter {
     ParameterGroup group = ParameterGroup::weight;
     bool trainable = false;
     std::int64_t unit = 0;    ///< 0: embedding, 1 .. L: layers, L+1: final norm and lm_head
-    std::int64_t offset = 0;  ///< first element in the unit's flat buffer of trainables, or of frozen ones
+    std::int64_t offset = 0;  ///< of its first element in the unit's flat buffer of trainable or of frozen parameters
 };
 
-/// A unit's flat buffers: how many elements, holes between parameters (multiples of 64) included.
+/// The sizes of a unit's flat buffers in elements, with the holes between parameters (each begins at a multiple of
+/// 64).
 struct UnitLayout {
     std::int64_t trainable_count = 0, frozen_count = 0;
 };
 
 struct ParameterList {
     std::vector<Parameter> parameters;  ///< in unit order
-    std::vector<UnitLayout> units;      ///< all L + 2 of the model; empty ones are other stages'
+    std::vector<UnitLayout> units;      ///< all L + 2 of the model; units of other stages are empty
     std::unordered_map<std::string, std::size_t>
-        index{};  ///< name -> place in parameters: views of weights are made anew at every use
+        index{};  ///< name -> position in `parameters`; a map, since every use of a weight looks up its name
     const Parameter* look_up(const std::string& name) const;  ///< nullptr: not in this list
     const Parameter& find(const std::string& name) const;     ///< ensure()s that it exists
     std::int64_t trainable_elements() const;                  ///< without holes
     std::int64_t total_elements() const;
 };
 
-/// All parameters of a model with its trainables. Tied: there is no lm_head.weight; the embedding is both.
+/// All parameters of a model with these trainables. A tied model has no lm_head.weight: its embedding is also the
+/// head.
 ParameterList list_parameters(const ModelConfig& config, const TrainableSet& trainables);
-/// Those that a pipeline stage holds, at the same offsets of the same units. Tied: the last stage holds a copy of the
-/// embedding, which is its head.
+/// The parameters that a pipeline stage holds, at the same offsets of the same units. In a tied model the last stage
+/// holds a copy of the embedding as its head.
 ParameterList list_parameters(const ModelConfig& config, const TrainableSet& trainables, const Stage& stage);
 
 /// "model.layers.3.self_attn.q_proj" and so on.

@@ -1,4 +1,5 @@
-// Every key is written and every key is required: a set read back equals the one written.
+// Writes and reads sets of trainables. Every key is written and every key is required, so a set that is read equals
+// the one that was written.
 #include "model/parameters_json.h"
 
 namespace longlora {
@@ -21,7 +22,7 @@ Json to_json(const TrainableSet& set) {
 }
 
 TrainableSet trainables_of(const Json& json, const std::string& where) {
-    require(json.is_object(), where, ": what is trained is not a JSON object");
+    require(json.is_object(), where, ": the set of trainables is not a JSON object");
     TrainableSet set;
     set.method = method_of(get_text(json, "method", where));
     set.embedding = get_bool(json, "embedding", where);

@@ -1,5 +1,5 @@
-// TrainableSet as JSON and back: what checkpoints and manifests say about what is trained. Not PEFT's
-// adapter_config.json (adapter.h, jobs/export_peft).
+// TrainableSet as JSON and back: how checkpoints and manifests record what is trained. adapter.cpp reads PEFT's
+// adapter_config.json, jobs/export/adapter.cpp writes it.
 #pragma once
 
 #include <string>
@@ -9,10 +9,10 @@
 
 namespace longlora {
 
-/// {"method": "longlora", "embedding": true, "norm": true, "lm_head": false, "rank": 8, "alpha": 16.0, "targets": ["q",
-/// "k", "v", "o"]}
+/// {"method": "longlora", "embedding": true, "norm": true, "lm_head": false, "rank": 8, "alpha": 16.0,
+///  "targets": ["q", "k", "v", "o"]}
 Json to_json(const TrainableSet& set);
-/// `where` names the file in messages about what is missing or wrong.
+/// `where` names the file in messages about keys that are missing or wrong.
 TrainableSet trainables_of(const Json& json, const std::string& where);
 
 }  // namespace longlora

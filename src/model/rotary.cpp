@@ -1,6 +1,6 @@
-// Rotary frequencies and tables. Formulas: transformers 5 (modeling_rope_utils), there in float32, here in double;
-// sources: Su et al. 2021 (RoPE), Chen et al. 2023 (linear), Peng et al. 2023 (YaRN, NTK-aware), the Llama 3.1 model
-// card (llama3).
+// Computes rotary frequencies and tables. The formulas are those of transformers 5 (modeling_rope_utils), which
+// computes in float32; here in double. Sources: Su et al. 2021 (RoPE), Chen et al. 2023 (linear), Peng et al. 2023
+// (YaRN, NTK-aware), the Llama 3.1 model card (llama3).
 #include "model/rotary.h"
 
 #include <algorithm>
@@ -23,21 +23,21 @@ std::vector<double> plain_frequencies(double theta, std::int64_t head_dim) {
     return frequencies;
 }
 
-/// Dynamic NTK: the base grows so that the slowest pair turns as far over `context` as linear scaling would let it;
-/// unscaled up to max_positions.
+/// Dynamic NTK: up to max_positions nothing is scaled. Beyond, the base grows so that the slowest pair turns as far
+/// over `context` as linear scaling would let it.
 double dynamic_theta(const RopeScaling& rope, std::int64_t head_dim, std::int64_t max_positions, std::int64_t context) {
     if (context <= max_positions || head_dim <= 2) return rope.theta;  // with one pair the base does not matter
     const double stretch = rope.factor * real(context) / real(max_positions) - (rope.factor - 1);
     return rope.theta * std::pow(stretch, real(head_dim) / real(head_dim - 2));
 }
 
-/// The (fractional) pair index whose wave turns `turns` times over `original` tokens, in units of i as in
+/// The (fractional) index of the pair whose wave turns `turns` times over `original` tokens, in units of i as in
 /// theta^(-2i/d).
 double pair_turning(double turns, const RopeScaling& rope, std::int64_t head_dim, std::int64_t original) {
     return real(head_dim) * std::log(real(original) / (turns * 2 * std::numbers::pi)) / (2 * std::log(rope.theta));
 }
 
-/// YaRN: fast pairs stay, slow pairs are divided by factor, a linear ramp between them.
+/// YaRN: fast pairs stay, slow pairs are divided by factor, and a linear ramp is between them.
 void scale_yarn(std::vector<double>& frequencies, const RopeScaling& rope, std::int64_t head_dim,
                 std::int64_t original) {
     double low = pair_turning(rope.beta_fast, rope, head_dim, original),
@@ -51,8 +51,8 @@ void scale_yarn(std::vector<double>& frequencies, const RopeScaling& rope, std::
     }
 }
 
-/// Llama 3.1: by wavelength; longer than original/low_freq_factor divided by factor, shorter than
-/// original/high_freq_factor kept, smooth between.
+/// Llama 3.1 scales by wavelength: frequencies of waves longer than original/low_freq_factor are divided by factor,
+/// those of waves shorter than original/high_freq_factor stay, and the transition between them is smooth.
 void scale_llama3(std::vector<double>& frequencies, const RopeScaling& rope, std::int64_t original) {
     for (double& frequency : frequencies) {
         const double turns = real(original) * frequency / (2 * std::numbers::pi);  // over the original context

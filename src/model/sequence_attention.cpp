@@ -1,6 +1,7 @@
-// Round by round (parallel/kv_exchange.h): while one round's pieces are computed with, the next ones are under way
-// there, and the previous ones' results back; no more than these are in memory, unless keys and values stay. The order
-// of rounds and transfers is fixed, and so are all sums.
+// Attention over several ranks works round by round (parallel/kv_exchange.h). While this rank computes with the
+// pieces of one round, the pieces of the next round arrive, and the results of the previous round travel back. No
+// more pieces than these are in memory, unless keys and values stay as a halo. The order of rounds and transfers is
+// fixed, and so is the order of all sums. sequence_pieces.h has the pieces.
 #include "model/sequence_attention.h"
 
 #include "model/sequence_pieces.h"
@@ -10,161 +11,278 @@ namespace {
 
 using namespace sequence_pieces;
 
-/// Where partial results of each part are merged while keys arrive: out itself if it is float32, else memory of their
-/// own for the rows that wait for keys.
-std::vector<ArenaTensor> make_partials(const Call& c, Tensor out) {
-    std::vector<ArenaTensor> partials(c.parts.size());
-    for (std::size_t p = 0; p < partials.size() && out.dtype != DType::float32; ++p)
-        if (c.parts[p].num_rows)
-            partials[p] =
-                c.context.statistics({c.parts[p].num_rows, c.parts[p].heads.heads.count * c.group * c.head_dim});
-    return partials;
-}
-
-/// What forward writes.
-struct Results {
-    Tensor out, lse;
-    std::vector<ArenaTensor> partials;
-    /// Rows of out while they wait for more keys; heads of part p.
-    Tensor waiting(const Call& c, std::size_t p, Shard heads, Shard rows) const {
-        return partials[p] ? queries(c, partials[p], {heads.begin - c.parts[p].heads.heads.begin, heads.count}, rows)
-                           : queries(c, out, heads, rows);
-    }
-};
-
-/// Calls each(part, heads, rows) for this rank's query rows that see keys of the transfer, part by part.
-template <class Each> void for_readers(const Call& c, const KvTransfer& transfer, Each&& each) {
-    for (std::size_t p = 0; p < c.parts.size(); ++p) {
-        const Shard heads = common(c.parts[p].heads.heads, transfer.heads),
-                    rows{0, parallel::num_seeing(c.windows, c.parts[p].heads, c.own_tokens(), transfer.tokens.end())};
-        if (heads.count > 0 && rows.count > 0) each(p, heads, rows);
-    }
-}
-
-/// Over this rank's own keys.
-void forward_own(const Call& c, const Results& r, const Inputs& x) {
-    const auto attend = [&](Tensor to, Shard heads, Shard rows) {
-        if (rows.count == 0) return;
-        c.ops().attention_forward(to, sums(c, r.lse, heads, rows), queries(c, x.q, heads, rows),
-                                  keys(c, x.k, heads, {0, rows.end()}), keys(c, x.v, heads, {0, rows.end()}),
-                                  windows_of(c, heads),
-                                  place_of(c.context, c.own_tokens().begin + rows.begin, c.own_tokens().begin), false);
-    };
-    if (std::none_of(r.partials.begin(), r.partials.end(),
-                     [](const ArenaTensor& part) { return static_cast<bool>(part); }))
-        return attend(r.out, {0, c.context.config.num_kv_heads}, {0, c.own_tokens().count});
-    for (std::size_t p = 0; p < c.parts.size(); ++p) {
-        const auto& [of, num_rows] = c.parts[p];
-        const Shard late{num_rows, c.own_tokens().count - num_rows};
-        if (num_rows) attend(r.partials[p], of.heads, {0, num_rows});
-        attend(queries(c, r.out, of.heads, late), of.heads, late);
-    }
-}
-
-/// Merges arrived keys and values into the rows and heads that see them.
-void forward_keys(const Call& c, const KvTransfer& transfer, Tensor piece, const Results& r, Tensor q) {
-    const std::int64_t n = transfer.tokens.count;
-    for_readers(c, transfer, [&](std::size_t p, Shard heads, Shard rows) {
-        const Shard in_piece{heads.begin - transfer.heads.begin, heads.count};
-        c.ops().attention_forward(r.waiting(c, p, heads, rows), sums(c, r.lse, heads, rows), queries(c, q, heads, rows),
-                                  keys(c, piece, in_piece, {0, n}), keys(c, piece, in_piece, {n, n}),
-                                  windows_of(c, heads),
-                                  place_of(c.context, c.own_tokens().begin, transfer.tokens.begin), true);
-    });
-}
-
-/// Another rank's queries over own keys: its partial result.
-Piece forward_queries(const Call& c, const KvTransfer& transfer, const Piece& piece, const Inputs& x) {
-    Piece result = make_piece(c, transfer, Pass::forward, Way::back);
-    c.ops().attention_forward(result[0], result.lse, piece[0], own_keys(c, transfer, x.k), own_keys(c, transfer, x.v),
-                              windows_of(c, transfer.heads),
-                              place_of(c.context, transfer.queries.begin, transfer.tokens.begin), false);
-    return result;
-}
-
-/// Partial results of own queries that came back.
-void merge_returned(const Call& c, const std::vector<KvTransfer>& transfers, Round& round, const Results& r) {
-    round.finish();
-    for (std::size_t i = 0; i < transfers.size(); ++i)
-        if (const Piece& piece = round.received[i]; piece.rows)
-            for_readers(c, transfers[i], [&](std::size_t p, Shard heads, Shard rows) {
-                const Shard in_piece{heads.begin - transfers[i].heads.begin, heads.count};
-                rows.count =
-                    std::min(rows.count, transfers[i].queries.count);  // a part may have other heads that see more
-                c.ops().merge_attention(r.waiting(c, p, heads, rows), sums(c, r.lse, heads, rows),
-                                        queries(c, piece[0], in_piece, rows), sums(c, piece.lse, in_piece, rows));
-            });
-    round.received.clear();
-}
-
-/// What backward adds to; float32.
-struct Gradients {
-    Tensor d_q, d_k, d_v;
-};
-
-/// Over this rank's own keys.
-void backward_own(const Call& c, const Gradients& g, const Inputs& x, Shard rows) {
-    if (rows.count == 0) return;
-    const auto some = [&](Tensor of) { return of.rows(rows.begin, rows.count); };
-    const auto seen = [&](Tensor of) { return of.rows(0, rows.end()); };
-    c.ops().attention_backward(some(g.d_q), seen(g.d_k), seen(g.d_v), some(x.d_out), some(x.out),
-                               x.lse.columns(rows.begin, rows.count), some(x.q), seen(x.k), seen(x.v), c.windows,
-                               place_of(c.context, c.own_tokens().begin + rows.begin, c.own_tokens().begin));
-}
-
-/// The gradient of arrived keys and values.
-Piece backward_keys(const Call& c, const KvTransfer& transfer, Tensor piece, const Gradients& g, const Inputs& x) {
-    const std::int64_t n = transfer.tokens.count;
-    Piece d_piece = make_piece(c, transfer, Pass::backward, Way::back);
-    c.ops().fill(d_piece.rows, 0);
-    for_readers(c, transfer, [&](std::size_t, Shard heads, Shard rows) {
-        const Shard in_piece{heads.begin - transfer.heads.begin, heads.count};
-        const auto of_queries = [&](Tensor of) { return queries(c, of, heads, rows); };
-        const auto of_keys = [&](Tensor of, Shard at) { return keys(c, of, in_piece, at); };
-        c.ops().attention_backward(of_queries(g.d_q), of_keys(d_piece.rows, {0, n}), of_keys(d_piece.rows, {n, n}),
-                                   of_queries(x.d_out), of_queries(x.out), sums(c, x.lse, heads, rows), of_queries(x.q),
-                                   of_keys(piece, {0, n}), of_keys(piece, {n, n}), windows_of(c, heads),
-                                   place_of(c.context, c.own_tokens().begin, transfer.tokens.begin));
-    });
-    return d_piece;
-}
-
-/// The gradient of another rank's queries; that of own keys and values stays.
-Piece backward_queries(const Call& c, const KvTransfer& transfer, const Piece& piece, const Gradients& g,
-                       const Inputs& x) {
-    Piece d_piece = make_piece(c, transfer, Pass::backward, Way::back);
-    c.ops().fill(d_piece.rows, 0);
-    c.ops().attention_backward(d_piece[0], own_keys(c, transfer, g.d_k), own_keys(c, transfer, g.d_v), piece[1],
-                               piece[2], piece.lse, piece[0], own_keys(c, transfer, x.k), own_keys(c, transfer, x.v),
-                               windows_of(c, transfer.heads),
-                               place_of(c.context, transfer.queries.begin, transfer.tokens.begin));
-    return d_piece;
-}
-
-/// Gradients of own keys and values that came back from those who saw them, and of own queries.
-void add_returned(const Call& c, const std::vector<KvTransfer>& transfers, Round& round, const Gradients& g) {
-    round.finish();
-    for (std::size_t i = 0; i < transfers.size(); ++i) {
-        const Piece& piece = round.received[i];
-        if (!piece.rows) continue;
-        if (transfers[i].at_owner()) {
-            c.ops().add(own_queries(c, transfers[i], g.d_q), piece[0]);
-            continue;
-        }
-        c.ops().add(own_keys(c, transfers[i], g.d_k), piece[0]);
-        c.ops().add(own_keys(c, transfers[i], g.d_v), piece[1]);
-    }
-    round.received.clear();
-}
-
-std::size_t num_transfers(const Call& c) {
+std::size_t num_transfers(const SharedAttention& shared) {
     std::size_t n = 0;
-    for (const auto& round : c.rounds) n += round.size();
+    for (const auto& transfers : shared.rounds) n += transfers.size();
     return n;
 }
 
-/// Whether a halo does; none where owners compute for others, so that a kept one is all that a call needs.
-bool stays(const StepContext& context, std::int64_t layer) {
+/// The pieces that other ranks send to this one, round by round. If forward has kept them as a halo, they come from
+/// there and nothing is exchanged. Otherwise the pieces of the next round are always under way.
+template <class Inputs> class Arrivals {
+public:
+    Arrivals(const SharedAttention& shared, const Inputs& inputs, Halo& halo)
+        : shared_(shared),
+          inputs_(inputs),
+          halo_(halo),
+          have_halo_(!halo.empty()) {
+        ensure(!have_halo_ || halo.size() == num_transfers(shared), "a kept halo belongs to the same windows");
+        if (!have_halo_) arriving_ = begin_round(shared_, 0, inputs_);
+    }
+
+    /// The pieces of the next round, by transfer.
+    std::vector<Piece> take_round() {
+        ++num_rounds_;
+        std::vector<Piece> arrived;
+        if (have_halo_) {
+            for (std::size_t i = 0; i < shared_.rounds[num_rounds_ - 1].size(); ++i)
+                arrived.push_back(piece_of_keys(std::move(halo_[num_taken_ + i])));
+        } else {
+            arriving_.finish();
+            arrived = std::move(arriving_.received);
+            arriving_ = begin_round(shared_, num_rounds_, inputs_);
+        }
+        num_taken_ += arrived.size();
+        return arrived;
+    }
+    /// Stores the pieces of the round that was taken last in the halo; all of them must be keys and values.
+    void store_in_halo(std::vector<Piece> arrived) {
+        halo_.resize(num_transfers(shared_));
+        std::size_t transfer = num_taken_ - arrived.size();
+        for (Piece& piece : arrived) halo_[transfer++] = std::move(piece.rows);
+    }
+
+private:
+    const SharedAttention& shared_;
+    const Inputs& inputs_;
+    Halo& halo_;
+    const bool have_halo_;
+    PiecesUnderWay arriving_;
+    std::size_t num_rounds_ = 0, num_taken_ = 0;  // rounds and transfers taken so far
+};
+
+/// What forward writes. Rows that wait for keys of other ranks are merged in float32: in `out` if it is float32,
+/// otherwise in `partials`.
+struct ForwardResult {
+    Tensor out, lse;
+    std::vector<ArenaTensor> partials;  ///< one per entry of `waiting`: (num_rows, columns of its heads), or empty
+
+    /// These rows and heads of the output while they wait for more keys; the heads belong to entry `index` of
+    /// `waiting`.
+    Tensor waiting(const SharedAttention& shared, std::size_t index, Shard heads, Shard rows) const {
+        if (!partials[index]) return queries(shared, out, heads, rows);
+        const std::int64_t first_head = shared.waiting[index].heads().begin;
+        return queries(shared, *partials[index], {heads.begin - first_head, heads.count}, rows);
+    }
+};
+
+ForwardResult make_result(const SharedAttention& shared, const AttentionResult& result) {
+    ForwardResult r{result.out, result.lse, std::vector<ArenaTensor>(shared.waiting.size())};
+    if (r.out.dtype == DType::float32) return r;
+    for (std::size_t i = 0; i < r.partials.size(); ++i)
+        if (const WaitingRows& waiting = shared.waiting[i]; waiting.num_rows)
+            r.partials[i] =
+                shared.context.statistics({waiting.num_rows, waiting.heads().count * shared.group * shared.head_dim});
+    return r;
+}
+
+/// Calls each(index, heads, rows) for the query rows of this rank that see keys of the transfer; index: entry of
+/// `waiting`.
+template <class Each> void for_readers(const SharedAttention& shared, const KvTransfer& transfer, Each&& each) {
+    for (std::size_t i = 0; i < shared.waiting.size(); ++i) {
+        const WaitingRows& waiting = shared.waiting[i];
+        const Shard heads = common(waiting.heads(), transfer.heads),
+                    rows{0, parallel::num_queries_that_see(shared.windows, waiting.head_class, shared.own_tokens(),
+                                                           transfer.tokens.end())};
+        if (heads.count > 0 && rows.count > 0) each(i, heads, rows);
+    }
+}
+
+/// Attention over this rank's own keys.
+void forward_own(const SharedAttention& shared, const ForwardResult& r, const AttentionInputs& x) {
+    const Shard own = shared.own_tokens();
+    const auto attend = [&](Tensor out, Shard heads, Shard rows) {
+        if (rows.count == 0) return;
+        shared.ops().attention_forward({.out = out, .lse = sums(shared, r.lse, heads, rows)},
+                                       {.q = queries(shared, x.q, heads, rows),
+                                        .k = keys(shared, x.k, heads, {0, rows.end()}),
+                                        .v = keys(shared, x.v, heads, {0, rows.end()})},
+                                       windows_of(shared, heads),
+                                       place_of(shared.context, own.begin + rows.begin, own.begin), false);
+    };
+    if (std::none_of(r.partials.begin(), r.partials.end(),
+                     [](const ArenaTensor& partial) { return static_cast<bool>(partial); }))
+        return attend(r.out, {0, shared.context.config.num_kv_heads}, {0, own.count});
+    for (std::size_t i = 0; i < shared.waiting.size(); ++i) {
+        const std::int64_t num_rows = shared.waiting[i].num_rows;
+        const Shard heads = shared.waiting[i].heads(), others{num_rows, own.count - num_rows};
+        if (num_rows) attend(*r.partials[i], heads, {0, num_rows});
+        attend(queries(shared, r.out, heads, others), heads, others);
+    }
+}
+
+/// Merges the attention over keys and values that arrived into the rows and heads that see them.
+void forward_keys(const SharedAttention& shared, const KvTransfer& transfer, const Piece& piece, const ForwardResult& r,
+                  ConstTensor q) {
+    const Shard all{0, transfer.tokens.count};
+    for_readers(shared, transfer, [&](std::size_t index, Shard heads, Shard rows) {
+        const Shard in_piece{heads.begin - transfer.heads.begin, heads.count};
+        shared.ops().attention_forward(
+            {.out = r.waiting(shared, index, heads, rows), .lse = sums(shared, r.lse, heads, rows)},
+            {.q = queries(shared, q, heads, rows),
+             .k = keys(shared, piece[0], in_piece, all),
+             .v = keys(shared, piece[1], in_piece, all)},
+            windows_of(shared, heads), place_of(shared.context, shared.own_tokens().begin, transfer.tokens.begin),
+            true);
+    });
+}
+
+/// The partial result of another rank's queries over this rank's keys.
+Piece forward_queries(const SharedAttention& shared, const KvTransfer& transfer, const Piece& piece,
+                      const AttentionInputs& x) {
+    Piece result = make_piece(shared, transfer, Pass::forward, Way::back);
+    shared.ops().attention_forward(
+        {.out = result[0], .lse = result.lse},
+        {.q = piece[0], .k = own_keys(shared, transfer, x.k), .v = own_keys(shared, transfer, x.v)},
+        windows_of(shared, transfer.heads), place_of(shared.context, transfer.queries.begin, transfer.tokens.begin),
+        false);
+    return result;
+}
+
+/// Computes with the pieces of a round; returns what travels back.
+std::vector<Piece> forward_round(const SharedAttention& shared, std::span<const KvTransfer> transfers,
+                                 const std::vector<Piece>& arrived, const ForwardResult& r, const AttentionInputs& x) {
+    std::vector<Piece> results(transfers.size());
+    for (std::size_t i = 0; i < transfers.size(); ++i) {
+        if (!arrived[i]) continue;
+        if (transfers[i].at_owner()) results[i] = forward_queries(shared, transfers[i], arrived[i], x);
+        else forward_keys(shared, transfers[i], arrived[i], r, x.q);
+    }
+    return results;
+}
+
+/// Waits for the partial results of this rank's queries that come back, and merges them.
+void merge_returned(const SharedAttention& shared, PiecesUnderWay& returning, const ForwardResult& r) {
+    returning.finish();
+    for (std::size_t i = 0; i < returning.transfers.size(); ++i) {
+        const KvTransfer& transfer = returning.transfers[i];
+        const Piece& piece = returning.received[i];
+        if (!piece) continue;
+        for_readers(shared, transfer, [&](std::size_t index, Shard heads, Shard rows) {
+            const Shard in_piece{heads.begin - transfer.heads.begin, heads.count};
+            // `rows` counts for all heads of the entry; heads that this transfer lacks may see the keys from more
+            // rows.
+            rows.count = std::min(rows.count, transfer.queries.count);
+            shared.ops().merge_attention(
+                {.out = r.waiting(shared, index, heads, rows), .lse = sums(shared, r.lse, heads, rows)},
+                {.out = queries(shared, piece[0], in_piece, rows), .lse = sums(shared, *piece.lse, in_piece, rows)});
+        });
+    }
+    returning.received.clear();
+}
+
+/// Copies the rows that were merged in `partials` to out.
+void store_partials(const SharedAttention& shared, const ForwardResult& r) {
+    for (std::size_t i = 0; i < r.partials.size(); ++i) {
+        const WaitingRows& waiting = shared.waiting[i];
+        if (r.partials[i])
+            shared.ops().copy(queries(shared, r.out, waiting.heads(), {0, waiting.num_rows}), r.partials[i]);
+    }
+}
+
+/// Gradients of attention over this rank's own keys, for the queries of `rows`.
+void backward_own(const SharedAttention& shared, const AttentionGradients& gradients, const AttentionBackwardInputs& x,
+                  Shard rows) {
+    if (rows.count == 0) return;
+    const std::int64_t begin = shared.own_tokens().begin;
+    const auto own = [&](auto of) { return of.rows(rows.begin, rows.count); };
+    const auto seen = [&](auto of) { return of.rows(0, rows.end()); };
+    shared.ops().attention_backward({.d_q = own(gradients.d_q), .d_k = seen(gradients.d_k), .d_v = seen(gradients.d_v)},
+                                    {.q = own(x.q),
+                                     .k = seen(x.k),
+                                     .v = seen(x.v),
+                                     .d_out = own(x.d_out),
+                                     .out = own(x.out),
+                                     .lse = x.lse.columns(rows.begin, rows.count)},
+                                    shared.windows, place_of(shared.context, begin + rows.begin, begin));
+}
+
+/// Returns the gradient of keys and values that arrived; adds the gradient of this rank's queries.
+Piece backward_keys(const SharedAttention& shared, const KvTransfer& transfer, const Piece& piece,
+                    const AttentionGradients& gradients, const AttentionBackwardInputs& x) {
+    const Shard all{0, transfer.tokens.count};
+    Piece d_piece = make_piece(shared, transfer, Pass::backward, Way::back);
+    shared.ops().fill(d_piece.rows, 0);
+    for_readers(shared, transfer, [&](std::size_t, Shard heads, Shard rows) {
+        const Shard in_piece{heads.begin - transfer.heads.begin, heads.count};
+        const auto of_queries = [&](auto of) { return queries(shared, of, heads, rows); };
+        const auto of_keys = [&](Tensor of) { return keys(shared, of, in_piece, all); };
+        shared.ops().attention_backward(
+            {.d_q = of_queries(gradients.d_q), .d_k = of_keys(d_piece[0]), .d_v = of_keys(d_piece[1])},
+            {.q = of_queries(x.q),
+             .k = of_keys(piece[0]),
+             .v = of_keys(piece[1]),
+             .d_out = of_queries(x.d_out),
+             .out = of_queries(x.out),
+             .lse = sums(shared, x.lse, heads, rows)},
+            windows_of(shared, heads), place_of(shared.context, shared.own_tokens().begin, transfer.tokens.begin));
+    });
+    return d_piece;
+}
+
+/// Returns the gradient of another rank's queries; adds the gradient of this rank's keys and values.
+Piece backward_queries(const SharedAttention& shared, const KvTransfer& transfer, const Piece& piece,
+                       const AttentionGradients& gradients, const AttentionBackwardInputs& x) {
+    Piece d_piece = make_piece(shared, transfer, Pass::backward, Way::back);
+    shared.ops().fill(d_piece.rows, 0);
+    shared.ops().attention_backward({.d_q = d_piece[0],
+                                     .d_k = own_keys(shared, transfer, gradients.d_k),
+                                     .d_v = own_keys(shared, transfer, gradients.d_v)},
+                                    {.q = piece[0],
+                                     .k = own_keys(shared, transfer, x.k),
+                                     .v = own_keys(shared, transfer, x.v),
+                                     .d_out = piece[1],
+                                     .out = piece[2],
+                                     .lse = piece.lse},
+                                    windows_of(shared, transfer.heads),
+                                    place_of(shared.context, transfer.queries.begin, transfer.tokens.begin));
+    return d_piece;
+}
+
+/// Computes with the pieces of a round and releases each piece after its use; returns what travels back.
+std::vector<Piece> backward_round(const SharedAttention& shared, std::span<const KvTransfer> transfers,
+                                  std::vector<Piece> arrived, const AttentionGradients& gradients,
+                                  const AttentionBackwardInputs& x) {
+    std::vector<Piece> d_pieces(transfers.size());
+    for (std::size_t i = 0; i < transfers.size(); ++i) {
+        if (!arrived[i]) continue;
+        const Piece piece = std::move(arrived[i]);
+        d_pieces[i] = transfers[i].at_owner() ? backward_queries(shared, transfers[i], piece, gradients, x)
+                                              : backward_keys(shared, transfers[i], piece, gradients, x);
+    }
+    return d_pieces;
+}
+
+/// Waits for the gradients that come back, of this rank's keys and values or of its queries, and adds them.
+void add_returned(const SharedAttention& shared, PiecesUnderWay& returning, const AttentionGradients& gradients) {
+    returning.finish();
+    for (std::size_t i = 0; i < returning.transfers.size(); ++i) {
+        const KvTransfer& transfer = returning.transfers[i];
+        const Piece& piece = returning.received[i];
+        if (!piece) continue;
+        if (transfer.at_owner()) {
+            shared.ops().add(own_queries(shared, transfer, gradients.d_q), piece[0]);
+        } else {
+            shared.ops().add(own_keys(shared, transfer, gradients.d_k), piece[0]);
+            shared.ops().add(own_keys(shared, transfer, gradients.d_v), piece[1]);
+        }
+    }
+    returning.received.clear();
+}
+
+/// Whether keys and values that arrive stay until backward. They do not where owners of keys compute for other ranks,
+/// so a kept halo is all that a call needs.
+bool halo_stays(const StepContext& context, std::int64_t layer) {
     const ModelConfig& config = context.config;
     const int ranks = context.sequence->size();
     const Windows& pattern = context.windows_without_documents(layer);
@@ -177,78 +295,52 @@ bool alone(const StepContext& context) { return !context.sequence || context.seq
 
 }  // namespace
 
-void sequence_attention_forward(const StepContext& context, std::int64_t s, std::int64_t layer, Tensor out, Tensor lse,
-                                Tensor q, Tensor k, Tensor v, Halo& halo, bool keep_halo) {
+void sequence_attention_forward(const StepContext& context, std::int64_t s, std::int64_t layer,
+                                const AttentionResult& result, const AttentionInputs& inputs, Halo& halo,
+                                bool keep_halo) {
     if (alone(context))
-        return context.ops().attention_forward(out, lse, q, k, v, context.windows(s, layer),
+        return context.ops().attention_forward(result, inputs, context.windows(s, layer),
                                                place_of(context, context.own_tokens.begin, context.own_tokens.begin),
                                                false);
-    const Call c = make_call(context, s, layer);
-    const Inputs x{q, k, v};
-    const bool here = !halo.empty(), fill = !here && keep_halo && stays(context, layer);
-    ensure(!here || halo.size() == num_transfers(c), "a kept halo belongs to the same windows");
-    Round next = here ? Round{} : start_there(c, 0, x, Pass::forward), returned;
-    const Results r{out, lse, make_partials(c, out)};
-    forward_own(c, r, x);
-    std::size_t at = 0;  // of the halo
-    for (std::size_t j = 0; j < c.rounds.size(); ++j) {
-        Round now = std::move(next);
-        now.finish();
-        next = here ? Round{} : start_there(c, j + 1, x, Pass::forward);
-        if (fill)
-            for (Piece& piece : now.received) halo.push_back(std::move(piece.rows));
-        std::vector<Piece> results(c.rounds[j].size());
-        for (std::size_t i = 0; i < results.size(); ++i, ++at) {
-            const KvTransfer& transfer = c.rounds[j][i];
-            if (!receives(c, transfer, Way::there)) continue;
-            if (transfer.at_owner()) results[i] = forward_queries(c, transfer, now.received[i], x);
-            else forward_keys(c, transfer, here || fill ? halo[at] : now.received[i].rows, r, q);
-        }
-        now.received.clear();
-        if (j > 0) merge_returned(c, c.rounds[j - 1], returned, r);
-        returned = start_round(c, c.rounds[j], std::move(results), Pass::forward, Way::back);
+    const SharedAttention shared = shared_attention_of(context, s, layer);
+    const bool have_halo = !halo.empty(), store_halo = have_halo || (keep_halo && halo_stays(context, layer));
+    Arrivals arrivals(shared, inputs, halo);
+    const ForwardResult r = make_result(shared, result);
+    forward_own(shared, r, inputs);
+    PiecesUnderWay returning;
+    for (const std::vector<KvTransfer>& transfers : shared.rounds) {
+        std::vector<Piece> arrived = arrivals.take_round();
+        std::vector<Piece> results = forward_round(shared, transfers, arrived, r, inputs);
+        if (store_halo) arrivals.store_in_halo(std::move(arrived));
+        arrived.clear();
+        merge_returned(shared, returning, r);
+        returning = begin_exchange(shared, transfers, std::move(results), Pass::forward, Way::back);
     }
-    if (!c.rounds.empty()) merge_returned(c, c.rounds.back(), returned, r);
-    for (std::size_t p = 0; p < r.partials.size(); ++p)
-        if (r.partials[p])
-            c.ops().copy(queries(c, out, c.parts[p].heads.heads, {0, c.parts[p].num_rows}), r.partials[p]);
+    merge_returned(shared, returning, r);
+    store_partials(shared, r);
 }
 
-void sequence_attention_backward(const StepContext& context, std::int64_t s, std::int64_t layer, Tensor d_q, Tensor d_k,
-                                 Tensor d_v, Tensor d_out, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
+void sequence_attention_backward(const StepContext& context, std::int64_t s, std::int64_t layer,
+                                 const AttentionGradients& gradients, const AttentionBackwardInputs& inputs,
                                  Halo& halo) {
     if (alone(context))
-        return context.ops().attention_backward(d_q, d_k, d_v, d_out, out, lse, q, k, v, context.windows(s, layer),
+        return context.ops().attention_backward(gradients, inputs, context.windows(s, layer),
                                                 place_of(context, context.own_tokens.begin, context.own_tokens.begin));
-    const Call c = make_call(context, s, layer);
-    const Gradients g{d_q, d_k, d_v};
-    const Inputs x{q, k, v, d_out, out, lse};
-    const bool here = !halo.empty();
-    ensure(!here || halo.size() == num_transfers(c), "a kept halo belongs to the same windows");
-    // Something to compute while the first pieces come, if they must, and while the last gradients go back.
-    const std::int64_t n = c.own_tokens().count, before = here || c.rounds.empty() ? 0 : n / 2;
-    Round next = here ? Round{} : start_there(c, 0, x, Pass::backward), returned;
-    backward_own(c, g, x, {0, before});
-    std::size_t at = 0;  // of the halo
-    for (std::size_t j = 0; j < c.rounds.size(); ++j) {
-        Round now = std::move(next);
-        now.finish();
-        next = here ? Round{} : start_there(c, j + 1, x, Pass::backward);
-        std::vector<Piece> d_pieces(c.rounds[j].size());
-        for (std::size_t i = 0; i < d_pieces.size(); ++i, ++at) {
-            const KvTransfer& transfer = c.rounds[j][i];
-            if (!receives(c, transfer, Way::there)) continue;
-            Piece piece;
-            if (here) piece.rows = std::move(halo[at]);
-            else piece = std::move(now.received[i]);
-            d_pieces[i] = transfer.at_owner() ? backward_queries(c, transfer, piece, g, x)
-                                              : backward_keys(c, transfer, piece.rows, g, x);
-        }
-        if (j > 0) add_returned(c, c.rounds[j - 1], returned, g);
-        returned = start_round(c, c.rounds[j], std::move(d_pieces), Pass::backward, Way::back);
+    const SharedAttention shared = shared_attention_of(context, s, layer);
+    const bool have_halo = !halo.empty();
+    Arrivals arrivals(shared, inputs, halo);
+    // This rank computes half of its rows while the first pieces arrive (none if the halo has them), and the others
+    // while the last gradients travel back.
+    const std::int64_t n = shared.own_tokens().count, num_first = have_halo || shared.rounds.empty() ? 0 : n / 2;
+    backward_own(shared, gradients, inputs, {0, num_first});
+    PiecesUnderWay returning;
+    for (const std::vector<KvTransfer>& transfers : shared.rounds) {
+        std::vector<Piece> d_pieces = backward_round(shared, transfers, arrivals.take_round(), gradients, inputs);
+        add_returned(shared, returning, gradients);
+        returning = begin_exchange(shared, transfers, std::move(d_pieces), Pass::backward, Way::back);
     }
-    backward_own(c, g, x, {before, n - before});
-    if (!c.rounds.empty()) add_returned(c, c.rounds.back(), returned, g);
+    backward_own(shared, gradients, inputs, {num_first, n - num_first});
+    add_returned(shared, returning, gradients);
     halo.clear();
 }
 

@@ -1,7 +1,8 @@
-// Attention of one sequence over the ranks that share it: own keys, then those of other ranks as they arrive, merged
-// through lse; backward the same way, dK/dV travelling back. Where the list says so, own queries travel instead, and
-// results and dQ come back. With one rank it is one call of the operation. Who needs what, and where it is computed, is
-// parallel/kv_exchange.h.
+// Attention of one sequence over the ranks that share it. A rank computes attention over its own keys, then over the
+// keys of other ranks as they arrive, and merges the results through lse. Backward works the same way, and dK and dV
+// travel back. Where the list of transfers says so, queries travel instead, and results and dQ come back. With one
+// rank this is one call of the operation. parallel/kv_exchange.h decides which rank needs what, and where it is
+// computed.
 #pragma once
 
 #include <vector>
@@ -13,15 +14,18 @@ namespace longlora {
 /// Keys and values of other ranks that stay from forward until backward, in the order of their transfers.
 using Halo = std::vector<ArenaTensor>;
 
-/// q (n, H*E), k, v (n, K*E): this rank's rows of sequence `s` of the micro-batch, rotated. Overwrites out (n, H*E) and
-/// lse (H, n) with the attention over all keys that the windows of `layer` show. `halo`: read instead of exchanging if
-/// it is there; else filled when asked for, if one stays until backward with this pattern. Every rank of
-/// context.sequence calls it for the same sequences and layers in the same order.
-void sequence_attention_forward(const StepContext& context, std::int64_t s, std::int64_t layer, Tensor out, Tensor lse,
-                                Tensor q, Tensor k, Tensor v, Halo& halo, bool keep_halo);
-/// d_q, d_k, d_v (float32) += gradients, given d_out and the whole out and lse. Consumes `halo`.
-void sequence_attention_backward(const StepContext& context, std::int64_t s, std::int64_t layer, Tensor d_q, Tensor d_k,
-                                 Tensor d_v, Tensor d_out, Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v,
+/// inputs: this rank's rows of sequence `s` of the micro-batch: q (n, H*E), k and v (n, K*E), with q and k rotated.
+/// Overwrites result, out (n, H*E) and lse (H, n), with the attention over all keys that the windows of `layer` show.
+/// If `halo` is not empty, it is read and nothing is exchanged. Otherwise keep_halo fills it, if the halo of this
+/// pattern stays until backward. Every rank of context.sequence must call this for the same sequences and layers in
+/// the same order.
+void sequence_attention_forward(const StepContext& context, std::int64_t s, std::int64_t layer,
+                                const AttentionResult& result, const AttentionInputs& inputs, Halo& halo,
+                                bool keep_halo);
+/// gradients (float32) += the gradients of q, k and v. The out and lse of `inputs` are the complete results of
+/// forward. Consumes `halo`.
+void sequence_attention_backward(const StepContext& context, std::int64_t s, std::int64_t layer,
+                                 const AttentionGradients& gradients, const AttentionBackwardInputs& inputs,
                                  Halo& halo);
 
 }  // namespace longlora

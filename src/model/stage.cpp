@@ -1,5 +1,5 @@
-// Costs in closed form, since a context may have millions of tokens; the best cut by dynamic programming, since layers
-// need not cost the same.
+// Computes the cost of layers in closed form, since a context may have millions of tokens, and finds the best
+// distribution to stages by dynamic programming, since layers need not cost the same.
 #include "model/stage.h"
 
 #include <algorithm>
@@ -11,18 +11,19 @@ namespace longlora {
 namespace {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
-/// Sums of the same layers in another order round differently; what differs by less is equal.
+/// Sums of the same layers in another order round differently, so costs that differ by less than this factor are
+/// equal.
 constexpr double kSame = 1 + 1e-9;
 
-/// Pairs of a query and a key it sees when `count` tokens see all before them and themselves.
+/// Pairs of a query and a key if each of `count` tokens sees itself and all tokens before it.
 double triangle(std::int64_t count) { return 0.5 * static_cast<double>(count) * static_cast<double>(count + 1); }
 
-/// Of `count` tokens in groups, the last one perhaps short (attention_pattern.h: plain_first_key).
+/// The pairs of `count` tokens in groups, the last of which may be shorter (plain_first_key in attention_pattern.h).
 double group_pairs(std::int64_t count, std::int64_t group) {
     return static_cast<double>(count / group) * triangle(group) + triangle(count % group);
 }
 
-/// The first half group on its own, then groups (shifted_first_key).
+/// The pairs if the first half group stands alone and groups follow (shifted_first_key).
 double shifted_pairs(std::int64_t count, std::int64_t group) {
     const std::int64_t first = std::min(count, group / 2);
     return triangle(first) + group_pairs(count - first, group);
@@ -33,14 +34,15 @@ double sliding_pairs(std::int64_t count, std::int64_t group) {
     return triangle(growing) + static_cast<double>(count - growing) * static_cast<double>(group);
 }
 
-/// The best way to cut layers l .. L into stages s .. P: its value and the layers of stage s.
+/// The best way to divide layers l .. L among stages s .. P: its value, and the number of layers of stage s.
 struct Cut {
     double value = kNever;
     std::int64_t count = 0;
 };
 
-/// table[s][l]; `value` of a stage is value(stage, first layer, layers), that of several is combine(one, the rest).
-/// Among equals the first stage is the shortest.
+/// Returns table[s][l]. The value of one stage is value(stage, first layer, number of layers). The value of several
+/// stages is combine(value of the first, value of the others). Among equal cuts it takes the one whose first stage is
+/// the shortest.
 template <class Value, class Combine>
 std::vector<std::vector<Cut>> best_cuts(std::int64_t num_layers, std::int64_t num_stages, Value&& value,
                                         Combine&& combine) {
@@ -49,7 +51,7 @@ std::vector<std::vector<Cut>> best_cuts(std::int64_t num_layers, std::int64_t nu
     for (std::int64_t stage = num_stages - 1; stage >= 0; --stage) {
         const std::int64_t behind = num_stages - 1 - stage;
         for (std::int64_t first = stage; first + behind < num_layers;
-             ++first) {  // at least one layer for each stage before and behind
+             ++first) {  // each stage before and after it has at least one layer
             Cut& best = table[static_cast<std::size_t>(stage)][static_cast<std::size_t>(first)];
             if (behind == 0) {
                 best = {value(stage, first, num_layers - first), num_layers - first};
@@ -72,7 +74,7 @@ double mean_visible_keys(const AttentionPattern& pattern, std::int64_t layer, st
                          std::int64_t num_heads) {
     const std::int64_t n = context_length, group = pattern.group;
     ensure(n >= 1 && num_heads >= 1 && (pattern.kind == AttentionKind::dense || group >= 1),
-           "a context, heads and a group");
+           "mean_visible_keys needs a context, heads and a group");
     const auto mean = [&](double pairs) { return pairs / static_cast<double>(n); };
     switch (pattern.kind) {
         case AttentionKind::dense:
@@ -89,13 +91,13 @@ double mean_visible_keys(const AttentionPattern& pattern, std::int64_t layer, st
             break;
     }
     const auto heads = static_cast<double>(num_heads),
-               plain_heads = static_cast<double>(num_heads / 2);  // as make_windows deals them
+               plain_heads = static_cast<double>(num_heads / 2);  // as make_windows distributes them
     return mean((plain_heads * group_pairs(n, group) + (heads - plain_heads) * shifted_pairs(n, group)) / heads);
 }
 
-// A product with a matrix is 2 FLOPs per element and token, an attention head 4 E per key (q k and p v). A backward
-// counts as two forwards. Where matrices are frozen it is rather one, in layers and head alike, which moves their ratio
-// too little to move a layer.
+// A product with a matrix takes 2 FLOPs per element and token. An attention head takes 4 E FLOPs per key (q k and p
+// v). Backward counts as two forwards. If matrices are frozen, it takes about one forward, in layers and head alike.
+// This changes the ratio of layers to head too little to move a layer to another stage.
 double layer_cost(const ModelConfig& config, const AttentionPattern& pattern, std::int64_t layer,
                   std::int64_t context_length) {
     const std::int64_t queries = config.num_heads * config.head_dim, keys = config.num_kv_heads * config.head_dim;
@@ -112,11 +114,11 @@ double head_cost(const ModelConfig& config) {
 std::vector<Stage> stages_of(const ModelConfig& config, int num_stages, const AttentionPattern& pattern,
                              std::int64_t context_length) {
     const std::int64_t num_layers = config.num_layers;
-    ensure(num_stages >= 1, "a pipeline has a stage");
+    ensure(num_stages >= 1, "a pipeline has at least one stage");
     require(num_stages <= num_layers, "--pipeline ", num_stages, " is more stages than the model's ", num_layers,
             " layer(s), and a stage holds at least one; take at most --pipeline ", num_layers,
             " and give the other ranks to --sequence or to data");
-    std::vector<double> before(1, 0.0);  // cost of the layers before each
+    std::vector<double> before(1, 0.0);  // before[l]: cost of the layers before l
     for (std::int64_t layer = 0; layer < num_layers; ++layer)
         before.push_back(before.back() + layer_cost(config, pattern, layer, context_length));
     const auto cost = [&](std::int64_t stage, std::int64_t first, std::int64_t count) {
@@ -126,7 +128,7 @@ std::vector<Stage> stages_of(const ModelConfig& config, int num_stages, const At
     const double highest_cost =
         best_cuts(num_layers, num_stages, cost, [](double a, double b) { return std::max(a, b); })[0][0].value;
     const auto squares = [&](std::int64_t stage, std::int64_t first,
-                             std::int64_t count) {  // least when counts are even
+                             std::int64_t count) {  // their sum is lowest if counts are even
         return cost(stage, first, count) <= highest_cost * kSame ? static_cast<double>(count * count) : kNever;
     };
     const auto cuts = best_cuts(num_layers, num_stages, squares, [](double a, double b) { return a + b; });

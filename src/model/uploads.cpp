@@ -1,6 +1,6 @@
-// Copies go on the compute stream, so that device memory needs no order of its own. Both stagings are always of one
-// size: how much is pinned does not depend on the turn at which a large micro-batch comes, and a plan of one step knows
-// it for all.
+// Copies run on the compute stream, so device memory needs no order of its own. Both stagings always have the same
+// size. So the amount of pinned memory does not depend on the turn at which a large micro-batch comes, and a plan of
+// one step knows it for all steps.
 #include "model/uploads.h"
 
 #include <algorithm>
@@ -9,16 +9,16 @@
 namespace longlora {
 
 Uploads::Uploads(Device& device) : device_(device) {
-    for (Staging& staging : stagings_) staging.passed = device_.make_stream();
+    for (Staging& staging : stagings_) staging.copied = device_.make_stream();
 }
 
-/// Whoever gets the pinned memory next may write into it. After an error nobody does, and the device may never get so
-/// far.
+/// The next owner of the pinned memory may write into it, so all copies must be done. After an error no code writes
+/// there, and the device may never finish the copies.
 Uploads::~Uploads() {
     if (std::uncaught_exceptions() > 0) return;
     try {
-        for (const Staging& staging : stagings_) device_.synchronize(staging.passed);
-    } catch (const std::exception&) {  // the next call to the device tells it
+        for (const Staging& staging : stagings_) device_.synchronize(staging.copied);
+    } catch (const std::exception&) {  // the next call of the device reports it
     }
 }
 
@@ -26,8 +26,8 @@ void Uploads::begin(std::int64_t count) {
     turn_ = 1 - turn_;
     used_ = 0;
     if (stagings_[turn_].memory && count <= stagings_[turn_].memory->count())
-        return device_.synchronize(stagings_[turn_].passed);
-    for (Staging& staging : stagings_) device_.synchronize(staging.passed), staging.memory.release();
+        return device_.synchronize(stagings_[turn_].copied);
+    for (Staging& staging : stagings_) device_.synchronize(staging.copied), staging.memory.release();
     for (Staging& staging : stagings_)
         staging.memory = device_.pinned().tensor(DType::int32, {std::max<std::int64_t>(count, 1)}, Use::batch);
 }
@@ -35,13 +35,13 @@ void Uploads::begin(std::int64_t count) {
 ArenaTensor Uploads::upload(Shape shape, const std::function<void(Tensor)>& fill) {
     Staging& staging = stagings_[turn_];
     ensure(staging.memory && used_ + shape.count() <= staging.memory->count(),
-           "a micro-batch uploads more than it said");
+           "a micro-batch uploads no more than begin() was told");
     const Tensor host = staging.memory->slice(used_, shape.count()).reshaped(shape);
     used_ += shape.count();
     ArenaTensor on_device = device_.memory().tensor(DType::int32, shape, Use::batch);
     fill(host);
     device_.copy_to_device(on_device, host, Device::compute_stream());
-    device_.wait(staging.passed, device_.record(Device::compute_stream()));
+    device_.wait(staging.copied, device_.record(Device::compute_stream()));
     return on_device;
 }
 

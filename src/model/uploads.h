@@ -1,6 +1,6 @@
-// Uploads: the integers of micro-batches (tokens, labels, windows) on their way to the device through pinned memory,
-// without the host waiting for the device. What they are is micro_batch.h's; activations that come back are
-// ActivationOffload's.
+// Uploads: copies the integers of micro-batches (tokens, labels, windows) to the device through pinned memory, and
+// the host does not wait for the device. micro_batch.h says what they are. ActivationOffload moves activations to the
+// host and back.
 #pragma once
 
 #include <cstdint>
@@ -17,24 +17,24 @@ public:
     Uploads(const Uploads&) = delete;
     Uploads& operator=(const Uploads&) = delete;
 
-    /// Before a micro-batch of `count` integers altogether. Waits until those of the micro-batch before the last one
-    /// have left the host: so far, and no farther, the host runs ahead.
+    /// Call it before a micro-batch of `count` integers in total. It waits until the integers of the micro-batch
+    /// before the previous one have left the host: the host runs ahead that far and no further.
     void begin(std::int64_t count);
-    /// A new int32 tensor on the device with what `fill` writes into a host tensor of that shape, for work queued on
-    /// the compute stream from now on.
+    /// A new int32 tensor on the device with what `fill` writes into a host tensor of that shape, for work that is
+    /// queued on the compute stream from now on.
     ArenaTensor upload(Shape shape, const std::function<void(Tensor)>& fill);
 
 private:
-    /// Host memory of one micro-batch, and a stream that does nothing but wait for its copies: when it is empty they
-    /// are done.
+    /// Host memory of one micro-batch, and a stream that does nothing but wait for its copies: when the stream is
+    /// empty, the copies are done.
     struct Staging {
         ArenaTensor memory;
-        Stream passed;
+        Stream copied;
     };
     Device& device_;
-    Staging stagings_[2];  // by turns
+    Staging stagings_[2];  // used in turn
     int turn_ = 0;
-    std::int64_t used_ = 0;  // of the staging whose turn it is
+    std::int64_t used_ = 0;  // elements of the staging whose turn it is
 };
 
 /// The same for one tensor; the host waits for the copy.

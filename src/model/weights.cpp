@@ -1,5 +1,5 @@
-// Allocation of the flat buffers, which part of them is whose, and movement of parameters from and to the host. Filling
-// from files is weights_load.cpp.
+// Allocates the flat buffers, computes which part of them this rank keeps, and copies parameters from and to the
+// host. weights_load.cpp fills them from files.
 #include "model/weights.h"
 
 #include <cstring>
@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::int64_t kStagingElements = 1 << 22;  // 16 MiB of float32 at a time
 
-/// n elements of `from` (any float type) as elements of `to` (float32 or bfloat16).
+/// Converts n elements of `from` (any float type) to `to` (float32 or bfloat16).
 void convert(std::byte* to, DType to_type, const std::byte* from, DType from_type, std::int64_t n) {
     if (to_type == from_type) {
         std::memcpy(to, from, static_cast<std::size_t>(n * size_of(to_type)));
@@ -38,7 +38,7 @@ void convert(std::byte* to, DType to_type, const std::byte* from, DType from_typ
     }
 }
 
-/// What `a` and `b` have in common, both of one row of elements.
+/// The elements that `a` and `b` have in common; both are ranges of the same row.
 parallel::Shard common(parallel::Shard a, parallel::Shard b) {
     const std::int64_t begin = std::max(a.begin, b.begin), end = std::min(a.begin + a.count, b.begin + b.count);
     return {begin, std::max<std::int64_t>(0, end - begin)};
@@ -46,11 +46,11 @@ parallel::Shard common(parallel::Shard a, parallel::Shard b) {
 
 parallel::Shard in_unit(const Parameter& p) { return {p.offset, p.shape.count()}; }
 
-/// This parameter in a whole flat buffer; empty when there is none.
+/// This parameter in a whole flat buffer; empty if there is no buffer.
 Tensor part(const ArenaTensor& flat, const Parameter& p) {
     return flat ? flat->slice(p.offset, p.shape.count()).reshaped(p.shape) : Tensor{};
 }
-/// `own` of a whole flat buffer; empty when there is none.
+/// The part `own` of a whole flat buffer; empty if there is no buffer.
 Tensor part(const ArenaTensor& flat, parallel::Shard own) {
     return flat ? flat->slice(own.begin, own.count) : Tensor{};
 }
@@ -88,7 +88,8 @@ void Weights::allocate(std::int64_t unit) {
     if (!trainable) return;
     const std::int64_t mine = own(unit).count;
     const bool rounds = options_.real != DType::float32;
-    // In float32 the weights are masters, unless most of them are other ranks'.
+    // In float32 the weights are also the masters. At ZeRO 1 and 2 they count as weights, since other ranks own most
+    // of them.
     b.weight = zeros(options_.real, zero == 3 ? mine : trainable,
                      rounds || zero == 1 || zero == 2 ? Use::weights : Use::masters);
     if (rounds) b.master = zeros(DType::float32, mine, Use::masters);
@@ -109,7 +110,7 @@ parallel::Shard Weights::own(std::int64_t unit) const {
 parallel::Shard Weights::own_frozen(std::int64_t unit) const {
     return options_.zero == 3 ? share_of(layout(unit).frozen_count) : parallel::Shard{0, layout(unit).frozen_count};
 }
-/// The embedding is the first stage's; the last one's copy of it is nobody's to answer for.
+/// The first stage is responsible for the embedding; no rank is responsible for the copy on the last stage.
 parallel::Shard Weights::sole(std::int64_t unit) const {
     return unit == 0 && !stage_.has_embedding ? parallel::Shard{} : share_of(layout(unit).trainable_count);
 }
@@ -140,7 +141,7 @@ Tensor Weights::own_weight(std::int64_t unit) const {
     return options_.zero == 3 ? Tensor(buffers(unit).weight) : part(buffers(unit).weight, own(unit));
 }
 
-Tensor Weights::weight(const Parameter& p) const {
+ConstTensor Weights::weight(const Parameter& p) const {
     const UnitBuffers& b = buffers(p.unit);
     if (options_.zero < 3) return part(p.trainable ? b.weight : b.frozen, p);
     const ArenaTensor& whole = p.trainable ? b.open_weight : b.open_frozen;
@@ -178,8 +179,8 @@ void Weights::set_part(const Parameter& p, std::int64_t begin, const HostTensor&
     if (b.master) write(b.master, own_begin, p, begin, values);
 }
 
-/// Puts those of `values`, elements [begin, ...) of p, in their places that belong into `flat`, elements [flat_begin,
-/// ...) of p's unit.
+/// Writes those elements of `values` (elements [begin, ...) of p) that lie in `flat` (elements [flat_begin, ...) of
+/// p's unit).
 void Weights::write(Tensor flat, std::int64_t flat_begin, const Parameter& p, std::int64_t begin,
                     const HostTensor& values) {
     if (device_->kind() == DeviceKind::plan) return;
@@ -200,7 +201,11 @@ std::vector<float> Weights::get(const Parameter& p) const {
     const UnitBuffers& b = buffers(p.unit);
     ensure(options_.zero == 0 || (options_.zero < 3 && !(p.trainable && b.master)),
            "a parameter's values are read where they are all kept");
-    const Tensor source = part(!p.trainable ? b.frozen : b.master ? b.master : b.weight, p).reshaped({p.shape.count()});
+    const ConstTensor source = part(!p.trainable ? b.frozen
+                                    : b.master   ? b.master
+                                                 : b.weight,
+                                    p)
+                                   .reshaped({p.shape.count()});
     std::vector<float> out(static_cast<std::size_t>(source.count()));
     const ArenaTensor staging =
         device_->pinned().tensor(source.dtype, {std::min(source.count(), kStagingElements)}, Use::workspace);

@@ -1,4 +1,4 @@
-// Filling weights: from a model's files, or from a seed. Every random element is a pure function of (seed, parameter
+// Fills weights from a model's files or from a seed. Every random element is a pure function of (seed, parameter
 // name, index).
 #include <cmath>
 #include <set>
@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::int64_t kPieceElements = 1 << 20;
 
-/// Makes only what this rank keeps, a piece at a time.
+/// Computes only the elements that this rank keeps, a piece at a time.
 template <class Value> void set_each(Weights& weights, const Parameter& p, Value&& value) {
     if (weights.device().kind() == DeviceKind::plan) return;
     const parallel::Shard kept = weights.kept(p);
@@ -27,7 +27,7 @@ template <class Value> void set_each(Weights& weights, const Parameter& p, Value
 
 bool is_lora_a(const Parameter& p) { return p.name.ends_with("lora_A.weight"); }
 
-/// What a model's files may hold beside its parameters: old rotary buffers, and the head of tied models.
+/// Tensors that a model's files may have besides its parameters: old rotary buffers, and the head of tied models.
 bool is_known_extra(const std::string& name, const ModelConfig& config) {
     return name.ends_with("rotary_emb.inv_freq") || (config.tied && name == "lm_head.weight");
 }
@@ -69,7 +69,7 @@ void load_model(Weights& weights, const SafetensorsFolder& files, std::uint64_t 
     for (const auto& p : list_parameters(weights.config(), weights.trainables()).parameters) {
         if (p.group == ParameterGroup::lora) continue;
         require(files.has(p.name), "the model in ", files.path(), " lacks the tensor '", p.name,
-                "'; its files and config.json do not belong together or are not complete");
+                "'; its files are incomplete or do not belong to its config.json");
         known.insert(p.name);
     }
     for (const auto& name : files.names())

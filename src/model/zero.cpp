@@ -1,6 +1,7 @@
-// Why nothing deadlocks: all ranks start and finish the same communications in the same order, one unit's after
-// another's. A rank that waits in one of them waits for ranks that are at the same call, or have started what it needs
-// and are behind it; so the earliest call that anybody is in can always end.
+// Gathers weights and sums gradients unit by unit. Why this cannot deadlock: all ranks start and finish the same
+// communications in the same order, one unit after another. A rank that waits in a communication waits for ranks that
+// are in the same call, or that have started what it needs and are behind it. So the earliest call that any rank is
+// in can always end.
 #include "model/zero.h"
 
 #include <utility>
@@ -14,8 +15,9 @@ bool Zero::is_whole(std::int64_t unit) const {
     return b.open_weight || b.open_frozen;
 }
 
-/// `whole` gets room for `count` elements and this rank's own, the others' are on their way.
-parallel::Request Zero::gather(ArenaTensor& whole, Tensor own, std::int64_t count) {
+/// `whole` becomes a tensor of `count` elements that holds this rank's part; the parts of the other ranks are under
+/// way.
+parallel::Request Zero::gather(ArenaTensor& whole, ConstTensor own, std::int64_t count) {
     if (!count) return {};
     parallel::Communicator& data = *weights_.options().data;
     const parallel::Shard place = parallel::shard_of(count, data.rank(), data.size());
@@ -73,7 +75,7 @@ void Zero::close_gradients(std::int64_t unit, bool last) {
     if (zero() >= 2 || last) start_sum(unit);
 }
 
-/// The sum goes on behind the next unit's backward.
+/// The sum continues while the next unit's backward computes.
 void Zero::start_sum(std::int64_t unit) {
     finish_sum();
     parallel::Communicator* data = weights_.options().data;
@@ -82,7 +84,7 @@ void Zero::start_sum(std::int64_t unit) {
     auto& b = weights_.buffers(unit);
     const parallel::Shard own = weights_.own(unit);
     if (zero() >= 2) {
-        ensure(static_cast<bool>(b.open_gradient), "gradients are closed that were not opened");
+        ensure(static_cast<bool>(b.open_gradient), "gradients are opened before they are closed");
         sum_.whole = std::move(b.open_gradient);
         sum_.request =
             data->reduce_scatter(sum_.whole->slice(own.begin, own.count), sum_.whole, Device::compute_stream());
@@ -107,7 +109,7 @@ void Zero::finish_sum() {
 void Zero::finish_gradients() { finish_sum(); }
 
 void Zero::share_update() {
-    ensure(num_whole_ == 0, "no unit is open, nor on its way, while weights change");
+    ensure(num_whole_ == 0, "no unit is open or being gathered while weights change");
     if (zero() != 1 && zero() != 2) return;
     std::vector<parallel::Request> gathers;
     for (std::int64_t unit = 0; unit < weights_.num_units(); ++unit) {

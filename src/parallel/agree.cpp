@@ -1,5 +1,5 @@
-// agree: one gather of exit codes; only if a rank failed, its sentence follows. So the good path costs one small
-// message.
+// Ranks gather one exit code each. Only if a rank failed, that rank broadcasts its sentence, so success costs one
+// small message.
 #include "parallel/agree.h"
 
 #include <algorithm>

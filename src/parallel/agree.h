@@ -1,5 +1,5 @@
-// agree: what can fail on one rank (open, read, parse, allocate, write) ends here, so that all ranks leave together,
-// with one sentence.
+// agree: ranks leave together. Whatever can fail on one rank alone (open, read, parse, allocate, write) runs inside
+// agree(), so that every rank throws the same sentence instead of waiting for the rank that failed.
 #pragma once
 
 #include <functional>
@@ -16,9 +16,10 @@ struct AgreedError : Error {
     using Error::Error;
 };
 
-/// Runs `work` on every rank, then all ranks compare: if any threw, every rank throws an AgreedError (sentence and exit
-/// code) of the lowest failing rank; with more than one rank "(on rank R)" is added. Other exceptions than Error travel
-/// as ExitCode::internal. `work` itself must not communicate.
+/// Collective. Runs `work` on every rank and compares the outcomes. If `work` threw on any rank, every rank throws an
+/// AgreedError with the sentence and the exit code of the lowest failing rank. The sentence ends with "(on rank R)"
+/// unless all ranks failed. An exception that is not an Error gets the exit code and the sentence of exit_code_of()
+/// and sentence_of() in core/error.h. `work` itself must not communicate.
 void agree(const HostGroup& group, const std::function<void()>& work);
 
 /// The same for work that returns a value: returns what `work` returned on this rank.

@@ -1,4 +1,4 @@
-// Request: a communication under way, finished exactly once.
+// Request: a communication that has started and must be finished exactly once.
 #include "parallel/communicator.h"
 
 #include <exception>
@@ -9,16 +9,16 @@ namespace longlora::parallel {
 
 Request& Request::operator=(Request&& other) noexcept {
     if (this != &other) {
-        ensure(!finish_,
-               "a communication is dropped before it was finished");  // noexcept: ends the process with this sentence
+        // This function is noexcept, so a failure ends the process with this sentence.
+        ensure(!finish_, "a communication was dropped before it was finished");
         finish_ = std::exchange(other.finish_, nullptr);
     }
     return *this;
 }
 
-/// While an exception unwinds, the job ends anyway and its own sentence matters more.
+/// While another exception is being handled the job ends anyway, and the sentence of that exception matters more.
 Request::~Request() {
-    if (std::uncaught_exceptions() == 0) ensure(!finish_, "a communication is dropped before it was finished");
+    if (std::uncaught_exceptions() == 0) ensure(!finish_, "a communication was dropped before it was finished");
 }
 
 void Request::finish(Stream stream) {

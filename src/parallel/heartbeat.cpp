@@ -1,5 +1,5 @@
-// A beat that arrives is as good as one of its own: rank 0 passes it on. Nobody beats while all wait, so silence of a
-// whole interval means that.
+// Rank 0 passes on the heartbeats that it receives. Ranks send heartbeats only while they compute, so a silent
+// interval means that all are waiting.
 #include "parallel/heartbeat.h"
 
 #include "core/clock.h"
@@ -9,7 +9,7 @@ namespace longlora::parallel {
 namespace {
 
 constexpr int kTag = 0;
-constexpr double kListenSeconds = 0.02;  // between two looks for messages
+constexpr double kListenSeconds = 0.02;  // between two checks for messages
 
 }  // namespace
 
@@ -22,7 +22,7 @@ Heartbeat::Heartbeat(const HostGroup& group, double interval_seconds, std::funct
 
 Heartbeat::~Heartbeat() { release(comm_); }
 
-/// Takes what has arrived; whether there was any.
+/// Receives the heartbeats that have arrived; returns whether there was one.
 bool Heartbeat::hear() {
     const double now = now_seconds();
     if (size_ == 1 || now - last_heard_ < kListenSeconds) return false;
@@ -38,7 +38,7 @@ bool Heartbeat::hear() {
     return any;
 }
 
-/// To rank 0; rank 0 to all. Nobody waits for these to arrive.
+/// Sends a heartbeat: rank 0 to all others, another rank to rank 0. No rank waits for it to arrive.
 void Heartbeat::tell() {
     const double now = now_seconds();
     if (size_ == 1 || now - last_told_ < interval_) return;
@@ -50,13 +50,13 @@ void Heartbeat::tell() {
     }
 }
 
-void Heartbeat::beat() {
+void Heartbeat::send() {
     alive_();
     hear();
     tell();
 }
 
-void Heartbeat::listen() {
+void Heartbeat::receive() {
     if (!hear()) return;
     alive_();
     if (rank_ == 0) tell();

@@ -1,6 +1,6 @@
-// Heartbeat: ranks that compute tell the others now and then, so that waiting for a slow rank is not taken for a hang,
-// and a hang not for waiting. Empty messages on a communicator of its own, to rank 0 and from there to all. What
-// follows from silence is the caller's business (jobs/process/watchdog.h).
+// Heartbeat: a rank that computes tells the others so now and then. So a rank that waits can tell a slow rank from
+// one that hangs. A heartbeat is an empty message on a communicator of its own, to rank 0 and from rank 0 to all.
+// What follows from silence is decided in jobs/process/watchdog.h.
 #pragma once
 
 #include <mpi.h>
@@ -13,17 +13,17 @@ namespace longlora::parallel {
 
 class Heartbeat {
 public:
-    /// Collective over `group`. alive(): called when this rank computes, or hears that another one does.
-    /// interval_seconds: between two beats of a rank.
+    /// Collective over `group`. Calls alive() when this rank computes and when it hears that another rank does.
+    /// interval_seconds: time between two heartbeats that a rank sends.
     Heartbeat(const HostGroup& group, double interval_seconds, std::function<void()> alive);
     ~Heartbeat();
     Heartbeat(const Heartbeat&) = delete;
     Heartbeat& operator=(const Heartbeat&) = delete;
 
-    /// This rank computes: call it between parts of long work. Cheap. Main thread.
-    void beat();
-    /// This rank waits for others: call it now and then meanwhile. Main thread.
-    void listen();
+    /// This rank computes: call it between parts of long work. Cheap. Main thread only.
+    void send();
+    /// This rank waits for others: call it now and then during the wait. Main thread only.
+    void receive();
 
 private:
     bool hear();

@@ -1,5 +1,5 @@
-// HostGroup over MPI, with small host data. Calls are started and tested, never blocking, so that waiting can be told
-// from hanging. Strings of any length: long ones go in pieces that fit MPI's int counts.
+// HostGroup over MPI. Calls are started and tested but never block, so that a waiting rank can call while_waiting().
+// Strings may have any length: long ones travel in pieces that fit the int counts of MPI.
 #include "parallel/host_group.h"
 
 #include <algorithm>
@@ -59,7 +59,7 @@ void HostGroup::broadcast(void* data, std::int64_t bytes, int root) const {
 }
 
 std::string HostGroup::broadcast(const std::string& bytes, int root) const {
-    ensure(root >= 0 && root < size_, "the root of a broadcast is a rank");
+    ensure(root >= 0 && root < size_, "the root of a broadcast is one of the ranks");
     std::string out = rank_ == root ? bytes : std::string();
     auto length = static_cast<std::int64_t>(out.size());
     broadcast(&length, sizeof length, root);
@@ -86,7 +86,7 @@ std::vector<std::string> HostGroup::all_gather(const std::string& bytes) const {
     std::int64_t total = 0;
     for (const std::int64_t length : lengths) total += length;
     std::vector<std::string> out(num_ranks);
-    if (total > kMaxPiece) {  // does not fit one call: rank after rank
+    if (total > kMaxPiece) {  // does not fit one call: one broadcast per rank
         for (int r = 0; r < size_; ++r) out[static_cast<std::size_t>(r)] = broadcast(bytes, r);
         return out;
     }

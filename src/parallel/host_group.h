@@ -1,5 +1,5 @@
-// HostGroup: all ranks of the job, for small host data (strings, counts) at start, at step boundaries and at the end.
-// Bulk device data goes through communicator.h. Only the main thread calls it.
+// HostGroup: all ranks of the job, for small host data (strings, counts) at the start, at step boundaries and at the
+// end. Device tensors go through parallel/communicator.h. Only the main thread calls it.
 #pragma once
 
 #include <mpi.h>
@@ -13,8 +13,8 @@ namespace longlora::parallel {
 
 class HostGroup {
 public:
-    /// Duplicates the communicator. while_waiting is called now and then while this rank waits for others in any of the
-    /// functions below; it may send and receive on communicators of its own.
+    /// Collective. Duplicates `parent`. Calls while_waiting() now and then while this rank waits for others in a
+    /// function below; while_waiting() may send and receive on communicators of its own.
     explicit HostGroup(MPI_Comm parent = MPI_COMM_WORLD, std::function<void()> while_waiting = {});
     ~HostGroup();
     HostGroup(const HostGroup&) = delete;
@@ -22,7 +22,7 @@ public:
 
     int rank() const { return rank_; }
     int size() const { return size_; }
-    /// Ranks on this rank's node and this rank's place among them.
+    /// The number of ranks on this rank's node, and this rank's place among them.
     int node_size() const { return node_size_; }
     int node_rank() const { return node_rank_; }
     MPI_Comm handle() const { return comm_; }
@@ -32,13 +32,13 @@ public:
     std::vector<int> all_gather(int mine) const;
     /// Every rank's bytes, by rank.
     std::vector<std::string> all_gather(const std::string& bytes) const;
-    /// root's bytes, on every rank.
+    /// The bytes of `root`, on every rank.
     std::string broadcast(const std::string& bytes, int root = 0) const;
     bool any(bool mine) const;
     bool all(bool mine) const { return !any(!mine); }
 
 private:
-    /// Until `started`, the outcome of a non-blocking call that set `request`, is done.
+    /// Waits until the non-blocking call that returned `started` and set `request` is complete.
     void finish(int started, MPI_Request& request, const char* call) const;
     void broadcast(void* data, std::int64_t bytes, int root) const;
     MPI_Comm comm_ = MPI_COMM_NULL;

@@ -1,6 +1,6 @@
-// The lists follow from two facts: first keys never decrease along a sequence, so what a rank lacks begins at the first
-// key of its first token; and nothing lies between that and its own tokens that its first token would not see. Where to
-// compute follows from counting, for which all ranks have all windows.
+// Two facts give the lists. First keys never decrease along a sequence, so the keys that a rank needs begin at the
+// first key of its first token. And that token sees every key from there up to itself, so the rank needs all of them.
+// Where the attention is computed follows from counting visible pairs; all ranks have all windows and count the same.
 #include "parallel/kv_exchange.h"
 
 #include <algorithm>
@@ -18,7 +18,7 @@ std::int64_t first_key(const Windows& windows, const KvHeadClass& of, std::int64
     return first;
 }
 
-/// What rank `to` needs of rank `from`; neighbouring classes that need the same tokens go together.
+/// What rank `to` needs from rank `from`. Consecutive classes that need the same tokens are joined.
 std::vector<KvTransfer> transfers_between(const Windows& windows, const std::vector<KvHeadClass>& classes, int from,
                                           int to, int num_ranks) {
     const Shard owned = tokens_of(windows.num_tokens(), from, num_ranks),
@@ -56,7 +56,7 @@ std::int64_t work_of(const Windows& windows, Shard heads, std::int64_t group, Sh
     return (plain ? plain * pairs(HeadKind::plain) : 0) + (shifted ? shifted * pairs(HeadKind::shifted) : 0);
 }
 
-/// rounds[d-1]: from the rank d to the left; all keys and values travel.
+/// rounds[d-1]: what ranks need from the rank d places to their left; keys and values are sent, never queries.
 Rounds by_distance(const Windows& windows, int num_ranks, std::int64_t num_heads, std::int64_t num_kv_heads) {
     const std::vector<KvHeadClass> classes = kv_head_classes(windows, num_heads, num_kv_heads);
     Rounds rounds;
@@ -71,10 +71,10 @@ Rounds by_distance(const Windows& windows, int num_ranks, std::int64_t num_heads
     return rounds;
 }
 
-/// Pairs (owner, reader) more than half of the ranks apart where the owner computes: this takes work from the one who
-/// has more. The farthest are asked first.
-std::set<std::pair<int, int>> given_to_owners(const Windows& windows, int num_ranks, std::int64_t num_heads,
-                                              std::int64_t num_kv_heads) {
+/// Pairs (owner, reader), more than half of the ranks apart, for which the owner computes, because that takes work
+/// from the rank that has more. The pairs that are farthest apart are tried first.
+std::set<std::pair<int, int>> pairs_computed_by_owner(const Windows& windows, int num_ranks, std::int64_t num_heads,
+                                                      std::int64_t num_kv_heads) {
     const std::int64_t tokens = windows.num_tokens(), group = num_heads / num_kv_heads;
     const auto work = [&](int reader, Shard keys) {
         return work_of(windows, {0, num_kv_heads}, group, tokens_of(tokens, reader, num_ranks), keys);
@@ -99,7 +99,7 @@ std::set<std::pair<int, int>> given_to_owners(const Windows& windows, int num_ra
 
 }  // namespace
 
-std::int64_t num_seeing(const Windows& windows, const KvHeadClass& of, Shard queries, std::int64_t end) {
+std::int64_t num_queries_that_see(const Windows& windows, const KvHeadClass& of, Shard queries, std::int64_t end) {
     const auto count = [&](HeadKind kind) {
         const auto first_keys = windows.host[kind == HeadKind::shifted].subspan(
             static_cast<std::size_t>(queries.begin), static_cast<std::size_t>(queries.count));
@@ -125,20 +125,20 @@ std::vector<std::vector<KvTransfer>> kv_transfers(const Windows& windows, const 
     Rounds rounds = by_distance(windows, num_ranks, num_heads, num_kv_heads);
     const std::size_t half = static_cast<std::size_t>(num_ranks) / 2;
     if (rounds.size() <= half) return rounds;
-    const auto given = given_to_owners(pattern, num_ranks, num_heads, num_kv_heads);
+    const auto given = pairs_computed_by_owner(pattern, num_ranks, num_heads, num_kv_heads);
     for (std::size_t distance = half + 1; distance <= rounds.size(); ++distance) {
         std::vector<KvTransfer> stay;
-        auto& on_the_ring = rounds[static_cast<std::size_t>(num_ranks) - distance -
-                                   1];  // this far to the left is that far to the right
+        // On the ring, `distance` places to the left are num_ranks - distance places to the right.
+        auto& on_the_ring = rounds[static_cast<std::size_t>(num_ranks) - distance - 1];
         for (KvTransfer& transfer : rounds[distance - 1]) {
             if (!given.contains({transfer.from, transfer.to})) {
                 stay.push_back(transfer);
                 continue;
             }
             const Shard own = tokens_of(windows.num_tokens(), transfer.to, num_ranks);
-            transfer.queries = {own.begin,
-                                num_seeing(windows, class_of(windows, transfer.heads, num_heads / num_kv_heads), own,
-                                           transfer.tokens.end())};
+            transfer.queries = {
+                own.begin, num_queries_that_see(windows, class_of(windows, transfer.heads, num_heads / num_kv_heads),
+                                                own, transfer.tokens.end())};
             on_the_ring.push_back(transfer);
         }
         rounds[distance - 1] = std::move(stay);

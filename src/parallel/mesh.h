@@ -1,5 +1,5 @@
-// Mesh: ranks as pipeline x data x sequence, sequence fastest (neighbours share a node). Pure arithmetic; no
-// communication.
+// Mesh: ranks as pipeline x data x sequence, where the sequence coordinate changes fastest, so that the ranks of one
+// sequence share a node. Arithmetic only; communicators of the axes are in parallel/mesh_communicators.h.
 #pragma once
 
 #include <algorithm>
@@ -27,8 +27,8 @@ constexpr int rank_of(MeshShape shape, MeshCoordinate at) {
     return (at.pipeline * shape.data + at.data) * shape.sequence + at.sequence;
 }
 
-/// The mesh of `ranks` ranks with this many stages and ranks to a sequence; the rest is data parallel. Refuses what
-/// does not divide.
+/// The mesh of `ranks` ranks with the given numbers of stages and of ranks per sequence. The number of data ranks
+/// follows. Throws an Error if the product does not divide `ranks`.
 inline MeshShape mesh_shape_of(int ranks, std::int64_t pipeline, std::int64_t sequence) {
     require(pipeline >= 1 && sequence >= 1 && ranks % (pipeline * sequence) == 0, "--pipeline ", pipeline,
             " x --sequence ", sequence, " does not divide the ", ranks, " rank(s) of this job; start a multiple of ",
@@ -43,14 +43,15 @@ struct Shard {
     bool operator==(const Shard&) const = default;
 };
 
-/// Equal chunks of ceil(total / parts), the last ones shorter or empty.
+/// Part `part` of equal chunks of ceil(total / parts); the last chunks are shorter or empty.
 constexpr Shard shard_of(std::int64_t total, int part, int parts) {
     const std::int64_t chunk = (total + parts - 1) / parts, begin = std::min(total, chunk * part);
     return {begin, std::min(chunk, total - begin)};
 }
 
-/// Floor or ceil of total / parts each: how sequences of a global batch are dealt to data ranks. Parts may be empty.
-constexpr Shard deal_of(std::int64_t total, int part, int parts) {
+/// Part `part` of parts that have floor(total / parts) or ceil(total / parts) elements and may be empty. So the
+/// sequences of a global batch are distributed to data ranks and the tokens of a sequence to sequence ranks.
+constexpr Shard even_share_of(std::int64_t total, int part, int parts) {
     const std::int64_t begin = total * part / parts;
     return {begin, total * (part + 1) / parts - begin};
 }

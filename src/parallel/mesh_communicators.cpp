@@ -1,4 +1,5 @@
-// Splitting the ranks by axis. Colours and keys are ranks of the mesh, so orders along an axis are those of mesh.h.
+// Splits the ranks by axis. Colours and keys follow from coordinates in the mesh, so the order of ranks along an axis
+// is that of parallel/mesh.h.
 #include "parallel/mesh_communicators.h"
 
 #include "parallel/mpi_check.h"
@@ -6,9 +7,9 @@
 namespace longlora::parallel {
 namespace {
 
-/// Makes each line with line(colour, rank along it, how many, whether it is a chain of stages): ranks of one colour are
-/// one line.
-template <class Line> MeshCommunicators make_lines(MeshShape shape, int rank, Line&& line) {
+/// Makes each communicator with line(colour, rank in it, its size, whether it is a chain of stages): the ranks of one
+/// colour share a communicator.
+template <class Line> MeshCommunicators make_all(MeshShape shape, int rank, Line&& line) {
     MeshCommunicators mesh;
     mesh.shape = shape;
     mesh.at = coordinate_of(shape, rank);
@@ -52,26 +53,26 @@ std::map<std::string, Traffic> MeshCommunicators::traffic() const {
     return out;
 }
 
-MeshCommunicators make_mesh(const MakeLine& make_line, Device& device, MPI_Comm ranks, MeshShape shape,
+MeshCommunicators make_mesh(const MakeCommunicator& make_communicator, Device& device, MPI_Comm ranks, MeshShape shape,
                             const CommunicatorOptions& options) {
     int rank = 0, size = 0;
     check_mpi(MPI_Comm_rank(ranks, &rank), "MPI_Comm_rank", 0);
     check_mpi(MPI_Comm_size(ranks, &size), "MPI_Comm_size", rank);
-    ensure(size == shape.num_ranks(), "a mesh has as many places as there are ranks");
-    return make_lines(shape, rank, [&](int colour, int key, int, bool chain) {
+    ensure(size == shape.num_ranks(), "the mesh has as many places as there are ranks");
+    return make_all(shape, rank, [&](int colour, int key, int, bool chain) {
         MPI_Comm part = MPI_COMM_NULL;
         check_mpi(MPI_Comm_split(ranks, colour, key, &part), "MPI_Comm_split", rank);
         CommunicatorOptions of_line = options;
         of_line.chain = chain;
-        auto line = make_line(device, part, of_line);
+        auto line = make_communicator(device, part, of_line);
         release(part);
         return line;
     });
 }
 
 MeshCommunicators make_plan_mesh(Device& device, MeshShape shape, int rank, const CommunicatorOptions& options) {
-    ensure(rank >= 0 && rank < shape.num_ranks(), "a rank of the mesh is planned");
-    return make_lines(shape, rank, [&](int, int along, int size, bool) {
+    ensure(rank >= 0 && rank < shape.num_ranks(), "the planned rank is a rank of the mesh");
+    return make_all(shape, rank, [&](int, int along, int size, bool) {
         return make_plan_communicator(device, along, size, options);
     });
 }

@@ -1,5 +1,6 @@
-// MeshCommunicators: one rank's lines along every axis of the mesh, and what went over them. Which ranks there are is
-// mesh.h; what is sent is the callers'.
+// MeshCommunicators: the communicators of one rank, one for each axis of the mesh and two for the pipeline, and what
+// the rank sent over each axis. Coordinates of ranks are in parallel/mesh.h. What is sent is decided in src/model and
+// src/train.
 #pragma once
 
 #include <map>
@@ -10,31 +11,32 @@
 
 namespace longlora::parallel {
 
-/// On a pipeline of one stage `forward` and `backward` are empty; `sequence` and `data` are always there (perhaps of
-/// one rank).
+/// With one pipeline stage `forward` and `backward` are empty. `sequence` and `data` always exist, if only with one
+/// rank.
 struct MeshCommunicators {
     MeshShape shape;
     MeshCoordinate at;
-    std::unique_ptr<Communicator>
-        sequence;  ///< ranks that share a sequence, by sequence coordinate: halos of keys and values
-    std::unique_ptr<Communicator>
-        data;  ///< all data x sequence ranks of this stage, sequence fastest: sums of gradients, ZeRO's shards
-    std::unique_ptr<Communicator> forward,
-        backward;  ///< the stages of this data and sequence coordinate, by stage: activations, and their gradients
+    /// The ranks that share a sequence, by sequence coordinate. Carries keys and values, or queries.
+    std::unique_ptr<Communicator> sequence;
+    /// All data x sequence ranks of this stage, sequence fastest. Carries sums of gradients and the shards of ZeRO.
+    std::unique_ptr<Communicator> data;
+    /// The stages of this data and sequence coordinate, by stage. `forward` carries activations, `backward` their
+    /// gradients.
+    std::unique_ptr<Communicator> forward, backward;
 
-    /// Lets messages move on every line; cheap.
+    /// Lets messages move on every communicator. Cheap.
     void progress() const;
-    /// What this rank sent so far, by axis ("pipeline", "data", "sequence") and unit of the model.
+    /// What this rank has sent so far, by axis ("pipeline", "data", "sequence") and unit of the model.
     std::map<std::string, TrafficByUnit> traffic_by_unit() const;
-    /// The same, all units together.
+    /// The same, summed over units.
     std::map<std::string, Traffic> traffic() const;
 };
 
-/// Makes a line over the ranks of a communicator; collective over them.
-using MakeLine =
+/// Makes a communicator over the ranks of `line`. Collective over them.
+using MakeCommunicator =
     std::function<std::unique_ptr<Communicator>(Device& device, MPI_Comm line, const CommunicatorOptions& options)>;
-/// Collective over `ranks`, which has shape.num_ranks() ranks; all make their lines in one order.
-MeshCommunicators make_mesh(const MakeLine& make_line, Device& device, MPI_Comm ranks, MeshShape shape,
+/// Collective over `ranks`, which has shape.num_ranks() ranks. All ranks make their communicators in the same order.
+MeshCommunicators make_mesh(const MakeCommunicator& make_communicator, Device& device, MPI_Comm ranks, MeshShape shape,
                             const CommunicatorOptions& options);
 /// Over NCCL for a CUDA device, else over MPI.
 inline MeshCommunicators make_mesh(Device& device, MPI_Comm ranks, MeshShape shape,
@@ -46,7 +48,7 @@ inline MeshCommunicators make_mpi_mesh(Device& device, MPI_Comm ranks, MeshShape
                                        const CommunicatorOptions& options = {}) {
     return make_mesh(make_mpi_communicator, device, ranks, shape, options);
 }
-/// Of rank `rank`, moving nothing.
+/// The communicators of rank `rank` of a planned mesh, which move nothing.
 MeshCommunicators make_plan_mesh(Device& device, MeshShape shape, int rank, const CommunicatorOptions& options = {});
 
 }  // namespace longlora::parallel

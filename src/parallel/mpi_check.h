@@ -1,5 +1,5 @@
-// check_mpi: a failed MPI call becomes one sentence with exit code 5. Works where MPI_ERRORS_RETURN is set, as this
-// room does on its communicators.
+// check_mpi: turns a failed MPI call into an Error with one sentence and exit code 5. It works on communicators with
+// the error handler MPI_ERRORS_RETURN, which duplicate() sets.
 #pragma once
 
 #include <mpi.h>
@@ -8,18 +8,18 @@
 
 namespace longlora::parallel {
 
-/// `call` is what we were doing, `rank` who we are.
+/// call: the name of the MPI function. rank: the rank of this process.
 inline void check_mpi(int code, const char* call, int rank) {
     if (code == MPI_SUCCESS) return;
     char reason[MPI_MAX_ERROR_STRING] = "unknown reason";
     int length = 0;
     MPI_Error_string(code, reason, &length);
     fail(text("communication failed on rank ", rank, " in ", call, " (", reason,
-              "): look whether all ranks and nodes are alive, then start the job again"),
+              "); check that all ranks and nodes are alive, then start the job again"),
          ExitCode::communication);
 }
 
-/// A copy of `parent` of our own, whose errors return to us. Collective.
+/// A duplicate of `parent` that returns its errors instead of ending the program. Collective.
 inline MPI_Comm duplicate(MPI_Comm parent) {
     MPI_Comm own = MPI_COMM_NULL;
     int rank = 0;
@@ -29,8 +29,8 @@ inline MPI_Comm duplicate(MPI_Comm parent) {
     return own;
 }
 
-/// For destructors: quiet, and nothing after MPI_Finalize. (Open MPI frees a communicator without talking to other
-/// ranks.)
+/// Frees `comm`. For destructors: it reports no error and does nothing after MPI_Finalize. Open MPI frees a
+/// communicator without talking to other ranks.
 inline void release(MPI_Comm& comm) noexcept {
     int finalized = 0;
     MPI_Finalized(&finalized);

@@ -1,5 +1,5 @@
-// The mpi transport: non-blocking messages of bytes in CPU memory. Main thread only (MPI_THREAD_FUNNELED). It computes
-// nothing.
+// The mpi transport: non-blocking messages of bytes in CPU memory. Main thread only (MPI_THREAD_FUNNELED).
+// Collectives and sums are in parallel/ordered_communicator.cpp.
 #include <map>
 
 #include "core/error.h"
@@ -21,16 +21,18 @@ public:
     MpiTransport(const MpiTransport&) = delete;
     MpiTransport& operator=(const MpiTransport&) = delete;
 
-    Ticket start(const std::vector<Piece>& sends, const std::vector<Piece>& receives, int tag, Stream after) override {
-        device_.synchronize(after);  // what is sent must be there
+    Ticket start(const std::vector<SentPiece>& sends, const std::vector<ReceivedPiece>& receives, int tag,
+                 Stream after) override {
+        device_.synchronize(after);  // the bytes to send must have been computed
         UnderWay messages{std::vector<MPI_Request>(receives.size() + sends.size(), MPI_REQUEST_NULL), {}};
         auto request = messages.requests.begin();
-        for (const Piece& piece : receives) {  // before the sends, so that early arrivals find their place
+        // Receives before sends, so that messages that arrive early find their place.
+        for (const ReceivedPiece& piece : receives) {
             messages.expected.push_back(piece.size);
             check_mpi(MPI_Irecv(piece.bytes, piece.size, MPI_BYTE, piece.peer, tag, comm_, &*request++), "MPI_Irecv",
                       rank_);
         }
-        for (const Piece& piece : sends)
+        for (const SentPiece& piece : sends)
             check_mpi(MPI_Isend(piece.bytes, piece.size, MPI_BYTE, piece.peer, tag, comm_, &*request++), "MPI_Isend",
                       rank_);
         under_way_.emplace(++last_ticket_, std::move(messages));
@@ -39,21 +41,21 @@ public:
 
     void finish(Ticket ticket, Stream) override {
         const auto found = under_way_.find(ticket);
-        ensure(found != under_way_.end(), "a communication is finished once");
+        ensure(found != under_way_.end(), "a communication is finished exactly once");
         UnderWay messages = std::move(found->second);
         under_way_.erase(found);
-        // One by one: Open MPI 4.1's MPI_Waitall never comes back when a message that had already arrived is in error.
+        // One by one: MPI_Waitall of Open MPI 4.1 never returns if a message that has already arrived is in error.
         for (std::size_t i = 0; i < messages.requests.size(); ++i) {
             MPI_Status status;
             wait(messages.requests[i], status);
             if (i >= messages.expected.size()) continue;
             int arrived = 0;
             check_mpi(MPI_Get_count(&status, MPI_BYTE, &arrived), "MPI_Get_count", rank_);
-            ensure(arrived == messages.expected[i], "a message is as long as both sides expect");
+            ensure(arrived == messages.expected[i], "a message has the length that its receiver expects");
         }
     }
 
-    /// Probing for what never comes makes MPI look at all its connections. An error shows in finish().
+    /// MPI_Iprobe for a message that never comes makes MPI look at all its connections. Errors appear in finish().
     void progress() override {
         if (under_way_.empty()) return;
         int found = 0;
@@ -65,7 +67,7 @@ private:
         std::vector<MPI_Request> requests;  // receives first
         std::vector<int> expected;          // bytes of each receive
     };
-    /// MPI_Test looks at all connections, and yields the core as MPI_Wait does where ranks are more than cores.
+    /// MPI_Test looks at all connections and, like MPI_Wait, yields the core when there are more ranks than cores.
     void wait(MPI_Request& request, MPI_Status& status) {
         constexpr int kTestsBetweenCalls = 64;
         for (int done = 0, tests = 1;; ++tests) {

@@ -1,5 +1,5 @@
-// Stands for parallel/nccl in builds without the CUDA toolkit, where no device exists that would need it
-// (kernels/no_cuda.cpp). Nothing else.
+// Replaces parallel/nccl in builds without the CUDA toolkit. No device that needs NCCL exists there
+// (kernels/no_cuda.cpp).
 #include "parallel/communicator.h"
 
 #include "core/error.h"

@@ -1,5 +1,6 @@
-// Collectives from point-to-point messages. Every rank sends each peer what it needs directly: as many bytes as a ring,
-// and parts keep their rank, so that sums are ((p0 + p1) + p2) + ... on every rank, whatever arrives first.
+// Collectives from point-to-point messages. Every rank sends each peer directly what the peer needs. That is as many
+// bytes as a ring sends, and each part keeps the number of its rank, so sums are ((p0 + p1) + p2) + ... on every
+// rank, whatever arrives first.
 #include "parallel/ordered_communicator.h"
 
 #include <array>
@@ -11,33 +12,37 @@ namespace longlora::parallel {
 
 namespace {
 
-constexpr std::int64_t kSmallBytes = 64 << 10;  // up to here one round of whole tensors is quicker than two of parts
+// Up to this size one round of whole tensors is quicker than two rounds of parts.
+constexpr std::int64_t kSmallBytes = 64 << 10;
 constexpr int kNobody = -1;
 
-// Results must not be read before finish(): builds for finding bugs make that visible.
+// Results must not be read before finish(). Builds for debugging and sanitizers fill float32 results with NaN
+// until then.
 #if !defined(__OPTIMIZE__) || defined(__SANITIZE_ADDRESS__)
 constexpr bool kPoison = true;
 #else
 constexpr bool kPoison = false;
 #endif
 
-/// y += x; float64 is added one scalar at a time, which is all that operations offer (such tensors are a few loss
-/// sums).
-void add(Ops ops, Tensor y, Tensor x) {
+/// y += x. A float64 tensor is added one scalar at a time, because Ops offers no more; such tensors are a few sums of
+/// losses.
+void add(Ops ops, Tensor y, ConstTensor x) {
     if (y.dtype != DType::float64) return ops.add(y, x);
     for (std::int64_t i = 0; i < y.count(); ++i) ops.add(y.slice(i, 1).reshaped({}), x.slice(i, 1).reshaped({}));
 }
 
 }  // namespace
 
-/// A reduce_scatter under way, in rounds: in round k every rank sends each peer piece k of the peer's part, and the
-/// others' pieces k of its own part arrive in slot k % 2 of the workspace. All ranks have the same rounds, so that they
-/// start their messages in one order; of a shorter part the last rounds bring nothing.
+/// A reduce_scatter that has started. It works in rounds: in round k every rank sends each peer piece k of the peer's
+/// part, and receives from each peer piece k of its own part, in slot k % 2 of the workspace. All ranks have the same
+/// number of rounds, so that they start their messages in one order. A rank with a shorter part receives nothing in
+/// the last rounds.
 struct OrderedCommunicator::Reduction {
-    Tensor shard, own, whole;  // result and this rank's own summand, which may be the same; all ranks' summands
-    std::int64_t piece = 0, num_pieces = 0,
-                 num_rounds = 0;  // elements of a piece; pieces of this rank's part, and of the longest
-    ArenaTensor workspace;        // (slots * (size - 1), piece)
+    Tensor shard;            // the result
+    ConstTensor own, whole;  // this rank's own summand, which may be the result; all summands
+    // Elements of a piece; the number of pieces of this rank's part, and of the longest part.
+    std::int64_t piece = 0, num_pieces = 0, num_rounds = 0;
+    ArenaTensor workspace;  // (slots * (size - 1), piece)
     int tag = 0, unit = -1;
     std::array<Transport::Ticket, 2> under_way{};  // by round % 2
 
@@ -58,7 +63,7 @@ OrderedCommunicator::OrderedCommunicator(Device& device, int rank, int size, con
 
 int OrderedCommunicator::next_tag() { return static_cast<int>(1 + num_collectives_++ % kNumCollectiveTags); }
 
-Tensor OrderedCommunicator::own_part(Tensor whole, int part) const {
+template <class Byte> TensorView<Byte> OrderedCommunicator::own_part(TensorView<Byte> whole, int part) const {
     const Shard at = shard_of(whole.count(), part, size());
     return whole.slice(at.begin, at.count);
 }
@@ -68,25 +73,26 @@ void OrderedCommunicator::poison(Tensor result, Stream stream) {
         device_.ops(stream).fill(result, std::numeric_limits<float>::quiet_NaN());
 }
 
-std::vector<Piece> OrderedCommunicator::split(int peer, Tensor data) const {
+template <class Byte> std::vector<PieceOf<Byte>> OrderedCommunicator::split(int peer, TensorView<Byte> data) const {
     ensure(data.contiguous(), "tensors travel contiguous");
-    std::vector<Piece> pieces;
+    std::vector<PieceOf<Byte>> pieces;
     for (std::int64_t begin = 0; begin < data.size_bytes(); begin += options_.max_message)
         pieces.push_back(
             {peer, data.bytes + begin, static_cast<int>(std::min(options_.max_message, data.size_bytes() - begin))});
     return pieces;
 }
 
-/// Empty tensors do not travel: both sides know their sizes.
+/// An empty tensor is not sent: both sides know its size.
 Transport::Ticket OrderedCommunicator::start(const std::vector<Send>& sends, const std::vector<Receive>& receives,
                                              int tag, Stream stream) {
-    std::vector<Piece> out, in;
+    std::vector<SentPiece> out;
+    std::vector<ReceivedPiece> in;
     for (const Receive& receive : receives) {
         poison(receive.data, stream);
-        for (const Piece& piece : split(receive.peer, receive.data)) in.push_back(piece);
+        for (const ReceivedPiece& piece : split(receive.peer, receive.data)) in.push_back(piece);
     }
     for (const Send& send : sends) {
-        for (const Piece& piece : split(send.peer, send.data)) {
+        for (const SentPiece& piece : split(send.peer, send.data)) {
             out.push_back(piece);
             traffic_[device_.recorder().unit] += {piece.size, 1};
         }
@@ -94,8 +100,8 @@ Transport::Ticket OrderedCommunicator::start(const std::vector<Send>& sends, con
     return transport_->start(out, in, tag, stream);
 }
 
-/// Everyone's own part of `whole` to everyone but `without`. Peers in turns, so that not all ranks send to the same one
-/// at once.
+/// Every rank sends its own part of `whole` to all others; rank `without` already has them all and receives none.
+/// Each rank begins with the next rank, so that not all send to the same rank at once.
 Transport::Ticket OrderedCommunicator::start_gather(Tensor whole, int without, int tag, Stream stream) {
     std::vector<Send> sends;
     std::vector<Receive> receives;
@@ -115,28 +121,27 @@ Request OrderedCommunicator::all_gather(Tensor whole, Stream stream) {
     });
 }
 
-/// sum = parts added in rank order; `own` is this rank's, `others` (size - 1, n) the rest by rank (the first row is
-/// used up). a + b and b + a have the same bits, so the own part may stay in place and take up the sum of the ranks
-/// before it.
-void OrderedCommunicator::add_in_rank_order(Tensor sum, Tensor own, Tensor others, Stream stream) {
+/// sum = the parts added in rank order. `own` is the part of this rank; `others` (size - 1, n) has the parts of the
+/// other ranks by rank, and its first row is overwritten. Since a + b and b + a have the same bits, the own part may
+/// stay in place while the sum of the earlier ranks is added to it.
+void OrderedCommunicator::add_in_rank_order(Tensor sum, ConstTensor own, Tensor others, Stream stream) {
     Ops ops = device_.ops(stream);
     const std::int64_t n = sum.count(), before = rank();
-    const auto part = [&](std::int64_t i) {
-        return others.rows(i, 1).slice(0, n);
-    };  // a piece may be shorter than a row
+    // A piece may be shorter than a row.
+    const auto part = [&](std::int64_t i) { return others.rows(i, 1).slice(0, n); };
     for (std::int64_t i = 1; i < before; ++i) add(ops, part(0), part(i));
     if (sum.bytes != own.bytes) ops.copy(sum, own);
     if (before) add(ops, sum, part(0));
     for (std::int64_t i = before; i < size() - 1; ++i) add(ops, sum, part(i));
 }
 
-std::shared_ptr<OrderedCommunicator::Reduction> OrderedCommunicator::start_reduction(Tensor shard, Tensor whole,
+std::shared_ptr<OrderedCommunicator::Reduction> OrderedCommunicator::start_reduction(Tensor shard, ConstTensor whole,
                                                                                      int tag, Stream stream) {
     auto reduction = std::make_shared<Reduction>();
     Reduction& r = *reduction;
     r.shard = shard.reshaped({shard.count()}), r.own = own_part(whole, rank()), r.whole = whole, r.tag = tag,
     r.unit = device_.recorder().unit;
-    // The piece follows from what all ranks know: whole's size and theirs.
+    // The size of a piece follows from numbers that are equal on all ranks: the size of `whole` and max_workspace.
     const std::int64_t chunk = shard_of(whole.count(), 0, size()).count, others = size() - 1,
                        element = size_of(whole.dtype);
     const bool fits = chunk * others * element <= options_.max_workspace;
@@ -152,13 +157,14 @@ std::shared_ptr<OrderedCommunicator::Reduction> OrderedCommunicator::start_reduc
     return reduction;
 }
 
-/// Behind the work on `stream`, of which the additions of round k - 2 are the last to read the slot.
+/// The messages start after the work queued on `stream`. The last work there that reads the slot is the additions of
+/// round k - 2.
 void OrderedCommunicator::start_round(Reduction& r, std::int64_t k, Stream stream) {
     std::vector<Send> sends;
     std::vector<Receive> receives;
     for (int turn = 1; turn < size(); ++turn) {
         const int to = (rank() + turn) % size();
-        const Tensor part = own_part(r.whole, to);
+        const ConstTensor part = own_part(r.whole, to);
         if (const std::int64_t begin = k * r.piece; begin < part.count())
             sends.push_back({to, part.slice(begin, std::min(r.piece, part.count() - begin))});
     }
@@ -182,16 +188,16 @@ void OrderedCommunicator::finish_reduction(Reduction& r, Stream stream) {
         }
         if (k + 2 < r.num_rounds) start_round(r, k + 2, stream);
     }
-    r.workspace.release();  // whoever has it next queues behind the additions
+    r.workspace.release();  // its next user queues behind the additions
 }
 
-Request OrderedCommunicator::reduce_scatter(Tensor shard, Tensor whole, Stream stream) {
+Request OrderedCommunicator::reduce_scatter(Tensor shard, ConstTensor whole, Stream stream) {
     ensure(shard.contiguous() && whole.contiguous(), "reduce_scatter takes contiguous tensors");
     ensure(shard.dtype == DType::float32 && whole.dtype == DType::float32, "reduce_scatter sums float32");
-    const Tensor own = own_part(whole, rank());
+    const ConstTensor own = own_part(whole, rank());
     ensure(shard.count() == own.count(), "reduce_scatter's shard is as large as this rank's part");
     ensure(!overlap(shard, whole) || shard.bytes == own.bytes,
-           "reduce_scatter's shard is this rank's own part of whole, or elsewhere");
+           "the shard of reduce_scatter is this rank's own part of whole, or does not overlap whole");
     if (size() == 1) {
         if (shard.bytes != own.bytes && shard.count()) device_.ops(stream).copy(shard.reshaped({own.count()}), own);
         return {};
@@ -231,14 +237,14 @@ Request OrderedCommunicator::all_reduce(Tensor x, Stream stream) {
     });
 }
 
-/// Small: from root to all. Large: root deals parts, then everyone gathers them, so root sends the tensor about twice,
-/// not size - 1 times.
+/// A small tensor goes from root to all. Of a large tensor root sends each rank one part, then all ranks gather the
+/// parts, so root sends the tensor about twice instead of size - 1 times.
 Request OrderedCommunicator::broadcast(Tensor x, int root, Stream stream) {
     ensure(x.contiguous() && root >= 0 && root < size(),
            "broadcast takes a contiguous tensor and one of the ranks as root");
     if (size() == 1 || x.count() == 0) return {};
     const bool small = x.size_bytes() <= kSmallBytes;
-    const int deal_tag = next_tag(), gather_tag = next_tag();
+    const int scatter_tag = next_tag(), gather_tag = next_tag();
     std::vector<Send> sends;
     std::vector<Receive> receives;
     for (int turn = 1; turn < size() && rank() == root; ++turn) {
@@ -250,7 +256,7 @@ Request OrderedCommunicator::broadcast(Tensor x, int root, Stream stream) {
         receives.push_back({root, small ? x : own_part(x, rank())});
     }
     return Request([this, x, root, small, gather_tag, unit = device_.recorder().unit,
-                    ticket = start(sends, receives, deal_tag, stream)](Stream at) {
+                    ticket = start(sends, receives, scatter_tag, stream)](Stream at) {
         const UnitMark mark(device_.recorder(), unit);
         transport_->finish(ticket, at);
         if (!small) transport_->finish(start_gather(x, root, gather_tag, at), at);

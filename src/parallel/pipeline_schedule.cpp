@@ -1,5 +1,5 @@
-// Task i of a kind is micro-batch i on every stage, so forwards and backwards each go in the order of the
-// micro-batches; only their interleaving differs.
+// On every stage the i-th forward and the i-th backward are those of micro-batch i. The stages differ only in how
+// they interleave forwards and backwards.
 #include "parallel/pipeline_schedule.h"
 
 #include <algorithm>
@@ -9,7 +9,8 @@
 namespace longlora::parallel {
 
 std::vector<PipelineTask> one_forward_one_backward(int num_stages, int stage, std::int64_t num_micro_batches) {
-    ensure(stage >= 0 && stage < num_stages && num_micro_batches >= 0, "a stage of the pipeline and its micro-batches");
+    ensure(stage >= 0 && stage < num_stages && num_micro_batches >= 0,
+           "the stage is in the pipeline and the number of micro-batches is not negative");
     const std::int64_t warm_up = std::min<std::int64_t>(num_micro_batches, num_stages - 1 - stage);
     std::vector<PipelineTask> tasks;
     tasks.reserve(static_cast<std::size_t>(2 * num_micro_batches));
@@ -23,7 +24,8 @@ std::vector<PipelineTask> one_forward_one_backward(int num_stages, int stage, st
 }
 
 double bubble_share(int num_stages, std::int64_t num_micro_batches) {
-    ensure(num_stages >= 1 && num_micro_batches >= 0, "a pipeline has stages, and no negative number of micro-batches");
+    ensure(num_stages >= 1 && num_micro_batches >= 0,
+           "a pipeline has a stage, and its number of micro-batches is not negative");
     if (num_micro_batches == 0) return 0;
     return static_cast<double>(num_stages - 1) / static_cast<double>(num_micro_batches + num_stages - 1);
 }

@@ -1,4 +1,4 @@
-// The plan transport: nothing moves and nothing is waited for. Counting is OrderedCommunicator's.
+// The plan transport: it moves nothing and never waits. Messages are counted in parallel/ordered_communicator.cpp.
 #include "parallel/ordered_communicator.h"
 
 namespace longlora::parallel {
@@ -7,7 +7,7 @@ namespace {
 
 class PlanTransport final : public Transport {
 public:
-    Ticket start(const std::vector<Piece>&, const std::vector<Piece>&, int, Stream) override { return 0; }
+    Ticket start(const std::vector<SentPiece>&, const std::vector<ReceivedPiece>&, int, Stream) override { return 0; }
     void finish(Ticket, Stream) override {}
     void progress() override {}
 };

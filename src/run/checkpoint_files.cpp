@@ -102,7 +102,7 @@ std::string damage_of(const std::string& path, const std::function<void()>& prog
 
 }  // namespace
 
-Resumable find_resumable(const std::string& run, const std::function<void()>& progress) {
+Resumable find_checkpoint_to_resume(const std::string& run, const std::function<void()>& progress) {
     Resumable found;
     for (std::vector<CheckpointFile> files = list_checkpoints(run); !files.empty() && found.path.empty();
          files.pop_back()) {
@@ -113,7 +113,7 @@ Resumable find_resumable(const std::string& run, const std::function<void()>& pr
     return found;
 }
 
-void require_some_whole(const std::string& run, const Resumable& found) {
+void refuse_if_only_damaged(const std::string& run, const Resumable& found) {
     if (!found.path.empty() || (found.damaged.empty() && !has_damaged(run))) return;
     fail(text(
         found.damaged.empty()

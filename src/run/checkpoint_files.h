@@ -48,10 +48,10 @@ struct Resumable {
 };
 
 /// Finds the checkpoint to resume from, and changes no file. Calls `progress` after each block that it read.
-Resumable find_resumable(const std::string& run, const std::function<void()>& progress = {});
+Resumable find_checkpoint_to_resume(const std::string& run, const std::function<void()>& progress = {});
 /// Refuses to start from the beginning if a run has only damaged checkpoints, found now or set aside earlier. A
 /// requeued job would otherwise throw away, without anyone noticing, work that may still be recovered.
-void require_some_whole(const std::string& run, const Resumable& found);
+void refuse_if_only_damaged(const std::string& run, const Resumable& found);
 /// Moves the damaged checkpoints to NAME.damaged and returns sentences for the user.
 std::vector<std::string> set_damaged_aside(const Resumable& found);
 

@@ -244,7 +244,7 @@ struct RunLock::State {
             if (options.waiting) options.waiting();
             if (!read_content(path, now)) return;
             if (is_stale(first, now, since)) break;
-            if (!told && options.say && now_seconds() - since > 3 * options.beat_seconds) {
+            if (!told && options.say && now_seconds() - since > 3 * options.heartbeat_seconds) {
                 options.say(text("the run folder ", run, " is locked by ", holder_text(holder), "; waiting up to ",
                                  duration_text(options.timeout_seconds), " for its heartbeat"));
                 told = true;
@@ -258,7 +258,8 @@ struct RunLock::State {
 
     void beat() {
         std::unique_lock lock(mutex);
-        while (!changed.wait_for(lock, std::chrono::duration<double>(options.beat_seconds), [this] { return ends; })) {
+        while (!changed.wait_for(lock, std::chrono::duration<double>(options.heartbeat_seconds),
+                                 [this] { return ends; })) {
             ++mine.counter;
             const std::string content = content_of(mine);
             try {

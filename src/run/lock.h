@@ -30,8 +30,8 @@ struct LockHolder {
 
 struct RunLockOptions {
     JobIdentity job;
-    double timeout_seconds = 60;  ///< a lock is stale if its counter does not advance for so long by this clock
-    double beat_seconds = 1;      ///< time between two advances of this lock's counter
+    double timeout_seconds = 60;   ///< a lock is stale if its counter does not advance for so long by this clock
+    double heartbeat_seconds = 1;  ///< time between two advances of this lock's counter
     /// Returns whether the scheduler says that the holder's job is over. Called once, only for holders with a job.
     std::function<bool(const LockHolder&)> has_ended;
     std::function<void()> waiting;                ///< called repeatedly during the wait for the holder's heartbeat

@@ -34,7 +34,7 @@ void write_rank_state(const std::string& run, const RankState& s) {
                                 {"token", s.token},
                                 {"host", s.host},
                                 {"process", s.process},
-                                {"beat", s.beat},
+                                {"beat", s.heartbeat_count},
                                 {"step", s.step},
                                 {"waiting", s.waiting},
                                 {"worked_seconds_ago", s.worked_seconds_ago}});
@@ -60,7 +60,7 @@ std::vector<RankState> read_rank_states(const std::string& run, const std::strin
     return states;
 }
 
-Standstill who_stands_still(const std::vector<RankState>& before, const std::vector<RankState>& now, int num_ranks,
+Standstill find_stuck_ranks(const std::vector<RankState>& before, const std::vector<RankState>& now, int num_ranks,
                             double still_seconds) {
     std::map<int, RankState> earlier, later;
     for (const RankState& s : before) earlier[s.rank] = s;
@@ -69,14 +69,15 @@ Standstill who_stands_still(const std::vector<RankState>& before, const std::vec
     std::vector<std::string> silent, stuck;
     for (int rank = 0; rank < num_ranks; ++rank) {
         const auto was = earlier.find(rank), is = later.find(rank);
-        const bool beats = is != later.end() && (was == earlier.end() || was->second.beat != is->second.beat);
+        const bool beats =
+            is != later.end() && (was == earlier.end() || was->second.heartbeat_count != is->second.heartbeat_count);
         if (!beats)
             silent.push_back(is != later.end()      ? name_of(is->second)
                              : was != earlier.end() ? name_of(was->second)
                                                     : text("rank ", rank));
         else if (!is->second.waiting && is->second.worked_seconds_ago >= still_seconds)
             stuck.push_back(name_of(is->second));
-        if (beats && out.speaker < 0) out.speaker = rank;
+        if (beats && out.reporting_rank < 0) out.reporting_rank = rank;
     }
     if (!silent.empty())
         out.sentence = list_of(silent) + (silent.size() == 1 ? " sends no heartbeat" : " send no heartbeat");

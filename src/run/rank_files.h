@@ -13,10 +13,10 @@ struct RankState {
     std::string token;  ///< the token of this start (run/lock.h); files of other starts do not count
     std::string host;
     std::int64_t process = 0;
-    std::int64_t beat = 0;          ///< grows with every write
-    std::int64_t step = 0;          ///< the last step that this rank finished
-    bool waiting = false;           ///< whether this rank waits for other ranks
-    double worked_seconds_ago = 0;  ///< time since this rank last did a part of its own work
+    std::int64_t heartbeat_count = 0;  ///< grows with every write
+    std::int64_t step = 0;             ///< the last step that this rank finished
+    bool waiting = false;              ///< whether this rank waits for other ranks
+    double worked_seconds_ago = 0;     ///< time since this rank last did a part of its own work
 };
 
 void create_rank_folder(const std::string& run);
@@ -31,9 +31,9 @@ std::vector<RankState> read_rank_states(const std::string& run, const std::strin
 /// changed makes no progress if it does not wait for others and did none of its own work for `still_seconds`.
 struct Standstill {
     std::string sentence;
-    int speaker = -1;  ///< the lowest rank that sends heartbeats, which prints the sentence; -1 for none
+    int reporting_rank = -1;  ///< the lowest rank that sends heartbeats, which prints the sentence; -1 for none
 };
-Standstill who_stands_still(const std::vector<RankState>& before, const std::vector<RankState>& now, int num_ranks,
+Standstill find_stuck_ranks(const std::vector<RankState>& before, const std::vector<RankState>& now, int num_ranks,
                             double still_seconds);
 
 }  // namespace longlora

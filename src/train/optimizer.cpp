@@ -14,13 +14,16 @@ AdamwOptions rates_of(const OptimizerOptions& o, ParameterGroup group, double lr
 }  // namespace
 
 void optimizer_step(Weights& weights, const OptimizerOptions& options, double lr_factor, std::int64_t step,
-                    Tensor scale) {
+                    ConstTensor scale) {
     Ops ops = weights.device().ops();
     for (const OwnedPart& part : weights.owned_parts()) {
         const std::int64_t unit = part.parameter->unit;
         const auto of = [&](Tensor own) { return own ? own.slice(part.in_own, part.in_parameter.count) : Tensor{}; };
-        ops.adamw(of(weights.own_master(unit)), of(weights.own_moment(unit, 1)), of(weights.own_moment(unit, 2)),
-                  of(weights.own_weight(unit)), of(weights.own_gradient(unit)), scale,
+        ops.adamw({.master = of(weights.own_master(unit)),
+                   .m = of(weights.own_moment(unit, 1)),
+                   .v = of(weights.own_moment(unit, 2)),
+                   .weight = of(weights.own_weight(unit))},
+                  {.grad = of(weights.own_gradient(unit)), .scale = scale},
                   rates_of(options, part.parameter->group, lr_factor, step));
     }
 }

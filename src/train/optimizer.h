@@ -16,6 +16,6 @@ struct OptimizerOptions {
 /// lr_factor: the schedule's factor for every learning rate at this step. scale: a float32 scalar on the device
 /// (Ops::clip_scale); if it is NaN, nothing changes. step counts from 1. Also rounds the owned part of the weights.
 void optimizer_step(Weights& weights, const OptimizerOptions& options, double lr_factor, std::int64_t step,
-                    Tensor scale);
+                    ConstTensor scale);
 
 }  // namespace longlora

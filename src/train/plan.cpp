@@ -6,12 +6,13 @@
 namespace longlora {
 namespace {
 
-bool KeptActivations::*const kKeepOrder[] = {&KeptActivations::halo, &KeptActivations::attention, &KeptActivations::mid,
-                                             &KeptActivations::qkv, &KeptActivations::gate_up};
+bool KeptActivations::*const kKeepingOrder[] = {&KeptActivations::halo, &KeptActivations::attention,
+                                                &KeptActivations::mid, &KeptActivations::qkv,
+                                                &KeptActivations::gate_up};
 
 Batch sequences_of(const PlanRequest& request, parallel::Shard own_tokens) {
-    const auto share = parallel::deal_of(request.step.global_batch,
-                                         parallel::coordinate_of(request.mesh, request.rank).data, request.mesh.data);
+    const auto share = parallel::even_share_of(
+        request.step.global_batch, parallel::coordinate_of(request.mesh, request.rank).data, request.mesh.data);
     Batch sequences;
     sequences.tokens.resize(static_cast<std::size_t>(share.count * own_tokens.count));
     sequences.labels = sequences.tokens;
@@ -22,7 +23,7 @@ Batch sequences_of(const PlanRequest& request, parallel::Shard own_tokens) {
 /// Keeps the first `count` (item, layer of the stage) pairs of the order of preference.
 ActivationPlan keep_first(const ModelConfig& config, const Stage& stage, std::int64_t count) {
     ActivationPlan activations(static_cast<std::size_t>(config.num_layers), KeptActivations{.halo = false});
-    for (auto item : kKeepOrder)
+    for (auto item : kKeepingOrder)
         for (std::int64_t layer = stage.first_layer; layer < stage.first_layer + stage.num_layers && count > 0;
              ++layer, --count)
             activations[static_cast<std::size_t>(layer)].*item = true;
@@ -102,7 +103,7 @@ ActivationPlan choose_activations(const PlanRequest& request, const std::string&
     require(mode == "all" || mode == "none" || mode == "auto", "--recompute ", mode,
             " is not known; take auto, all or none");
     const Stage stage = stage_of(request, request.rank);
-    const std::int64_t num_items = static_cast<std::int64_t>(std::size(kKeepOrder)) * stage.num_layers;
+    const std::int64_t num_items = static_cast<std::int64_t>(std::size(kKeepingOrder)) * stage.num_layers;
     const auto bytes_of = [&](const PlanRequest& one, std::int64_t items) {
         return plan_step(one, keep_first(request.config, stage, items)).arena_bytes;
     };
@@ -134,11 +135,11 @@ ActivationPlan choose_activations(const PlanRequest& request, const std::string&
 std::string to_text(const ActivationPlan& activations, const Stage& stage) {
     const char* names[] = {"halo", "attention", "mid", "q/k/v", "gate/up"};
     std::string out;
-    for (std::size_t i = 0; i < std::size(kKeepOrder); ++i) {
+    for (std::size_t i = 0; i < std::size(kKeepingOrder); ++i) {
         std::int64_t layers = 0;
         for (std::int64_t layer = stage.first_layer; layer < stage.first_layer + stage.num_layers; ++layer)
-            layers += activations[static_cast<std::size_t>(layer)].*kKeepOrder[i];
-        const bool usual = kKeepOrder[i] == &KeptActivations::halo && layers == stage.num_layers;
+            layers += activations[static_cast<std::size_t>(layer)].*kKeepingOrder[i];
+        const bool usual = kKeepingOrder[i] == &KeptActivations::halo && layers == stage.num_layers;
         if (!usual) out += text(out.empty() ? "" : ", ", names[i], " ", layers);
     }
     return text(out, " of ", stage.num_layers, " layers");

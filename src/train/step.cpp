@@ -106,7 +106,8 @@ StepResult train_step(Model& model, parallel::MeshCommunicators& mesh, const Ste
     step_gradients(model, mesh, scalars, batch, options, activations);
     add_squares(model.weights(), scalars.sum_squares());
     sum_over_mesh(mesh, scalars.sums());
-    model.device().ops().clip_scale(scalars.clip_scale(), scalars.sum_squares(), scalars.loss_sum(), options.clip);
+    model.device().ops().clip_scale(
+        scalars.clip_scale(), {.sum_squares = scalars.sum_squares(), .loss_sum = scalars.loss_sum()}, options.clip);
     optimizer_step(model.weights(), options.optimizer, lr_factor, step, scalars.clip_scale());
     model.zero().share_update();
     const auto [loss_sum, sum_squares] = scalars.read();

@@ -216,7 +216,7 @@ TrainOutcome end(Loop& loop, TrainOutcome outcome) {
 TrainOutcome run_steps(Loop& loop, std::int64_t first_step) {
     const TrainerParts& parts = loop.parts;
     const TrainerOptions& options = loop.options;
-    const auto share = parallel::deal_of(options.step.global_batch, parts.mesh.at.data, parts.mesh.shape.data);
+    const auto share = parallel::even_share_of(options.step.global_batch, parts.mesh.at.data, parts.mesh.shape.data);
     BatchReader reader(parts.order, {options.step.global_batch, share, parts.model.own_tokens()}, first_step,
                        options.schedule.steps);
     const StepScalars scalars(parts.model.device());

@@ -54,10 +54,13 @@ void measure(cpu::InstructionSet isa, DType dtype, DType gradient, std::int64_t 
     double forward = 1e30, backward = 1e30;
     for (int i = 0; i < 5; ++i) {
         const double begin = now_seconds();
-        cpu::attention_forward(out.view, lse.view, q.view, k.view, v.view, windows, place, false, isa, {});
+        cpu::attention_forward({.out = out.view, .lse = lse.view}, {.q = q.view, .k = k.view, .v = v.view}, windows,
+                               place, false, isa, {});
         const double middle = now_seconds();
-        cpu::attention_backward(d_q.view, d_k.view, d_v.view, d_out.view, out.view, lse.view, q.view, k.view, v.view,
-                                windows, place, delta.view, isa, {});
+        cpu::attention_backward(
+            {.d_q = d_q.view, .d_k = d_k.view, .d_v = d_v.view},
+            {.q = q.view, .k = k.view, .v = v.view, .d_out = d_out.view, .out = out.view, .lse = lse.view}, windows,
+            place, delta.view, isa, {});
         forward = std::min(forward, middle - begin);
         backward = std::min(backward, now_seconds() - middle);
     }

@@ -54,30 +54,46 @@ public:
         const Tensor m = make(DType::float32, d_table.shape), moment = make(DType::float32, d_table.shape),
                      master = make(DType::float32, d_table.shape);
         const auto flat = [](Tensor t) { return t.reshaped({t.count()}); };
-        calls_ = {
-            {"matmul", [=, this] { ops_.matmul(gate, x, w, Transpose::no, Transpose::yes); }},
-            {"attention_forward", [=, this] { ops_.attention_forward(out, lse, q, k, v, windows, place, false); }},
-            {"attention_backward",
-             [=, this] { ops_.attention_backward(d_q, d_k, d_v, d_attention, out, lse, q, k, v, windows, place); }},
-            {"merge_attention", [=, this] { ops_.merge_attention(d_q, lse, wide, other_lse); }},
-            {"embedding_forward", [=, this] { ops_.embedding_forward(y, table, ids); }},
-            {"embedding_backward", [=, this] { ops_.embedding_backward(d_table, d_x, ids); }},
-            {"embedding_backward", [=, this] { ops_.embedding_backward(d_table, d_x, common); }, ", common ids"},
-            {"rmsnorm_forward", [=, this] { ops_.rmsnorm_forward(y, rrms, x, weight, 1e-5f); }},
-            {"rmsnorm_backward", [=, this] { ops_.rmsnorm_backward(d_x, d_weight, y, x, weight, rrms); }},
-            {"rotary", [=, this] { ops_.rotary(q, cos, sin, n.head_dim, 0, false); }},
-            {"swiglu_forward", [=, this] { ops_.swiglu_forward(d_out, gate, up); }},
-            {"swiglu_backward", [=, this] { ops_.swiglu_backward(gate, up, d_out, gate, up); }},
-            {"cross_entropy", [=, this] { ops_.cross_entropy(loss, logits, labels, 1, true); }},
-            {"cross_entropy", [=, this] { ops_.cross_entropy(loss, logits, labels, 1, false); }, ", loss only"},
-            {"sum_squares", [=, this] { ops_.sum_squares(squares, d_table); }},
-            {"adamw",
-             [=, this] {
-                 ops_.adamw(flat(master), flat(m), flat(moment), flat(table), flat(d_table), scale, {.lr = 1e-3});
-             }},
-            {"fill", [=, this] { ops_.fill(d_out, 1); }},
-            {"add", [=, this] { ops_.add(y, x, 0.5f); }},
-            {"copy", [=, this] { ops_.copy(d_q, q); }}};
+        calls_ = {{"matmul", [=, this] { ops_.matmul(gate, x, w, Transpose::no, Transpose::yes); }},
+                  {"attention_forward",
+                   [=, this] {
+                       ops_.attention_forward({.out = out, .lse = lse}, {.q = q, .k = k, .v = v}, windows, place,
+                                              false);
+                   }},
+                  {"attention_backward",
+                   [=, this] {
+                       ops_.attention_backward({.d_q = d_q, .d_k = d_k, .d_v = d_v},
+                                               {.q = q, .k = k, .v = v, .d_out = d_attention, .out = out, .lse = lse},
+                                               windows, place);
+                   }},
+                  {"merge_attention",
+                   [=, this] { ops_.merge_attention({.out = d_q, .lse = lse}, {.out = wide, .lse = other_lse}); }},
+                  {"embedding_forward", [=, this] { ops_.embedding_forward(y, table, ids); }},
+                  {"embedding_backward", [=, this] { ops_.embedding_backward(d_table, d_x, ids); }},
+                  {"embedding_backward", [=, this] { ops_.embedding_backward(d_table, d_x, common); }, ", common ids"},
+                  {"rmsnorm_forward", [=, this] { ops_.rmsnorm_forward(y, rrms, x, weight, 1e-5f); }},
+                  {"rmsnorm_backward",
+                   [=, this] {
+                       ops_.rmsnorm_backward({.d_x = d_x, .d_weight = d_weight},
+                                             {.d_y = y, .x = x, .weight = weight, .rrms = rrms});
+                   }},
+                  {"rotary", [=, this] { ops_.rotary(q, {.cos = cos, .sin = sin}, n.head_dim, 0, false); }},
+                  {"swiglu_forward", [=, this] { ops_.swiglu_forward(d_out, {.gate = gate, .up = up}); }},
+                  {"swiglu_backward",
+                   [=, this] {
+                       ops_.swiglu_backward({.d_gate = gate, .d_up = up}, {.d_out = d_out, .gate = gate, .up = up});
+                   }},
+                  {"cross_entropy", [=, this] { ops_.cross_entropy(loss, logits, labels, 1, true); }},
+                  {"cross_entropy", [=, this] { ops_.cross_entropy(loss, logits, labels, 1, false); }, ", loss only"},
+                  {"sum_squares", [=, this] { ops_.sum_squares(squares, d_table); }},
+                  {"adamw",
+                   [=, this] {
+                       ops_.adamw({.master = flat(master), .m = flat(m), .v = flat(moment), .weight = flat(table)},
+                                  {.grad = flat(d_table), .scale = scale}, {.lr = 1e-3});
+                   }},
+                  {"fill", [=, this] { ops_.fill(d_out, 1); }},
+                  {"add", [=, this] { ops_.add(y, x, 0.5f); }},
+                  {"copy", [=, this] { ops_.copy(d_q, q); }}};
         for (const Tensor& t : {lse, other_lse}) ops_.fill(t, 3);
     }
     const std::vector<Call>& calls() const { return calls_; }

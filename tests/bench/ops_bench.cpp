@@ -39,23 +39,23 @@ int main() {
         const ArenaTensor n1 = make(DType::float32, {vocabulary * hidden}),
                           n2 = make(DType::float32, {vocabulary * hidden}),
                           n3 = make(DType::float32, {vocabulary * hidden});
-        const std::function<void()> calls[] = {[&] { ops.embedding_forward(x, table, ids); },
-                                               [&] { ops.embedding_backward(d_table, x, ids); },
-                                               [&] { ops.rmsnorm_forward(y, rrms, x, w, 1e-5f); },
-                                               [&] { ops.rmsnorm_backward(dx, dw, y, x, w, rrms); },
-                                               [&] { ops.rotary(x, cos, sin, 64, 0, false); },
-                                               [&] { ops.swiglu_forward(out, gate, up); },
-                                               [&] { ops.swiglu_backward(gate, up, out, gate, up); },
-                                               [&] { ops.cross_entropy(loss, logits, ids->slice(0, 256), 1, true); },
-                                               [&] { ops.sum_squares(sum, n1); },
-                                               [&] {
-                                                   ops.adamw(n1, n2, n3, table->reshaped({vocabulary * hidden}),
-                                                             d_table->reshaped({vocabulary * hidden}), scale,
-                                                             {.lr = 1e-3});
-                                               },
-                                               [&] { ops.fill(out, 1); },
-                                               [&] { ops.add(y, x, 0.5f); },
-                                               [&] { ops.copy(y, x); }};
+        const std::function<void()> calls[] = {
+            [&] { ops.embedding_forward(x, table, ids); },
+            [&] { ops.embedding_backward(d_table, x, ids); },
+            [&] { ops.rmsnorm_forward(y, rrms, x, w, 1e-5f); },
+            [&] { ops.rmsnorm_backward({.d_x = dx, .d_weight = dw}, {.d_y = y, .x = x, .weight = w, .rrms = rrms}); },
+            [&] { ops.rotary(x, {.cos = cos, .sin = sin}, 64, 0, false); },
+            [&] { ops.swiglu_forward(out, {.gate = gate, .up = up}); },
+            [&] { ops.swiglu_backward({.d_gate = gate, .d_up = up}, {.d_out = out, .gate = gate, .up = up}); },
+            [&] { ops.cross_entropy(loss, logits, ids->slice(0, 256), 1, true); },
+            [&] { ops.sum_squares(sum, n1); },
+            [&] {
+                ops.adamw({.master = n1, .m = n2, .v = n3, .weight = table->reshaped({vocabulary * hidden})},
+                          {.grad = d_table->reshaped({vocabulary * hidden}), .scale = scale}, {.lr = 1e-3});
+            },
+            [&] { ops.fill(out, 1); },
+            [&] { ops.add(y, x, 0.5f); },
+            [&] { ops.copy(y, x); }};
         device->recorder().time = true;
         for (int round = 0; round < 6; ++round)
             for (const auto& call : calls) {

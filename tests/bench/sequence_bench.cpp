@@ -69,9 +69,13 @@ public:
     }
     Layer(const Layer&) = delete;
 
-    void forward() { sequence_attention_forward(context_, 0, 0, out_, lse_, q_, k_, v_, halo_, true); }
+    void forward() {
+        sequence_attention_forward(context_, 0, 0, {.out = out_, .lse = lse_}, {.q = q_, .k = k_, .v = v_}, halo_,
+                                   true);
+    }
     void backward() {
-        sequence_attention_backward(context_, 0, 0, d_q_, d_k_, d_v_, d_out_, out_, lse_, q_, k_, v_, halo_);
+        sequence_attention_backward(context_, 0, 0, {.d_q = d_q_, .d_k = d_k_, .d_v = d_v_},
+                                    {.q = q_, .k = k_, .v = v_, .d_out = d_out_, .out = out_, .lse = lse_}, halo_);
     }
 
 private:

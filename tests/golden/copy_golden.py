@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""Copies golden cases made by make_golden.py (Hugging Face transformers + peft) here, without what the tests can do without.
+"""Copies golden cases to this folder, without the arrays that the tests do not need. The cases are made with Hugging
+Face transformers and peft by another script, make_golden.py. This script needs Python only.
 
-  copy_golden.py GOLDEN        GOLDEN/CASE/... -> tests/golden/CASE/...   (beside this script; needs Python alone)
+  copy_golden.py GOLDEN        GOLDEN/CASE/... -> tests/golden/CASE/...
 
-FULL cases keep every array, so that full fine-tuning is checked with untied and tied embeddings and with bfloat16 files. The others keep what differs from
-case to case (rotary scaling, windows, documents, targets, shards): the model, the adapter, input_ids, s2.logits, s2.grad.* and trained.* but the embedding's;
-losses and norms of dense, merged and trained models are numbers in golden.json, which says "stripped": true.
-The trained-adapter folders of WITH_TRAINED_ADAPTER are there for the tests of adapters and exports.
-The complete set runs with LONGLORA_GOLDEN=GOLDEN build/release/tests/test_model.
+FULL cases keep every array, so that full fine-tuning is tested with untied weights, tied weights and bfloat16 files.
+The other cases keep what differs between cases (rotary scaling, windows, documents, targets, shards): the model, the
+adapter, input_ids, s2.logits, and s2.grad.* and trained.* except those of the embedding. Losses and norms of the dense,
+merged and trained models are numbers in golden.json, which has "stripped": true in these cases.
+
+The trained-adapter folders of the cases WITH_TRAINED_ADAPTER are for the tests of adapters and exports.
+LONGLORA_GOLDEN=GOLDEN build/release/tests/test_model runs the tests on the complete set.
 """
 import json, os, shutil, struct, sys
 
@@ -16,7 +19,8 @@ WITH_TRAINED_ADAPTER = ("mha", "gqa-odd-tied")
 
 
 def kept(name):
-    return name in ("input_ids", "s2.logits") or (name.startswith(("s2.grad.", "trained.")) and "embed_tokens" not in name)
+    return name in ("input_ids", "s2.logits") or (
+        name.startswith(("s2.grad.", "trained.")) and "embed_tokens" not in name)
 
 
 def strip_arrays(source, target):
@@ -48,7 +52,10 @@ def main():
                 continue
             path, copy = os.path.join(source, name), os.path.join(target, name)
             if case in FULL or name not in ("golden.json", "golden.safetensors"):
-                shutil.copytree(path, copy, copy_function=shutil.copyfile) if os.path.isdir(path) else shutil.copyfile(path, copy)
+                if os.path.isdir(path):
+                    shutil.copytree(path, copy, copy_function=shutil.copyfile)
+                else:
+                    shutil.copyfile(path, copy)
             elif name == "golden.json":
                 with open(path) as f:
                     values = json.load(f)

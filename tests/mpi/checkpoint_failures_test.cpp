@@ -1,5 +1,5 @@
-// Saves that fail - a full disk, one rank that may not write, a folder that cannot be made - are unlinked and said on
-// every rank, and training goes on.
+// Saves that fail: a full disk, one rank that may not write, a folder that cannot be made. The partial file is removed,
+// every rank gets the report, and training continues. Saves that succeed are tested by tests/mpi/checkpoint_test.cpp.
 #include <sys/mount.h>
 #include <sys/resource.h>
 
@@ -17,7 +17,7 @@ using namespace checkpoint_testing;
 
 namespace {
 
-/// A file system of 20 MB in `folder`, mounted by rank 0; `mounted` is false where that is not allowed.
+/// A file system of 20 MB that rank 0 mounts in `folder`; `mounted` is false where mounting is not permitted.
 struct SmallDisk {
     const parallel::HostGroup& group;
     std::string folder;
@@ -30,7 +30,7 @@ struct SmallDisk {
     }
 };
 
-/// This process may write no file beyond `bytes` while this lives.
+/// While such an object exists, this process cannot write a file beyond `bytes`.
 struct FileSizeLimit {
     rlimit before{};
     void (*handler)(int);
@@ -77,13 +77,12 @@ BOOST_AUTO_TEST_CASE(a_full_disk) {
     BOOST_CHECK(reports.size() == 2 && says(reports[1].sentence, "the checkpoint of step 2 was not saved") &&
                 says(reports[1].sentence, std::strerror(ENOSPC)));
     BOOST_CHECK((names_in(folder.path() + "/checkpoints") == std::vector<std::string>{"latest", "step-00000001.h5"}));
-    group.barrier();  // all have looked
+    group.barrier();  // all ranks have looked at the folder
     const std::string sentence = sentence_of([&] { saver.save_now(3, {}); });
     BOOST_CHECK(says(sentence, "step 3") && says(sentence, std::strerror(ENOSPC)) && says(sentence, "make room") &&
                 says(sentence, "step 1"));
     group.barrier();
-    if (group.rank() == 0)
-        std::filesystem::remove(folder.path() + "/checkpoints/step-00000001.h5");  // somebody makes room
+    if (group.rank() == 0) std::filesystem::remove(folder.path() + "/checkpoints/step-00000001.h5");  // makes room
     group.barrier();
     saver.begin_save(4, {});
     const std::vector<SaveReport> after = saver.finish();
@@ -102,7 +101,7 @@ BOOST_AUTO_TEST_CASE(one_rank_that_may_not_write) {
     for (const std::int64_t snapshot : {std::int64_t{1} << 30, std::int64_t{0}}) {
         CheckpointSaver saver(group, *f.weights, {folder.path(), 5, snapshot});
         {
-            // The last rank's slices end the file; with one rank it is the making of the file that fails.
+            // The last rank writes the end of the file. With one rank, creating the file fails already.
             std::unique_ptr<FileSizeLimit> limit;
             if (group.rank() == group.size() - 1) limit = std::make_unique<FileSizeLimit>(4 << 20);
             saver.begin_save(1, {});
@@ -134,7 +133,7 @@ BOOST_AUTO_TEST_CASE(no_folder_to_write_to) {
     group.barrier();
 }
 
-/// A run that ends by an exception: nobody finishes the save, nobody communicates.
+/// A run that ends by an exception: no rank finishes the save, and no rank communicates.
 BOOST_AUTO_TEST_CASE(an_unfinished_save_is_dropped) {
     const parallel::HostGroup group;
     const SharedFolder folder(group);

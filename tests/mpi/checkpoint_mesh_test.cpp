@@ -1,6 +1,6 @@
-// Checkpoints from and to any mesh: saved by ranks that share the weights at any ZeRO stage, or by the stages of a
-// pipeline, the file is the same byte for byte as one rank's; loaded at any other stage, on any other number of ranks,
-// every bit comes back. Checks do not throw: a rank that left early would hang the others.
+// Checkpoints from and to any mesh. A file saved by ranks that share the weights at any ZeRO stage, or by the stages of
+// a pipeline, has the same bytes as a file saved by one rank. Loaded at any other ZeRO stage and on any other number of
+// ranks, every bit comes back. Checks do not throw: a rank that left early would hang the others.
 #include <boost/test/unit_test.hpp>
 
 #include "checkpoint_testing.h"
@@ -12,8 +12,8 @@ using namespace checkpoint_testing;
 
 namespace {
 
-/// Smaller than small_config(), with shards that are odd: several parameters in a shard, and parameters in several
-/// shards.
+/// A model smaller than small_config() with irregular shards: a shard holds several parameters, and a parameter lies in
+/// several shards.
 ModelConfig mesh_config(bool tied) {
     ModelConfig config = small_config();
     config.num_layers = 4;
@@ -28,7 +28,7 @@ TrainableSet trainables_of(bool lm_head) {
     return set;
 }
 
-/// How some ranks hold a model: `stages` stages, each over the ranks of its colour.
+/// How some ranks hold a model: `stages` pipeline stages, each shared by consecutive ranks.
 struct Holding {
     int zero = 0;
     int stages = 1;
@@ -36,8 +36,8 @@ struct Holding {
     bool training = true;
 };
 
-/// This rank's part of a model over all ranks; a stage's ranks are consecutive. Odd numbers of ranks leave some stage
-/// with one more.
+/// This rank's part of a model over all ranks of `world`. The ranks of a stage are consecutive; where the number of
+/// stages does not divide the number of ranks, some stages have one rank more.
 struct Held {
     MPI_Comm ranks = MPI_COMM_NULL;
     std::unique_ptr<Fixture> fixture;
@@ -46,7 +46,7 @@ struct Held {
         MPI_Comm_rank(world, &rank), MPI_Comm_size(world, &size);
         const int stage = rank * holding.stages / size;
         MPI_Comm_split(world, stage, rank, &ranks);
-        const parallel::Shard layers = parallel::deal_of(config.num_layers, stage, holding.stages);
+        const parallel::Shard layers = parallel::even_share_of(config.num_layers, stage, holding.stages);
         fixture = std::make_unique<Fixture>(config, trainables_of(!config.tied),
                                             WeightsOptions{holding.real, holding.real, holding.training, holding.zero},
                                             Stage{layers.begin, layers.count, stage == 0, stage == holding.stages - 1},
@@ -58,7 +58,7 @@ struct Held {
     Weights& weights() const { return *fixture->weights; }
 };
 
-/// Elements that operations read and that are not the masters of `generation`, where they are kept.
+/// Elements of the weights kept on this rank that operations would read and that are not the masters of `generation`.
 std::int64_t num_wrong_weights(const Weights& weights, std::uint64_t generation) {
     std::int64_t wrong = 0;
     const auto compare = [&](Tensor found, const Parameter& p, std::int64_t begin) {
@@ -85,7 +85,7 @@ std::string name_of(const Holding& h) {
                 h.training ? "" : ", evaluation");
 }
 
-/// Saves generation 1 from a holding.
+/// Saves generation 1 from a holding and returns the path of the file.
 std::string save(const ModelConfig& config, const Holding& holding, const parallel::HostGroup& group,
                  const std::string& run, MPI_Comm world = MPI_COMM_WORLD) {
     const Held held(config, holding, world);
@@ -147,7 +147,7 @@ BOOST_AUTO_TEST_CASE(every_holding_loads_what_another_one_saved) {
     }
 }
 
-/// Files are read, and host memory is filled, a piece of 4 Mi elements at a time.
+/// Tensors are read from files, and initial values are made, in pieces of 4 Mi elements.
 BOOST_AUTO_TEST_CASE(tensors_of_several_pieces) {
     const parallel::HostGroup world;
     const SharedFolder folder(world);
@@ -175,7 +175,7 @@ BOOST_AUTO_TEST_CASE(tensors_of_several_pieces) {
     world.barrier();
 }
 
-/// What only another stage trains is refused all the same.
+/// A checkpoint whose parameters differ from those of another stage only is refused by this stage as well.
 BOOST_AUTO_TEST_CASE(every_stage_looks_at_all_names) {
     const parallel::HostGroup world, self(MPI_COMM_SELF);
     const SharedFolder folder(world);

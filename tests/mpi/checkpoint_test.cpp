@@ -1,6 +1,6 @@
-// Saving on as many ranks as mpirun started and loading again: the same bytes from any number of ranks, bit-equal
-// weights, snapshots that training cannot disturb. Checks do not throw: a rank that left early would hang the others.
-// Failures are checkpoint_failures_test.cpp.
+// Saving and loading on as many ranks as mpirun started: any number of ranks writes the same bytes, loaded weights have
+// the same bits, and training does not disturb a snapshot. Checks do not throw: a rank that left early would hang the
+// others. Failures are tested by tests/mpi/checkpoint_failures_test.cpp.
 #include "train/checkpoint.h"
 
 #include <boost/test/unit_test.hpp>
@@ -17,7 +17,7 @@ namespace {
 
 const Json kAttributes = {{"seed", 7}, {"loss", 0.1}};
 
-/// Polls as the step loop does, until the save is through.
+/// Polls as the step loop does, until the save has ended.
 SaveReport poll_until_done(CheckpointSaver& saver) {
     for (;;) {
         const std::vector<SaveReport> reports = saver.poll();
@@ -26,7 +26,7 @@ SaveReport poll_until_done(CheckpointSaver& saver) {
     }
 }
 
-/// Elements of the file that are not what fill(generation) made; rank 0 looks, the others agree.
+/// Elements of the file that differ from what fill(weights, generation) wrote, plus tensors of a wrong shape or number.
 std::int64_t num_wrong_in_file(const std::string& path, const Weights& weights, std::uint64_t generation) {
     const NamedTensorReader reader(path, kCheckpointFormat, kCheckpointVersion);
     std::int64_t wrong = 0;
@@ -83,7 +83,7 @@ BOOST_AUTO_TEST_CASE(any_number_of_ranks_writes_the_same_file) {
     world.barrier();
 }
 
-BOOST_AUTO_TEST_CASE(training_goes_on_behind_a_snapshot) {
+BOOST_AUTO_TEST_CASE(training_continues_while_a_snapshot_is_written) {
     const parallel::HostGroup group;
     const SharedFolder folder(group);
     Fixture f;
@@ -92,7 +92,7 @@ BOOST_AUTO_TEST_CASE(training_goes_on_behind_a_snapshot) {
     BOOST_CHECK(saver.finish().empty());
     for (std::uint64_t step = 1; step <= 5; ++step) {
         fill(*f.weights, step);
-        saver.begin_save(step, kAttributes);  // waits for the one before, whose report comes later
+        saver.begin_save(step, kAttributes);  // waits for the previous save, whose report comes later
         BOOST_CHECK(saver.under_way());
         fill(*f.weights, 100 + step);
     }
@@ -110,7 +110,7 @@ BOOST_AUTO_TEST_CASE(training_goes_on_behind_a_snapshot) {
     fill(*f.weights, 6);  // the end of a run
     const SaveReport last = saver.save_now(6, kAttributes);
     BOOST_CHECK(last.saved && num_wrong_in_file(last.path, *f.weights, 6) == 0);
-    BOOST_CHECK(saver.save_now(6, kAttributes).path == last.path);  // it is there already
+    BOOST_CHECK(saver.save_now(6, kAttributes).path == last.path);  // this checkpoint exists already
     BOOST_CHECK(saver.poll().empty());
     group.barrier();
 }
@@ -127,12 +127,12 @@ BOOST_AUTO_TEST_CASE(loading_gives_every_bit_back) {
         BOOST_CHECK(attributes["step"] == 3 && attributes["loss"].get<double>() == 0.1);
         BOOST_CHECK(num_wrong(*other.weights, 3) == 0);
     }
-    {  // no moments are kept when nothing is trained
+    {  // weights that are not trained have no moments
         Fixture evaluating(DType::float32, {}, false);
         load_checkpoint(*evaluating.weights, path);
         BOOST_CHECK(num_wrong(*evaluating.weights, 3, 0) == 0);
     }
-    {  // the rounded copies follow
+    {  // the rounded weights are made from the loaded masters
         Fixture rounded(DType::bfloat16);
         load_checkpoint(*rounded.weights, path);
         BOOST_CHECK(num_wrong(*rounded.weights, 3) == 0);
@@ -184,8 +184,9 @@ BOOST_AUTO_TEST_CASE(other_models_and_damage_are_refused) {
     BOOST_CHECK(says(sentence, path) && says(sentence, "moment2/model.embed_tokens.weight") &&
                 says(sentence, "damaged"));
     group.barrier();
-    const std::string none = sentence_of(
-        [&] { require_some_whole(folder.path(), find_resumable(folder.path())); });  // the only one, and it is bad
+    // The only checkpoint is damaged.
+    const std::string none =
+        sentence_of([&] { refuse_if_only_damaged(folder.path(), find_checkpoint_to_resume(folder.path())); });
     BOOST_CHECK(says(none, "step-00000004.h5 is damaged") && says(none, "no checkpoint of"));
     BOOST_CHECK(file_exists(path));
     group.barrier();

@@ -1,5 +1,5 @@
-// What the checkpoint tests share: a small model, whole or sharded, whose masters and moments are a pure function of
-// name and element, and a folder that all ranks know.
+// Shared by the checkpoint tests: a small model, whole or sharded, whose masters and moments are a pure function of
+// name and element, and a folder whose path all ranks have. No tests here.
 #pragma once
 
 #include <unistd.h>
@@ -21,7 +21,7 @@ namespace checkpoint_testing {
 
 using namespace longlora;
 
-/// Made by rank 0 of the group, removed by it.
+/// A temporary folder that rank 0 of the group makes and removes; all ranks get its path.
 class SharedFolder {
 public:
     explicit SharedFolder(const parallel::HostGroup& group) : group_(group) {
@@ -40,8 +40,7 @@ private:
     std::string path_;
 };
 
-/// About 1.1 M trainable elements: masters and moments are 13 MB, so that each of four ranks has several blocks of 1
-/// MiB.
+/// About 1.1 M trainable elements. Masters and moments are 13 MB, so each of four ranks has several blocks of 1 MiB.
 inline ModelConfig small_config() {
     ModelConfig config;
     config.model_type = "llama";
@@ -56,7 +55,7 @@ inline ModelConfig small_config() {
     return config;
 }
 
-/// Weights as this rank of `ranks` keeps them. Nothing is sent: who this is comes from a plan's communicator.
+/// Weights as this rank of `ranks` keeps them. A plan communicator says which rank this is, and nothing is sent.
 struct Fixture {
     std::unique_ptr<Device> device = make_test_device(256 << 20);
     std::unique_ptr<parallel::Communicator> data;
@@ -74,19 +73,19 @@ struct Fixture {
     }
 };
 
-/// Any bits, NaNs and infinities included: a checkpoint must not care. `which`: 0 master, 1 and 2 moments.
+/// Random bits, NaNs and infinities included: a checkpoint must keep all of them. `which`: 0 master, 1 and 2 moments.
 inline float value_of(const std::string& name, int which, std::int64_t element, std::uint64_t generation) {
     return std::bit_cast<float>(static_cast<std::uint32_t>(random_bits(
         generation * 3 + static_cast<std::uint64_t>(which), stream_of(name), static_cast<std::uint64_t>(element))));
 }
 
-/// This rank's elements of a part.
+/// This rank's elements of a part, in the masters (`which` 0) or moments (1, 2).
 inline Tensor tensor_of(const Weights& weights, const OwnedPart& part, int which) {
     const std::int64_t unit = part.parameter->unit;
     return (which == 0 ? weights.own_master(unit) : weights.own_moment(unit, which))
         .slice(part.in_own, part.in_parameter.count);
 }
-/// What fill() writes there.
+/// The values that fill() writes to tensor_of() the same part.
 inline std::vector<float> values_of(const OwnedPart& part, int which, std::uint64_t generation) {
     std::vector<float> values;
     for (std::int64_t i = 0; i < part.in_parameter.count; ++i)
@@ -102,7 +101,7 @@ inline void fill(Weights& weights, std::uint64_t generation) {
 
 inline bool same_bits(float a, float b) { return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b); }
 
-/// How many elements differ in any bit from what fill() wrote.
+/// The number of elements that differ in any bit from what fill() wrote.
 inline std::int64_t num_wrong(const Weights& weights, std::uint64_t generation, int last_which = 2) {
     std::int64_t wrong = 0;
     for (const OwnedPart& part : weights.owned_parts())
@@ -114,7 +113,7 @@ inline std::int64_t num_wrong(const Weights& weights, std::uint64_t generation, 
     return wrong;
 }
 
-/// Whether `found` is the master rounded; NaNs keep being NaNs, their bits are the operation's choice.
+/// Whether `found` is the rounded master. A NaN must stay a NaN; its bits are the operation's choice.
 inline bool is_rounded(bf16 found, float master) {
     return master == master ? found.bits == bf16(master).bits
                             : (found.bits & 0x7f80) == 0x7f80 && (found.bits & 0x7f) != 0;

@@ -1,6 +1,6 @@
 // The communicator of the test device (MPI; on a GPU NCCL) on as many ranks as mpirun started: every call, odd sizes,
-// split messages, small workspaces; sums bit-equal to an ordered sum computed locally; traffic, memory and operations
-// equal to the plan's. Checks do not throw: a rank that left early would hang the others.
+// split messages, small workspaces. Sums have the bits of an ordered sum computed locally; traffic, memory and
+// operations equal those of the plan communicator. Checks do not throw: a rank that left early would hang the others.
 #include "parallel/communicator.h"
 
 #include <boost/test/unit_test.hpp>
@@ -18,7 +18,7 @@ namespace {
 
 constexpr Stream kStream{0};
 
-/// Numbers of very different sizes, so that another order of addition gives other bits.
+/// Numbers whose magnitudes differ so much that another order of addition gives other bits.
 template <class T> T value_of(int rank, std::int64_t i) {
     const auto stream = static_cast<std::uint64_t>(rank), index = static_cast<std::uint64_t>(i);
     if constexpr (std::is_floating_point_v<T>)
@@ -45,11 +45,11 @@ template <class T> bool same_bits(const std::vector<T>& a, const std::vector<T>&
     return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
 }
 
-/// A communicator and its plan; `each` runs the same calls on both.
+/// A communicator and a plan communicator; each test makes the same calls on both.
 struct Ranks {
     HostGroup group;
     std::unique_ptr<Device> device = make_test_device(256 << 20), plan_device = make_test_plan(256 << 20);
-    std::vector<ArenaTensor> uploads;  // pinned memory that is still read
+    std::vector<ArenaTensor> uploads;  // pinned memory that the device may still read
     std::unique_ptr<Communicator> communicator, plan;
     explicit Ranks(const CommunicatorOptions& options = {})
         : communicator(make_communicator(*device, MPI_COMM_WORLD, options)),
@@ -69,13 +69,13 @@ struct Ranks {
     }
     template <class T> std::vector<T> read(Tensor x) {
         std::vector<T> values = read_device<T>(*device, x);
-        uploads.clear();  // the device was waited for
+        uploads.clear();  // read_device has waited for the device
         return values;
     }
-    /// A tensor as large on the plan device.
+    /// A tensor of the same shape on the plan device.
     ArenaTensor twin(const ArenaTensor& x) { return plan_device->memory().tensor(x->dtype, x->shape, Use::weights); }
 
-    /// The plan saw the same; nothing is left in memory but what the test holds.
+    /// Traffic, memory and operations equal the plan's, and no memory is in use but the tensors of the test.
     void check_plan() {
         BOOST_CHECK_EQUAL(communicator->traffic().bytes, plan->traffic().bytes);
         BOOST_CHECK_EQUAL(communicator->traffic().messages, plan->traffic().messages);
@@ -88,7 +88,7 @@ struct Ranks {
             BOOST_CHECK_EQUAL(mine.bytes, planned.bytes);
         }
     }
-    /// The same bits on every rank.
+    /// Whether every rank has the same bits.
     template <class T> bool same_everywhere(const std::vector<T>& values) {
         const auto all =
             group.all_gather(std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)));
@@ -141,7 +141,7 @@ void check_reduce_scatter(const CommunicatorOptions& options, std::int64_t n, bo
     ranks.plan->reduce_scatter(in_place ? twin->slice(own.begin, own.count) : *elsewhere_twin, twin, kStream).finish();
     BOOST_CHECK_MESSAGE(same_bits(ranks.read<float>(shard), std::vector<float>(sum.begin() + begin, sum.begin() + end)),
                         "reduce_scatter of " << n);
-    auto rest = ranks.read<float>(x);  // whole stays as it was, but for the own part in place
+    auto rest = ranks.read<float>(x);  // the input is unchanged, except for the own part when in place
     std::copy(values.begin() + begin, values.begin() + end, rest.begin() + begin);
     BOOST_CHECK(same_bits(rest, values));
     if (!in_place) BOOST_CHECK(same_bits(ranks.read<float>(x), values));
@@ -152,7 +152,8 @@ void check_reduce_scatter(const CommunicatorOptions& options, std::int64_t n, bo
 
 BOOST_AUTO_TEST_SUITE(communicator)
 
-BOOST_AUTO_TEST_CASE(order_of_addition_is_visible) {  // else the tests of sums below could not fail
+/// Otherwise the tests of sums below could not fail.
+BOOST_AUTO_TEST_CASE(order_of_addition_is_visible) {
     HostGroup group;
     if (group.size() > 2)
         BOOST_CHECK(!same_bits(ordered_sum<float>(group.size(), 1000), ordered_sum<float>(group.size(), 1000, true)));
@@ -196,8 +197,8 @@ BOOST_AUTO_TEST_CASE(broadcast) {
         }
 }
 
-/// Every rank sends its neighbours two tensors of one pair, an empty one among them; the last rank sends the first one
-/// more, alone.
+/// Every rank sends three tensors to its right neighbour, one of them empty. In a second exchange, which overlaps the
+/// first, only the last rank sends and only rank 0 receives.
 BOOST_AUTO_TEST_CASE(exchange) {
     for (const auto& options : kOptions) {
         Ranks ranks(options);
@@ -211,10 +212,10 @@ BOOST_AUTO_TEST_CASE(exchange) {
         const Tensor none = first->slice(0, 0);
         Request ring = ranks.communicator->exchange({{right, first}, {right, none}, {right, second}},
                                                     {{left, got_first}, {left, none}, {left, got_second}}, kStream);
-        Request other;  // between two ranks only
+        Request other;  // only two ranks take part
         if (ranks.rank() == ranks.size() - 1) other = ranks.communicator->exchange({{0, alone}}, {}, kStream);
         if (ranks.rank() == 0) other = ranks.communicator->exchange({}, {{ranks.size() - 1, alone}}, kStream);
-        other.finish();  // in another order than they were started
+        other.finish();  // in another order than the exchanges were started
         ring.finish();
         BOOST_CHECK(same_bits(ranks.read<float>(got_first), values_of<float>(left, 1234)));
         BOOST_CHECK(same_bits(ranks.read<std::uint8_t>(got_second), values_of<std::uint8_t>(left, 77)));
@@ -258,7 +259,8 @@ BOOST_AUTO_TEST_CASE(requests_overlap) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(many_collectives_in_a_row) {  // tags come round again
+/// More calls than there are tags, so that tags are used again.
+BOOST_AUTO_TEST_CASE(many_collectives_in_a_row) {
     Ranks ranks;
     const ArenaTensor x = ranks.tensor(std::vector<float>(1));
     bool right = true;
@@ -272,7 +274,7 @@ BOOST_AUTO_TEST_CASE(many_collectives_in_a_row) {  // tags come round again
     BOOST_CHECK(right);
 }
 
-BOOST_AUTO_TEST_CASE(lengths_that_differ_are_noticed, *only_on_cpus("NCCL does not promise to notice")) {
+BOOST_AUTO_TEST_CASE(lengths_that_differ_are_noticed, *only_on_cpus("NCCL does not promise to notice a wrong length")) {
     Ranks ranks;
     if (ranks.size() == 1) return;
     const ArenaTensor x = ranks.tensor(std::vector<float>(10));

@@ -1,4 +1,5 @@
-// A rank that waits hears of one that computes, wherever they are, and of nobody when nobody does.
+// A waiting rank hears the heartbeats of a computing rank, whichever ranks the two are, and hears nothing when no rank
+// sends heartbeats.
 #include "parallel/heartbeat.h"
 
 #include <boost/test/unit_test.hpp>
@@ -11,34 +12,34 @@ using namespace longlora;
 
 BOOST_AUTO_TEST_SUITE(heartbeat)
 
-BOOST_AUTO_TEST_CASE(who_waits_hears_of_who_computes) {
+BOOST_AUTO_TEST_CASE(a_waiting_rank_hears_a_computing_rank) {
     const parallel::HostGroup group;
     int heard = 0;
     parallel::Heartbeat heartbeat(group, 0.01, [&] { ++heard; });
     const auto device = make_cpu_device({.memory_bytes = 1 << 20, .num_threads = 1, .instruction_set = ""});
     parallel::CommunicatorOptions options;
-    options.while_waiting = [&] { heartbeat.listen(); };
+    options.while_waiting = [&] { heartbeat.receive(); };
     const auto communicator = parallel::make_mpi_communicator(*device, group.handle(), options);
     const ArenaTensor x = device->memory().tensor(DType::float32, {1}, Use::exchange);
     device->ops().fill(x, 1);
-    // One rank works for a while, with or without saying so, before it does its part; the others wait for it.
+    // One rank works for a while, with or without heartbeats, before it joins the all_reduce; the others wait for it.
     const auto work = [&](int worker, bool beats) {
         heard = 0;
         if (group.rank() == worker)
             for (int part = 0; part < 30; ++part) {
                 std::this_thread::sleep_for(std::chrono::milliseconds(10));
-                if (beats) heartbeat.beat();
+                if (beats) heartbeat.send();
             }
         communicator->all_reduce(x, Device::compute_stream()).finish();
         return heard;
     };
     for (int worker = 0; worker < group.size(); ++worker)
         BOOST_TEST_CONTEXT("rank " << worker << " computes") BOOST_CHECK_GT(work(worker, true), 0);
-    // What was said last is passed on and heard; then there is silence.
+    // Lets the last heartbeats be passed on and heard, so that none are under way below.
     for (int round = 0; round < 3; ++round) {
         group.barrier();
         std::this_thread::sleep_for(std::chrono::milliseconds(50));
-        heartbeat.listen();
+        heartbeat.receive();
     }
     group.barrier();
     for (int worker = 0; worker < group.size(); ++worker)

@@ -1,4 +1,4 @@
-// HostGroup and agree on as many ranks as mpirun started. Checks do not throw: a rank that left early would hang the
+// HostGroup and agree() on as many ranks as mpirun started. Checks do not throw: a rank that left early would hang the
 // others.
 #include "parallel/host_group.h"
 
@@ -13,7 +13,7 @@ using namespace longlora::parallel;
 
 namespace {
 
-/// What agree threw: exit code and sentence; code -1 when it threw nothing.
+/// Exit code and sentence of the error that agree() throws; code -1 if it throws none.
 std::pair<int, std::string> agreed(const HostGroup& group, const std::function<void()>& work) {
     try {
         agree(group, work);
@@ -27,7 +27,7 @@ std::string on_rank(const HostGroup& group, const std::string& sentence, int ran
     return group.size() == 1 ? sentence : text(sentence, " (on rank ", rank, ")");
 }
 
-/// Length and contents depend on the rank; zero bytes and empty strings included.
+/// A string whose length and contents depend on the rank; rank 0's is empty, and rank 1's has zero bytes.
 std::string bytes_of_rank(int rank) {
     return std::string(static_cast<std::size_t>(rank * rank * 1000), static_cast<char>(rank - 1));
 }
@@ -65,7 +65,7 @@ BOOST_AUTO_TEST_CASE(any_and_all) {
     BOOST_CHECK_EQUAL(group.all(last), group.size() == 1);
 }
 
-BOOST_AUTO_TEST_CASE(all_is_well) {
+BOOST_AUTO_TEST_CASE(no_rank_fails) {
     const HostGroup group;
     int done = 0;
     BOOST_CHECK_EQUAL(agreed(group, [&] { ++done; }).first, -1);
@@ -85,7 +85,7 @@ BOOST_AUTO_TEST_CASE(any_single_rank_may_fail) {
 
 BOOST_AUTO_TEST_CASE(the_lowest_failing_rank_speaks) {
     const HostGroup group;
-    const int first = group.size() > 1 ? 1 : 0;  // rank 0 is fine when there are others
+    const int first = group.size() > 1 ? 1 : 0;  // rank 0 succeeds when there are other ranks
     const auto outcome = agreed(group, [&] {
         if (group.rank() >= first)
             fail(text("rank ", group.rank()), group.rank() == first ? ExitCode::bad_input : ExitCode::non_finite);
@@ -94,7 +94,7 @@ BOOST_AUTO_TEST_CASE(the_lowest_failing_rank_speaks) {
     BOOST_CHECK_EQUAL(outcome.second, on_rank(group, text("rank ", first), first));
 }
 
-BOOST_AUTO_TEST_CASE(other_exceptions_are_internal) {
+BOOST_AUTO_TEST_CASE(other_exceptions_are_internal_errors) {
     const HostGroup group;
     const int last = group.size() - 1;
     const auto standard = agreed(group, [&] {
@@ -112,8 +112,8 @@ BOOST_AUTO_TEST_CASE(other_exceptions_are_internal) {
 BOOST_AUTO_TEST_CASE(an_error_of_mpi_comes_back) {
     const HostGroup group;
     char byte = 0;
-    BOOST_CHECK(MPI_Send(&byte, 1, MPI_BYTE, group.size() + 5, 0, group.handle()) !=
-                MPI_SUCCESS);  // no such rank; MPI's own choice would be to abort
+    // There is no such rank. By MPI's default, the program would abort here.
+    BOOST_CHECK(MPI_Send(&byte, 1, MPI_BYTE, group.size() + 5, 0, group.handle()) != MPI_SUCCESS);
     BOOST_CHECK_EXCEPTION(check_mpi(MPI_ERR_RANK, "MPI_Send", 3), Error, [](const Error& error) {
         const std::string sentence = error.what();
         return error.code == ExitCode::communication && sentence.find("rank 3") != std::string::npos &&

@@ -1,7 +1,7 @@
 // Training on every mesh of as many ranks as mpirun started, at every ZeRO stage, against one rank: ten losses within
-// 5e-5, first gradients within 1e-5, trained tensors within 1e-2 of their change; lengths, head counts and batches that
-// divide by nothing; ranks without a sequence; the same mesh twice gives the same bits; messages, bytes, memory and
-// FLOPs are exactly what the plan says.
+// 5e-5, first gradients within 1e-5, trained tensors within 1e-2 of their change. Contexts, head counts and batches
+// that nothing divides; ranks without a sequence. The same mesh twice gives the same bits. Messages, bytes, memory and
+// FLOPs are exactly those of the plan.
 #include <boost/test/unit_test.hpp>
 
 #include "tests/support/mesh_training.h"
@@ -13,8 +13,8 @@ namespace {
 
 const std::int64_t kSteps = kOnGpu ? 3 : 10;
 constexpr int kMostStages = 4;
-// Attention that is not vectorised adds in one accumulator: one rank's own gradients are then up to 4e-5 from double's,
-// instead of 7e-6. So they are in builds for finding bugs.
+// Builds without optimisation or with the address sanitizer do not vectorise attention, so it adds in one accumulator.
+// Gradients of one rank are then up to 4e-5 from those in double precision, instead of 7e-6.
 #if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__)
 constexpr double kGradientBudget = 1e-5;
 #else
@@ -28,7 +28,7 @@ ModelConfig deeper(bool tied, std::int64_t heads, std::int64_t kv_heads) {
     return c;
 }
 
-/// What is varied together.
+/// Trainings that differ in model, trainables, pattern, context, batch, documents and recomputation.
 std::vector<Training> variations() {
     return {{.config = deeper(true, 9, 3),
              .pattern = {AttentionKind::shifted, 6},
@@ -52,8 +52,8 @@ std::vector<Training> variations() {
              .keep_halo = false}};
 }
 
-/// Calls each(variation, mesh, ZeRO stage): all of them, but on more than four ranks, where meshes are many, every mesh
-/// at every stage with one variation, in turn; on a GPU every mesh once.
+/// Calls each(variation, mesh, ZeRO stage) for all combinations. On more than four ranks there are many meshes, so
+/// every mesh at every ZeRO stage gets one of the variations, in turn. On a GPU every mesh is called once.
 template <class Each> void everywhere(const Each& each) {
     const std::vector<Training> trainings = variations();
     const std::vector<parallel::MeshShape> shapes = meshes_of_world(kMostStages);
@@ -69,9 +69,9 @@ void check_close(const Outcome& mesh, const Outcome& one) {
     for (std::size_t step = 0; step < one.losses.size(); ++step) {
         BOOST_CHECK_LE(std::abs(mesh.losses[step] - one.losses[step]), 5e-5 * one.losses[step]);
     }
-    BOOST_CHECK_LE(std::abs(mesh.norms[0] - one.norms[0]),
-                   1e-5 * one.norms[0]);  // later ones follow Adam, which divides by tiny gradients
-    BOOST_CHECK_GT(std::abs(one.losses[2] - one.losses[0]), 1e-3 * one.losses[0]);  // something was learnt
+    // Later norms depend on updates by Adam, which divides by tiny gradients.
+    BOOST_CHECK_LE(std::abs(mesh.norms[0] - one.norms[0]), 1e-5 * one.norms[0]);
+    BOOST_CHECK_GT(std::abs(one.losses[2] - one.losses[0]), 1e-3 * one.losses[0]);  // the model has learnt something
     BOOST_CHECK(mesh.initial == one.initial);
     for (const auto& [name, gradient] : mesh.first_gradients)
         BOOST_TEST_CONTEXT(name) BOOST_CHECK_LE(relative_l2(gradient, one.first_gradients.at(name)), kGradientBudget);
@@ -84,7 +84,7 @@ void check_close(const Outcome& mesh, const Outcome& one) {
 BOOST_AUTO_TEST_SUITE(mesh_training)
 
 BOOST_AUTO_TEST_CASE(as_one_rank) {
-    std::map<std::int64_t, Outcome> one;  // by context, which tells variations apart
+    std::map<std::int64_t, Outcome> one;  // by context, which identifies the variation
     for (const Training& t : variations()) one[t.context] = train(t, MPI_COMM_SELF, {}, 0, kSteps);
     everywhere([&](const Training& t, parallel::MeshShape shape, int zero) {
         BOOST_TEST_CONTEXT(text_of(shape, zero) << ", context " << t.context)
@@ -103,7 +103,7 @@ BOOST_AUTO_TEST_CASE(global_batches_that_divide_by_nothing) {
     }
 }
 
-/// A stage then asks for the gradient of what it has not yet computed.
+/// A stage then asks for the gradient of an output that it has not computed yet.
 BOOST_AUTO_TEST_CASE(a_pipeline_of_one_micro_batch) {
     const int stages = size_of_world();
     if (stages > kMostStages) return;

@@ -1,5 +1,5 @@
-// Perplexity on as many ranks as mpirun started, as every mesh of them: what one rank alone says, the same bits on any
-// number of data ranks; more ranks than windows, and what fails on one rank fails on all.
+// Perplexity on every mesh of as many ranks as mpirun started: the number of one rank, and the same bits on any number
+// of data ranks. Also more ranks than windows, and an error on one rank that ends all ranks.
 #include <boost/test/unit_test.hpp>
 
 #include "eval/window_rounds.h"
@@ -14,7 +14,7 @@ const AttentionPattern kPatterns[] = {
     {AttentionKind::dense, 0}, {AttentionKind::shifted, 9}, {AttentionKind::layers, 8}, {AttentionKind::sliding, 5}};
 
 constexpr int kLayers = 5;
-/// Tied: the table is on the first and on the last stage.
+/// With tied weights the embedding table is on the first and on the last stage.
 ModelConfig deep_config(bool tied) {
     return tiny_config({{"num_hidden_layers", kLayers}, {"tie_word_embeddings", tied}});
 }
@@ -32,7 +32,7 @@ template <class Each> void for_meshes(int ranks, Each&& each) {
             }
 }
 
-/// The ranks of this rank's data coordinate, by themselves.
+/// A communicator of the ranks that have this rank's data coordinate.
 class Slice {
 public:
     Slice(const parallel::HostGroup& all, parallel::MeshShape shape) {
@@ -54,7 +54,7 @@ Perplexity measure(const parallel::HostGroup& group, TinyModel& tiny, const Atte
 BOOST_AUTO_TEST_SUITE(perplexity_over_ranks)
 
 BOOST_AUTO_TEST_CASE(same_bits_as_alone) {
-    const TemporaryFolder folder;  // each rank its own
+    const TemporaryFolder folder;  // each rank has its own
     const parallel::HostGroup all, alone(MPI_COMM_SELF);
     TinyModel tiny, spread(small_device(), tiny_config(), all.handle(), {1, all.size(), 1}, 0);
     const TokenFiles files{token_file(folder / "a.h5", {30, 50, 41})};
@@ -88,8 +88,8 @@ BOOST_AUTO_TEST_CASE(every_mesh) {
                                        << " of " << rules.max_windows << " windows, tied " << tied) {
                         BOOST_CHECK_EQUAL(together.tokens, one.tokens);
                         BOOST_CHECK_SMALL(together.nll() - one.nll(), 1e-6 * one.nll());
-                        if (shape.sequence == 1)
-                            BOOST_CHECK_EQUAL(together.loss_sum, one.loss_sum);  // the same operations on whole windows
+                        // On whole windows the operations are the same.
+                        if (shape.sequence == 1) BOOST_CHECK_EQUAL(together.loss_sum, one.loss_sum);
                     }
                 }
         });
@@ -112,7 +112,8 @@ BOOST_AUTO_TEST_CASE(same_bits_on_any_number_of_data_ranks) {
     });
 }
 
-BOOST_AUTO_TEST_CASE(between_windows) {
+/// The caller's function gets the number of windows done, without gaps, up to this data rank's share.
+BOOST_AUTO_TEST_CASE(progress_between_windows) {
     const TemporaryFolder folder;
     const parallel::HostGroup all;
     const TokenFiles files{token_file(folder / "a.h5", {121})};
@@ -126,9 +127,9 @@ BOOST_AUTO_TEST_CASE(between_windows) {
             last = done;
         };
         measure_perplexity(all, spread.mesh, *spread.weights, kPatterns[0], files, rules, list, count);
-        BOOST_CHECK_EQUAL(
-            last,
-            parallel::deal_of(static_cast<std::int64_t>(list.windows.size()), spread.mesh.at.data, shape.data).count);
+        BOOST_CHECK_EQUAL(last, parallel::even_share_of(static_cast<std::int64_t>(list.windows.size()),
+                                                        spread.mesh.at.data, shape.data)
+                                    .count);
     });
 }
 
@@ -145,18 +146,18 @@ BOOST_AUTO_TEST_CASE(one_rank_fails) {
         try {
             measure_perplexity(all, spread.mesh, *spread.weights, kPatterns[0], files, rules,
                                list_windows(files, rules), stop);
-            BOOST_ERROR("a rank went on without the one that failed");
+            BOOST_ERROR("a rank continued although another rank had failed");
         } catch (const parallel::AgreedError& e) {
             BOOST_CHECK(e.code == ExitCode::stopped);
             BOOST_CHECK(std::string(e.what()).find("enough") != std::string::npos);
         }
-        spread.device->synchronize(
-            Device::compute_stream());  // what was queued still reads pinned memory, which nobody may take before
-        BOOST_CHECK_GT(measure(all, spread, kPatterns[0], files, rules).nll(), 0);  // nothing was left on its way
+        // Queued copies may still read pinned memory, which must not be used again before they end.
+        spread.device->synchronize(Device::compute_stream());
+        BOOST_CHECK_GT(measure(all, spread, kPatterns[0], files, rules).nll(), 0);  // no message was left under way
     });
 }
 
-BOOST_AUTO_TEST_CASE(the_plan_is_what_it_takes) {
+BOOST_AUTO_TEST_CASE(the_plan_equals_the_memory_used) {
     const parallel::HostGroup all;
     const std::vector<std::int32_t> window(101, 7);
     for_meshes(all.size(), [&](parallel::MeshShape shape, int zero) {

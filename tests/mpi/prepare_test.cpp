@@ -1,6 +1,6 @@
-// `longlora prepare` on as many ranks as mpirun started: the same bytes as on one rank, the contents by a plain loop,
-// going on after a failure, and errors that all ranks share and that leave nothing. Checks do not throw: a rank that
-// left early would hang the others.
+// `longlora prepare` on as many ranks as mpirun started: the bytes that one rank writes, the contents that a plain loop
+// gives, restarts after a failure, and errors that all ranks report alike and that leave no files. Checks do not throw:
+// a rank that left early would hang the others.
 #include "jobs/prepare/prepare.h"
 
 #include <unistd.h>
@@ -25,7 +25,7 @@ namespace {
 
 const std::string kTokenizer = SOURCE_FOLDER "/tests/golden/tokenizers/sentencepiece";
 
-/// A folder that all ranks know; rank 0 makes and removes it.
+/// A temporary folder that rank 0 makes and removes; all ranks get its path.
 struct Shared {
     HostGroup group;
     std::string folder;
@@ -41,7 +41,7 @@ struct Shared {
     }
     bool lead() const { return group.rank() == 0; }
     std::string operator/(const std::string& name) const { return folder + "/" + name; }
-    /// Rank 0 writes a file; all see it afterwards.
+    /// Rank 0 writes a file; when this returns, all ranks see it.
     void spill(const std::string& name, const std::string& bytes) const {
         if (lead()) {
             std::filesystem::create_directories(std::filesystem::path(*this / name).parent_path());
@@ -77,7 +77,7 @@ struct Expected {
     std::vector<std::string> names;
 };
 
-/// Inputs of every kind, about 2 MB; returns what the output must say, by a plain loop over what was written.
+/// Writes inputs of every kind, about 2 MB, and returns the documents and names that the output must have.
 Expected make_inputs(const Shared& shared) {
     const auto tokenizer = open_tokenizer(kTokenizer);
     Expected expected;
@@ -175,14 +175,14 @@ BOOST_AUTO_TEST_CASE(any_number_of_ranks_writes_the_file_that_one_rank_writes) {
     BOOST_TEST(sources[1]["sha256"] == sha256_of_file(shared / "in/lines.jsonl"));
 }
 
-BOOST_AUTO_TEST_CASE(what_was_finished_before_is_not_made_again) {
+BOOST_AUTO_TEST_CASE(finished_units_are_not_made_again) {
     Shared shared;
     make_inputs(shared);
     const std::string good = [&] {
         run_prepare(options_of(shared, "good.h5"), shared.group);
         return slurp(shared / "good.h5");
     }();
-    // As after a kill: the spool folder is there when prepare starts, and stays when it fails.
+    // As after a kill: the spool folder exists when prepare starts, and stays when prepare fails.
     PrepareOptions options = options_of(shared, "out.h5");
     options.inputs = {shared / "in", shared / "bad.jsonl"};
     shared.spill("bad.jsonl", std::string(300'000, ' ') + "\n{\"text\": 5}\n");
@@ -192,8 +192,7 @@ BOOST_AUTO_TEST_CASE(what_was_finished_before_is_not_made_again) {
     BOOST_TEST(!std::filesystem::exists(options.output));
     BOOST_TEST(!std::filesystem::exists(options.output + ".partial"));
     BOOST_TEST(std::filesystem::exists(unit_result_path(options.output + ".parts", 0)));
-    // A finished unit is changed behind prepare's back, consistently: if the change is in the output, the unit was not
-    // made again.
+    // Changes a finished unit together with its checksum. If the output has the change, the unit was not made again.
     options = options_of(shared, "out.h5");
     if (shared.lead()) {
         const std::string tokens_path = unit_tokens_path(options.output + ".parts", 0),
@@ -208,7 +207,7 @@ BOOST_AUTO_TEST_CASE(what_was_finished_before_is_not_made_again) {
     shared.group.barrier();
     BOOST_TEST(run_prepare(options, shared.group) == 0);
     BOOST_TEST((slurp(options.output) != good));
-    // Another option or another content makes another unit.
+    // A finished unit of another option or another content is made again.
     for (const bool change_options : {true, false}) {
         shared.spill("out.h5.parts/unit-000099.tokens.partial", "rest of something");
         shared.spill("out.h5.parts/unit-000000.json", "{\"key\": \"of something else\"}");
@@ -303,7 +302,7 @@ BOOST_AUTO_TEST_CASE(units_follow_from_sizes_and_ranks_get_their_share) {
     std::int64_t total = 0, source = 0, at = 0;
     for (const Unit& unit : units) {
         total += unit.bytes;
-        for (const UnitPart& part : unit.parts) {  // every byte of every source once, in order
+        for (const UnitPart& part : unit.parts) {  // every byte of every source occurs once, in order
             if (part.source != source) {
                 BOOST_TEST(at == sources[static_cast<std::size_t>(source)].bytes);
                 BOOST_TEST(part.source == ++source);
@@ -315,9 +314,9 @@ BOOST_AUTO_TEST_CASE(units_follow_from_sizes_and_ranks_get_their_share) {
     }
     BOOST_TEST(total == 6'603'000);
     BOOST_TEST(units.size() > 15u);
-    const std::vector<int> owner = deal_by_size({5, 1, 9, 3, 3, 3}, 3);
+    const std::vector<int> owner = distribute_by_size({5, 1, 9, 3, 3, 3}, 3);
     BOOST_TEST(owner == (std::vector<int>{1, 2, 0, 2, 2, 1}), boost::test_tools::per_element());
-    std::vector<int> many = deal_by_size(std::vector<std::int64_t>(100, 0), 4);
+    std::vector<int> many = distribute_by_size(std::vector<std::int64_t>(100, 0), 4);
     for (int rank = 0; rank < 4; ++rank) BOOST_TEST(std::count(many.begin(), many.end(), rank) == 25);
 }
 

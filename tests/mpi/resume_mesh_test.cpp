@@ -1,6 +1,6 @@
-// Going on from a checkpoint on another mesh: what any mesh and ZeRO stage saved in the middle of a training is loaded
-// by any other to the bit, the sequences that are read from then on are those of one rank, and the losses of the next
-// steps are those of the run that went on where it was. On the mesh that saved, to the bit.
+// Resuming from a checkpoint on another mesh. A checkpoint that any mesh and ZeRO stage saved in the middle of a
+// training is loaded by any other mesh to the bit; the sequences that follow are those that one rank reads; the losses
+// of the next steps are those of the run that was not interrupted, with the same bits on the mesh that saved.
 #include <boost/test/unit_test.hpp>
 #include <fstream>
 
@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::int64_t kSaved = 5, kSteps = 10;
 
-/// A mesh of the first ranks of the world.
+/// A mesh of the first ranks of the world, and its ZeRO stage.
 struct Place {
     parallel::MeshShape shape;
     int zero = 0;
@@ -31,8 +31,8 @@ std::vector<Place> places() {
     return fit;
 }
 
-/// Several documents in a sequence, a tied table, a batch that neither 2 nor 3 ranks divide, a length that none
-/// divides.
+/// Several documents in a sequence, tied weights, a global batch that neither 2 nor 3 divides, and a context that no
+/// number of ranks divides.
 Training training() {
     Training t;
     t.config = tiny_config(true);
@@ -59,7 +59,7 @@ DataOrder make_order(const std::string& folder, const parallel::HostGroup& world
     return DataOrder({{std::make_shared<const TokenFile>(path), 1}}, context, SequenceOrder::shuffle, 3);
 }
 
-/// Other values of everything that is trained, so that what a checkpoint does not bring is seen.
+/// Overwrites all trainables, so that a value that loading a checkpoint does not restore is noticed.
 void spoil(Weights& weights) {
     for (const Parameter& p : weights.list().parameters)
         if (p.trainable) {
@@ -68,7 +68,7 @@ void spoil(Weights& weights) {
         }
 }
 
-/// Elements of masters and moments over all ranks that are not those of the file.
+/// The number of elements of masters and moments, over all ranks, that differ from the file.
 std::int64_t num_other_bits(const Weights& weights, MPI_Comm comm, const std::string& path) {
     const NamedTensorReader file(path, kCheckpointFormat, kCheckpointVersion);
     std::int64_t wrong = 0;
@@ -85,11 +85,11 @@ std::int64_t num_other_bits(const Weights& weights, MPI_Comm comm, const std::st
     return wrong;
 }
 
-/// Of the steps that a run did.
+/// One loss per step of a run.
 using Losses = std::vector<double>;
 
-/// Trains to step kSteps on a place, all ranks of `comm`: from the beginning, saving at step kSaved, or from a
-/// checkpoint. The losses are rank 0's to know.
+/// Trains to step kSteps on a place, with all ranks of `comm`: from the beginning, with a save at step kSaved, or from
+/// a checkpoint. Only rank 0 gets the losses.
 Losses run(const Training& t, const DataOrder& order, const Place& place, MPI_Comm comm, const std::string& folder,
            const std::string& checkpoint) {
     MeshFixture f(t, comm, place.shape, place.zero);
@@ -117,10 +117,10 @@ Losses run(const Training& t, const DataOrder& order, const Place& place, MPI_Co
     return losses;
 }
 
-/// The events of checkpoints say what is on disk.
+/// The checkpoint events in metrics.jsonl describe the files on disk.
 void check_saves(const std::string& folder, const Place& place, const Training& t) {
     const std::int64_t values =
-        3 * 4 * list_parameters(t.config, t.trainables).trainable_elements();  // masters and two moments, fp32
+        3 * 4 * list_parameters(t.config, t.trainables).trainable_elements();  // masters and two moments in float32
     std::ifstream lines(folder + "/metrics.jsonl");
     int saves = 0;
     for (std::string line; std::getline(lines, line);) {
@@ -132,17 +132,18 @@ void check_saves(const std::string& folder, const Place& place, const Training& 
                           static_cast<std::int64_t>(std::filesystem::file_size(
                               checkpoint_folder(folder) + "/" + checkpoint_name(json["step"].get<std::int64_t>()))));
         BOOST_CHECK_GE(most * place.shape.num_ranks(), values);
-        if (place.shape.num_ranks() == 1) BOOST_CHECK_EQUAL(most, values);  // the rest are names and checksums
+        // The other bytes of the file are names and checksums.
+        if (place.shape.num_ranks() == 1) BOOST_CHECK_EQUAL(most, values);
         if (place.shape.num_ranks() > 1) BOOST_CHECK_LT(most, values);
         if (place.zero && place.shape.pipeline == 1)
-            BOOST_CHECK_LE(most * place.shape.num_ranks(), values + values / 10);  // all write alike
+            BOOST_CHECK_LE(most * place.shape.num_ranks(), values + values / 10);  // all ranks write about as much
         BOOST_CHECK(json["stalled_seconds"].get<double>() >= 0 &&
                     json["stalled_seconds"].get<double>() <= json["seconds"].get<double>());
     }
     BOOST_CHECK_EQUAL(saves, 2);
 }
 
-/// Work for the first ranks of the world, while the others wait.
+/// Calls work(communicator) on the first ranks of the world, while the others wait.
 template <class Work> void on(const Place& place, const parallel::HostGroup& world, const Work& work) {
     MPI_Comm comm = MPI_COMM_NULL;
     MPI_Comm_split(MPI_COMM_WORLD, world.rank() < place.shape.num_ranks() ? 0 : MPI_UNDEFINED, world.rank(), &comm);
@@ -157,7 +158,7 @@ template <class Work> void on(const Place& place, const parallel::HostGroup& wor
 
 BOOST_AUTO_TEST_SUITE(resume_mesh)
 
-BOOST_AUTO_TEST_CASE(any_mesh_goes_on_from_any_other) {
+BOOST_AUTO_TEST_CASE(any_mesh_resumes_from_any_other) {
     const parallel::HostGroup world;
     const checkpoint_testing::SharedFolder folder(world);
     const Training t = training();
@@ -187,8 +188,8 @@ BOOST_AUTO_TEST_CASE(any_mesh_goes_on_from_any_other) {
     }
 }
 
-/// What the ranks of a mesh are handed, put together, is what one rank is handed; from the step on where a resumed run
-/// begins.
+/// The tokens that the ranks of a mesh read, put together, are those that one rank reads, from the first step of a
+/// resumed run on.
 BOOST_AUTO_TEST_CASE(every_mesh_reads_the_sequences_of_one_rank) {
     const parallel::HostGroup world;
     const checkpoint_testing::SharedFolder folder(world);
@@ -197,7 +198,7 @@ BOOST_AUTO_TEST_CASE(every_mesh_reads_the_sequences_of_one_rank) {
     for (const parallel::MeshShape shape : meshes_of_world(size_of_world())) {
         const parallel::MeshCoordinate at = parallel::coordinate_of(shape, world.rank());
         const parallel::Shard local = parallel::tokens_of(t.context, at.sequence, shape.sequence);
-        BatchReader reader(order, {t.global_batch, parallel::deal_of(t.global_batch, at.data, shape.data), local},
+        BatchReader reader(order, {t.global_batch, parallel::even_share_of(t.global_batch, at.data, shape.data), local},
                            kSaved + 1, kSteps);
         for (std::int64_t step = kSaved + 1; step <= kSteps; ++step) {
             const ReadBatch batch = reader.next();
@@ -206,8 +207,8 @@ BOOST_AUTO_TEST_CASE(every_mesh_reads_the_sequences_of_one_rank) {
                             {"sequences", batch.sequences},
                             {"tokens", batch.tokens},
                             {"labels", batch.labels}};
-            std::map<std::pair<std::int64_t, std::int64_t>, std::pair<int, int>>
-                found;  // (sequence, place in it) -> token, label
+            // (sequence, place in the sequence) -> token, label
+            std::map<std::pair<std::int64_t, std::int64_t>, std::pair<int, int>> found;
             int readers_of_each = 0;
             for (const std::string& other : world.all_gather(mine.dump())) {
                 const Json part = Json::parse(other);
@@ -218,14 +219,15 @@ BOOST_AUTO_TEST_CASE(every_mesh_reads_the_sequences_of_one_rank) {
                     const std::pair<int, int> values{part["tokens"][i].get<int>(), part["labels"][i].get<int>()};
                     const auto [entry, is_new] = found.try_emplace(
                         {part["sequences"][static_cast<std::size_t>(row)].get<std::int64_t>(), begin + column}, values);
-                    BOOST_CHECK(is_new || (shape.pipeline > 1 && entry->second == values));  // stages read the same
+                    BOOST_CHECK(is_new || (shape.pipeline > 1 && entry->second == values));  // all stages read the same
                     ++readers_of_each;
                 }
             }
             BOOST_TEST_CONTEXT(text_of(shape, 0) << ", step " << step) {
                 BOOST_CHECK_EQUAL(readers_of_each, t.global_batch * t.context * shape.pipeline);
                 const ReadBatch one = read_batch(order, {(step - 1) * t.global_batch, t.global_batch}, {0, t.context});
-                BOOST_REQUIRE_EQUAL(found.size(), one.tokens.size());  // the same on all ranks, so none is left alone
+                // Fails on all ranks or on none, so no rank is left waiting.
+                BOOST_REQUIRE_EQUAL(found.size(), one.tokens.size());
                 std::size_t i = 0;
                 for (const auto& [place, values] : found) {
                     BOOST_CHECK_EQUAL(place.first, one.sequences[i / static_cast<std::size_t>(t.context)]);

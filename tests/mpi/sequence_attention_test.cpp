@@ -1,5 +1,5 @@
-// Attention of a sequence that ranks share against the one operation over the whole of it, computed on every rank: all
-// patterns, odd lengths and heads, documents, both types; what travels, what is repeated bit by bit, what it takes of
+// Attention of a sequence that ranks share, against one operation over the whole sequence computed on every rank: all
+// patterns, odd lengths and head counts, documents, both types. Also the traffic, the same bits when repeated, and the
 // memory. Checks do not throw: a rank that left early would hang the others.
 #include "tests/mpi/sequence_testing.h"
 
@@ -35,8 +35,8 @@ void compare(Ranks& ranks, const Case& c, std::int64_t layer = 0) {
     for (const Halo& halo : shared.halos) BOOST_CHECK(halo.empty());
 }
 
-/// bfloat16: as far from float32 as the one operation is, twice that at most. Inputs are the same numbers: float32 ones
-/// that bfloat16 holds.
+/// bfloat16: the shared attention may be at most twice as far from float32 as the one operation over the whole sequence
+/// is, plus a few roundings. All three computations get the same inputs, which bfloat16 represents exactly.
 void compare_bfloat16(Ranks& ranks, Case c, std::int64_t layer = 0) {
     Device& device = *ranks.device;
     const parallel::Shard own = ranks.local(c.tokens);
@@ -66,8 +66,8 @@ constexpr AttentionKind kKinds[] = {AttentionKind::dense,        AttentionKind::
                                     AttentionKind::shifted_only, AttentionKind::layers,  AttentionKind::sliding};
 constexpr std::int64_t kHeads[][2] = {{9, 3}, {4, 4}, {3, 1}};
 
-/// Every pattern, also with groups of odd size, longer than a shard, and of one token. On a GPU one group and heads
-/// that divide by nothing: kernels have tests of their own.
+/// Every pattern, also with groups of odd size, longer than a shard, and of one token. On a GPU only one group size and
+/// one pair of head counts, since kernels have tests of their own.
 template <class Each> void for_patterns(Each&& each) {
     for (const AttentionKind kind : kKinds)
         for (const std::int64_t group : sizes<std::int64_t>({1, 2, 7, 24, 61}, {7}))
@@ -95,8 +95,8 @@ BOOST_AUTO_TEST_CASE(equals_the_whole_in_float32) {
     for (const std::int64_t tokens : {4, 5, 96})
         for (const AttentionKind kind : {AttentionKind::dense, AttentionKind::shifted})
             compare(ranks, {.pattern = {kind, 6}, .tokens = tokens});
-    for (const std::vector<std::int64_t>& documents :
-         {std::vector<std::int64_t>{7, 95}, {2, 80, 99}, {30}})  // long ones: few queries see far keys
+    // Long documents: few queries see keys of far ranks.
+    for (const std::vector<std::int64_t>& documents : {std::vector<std::int64_t>{7, 95}, {2, 80, 99}, {30}})
         compare(ranks, {.pattern = {AttentionKind::dense, 0}, .documents = documents, .num_sequences = 2});
     BOOST_CHECK_EQUAL(ranks.device->memory().in_use_bytes(), kOnGpu ? cuda_own_bytes() : 0);
 }
@@ -111,8 +111,8 @@ BOOST_AUTO_TEST_CASE(equals_the_whole_in_bfloat16) {
     compare_bfloat16(ranks, documents);
 }
 
-/// Windows that no pattern has: heads of both kinds reach far, and not equally far; some of what is far is computed
-/// where the keys are and some is not.
+/// Windows that no pattern has: heads of both kinds reach far, but not equally far. Some of the attention over far keys
+/// is computed on the keys' rank and some is not.
 BOOST_AUTO_TEST_CASE(equals_the_whole_for_any_windows) {
     Ranks ranks;
     for (std::uint64_t walk = 1; walk <= (kOnGpu ? 2 : 40); ++walk)
@@ -149,16 +149,16 @@ BOOST_AUTO_TEST_CASE(s2_sends_half_a_group_of_shifted_heads_to_one_neighbour) {
                     const std::int64_t forward = bytes_sent(ranks);
                     BOOST_CHECK_EQUAL(forward - start,
                                       ranks.group.rank() + 1 < ranks.group.size() ? elements * size_of(real) : 0);
-                    p.forward();  // recomputed: the halo is there
+                    p.forward();  // recomputation: the halo is kept
                     BOOST_CHECK_EQUAL(bytes_sent(ranks), forward);
                     p.backward();
                     BOOST_CHECK_EQUAL(bytes_sent(ranks) - forward, ranks.group.rank() > 0 ? elements * 4 : 0);
                 }
 }
 
-/// Rank r of S sends its keys and values to the next min(S/2, S-1-r) ranks, its queries to the max(0, r - S/2) that are
-/// farther to its left than S/2, and returns results to as many as send theirs, max(0, S-1-r - S/2); backward the same
-/// with gradients. With two ranks nobody is far.
+/// Rank r of S sends its keys and values to the next min(S/2, S-1-r) ranks, and its queries to the max(0, r - S/2)
+/// ranks that are more than S/2 to its left. It returns results to the max(0, S-1-r - S/2) ranks that send it queries.
+/// Backward sends the same with gradients. With two ranks, no rank is far.
 BOOST_AUTO_TEST_CASE(dense_pieces_are_sent_again) {
     Ranks ranks;
     const std::int64_t size = ranks.group.size(), rank = ranks.group.rank(), half = size / 2, n = 24;
@@ -204,7 +204,7 @@ BOOST_AUTO_TEST_CASE(twice_gives_the_same_bits_recomputed_or_not) {
         }
 }
 
-BOOST_AUTO_TEST_CASE(the_plan_says_the_same_of_traffic_memory_and_work) {
+BOOST_AUTO_TEST_CASE(the_plan_has_the_same_traffic_memory_and_work) {
     Ranks ranks;
     for_patterns([&](Case c, std::int64_t layer) {
         c.real = c.pattern.group == 7 ? DType::bfloat16 : DType::float32;
@@ -224,8 +224,8 @@ BOOST_AUTO_TEST_CASE(the_plan_says_the_same_of_traffic_memory_and_work) {
     });
 }
 
-/// On plan devices, so for any number of ranks. Keys and values of a shard are 256 KiB, its queries as much: what is
-/// rounded up does not matter.
+/// On plan devices, hence for any number of ranks. The keys and values of a shard are so large (256 KiB, as are its
+/// queries) that rounding sizes up does not matter.
 BOOST_AUTO_TEST_CASE(dense_memory_does_not_grow_with_ranks) {
     constexpr std::int64_t n = 256, kNumHeads = 4, kUnit = n * kNumHeads * 32 * 4,
                            kSums = n * kNumHeads * 4;  // bytes of q, and of lse
@@ -253,18 +253,18 @@ BOOST_AUTO_TEST_CASE(dense_memory_does_not_grow_with_ranks) {
     };
     for (const int size : {3, 4, 8, 16}) {
         const auto [forward, backward] = peaks(size, AttentionKind::dense);
-        // Two pieces that arrive and one or two that leave, keys and values (2) or queries (1; backward, with d_out and
-        // out, 3); a result that is being computed or has come (1; backward 2), and one under way.
+        // At once: two pieces that arrive and one or two that leave, each of keys and values (2 units) or of queries
+        // (1; backward 3, with d_out and out); a result being computed or received (1; backward 2), and one under way.
         BOOST_CHECK_LE(forward, 8 * kUnit + 2 * kSums);
         BOOST_CHECK_LE(backward, 16 * kUnit + 4 * kSums);
     }
-    BOOST_CHECK(peaks(10, AttentionKind::dense) ==
-                peaks(20, AttentionKind::dense));  // fewer have too few rounds for the most at once
+    // With fewer than 10 ranks there are too few rounds to reach the peak.
+    BOOST_CHECK(peaks(10, AttentionKind::dense) == peaks(20, AttentionKind::dense));
     BOOST_CHECK(peaks(4, AttentionKind::shifted) == peaks(16, AttentionKind::shifted));
 }
 
-/// An odd number of ranks: as much each; an even one: at most (S + 1) / S of the mean; but for the diagonals' half
-/// tokens.
+/// For an odd number of ranks S each rank does the same work; for an even one the highest is (S + 1) / S of the mean.
+/// The half tokens of the diagonals are a small difference.
 BOOST_AUTO_TEST_CASE(dense_work_is_shared_evenly) {
     for (int size = 1; size <= 9; ++size) {
         double most = 0, sum = 0;

@@ -1,5 +1,5 @@
-// One attention over the ranks that mpirun started, and the same on a single one: inputs, windows, calls, comparison.
-// No tests here.
+// Attention of one layer over the ranks that mpirun started, and the same on a single rank: inputs, windows, calls,
+// comparison. No tests here.
 #pragma once
 
 #include <boost/test/unit_test.hpp>
@@ -20,10 +20,11 @@ struct Case {
     AttentionPattern pattern;
     std::int64_t num_heads = 9, num_kv_heads = 3, head_dim = 8, tokens = 101;
     DType real = DType::float32;
-    std::vector<std::int64_t> documents{};  ///< where they begin; sequence s takes them s tokens later
+    std::vector<std::int64_t> documents{};  ///< where documents begin in sequence 0; in sequence s, s tokens later
     std::int64_t num_sequences = 1;
-    std::uint64_t walk =
-        0;  ///< not 0: first keys walk at random instead, seldom in plain heads (many reach far), often in shifted ones
+    /// Not 0: random windows instead of the pattern's. First keys advance seldom in plain heads, so that many reach
+    /// far, and often in shifted heads.
+    std::uint64_t walk = 0;
 
     std::string name() const {
         return text(name_of(pattern.kind), " G ", pattern.group, " H ", num_heads, "/", num_kv_heads, " N ", tokens,
@@ -42,8 +43,7 @@ inline Case without_documents(Case c) {
     return c;
 }
 
-/// First keys that never fall and are never beyond their own token, nor before their document; anything else may
-/// happen.
+/// Random first keys that never decrease, never exceed their own token and never precede the token's document.
 inline HostWindows random_walk(const Case& c, const std::vector<std::int64_t>& documents) {
     HostWindows windows = make_windows(c.pattern, 0, c.tokens, c.num_heads);
     const HostWindows within = make_windows({AttentionKind::dense, 0}, 0, c.tokens, c.num_heads, documents);
@@ -78,7 +78,7 @@ inline std::vector<std::vector<DeviceWindows>> windows_table(Device& device, con
     return table;
 }
 
-/// All that one rank has of the problem; on a plan device it only has the memory.
+/// One rank's part of the problem; on a plan device only its memory.
 class Problem {
 public:
     Problem(Device& device, const Case& c, parallel::Communicator* communicator)
@@ -90,7 +90,6 @@ public:
           context_{device,
                    config_,
                    c.real,
-                   {},
                    {},
                    c.tokens,
                    communicator ? parallel::tokens_of(c.tokens, communicator->rank(), communicator->size())
@@ -108,7 +107,7 @@ public:
         q = normal(c.real, wide, 1), k = normal(c.real, narrow, 2), v = normal(c.real, narrow, 3),
         d_out = normal(c.real, wide, 4);
         d_q = normal(DType::float32, wide, 5), d_k = normal(DType::float32, narrow, 6),
-        d_v = normal(DType::float32, narrow, 7);  // gradients are added to what is there
+        d_v = normal(DType::float32, narrow, 7);  // backward adds gradients to these values
         out = device.memory().tensor(c.real, {rows, wide}, Use::activations);
         lse = device.memory().tensor(DType::float32, {c.num_heads, rows}, Use::activations);
         device.ops().fill(out, NAN), device.ops().fill(lse, NAN);
@@ -118,13 +117,20 @@ public:
 
     void forward(std::int64_t layer = 0) {
         for (std::int64_t s = 0; s < case_.num_sequences; ++s)
-            sequence_attention_forward(context_, s, layer, rows(out, s), columns(lse, s), rows(q, s), rows(k, s),
-                                       rows(v, s), halos[static_cast<std::size_t>(s)], true);
+            sequence_attention_forward(context_, s, layer, {.out = rows(out, s), .lse = columns(lse, s)},
+                                       {.q = rows(q, s), .k = rows(k, s), .v = rows(v, s)},
+                                       halos[static_cast<std::size_t>(s)], true);
     }
     void backward(std::int64_t layer = 0) {
         for (std::int64_t s = 0; s < case_.num_sequences; ++s)
-            sequence_attention_backward(context_, s, layer, rows(d_q, s), rows(d_k, s), rows(d_v, s), rows(d_out, s),
-                                        rows(out, s), columns(lse, s), rows(q, s), rows(k, s), rows(v, s),
+            sequence_attention_backward(context_, s, layer,
+                                        {.d_q = rows(d_q, s), .d_k = rows(d_k, s), .d_v = rows(d_v, s)},
+                                        {.q = rows(q, s),
+                                         .k = rows(k, s),
+                                         .v = rows(v, s),
+                                         .d_out = rows(d_out, s),
+                                         .out = rows(out, s),
+                                         .lse = columns(lse, s)},
                                         halos[static_cast<std::size_t>(s)]);
     }
     const StepContext& context() const { return context_; }
@@ -138,7 +144,7 @@ private:
         return x.columns(s * context_.local_length(), context_.local_length());
     }
 
-    /// Numbers that depend on sequence, token and column alone, whoever has them.
+    /// Numbers that depend on sequence, token and column only, not on the rank that has them.
     ArenaTensor tensor(DType dtype, std::int64_t num_rows, std::int64_t width, std::uint64_t stream) {
         ArenaTensor host = device_.pinned().tensor(dtype, {num_rows, width}, Use::batch),
                     out_tensor = device_.memory().tensor(dtype, {num_rows, width}, Use::activations);
@@ -162,8 +168,8 @@ private:
     StepContext context_;
 };
 
-/// Row after row.
-inline Values values(Device& device, Tensor x) {
+/// The elements of a tensor, row after row.
+inline Values values(Device& device, ConstTensor x) {
     const ArenaTensor host = device.pinned().tensor(x.dtype, x.shape, Use::batch);
     device.copy_to_host(host, x, kStream);
     device.synchronize(kStream);
@@ -183,14 +189,14 @@ inline double largest(const Values& a) {
     for (const float x : a) most = std::max(most, static_cast<double>(std::abs(x)));
     return most;
 }
-/// NaN counts as infinitely far.
+/// a - b; a difference that is NaN counts as infinite.
 inline Values difference(const Values& a, const Values& b) {
     Values out;
     for (std::size_t i = 0; i < a.size(); ++i) out.push_back(std::isnan(a[i] - b[i]) ? INFINITY : a[i] - b[i]);
     return out;
 }
 
-/// The five results by name.
+/// The five results with their names.
 struct Results {
     std::vector<std::pair<std::string, Values>> all;
     bool same_bits(const Results& other) const {
@@ -203,7 +209,7 @@ struct Results {
     }
 };
 
-/// Forward and backward; of the tokens `of` only, of all sequences.
+/// Runs forward and backward and returns the results of the tokens `of`, for all sequences.
 inline Results results(Device& device, const Case& c, Problem& p, parallel::Shard of, std::int64_t layer) {
     p.forward(layer);
     p.backward(layer);

@@ -1,5 +1,5 @@
-// Attention by plain loops over (query, key) pairs: the reference in double, and in float as the measure of what plain
-// arithmetic loses. Row-major vectors: q, out (T,H,E), k, v (S,K,E), lse (H,T).
+// Attention by plain loops over (query, key) pairs. In double it is the reference; in float it measures the error of
+// plain arithmetic. Vectors are row-major: q, out (T,H,E), k, v (S,K,E), lse (H,T).
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,7 @@ namespace longlora::reference {
 
 struct AttentionProblem {
     std::int64_t num_queries = 0, num_keys = 0, num_heads = 0, num_kv_heads = 0, head_dim = 0;
-    std::int64_t query_begin = 0, key_begin = 0;  ///< global tokens of the first rows
+    std::int64_t query_begin = 0, key_begin = 0;  ///< global tokens of row 0 of q and of k, v
     std::vector<std::int32_t> first_key[2];       ///< per global token, of plain and of shifted heads
     std::int64_t num_plain_heads = 0;
     double scale = 1;
@@ -48,14 +48,13 @@ void add_scaled(std::vector<Real>& y, std::size_t at_y, Real factor, const std::
         y[at_y + static_cast<std::size_t>(i)] += factor * x[at_x + static_cast<std::size_t>(i)];
 }
 
-/// What a product of matrices takes as it is; plain arithmetic of a type whose products round their operands has
-/// another function in its place.
+/// The identity. Arithmetic whose matrix products round their operands passes another function as `operand`.
 struct AsItIs {
     template <class Real> Real operator()(Real x) const { return x; }
 };
 
-/// out = softmax over visible keys of scale * q.k, times v; lse = log sum exp. Without visible keys 0 and -inf.
-/// operand: what becomes of probabilities before they meet v.
+/// out = sum over visible keys of softmax(scale * q.k) * v; lse = log sum exp of the scores. A query without visible
+/// keys gets out 0 and lse -inf. operand is applied to exp(score - largest score) before its product with v.
 template <class Real, class Operand = AsItIs>
 void attention_forward(std::vector<Real>& out, std::vector<Real>& lse, const std::vector<Real>& q,
                        const std::vector<Real>& k, const std::vector<Real>& v, const AttentionProblem& p,
@@ -85,8 +84,8 @@ void attention_forward(std::vector<Real>& out, std::vector<Real>& lse, const std
     }
 }
 
-/// d_q, d_k, d_v += gradients of sum(d_out * out), from the out and lse of all keys. operand: what becomes of
-/// probabilities and gradients of scores before they meet rows.
+/// d_q, d_k, d_v += gradients of sum(d_out * out), where out and lse are those over all keys. operand is applied to
+/// probabilities and to gradients of scores before their products with rows.
 template <class Real, class Operand = AsItIs>
 void attention_backward(std::vector<Real>& d_q, std::vector<Real>& d_k, std::vector<Real>& d_v,
                         const std::vector<Real>& d_out, const std::vector<Real>& out, const std::vector<Real>& lse,

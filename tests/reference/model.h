@@ -1,8 +1,9 @@
-// A Llama-family model with LoRA in plain double loops, forward and backward, one sequence. `stored` is applied to
-// every value that an implementation keeps in its computing type: with the identity this is the reference, with
-// rounding to bfloat16 it is the plain bfloat16 implementation whose error makes the budgets. Slow on purpose; nothing
-// is shared with src/ or kernels/. Names are Hugging Face's; LoRA's are PROJECTION.lora_A.weight, .lora_B.weight.
-// Shapes: N tokens, D hidden, F intermediate, V vocabulary, H heads, K key/value heads, E head_dim, R rank.
+// A Llama-family model with LoRA in plain double loops: forward and backward of one sequence. The function `stored`
+// is applied to every value that an implementation keeps in its computing type. With the identity this model is the
+// reference; with rounding to bfloat16 it is the plain bfloat16 implementation from whose error the tests derive
+// their budgets. It is slow on purpose and shares nothing with src/ or kernels/. Parameters have the names of Hugging
+// Face; those of LoRA are PROJECTION.lora_A.weight and PROJECTION.lora_B.weight. Shapes: N tokens, D hidden, F
+// intermediate, V vocabulary, H heads, K key/value heads, E head_dim, R rank.
 #pragma once
 
 #include <cmath>
@@ -25,13 +26,14 @@ struct PlainModel {
     double (*stored)(double) = [](double x) { return x; };
     Parameters parameters;
     Values cos, sin;                          ///< (N, E/2)
-    std::vector<AttentionProblem> attention;  ///< per layer: the windows; sizes are filled in here
+    std::vector<AttentionProblem> attention;  ///< windows of each layer; problem_of() fills in the sizes
 
     const Values& head() const { return parameters.at(tied ? "model.embed_tokens.weight" : "lm_head.weight"); }
     bool has_lora(const std::string& projection) const { return parameters.count(projection + ".lora_A.weight") != 0; }
 };
 
-/// What the layers of a forward pass leave behind. x: normalised, rrms: of the norm before it.
+/// What a layer saves in the forward pass. x and mlp_x are the normalised inputs, rrms and mlp_rrms come from their
+/// norms.
 struct PlainLayer {
     Values h, x, rrms, q, k, v, out, mid, mlp_x, mlp_rrms, gate, up, act;
     std::vector<double> lse;
@@ -48,7 +50,7 @@ inline void store(const PlainModel& m, Values& x) {
     for (double& value : x.values) value = m.stored(value);
 }
 
-/// y = a op(b), or y + factor * a op(b), stored.
+/// y = factor * a op(b), plus the earlier y if accumulate; then stored.
 inline void multiply(const PlainModel& m, Values& y, const Values& a, const Values& b, bool transpose_b,
                      double factor = 1, bool accumulate = false) {
     matmul(y, a, b, false, transpose_b, factor, accumulate ? 1.0 : 0.0);
@@ -68,8 +70,8 @@ inline void linear(const PlainModel& m, Values& y, const Values& x, const std::s
         multiply(m, y, low_rank(m, x, name), m.parameters.at(name + ".lora_B.weight"), true, m.lora_scale, true);
 }
 
-/// d_x = or += gradient; adds to those of the projection. Sums over tokens are not rounded: gradient buffers are
-/// float32.
+/// Overwrites d_x with the gradient, or adds it to d_x, and adds to the gradients of the projection. Sums over tokens
+/// are not rounded, because gradient buffers are float32.
 inline void linear_backward(const PlainModel& m, Values& d_x, const Values& d_y, const Values& x,
                             const std::string& name, Parameters& gradients, bool accumulate = false) {
     multiply(m, d_x, d_y, m.parameters.at(name + ".weight"), false, 1, accumulate);
@@ -170,7 +172,7 @@ inline void attention_block_backward(const PlainModel& m, std::int64_t layer, Va
 
 }  // namespace plain
 
-/// Logits are not rounded: implementations keep them in float32.
+/// Logits are not rounded, because implementations keep them in float32.
 inline PlainForward forward(const PlainModel& m, const Ids& ids, const Ids& labels) {
     PlainForward f;
     const Values& table = m.parameters.at("model.embed_tokens.weight");

@@ -1,6 +1,6 @@
-// The operations of kernels/ops.h but attention as plain loops, same argument order. R is the arithmetic: double is the
-// reference, float the plain implementation whose error the budgets of the tests are made of. Slow on purpose; nothing
-// is shared with kernels/.
+// The operations of kernels/ops.h as plain loops with the same order of arguments; attention is in
+// tests/reference/attention.h. R is the arithmetic: double is the reference, float is the plain implementation from
+// whose error the tests derive their budgets. Slow on purpose; nothing is shared with kernels/.
 #pragma once
 
 #include <cmath>
@@ -80,7 +80,7 @@ void rmsnorm_backward(Matrix<R>& d_x, Matrix<R>& d_weight, const Matrix<R>& d_y,
     }
 }
 
-/// As complex numbers: (a + ib) * e^(i angle), conjugated when inverse.
+/// Multiplies each pair, taken as the complex number a + ib, by e^(i angle), or by e^(-i angle) if inverse.
 template <class R>
 void rotary(Matrix<R>& x, const Matrix<R>& cos, const Matrix<R>& sin, std::int64_t head_dim,
             std::int64_t position_begin, bool inverse) {
@@ -123,7 +123,7 @@ template <class R> void cross_entropy(double& loss_sum, Matrix<R>& logits, const
     }
 }
 
-/// One element of AdamW as torch.optim.AdamW documents it.
+/// One element of an AdamW step, as torch.optim.AdamW documents it.
 template <class R>
 void adamw(R& master, R& m, R& v, R grad, R scale, double lr, double beta1, double beta2, double eps,
            double weight_decay, std::int64_t step) {

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# install.sh (test): what jobs/install.sh decides, with programs of our own in place of dpkg-query, apt-get, id and sudo. Nothing is installed.
+# install.sh (test): the decisions of jobs/install.sh, with programs of our own in place of dpkg-query, apt-get, id and
+# sudo. Nothing is installed.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
 scratch=$(mktemp -d)
@@ -7,12 +8,14 @@ trap 'rm -rf "$scratch"' EXIT
 failures=0
 for tool in bash env cat awk printf mktemp rm tail; do ln -s "$(command -v $tool)" "$scratch/$tool"; done
 program() { printf '#!/bin/bash\n%s\n' "$2" > "$scratch/$1"; chmod +x "$scratch/$1"; }
-# expect CODE WORDS ARGUMENTS...: exit code and a sentence in the output
+# program NAME COMMANDS: makes a program that runs COMMANDS.
+# expect CODE WORDS ARGUMENTS...: jobs/install.sh ARGUMENTS must end with exit code CODE and print WORDS.
 expect() {
     local output code=0
     output=$(PATH=$scratch "$scratch/bash" jobs/install.sh "${@:3}" 2>&1) || code=$?
     if [ $code != "$1" ] || ! grep -qF -- "$2" <<< "$output"; then
-        printf 'error: install.sh %s: exit code %d instead of %d, or no "%s" in:\n%s\n' "${*:3}" $code "$1" "$2" "$output"
+        printf 'error: install.sh %s: exit code %d instead of %d, or no "%s" in:\n%s\n' \
+            "${*:3}" $code "$1" "$2" "$output"
         failures=$((failures + 1))
     fi
 }
@@ -21,7 +24,10 @@ expect 2 "this is not Debian"
 program dpkg-query 'echo installed'
 program apt-get 'echo "$@" >> '"$scratch"'/apt.log'
 expect 0 "everything is installed"
-[ ! -e "$scratch/apt.log" ] || { echo "error: apt-get was called with nothing missing"; failures=$((failures + 1)); }
+if [ -e "$scratch/apt.log" ]; then
+    echo "error: apt-get was called although no package was missing"
+    failures=$((failures + 1))
+fi
 expect 2 "unknown option '--what'" --what
 
 program dpkg-query 'case $4 in slurmd) ;; *) echo installed ;; esac'
@@ -30,10 +36,13 @@ expect 1 "missing: slurmd" --tests --check
 program dpkg-query 'case $4 in cmake | libdnnl-dev) ;; zlib1g-dev) echo config-files ;; *) echo installed ;; esac'
 expect 1 "missing: libdnnl-dev" --check
 program id 'echo 1000'
-expect 2 "neither root nor sudo; ask an administrator for: apt-get install cmake libdnnl-dev zlib1g-dev"
+expect 2 "installing needs root or sudo; ask an administrator for: apt-get install cmake libdnnl-dev zlib1g-dev"
 program sudo 'echo sudo >> '"$scratch"'/apt.log; exec "$@"'
 expect 0 "installing 3 packages"
-grep -qx "install -y --no-install-recommends cmake libdnnl-dev zlib1g-dev" "$scratch/apt.log" || { echo "error: apt-get was not asked for the missing ones"; failures=$((failures + 1)); }
+if ! grep -qx "install -y --no-install-recommends cmake libdnnl-dev zlib1g-dev" "$scratch/apt.log"; then
+    echo "error: apt-get was not called with the missing packages"
+    failures=$((failures + 1))
+fi
 grep -qx sudo "$scratch/apt.log" || { echo "error: sudo was not used"; failures=$((failures + 1)); }
 program apt-get 'echo "E: no network"; exit 100'
 expect 2 "E: no network" --quiet

@@ -1,22 +1,27 @@
 #!/usr/bin/env bash
-# rooms.sh: no file includes a room that its own may not include, MPI and HDF5 stay in their rooms, and headers are included by their room's name. The simulation's two
-# libraries include nothing of the project, so that they can be taken elsewhere.
+# rooms.sh: no file includes a room that its own room may not include; MPI, HDF5 and CLI11 are included only in their
+# rooms; and every include names the room of the header. The two libraries of the simulation (tests/sim) include nothing
+# else of the project, so that other projects can use them.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
 failures=0
 complain() { echo "error: $1"; failures=$((failures + 1)); }
 
-# room FOLDER ALLOWED...: every "x/..." included in the folder's files must begin with an allowed room
+# room FOLDER ALLOWED...: every "x/..." that a file in FOLDER includes must begin with an allowed room.
 room() {
     local folder=$1 line file included allowed found
     shift
     while IFS=: read -r file line; do
         included=$(sed -E 's/.*#include "([^"]+)".*/\1/' <<< "$line")
-        case $included in */*) ;; *) complain "$file includes \"$included\" without its room"; continue ;; esac
+        case $included in
+            */*) ;;
+            *) complain "$file includes \"$included\" without its room"; continue ;;
+        esac
         found=
         for allowed; do case $included in "$allowed"/*) found=1 ;; esac; done
         [ -n "$found" ] || complain "$file includes \"$included\", but $folder may only include: $*"
-    done < <(grep -rsHE '^ *#include "' --include='*.h' --include='*.cpp' --include='*.cu' --include='*.cuh' "$folder" | sed 's/: *#include/:#include/')
+    done < <(grep -rsHE '^ *#include "' --include='*.h' --include='*.cpp' --include='*.cu' --include='*.cuh' "$folder" |
+        sed 's/: *#include/:#include/')
 }
 room src/core core
 room kernels core kernels
@@ -27,8 +32,8 @@ room src/run core io run
 room src/train core kernels io parallel model run train
 room src/eval core kernels io parallel model eval
 
-# The sub-rooms of jobs: each line is a folder and what it may include beside the rooms below jobs. A folder may include only itself and
-# folders of earlier lines, so that there are no circles.
+# The sub-rooms of jobs: each line has a folder and the folders that it may include besides the rooms below jobs. It may
+# include only itself and folders of earlier lines, so that there are no circles.
 below_jobs='core kernels io parallel model run train eval'
 sub_rooms='command_line
 process: command_line
@@ -44,39 +49,54 @@ while IFS=: read -r folder others; do
     allowed=$below_jobs
     for other in $folder $others; do allowed+=" jobs/$other"; done
     for other in $others; do
-        case $earlier in *" $other "*) ;; *) complain "jobs/$folder may include jobs/$other, which the table lists later" ;; esac
+        case $earlier in
+            *" $other "*) ;;
+            *) complain "jobs/$folder may include jobs/$other, which the table lists later" ;;
+        esac
     done
     earlier+="$folder "
     # shellcheck disable=SC2086  # a list of words
     room "jobs/$folder" $allowed
 done <<< "$sub_rooms"
-for folder in jobs/*/; do   # no folder of code is left out of the table
+for folder in jobs/*/; do  # every folder with code must be in the table
     folder=$(basename "$folder")
     if compgen -G "jobs/$folder/*.cpp" > /dev/null; then
-        case $earlier in *" $folder "*) ;; *) complain "jobs/$folder is not in the table of sub-rooms" ;; esac
+        case $earlier in
+            *" $folder "*) ;;
+            *) complain "jobs/$folder is not in the table of sub-rooms" ;;
+        esac
     fi
 done
 
 room tests/sim/ptx sim/ptx
 room tests/sim/runtime sim/ptx sim/runtime
 
-# system FOLDER HEADERS...: besides C++'s own, which have neither '.' nor '/', the folder's files include only these system headers
+# system FOLDER HEADERS...: the files in FOLDER include only these system headers and those of C++, whose names have
+# neither '.' nor '/'.
 system() {
     local folder=$1 file included
     shift
     while IFS=: read -r file included; do
-        case " $* " in *" $included "*) ;; *) complain "$file includes <$included>, but $folder may only include: $*" ;; esac
-    done < <(grep -rsHoE '^ *#include <[^>]*[./][^>]*>' --include='*.h' --include='*.cpp' "$folder" | sed -E 's/: *#include <(.*)>/:\1/')
+        case " $* " in
+            *" $included "*) ;;
+            *) complain "$file includes <$included>, but $folder may only include: $*" ;;
+        esac
+    done < <(grep -rsHoE '^ *#include <[^>]*[./][^>]*>' --include='*.h' --include='*.cpp' "$folder" |
+        sed -E 's/: *#include <(.*)>/:\1/')
 }
 system tests/sim/ptx cxxabi.h immintrin.h sys/mman.h
-system tests/sim/runtime dlfcn.h execinfo.h fcntl.h immintrin.h link.h sys/mman.h unistd.h cuda_runtime.h cublas_v2.h nccl.h nvtx3/nvToolsExtMem.h nvtx3/nvtxDetail/nvtxExtTypes.h mpi.h
+system tests/sim/runtime dlfcn.h execinfo.h fcntl.h immintrin.h link.h sys/mman.h unistd.h \
+    cuda_runtime.h cublas_v2.h nccl.h nvtx3/nvToolsExtMem.h nvtx3/nvtxDetail/nvtxExtTypes.h mpi.h
 
-# outside NAME FOLDERS...: the system header NAME is included only in these folders
+# outside NAME FOLDERS...: the system header NAME is included only in these folders.
 outside() {
     local header=$1 file
     shift
     while read -r file; do
-        case " $* " in *" $(sed -E 's#^(src/[^/]+|[^/]+)/.*#\1#' <<< "$file") "*) ;; *) complain "$file includes <$header>, which only $* may" ;; esac
+        case " $* " in
+            *" $(sed -E 's#^(src/[^/]+|[^/]+)/.*#\1#' <<< "$file") "*) ;;
+            *) complain "$file includes <$header>, which only $* may include" ;;
+        esac
     done < <(grep -rslE "#include <$header>" --include='*.h' --include='*.cpp' src kernels io jobs)
 }
 outside 'mpi\.h' src/parallel

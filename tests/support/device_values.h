@@ -1,5 +1,5 @@
-// What a tensor of a device holds, on the host, and back: through pinned memory and the compute stream, as host code
-// must. Bits are kept. No tests here.
+// Copies the values of a device tensor to the host and back, through pinned memory and the compute stream, as every
+// access of host code to device memory must. Bits are kept. No tests here.
 #pragma once
 
 #include <algorithm>
@@ -9,19 +9,19 @@
 
 namespace longlora {
 
-/// T is as wide as an element of x.
-template <class T> std::vector<T> read_device(Device& device, Tensor x) {
+/// Returns the elements of x. T must be as wide as an element of x.
+template <class T> std::vector<T> read_device(Device& device, ConstTensor x) {
     if (x.count() == 0) return {};
-    const Tensor flat = x.reshaped({x.count()});
+    const ConstTensor flat = x.reshaped({x.count()});
     const ArenaTensor host = device.pinned().tensor(x.dtype, flat.shape, Use::exchange);
     device.copy_to_host(host, flat, Device::compute_stream());
     device.synchronize(Device::compute_stream());
     return std::vector<T>(host->data<T>(), host->data<T>() + x.count());
 }
 
-/// The values are on their way to x behind the work of the compute stream, and not there yet: what reads them elsewhere
-/// has to wait for it. They come from pinned memory, given back here, which has to stay until the device was waited
-/// for.
+/// Queues a copy of the values to x on the compute stream and returns without waiting for it. Work on other streams
+/// that reads x must wait for the copy. The values come from the returned pinned tensor, which the caller must keep
+/// until it has waited for the device.
 template <class T> ArenaTensor send_to_device(Device& device, Tensor x, const std::vector<T>& values) {
     if (x.count() == 0) return {};
     const Tensor flat = x.reshaped({x.count()});

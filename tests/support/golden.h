@@ -1,6 +1,16 @@
-// Golden cases (tests/golden/CASE, made by Hugging Face transformers and peft): what was computed, its options, and our
-// model set up the same way. What each array is says the head of make_golden.py; which are kept,
-// tests/golden/copy_golden.py. No tests here.
+// Golden cases (tests/golden/CASE), which Hugging Face transformers and peft computed: the options and arrays of a
+// case, and our model set up in the same way. No tests here.
+//
+// Arrays of golden.safetensors (S sequences, N tokens, V vocabulary), float32 except input_ids:
+//   input_ids (S,N) int64    the sequences
+//   dense.logits (N,V)       base model, sequence 0, dense causal attention
+//   dense.grad.NAME          gradient of its loss for every base parameter (full fine-tuning)
+//   s2.logits (N,V)          base model + adapter, sequence 0, shifted sparse attention
+//   s2.grad.NAME             gradient of its loss for every trainable (LoRA, embedding, norms)
+//   trained.NAME             every trainable after ten steps of training
+//   merged.logits (N,V)      trained and merged model, sequence 0, dense attention
+//   merged.NAME              merged projection weights of layer 0
+// Cases that golden.json calls "stripped" lack some of them; tests/golden/copy_golden.py says which.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +26,8 @@
 
 namespace longlora::golden {
 
-/// The repository's cases, or those of $LONGLORA_GOLDEN (the complete ones).
+/// The folder of the cases: $LONGLORA_GOLDEN if it is set (as for the complete cases), else tests/golden of the
+/// repository.
 inline std::string folder() {
     const char* other = std::getenv("LONGLORA_GOLDEN");
     return other ? other : std::string(SOURCE_FOLDER) + "/tests/golden";
@@ -53,7 +64,7 @@ struct Case {
         const auto* first = reinterpret_cast<const std::int64_t*>(ids.bytes) + i * context();
         return std::vector<std::int32_t>(first, first + context());
     }
-    /// Empty without documents.
+    /// The first token of each document; empty when the case has no documents.
     std::vector<std::int64_t> document_starts() const {
         return json.at("documents").is_null() ? std::vector<std::int64_t>{}
                                               : json.at("documents").get<std::vector<std::int64_t>>();
@@ -64,14 +75,14 @@ struct Case {
         const auto* first = reinterpret_cast<const float*>(found->bytes);
         return std::vector<float>(first, first + found->count());
     }
-    /// The names behind a prefix such as "s2.grad.".
+    /// The names of the arrays that begin with the prefix (such as "s2.grad."), without the prefix.
     std::vector<std::string> names(const std::string& prefix) const {
         std::vector<std::string> out;
         for (const std::string& name : arrays.names())
             if (name.starts_with(prefix)) out.push_back(name.substr(prefix.size()));
         return out;
     }
-    /// LoRA as the adapter has it, embedding and norms.
+    /// What the case trains: LoRA as in its adapter, the embedding and the norms.
     TrainableSet adapter_trainables() const {
         TrainableSet set = open_adapter(path + "/adapter", config).trainables;
         set.method = Method::longlora;
@@ -86,9 +97,9 @@ inline TrainableSet everything() {
     return set;
 }
 
-/// The base model with everything trainable.
+/// Loads the base model's weights (LoRA matrices, where the weights have any, from seed 1).
 inline void load_base(Weights& weights, const Case& c) { load_model(weights, SafetensorsFolder(c.path), 1); }
-/// The base model with its adapter.
+/// Loads the base model and the case's adapter.
 inline void load_with_adapter(Weights& weights, const Case& c) {
     load_base(weights, c);
     load_adapter(weights, open_adapter(c.path + "/adapter", c.config));

@@ -1,5 +1,5 @@
-// The one main of all test programs: MPI around Boost.Test; rank 0 reports, other ranks only failures, the worst exit
-// code wins.
+// The main function of every test program: it starts MPI and runs Boost.Test. Rank 0 reports everything, the other
+// ranks report only errors, and every rank returns the highest exit code of all ranks.
 #define BOOST_TEST_NO_MAIN
 #define BOOST_TEST_ALTERNATIVE_INIT_API
 #include <mpi.h>

@@ -1,5 +1,4 @@
-// A tiny training on a mesh of ranks, with everything that can be compared afterwards gathered on every rank. No tests
-// here.
+// Trains a tiny model on a mesh of ranks and gathers on every rank what the tests compare afterwards. No tests here.
 #pragma once
 
 #include <mpi.h>
@@ -19,7 +18,7 @@ struct Training {
     TrainableSet trainables = all_adapters();
     AttentionPattern pattern{AttentionKind::shifted, 6};
     std::int64_t context = 19, global_batch = 3, micro_batch = 1;
-    bool documents = false;  ///< several in a sequence; false: one, as a plan assumes
+    bool documents = false;  ///< several documents in a sequence; false: one, as a plan assumes
     bool keep_all = false, keep_halo = true;
     DType real = DType::float32;
     std::int64_t max_message = 2147483647;
@@ -37,16 +36,16 @@ struct Training {
         for (KeptActivations& layer : plan) layer.halo = keep_halo;
         return plan;
     }
-    /// The part of a step's sequences and tokens of a place in the mesh.
+    /// The sequences of a step that belong to this rank's place in the mesh, with the rank's own tokens of each.
     Batch sequences(std::int64_t step, const parallel::MeshCommunicators& mesh, parallel::Shard own_tokens) const {
-        const parallel::Shard share = parallel::deal_of(global_batch, mesh.at.data, mesh.shape.data);
+        const parallel::Shard share = parallel::even_share_of(global_batch, mesh.at.data, mesh.shape.data);
         const auto all = random_tokens(global_batch * context, static_cast<std::uint64_t>(step));
         const std::span<const std::int32_t> own = std::span(all).subspan(
             static_cast<std::size_t>(share.begin * context), static_cast<std::size_t>(share.count * context));
         std::vector<std::vector<std::int64_t>> starts;
         for (std::int64_t i = share.begin; i < share.begin + share.count; ++i)
             starts.push_back(documents ? std::vector<std::int64_t>{0, 1 + i, 8 + 2 * i} : std::vector<std::int64_t>{0});
-        return make_batch(own, context, local, starts);
+        return make_batch(own, context, own_tokens, starts);
     }
     PlanRequest plan_request(parallel::MeshShape shape, int zero, int rank) const {
         PlanRequest request;
@@ -64,7 +63,7 @@ struct Training {
     }
 };
 
-/// This rank's place in the mesh, and its model there.
+/// This rank's communicators, and its part of the model.
 struct MeshFixture {
     std::unique_ptr<Device> device;
     parallel::MeshCommunicators mesh;
@@ -87,8 +86,8 @@ struct MeshFixture {
     }
 };
 
-/// Whole tensors by name on every rank, from the parts for which ranks answer; flat(unit) is the rank's own flat
-/// buffer.
+/// Gathers whole tensors by name on every rank. Each rank sends the parts for which it alone answers
+/// (Weights::sole_parts). flat(unit) is this rank's flat buffer of the unit.
 template <class Flat> Values gather(const Weights& weights, MPI_Comm comm, Flat&& flat) {
     std::string bytes;
     const auto put = [&](const void* data, std::size_t size) { bytes.append(static_cast<const char*>(data), size); };
@@ -102,9 +101,8 @@ template <class Flat> Values gather(const Weights& weights, MPI_Comm comm, Flat&
     }
     Values values;
     for (const auto& p : whole.parameters)
-        if (p.trainable)
-            values[p.name].assign(static_cast<std::size_t>(p.shape.count()),
-                                  std::nanf(""));  // what nobody sends is seen
+        if (p.trainable)  // NaN: a comparison fails where no rank sends an element
+            values[p.name].assign(static_cast<std::size_t>(p.shape.count()), std::nanf(""));
     const parallel::HostGroup group(comm);
     for (const std::string& other : group.all_gather(bytes))
         for (std::size_t at = 0; at < other.size();) {
@@ -121,9 +119,9 @@ template <class Flat> Values gather(const Weights& weights, MPI_Comm comm, Flat&
 struct Outcome {
     Values first_gradients, initial, trained;
     std::vector<double> losses, norms;
-    std::vector<std::map<std::string, parallel::Traffic>> traffic;  ///< of each step on this rank
+    std::vector<std::map<std::string, parallel::Traffic>> traffic;  ///< this rank's messages in each step, by axis
     std::int64_t arena_bytes = 0;
-    double flops = 0;  ///< of the last step
+    double flops = 0;  ///< of the last step on this rank
 };
 
 inline Outcome train(const Training& t, MPI_Comm comm, parallel::MeshShape shape, int zero, std::int64_t steps) {
@@ -164,7 +162,7 @@ inline int rank_of_world() {
     return rank;
 }
 
-/// Every mesh of as many ranks as there are, with at most `most_stages` stages.
+/// All meshes of the ranks that run this test, with at most `most_stages` pipeline stages.
 inline std::vector<parallel::MeshShape> meshes_of_world(int most_stages) {
     std::vector<parallel::MeshShape> all;
     const int ranks = size_of_world();

@@ -1,5 +1,5 @@
-// A model on a CPU device for tests: made from a config, run on sequences, read back to the host. Shared by the tests
-// of model, train and mpi.
+// A model on the test device (tests/support/test_device.h) that is made from a config, run on sequences, and read
+// back to the host. The tests of model, train and mpi share it. No tests here.
 #pragma once
 
 #include <boost/test/unit_test.hpp>
@@ -62,13 +62,13 @@ inline Values parameters_of(const Weights& weights) {
     return values;
 }
 
-/// Tokens with their labels, and documents where a mask is wanted.
+/// Tokens and their labels; the first tokens of the documents where a document mask is wanted.
 struct Sequences {
     std::vector<std::int32_t> tokens, labels;
     std::vector<std::vector<std::int64_t>> document_starts;
 };
 
-/// Next-token labels. `starts` empty: no document mask.
+/// One sequence with next-token labels. `starts` are the first tokens of its documents; empty: no document mask.
 inline Sequences one_sequence(const std::vector<std::int32_t>& tokens, const std::vector<std::int64_t>& starts = {}) {
     Sequences s{tokens, next_token_labels(tokens), {}};
     if (!starts.empty()) s.document_starts.push_back(starts);
@@ -79,8 +79,8 @@ inline MicroBatch batch_of(Model& model, const Sequences& s) {
     return model.micro_batch(s.tokens, s.labels, s.document_starts);
 }
 
-/// The sum of negative log likelihoods, and the gradients of scale * sum are what the model's gradient buffers hold
-/// afterwards.
+/// Returns the sum of the negative log likelihoods. Afterwards the gradient buffers of the model hold the gradients
+/// of scale * sum.
 inline double loss_and_gradients(Model& model, const Sequences& s, double scale, const ActivationPlan& activations) {
     const StepScalars scalars(model.device());
     scalars.clear();
@@ -114,7 +114,7 @@ template <class A> double norm(const A& x) {
     return std::sqrt(sum);
 }
 
-/// ||a - b||; infinite when sizes differ or a value is no number.
+/// ||a - b||; infinite when the sizes differ or a value is NaN.
 template <class A, class B> double distance(const A& a, const B& b) {
     double sum = a.size() == b.size() ? 0 : INFINITY;
     for (std::size_t i = 0; i < a.size() && i < b.size(); ++i) {

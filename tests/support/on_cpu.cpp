@@ -1,4 +1,4 @@
-// The usual test programs compute on this CPU (test_device.h).
+// The usual test programs compute on this CPU (tests/support/test_device.h).
 #include "tests/support/test_device.h"
 
 namespace longlora {

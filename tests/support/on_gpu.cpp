@@ -1,4 +1,4 @@
-// The test programs named test_*_sim and test_*_gpu compute on a GPU, simulated or real (test_device.h).
+// The test programs named test_*_sim and test_*_gpu compute on a GPU, simulated or real (tests/support/test_device.h).
 #include "tests/support/test_device.h"
 
 namespace longlora {

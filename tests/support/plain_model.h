@@ -1,5 +1,6 @@
-// Our configuration, weights and attention pattern as the plain double model of tests/reference/model.h. Windows are
-// derived here anew, from their definition.
+// Converts our configuration, weights and attention pattern to the plain double model of tests/reference/model.h. The
+// windows are derived here again from their definition, not taken from src/model/attention_pattern.cpp. No tests
+// here.
 #pragma once
 
 #include "model/rotary.h"
@@ -8,7 +9,7 @@
 
 namespace longlora::model_testing {
 
-/// The first key of token t when groups begin at `first_end`, first_end + group, ... (and at 0).
+/// The first token of the group of token t, where groups begin at 0, first_end, first_end + group, ...
 inline std::int64_t group_begin(std::int64_t t, std::int64_t first_end, std::int64_t group) {
     std::int64_t begin = 0;
     for (std::int64_t next = first_end; next <= t; next += group) begin = next;
@@ -53,7 +54,7 @@ inline reference::AttentionProblem plain_windows(const AttentionPattern& pattern
 inline double to_bf16(double x) { return static_cast<double>(static_cast<float>(bf16(static_cast<float>(x)))); }
 
 struct PlainOptions {
-    bool bfloat16 = false;  ///< weights and everything stored are rounded
+    bool bfloat16 = false;  ///< weights and all stored values are rounded to bfloat16
     std::vector<std::int64_t> document_starts{};
 };
 

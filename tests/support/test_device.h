@@ -1,6 +1,7 @@
-// What tests compute on: in the usual programs every instruction set of this CPU; in test_*_sim and test_*_gpu a GPU,
-// which is simulated (linked with tests/sim) or real (for tests/gpu/run.sh). The same objects are in all of them; sizes
-// come from one list, of which the slow simulation takes the edges. No tests here.
+// The devices on which tests compute. The usual test programs use every instruction set of this CPU. The programs
+// test_*_sim and test_*_gpu use a GPU, which is simulated (linked with tests/sim) or real (for tests/gpu/run.sh). All
+// of them link the same object files. A test gives its sizes in one list, of which a GPU takes only the edges, since
+// the simulation is slow. No tests here.
 #pragma once
 
 #include <boost/test/unit_test.hpp>
@@ -16,9 +17,9 @@
 
 namespace longlora {
 
-extern const bool kOnGpu;  ///< on_cpu.cpp or on_gpu.cpp, whichever is linked
+extern const bool kOnGpu;  ///< defined in on_cpu.cpp and on_gpu.cpp, one of which is linked
 
-/// The device of a test that does not care for instruction sets.
+/// A device for tests that do not depend on the instruction set.
 inline std::unique_ptr<Device> make_test_device(std::int64_t memory_bytes = std::int64_t{1} << 30,
                                                 int num_threads = 1) {
     if (!kOnGpu)
@@ -29,13 +30,14 @@ inline std::unique_ptr<Device> make_test_device(std::int64_t memory_bytes = std:
                              .pinned_bytes = std::int64_t{256} << 20});
 }
 
-/// The plan of such a device.
+/// A plan device, which computes nothing, in place of make_test_device().
 inline std::unique_ptr<Device> make_test_plan(std::int64_t memory_bytes = 0) {
     const std::int64_t own = kOnGpu ? cuda_own_bytes() : 0;
     return make_plan_device({.memory_bytes = memory_bytes ? memory_bytes + own : 0, .own_bytes = own});
 }
 
-/// The instruction sets of this machine; says which are skipped. On a GPU: one, whose name nobody looks at.
+/// The instruction sets of this machine on which tests run; prints those that are skipped. On a GPU: one name, which
+/// has no effect.
 inline std::vector<const char*> instruction_sets() {
     if (kOnGpu) return {"gpu"};
     if (cpu::detect_instruction_set() == cpu::InstructionSet::avx512) return {"avx2", "avx512"};
@@ -51,7 +53,7 @@ inline std::unique_ptr<Device> make_test_device(const char* instruction_set, std
         {.memory_bytes = memory_bytes, .num_threads = num_threads, .instruction_set = instruction_set});
 }
 
-/// Calls test(device) once for each device.
+/// Calls test(device) once for each instruction set, or once on a GPU.
 inline void for_devices(const std::function<void(Device&)>& test) {
     for (const char* set : instruction_sets()) {
         const auto device = make_test_device(set, std::int64_t{1} << 30, 2);
@@ -59,7 +61,7 @@ inline void for_devices(const std::function<void(Device&)>& test) {
     }
 }
 
-/// All of them, or on a GPU, which may be simulated and slow, only the edges.
+/// `all`, but only `edges` on a GPU, which may be simulated and slow.
 template <class T> std::vector<T> sizes(std::initializer_list<T> all, std::initializer_list<T> edges) {
     return kOnGpu ? edges : all;
 }

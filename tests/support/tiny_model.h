@@ -1,5 +1,5 @@
-// A tiny model with odd sizes (3 query heads, 1 key/value head) whose every parameter matters, for the tests that need
-// no golden values. No tests here.
+// A tiny model with odd sizes (3 query heads, 1 key/value head) in which every parameter influences the loss, for
+// tests that need no golden values. No tests here.
 #pragma once
 
 #include "core/random.h"
@@ -37,7 +37,8 @@ inline TrainableSet all_weights() {
     return set;
 }
 
-/// Matrices normal(0, 0.25), norms uniform(0.7, 1.3), lora_b not zero: no term vanishes. A pure function of names.
+/// Fills matrices with normal(0, 0.25) and norms with uniform(0.7, 1.3). lora_b is not zero, so no term vanishes. The
+/// values depend only on seed, name and index.
 inline void fill_lively(Weights& weights, std::uint64_t seed = 5) {
     for (const Parameter& p : weights.list().parameters) {
         std::vector<float> values(static_cast<std::size_t>(p.shape.count()));
@@ -57,7 +58,7 @@ inline std::vector<std::int32_t> random_tokens(std::int64_t count, std::uint64_t
     return tokens;
 }
 
-/// A tiny model that is filled already.
+/// A tiny model whose weights are filled.
 struct TinyFixture : Fixture {
     TinyFixture(const TrainableSet& trainables, const AttentionPattern& pattern, std::int64_t context,
                 const FixtureOptions& options = {}, bool tied = false)

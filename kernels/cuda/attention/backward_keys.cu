@@ -1,10 +1,10 @@
-// dK and dV in bfloat16: one block per tile of keys and key/value head. It goes over the query heads of its group, and
-// for each over the tiles of queries that see its keys, in order, so the sums need no atomics. Formulas and the reason
-// for two backward kernels: attention_backward.cuh.
+// dK and dV in bfloat16, one block per tile of keys and key/value head. The block goes over the query heads of its
+// group, and for each head over the tiles of queries that see its keys, in order, so the sums need no atomics.
+// backward.cuh has the formulas and the reason for two backward kernels.
 //
-// Scores are made transposed, S^T = K Q^T, so that keys are the rows of every product: P^T and dS^T leave the first
-// products in the very registers in which the second ones (dV += P^T dO, dK += dS^T Q) take their operand a, and a warp
-// keeps dK and dV of its keys to itself.
+// Scores are computed transposed, S^T = K Q^T, so that keys are the rows of every product. The first products leave P^T
+// and dS^T in exactly the registers in which the second products (dV += P^T dO, dK += dS^T Q) need their operand a, and
+// one warp alone adds to dK and dV of its keys.
 #include "kernels/cuda/attention/backward.cuh"
 #include "kernels/cuda/attention/rows.cuh"
 
@@ -15,31 +15,31 @@ namespace {
 constexpr int kWarps = 4, kThreads = 32 * kWarps;
 
 template <int kWidth> struct Shape {
-    static constexpr int kA = kWidth > 64 ? 1 : 2;  // blocks of 16 keys of a warp: dK and dV fill 128 registers
+    static constexpr int kA = kWidth > 64 ? 1 : 2;  // blocks of 16 keys per warp: dK and dV fill 128 registers
     static constexpr int kKeys = kWarps * 16 * kA, kQueries = kWidth > 64 ? 32 : 64;
     static constexpr int kB = 2 / kA, kStep = 16 * kB,
                          kSteps = kQueries / kStep;  // a step takes kStep queries of a tile: p and ds fill 32 registers
     static constexpr int kKeyBytes = kKeys * kRowBytes<kWidth>, kQueryBytes = kQueries * kRowBytes<kWidth>;
-    // K, V; Q and dO of two tiles; L and delta of two tiles. In the end the tiles' memory holds dK, then dV, as
-    // float32.
+    // Shared memory: K and V; Q and dO of two tiles; L and delta of two tiles. At the end the memory of the tiles holds
+    // dK, then dV, as float32.
     static constexpr int kStatisticsOffset = 2 * kKeyBytes + 4 * kQueryBytes,
                          kSharedBytes = kStatisticsOffset + 2 * 2 * 4 * kQueries;
     static_assert(kStatisticsOffset >= 4 * kWidth * kKeys, "dK fits where the tiles were");
-    static_assert(2 * kQueries <= kThreads, "a thread for each number of the statistics");
+    static_assert(2 * kQueries <= kThreads, "one thread loads each number of the statistics");
 };
 
 template <int kWidth> struct Sums {
     float d_k[Shape<kWidth>::kA][kWidth / 8][4] = {}, d_v[Shape<kWidth>::kA][kWidth / 8][4] = {};
 };
 
-/// Where a warp reads what: V follows K, dO follows Q.
+/// Where a warp reads its operands. V lies behind K, dO behind Q.
 template <int kWidth> struct Places {
     TileAddress<kWidth> k, q, q_transposed;
-    const float* statistics;  ///< L of the tile's queries, then delta
+    const float* statistics;  ///< L of the step's queries; their delta lies kQueries further
 };
 
-/// Which of a lane's pairs are visible: bit (n * 2 + b) * 2 kA + i * 2 + half is query + 8 n + b and key first_key + 16
-/// i + 8 half. One register instead of the windows of all queries.
+/// Which pairs of a lane are visible: bit (n * 2 + b) * 2 kA + i * 2 + half stands for query + 8 n + b and key
+/// first_key + 16 i + 8 half. The bits take one register; the windows of all queries would take many.
 template <int kA, int kN> __device__ std::uint32_t visible_pairs(const HeadWindow& window, int first_key, int query) {
     static_assert(kN * 2 * 2 * kA <= 32);
     std::uint32_t visible = 0;
@@ -54,7 +54,7 @@ template <int kA, int kN> __device__ std::uint32_t visible_pairs(const HeadWindo
     return visible;
 }
 
-/// One step. `at` and `query` are of its first query.
+/// One step, of kStep queries. `at` belongs to its first query; first_key and query are the lane's first key and query.
 template <int kWidth, bool kMasked>
 __device__ __forceinline__ void step(Sums<kWidth>& sums, const Places<kWidth>& at, float c, const HeadWindow& window,
                                      int first_key, int query) {
@@ -92,13 +92,13 @@ __device__ __forceinline__ void step(Sums<kWidth>& sums, const Places<kWidth>& a
     multiply_columns<kWidth, kA, kB>(sums.d_k, ds_operand, at.q_transposed);
 }
 
-/// The threads that bring the statistics of a tile of queries: thread i < kQueries L of query i, thread kQueries + i
-/// delta of query i.
+/// Loads the statistics of a tile of queries: thread i < kQueries loads L of query i, thread kQueries + i delta of
+/// query i.
 template <int kQueries> struct Statistics {
     const float* from;
     int row, num_queries;
     bool is_lse;
-    __device__ Statistics(const AttentionProblem& p, int head)
+    __device__ Statistics(const BackwardProblem& p, int head)
         : row(static_cast<int>(threadIdx.x) % kQueries),
           num_queries(p.num_queries),
           is_lse(threadIdx.x < kQueries) {
@@ -112,9 +112,9 @@ template <int kQueries> struct Statistics {
     }
 };
 
-/// All tiles of queries of one head that see the block's keys [begin, ...). Returns whether there are any.
+/// Adds all tiles of queries of one head that see the block's keys [begin, ...). Returns whether there are any.
 template <int kWidth>
-__device__ __forceinline__ bool add_head(Sums<kWidth>& sums, const AttentionProblem& p, int head, int begin,
+__device__ __forceinline__ bool add_head(Sums<kWidth>& sums, const BackwardProblem& p, int head, int begin,
                                          unsigned tiles, float* statistics) {
     using S = Shape<kWidth>;
     const HeadWindow window(p, head);
@@ -127,18 +127,18 @@ __device__ __forceinline__ bool add_head(Sums<kWidth>& sums, const AttentionProb
     const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
     const unsigned query_tiles = tiles + 2 * S::kKeyBytes, warp_rows = tiles + warp * 16 * S::kA * kRowBytes<kWidth>;
 
-    unsigned current = 0;  // of the two places for tiles of queries
+    unsigned current = 0;  // which of the two places for tiles of queries holds the current tile
     const auto copy_queries = [&](int tile, unsigned place) {
         copy_q(query_tiles + place * 2 * S::kQueryBytes, tile * S::kQueries);
         copy_d_out(query_tiles + place * 2 * S::kQueryBytes + S::kQueryBytes, tile * S::kQueries);
     };
-    __syncthreads();  // nobody reads the last head's tiles any more
+    __syncthreads();  // no thread reads the tiles of the previous head any more
     copy_queries(tiles_seen.begin, current);
     const Statistics<S::kQueries> statistic(p, head);
     if (statistic.mine()) statistics[thread] = statistic(tiles_seen.begin * S::kQueries);
     for (int tile = tiles_seen.begin; tile < tiles_seen.end; ++tile) {
         wait_for_copies();
-        __syncthreads();  // this tile has come for all; nobody reads the one before any more
+        __syncthreads();  // all threads see this tile, and none reads the previous one any more
         float next = 0;
         if (tile + 1 < tiles_seen.end) {
             copy_queries(tile + 1, current ^ 1);
@@ -161,13 +161,13 @@ __device__ __forceinline__ bool add_head(Sums<kWidth>& sums, const AttentionProb
 }
 
 template <int kWidth>
-__global__ void __launch_bounds__(kThreads, 2) attention_backward_keys_kernel(const AttentionProblem p) {
+__global__ void __launch_bounds__(kThreads, 2) attention_backward_keys_kernel(const BackwardProblem p) {
     using S = Shape<kWidth>;
     extern __shared__ __align__(128) unsigned char shared[];
     const unsigned tiles = shared_address(shared);
     float* const statistics = reinterpret_cast<float*>(shared + S::kStatisticsOffset);
     const int kv_head = static_cast<int>(blockIdx.y),
-              begin = static_cast<int>(blockIdx.x) * S::kKeys;  // early keys, which most queries see, first
+              begin = static_cast<int>(blockIdx.x) * S::kKeys;  // early keys first: most queries see them
     TileCopy<kWidth, S::kKeys, kThreads>(p.k.of_head(kv_head, p.head_dim), p.num_keys, p.head_dim)(tiles, begin);
     TileCopy<kWidth, S::kKeys, kThreads>(p.v.of_head(kv_head, p.head_dim), p.num_keys, p.head_dim)(tiles + S::kKeyBytes,
                                                                                                    begin);
@@ -179,19 +179,19 @@ __global__ void __launch_bounds__(kThreads, 2) attention_backward_keys_kernel(co
 
     wait_for_copies();
     if (!seen) return;
-    __syncthreads();  // the tiles are free
+    __syncthreads();  // no thread reads the tiles any more
     const int first = static_cast<int>(threadIdx.x) / 32 * 16 * S::kA;
     const unsigned staging = tiles + first * 4 * kWidth;
     add_rows<kWidth, S::kA>(p.d_k.of_head(kv_head, p.head_dim), begin + first, p.num_keys, p.head_dim, p.scale, staging,
                             sums.d_k);
-    __syncwarp();  // dK has left
+    __syncwarp();  // dK is written
     add_rows<kWidth, S::kA>(p.d_v.of_head(kv_head, p.head_dim), begin + first, p.num_keys, p.head_dim, 1, staging,
                             sums.d_v);
 }
 
 }  // namespace
 
-void backward_keys_bf16(cudaStream_t stream, const AttentionProblem& p) {
+void backward_keys_bf16(cudaStream_t stream, const BackwardProblem& p) {
     with_width(p.head_dim, [&](auto width) {
         using S = Shape<width()>;
         const dim3 grid(static_cast<unsigned>((p.num_keys + S::kKeys - 1) / S::kKeys),

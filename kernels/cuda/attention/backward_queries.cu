@@ -1,7 +1,8 @@
-// dQ in bfloat16: one block per tile of queries and head. It goes over the tiles of keys that its windows touch.
-// Formulas and the reason for two backward kernels: attention_backward.cuh.
+// dQ in bfloat16, one block per tile of queries and head. The block goes over the tiles of keys that its queries see.
+// backward.cuh has the formulas and the reason for two backward kernels.
 //
-// A warp owns 16 queries and keeps their Q and dO as operands a in registers: shared memory is read for K and V only.
+// A warp owns 16 queries and keeps their Q and dO in registers as operands a. So it reads only K and V from shared
+// memory.
 #include "kernels/cuda/attention/backward.cuh"
 #include "kernels/cuda/attention/rows.cuh"
 
@@ -14,18 +15,19 @@ constexpr int kWarps = 4, kThreads = 32 * kWarps;
 template <int kWidth> struct Shape {
     static constexpr int kQueries = kWarps * 16, kKeys = kWidth > 64 ? 32 : 64, kB = kKeys / 16;
     static constexpr int kQueryBytes = kQueries * kRowBytes<kWidth>, kKeyBytes = kKeys * kRowBytes<kWidth>;
-    // K and V of two tiles. Before that, Q and dO on their way to registers; in the end dQ as float32.
+    // Shared memory: first Q and dO on their way to registers, then K and V of two tiles, at the end dQ as float32.
     static constexpr int kSharedBytes = 4 * kKeyBytes;
     static_assert(kSharedBytes >= 2 * kQueryBytes && kSharedBytes >= 4 * kWidth * kQueries);
 };
 
-/// What a warp knows of its queries; rows g and g + 8 are [0] and [1].
+/// What a warp keeps of its queries. lse (L of backward.cuh) and delta are those of rows g and g + 8.
 template <int kWidth> struct Rows {
     std::uint32_t q[kWidth / 16][1][4], d_out[kWidth / 16][1][4];
     float lse[2], delta[2];
 };
 
-/// p = 0 where a query does not see a key. The lane's queries are first_row + 8 half, its keys key + 8 n and the next.
+/// Sets p to 0 where a query does not see a key. The lane's queries are first_row + 8 half, its keys key + 8 n + b,
+/// with half and b 0 or 1.
 template <int kN> __device__ void mask(float (&p)[1][kN][4], const HeadWindow& window, int first_row, int key) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -68,9 +70,9 @@ __device__ __forceinline__ void step(float (&d_q)[1][kWidth / 8][4], const Rows<
     multiply_columns<kWidth, 1, kB>(d_q, operand, k_transposed);
 }
 
-/// Brings the block's queries [begin, ...) through shared memory to registers.
+/// Loads the block's queries [begin, ...): Q and dO through shared memory to registers, L and delta directly.
 template <int kWidth>
-__device__ void load_rows(Rows<kWidth>& rows, const AttentionProblem& p, int head, int begin, unsigned tiles) {
+__device__ void load_rows(Rows<kWidth>& rows, const BackwardProblem& p, int head, int begin, unsigned tiles) {
     using S = Shape<kWidth>;
     TileCopy<kWidth, S::kQueries, kThreads>(p.q.of_head(head, p.head_dim), p.num_queries, p.head_dim)(tiles, begin);
     TileCopy<kWidth, S::kQueries, kThreads>(p.d_out.of_head(head, p.head_dim), p.num_queries, p.head_dim)(
@@ -94,12 +96,12 @@ __device__ void load_rows(Rows<kWidth>& rows, const AttentionProblem& p, int hea
 }
 
 template <int kWidth>
-__global__ void __launch_bounds__(kThreads, 2) attention_backward_queries_kernel(const AttentionProblem p) {
+__global__ void __launch_bounds__(kThreads, 2) attention_backward_queries_kernel(const BackwardProblem p) {
     using S = Shape<kWidth>;
     extern __shared__ __align__(128) unsigned char shared[];
     const unsigned tiles = shared_address(shared);
-    const int head = static_cast<int>(blockIdx.y), begin = static_cast<int>(gridDim.x - 1 - blockIdx.x) *
-                                                           S::kQueries;  // late queries, which see most, first
+    // Late queries come first, since they see most keys.
+    const int head = static_cast<int>(blockIdx.y), begin = static_cast<int>(gridDim.x - 1 - blockIdx.x) * S::kQueries;
     const HeadWindow window(p, head);
     const TileRanges keys = tiles_of_keys(window, begin, S::kQueries, S::kKeys);
     if (keys.seen.empty()) return;
@@ -119,7 +121,7 @@ __global__ void __launch_bounds__(kThreads, 2) attention_backward_queries_kernel
     unsigned current = 0;
     for (int tile = keys.seen.begin; tile < keys.seen.end; ++tile) {
         wait_for_copies();
-        __syncthreads();  // this tile has come for all; nobody reads the one before any more
+        __syncthreads();  // all threads see this tile, and none reads the previous one any more
         const unsigned k_tile = tiles + current * 2 * S::kKeyBytes;
         current ^= 1;
         if (tile + 1 < keys.seen.end) copy_keys(tile + 1, tiles + current * 2 * S::kKeyBytes);
@@ -129,14 +131,14 @@ __global__ void __launch_bounds__(kThreads, 2) attention_backward_queries_kernel
             step<kWidth, false>(d_q, rows, k_rows, k_columns, p.scale_log2, window, first_row, key);
         else step<kWidth, true>(d_q, rows, k_rows, k_columns, p.scale_log2, window, first_row, key);
     }
-    __syncthreads();  // the tiles are free
+    __syncthreads();  // no thread reads the tiles any more
     add_rows<kWidth, 1>(p.d_q.of_head(head, p.head_dim), begin + first, p.num_queries, p.head_dim, p.scale,
                         tiles + first * 4 * kWidth, d_q);
 }
 
 }  // namespace
 
-void backward_queries_bf16(cudaStream_t stream, const AttentionProblem& p) {
+void backward_queries_bf16(cudaStream_t stream, const BackwardProblem& p) {
     with_width(p.head_dim, [&](auto width) {
         using S = Shape<width()>;
         const dim3 grid(static_cast<unsigned>((p.num_queries + S::kQueries - 1) / S::kQueries),

@@ -1,9 +1,9 @@
-// delta[h, t] = sum_e d_out * out, which backward subtracts from every d_out . v of the query (sum_j p_j (d_out .
-// v_j)); bfloat16. Read once, written once.
+// delta[h, t] = sum_e d_out * out = sum_j p_j (d_out . v_j) in bfloat16, which backward subtracts from every d_out . v
+// of the query. The kernel reads d_out and out once and writes delta once. The float32 kernel is in float_backward.cu.
 //
-// It is the diagonal of dO O^T, and made by the same instructions in the same order as dP = dO V^T: a query that sees
-// one key has out = v, so its ds is 0 to the last bit. 15/16 of the products are thrown away, which costs nothing
-// beside reading d_out and out.
+// delta is the diagonal of dO O^T. The same instructions compute it in the same order as dP = dO V^T. So a query that
+// sees one key, whose out is v, gets ds = 0 to the last bit. The kernel uses only 1/16 of its products, which costs
+// nothing beside reading d_out and out.
 #include "kernels/cuda/attention/tiles.cuh"
 
 namespace longlora::cuda {
@@ -12,7 +12,7 @@ namespace {
 
 constexpr int kWarps = 4, kThreads = 32 * kWarps, kQueries = 16 * kWarps;
 
-template <int kWidth> __global__ void __launch_bounds__(kThreads) attention_delta_kernel(const AttentionProblem p) {
+template <int kWidth> __global__ void __launch_bounds__(kThreads) attention_delta_kernel(const BackwardProblem p) {
     constexpr int kBytes = kQueries * kRowBytes<kWidth>;
     extern __shared__ __align__(128) unsigned char shared[];
     const unsigned tiles = shared_address(shared);
@@ -28,9 +28,9 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads) attention_delt
     const unsigned rows = tiles + first * kRowBytes<kWidth>;
     multiply_rows<kWidth, 1, 1>(products, TileAddress<kWidth>::by_rows(rows),
                                 TileAddress<kWidth>::by_chunks(rows).below(kQueries));
-    if (lane % 4 != g / 2)
-        return;  // the lane whose columns 2(l%4), 2(l%4)+1 hold row g: (g, g) in the first block, (g+8, g+8) in the
-                 // second
+    // Only the lane whose columns 2(l%4) and 2(l%4)+1 include g continues: it holds (g, g) in the first block and
+    // (g+8, g+8) in the second.
+    if (lane % 4 != g / 2) return;
     float* const delta = p.delta.of_head(head);
     const int t = begin + first + g;
     if (t < p.num_queries) delta[t] = g % 2 ? products[0][0][1] : products[0][0][0];
@@ -39,7 +39,7 @@ template <int kWidth> __global__ void __launch_bounds__(kThreads) attention_delt
 
 }  // namespace
 
-void delta_bf16(cudaStream_t stream, const AttentionProblem& p) {
+void delta_bf16(cudaStream_t stream, const BackwardProblem& p) {
     with_width(p.head_dim, [&](auto width) {
         const dim3 grid(static_cast<unsigned>((p.num_queries + kQueries - 1) / kQueries),
                         static_cast<unsigned>(p.num_heads));

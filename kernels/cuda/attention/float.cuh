@@ -1,9 +1,9 @@
-// Tiles of the float32 attention kernels: 32 queries by 32 keys, 256 threads, plain fused multiply-adds. What tensor
-// cores do for bfloat16 (attention_tiles.cuh) is done here by each thread for 2 x 2 scores and for 2 rows x kWidth / 16
-// columns of a result. Loads are single elements, neighbouring lanes neighbouring columns: any stride and alignment.
+// Tiles of the float32 attention kernels: 32 queries by 32 keys, 256 threads, plain fused multiply-adds. Each thread
+// computes 2 x 2 scores, and 2 rows x kWidth / 16 columns of a result. Threads load single elements, neighbouring lanes
+// neighbouring columns, so any stride and alignment works. The tiles for bfloat16 and tensor cores are in tiles.cuh.
 //
-// Thread (y, x) = (thread / 16, thread % 16) owns rows y, y + 16. The 16 threads of a row are in one warp, so what a
-// row needs of its own scores needs no barrier of the block.
+// Thread (y, x) = (thread / 16, thread % 16) owns rows y and y + 16. The 16 threads of a row are in one warp, so a row
+// needs no barrier of the block to combine its own scores.
 #pragma once
 
 #include "kernels/cuda/attention/problem.cuh"
@@ -12,23 +12,24 @@ namespace longlora::cuda::plain {
 
 constexpr int kThreads = 256, kTile = 32;
 
-/// Row stride of a tile in floats: the 8 lanes that read 16 bytes of 8 rows at once read 8 different groups of 4 banks.
+/// Row stride of a tile in floats: 8 lanes that each read 16 bytes of another row read 8 different groups of 4 banks.
 template <int kWidth> constexpr int kStride = kWidth + 4;
 template <int kWidth> constexpr int kTileFloats = kTile* kStride<kWidth>;
-/// Of the scores of a tile: the two rows that a warp writes at once lie 16 banks apart.
+/// Row stride of the scores of a tile: the two rows that a warp writes at the same time lie 16 banks apart.
 constexpr int kScoreStride = kTile + 16, kScoreFloats = kTile * kScoreStride;
 
 __device__ inline int thread_y() { return static_cast<int>(threadIdx.x) / 16; }
 __device__ inline int thread_x() { return static_cast<int>(threadIdx.x) % 16; }
 
-/// Calls use(row, column) for all places of a tile, neighbouring threads neighbouring columns.
+/// Calls use(row, column) for all places of a tile. Neighbouring threads take neighbouring columns.
 template <int kWidth, class Use> __device__ inline void for_places(Use&& use) {
 #pragma unroll 1
     for (int i = static_cast<int>(threadIdx.x); i < kTile * kWidth; i += kThreads) use(i / kWidth, i % kWidth);
 }
 
-/// Rows [begin, begin + 32) of one head; rows beyond the last and columns beyond head_dim are 0.
-template <int kWidth> __device__ inline void load(float* tile, const Matrix& m, int begin, int num_rows, int head_dim) {
+/// Loads rows [begin, begin + 32) of one head. Rows beyond the last and columns beyond head_dim become 0.
+template <int kWidth>
+__device__ inline void load(float* tile, const ConstMatrix& m, int begin, int num_rows, int head_dim) {
     for_places<kWidth>([&](int row, int column) {
         const bool inside = begin + row < num_rows && column < head_dim;
         tile[row * kStride<kWidth> + column] = inside ? *reinterpret_cast<const float*>(m.at(begin + row, column)) : 0;
@@ -55,7 +56,7 @@ __device__ inline void multiply_rows(float (&scores)[2][2], const float* a, cons
     }
 }
 
-/// A thread's part of a result of 32 rows: rows y, y + 16, columns 4 x + 64 m ..
+/// A thread's part of a result of 32 rows: at[i][m] is row y + 16 i, columns 4 x + 64 m .. 4 x + 64 m + 3.
 template <int kWidth> struct Result {
     float4 at[2][kWidth / 64] = {};
 };
@@ -67,13 +68,13 @@ __device__ inline void add_scaled(float4& sum, float factor, const float4& x) {
     sum.w = fmaf(factor, x.w, sum.w);
 }
 
-/// result += scores (32 x 32, rows in the first index) b (32 x kWidth). The scores go to the other threads of their row
-/// through `shared`.
+/// result += scores (32 x 32, rows in the first index) b (32 x kWidth). A thread gives its scores to the other threads
+/// of their row through `shared`.
 template <int kWidth>
 __device__ inline void multiply_columns(Result<kWidth>& result, float* shared, const float (&scores)[2][2],
                                         const float* b) {
     float* const row = shared + thread_y() * kScoreStride;
-    __syncwarp();  // what was there before has been read
+    __syncwarp();  // no thread reads the previous scores any more
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
 #pragma unroll
@@ -91,7 +92,7 @@ __device__ inline void multiply_columns(Result<kWidth>& result, float* shared, c
     }
 }
 
-/// The result as a tile, through which it goes to global memory.
+/// Writes the result to a tile in shared memory, from which it goes to device memory.
 template <int kWidth> __device__ inline void store(float* tile, const Result<kWidth>& result) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
@@ -102,7 +103,7 @@ template <int kWidth> __device__ inline void store(float* tile, const Result<kWi
     }
 }
 
-/// Adds factor * result to rows [begin, ...) of m. `tile` is free for all threads before, and used after.
+/// Adds factor * result to rows [begin, ...) of m. It overwrites `tile`, which no thread may still use.
 template <int kWidth>
 __device__ inline void add_rows(const Matrix& m, int begin, int num_rows, int head_dim, float factor, float* tile,
                                 const Result<kWidth>& result) {

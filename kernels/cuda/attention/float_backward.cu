@@ -1,5 +1,5 @@
 // Backward attention in float32: delta, then dK and dV by blocks that own keys, then dQ by blocks that own queries.
-// Formulas and why two kernels: attention_backward.cuh.
+// backward.cuh has the formulas and the reason for two kernels.
 #include <cmath>
 
 #include "kernels/cuda/attention/float.cuh"
@@ -10,10 +10,10 @@ namespace {
 
 using namespace plain;
 
-/// delta[h, t] = sum_e d_out * out, in the order in which multiply_rows makes d_out . v: a query that sees one key has
-/// out = v, so its ds is 0 to the last bit.
+/// delta[h, t] = sum_e d_out * out, summed in the order in which multiply_rows sums d_out . v. So a query that sees one
+/// key, whose out is v, gets ds = 0 to the last bit.
 template <int kWidth>
-__global__ void __launch_bounds__(kThreads) attention_delta_float_kernel(const AttentionProblem p) {
+__global__ void __launch_bounds__(kThreads) attention_delta_float_kernel(const BackwardProblem p) {
     extern __shared__ __align__(16) float memory[];
     float *const d_out = memory, *const out = d_out + kTileFloats<kWidth>;
     const int head = static_cast<int>(blockIdx.y), begin = static_cast<int>(blockIdx.x) * kTile,
@@ -33,17 +33,17 @@ struct Probability {
     float p, ds;
 };
 
-/// p and ds of a pair from its products q.k and d_out.v. Queries that do not exist see nothing.
-__device__ Probability probability(const AttentionProblem& p, const float* lse, const float* delta, int t, bool visible,
+/// p and ds of a pair, from its products q.k (score) and d_out.v (d_p). Both are 0 for queries that do not exist.
+__device__ Probability probability(const BackwardProblem& p, const float* lse, const float* delta, int t, bool visible,
                                    float score, float d_p) {
     if (!visible || t >= p.num_queries || lse[t] == -INFINITY) return {0, 0};
     const float x = expf(fmaf(p.scale, score, -lse[t]));
     return {x, x * (d_p - delta[t])};
 }
 
-/// Keys are the rows of every product.
+/// dK and dV of a tile of keys and a key/value head. Keys are the rows of every product.
 template <int kWidth>
-__global__ void __launch_bounds__(kThreads, 2) attention_backward_keys_float_kernel(const AttentionProblem p) {
+__global__ void __launch_bounds__(kThreads, 2) attention_backward_keys_float_kernel(const BackwardProblem p) {
     extern __shared__ __align__(16) float memory[];
     float *const k = memory, *const v = k + kTileFloats<kWidth>, *const q = v + kTileFloats<kWidth>,
                  *const d_out = q + kTileFloats<kWidth>;
@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(kThreads, 2) attention_backward_keys_float_ker
         const HeadWindow window(p, head);
         const TileRanges queries = tiles_of_queries(window, begin, kTile, kTile);
         for (int tile = queries.seen.begin; tile < queries.seen.end; ++tile) {
-            __syncthreads();  // nobody reads the last tile any more
+            __syncthreads();  // no thread reads the previous tiles any more
             load<kWidth>(q, p.q.of_head(head, p.head_dim), tile * kTile, p.num_queries, p.head_dim);
             load<kWidth>(d_out, p.d_out.of_head(head, p.head_dim), tile * kTile, p.num_queries, p.head_dim);
             __syncthreads();
@@ -83,7 +83,7 @@ __global__ void __launch_bounds__(kThreads, 2) attention_backward_keys_float_ker
 }
 
 template <int kWidth>
-__global__ void __launch_bounds__(kThreads, 2) attention_backward_queries_float_kernel(const AttentionProblem p) {
+__global__ void __launch_bounds__(kThreads, 2) attention_backward_queries_float_kernel(const BackwardProblem p) {
     extern __shared__ __align__(16) float memory[];
     float *const q = memory, *const d_out = q + kTileFloats<kWidth>, *const k = d_out + kTileFloats<kWidth>,
                  *const v = k + kTileFloats<kWidth>;
@@ -96,7 +96,7 @@ __global__ void __launch_bounds__(kThreads, 2) attention_backward_queries_float_
     load<kWidth>(d_out, p.d_out.of_head(head, p.head_dim), begin, p.num_queries, p.head_dim);
     Result<kWidth> d_q;
     for (int tile = keys.seen.begin; tile < keys.seen.end; ++tile) {
-        __syncthreads();  // nobody reads the last tile any more
+        __syncthreads();  // no thread reads the previous tiles any more
         load<kWidth>(k, p.k.of_head(head / p.group, p.head_dim), tile * kTile, p.num_keys, p.head_dim);
         load<kWidth>(v, p.v.of_head(head / p.group, p.head_dim), tile * kTile, p.num_keys, p.head_dim);
         __syncthreads();
@@ -120,7 +120,7 @@ __global__ void __launch_bounds__(kThreads, 2) attention_backward_queries_float_
 
 }  // namespace
 
-void backward_float(cudaStream_t stream, const AttentionProblem& p) {
+void backward_float(cudaStream_t stream, const BackwardProblem& p) {
     with_width(p.head_dim, [&](auto width) {
         constexpr int kBytes = 4 * (4 * kTileFloats<width()> + kScoreFloats);
         const auto query_tiles = static_cast<unsigned>((p.num_queries + kTile - 1) / kTile),

@@ -1,6 +1,6 @@
-// Forward attention in float32: one block per 32 queries and head, over the tiles of keys that its windows touch. The
-// recurrence is that of attention_forward.cu; differences to a maximum are made before they are scaled, so that a query
-// that sees one key gets p = 1 and out = v to the last bit.
+// Forward attention in float32, one block per 32 queries and head. The block goes over the tiles of keys that its
+// queries see. The recurrence is that of forward.cu, but the maximum is subtracted from a score before the difference
+// is scaled, so that a query that sees one key gets p = 1 and out = v to the last bit.
 #include "kernels/cuda/attention/float.cuh"
 #include "kernels/cuda/attention/result.cuh"
 
@@ -15,8 +15,8 @@ template <int kWidth> struct Running {
     float max[2] = {-INFINITY, -INFINITY}, sum[2] = {};
 };
 
-/// s = -inf where a query does not see a key. The thread's queries are first_row and 16 further, its keys key and 16
-/// further.
+/// Sets s to -inf where a query does not see a key. The thread's queries are first_row and first_row + 16, its keys are
+/// key and key + 16.
 __device__ void mask(float (&s)[2][2], const HeadWindow& window, int first_row, int key) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
@@ -28,21 +28,21 @@ __device__ void mask(float (&s)[2][2], const HeadWindow& window, int first_row, 
     }
 }
 
-/// Over the 16 threads of a row.
+/// Combines the values of the 16 threads of a row.
 template <class Operation> __device__ float over_row(float x, Operation&& operation) {
 #pragma unroll
     for (int lanes = 8; lanes > 0; lanes /= 2) x = operation(x, __shfl_xor_sync(0xffffffffu, x, lanes));
     return x;
 }
 
-/// s becomes p; maxima, sums and o are brought to the new maxima.
+/// Turns s into p, updates the maxima, and brings sums and o to the new maxima.
 template <int kWidth> __device__ void softmax_step(Running<kWidth>& r, float (&s)[2][2], float scale) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
         const float largest =
             fmaxf(r.max[i], over_row(fmaxf(s[i][0], s[i][1]), [](float a, float b) { return fmaxf(a, b); }));
         const float base = largest == -INFINITY ? 0 : largest,
-                    decay = expf((r.max[i] - base) * scale);  // nothing seen yet: p = exp(-inf) = 0
+                    decay = expf((r.max[i] - base) * scale);  // no key seen yet: p = exp(-inf) = 0
         r.max[i] = largest;
 #pragma unroll
         for (float& p : s[i]) p = expf((p - base) * scale);
@@ -52,7 +52,7 @@ template <int kWidth> __device__ void softmax_step(Running<kWidth>& r, float (&s
     }
 }
 
-/// o becomes the part of out that is new; keep[row] is the factor of what an earlier call left there; lse is written.
+/// Turns o into the new part of out, sets keep[row] to the factor of the old out of that row, and writes lse.
 template <int kWidth>
 __device__ void finish(Running<kWidth>& r, float* keep, float* lse, int begin, int num_queries, float scale,
                        bool accumulate) {
@@ -71,7 +71,7 @@ __device__ void finish(Running<kWidth>& r, float* keep, float* lse, int begin, i
 }
 
 template <int kWidth>
-__global__ void __launch_bounds__(kThreads, 2) attention_forward_float_kernel(const AttentionProblem p) {
+__global__ void __launch_bounds__(kThreads, 2) attention_forward_float_kernel(const ForwardProblem p) {
     extern __shared__ __align__(16) float memory[];
     float *const q = memory, *const k = q + kTileFloats<kWidth>, *const v = k + kTileFloats<kWidth>;
     float *const scores = v + kTileFloats<kWidth>, *const keep = scores + kScoreFloats;
@@ -83,7 +83,7 @@ __global__ void __launch_bounds__(kThreads, 2) attention_forward_float_kernel(co
     Running<kWidth> running;
     load<kWidth>(q, p.q.of_head(head, p.head_dim), begin, p.num_queries, p.head_dim);
     for (int tile = keys.seen.begin; tile < keys.seen.end; ++tile) {
-        __syncthreads();  // nobody reads the last tile any more
+        __syncthreads();  // no thread reads the previous tiles any more
         load<kWidth>(k, p.k.of_head(head / p.group, p.head_dim), tile * kTile, p.num_keys, p.head_dim);
         load<kWidth>(v, p.v.of_head(head / p.group, p.head_dim), tile * kTile, p.num_keys, p.head_dim);
         __syncthreads();
@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(kThreads, 2) attention_forward_float_kernel(co
     }
 
     finish<kWidth>(running, keep, p.lse.of_head(head), begin, p.num_queries, p.scale, p.accumulate);
-    __syncthreads();  // Q is free
+    __syncthreads();  // no thread reads Q any more
     store<kWidth>(q, running.o);
     __syncthreads();
     const Matrix out = p.out.of_head(head, p.head_dim);
@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(kThreads, 2) attention_forward_float_kernel(co
 
 }  // namespace
 
-void forward_float(cudaStream_t stream, const AttentionProblem& p) {
+void forward_float(cudaStream_t stream, const ForwardProblem& p) {
     with_width(p.head_dim, [&](auto width) {
         const dim3 grid(static_cast<unsigned>((p.num_queries + kTile - 1) / kTile), static_cast<unsigned>(p.num_heads));
         launch(stream, attention_forward_float_kernel<width()>, grid, kThreads,

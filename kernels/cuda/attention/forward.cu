@@ -1,13 +1,13 @@
-// Forward attention in bfloat16 (FlashAttention-2, Dao 2023, algorithm 1): one block per 128 queries and head. It goes
-// over the tiles of keys that its windows touch; the next tile is copied while this one is used. Float32 is
-// attention_float_forward.cu.
+// Forward attention in bfloat16 (FlashAttention-2, Dao 2023, algorithm 1), one block per 128 queries and head. The
+// block goes over the tiles of keys that its queries see, and copies the next tile while it uses the current one.
+// float_forward.cu does the same in float32.
 //
-// A warp keeps its queries as operands a in registers, and o in others. With s the unscaled scores of a tile, c = scale
-// * log2(e):
-//   m' = max(m, max_j s_j)    a = 2^(c m - c m')    p_j = 2^(c s_j - c m')    sum = a sum + sum_j p_j    o = a o +
-//   sum_j p_j v_j
-// and in the end out = o / sum, lse = (c m + log2 sum) / log2(e). m is over the 4 lanes that share a row; sum stays a
-// lane's own part until the end.
+// A warp keeps its queries in registers as operands a, and also keeps o there. With s the unscaled scores of a tile and
+// c = scale * log2(e):
+//   m' = max(m, max_j s_j)     a = 2^(c m - c m')         p_j = 2^(c s_j - c m')
+//   sum = a sum + sum_j p_j    o = a o + sum_j p_j v_j
+// At the end out = o / sum and lse = (c m + log2 sum) / log2(e). The 4 lanes that share a row share m; each of them
+// keeps its own part of sum until the end.
 #include "kernels/cuda/attention/result.cuh"
 #include "kernels/cuda/attention/rows.cuh"
 #include "kernels/cuda/attention/tiles.cuh"
@@ -16,21 +16,21 @@ namespace longlora::cuda {
 
 namespace {
 
-/// A warp owns kA blocks of 16 queries: two where registers allow it, so that each fragment of K and V serves twice as
-/// many products. A tile's scores fill 32 registers.
+/// A warp owns kA blocks of 16 queries: two if there are enough registers, so that it uses each fragment of K and V for
+/// twice as many products. The scores of a tile fill 32 registers.
 template <int kWidth> struct Shape {
     static constexpr int kA = kWidth > 64 ? 1 : 2, kB = 4 / kA, kKeys = 16 * kB;
     static constexpr int kQueries = 128, kThreads = 32 * kQueries / (16 * kA),
                          kBlocksPerProcessor = kWidth > 64 ? 1 : 2;
     static constexpr int kQueryBytes = kQueries * kRowBytes<kWidth>, kKeyBytes = kKeys * kRowBytes<kWidth>;
-    // K and V of two tiles. Q is at the end until it is in registers; when all is done the same memory holds o as
-    // float32, and behind it what is kept of each row of an earlier result.
+    // Shared memory: K and V of two tiles; Q at the end until it is in registers. After the last tile the same memory
+    // holds o as float32, and behind it the factors of the old out, one per row.
     static constexpr int kTileBytes = 4 * kWidth * kQueries, kQueryOffset = kTileBytes - kQueryBytes,
                          kSharedBytes = kTileBytes + 4 * kQueries;
     static_assert(4 * kKeyBytes <= kTileBytes && 2 * kKeyBytes <= kQueryOffset);
 };
 
-/// What a warp knows of its queries: rows g, g + 8 of block i are [i][0] and [i][1].
+/// What a warp keeps of its queries. Rows g and g + 8 of block i have max and sum [i][0] and [i][1].
 template <int kWidth> struct Running {
     static constexpr int kA = Shape<kWidth>::kA;
     std::uint32_t q[kWidth / 16][kA][4];
@@ -42,7 +42,7 @@ template <int kWidth> __device__ void start(Running<kWidth>& r) {
     for (int i = 0; i < Shape<kWidth>::kA; ++i) r.max[i][0] = r.max[i][1] = -INFINITY;
 }
 
-/// The warp's rows of Q from shared memory.
+/// Loads the warp's rows of Q from shared memory.
 template <int kWidth> __device__ void load_queries(Running<kWidth>& r, unsigned rows) {
     const auto q = TileAddress<kWidth>::by_rows(rows);
 #pragma unroll
@@ -52,8 +52,8 @@ template <int kWidth> __device__ void load_queries(Running<kWidth>& r, unsigned 
     }
 }
 
-/// s = -inf where a query does not see a key. The lane's queries are first_row + 16 i + 8 half, its keys key + 8 n and
-/// the next.
+/// Sets s to -inf where a query does not see a key. The lane's queries are first_row + 16 i + 8 half, its keys
+/// key + 8 n + b, with half and b 0 or 1.
 template <int kA, int kN>
 __device__ void mask(float (&s)[kA][kN][4], const HeadWindow& window, int first_row, int key) {
 #pragma unroll
@@ -72,7 +72,7 @@ __device__ void mask(float (&s)[kA][kN][4], const HeadWindow& window, int first_
     }
 }
 
-/// s becomes p; maxima, sums and o are brought to the new maxima.
+/// Turns s into p, updates the maxima, and brings sums and o to the new maxima.
 template <int kWidth, int kA, int kN>
 __device__ __forceinline__ void softmax_step(Running<kWidth>& r, float (&s)[kA][kN][4], float c, bool masked) {
 #pragma unroll
@@ -84,8 +84,8 @@ __device__ __forceinline__ void softmax_step(Running<kWidth>& r, float (&s)[kA][
             for (int n = 0; n < kN; ++n) largest = fmaxf(largest, fmaxf(s[i][n][2 * half], s[i][n][2 * half + 1]));
             largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
             largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
-            const float base =
-                masked && largest == -INFINITY ? 0.0f : largest * c;  // a row that has seen nothing yet: p = 2^-inf = 0
+            // A row that has seen no key yet: p = 2^-inf = 0.
+            const float base = masked && largest == -INFINITY ? 0.0f : largest * c;
             const float decay = exp2_fast(fmaf(r.max[i][half], c, -base));
             r.max[i][half] = largest;
             float sum = 0;
@@ -108,7 +108,7 @@ __device__ __forceinline__ void softmax_step(Running<kWidth>& r, float (&s)[kA][
     }
 }
 
-/// One tile of keys; V follows K.
+/// One tile of keys.
 template <int kWidth, bool kMasked>
 __device__ __forceinline__ void step(Running<kWidth>& r, TileAddress<kWidth> k, TileAddress<kWidth> v, float c,
                                      const HeadWindow& window, int first_row, int key) {
@@ -123,8 +123,8 @@ __device__ __forceinline__ void step(Running<kWidth>& r, TileAddress<kWidth> k, 
     multiply_columns<kWidth, kA, kB>(r.o, p, v);
 }
 
-/// o becomes the lane's part of out, except for the earlier result times the row's number in keep; lse is written. Each
-/// of the 4 lanes that share rows settles one of them.
+/// Turns o into the lane's new part of out, sets keep[row] to the factor of the old out of that row, and writes lse.
+/// Each of the 4 lanes that share 2 kA rows computes the factors of one row.
 template <int kWidth>
 __device__ void finish(Running<kWidth>& r, float* keep, const HeadWindow& window, float* lse, int first_row,
                        int row_in_tile, float c, bool accumulate) {
@@ -158,13 +158,13 @@ __device__ void finish(Running<kWidth>& r, float* keep, const HeadWindow& window
 
 template <int kWidth>
 __global__ void __launch_bounds__(Shape<kWidth>::kThreads, Shape<kWidth>::kBlocksPerProcessor)
-    attention_forward_kernel(const AttentionProblem p) {
+    attention_forward_kernel(const ForwardProblem p) {
     using S = Shape<kWidth>;
     constexpr int kA = S::kA;
     extern __shared__ __align__(128) unsigned char shared[];
     const unsigned tiles = shared_address(shared);
-    const int head = static_cast<int>(blockIdx.y), begin = static_cast<int>(gridDim.x - 1 - blockIdx.x) *
-                                                           S::kQueries;  // late queries, which see most, first
+    // Late queries come first, since they see most keys.
+    const int head = static_cast<int>(blockIdx.y), begin = static_cast<int>(gridDim.x - 1 - blockIdx.x) * S::kQueries;
     const HeadWindow window(p, head);
     const TileRanges keys = tiles_of_keys(window, begin, S::kQueries, S::kKeys);
     if (keys.seen.empty() && p.accumulate) return;
@@ -188,10 +188,10 @@ __global__ void __launch_bounds__(Shape<kWidth>::kThreads, Shape<kWidth>::kBlock
         __syncthreads();
         load_queries(running, tiles + S::kQueryOffset + first * kRowBytes<kWidth>);
     }
-    unsigned current = 0;  // of the two places for tiles
+    unsigned current = 0;  // which of the two places for tiles holds the current tile
     for (int tile = keys.seen.begin; tile < keys.seen.end; ++tile) {
         wait_for_copies();
-        __syncthreads();  // this tile has come for all; nobody reads the one before any more
+        __syncthreads();  // all threads see this tile, and none reads the previous one any more
         if (tile + 1 < keys.seen.end) copy_keys(tile + 1, current ^ 1);
         const unsigned k_tile = tiles + current * 2 * S::kKeyBytes;
         const auto k = TileAddress<kWidth>::by_chunks(k_tile), v = TileAddress<kWidth>::by_rows(k_tile).below(S::kKeys);
@@ -201,7 +201,7 @@ __global__ void __launch_bounds__(Shape<kWidth>::kThreads, Shape<kWidth>::kBlock
         else step<kWidth, true>(running, k, v, p.scale_log2, window, begin + row_in_tile, key);
         current ^= 1;
     }
-    __syncthreads();  // the tiles are free
+    __syncthreads();  // no thread reads the tiles any more
 
     float* const keep = reinterpret_cast<float*>(shared + S::kTileBytes);
     finish<kWidth>(running, keep, window, p.lse.of_head(head), begin + row_in_tile, row_in_tile, p.scale_log2,
@@ -214,7 +214,7 @@ __global__ void __launch_bounds__(Shape<kWidth>::kThreads, Shape<kWidth>::kBlock
 
 }  // namespace
 
-void forward_bf16(cudaStream_t stream, const AttentionProblem& p) {
+void forward_bf16(cudaStream_t stream, const ForwardProblem& p) {
     with_width(p.head_dim, [&](auto width) {
         using S = Shape<width()>;
         const dim3 grid(static_cast<unsigned>((p.num_queries + S::kQueries - 1) / S::kQueries),

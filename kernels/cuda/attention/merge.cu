@@ -1,13 +1,13 @@
-// merge_attention: two partial results of the same queries become one. Rows first, then their sums, which all threads
-// of a row have read by then.
+// merge_attention: merges two results of the same queries over different keys. The first kernel merges the rows of out
+// and reads lse; the second one merges lse. result.cuh merges inside the forward kernels.
 #include "kernels/cuda/elementwise.cuh"
 #include "kernels/cuda/operations.h"
 
 namespace longlora::cuda {
 namespace {
 
-/// With r = exp(smaller - larger) in (0, 1], the weights are 1 / (1 + r) and r / (1 + r), which add up to 1 however
-/// large the sums are. A NaN stays a NaN.
+/// With r = exp(smaller - larger) in (0, 1], where smaller and larger are the two lse, the weights are 1 / (1 + r) and
+/// r / (1 + r). They add up to 1 however large the lse are. A NaN stays a NaN.
 struct MergeRows {
     static constexpr int kElements = kPack<float>;
     Rows<float> out;
@@ -21,7 +21,7 @@ struct MergeRows {
         if (b == -INFINITY) return;
         float *to = out.at(query, head * head_dim + column), x[kElements], y[kElements];
         load(y, other_out.at(query, head * head_dim + column), count, aligned);
-        if (a != -INFINITY) {  // else what is in out is not read
+        if (a != -INFINITY) {  // otherwise the old out is not read
             const bool own_larger = a >= b;
             const float r = expf(own_larger ? b - a : a - b), of_larger = 1 / (1 + r), of_smaller = r / (1 + r);
             const float keep = own_larger ? of_larger : of_smaller, take = own_larger ? of_smaller : of_larger;
@@ -47,7 +47,9 @@ struct MergeSums {
 
 }  // namespace
 
-void merge_attention(cudaStream_t stream, Tensor out, Tensor lse, Tensor other_out, Tensor other_lse) {
+void merge_attention(cudaStream_t stream, const AttentionResult& result, const ConstAttentionResult& other) {
+    const auto& [out, lse] = result;
+    const auto& [other_out, other_lse] = other;
     const std::int64_t num_queries = out.shape[0], num_heads = lse.shape[0], head_dim = out.width() / num_heads;
     ensure(num_queries * num_heads < (std::int64_t{1} << 32), "too many queries for a kernel");
     const bool aligned = packs_aligned(kPack<float>, out, other_out) && head_dim % kPack<float> == 0;

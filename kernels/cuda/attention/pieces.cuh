@@ -1,5 +1,5 @@
 // Pieces of 16 bytes: how the bfloat16 kernels read and write rows of a matrix of either type and any alignment, where
-// they do not copy tiles asynchronously.
+// they do not copy tiles asynchronously (TileCopy in tiles.cuh).
 #pragma once
 
 #include "kernels/cuda/attention/problem.cuh"
@@ -7,14 +7,14 @@
 
 namespace longlora::cuda {
 
-/// 16 bytes of a matrix as floats: 4 float32 or 8 bfloat16 that are neighbours in a row. Lanes of a warp that take
-/// neighbouring pieces read and write whole sectors.
+/// 16 bytes of a matrix as floats: 4 neighbouring float32 of a row (kWide) or 8 neighbouring bfloat16. Lanes of a warp
+/// that take neighbouring pieces read and write whole sectors.
 template <bool kWide> struct Piece {
     static constexpr int kCount = kWide ? 4 : 8;
     float x[kCount];
 };
 
-/// Rows that are not aligned go by elements.
+/// Rows that are not aligned are read element by element.
 __device__ inline void load_piece(Piece<true>& piece, const std::byte* from, bool aligned) {
     if (aligned) {
         const float4 x = *reinterpret_cast<const float4*>(from);
@@ -65,8 +65,8 @@ __device__ inline void store_piece(std::byte* to, const Piece<false>& piece, boo
     }
 }
 
-/// Eight elements of a matrix of any type and alignment as bfloat16.
-__device__ inline uint4 load_chunk(const Matrix& m, const std::byte* from) {
+/// Loads eight elements of a matrix of any type and alignment as bfloat16.
+__device__ inline uint4 load_chunk(const ConstMatrix& m, const std::byte* from) {
     Piece<false> chunk;
     if (m.wide) {
         Piece<true> half;

@@ -1,27 +1,27 @@
-// How a warp's results, which lie in registers as tensor cores leave them, become rows of a matrix: through shared
-// memory, so that global memory is written in whole sectors.
+// How a warp writes its results, which lie in registers as tensor cores leave them, to rows of a matrix: through shared
+// memory, so that it writes device memory in whole sectors.
 #pragma once
 
 #include "kernels/cuda/attention/pieces.cuh"
 
 namespace longlora::cuda {
 
-/// What a row of a matrix becomes: own * result + kept * (what it was), which is not read when kept is 0.
+/// The new row of a matrix is own * result + kept * (the old row). With kept = 0 the old row is not read.
 struct Weights {
     float own, kept;
 };
 
-/// Where chunk c of 16 bytes of a row of kWidth floats lies in the memory through which results leave. Within its line
-/// of 128 bytes the chunk goes to place (c / 2) % 4 ^ row % 4, and to the upper half of the line where c plus the
-/// number of the line is odd. So none of these meet a bank twice: writes of 8 bytes by 4 rows x 4 lanes, reads of
+/// Where chunk c (16 bytes) of a row of kWidth floats lies in the shared memory through which results leave. Within its
+/// line of 128 bytes the chunk goes to place (c / 2) % 4 ^ row % 4, in the upper half of the line if c plus the number
+/// of the line is odd. So none of these accesses meets a bank twice: writes of 8 bytes by 4 rows x 4 lanes, reads of
 /// neighbouring chunks, and reads of every second chunk.
 template <int kWidth> __device__ inline unsigned staged_offset(int row, int c) {
     const int place = (c >> 1 ^ row) & 3, upper = (c ^ c >> 3 ^ row * (kWidth / 32)) & 1;
     return static_cast<unsigned>(row * 4 * kWidth + (c >> 3) * 128 + place * 16 + upper * 64);
 }
 
-/// The second half of write_rows: 16 kA rows of kWidth floats at `staging` go to rows [begin, ...) of a matrix,
-/// neighbouring lanes taking neighbouring pieces.
+/// The second half of write_rows: writes the 16 kA rows of kWidth floats at `staging` to rows [begin, ...) of a matrix.
+/// Neighbouring lanes take neighbouring pieces.
 template <int kWidth, int kA, bool kWide, class WeightsOfRow>
 __device__ inline void write_staged(const Matrix& m, int begin, int num_rows, int head_dim, unsigned staging,
                                     WeightsOfRow&& weights_of_row) {
@@ -51,8 +51,8 @@ __device__ inline void write_staged(const Matrix& m, int begin, int num_rows, in
     }
 }
 
-/// Writes a warp's results to rows [begin, ...) of a matrix that has num_rows of them, weights_of_row(row) saying how.
-/// They go through shared memory of the warp's own, 16 kA rows of 4 * kWidth bytes at `staging`.
+/// Writes a warp's results to rows [begin, ...) of a matrix of num_rows rows, with weights_of_row(row). The results go
+/// through shared memory that belongs to the warp: 16 kA rows of 4 * kWidth bytes at `staging`.
 template <int kWidth, int kA, class WeightsOfRow>
 __device__ inline void write_rows(const Matrix& m, int begin, int num_rows, int head_dim, unsigned staging,
                                   const float (&results)[kA][kWidth / 8][4], WeightsOfRow&& weights_of_row) {

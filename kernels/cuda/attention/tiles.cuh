@@ -1,15 +1,17 @@
-// Tiles of rows in shared memory as bfloat16: how they lie, how they are copied there, how tensor cores read them. No
-// windows, no softmax.
+// Tiles of bfloat16 rows in shared memory: their layout, how they are copied there, how tensor cores read them. No
+// windows, no softmax. The tiles of the float32 kernels are in float.cuh.
 //
-// A tile has kWidth columns (head_dim rounded up to 32, 64 or 128; the columns beyond head_dim are 0). Its rows are cut
-// into chunks of 16 bytes; chunk c of row r lies at place c ^ s(r), so that the 8 rows of a matrix that ldmatrix reads
-// at the same column lie in 8 different groups of 4 banks: s(r) = r % 8 where a row is 128 bytes or more, and (r / 2) %
-// 4 where two rows share 128 bytes.
+// A tile has kWidth columns: head_dim rounded up to 32, 64 or 128; the columns beyond head_dim are 0. Its rows are cut
+// into chunks of 16 bytes. Chunk c of row r lies at place c ^ s(r), with
+//   s(r) = r % 8          where a row has 128 bytes or more,
+//   s(r) = (r / 2) % 4    where two rows share 128 bytes.
+// So the 8 rows of a matrix that ldmatrix reads at the same column lie in 8 different groups of 4 banks.
 //
-// Addresses cost one XOR: with the swizzle's bits m (7 or 3), chunk 2j + b of a row lies 16 * ((2j + b) ^ s) = 16 *
-// ((2j & m) ^ (b ^ s)) + 16 * (2j & ~m) behind the row's start. Each lane computes its row and 16 * (b ^ s) once
-// (TileAddress), and at(j) is an XOR with a constant plus a constant, which lies in the instruction; rows 16 further
-// down have the same swizzle, another constant.
+// An address costs one XOR. With the bits m of the swizzle (7 or 3), chunk 2j + b of a row begins
+//   16 * ((2j + b) ^ s) = 16 * ((2j & m) ^ (b ^ s)) + 16 * (2j & ~m)
+// bytes behind the start of the row. Each lane computes its row and 16 * (b ^ s) once (TileAddress). Then at(i, j) is
+// an XOR with a constant plus a constant that is part of the load instruction. Rows 16 further down have the same
+// swizzle, so they need only another constant.
 #pragma once
 
 #include <type_traits>
@@ -27,17 +29,19 @@ template <int kWidth> __device__ inline unsigned chunk_offset(int row, int chunk
     return static_cast<unsigned>(row * kRowBytes<kWidth> + ((chunk ^ s) << 4));
 }
 
-/// Where a lane's row of ldmatrix.x4 lies in a tile that starts at `tile`. Two orders of the four 8x8 matrices:
-///   by_rows     (rows 0-7, chunk 0) (rows 8-15, chunk 0) (rows 0-7, chunk 1) (rows 8-15, chunk 1): operand a of 16
-///   rows;
-///               transposed: operand b of 16 rows (its k) and two blocks of 8 columns (its n): b = {r[0], r[1]} and
-///               {r[2], r[3]}
-///   by_chunks   (rows 0-7, chunk 0) (rows 0-7, chunk 1) (rows 8-15, chunk 0) (rows 8-15, chunk 1): operand b whose n
-///   are 16 rows, whose k are 16 columns
+/// Where the row that a lane gives to ldmatrix.x4 lies in a tile that starts at `tile`. The four 8x8 matrices have one
+/// of two orders:
+///   by_rows     (rows 0-7, chunk 0) (rows 8-15, chunk 0) (rows 0-7, chunk 1) (rows 8-15, chunk 1)
+///               loaded as they are: operand a of 16 rows
+///               loaded transposed: operand b of 16 rows (its k) and two blocks of 8 columns (its n),
+///               b = {r[0], r[1]} and {r[2], r[3]}
+///   by_chunks   (rows 0-7, chunk 0) (rows 0-7, chunk 1) (rows 8-15, chunk 0) (rows 8-15, chunk 1)
+///               loaded as they are: operand b whose n are 16 rows and whose k are 16 columns
 template <int kWidth> struct TileAddress {
     unsigned address;
-    int rows = 0;  ///< rows further down that are meant, a multiple of 16 known to the compiler: tiles that follow each
-                   ///< other share one address
+    /// How many rows further down the address points. The compiler knows this multiple of 16, so that tiles that lie
+    /// behind each other share one register for the address.
+    int rows = 0;
 
     static __device__ TileAddress by_rows(unsigned tile) {
         const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -48,7 +52,7 @@ template <int kWidth> struct TileAddress {
         return {tile + chunk_offset<kWidth>(lane % 8 + lane / 16 * 8, lane / 8 % 2), 0};
     }
     __device__ TileAddress below(int more) const { return {address, rows + more}; }
-    /// Rows 16i .., columns 16j ..
+    /// The address for rows 16i .. 16i + 15 and columns 16j .. 16j + 15.
     __device__ unsigned at(int i, int j) const {
         constexpr unsigned kMask = 16 * kSwizzleBits<kWidth>;
         const auto columns = static_cast<unsigned>(32 * j);
@@ -57,16 +61,16 @@ template <int kWidth> struct TileAddress {
     }
 };
 
-/// A thread's part of copying tiles of kRows rows of one matrix by kThreads threads: the same chunk of every (kThreads
-/// / kChunks)-th row, so neighbouring threads read whole lines.
+/// Copies tiles of kRows rows of one matrix with kThreads threads. A thread copies the same chunk of every
+/// (kThreads / kChunks)-th row, so neighbouring threads read whole lines.
 template <int kWidth, int kRows, int kThreads> struct TileCopy {
     static constexpr int kRowStep = kThreads / kChunks<kWidth>, kSteps = kRows / kRowStep;
     static_assert(kRows % kRowStep == 0 && kRowStep % 8 == 0, "all rows of a thread have one swizzle");
-    Matrix matrix;  ///< from this thread's chunk on
-    int row, end;   ///< in a tile; the last row of the matrix that has this chunk, plus one
+    ConstMatrix matrix;  ///< from this thread's chunk on
+    int row, end;        ///< in a tile; the last row of the matrix that has this chunk, plus one
     unsigned offset;
 
-    __device__ TileCopy(const Matrix& of_head, int num_rows, int head_dim) : matrix(of_head) {
+    __device__ TileCopy(const ConstMatrix& of_head, int num_rows, int head_dim) : matrix(of_head) {
         const int chunk = static_cast<int>(threadIdx.x) % kChunks<kWidth>;
         row = static_cast<int>(threadIdx.x) / kChunks<kWidth>;
         end = 8 * chunk < head_dim ? num_rows : 0;
@@ -75,8 +79,8 @@ template <int kWidth, int kRows, int kThreads> struct TileCopy {
         settle(matrix.bytes);
     }
 
-    /// Rows [begin, begin + kRows) become a tile; those beyond the last, and columns beyond head_dim, are 0.
-    /// Asynchronous where it can be: wait_for_copies, then a barrier.
+    /// Copies rows [begin, begin + kRows) to a tile. Rows beyond the last and columns beyond head_dim become 0. The
+    /// copy is asynchronous where possible: the tile is complete after wait_for_copies and a barrier.
     __device__ void operator()(unsigned tile, int begin) const {
         if (matrix.aligned && !matrix.wide) {
 #pragma unroll
@@ -95,8 +99,8 @@ template <int kWidth, int kRows, int kThreads> struct TileCopy {
     }
 };
 
-/// sums (16 kA rows x 16 kB columns) += a (16 kA rows of a tile) b^T (16 kB rows of another), over columns 16j .. 16j +
-/// 15 of both.
+/// sums (16 kA rows x 16 kB columns) += a (16 kA rows of a tile) b^T (16 kB rows of another tile), over columns
+/// 16j .. 16j + 15 of both.
 template <int kWidth, int kA, int kB>
 __device__ __forceinline__ void multiply_rows(float (&sums)[kA][2 * kB][4], const std::uint32_t (&a)[kA][4],
                                               TileAddress<kWidth> b, int j) {
@@ -125,7 +129,7 @@ __device__ __forceinline__ void multiply_rows(float (&sums)[kA][2 * kB][4], Tile
     }
 }
 
-/// sums (16 kA rows x kWidth) += p (16 kA rows x 16 kB) b (16 kB rows of a tile). p are operands a, in registers.
+/// sums (16 kA rows x kWidth) += p (16 kA rows x 16 kB) b (16 kB rows of a tile). p holds operands a in registers.
 template <int kWidth, int kA, int kB>
 __device__ __forceinline__ void multiply_columns(float (&sums)[kA][kWidth / 8][4], const std::uint32_t (&p)[kA][kB][4],
                                                  TileAddress<kWidth> b) {
@@ -144,8 +148,8 @@ __device__ __forceinline__ void multiply_columns(float (&sums)[kA][kWidth / 8][4
     }
 }
 
-/// A result d of 16 x 8 blocks as operand a of the next product: blocks 2k and 2k + 1 are its columns 16k .. 16k + 15,
-/// each lane has them already.
+/// Turns a result d of 16 x 8 blocks into operand a of the next product. Blocks 2k and 2k + 1 become its columns
+/// 16k .. 16k + 15; each lane already has the elements that it needs.
 template <int kA, int kB>
 __device__ inline void as_operand(std::uint32_t (&p)[kA][kB][4], const float (&d)[kA][2 * kB][4]) {
 #pragma unroll
@@ -160,7 +164,7 @@ __device__ inline void as_operand(std::uint32_t (&p)[kA][kB][4], const float (&d
     }
 }
 
-/// Calls with_width(std::integral_constant<int, W>) with the smallest W of 32, 64, 128 that is not below head_dim.
+/// Calls use(std::integral_constant<int, W>{}) with the smallest W of 32, 64, 128 that is not below head_dim.
 template <class Use> void with_width(int head_dim, Use&& use) {
     if (head_dim <= 32) use(std::integral_constant<int, 32>{});
     else if (head_dim <= 64) use(std::integral_constant<int, 64>{});

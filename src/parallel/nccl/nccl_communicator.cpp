@@ -1,11 +1,11 @@
-// The nccl transport: messages between GPUs, queued on streams of their own, so that nobody waits for them but streams.
-// It computes nothing: sums are OrderedCommunicator's, as over MPI.
+// The nccl transport: messages between GPUs, queued on streams of their own, so that only streams wait for them.
+// Collectives and sums are in parallel/ordered_communicator.cpp, the same as over MPI.
 //
-// NCCL has no tags: between two ranks messages match in their order, and one that waits for its partner holds up all
-// later ones of its communicator. So all ranks start theirs in one common order (communicator.h), those of a start in
-// one group. A chain of stages has no such order (the pipeline's schedule is another one on each stage); there each
-// link between neighbours is by itself: a rank's two links belong to two NCCL communicators, "lanes", with a stream
-// each.
+// NCCL has no tags: messages between two ranks match in their order, and a message that waits for its partner delays
+// all later messages of its communicator. So all ranks start their messages in one common order
+// (parallel/communicator.h), and those of one start() form one NCCL group. A chain of pipeline stages has no common
+// order, because every stage has its own schedule. There each link between neighbours is independent: the two links
+// of a rank belong to two NCCL communicators, "lanes", with a stream each.
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -23,15 +23,15 @@ namespace longlora::parallel {
 
 namespace {
 
-/// A stage's receive waits on the GPU while the task before computes, so it gets few thread blocks.
+/// The receive of a stage waits on the GPU while the previous task still computes, so it gets few thread blocks.
 constexpr int kChainBlocks = 4;
 
 /// One NCCL communicator and its stream.
 class Lane {
 public:
-    /// Collective over `group`; `peers` are those of this rank that it will exchange with. They are connected here: the
-    /// first message between two ranks waits on the host until both have come to it, which later, when each has queued
-    /// other work before, may be a deadlock; and it takes device memory.
+    /// Collective over `group`. peers: the ranks with which this rank will exchange. They are connected here. The
+    /// first message between two ranks makes the host wait until both ranks have come to it; later, when each has
+    /// queued other work before it, that could be a deadlock. Connecting also takes device memory.
     Lane(Device& device, const NcclLibrary& nccl, const HostGroup& group, bool chain, const std::vector<int>& peers)
         : device_(device),
           nccl_(nccl),
@@ -41,7 +41,7 @@ public:
         const std::string bytes = group.broadcast(std::string(id.internal, sizeof id.internal));
         std::memcpy(id.internal, bytes.data(), sizeof id.internal);
         ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-        config.blocking = 1;  // a rank that is lost meanwhile is the watchdog's business
+        config.blocking = 1;  // if a rank is lost meanwhile, jobs/process/watchdog.h ends the process
         if (chain) config.maxCTAs = kChainBlocks;
         nccl.check(nccl.init_rank(&comm_, group.size(), id, group.rank(), &config), "ncclCommInitRankConfig", nullptr);
         try {
@@ -51,8 +51,8 @@ public:
             throw;
         }
     }
-    /// After an error messages may wait for ever: they are given up, so that memory and streams of the device can be
-    /// given back.
+    /// After an error, messages may wait for ever. They are aborted, so that memory and streams of the device can be
+    /// released.
     ~Lane() {
         if (std::uncaught_exceptions() > 0) nccl_.abort(comm_);
         else nccl_.destroy(comm_);
@@ -66,11 +66,11 @@ public:
         call(*this);
         check(nccl_.group_end(), "ncclGroupEnd");
     }
-    void send(const Piece& piece) {
+    void send(const SentPiece& piece) {
         check(nccl_.send(piece.bytes, static_cast<std::size_t>(piece.size), ncclUint8, piece.peer, comm_, native()),
               "ncclSend");
     }
-    void receive(const Piece& piece) {
+    void receive(const ReceivedPiece& piece) {
         check(nccl_.receive(piece.bytes, static_cast<std::size_t>(piece.size), ncclUint8, piece.peer, comm_, native()),
               "ncclRecv");
     }
@@ -83,7 +83,8 @@ public:
     }
 
 private:
-    /// A byte to each and from each, all in one group, so that no order of ranks matters.
+    /// Sends one byte to each peer and receives one from each, all in one group, so that the order of ranks does not
+    /// matter.
     void connect(const std::vector<int>& peers) {
         if (peers.empty()) return;
         const std::size_t n = peers.size();
@@ -122,18 +123,19 @@ public:
         }
     }
 
-    Ticket start(const std::vector<Piece>& sends, const std::vector<Piece>& receives, int, Stream after) override {
+    Ticket start(const std::vector<SentPiece>& sends, const std::vector<ReceivedPiece>& receives, int,
+                 Stream after) override {
         const Event ready = device_.record(after);
         std::vector<Event> ends;
         for (std::size_t i = 0; i < lanes_.size(); ++i) {
-            const auto belongs = [&](const Piece& piece) { return lane_of(piece.peer) == i; };
+            const auto belongs = [&](const auto& piece) { return lane_of(piece.peer) == i; };
             if (std::none_of(sends.begin(), sends.end(), belongs) &&
                 std::none_of(receives.begin(), receives.end(), belongs))
                 continue;
             lanes_[i]->start(ready, [&](Lane& lane) {
-                for (const Piece& piece : sends)
+                for (const SentPiece& piece : sends)
                     if (belongs(piece)) lane.send(piece);
-                for (const Piece& piece : receives)
+                for (const ReceivedPiece& piece : receives)
                     if (belongs(piece)) lane.receive(piece);
             });
             ends.push_back(lanes_[i]->behind());
@@ -144,18 +146,19 @@ public:
 
     void finish(Ticket ticket, Stream before) override {
         const auto found = under_way_.find(ticket);
-        ensure(found != under_way_.end(), "a communication is finished once");
+        ensure(found != under_way_.end(), "a communication is finished exactly once");
         for (const Event end : found->second) device_.wait(before, end);
         under_way_.erase(found);
     }
 
     void progress() override {
         for (const auto& lane : lanes_)
-            if (lane) lane->check_alive();  // none while they are made
+            if (lane) lane->check_alive();  // null while the constructor makes the lanes
     }
 
 private:
-    /// That of the link below: the same on both of its ends, and another one than that of the link above.
+    /// The lane of the link to `peer`. It is the same at both ends of the link, and differs from the lane of the
+    /// rank's other link.
     std::size_t lane_of(int peer) const { return static_cast<std::size_t>(std::min(rank_, peer)) % lanes_.size(); }
 
     Device& device_;
@@ -163,7 +166,7 @@ private:
     int rank_;
     std::vector<std::unique_ptr<Lane>> lanes_;
     Ticket last_ticket_ = 0;
-    std::map<Ticket, std::vector<Event>> under_way_;  // what is to be waited for
+    std::map<Ticket, std::vector<Event>> under_way_;  // the events to wait for
 };
 
 }  // namespace

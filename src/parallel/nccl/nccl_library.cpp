@@ -1,4 +1,4 @@
-// NCCL's words of an error: what kind it is, and what it last wrote down about it.
+// An error of NCCL as a sentence: its kind, and the last message that NCCL recorded about it.
 #include "parallel/nccl/nccl_library.h"
 
 namespace longlora::parallel {
@@ -8,7 +8,7 @@ void NcclLibrary::check(ncclResult_t result, const char* call, ncclComm_t comm) 
     const char* more = last_error(comm);
     fail(text("communication failed in ", call, " (NCCL: ", error_string(result),
               more && *more ? text("; ", more) : std::string(),
-              "): look whether all ranks, GPUs and nodes are alive, then start the job again"),
+              "); check that all ranks, GPUs and nodes are alive, then start the job again"),
          ExitCode::communication);
 }
 

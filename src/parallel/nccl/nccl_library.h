@@ -1,5 +1,5 @@
-// NcclLibrary: the functions of NCCL that we call, found by name when the first communicator is made, and NCCL's errors
-// as one sentence. No communication.
+// NcclLibrary: the functions of NCCL that this program calls, found by name when the first communicator is made, and
+// the errors of NCCL as one sentence. Communication is in parallel/nccl/nccl_communicator.cpp.
 #pragma once
 
 #include <nccl.h>
@@ -24,8 +24,8 @@ struct NcclLibrary {
     decltype(ncclGetErrorString)* error_string = file.function<decltype(ncclGetErrorString)>("ncclGetErrorString");
     decltype(ncclGetLastError)* last_error = file.function<decltype(ncclGetLastError)>("ncclGetLastError");
 
-    /// Throws Error(communication) unless all is well. `call` is what we were doing; comm: whose error it is, nullptr
-    /// while there is none.
+    /// Throws Error(communication) unless `result` is ncclSuccess. call: the name of the NCCL function. comm: the
+    /// communicator of the call, nullptr while there is none.
     void check(ncclResult_t result, const char* call, ncclComm_t comm) const;
 };
 

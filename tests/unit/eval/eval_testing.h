@@ -1,5 +1,4 @@
-// What the evaluation tests share: a tiny model from a seed, token files that go away, windows by brute force. No tests
-// here.
+// What the tests of evaluation share: a tiny model from a seed, and token files in a temporary folder. No tests here.
 #pragma once
 
 #include <unistd.h>
@@ -42,7 +41,7 @@ private:
     std::string path_;
 };
 
-/// Documents of the given lengths; tokens are a pure function of position and seed.
+/// Writes documents of the given lengths to a token file; tokens are a pure function of position and seed.
 inline std::shared_ptr<const TokenFile> token_file(const std::string& path, const std::vector<std::int64_t>& lengths,
                                                    std::uint64_t seed = 1) {
     std::vector<std::vector<std::int32_t>> documents;
@@ -71,7 +70,7 @@ inline ModelConfig tiny_config(const nlohmann::ordered_json& changes = nlohmann:
 
 inline std::unique_ptr<Device> small_device() { return make_test_device(64 << 20); }
 
-/// A device with a model of seed 3 on it, nothing trained: all of it, or a rank's part on a mesh.
+/// A device with a model of seed 3, of which nothing is trained: the whole model, or the part of a rank of a mesh.
 struct TinyModel {
     std::unique_ptr<Device> device;
     parallel::MeshCommunicators mesh;
@@ -84,7 +83,7 @@ struct TinyModel {
         mesh = parallel::make_mesh(*device, ranks, shape);
         fill(config, zero);
     }
-    /// Rank `rank`'s part on a device that computes nothing.
+    /// The part of rank `rank` on a plan device.
     TinyModel(const ModelConfig& config, parallel::MeshShape shape, int rank, int zero)
         : device(make_test_plan(64 << 20)) {
         mesh = parallel::make_plan_mesh(*device, shape, rank);

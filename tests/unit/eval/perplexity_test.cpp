@@ -1,5 +1,5 @@
-// Perplexity against log-softmax of the model's logits in plain double loops; what must not change a bit; and on a
-// device whose memory nobody may touch.
+// Perplexity against log-softmax of the model's logits in plain double loops; what must not change a bit of it; and
+// perplexity on a plan device, whose memory must not be touched.
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 
@@ -68,8 +68,8 @@ BOOST_AUTO_TEST_CASE(labels) {
     BOOST_CHECK((labels(1, {0, 4}) == std::vector<std::int32_t>{11, 12, 13, -1}));
     BOOST_CHECK((labels(2, {0, 4}) == std::vector<std::int32_t>{-1, 12, 13, -1}));
     BOOST_CHECK((labels(3, {0, 4}) == std::vector<std::int32_t>{-1, -1, 13, -1}));
-    BOOST_CHECK((labels(2, {0, 2}) ==
-                 std::vector<std::int32_t>{-1, 12}));  // a shard's last label is the next shard's first token
+    // The last label of a shard is the first token of the next shard.
+    BOOST_CHECK((labels(2, {0, 2}) == std::vector<std::int32_t>{-1, 12}));
     BOOST_CHECK((labels(3, {1, 3}) == std::vector<std::int32_t>{-1, 13, -1}));
     BOOST_CHECK((window_tokens(window, 1, {1, 2}).ids == std::vector<std::int32_t>{11, 12}));
 }
@@ -93,7 +93,7 @@ BOOST_AUTO_TEST_CASE(agrees_with_logits) {
             }
 }
 
-// A random model is far from uniform here, so these differ for a reason.
+// The predictions of this random model are far from uniform, so attention and score make a difference.
 BOOST_AUTO_TEST_CASE(attention_and_score_matter) {
     const TemporaryFolder folder;
     TinyModel tiny;
@@ -104,8 +104,8 @@ BOOST_AUTO_TEST_CASE(attention_and_score_matter) {
     BOOST_CHECK_GT(std::abs(dense - measure(tiny, kDense, files, last).nll()), 1e-3);
 }
 
-// Dynamic NTK stretches with the window's own length.
-BOOST_AUTO_TEST_CASE(rotary_tables_are_of_the_window) {
+// Dynamic NTK stretches by the length of the window.
+BOOST_AUTO_TEST_CASE(rotary_tables_are_those_of_the_window_length) {
     const TemporaryFolder folder;
     const TokenFiles files{token_file(folder / "a.h5", {96})};
     const auto nll = [&](std::int64_t context, double factor) {
@@ -113,11 +113,11 @@ BOOST_AUTO_TEST_CASE(rotary_tables_are_of_the_window) {
                                                     {"rope_scaling", {{"type", "dynamic"}, {"factor", factor}}}}));
         return measure(tiny, kDense, files, {context, context, Score::all, false, 0}).nll();
     };
-    BOOST_CHECK_EQUAL(nll(24, 2), nll(24, 4));  // within what is covered nothing is stretched
+    BOOST_CHECK_EQUAL(nll(24, 2), nll(24, 4));  // within the model's own context nothing is stretched
     BOOST_CHECK_GT(std::abs(nll(48, 2) - nll(48, 4)), 1e-4);
 }
 
-BOOST_AUTO_TEST_CASE(a_window_has_its_bits_whatever_else_is_measured) {
+BOOST_AUTO_TEST_CASE(a_window_has_the_same_bits_whatever_else_is_measured) {
     const TemporaryFolder folder;
     TinyModel tiny;
     const TokenFiles files{token_file(folder / "a.h5", {100})};
@@ -144,7 +144,7 @@ BOOST_AUTO_TEST_CASE(nothing_touches_device_memory) {
     BOOST_CHECK_EQUAL(p.loss_sum, 0);
 }
 
-BOOST_AUTO_TEST_CASE(what_does_not_fit_is_said) {
+BOOST_AUTO_TEST_CASE(what_does_not_fit_is_an_error) {
     const TemporaryFolder folder;
     TinyModel tiny(make_cpu_device({.memory_bytes = 1 << 20, .num_threads = 1}));
     const TokenFiles files{token_file(folder / "a.h5", {9000})};
@@ -154,8 +154,8 @@ BOOST_AUTO_TEST_CASE(what_does_not_fit_is_said) {
     } catch (const Error& e) {
         BOOST_CHECK(e.code == ExitCode::does_not_fit);
     }
-    BOOST_CHECK_GT(measure(tiny, kDense, files, {16, 900, Score::all, false, 0}).nll(),
-                   0);  // and leaves the device as it was
+    // The device is as it was before.
+    BOOST_CHECK_GT(measure(tiny, kDense, files, {16, 900, Score::all, false, 0}).nll(), 0);
 }
 
 BOOST_AUTO_TEST_CASE(a_loss_that_is_not_finite_is_an_error) {
@@ -167,7 +167,7 @@ BOOST_AUTO_TEST_CASE(a_loss_that_is_not_finite_is_an_error) {
     const TokenFiles files{token_file(folder / "a.h5", {64})};
     try {
         measure(tiny, kDense, files, {16, 16, Score::all, false, 0});
-        BOOST_ERROR("a NaN went through");
+        BOOST_ERROR("a NaN was not reported");
     } catch (const Error& e) {
         BOOST_CHECK(e.code == ExitCode::non_finite);
         BOOST_CHECK(std::string(e.what()).find("tokens 0 to 15") != std::string::npos);

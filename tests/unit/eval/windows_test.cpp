@@ -1,4 +1,5 @@
-// Which windows there are and what counts, against plain enumerations of every start and every token.
+// Which windows are evaluated and which of their tokens count, against plain enumerations of every start and every
+// token.
 #include <boost/test/unit_test.hpp>
 #include <map>
 
@@ -103,7 +104,7 @@ BOOST_AUTO_TEST_CASE(documents_and_files) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(only_the_first_windows) {
+BOOST_AUTO_TEST_CASE(a_limit_takes_the_first_windows) {
     const TemporaryFolder folder;
     const TokenFiles files{token_file(folder / "a.h5", {10}), token_file(folder / "b.h5", {10})};
     const WindowList all = list_windows(files, {4, 3, Score::last, false, 0});
@@ -116,7 +117,7 @@ BOOST_AUTO_TEST_CASE(only_the_first_windows) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(no_window_fits) {
+BOOST_AUTO_TEST_CASE(files_without_a_window_that_fits_are_refused) {
     const TemporaryFolder folder;
     const TokenFiles files{token_file(folder / "long.h5", {50}), token_file(folder / "short.h5", {6, 9})};
     const std::string too_short = refusal(files, {16, 4, Score::all, false, 0}),

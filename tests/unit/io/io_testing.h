@@ -1,4 +1,5 @@
-// What the tests of io/ share: a scratch folder, an Error's sentence, bytes of files. No tests.
+// What the tests of io and of adapters share: a scratch folder, the sentence of an Error, the bytes of files. No
+// tests here.
 #pragma once
 
 #include <stdlib.h>
@@ -35,8 +36,8 @@ inline std::string slurp(const std::string& path) {
 
 inline void spill(const std::string& path, const std::string& bytes) { std::ofstream(path, std::ios::binary) << bytes; }
 
-/// The sentence of the Error that `work` throws; "" if it throws none. Any other exception goes through and fails the
-/// test.
+/// The sentence of the Error that `work` throws; "" if it throws none. Any other exception passes through and fails
+/// the test.
 template <class Work> std::string sentence_of(Work work) {
     try {
         work();
@@ -50,7 +51,7 @@ inline bool has(const std::string& text, const std::string& part) { return text.
 
 }  // namespace longlora::io_testing
 
-/// `work` throws an Error whose sentence names `part`.
+/// Checks that the statement throws an Error whose sentence contains `part`.
 #define REFUSED(part, ...)                                                                                    \
     do {                                                                                                      \
         const std::string said = ::longlora::io_testing::sentence_of([&] { __VA_ARGS__; });                   \

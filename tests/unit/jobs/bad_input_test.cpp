@@ -1,5 +1,5 @@
-// Bad input, as a person meets it: exit code 2, one sentence that names the thing, nothing created; the same when only
-// one rank of two meets it.
+// Bad input to the program: exit code 2, one sentence that names the wrong thing, and no file created; the same when
+// only one of two ranks gets the bad input. Meshes are tested by tests/unit/jobs/bad_mesh_test.cpp.
 #include <sys/mount.h>
 
 #include <boost/test/unit_test.hpp>
@@ -12,8 +12,8 @@ using namespace longlora::program_testing;
 namespace {
 
 struct Case {
-    const char *option, *value;  // --option value on top of a good command
-    Words parts;                 // what the sentence says
+    const char *option, *value;  // "--option value" is added to a good command; without the option if value is "-"
+    Words parts;                 // parts of the sentence
 };
 
 const std::string random_bytes(std::size_t count) {
@@ -22,7 +22,8 @@ const std::string random_bytes(std::size_t count) {
     return bytes;
 }
 
-/// Spoils FILE in every usual way and expects each to be refused by its name.
+/// Damages `file` in the usual ways, one after another, and expects a refusal that names it each time. `missing`: also
+/// removes the file.
 void spoil_and_refuse(const Workshop& shop, const std::string& file, const Words& arguments, bool missing = true) {
     const std::string path = shop / file, good = io_testing::slurp(path), name = std::filesystem::path(file).filename();
     const std::size_t size = good.size();
@@ -40,7 +41,7 @@ void spoil_and_refuse(const Workshop& shop, const std::string& file, const Words
 
 const Words kEvaluate{"evaluate", "--model", "model", "--data", "data.h5", "--context", "64", "--dtype", "float32"};
 
-/// Runs `work` where `folder` cannot be written; says 'skipped' if that cannot be arranged here.
+/// Runs `work` with a mount on `folder`; prints 'skipped' if this process cannot mount.
 template <class Work>
 void mounted(const std::string& folder, const char* type, unsigned long flags, const char* data, const Work& work) {
     std::filesystem::create_directories(folder);
@@ -56,7 +57,7 @@ void mounted(const std::string& folder, const char* type, unsigned long flags, c
     BOOST_TEST(::umount2(folder.c_str(), MNT_DETACH) == 0);
 }
 
-/// mpirun of two programs in one job: rank 0 and rank 1 have their own words.
+/// The mpirun command that starts rank 0 and rank 1 with different arguments.
 Words two(const Words& rank0, const Words& rank1) {
     Words words{"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-q", "-n", "1", PROGRAM};
     return words + rank0 + Words{":", "-n", "1", PROGRAM} + rank1;
@@ -376,7 +377,7 @@ BOOST_AUTO_TEST_CASE(on_one_rank_of_two) {
         const Words plain = std::string(c.value) == "short.h5" ? with(training(), "context", "301") : training();
         shop.refused_as(two(plain, changed), c.parts + Words{"(on rank 1)"});
     }
-    // each good alone, nonsense together
+    // Each command is good by itself, but the two do not match.
     for (const Case& c : {Case{"context", "32", {"--context is 32, but 64 on rank 0"}},
                           {"lr", "0.5", {"--lr is 0.5"}},
                           {"micro-batch", "2", {"--micro-batch is 2"}},
@@ -388,13 +389,12 @@ BOOST_AUTO_TEST_CASE(on_one_rank_of_two) {
     shop.refused_as(two(with(training(), "steps", "0"), training()), {"--steps", "(on rank 0)"});
     shop.refused_as(two(kEvaluate, with(kEvaluate, "data", "bad.h5")), {"bad.h5", "(on rank 1)"});
     shop.refused_as(two(kEvaluate, with(kEvaluate, "model", "bad")), {"bad/model.safetensors", "(on rank 1)"});
-    shop.refused_as(two(training(), with(training(), "memory", "1KB")), {"1000 B"},
-                    3);          // the least memory of all ranks decides
-    std::string weights = good;  // noticed only while loading
+    shop.refused_as(two(training(), with(training(), "memory", "1KB")), {"1000 B"}, 3);  // the least of all ranks
+    std::string weights = good;  // a wrong name, which is noticed only while loading
     weights.replace(weights.find("model.norm.weight"), 17, "model.nose.weight");
     io_testing::spill(shop / "bad/model.safetensors", weights);
     shop.refused_as(two(training(), with(training(), "model", "bad")), {"model.no", "(on rank 1)"});
-    shop.refused(with(training(), "context", "0"), {"--context"}, 2);  // on both: said once
+    shop.refused(with(training(), "context", "0"), {"--context"}, 2);  // on both ranks: one sentence
 }
 
 BOOST_AUTO_TEST_SUITE_END()

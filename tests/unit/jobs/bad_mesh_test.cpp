@@ -1,5 +1,5 @@
-// Bad input under a mesh of four ranks, seen by all of them or by one alone: one sentence from rank 0, exit code 2,
-// nothing created, nobody left waiting. What one rank and two meet without a mesh is bad_input_test.cpp.
+// Bad input to a mesh of four ranks, given to all of them or to one: one sentence from rank 0, exit code 2, no file
+// created, no rank left waiting. Bad input without a mesh is tested by tests/unit/jobs/bad_input_test.cpp.
 #include <boost/test/unit_test.hpp>
 
 #include "tests/unit/jobs/program_testing.h"
@@ -11,10 +11,10 @@ namespace {
 
 constexpr int kRanks = 4;
 
-/// Stages and sequences shared by two, weights sharded: every rank reads something else.
+/// Two stages, two ranks to a sequence, sharded weights: every rank reads other parts of the files.
 const Words kMesh{"--pipeline", "2", "--sequence", "2", "--zero", "3"};
 
-/// mpirun of kRanks programs, all with `words` but rank `odd`, which has `other`.
+/// The mpirun command that starts kRanks ranks with `words`, except rank `odd`, which gets `other`.
 Words one_differs(int odd, const Words& words, const Words& other) {
     Words all{"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-q"};
     for (int rank = 0; rank < kRanks; ++rank)
@@ -23,7 +23,7 @@ Words one_differs(int odd, const Words& words, const Words& other) {
     return all;
 }
 
-/// The model of the workshop as two files: layers 0 and 1 with all that is not a layer, and layer 2.
+/// Writes the model of the workshop as two files: one of layers 0 and 1 and all that is not a layer, one of layer 2.
 void split_model(const Workshop& shop, const std::string& folder) {
     std::filesystem::copy(shop / "model", shop / folder, std::filesystem::copy_options::recursive);
     const std::string path = shop / folder + "/model", whole = io_testing::slurp(path + ".safetensors");
@@ -68,7 +68,7 @@ struct Case {
 
 BOOST_AUTO_TEST_SUITE(bad_mesh)
 
-BOOST_AUTO_TEST_CASE(meshes_that_cannot_be) {
+BOOST_AUTO_TEST_CASE(impossible_meshes) {
     const Workshop shop;
     for (const Case& c : {Case{"pipeline", "3", {"--pipeline 3 x --sequence 1", "4 rank(s)"}},
                           {"sequence", "3", {"--sequence 3", "4 rank(s)"}},
@@ -104,12 +104,12 @@ BOOST_AUTO_TEST_CASE(on_one_rank_of_four) {
                               {"sequence", "1", {"--sequence is 1, but 2 on rank 0"}},
                               {"zero", "2", {"--zero is 2"}}})
             shop.refused_as(one_differs(rank, words, with(words, c.option, c.value)), c.parts + Words{at});
-        shop.refused_as(one_differs(rank, words, with(words, "memory", "1KB")), {"1000 B"},
-                        3);  // the rank with the least decides for all
+        // The least --memory of all ranks decides.
+        shop.refused_as(one_differs(rank, words, with(words, "memory", "1KB")), {"1000 B"}, 3);
     }
 }
 
-/// Layer 2 is the second stage's alone, but what is missing is said before anybody trains, whoever misses it.
+/// Only the second stage needs layer 2, but a missing file is reported before training starts, whichever rank lacks it.
 BOOST_AUTO_TEST_CASE(a_weight_file_that_one_rank_lacks) {
     const Workshop shop;
     split_model(shop, "split");
@@ -125,13 +125,13 @@ BOOST_AUTO_TEST_CASE(a_weight_file_that_one_rank_lacks) {
                         {"model-00002-of-00002.safetensors", text("(on rank ", rank, ")")});
         io_testing::spill(file, good);
     }
-    shop.done(words, kRanks);  // as it is it can be trained
+    shop.done(words, kRanks);  // the undamaged files can be trained
     shop.done(training("whole") + kMesh, kRanks);
     BOOST_CHECK_EQUAL(Json::parse(io_testing::slurp(shop / "run/manifest.json"))["parameters"].dump(),
                       Json::parse(io_testing::slurp(shop / "whole/manifest.json"))["parameters"].dump());
 }
 
-/// Each rank reads its own parts of a checkpoint; damage is noticed by those who read it, in time.
+/// Each rank reads its own parts of a checkpoint; the ranks that read a damaged part notice it before training starts.
 BOOST_AUTO_TEST_CASE(a_checkpoint_damaged_in_one_place) {
     const Workshop shop;
     shop.done(training("base") + kMesh, kRanks);
@@ -144,9 +144,9 @@ BOOST_AUTO_TEST_CASE(a_checkpoint_damaged_in_one_place) {
     }
 }
 
-/// Found only when they are read, after the start: the run ends with one sentence, and without a checkpoint of steps
-/// that were not done.
-BOOST_AUTO_TEST_CASE(tokens_that_one_rank_reads_damaged) {
+/// Damaged tokens are noticed only when they are read, after the start. The run ends with one sentence and leaves no
+/// checkpoint of steps that it did not do.
+BOOST_AUTO_TEST_CASE(damaged_tokens_on_one_rank) {
     const Workshop shop;
     std::filesystem::copy(shop / "data.h5", shop / "bad.h5");
     flip_bit(shop / "bad.h5", io_testing::slurp(shop / "bad.h5").size() / 2);

@@ -1,5 +1,5 @@
-// Whose GPU is which: every way in which launchers show GPUs to ranks, what cannot be dealt, and models that GPUs do
-// not take. Whether devices work on them is tests/sim's.
+// Which rank takes which GPU: every way in which launchers show GPUs to ranks, sets of GPUs that cannot be distributed,
+// and models that GPUs cannot compute. Computing on GPUs is tested by tests/sim and tests/gpu.
 #include "jobs/process/device_choice.h"
 
 #include <boost/test/unit_test.hpp>
@@ -15,7 +15,7 @@ using Lists = std::vector<std::vector<std::string>>;
 
 std::string refusal(const Lists& seen) {
     try {
-        deal_gpus(seen);
+        assign_gpus(seen);
     } catch (const Error& e) {
         BOOST_TEST((e.code == ExitCode::bad_input));
         return e.what();
@@ -30,14 +30,14 @@ BOOST_AUTO_TEST_SUITE(device_choice)
 /// mpirun on two nodes: each rank sees all GPUs of its node.
 BOOST_AUTO_TEST_CASE(ranks_that_see_all_of_a_node_take_them_in_turn) {
     const std::vector<std::string> one{"a", "b", "c"}, other{"d", "e"};
-    BOOST_TEST((deal_gpus({one, one, other, one, other}) == std::vector<int>{0, 1, 0, 2, 1}));
-    BOOST_TEST((deal_gpus({one}) == std::vector<int>{0}));  // two stay idle
+    BOOST_TEST((assign_gpus({one, one, other, one, other}) == std::vector<int>{0, 1, 0, 2, 1}));
+    BOOST_TEST((assign_gpus({one}) == std::vector<int>{0}));  // two GPUs stay idle
 }
 
-/// Slurm's --gpus-per-task, slurm/one_gpu.sh: each rank sees its own ones, which have number 0 on.
+/// With Slurm's --gpus-per-task or slurm/one_gpu.sh each rank sees only its own GPUs, numbered from 0.
 BOOST_AUTO_TEST_CASE(ranks_with_gpus_of_their_own_take_the_first) {
-    BOOST_TEST((deal_gpus({{"a"}, {"b"}, {"c"}}) == std::vector<int>{0, 0, 0}));
-    BOOST_TEST((deal_gpus({{"a", "b"}, {"c", "d"}}) == std::vector<int>{0, 0}));
+    BOOST_TEST((assign_gpus({{"a"}, {"b"}, {"c"}}) == std::vector<int>{0, 0, 0}));
+    BOOST_TEST((assign_gpus({{"a", "b"}, {"c", "d"}}) == std::vector<int>{0, 0}));
 }
 
 BOOST_AUTO_TEST_CASE(more_ranks_than_gpus_are_refused) {
@@ -51,12 +51,12 @@ BOOST_AUTO_TEST_CASE(a_gpu_is_never_shared) {
     BOOST_TEST(sentence.find("ranks 0 and 3 would share a GPU") != std::string::npos, sentence);
 }
 
-/// Two parts (MIG) have ids of their own, but one place on the bus of one computer.
-BOOST_AUTO_TEST_CASE(parts_of_one_gpu_are_not_dealt_to_two_ranks) {
+/// Two parts (MIG) of a GPU have different ids, but the same PCI address on the same node.
+BOOST_AUTO_TEST_CASE(parts_of_one_gpu_are_not_given_to_two_ranks) {
     BOOST_CHECK_NO_THROW(require_whole_gpus(
         {{"node1", "aa@0:41:0"}, {"node1", "bb@0:42:0"}, {"node2", "cc@0:41:0"}, {"node2", "dd@0:42:0"}}));
     BOOST_CHECK_NO_THROW(require_whole_gpus({{"node1", "aa@0:41:0"}, {"node1", "bb@1:41:0"}}));  // another PCI domain
-    BOOST_CHECK_NO_THROW(require_whole_gpus({{"node1", "aa@0:41:0"}}));                          // a part by itself
+    BOOST_CHECK_NO_THROW(require_whole_gpus({{"node1", "aa@0:41:0"}}));                          // one part alone
     BOOST_CHECK_EXCEPTION(require_whole_gpus({{"node1", "aa@0:41:0"}, {"node2", "bb@0:42:0"}, {"node2", "cc@0:42:0"}}),
                           Error, [](const Error& e) {
                               const std::string sentence = e.what();
@@ -67,7 +67,7 @@ BOOST_AUTO_TEST_CASE(parts_of_one_gpu_are_not_dealt_to_two_ranks) {
                           });
 }
 
-BOOST_AUTO_TEST_CASE(heads_that_gpus_do_not_take) {
+BOOST_AUTO_TEST_CASE(heads_that_gpus_do_not_support) {
     const DeviceChoice gpu{DeviceKind::cuda, 1, "GPU", ""};
     for (const std::int64_t head_dim : {8, 64, 120, 128})
         BOOST_TEST((choose_for_heads(gpu, "cuda", head_dim).kind == DeviceKind::cuda), head_dim);

@@ -1,6 +1,5 @@
-// `mpirun longlora evaluate` on meshes, as a person starts it: the numbers of one rank, what the protocol says of the
-// machine, a window that only fits when shared, and meshes that cannot be. Every mesh of a tiny model, bit by bit, is
-// tests/mpi/perplexity_test.cpp.
+// `mpirun longlora evaluate` on meshes: the numbers of one rank, the mesh in the protocol, a window that only fits when
+// ranks share it, and impossible meshes. Every mesh of a tiny model is compared by tests/mpi/perplexity_test.cpp.
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 
@@ -72,7 +71,7 @@ BOOST_AUTO_TEST_CASE(a_window_too_long_for_one_rank_is_shared) {
     same_numbers(shared, read_json_file(shop / "out.json"));
 }
 
-BOOST_AUTO_TEST_CASE(meshes_that_cannot_be) {
+BOOST_AUTO_TEST_CASE(impossible_meshes) {
     const Workshop shop;
     const Words evaluate = kEvaluate + Words{"--model", "model"};
     shop.refused(evaluate + Words{"--pipeline", "3"}, {"--pipeline 3 x --sequence 1", "4 rank(s)"}, 4);
@@ -82,7 +81,7 @@ BOOST_AUTO_TEST_CASE(meshes_that_cannot_be) {
     shop.refused(evaluate + Words{"--sequence", "0"}, {"--sequence is 0"});
     shop.refused(evaluate + Words{"--pipeline", "-1"}, {"--pipeline is -1"});
     shop.refused(evaluate + Words{"--pipeline", "4611686018427387904", "--sequence", "4"},
-                 {"--pipeline is 4611686018427387904"});  // 2^64 ranks would be none
+                 {"--pipeline is 4611686018427387904"});  // 2^64 ranks, which would overflow to 0
     shop.refused(evaluate + Words{"--zero", "4"}, {"--zero 4"});
 }
 

@@ -1,5 +1,5 @@
-// `longlora evaluate` from arguments to JSON: against transformers' and peft's losses from a model, an adapter and
-// checkpoints, and what it refuses before anything is computed or created. Which windows there are is tests/unit/eval.
+// `longlora evaluate` from arguments to JSON: losses of a model, an adapter and checkpoints against those of
+// transformers and peft, and refusals before anything is computed or created. Windows are tested by tests/unit/eval.
 #include <algorithm>
 #include <cmath>
 #include <set>
@@ -15,7 +15,7 @@ using namespace longlora::export_testing;
 
 namespace {
 
-/// A golden case's first sequence as a token file, and the command on it.
+/// The first sequence of a golden case as a token file, and the evaluate command on this file.
 struct Case : Scratch {
     std::string folder_of_case, json;
     Json gold;
@@ -79,7 +79,7 @@ BOOST_AUTO_TEST_CASE(every_source_of_a_model) {
     }
 }
 
-// Full fine-tuning: the checkpoint is the whole model, with or without a base that it began from.
+// Full fine-tuning: the checkpoint is the whole model, whether or not training started from a base model.
 BOOST_AUTO_TEST_CASE(a_checkpoint_that_holds_everything) {
     const Case c("mha");
     const ModelConfig config = read_config(c.folder_of_case);
@@ -125,7 +125,7 @@ BOOST_AUTO_TEST_CASE(json_states_the_protocol) {
         BOOST_TEST(has(words, said), words);
 }
 
-// Nothing is raised by itself, and --rope-factor does it.
+// evaluate never raises the rope factor by itself; --rope-factor sets it.
 BOOST_AUTO_TEST_CASE(rope) {
     const Case c("mha");
     const double plain = c.nll({"--model", c.folder_of_case});
@@ -135,8 +135,8 @@ BOOST_AUTO_TEST_CASE(rope) {
     BOOST_CHECK_EQUAL(out["protocol"]["rope"]["kind"].get<std::string>(), "linear");
     BOOST_CHECK_EQUAL(out["protocol"]["rope"]["factor"].get<double>(), 4);
     const ModelConfig config = read_config(c.folder_of_case);
-    BOOST_CHECK(beyond_note(config, 128).empty());
-    BOOST_TEST(has(beyond_note(config, 129), "more than the 128"));
+    BOOST_CHECK(context_warning(config, 128).empty());
+    BOOST_TEST(has(context_warning(config, 129), "more than the 128"));
 }
 
 BOOST_AUTO_TEST_CASE(refusals) {
@@ -144,7 +144,7 @@ BOOST_AUTO_TEST_CASE(refusals) {
     const std::string model = c.folder_of_case;
     const auto before = c.files();
     REFUSED("no model", c.run({}));
-    REFUSED("needs the model", c.run({"--adapter", model + "/adapter"}));
+    REFUSED("needs its base model", c.run({"--adapter", model + "/adapter"}));
     REFUSED("leave one out", c.run({"--checkpoint", "x", "--adapter", "y"}));
     REFUSED("there is no checkpoint", c.run({"--checkpoint", c / "none"}));
     REFUSED("none.h5", c.run({"--model", model, "--data", c / "none.h5"}));
@@ -185,7 +185,7 @@ BOOST_AUTO_TEST_CASE(what_does_not_fit_is_refused_before_computing) {
     BOOST_CHECK(!std::filesystem::exists(c.json));
 }
 
-BOOST_AUTO_TEST_CASE(a_larger_vocabulary_than_the_models) {
+BOOST_AUTO_TEST_CASE(a_larger_vocabulary_than_that_of_the_model) {
     const Case c("mha");
     TokenFileInfo info;
     info.tokenizer_kind = "none";

@@ -1,6 +1,6 @@
-// Exports of checkpoints made by hand: merged tensors against double loops and against what peft merged, adapters
-// against those that peft wrote, PyTorch's container byte by byte where it matters, and that nothing is left behind
-// when something is wrong.
+// Exports of checkpoints that the test writes: merged tensors against double loops and against peft's merge, adapters
+// against those that peft wrote, the bytes of PyTorch's container that torch.load depends on, and no files left behind
+// after an error.
 #include <cmath>
 #include <cstring>
 
@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 
 BOOST_AUTO_TEST_SUITE(exporting)
 
-/// A run folder with the checkpoint of a golden case.
+/// A run folder with one checkpoint, made from a golden case.
 struct Run : Scratch {
     std::string folder_of_case, checkpoint, out;
     explicit Run(const std::string& name) : folder_of_case(golden(name)), out(*this / "out") {
@@ -34,7 +34,7 @@ struct Run : Scratch {
     }
 };
 
-/// W + (alpha/r) B A by three plain loops.
+/// W + (alpha/r) B A in double precision by three plain loops.
 static std::vector<double> merged_by_loops(const Run& run, const std::string& projection,
                                            const std::map<std::string, std::vector<float>>& values,
                                            const TrainableSet& set) {
@@ -65,9 +65,9 @@ BOOST_AUTO_TEST_CASE(merged_model) {
             const std::vector<float> ours = floats_of(merged.get(tensor));
             const std::string stem = tensor.substr(0, tensor.size() - 7);
             if (values.count(tensor))
-                BOOST_TEST(ours == values.at(tensor), tensor);  // embedding, norms: the masters, bit for bit
+                BOOST_TEST(ours == values.at(tensor), tensor);  // embedding and norms: the bits of the masters
             else if (!values.count(stem + ".lora_A.weight"))
-                BOOST_TEST(ours == floats_of(base.get(tensor)), tensor);  // frozen: no bit changes
+                BOOST_TEST(ours == floats_of(base.get(tensor)), tensor);  // frozen: the bits of the base model
             else {
                 const std::vector<double> want = merged_by_loops(run, stem, values, set);
                 double worst = 0;
@@ -137,7 +137,7 @@ BOOST_AUTO_TEST_CASE(configuration_and_tokenizer_files) {
     BOOST_TEST(json["architectures"] == nlohmann::json::array({"LlamaForCausalLM"}));
 }
 
-/// Tensor for tensor and bit for bit what peft wrote; read back by our own reader.
+/// Every tensor has the bits that peft wrote. Our own reader reads the adapter back.
 BOOST_AUTO_TEST_CASE(peft_adapter) {
     for (const std::string name : {"mha", "gqa-odd-tied"}) {
         Run run(name);
@@ -155,7 +155,7 @@ BOOST_AUTO_TEST_CASE(peft_adapter) {
             if (key == "base_model_name_or_path") continue;
             auto x = value, y = b.at(key);
             if (key == "target_modules")
-                std::sort(x.begin(), x.end()), std::sort(y.begin(), y.end());  // peft keeps a set
+                std::sort(x.begin(), x.end()), std::sort(y.begin(), y.end());  // peft's order is arbitrary
             BOOST_TEST(x == y, key << ": " << x << " " << y);
         }
         const Adapter back = open_adapter(run.out, read_config(run.folder_of_case));
@@ -178,7 +178,7 @@ BOOST_AUTO_TEST_CASE(plain_lora_has_no_modules_to_save) {
     BOOST_TEST(!fs::exists(run / "split/trainable_params.bin"));
 }
 
-/// The container: stored zip entries whose names and bytes are where torch.load looks for them.
+/// The container has zip entries, uncompressed, whose names and bytes are where torch.load looks for them.
 BOOST_AUTO_TEST_CASE(longlora_files) {
     Run run("gqa-odd-tied");
     run_export({.from = run / "run", .to = run.out, .format = "longlora"});
@@ -256,7 +256,7 @@ BOOST_AUTO_TEST_CASE(nothing_is_left_behind) {
     REFUSED("--dtype float8", run_export({.from = run / "run", .to = run.out, .dtype = "float8"}));
     REFUSED("there is no checkpoint or run folder", run_export({.from = run / "nowhere", .to = run.out}));
     REFUSED("exists already", run_export({.from = run / "run", .to = run / "run"}));
-    // a checkpoint with a wrong block is found while writing: the folder and its new parents go
+    // A damaged block of the checkpoint is noticed while writing; the output folder and its new parents are removed.
     std::string bytes = slurp(run.checkpoint);
     const std::vector<float> embedding = golden_values(run.folder_of_case).at("model.embed_tokens.weight");
     const std::size_t at = bytes.find(std::string(reinterpret_cast<const char*>(embedding.data()), 64));

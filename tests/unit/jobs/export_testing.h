@@ -1,4 +1,4 @@
-// A checkpoint written by hand from a golden case's trained values, as the trainer would have written it. No tests.
+// Writes a checkpoint from the trained values of a golden case, as the trainer would have written it. No tests here.
 #pragma once
 
 #include <map>
@@ -29,7 +29,7 @@ inline std::vector<float> floats_of(const std::string& file, const std::string& 
     return floats_of(*found);
 }
 
-/// Writes `values` (by parameter name) as masters, zeros as moments. `base` may be empty: trained from scratch.
+/// Writes `values` (by parameter name) as masters, and zeros as moments. An empty `base` means trained from scratch.
 inline void write_checkpoint(const std::string& path, const ModelConfig& config, const TrainableSet& set,
                              const std::map<std::string, std::vector<float>>& values, const std::string& base) {
     std::vector<NamedTensor> tensors;
@@ -61,7 +61,7 @@ inline void write_checkpoint(const std::string& path, const ModelConfig& config,
     write_checksums(file, layout, pieces);
 }
 
-/// What a golden case's ten steps trained.
+/// The trainables of a golden case.
 inline TrainableSet golden_trainables(const std::string& folder) {
     const Json lora = read_json_file(folder + "/golden.json")["lora"];
     TrainableSet set;
@@ -83,7 +83,7 @@ inline std::map<std::string, std::vector<float>> golden_values(const std::string
     return values;
 }
 
-/// The checkpoint at `path` of a golden case after its ten steps.
+/// Writes to `path` the checkpoint of a golden case after its ten steps.
 inline void write_golden_checkpoint(const std::string& path, const std::string& folder) {
     write_checkpoint(path, read_config(folder), golden_trainables(folder), golden_values(folder), folder);
 }

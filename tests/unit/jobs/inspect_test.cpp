@@ -1,5 +1,5 @@
-// What inspect says about each kind of thing, that it recognises things by their content, and that --verify finds one
-// wrong bit.
+// The output of `longlora inspect` for each kind of file and folder. inspect recognises files by their content, and
+// --verify finds one wrong bit.
 #include "jobs/inspect/inspect.h"
 #include "io/token_file.h"
 #include "jobs/command_line/describe.h"
@@ -15,7 +15,7 @@ BOOST_AUTO_TEST_SUITE(inspecting)
 
 static std::string seen(const std::string& path, bool verify = false) { return inspect_text({path, {verify}}); }
 
-/// Every part is in what inspect says.
+/// Checks that the output of inspect contains every part and has at most 50 lines.
 static void says(const std::string& screen, const std::vector<std::string>& parts) {
     for (const std::string& part : parts) BOOST_TEST(has(screen, part), "no '" << part << "' in\n" << screen);
     std::size_t lines = 0;
@@ -49,7 +49,7 @@ BOOST_AUTO_TEST_CASE(token_files) {
     says(seen(path), {"6,000"});
     REFUSED("tokens", seen(path, true));
     write_token_file(scratch / "none.h5", {"none", "", 10, -1, -1, "[]"}, {});
-    says(seen(scratch / "none.h5", true), {"ready-made"});
+    says(seen(scratch / "none.h5", true), {"the inputs were token ids"});
 }
 
 BOOST_AUTO_TEST_CASE(checkpoints_and_runs) {
@@ -86,7 +86,7 @@ BOOST_AUTO_TEST_CASE(models) {
     says(seen(golden("mha"), true),
          {"model " + golden("mha"),
           "llama, 3 layers, 64 wide (160 inside), 4 query / 4 key-value heads of 16, vocabulary 256",
-          "128 tokens, theta 10000", "beside it     no tokenizer, generation_config.json",
+          "128 tokens, theta 10000", "other files   no tokenizer, generation_config.json",
           "3 x float32 (160, 64)  model.layers.*.mlp.up_proj.weight", "every value is finite"});
     says(seen(golden("mha") + "/config.json"), {"llama, 3 layers", "174,528", "parameters"});
     says(seen(golden("mha") + "/model.safetensors"), {"tensors ", "in 30 tensors"});
@@ -112,7 +112,7 @@ BOOST_AUTO_TEST_CASE(adapters) {
     Scratch scratch;
     const std::string folder = scratch / "adapter";
     fs::copy(golden("mha/trained-adapter"), folder);
-    says(seen(folder), {"adapter " + folder, "base model", "./mha", "not there now"});
+    says(seen(folder), {"adapter " + folder, "base model", "./mha", "not found"});
     fs::copy(golden("mha/config.json"), folder + "/config.json");
     says(seen(folder, true), {"longlora: LoRA on q,k,v,o with rank 4 and alpha 8, embedding, norms", "128 tokens",
                               "3 x float32 (4, 64)  base_model.model.model.layers.*.self_attn.q_proj.lora_A.weight",
@@ -121,14 +121,14 @@ BOOST_AUTO_TEST_CASE(adapters) {
     says(seen(folder), {"unusable", "ensure_weight_tying"});
 }
 
-BOOST_AUTO_TEST_CASE(what_it_does_not_know) {
+BOOST_AUTO_TEST_CASE(unknown_files_are_refused) {
     Scratch scratch;
     REFUSED("does not exist", seen(scratch / "nowhere"));
-    REFUSED("nothing that can be inspected", seen(scratch.folder));
+    REFUSED("cannot be inspected", seen(scratch.folder));
     spill(scratch / "text.txt", "hello");
-    REFUSED("nothing that can be inspected", seen(scratch / "text.txt"));
+    REFUSED("cannot be inspected", seen(scratch / "text.txt"));
     spill(scratch / "empty", "");
-    REFUSED("nothing that can be inspected", seen(scratch / "empty"));
+    REFUSED("cannot be inspected", seen(scratch / "empty"));
     spill(scratch / "broken.safetensors", "hello");
     REFUSED("broken.safetensors", seen(scratch / "broken.safetensors"));
     spill(scratch / "broken.h5", std::string("\x89HDF\r\n\x1a\n", 8) + "rest");

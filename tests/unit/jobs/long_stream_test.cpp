@@ -1,6 +1,5 @@
-// Streams of 16k and 32k tokens through a model of the demo's size, shared by four ranks: they run, give one rank's
-// losses, and use the memory and send the messages that were planned. Shapes that divide by nothing are
-// tests/mpi/mesh_training_test.cpp; here it is length.
+// Training of the demo's model on sequences of 16k and 32k tokens that four ranks share: the losses of one rank, and
+// the planned memory and messages. This tests length; irregular shapes are tested by tests/mpi/mesh_training_test.cpp.
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 
@@ -14,7 +13,7 @@ namespace {
 
 const std::string kModel = std::string(SOURCE_FOLDER) + "/jobs/demo/model";
 
-/// The options that matter to the step; the same go to the program as words.
+/// The options that the step depends on; words_of() passes the same options to the program.
 TrainOptions options_of(std::int64_t context, std::int64_t sequence, std::int64_t zero) {
     TrainOptions o;
     o.model = kModel;
@@ -60,7 +59,7 @@ Words words_of(const TrainOptions& o, const std::string& run, int steps) {
 
 struct Metrics {
     std::vector<double> losses;
-    Json ranks;  ///< of the last line
+    Json ranks;  ///< "ranks" of the last line that has it
 };
 Metrics metrics_of(const std::string& run) {
     Metrics metrics;
@@ -73,11 +72,11 @@ Metrics metrics_of(const std::string& run) {
     return metrics;
 }
 
-/// Each rank's arena within 2 % of the plan's, its messages and bytes exactly.
+/// Checks that each rank's arena is within 2 % of the plan's and that its messages and bytes equal the plan's.
 void as_planned(const TrainOptions& o, const Json& ranks, int steps) {
     const BaseModel base = open_base_model(o, false);
     WeightsOptions how;
-    how.frozen = DType::bfloat16;  // as the demo's file keeps them
+    how.frozen = DType::bfloat16;  // the type of the demo model's file
     how.zero = static_cast<int>(o.zero);
     const parallel::MeshShape mesh = parallel::mesh_shape_of(static_cast<int>(ranks.size()), o.pipeline, o.sequence);
     for (int rank = 0; rank < mesh.num_ranks(); ++rank)
@@ -122,7 +121,7 @@ BOOST_AUTO_TEST_CASE(of_16k_and_32k_tokens_on_four_ranks) {
     BOOST_REQUIRE_EQUAL(four.losses.size(), 2u);
     for (std::size_t step = 0; step < 2; ++step)
         BOOST_CHECK_LE(std::abs(four.losses[step] - one.losses[step]), 5e-5 * one.losses[step]);
-    BOOST_CHECK_GT(std::abs(one.losses[1] - one.losses[0]), 1e-3 * one.losses[0]);  // something was learnt
+    BOOST_CHECK_GT(std::abs(one.losses[1] - one.losses[0]), 1e-3 * one.losses[0]);  // the model has learnt something
     as_planned(shared, four.ranks, 2);
 
     shop.done(words_of(longer, "longer", 1), 4);

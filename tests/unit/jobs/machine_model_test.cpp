@@ -1,5 +1,5 @@
-// Machine models: the built-in ones are what their files say, and a file with anything unknown, missing or impossible
-// is refused by name.
+// Machine models: the built-in models equal their files in jobs/machines, and a file with an unknown, missing or
+// impossible entry is refused with a sentence that names the entry.
 #include <boost/test/unit_test.hpp>
 
 #include "core/error.h"
@@ -14,7 +14,7 @@ std::string file_of(const std::string& name) {
     return io_testing::slurp(std::string(SOURCE_FOLDER) + "/jobs/machines/" + name + ".toml");
 }
 
-/// The file with its line of `key` (in any section) replaced; "" takes it away.
+/// The file with the first line that begins with `key` (in any section) replaced by `line`; "" removes it.
 std::string changed(const std::string& key, const std::string& line, const std::string& name = "a100-80g") {
     std::istringstream in(file_of(name));
     std::string out;
@@ -24,7 +24,7 @@ std::string changed(const std::string& key, const std::string& line, const std::
         done = done || here;
         out += here ? line + "\n" : each + "\n";
     }
-    BOOST_REQUIRE_MESSAGE(done, "there is no " << key);
+    BOOST_REQUIRE_MESSAGE(done, "the file has no line that begins with " << key);
     return out;
 }
 
@@ -64,7 +64,7 @@ BOOST_AUTO_TEST_CASE(built_in_machines_are_their_files) {
     BOOST_TEST(read_machine("cpu").device_is_host());
 }
 
-/// Vendor data sheets, by heart.
+/// Figures of vendor data sheets, written here a second time.
 BOOST_AUTO_TEST_CASE(figures_of_data_sheets) {
     const MachineModel a = read_machine("a100-80g"), h = read_machine("h100");
     BOOST_TEST(a.flops_of(DType::bfloat16) == 312e12);
@@ -78,7 +78,7 @@ BOOST_AUTO_TEST_CASE(figures_of_data_sheets) {
     BOOST_TEST(a.outside_device_bytes() == 500000000 + 3300000000);
 }
 
-BOOST_AUTO_TEST_CASE(a_file_of_ones_own) {
+BOOST_AUTO_TEST_CASE(a_file_of_the_user) {
     const io_testing::Scratch folder;
     io_testing::spill(folder / "my.toml", changed("bandwidth =", "bandwidth = [ 1e9 , 'a, (b); \"c\"' ]   # said"));
     const MachineModel machine = read_machine(folder / "my.toml");
@@ -86,7 +86,7 @@ BOOST_AUTO_TEST_CASE(a_file_of_ones_own) {
     BOOST_TEST(machine.inside_node.bandwidth.source == "a, (b); \"c\"");
     try {
         read_machine("a100");
-        BOOST_ERROR("there is no a100");
+        BOOST_ERROR("the unknown machine a100 was accepted");
     } catch (const Error& e) {
         BOOST_TEST(std::string(e.what()).find("--machine a100 ") != std::string::npos, e.what());
         BOOST_TEST(std::string(e.what()).find("a100-80g, cpu, h100") != std::string::npos, e.what());

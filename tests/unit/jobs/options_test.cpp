@@ -1,6 +1,7 @@
 // The option tables are an interface: names, classes and defaults are frozen in tests/golden/options.txt, and every
-// option reaches the record of a run. After an intended change: LONGLORA_FREEZE_OPTIONS=1 build/release/tests/test_jobs
-// --run_test=options, and look at the difference.
+// option is recorded in manifest.json. After an intended change run
+//   LONGLORA_FREEZE_OPTIONS=1 build/release/tests/test_jobs --run_test=options
+// and review the difference of tests/golden/options.txt.
 #include <boost/test/unit_test.hpp>
 #include <fstream>
 #include <set>
@@ -17,7 +18,7 @@ using namespace longlora::program_testing;
 
 namespace {
 
-/// "command name class default", one a line.
+/// Lists the options, each as a line "command name class default".
 struct Lister {
     std::string command;
     std::ostringstream& out;
@@ -50,7 +51,7 @@ BOOST_AUTO_TEST_CASE(tables_are_frozen) {
     list<EvaluateOptions>("evaluate", out);
     list<ExportOptions>("export", out);
     list<InspectOptions>("inspect", out);
-    std::ostringstream of_plan, of_train;  // plan has all of train's
+    std::ostringstream of_plan, of_train;  // plan has all options of train
     list<PlanOptions>("plan", of_plan);
     list<TrainOptions>("plan", of_train);
     std::istringstream plan_lines(of_plan.str());
@@ -62,11 +63,11 @@ BOOST_AUTO_TEST_CASE(tables_are_frozen) {
     std::set<std::string> expected, now;
     for (std::string line; std::getline(expected_lines, line);) expected.insert(line);
     for (std::string line; std::getline(lines, line);) now.insert(line);
-    for (const auto& line : expected) BOOST_TEST(now.count(line), "was an option: " << line);
-    for (const auto& line : now) BOOST_TEST(expected.count(line), "is new: " << line);
+    for (const auto& line : expected) BOOST_TEST(now.count(line), "this option is missing or has changed: " << line);
+    for (const auto& line : now) BOOST_TEST(expected.count(line), "this option is new or has changed: " << line);
 }
 
-/// What job scripts depend on, as the design lists it.
+/// Options that job scripts depend on.
 BOOST_AUTO_TEST_CASE(promised_options_exist) {
     const std::pair<const char*, const char*> promised[] = {
         {"prepare", "tokenizer vocabulary bos eos bin-type"},
@@ -91,7 +92,7 @@ BOOST_AUTO_TEST_CASE(promised_options_exist) {
     }
 }
 
-/// Another value of any option is another line in manifest.json.
+/// Every option that is set to another value appears with this value in manifest.json.
 BOOST_AUTO_TEST_CASE(every_option_is_recorded) {
     const Workshop shop;
     shop.make_data("other.h5", 256, 20, 2);

@@ -1,4 +1,4 @@
-// What ranks with GPUs may pin of their computers' memory. Whether a device pins it is the backend's.
+// How much host memory the ranks on a node may pin for their GPUs. The allocation itself belongs to kernels/cuda.
 #include "jobs/process/pinned_memory.h"
 
 #include <boost/test/unit_test.hpp>
@@ -11,14 +11,14 @@ constexpr std::int64_t kGiB = std::int64_t{1} << 30;
 
 BOOST_AUTO_TEST_SUITE(pinned_memory)
 
-BOOST_AUTO_TEST_CASE(nine_tenths_may_be_pinned_on_each_computer) {
+BOOST_AUTO_TEST_CASE(nine_tenths_may_be_pinned_on_each_node) {
     BOOST_TEST(pinned_memory_problem({{"a", 90 * kGiB, 100 * kGiB}}, true).empty());
     BOOST_TEST(pinned_memory_problem({{"a", 60 * kGiB, 100 * kGiB}, {"b", 60 * kGiB, 100 * kGiB}}, true).empty());
-    BOOST_TEST(pinned_memory_problem({{"a", 70 * kGiB, 100 * kGiB}, {"a", 20 * kGiB, 100 * kGiB}}, true)
-                   .empty());  // one stage may take more than its share
+    // A rank may pin more than its share.
+    BOOST_TEST(pinned_memory_problem({{"a", 70 * kGiB, 100 * kGiB}, {"a", 20 * kGiB, 100 * kGiB}}, true).empty());
     BOOST_TEST(!pinned_memory_problem({{"a", 91 * kGiB, 100 * kGiB}}, true).empty());
-    BOOST_TEST(!pinned_memory_problem({{"a", 50 * kGiB, 100 * kGiB}, {"a", 41 * kGiB, 102 * kGiB}}, true)
-                    .empty());  // the least that is seen counts
+    // The smallest memory that a rank of the node reports is the limit.
+    BOOST_TEST(!pinned_memory_problem({{"a", 50 * kGiB, 100 * kGiB}, {"a", 41 * kGiB, 102 * kGiB}}, true).empty());
 }
 
 BOOST_AUTO_TEST_CASE(the_sentence_has_numbers_and_ways_out) {

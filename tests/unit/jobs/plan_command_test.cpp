@@ -1,5 +1,5 @@
-// `longlora plan` as a person runs it: the table, the JSON, what fits and what does not, meshes found, the longest
-// context, and every preset on eight 80 GB devices.
+// `longlora plan` as a program: the table, the JSON, plans that fit and plans that do not, --find, --max-context, and
+// every preset on eight 80 GB devices. Plans of meshes are tested by tests/unit/jobs/plan_mesh_test.cpp.
 #include <boost/test/unit_test.hpp>
 #include <set>
 
@@ -19,7 +19,7 @@ Json json_of(const Workshop& shop, const std::string& name = "plan.json") {
     return Json::parse(io_testing::slurp(shop / name));
 }
 
-/// "llama2-7b-100k.toml" -> "llama2-7b.json"
+/// The model file of a preset: "llama2-7b-100k.toml" -> "llama2-7b.json"
 std::string model_of(const std::string& preset) {
     std::string model;
     for (const auto& entry : std::filesystem::directory_iterator(kPresets)) {
@@ -74,7 +74,7 @@ BOOST_AUTO_TEST_CASE(every_preset_fits_eight_devices_of_80_gb) {
     BOOST_TEST(models.size() == 9u);  // every model has a preset
 }
 
-/// The promised contexts are in the presets, and one that is far beyond does not fit.
+/// The presets have the contexts of the paper, and a much longer context does not fit.
 BOOST_AUTO_TEST_CASE(contexts_of_the_paper) {
     const Workshop shop;
     for (const auto& [preset, context] :
@@ -99,8 +99,8 @@ BOOST_AUTO_TEST_CASE(the_table_and_its_json) {
           "sequence", "tokens/s", "an estimate, not a measurement", "fits: yes", "bfloat16"})
         BOOST_TEST(outcome.out.find(part) != std::string::npos, "'" << part << "' is not in\n" << outcome.out);
     BOOST_TEST(outcome.out.find("at most (documents") == std::string::npos);
-    BOOST_TEST(shop.done(words + Words{"--rank", "5", "--device", "cuda"}).out ==
-               outcome.out);  // as a training has it; what is planned for says --machine
+    // plan accepts --device as train does, but plans for --machine.
+    BOOST_TEST(shop.done(words + Words{"--rank", "5", "--device", "cuda"}).out == outcome.out);
     const Json written = json_of(shop);
     BOOST_REQUIRE(written["ranks"].size() == 1u);
     const Json& rank = written["ranks"][0];
@@ -130,11 +130,11 @@ BOOST_AUTO_TEST_CASE(the_table_and_its_json) {
     for (int r = 0; r < 8; ++r) BOOST_TEST(of_all["ranks"][r]["rank"] == r);
     BOOST_TEST(of_all["traffic_is_upper_bound"] == true);
 
-    shop.done(words, 2);  // by a job of two ranks, for eight
+    shop.done(words, 2);  // two ranks plan for eight
     BOOST_TEST(json_of(shop)["ranks"].size() == 1u);
 }
 
-BOOST_AUTO_TEST_CASE(what_does_not_fit_is_shown_and_said) {
+BOOST_AUTO_TEST_CASE(a_plan_that_does_not_fit_is_shown_and_reported) {
     const Workshop shop;
     const Outcome outcome = shop.run(plan("model", {"--context", "64", "--memory", "100KB", "--json", "plan.json"}));
     BOOST_TEST(outcome.code == 3, outcome.err);
@@ -151,7 +151,7 @@ BOOST_AUTO_TEST_CASE(what_does_not_fit_is_shown_and_said) {
     BOOST_TEST(shop.run(plan("model", {"--ranks", "8", "--max-context", "--memory", "100KB"})).code == 3);
 }
 
-BOOST_AUTO_TEST_CASE(what_is_found_is_what_plan_says_of_it) {
+BOOST_AUTO_TEST_CASE(find_gives_the_times_of_plan) {
     const Workshop shop;
     const Words base = plan(
         kPresets + "smollm2-135m.json",
@@ -211,7 +211,7 @@ BOOST_AUTO_TEST_CASE(bad_questions) {
     shop.refused(plan("missing.json", {"--context", "64"}), {"missing.json"});
 }
 
-BOOST_AUTO_TEST_CASE(heads_that_gpus_do_not_take) {
+BOOST_AUTO_TEST_CASE(heads_that_gpus_do_not_support) {
     const Workshop shop;
     Json config = Json::parse(io_testing::slurp(shop / "model/config.json"));
     config["head_dim"] = 20;

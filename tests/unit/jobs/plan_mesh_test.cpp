@@ -1,4 +1,5 @@
-// Plans of whole meshes: many micro-batches at the cost of a few, few ranks for all of them, and what fits a machine.
+// Plans of whole meshes: many micro-batches are planned at the cost of a few, a few ranks represent all, and plans are
+// compared with the memory of a machine. The plan command is tested by tests/unit/jobs/plan_command_test.cpp.
 #include <boost/test/unit_test.hpp>
 #include <limits>
 #include <numeric>
@@ -41,8 +42,8 @@ void check_traffic(const parallel::Traffic& a, const parallel::Traffic& b, const
 }
 
 void check_same(const StepPlan& a, const StepPlan& b) {
-    BOOST_CHECK_CLOSE(static_cast<double>(a.arena_bytes), static_cast<double>(b.arena_bytes),
-                      5);  // gaps, large beside so tiny a model
+    // Gaps between blocks are large compared with so small a model.
+    BOOST_CHECK_CLOSE(static_cast<double>(a.arena_bytes), static_cast<double>(b.arena_bytes), 5);
     BOOST_TEST(a.pinned_bytes == b.pinned_bytes);
     BOOST_TEST(a.by_use == b.by_use, boost::test_tools::per_element());
     BOOST_CHECK_CLOSE(a.recorder.flops(), b.recorder.flops(), 1e-9);
@@ -81,10 +82,10 @@ BOOST_AUTO_TEST_CASE(many_micro_batches_at_the_cost_of_a_few) {
             }
 }
 
-/// No rank of the mesh needs more memory or works longer than those that stand for all.
-BOOST_AUTO_TEST_CASE(few_ranks_stand_for_all) {
+/// No rank of the mesh needs more memory or more time than the representative ranks.
+BOOST_AUTO_TEST_CASE(few_ranks_represent_all) {
     std::vector<parallel::MeshShape> meshes(std::begin(kMeshes), std::end(kMeshes));
-    meshes.push_back({1, 1, 5});  // of more than four ranks to a sequence not all are planned
+    meshes.push_back({1, 1, 5});  // with more than four ranks to a sequence, not all are planned
     for (const auto& mesh : meshes)
         for (const AttentionKind kind : {AttentionKind::shifted, AttentionKind::dense})
             for (int zero : {0, 3})
@@ -100,7 +101,7 @@ BOOST_AUTO_TEST_CASE(few_ranks_stand_for_all) {
                                                      << zero << ", " << name_of(kind) << ", " << global_batch
                                                      << " sequences") {
                         BOOST_TEST(plan.fits);
-                        // Shards differ by a row of tokens or an element of a buffer, so not to the byte.
+                        // Not exact: shards differ by a token or an element of a buffer.
                         BOOST_CHECK_CLOSE(static_cast<double>(plan.rank_with_most_memory().step.arena_bytes),
                                           static_cast<double>(whole.rank_with_most_memory().step.arena_bytes), 2);
                         BOOST_CHECK_CLOSE(plan.step_seconds, whole.step_seconds, 2);
@@ -116,7 +117,8 @@ BOOST_AUTO_TEST_CASE(what_fits) {
     const MeshPlan roomy = plan_mesh(request, goal, ranks);
     BOOST_TEST(roomy.fits);
     BOOST_TEST(roomy.misfit.empty());
-    BOOST_TEST(roomy.rank_with_most_memory().device.used == roomy.dearest().step.arena_bytes + goal.machine.outside_device_bytes());
+    BOOST_TEST(roomy.rank_with_most_memory().device.used ==
+               roomy.rank_with_most_memory().step.arena_bytes + goal.machine.outside_device_bytes());
     BOOST_TEST(roomy.host.limit == 2000000000000);
     std::int64_t host = 0;
     for (const auto& rank : roomy.ranks)
@@ -128,7 +130,7 @@ BOOST_AUTO_TEST_CASE(what_fits) {
     BOOST_TEST(!tight.fits);
     BOOST_TEST(tight.misfit.find("--context") != std::string::npos, tight.misfit);
     BOOST_TEST(!tight.rank_with_most_memory().device.fits());
-    BOOST_TEST(tight.rank_with_most_memory().step.recorder.flops() > 0);  // planned all the same
+    BOOST_TEST(tight.rank_with_most_memory().step.recorder.flops() > 0);  // planned nevertheless
 
     goal.memory_bytes = 0;
     goal.machine.node_memory.value = 1e9;  // less than the libraries of four ranks
@@ -137,14 +139,15 @@ BOOST_AUTO_TEST_CASE(what_fits) {
     BOOST_TEST(poor_host.misfit.find("host memory") != std::string::npos, poor_host.misfit);
 
     goal = a100();
-    goal.machine.device_memory.value =
-        static_cast<double>(roomy.rank_with_most_memory().device.used);  // what everything kept needs, to the byte
+    // Exactly the memory that is needed to keep all activations.
+    goal.machine.device_memory.value = static_cast<double>(roomy.rank_with_most_memory().device.used);
     BOOST_TEST(plan_mesh(request, goal, ranks).fits);
-    goal.machine.device_memory.value = 1e9;  // less than what is outside of the arena
+    goal.machine.device_memory.value = 1e9;  // less than the memory used outside of the arena
     BOOST_TEST(!plan_mesh(request, goal, ranks).fits);
 }
 
-/// Masters and two moments in float32 of what the rank's stage trains, over the ranks of the stage.
+/// A snapshot has masters and two moments, in float32, of the trainables of the rank's stage, divided among the ranks
+/// of the stage.
 BOOST_AUTO_TEST_CASE(snapshots) {
     for (const auto& mesh : kMeshes) {
         PlanRequest request = tiny_request(mesh, 1, 8);
@@ -160,40 +163,42 @@ BOOST_AUTO_TEST_CASE(snapshots) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(spreads_are_all_meshes_that_can_be) {
+BOOST_AUTO_TEST_CASE(spreads_are_all_possible_meshes) {
     const PlanRequest request = tiny_request({}, 0, 6);
-    const auto spreads = spreads_of(request, 12);
+    const auto choices = mesh_choices(request, 12);
     std::set<std::tuple<int, int, int>> meshes;
-    for (const auto& s : spreads) {
+    for (const auto& s : choices) {
         BOOST_TEST(s.mesh.num_ranks() == 12);
         BOOST_TEST(s.mesh.data <= 6);
         meshes.insert({s.mesh.pipeline, s.mesh.data, s.mesh.sequence});
     }
-    // Pipelines of 1, 2, 3, 4 stages (five layers), data of 1, 2, 3, 4, 6: sequence is the rest.
+    // Pipelines of 1, 2, 3, 4 stages (five layers); data degrees 1, 2, 3, 4, 6; the sequence degree is the rest.
     BOOST_TEST(meshes.size() == 5u + 4u + 3u + 2u);
-    BOOST_TEST(std::count(spreads.begin(), spreads.end(), Spread{{4, 3, 1}, 2, 2}) == 1);
-    BOOST_TEST(std::count(spreads.begin(), spreads.end(), Spread{{4, 3, 1}, 2, 4}) == 0);  // two sequences a rank
-    BOOST_TEST(spreads_of(tiny_request({}, 0, 6), 1).size() == 3u);  // micro-batches of 1, 2, 4; no ZeRO with one rank
-    BOOST_TEST(spreads_of(tiny_request({}, 0, 1), 7).size() == 4u);  // 1 x 1 x 7 alone
+    BOOST_TEST(std::count(choices.begin(), choices.end(), MeshChoice{{4, 3, 1}, 2, 2}) == 1);
+    // A data rank has only two sequences, so a micro-batch of four is not tried.
+    BOOST_TEST(std::count(choices.begin(), choices.end(), MeshChoice{{4, 3, 1}, 2, 4}) == 0);
+    BOOST_TEST(mesh_choices(tiny_request({}, 0, 6), 1).size() ==
+               3u);  // micro-batches of 1, 2, 4; no ZeRO with one rank
+    BOOST_TEST(mesh_choices(tiny_request({}, 0, 1), 7).size() == 4u);  // only 1 x 1 x 7
 }
 
-BOOST_AUTO_TEST_CASE(what_is_found_fits_and_is_sorted) {
+BOOST_AUTO_TEST_CASE(meshes_found_fit_and_are_sorted) {
     PlanRequest request = tiny_request({}, 0, 8);
     request.context = 400;
     PlanGoal goal = a100();
     goal.machine.outside_device.clear();
-    const auto all = find_spreads(request, goal, 8, 30);
+    const auto all = find_meshes(request, goal, 8, 30);
     BOOST_REQUIRE_GT(all.size(), 5u);
     for (std::size_t i = 0; i < all.size(); ++i) {
         if (i > 0) BOOST_CHECK_LE(all[i - 1].plan.step_seconds, all[i].plan.step_seconds);
-        const PlanRequest again = spread_request(request, all[i].spread);
+        const PlanRequest again = spread_request(request, all[i].choice);
         const MeshPlan plan = plan_mesh(again, goal, representative_ranks(again));
         BOOST_TEST(plan.fits);
         BOOST_TEST(plan.step_seconds == all[i].plan.step_seconds);
     }
     std::int64_t least = std::numeric_limits<std::int64_t>::max();
-    for (const auto& spread : spreads_of(request, 8)) {
-        PlanRequest here = spread_request(request, spread);
+    for (const auto& choice : mesh_choices(request, 8)) {
+        PlanRequest here = spread_request(request, choice);
         std::int64_t bytes = 0;
         for (const int rank : representative_ranks(here)) {
             here.rank = rank;
@@ -202,9 +207,9 @@ BOOST_AUTO_TEST_CASE(what_is_found_fits_and_is_sorted) {
         least = std::min(least, bytes);
     }
     goal.memory_bytes = least;
-    BOOST_TEST(find_spreads(request, goal, 8, 10).size() >= 1u);
+    BOOST_TEST(find_meshes(request, goal, 8, 10).size() >= 1u);
     goal.memory_bytes = least - 1;
-    BOOST_TEST(find_spreads(request, goal, 8, 10).empty());
+    BOOST_TEST(find_meshes(request, goal, 8, 10).empty());
 }
 
 BOOST_AUTO_TEST_CASE(the_longest_context_fits_and_one_unit_more_does_not) {
@@ -217,25 +222,25 @@ BOOST_AUTO_TEST_CASE(the_longest_context_fits_and_one_unit_more_does_not) {
     PlanGoal goal = a100();
     goal.recompute = "all";
     goal.memory_bytes = 3000000;
-    const auto fits = [&](std::int64_t context, const Spread& spread) {
-        const PlanRequest there = spread_request(request_at(context), spread);
+    const auto fits = [&](std::int64_t context, const MeshChoice& choice) {
+        const PlanRequest there = spread_request(request_at(context), choice);
         return plan_mesh(there, goal, representative_ranks(there)).fits;
     };
-    const Spread alone{{1, 1, 1}, 0, 1}, shared{{1, 1, 4}, 3, 1};
+    const MeshChoice alone{{1, 1, 1}, 0, 1}, shared{{1, 1, 4}, 3, 1};
     const LongestContext one = longest_context(request_at, {alone}, goal, 16),
                          four = longest_context(request_at, {shared}, goal, 16),
                          best = longest_context(request_at, {alone, shared}, goal, 16);
     BOOST_REQUIRE_GT(one.context, 0);
     BOOST_TEST(one.context % 16 == 0);
     BOOST_TEST(fits(one.context, alone));
-    BOOST_TEST(!fits(one.context + std::max<std::int64_t>(16, one.context / 50),
-                     alone));  // gaps in the arena do not grow evenly
+    // Not just one unit more, since gaps in the arena do not grow evenly.
+    BOOST_TEST(!fits(one.context + std::max<std::int64_t>(16, one.context / 50), alone));
     BOOST_TEST(fits(four.context, shared));
     BOOST_TEST(!fits(four.context + std::max<std::int64_t>(16, four.context / 50), shared));
     BOOST_TEST((four.plan.fits && four.plan.ranks.front().request.context == four.context));
     BOOST_TEST(four.context > 2 * one.context);
     BOOST_TEST(best.context == four.context);
-    BOOST_TEST((best.spread == shared));
+    BOOST_TEST((best.choice == shared));
     goal.memory_bytes = 100;
     BOOST_TEST(longest_context(request_at, {alone, shared}, goal, 16).context == 0);
 }

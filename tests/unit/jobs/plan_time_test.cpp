@@ -1,5 +1,5 @@
-// The planner's time model against its own words: operations, links, what hides messages, and the pipeline's fill and
-// drain against the schedule executed.
+// The planner's time model against times computed by hand: operations, links, and the computing that hides messages;
+// and the fill and drain of a pipeline against an execution of its schedule.
 #include <boost/test/unit_test.hpp>
 #include <map>
 #include <tuple>
@@ -12,8 +12,8 @@ using namespace longlora;
 
 namespace {
 
-/// Round figures: 1 TFLOP/s, 1 GB/s, fractions of a half; two devices on a node; 100 MB/s inside of it and 10 MB/s
-/// outside, 1 ms and 10 ms.
+/// A machine with round figures: 1 TFLOP/s, 1 GB/s, fractions of a half or a quarter; two devices on a node; 100 MB/s
+/// and 1 ms inside a node, 10 MB/s and 10 ms between nodes.
 MachineModel round_machine() {
     MachineModel m;
     m.name = "round";
@@ -39,7 +39,7 @@ PlanRequest request_on(parallel::MeshShape mesh, int rank, int zero, std::int64_
     return request;
 }
 
-/// Operations of 3 seconds, 1 of them attention.
+/// A step whose operations take 3 seconds, 1 of them attention, and whose messages of `axis` are `sent`.
 StepPlan three_seconds(const std::string& axis, parallel::Traffic sent) {
     StepPlan step;
     step.recorder.by_operation["matmul"].seconds = 1.5;
@@ -56,7 +56,8 @@ void check_exposed(const PlanRequest& request, const StepPlan& step, double expo
     BOOST_CHECK_SMALL(time.exposed - exposed, 1e-9);
 }
 
-/// When the last backward of the first stage ends; f and b: seconds of each stage's passes. Messages take no time.
+/// When the last backward of the first stage ends. f and b: seconds of each stage's forward and backward. Messages take
+/// no time.
 double executed(const std::vector<double>& f, const std::vector<double>& b, std::int64_t micro_batches) {
     const int stages = static_cast<int>(f.size());
     std::vector<std::vector<parallel::PipelineTask>> tasks;
@@ -85,6 +86,7 @@ double executed(const std::vector<double>& f, const std::vector<double>& b, std:
     return *std::max_element(free_at.begin(), free_at.end());
 }
 
+/// The planner's estimate of the same.
 double estimated(const std::vector<double>& f, const std::vector<double>& b, std::int64_t micro_batches) {
     std::vector<RankTime> stages;
     for (std::size_t s = 0; s < f.size(); ++s)
@@ -96,7 +98,8 @@ double estimated(const std::vector<double>& f, const std::vector<double>& b, std
 
 BOOST_AUTO_TEST_SUITE(plan_time)
 
-BOOST_AUTO_TEST_CASE(an_operation_takes_what_is_dearer) {
+/// The longer of computing and moving bytes.
+BOOST_AUTO_TEST_CASE(operations_take_the_time_of_flops_or_bytes) {
     const auto bfloat16 = operation_seconds(round_machine(), DType::bfloat16, 1),
                float32 = operation_seconds(round_machine(), DType::float32, 1),
                four = operation_seconds(round_machine(), DType::bfloat16, 4);
@@ -107,20 +110,24 @@ BOOST_AUTO_TEST_CASE(an_operation_takes_what_is_dearer) {
     BOOST_CHECK_CLOSE(bfloat16("attention_forward", 1e12, 1), 4, 1e-9);
     BOOST_CHECK_CLOSE(float32("attention_forward", 1e12, 1), 20, 1e-9);
     BOOST_CHECK_CLOSE(bfloat16("attention_backward", 1, 1e9), 2, 1e-9);
-    BOOST_CHECK_CLOSE(bfloat16("adamw", 1e30, 1e9), 2, 1e-9);  // others by their bytes alone
+    BOOST_CHECK_CLOSE(bfloat16("adamw", 1e30, 1e9), 2, 1e-9);  // only the bytes of other operations count
 }
 
-BOOST_AUTO_TEST_CASE(messages_hide_behind_what_runs_meanwhile) {
+BOOST_AUTO_TEST_CASE(messages_hide_behind_operations) {
     const StepPlan quiet = three_seconds("data", {});
     check_exposed(request_on({1, 2, 1}, 0, 3, 4), quiet, 0);
-    // Inside of a node: 10 messages and 1e8 bytes are 1.01 s, 1e9 bytes are 10.01 s.
-    check_exposed(request_on({1, 1, 2}, 0, 0, 4), three_seconds("sequence", {100000000, 10}), 0.01);  // attention: 1 s
-    check_exposed(request_on({1, 2, 1}, 0, 3, 4), three_seconds("data", {1000000000, 10}), 7.01);     // all: 3 s
-    check_exposed(request_on({1, 2, 1}, 0, 2, 4), three_seconds("data", {1000000000, 10}), 8.01);     // backward: 2 s
-    check_exposed(request_on({1, 2, 1}, 0, 0, 4), three_seconds("data", {1000000000, 10}),
-                  9.01);  // the last of two micro-batches' backward: 1 s
+    // Inside a node, 10 messages of 1e8 bytes in total take 1.01 s, and of 1e9 bytes 10.01 s.
+    // Hidden by attention, 1 s:
+    check_exposed(request_on({1, 1, 2}, 0, 0, 4), three_seconds("sequence", {100000000, 10}), 0.01);
+    // ZeRO 3: by all operations, 3 s:
+    check_exposed(request_on({1, 2, 1}, 0, 3, 4), three_seconds("data", {1000000000, 10}), 7.01);
+    // ZeRO 2: by all backward passes, 2 s:
+    check_exposed(request_on({1, 2, 1}, 0, 2, 4), three_seconds("data", {1000000000, 10}), 8.01);
+    // ZeRO 0: by the backward of the last of two micro-batches, 1 s:
+    check_exposed(request_on({1, 2, 1}, 0, 0, 4), three_seconds("data", {1000000000, 10}), 9.01);
     check_exposed(request_on({2, 1, 1}, 0, 0, 4), three_seconds("pipeline", {1000000000, 10}), 7.01);
-    // Updated weights of ZeRO 1 and 2 are gathered after all: 8 MB of moments are 1e6 elements, 2e6 bytes to one peer.
+    // ZeRO 1 and 2 gather the updated weights after all operations, so nothing hides them. 8 MB of moments are 1e6
+    // elements, 2e6 bytes to one peer.
     StepPlan updated = three_seconds("data", {102000000, 0});
     updated.by_use[static_cast<std::size_t>(Use::moments)] = 8000000;
     check_exposed(request_on({1, 2, 1}, 0, 2, 4), updated, 0.02);
@@ -129,14 +136,15 @@ BOOST_AUTO_TEST_CASE(messages_hide_behind_what_runs_meanwhile) {
 
 BOOST_AUTO_TEST_CASE(links_by_where_the_peers_are) {
     const parallel::Traffic sent{1000000000, 0};
-    // Four data ranks on two nodes: of three peers one is near, 10/3 s, and two far, 200/3 s; 3 s are hidden.
+    // Four data ranks on two nodes: one of three peers is on the same node, 10/3 s, and two are not, 200/3 s; 3 s are
+    // hidden.
     check_exposed(request_on({1, 4, 1}, 0, 3, 4), three_seconds("data", sent), 70 - 3);
-    // The second rank of a stage of three that begins at rank 3: rank 5 is on another node, rank 3 too (nodes are 0 1,
-    // 2 3, 4 5).
+    // Ranks 3 4 5 are the second stage; the nodes have ranks 0 1, 2 3 and 4 5. Rank 3 has both peers on another node.
+    // Rank 4 has rank 5 on its own node and rank 3 on another.
     check_exposed(request_on({2, 3, 1}, 3, 3, 6), three_seconds("data", sent), 100 - 3);
     check_exposed(request_on({2, 3, 1}, 4, 3, 6), three_seconds("data", sent), 5 + 50 - 3);
-    // A sequence over two nodes: some halos cross, and all wait for those. Also when only another sequence of the mesh
-    // crosses.
+    // A sequence over two nodes: some halos go from node to node, and all ranks wait for these. The same when only
+    // another sequence of the mesh lies on two nodes.
     check_exposed(request_on({1, 1, 4}, 1, 0, 4), three_seconds("sequence", sent), 100 - 1);
     check_exposed(request_on({1, 2, 3}, 0, 0, 4), three_seconds("sequence", sent), 100 - 1);
     check_exposed(request_on({1, 2, 2}, 1, 0, 4), three_seconds("sequence", sent), 10 - 1);
@@ -154,7 +162,7 @@ BOOST_AUTO_TEST_CASE(micro_batches_are_those_of_the_rank_with_the_most) {
     }
 }
 
-/// Equal stages: exact. Others: filling and draining overlap with work in ways that the formula does not follow.
+/// Exact for equal stages. With unequal stages, fill and drain overlap with work in ways that the formula ignores.
 BOOST_AUTO_TEST_CASE(pipelines_against_their_schedule_executed) {
     for (int stages : {1, 2, 3, 4, 8})
         for (std::int64_t micro_batches : {1, 2, 3, 7, 8, 64}) {

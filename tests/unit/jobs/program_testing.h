@@ -1,5 +1,5 @@
-// Running the program as a person does: its exit code and words, on one rank or two, killed at will; a folder with a
-// tiny model and data for it. No tests.
+// Runs the program on one or several ranks, gets its exit code and output, and kills it when wanted; and a folder with
+// a tiny model and data for it. No tests here.
 #pragma once
 
 #include <fcntl.h>
@@ -35,15 +35,15 @@ inline Words operator+(Words a, const Words& b) {
 }
 
 struct Outcome {
-    int code = -1;  ///< exit code; 128 + signal if one ended it; 124 after the time limit
+    int code = -1;  ///< exit code; 128 + signal if a signal ended the process; 124 after the time limit
     std::string out, err;
 };
 
-/// A started process with its output in files of a folder of its own.
+/// A started process. Its output goes to files in a temporary folder.
 class Process {
 public:
-    /// `folder` becomes its working directory. This process is an MPI program itself, whose variables would confuse
-    /// another.
+    /// Starts a process with `folder` as its working directory. It does not inherit Open MPI's variables, since this
+    /// test is an MPI program itself and its variables would confuse another one.
     Process(const Words& words, const std::string& folder) {
         std::vector<std::string> kept;
         for (char** variable = environ; *variable; ++variable)
@@ -51,8 +51,8 @@ public:
                 std::strncmp(*variable, "ORTE_", 5))
                 kept.emplace_back(*variable);
         kept.emplace_back("OMP_NUM_THREADS=1");
-        if (words[0] !=
-            "mpirun")  // one rank alone: starts in 0.1 s instead of 0.4 s without Open MPI's daemon and networks
+        // Without Open MPI's daemon and networks, one rank alone starts in 0.1 s instead of 0.4 s.
+        if (words[0] != "mpirun")
             for (const char* setting : {"OMPI_MCA_ess_singleton_isolated=1", "OMPI_MCA_pml=ob1", "OMPI_MCA_btl=self"})
                 kept.emplace_back(setting);
         std::vector<char*> arguments, variables;
@@ -68,7 +68,7 @@ public:
         posix_spawn_file_actions_addopen(&actions, 2, (out_ / "err").c_str(), O_CREAT | O_TRUNC | O_WRONLY, 0600);
         posix_spawnattr_t attributes;
         posix_spawnattr_init(&attributes);
-        posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);  // so that a kill reaches all ranks
+        posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);  // so that kill() reaches all ranks
         posix_spawnattr_setpgroup(&attributes, 0);
         const int error = posix_spawnp(&pid_, arguments[0], &actions, &attributes, arguments.data(), variables.data());
         posix_spawnattr_destroy(&attributes);
@@ -123,7 +123,7 @@ private:
     int status_ = 0;
 };
 
-/// The program's words, on `ranks` ranks.
+/// The command that starts the program on `ranks` ranks.
 inline Words command(int ranks, const Words& arguments) {
     const Words program = Words{PROGRAM} + arguments;
     if (ranks == 1) return program;
@@ -147,7 +147,7 @@ inline std::map<std::string, std::string> listing(const std::string& folder) {
     return out;
 }
 
-/// Lines of `text` that begin with "longlora: ", the program's sentences among what mpirun says itself.
+/// The lines of `text` that begin with "longlora: ". These are the program's messages, without those of mpirun.
 inline Words sentences_of(const std::string& text) {
     Words out;
     std::istringstream lines(text);
@@ -156,8 +156,8 @@ inline Words sentences_of(const std::string& text) {
     return out;
 }
 
-/// A folder with model/ (golden "mha": vocabulary 256, 3 layers), data.h5 (20 documents of 300 tokens) and whatever
-/// runs leave there.
+/// A folder with model/ (golden "mha": vocabulary 256, 3 layers), data.h5 (20 documents of 300 tokens) and the files
+/// that runs write.
 class Workshop {
 public:
     Workshop() {
@@ -168,7 +168,7 @@ public:
     std::string operator/(const std::string& name) const { return folder_ / name; }
     const std::string& path() const { return folder_.folder; }
 
-    /// Tokens below 250 that a model can learn something of; `seed` changes the content.
+    /// Writes documents of tokens below 250 with a pattern that a model can learn; `seed` changes the content.
     void make_data(const std::string& name, std::int64_t vocabulary, int documents, std::uint64_t seed) const {
         std::vector<std::vector<std::int32_t>> contents;
         for (int d = 0; d < documents; ++d) {
@@ -185,18 +185,18 @@ public:
 
     Outcome run(const Words& arguments, int ranks = 1) const {
         Outcome outcome = Process(command(ranks, arguments), path()).wait();
-        if (outcome.code == 124) BOOST_ERROR("hangs: longlora " << line_of(arguments));
+        if (outcome.code == 124) BOOST_ERROR("did not end in time: longlora " << line_of(arguments));
         return outcome;
     }
-    /// Must end with code 0; its words are shown otherwise.
+    /// Runs the program, which must end with exit code 0; otherwise its messages are shown.
     Outcome done(const Words& arguments, int ranks = 1) const {
         const Outcome outcome = run(arguments, ranks);
         BOOST_TEST(outcome.code == 0, "code " << outcome.code << " of longlora " << line_of(arguments) << "\n"
                                               << outcome.err);
         return outcome;
     }
-    /// Bad input: code 2, one sentence that has all of `parts` and none of the program's insides, and nothing created
-    /// or changed in size.
+    /// Runs the program with bad input: exit code 2 and one sentence that has all of `parts` and shows nothing of the
+    /// implementation; no file is created or changes its size.
     void refused(const Words& arguments, const Words& parts, int ranks = 1, int code = 2) const {
         refused_as(command(ranks, arguments), parts, code);
     }
@@ -214,14 +214,14 @@ public:
             if (outcome.err.find(inside) != std::string::npos) wrong += text("; says \"", inside, "\"");
         if (listing(path()) != before) wrong += "; files were created or changed";
         BOOST_TEST(wrong.empty(), line_of(words) << wrong << "\n" << outcome.err);
-        std::filesystem::remove_all(*this / "run");  // of a failed case, for the next
+        std::filesystem::remove_all(*this / "run");  // what a failed case left, for the next one
     }
 
 private:
     io_testing::Scratch folder_;
 };
 
-/// The shortest training of a Workshop; `run` names its folder.
+/// The shortest training of a Workshop; `run` is the run folder.
 inline Words training(const std::string& run = "run", int steps = 2) {
     return {"train",
             "--model",
@@ -244,7 +244,7 @@ inline Words training(const std::string& run = "run", int steps = 2) {
             std::to_string(steps)};
 }
 
-/// `words` with option --name set to `value`; without the option if value is "-".
+/// `words` with the option --name set to `value`, or without the option if `value` is "-".
 inline Words with(Words words, const std::string& name, const std::string& value) {
     const auto found = std::find(words.begin(), words.end(), "--" + name);
     if (found != words.end()) words.erase(found, found + 2);

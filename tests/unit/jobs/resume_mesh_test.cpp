@@ -1,6 +1,6 @@
-// The program on any number of ranks, and going on on another: seven sequences a step divide by no number of ranks
-// here; metrics have each step once with one rank's loss; and a line says what differs when the bits may. Tensors and
-// data order of every mesh are tests/mpi/resume_mesh_test.cpp.
+// The program on any number of ranks, and resumed on another number. The global batch of seven is divided by none of 2,
+// 3 and 4 ranks. The metrics have each step once with the loss of one rank, and a message names the differences that
+// may change bits. Tensors and data order of every mesh are tested by tests/mpi/resume_mesh_test.cpp.
 #include <boost/test/unit_test.hpp>
 
 #include "jobs/train/resume_check.h"
@@ -13,7 +13,7 @@ namespace {
 
 Words seven(const std::string& run, int steps) { return with(training(run, steps), "global-batch", "7"); }
 
-/// Steps 1 .. steps once each and in order, with losses as those of one rank.
+/// Checks that the metrics have the steps 1 .. steps once each and in order, with the losses of one rank.
 void as_one_rank(const Workshop& shop, const std::string& run, std::size_t steps) {
     const std::vector<Json> expected = steps_of(shop / "one/metrics.jsonl"),
                             found = steps_of(shop / (run + "/metrics.jsonl"));
@@ -27,7 +27,7 @@ void as_one_rank(const Workshop& shop, const std::string& run, std::size_t steps
     BOOST_TEST(Json::parse(io_testing::slurp(shop / (run + "/status.json")))["state"] == "done");
 }
 
-/// What a resume says of bits; empty if nothing.
+/// The differences that a resumed run names in its message about bits; empty without this message.
 std::string note_of(const std::string& out) {
     const auto found = out.find("not bit for bit: ");
     return found == std::string::npos ? "" : out.substr(found + 17, out.find('\n', found) - found - 17);
@@ -75,7 +75,7 @@ BOOST_AUTO_TEST_CASE(from_mesh_to_mesh) {
     BOOST_TEST(!file_exists(shop / "run/metrics.discarded.jsonl"));
 }
 
-BOOST_AUTO_TEST_CASE(what_changes_roundings) {
+BOOST_AUTO_TEST_CASE(changes_that_affect_rounding) {
     const auto environment = [](std::vector<int> threads, const std::string& device, const std::string& onednn) {
         Json ranks = Json::array();
         for (const int n : threads)

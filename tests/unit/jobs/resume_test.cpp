@@ -1,5 +1,5 @@
-// Going on from checkpoints, as a person or Slurm does it: killed or stopped runs end with the bits of an uninterrupted
-// one; what cannot go on is refused by name.
+// Resuming from checkpoints by the same command: runs that were killed or stopped end with the bits of an uninterrupted
+// one, and a sentence refuses runs that cannot be resumed.
 #include <boost/test/unit_test.hpp>
 #include <random>
 
@@ -10,7 +10,7 @@ using namespace longlora::program_testing;
 
 namespace {
 
-/// Steps long enough to be interrupted.
+/// A training whose steps take long enough to be interrupted.
 Words long_training(const std::string& run, const std::string& dtype, const Words& mesh) {
     return with(with(with(training(run, 20), "global-batch", "32"), "dtype", dtype), "checkpoint-every", "10") + mesh;
 }
@@ -43,7 +43,8 @@ void interrupted_equals_whole(int ranks, const std::string& dtype, const Words& 
                    after = steps_of(shop / "killed/metrics.jsonl");
         BOOST_TEST(discarded.size() == before.size() - 10);
         for (std::size_t i = 0; i < discarded.size(); ++i)
-            BOOST_TEST(discarded[i] == after[10 + i], "discarded and done again: " << discarded[i].dump());
+            BOOST_TEST(discarded[i] == after[10 + i],
+                       "a discarded step differs when done again: " << discarded[i].dump());
     }
 
     const Words stopped = long_training("stopped", dtype, mesh);
@@ -82,7 +83,7 @@ BOOST_AUTO_TEST_CASE(pipeline_and_sequence_and_zero_3) {
     interrupted_equals_whole(4, "float32", {"--pipeline", "2", "--sequence", "2", "--zero", "3"});
 }
 
-BOOST_AUTO_TEST_CASE(other_number_of_ranks_goes_on) {
+BOOST_AUTO_TEST_CASE(another_number_of_ranks_resumes) {
     const Workshop shop;
     shop.done(training("run", 2), 2);
     const Outcome more = shop.done(training("run", 4), 1);
@@ -90,7 +91,7 @@ BOOST_AUTO_TEST_CASE(other_number_of_ranks_goes_on) {
     BOOST_TEST(steps_of(shop / "run/metrics.jsonl").size() == 4u);
 }
 
-BOOST_AUTO_TEST_CASE(newest_that_verifies) {
+BOOST_AUTO_TEST_CASE(the_newest_undamaged_checkpoint_is_used) {
     const Workshop shop;
     const Words every_two = with(training("run", 4), "checkpoint-every", "2");
     shop.done(with(training("whole", 6), "checkpoint-every", "2"));
@@ -103,7 +104,7 @@ BOOST_AUTO_TEST_CASE(newest_that_verifies) {
     BOOST_TEST(file_exists(shop / (checkpoint("run", 4) + ".damaged")));
     same_runs(shop / "whole", shop / "run", 6);
 
-    // a leftover of a kill while saving is no checkpoint
+    // A partial file, left by a kill while saving, is not a checkpoint.
     io_testing::spill(shop / (checkpoint("run", 9) + ".partial"), "half");
     shop.done(with(every_two, "steps", "8"));
     BOOST_TEST(!file_exists(shop / (checkpoint("run", 9) + ".partial")));
@@ -128,7 +129,7 @@ BOOST_AUTO_TEST_CASE(keep_and_latest) {
     BOOST_TEST(io_testing::slurp(shop / "run/checkpoints/latest") == "step-00000005.h5\n");
 }
 
-BOOST_AUTO_TEST_CASE(finished_run_is_left_alone) {
+BOOST_AUTO_TEST_CASE(a_finished_run_is_not_changed) {
     const Workshop shop;
     shop.done(training("run", 3));
     const std::string bytes = io_testing::slurp(shop / checkpoint("run", 3));
@@ -136,8 +137,9 @@ BOOST_AUTO_TEST_CASE(finished_run_is_left_alone) {
                       metrics = io_testing::slurp(shop / "run/metrics.jsonl");
     const auto time = std::filesystem::last_write_time(shop / checkpoint("run", 3));
     shop.done(training("run", 3));
+    // They describe the start that did the steps.
     BOOST_TEST((io_testing::slurp(shop / "run/manifest.json") == manifest &&
-                io_testing::slurp(shop / "run/metrics.jsonl") == metrics));  // who did the steps
+                io_testing::slurp(shop / "run/metrics.jsonl") == metrics));
     BOOST_TEST((io_testing::slurp(shop / checkpoint("run", 3)) == bytes));
     BOOST_TEST((std::filesystem::last_write_time(shop / checkpoint("run", 3)) == time));
     BOOST_TEST(steps_of(shop / "run/metrics.jsonl").size() == 3u);
@@ -148,12 +150,12 @@ BOOST_AUTO_TEST_CASE(from_a_file) {
     const Workshop shop;
     shop.done(with(training("base", 4), "checkpoint-every", "2"));
     shop.done(training("whole", 6));
-    shop.done(with(training("other", 6), "resume", checkpoint("base", 2)));  // into another folder
+    shop.done(with(training("other", 6), "resume", checkpoint("base", 2)));  // into another run folder
     same_checkpoints(shop / checkpoint("whole", 6), shop / checkpoint("other", 6));
-    const Outcome requeued = shop.done(with(
-        training("other", 8), "resume", checkpoint("base", 2)));  // the same command again: its own newest one counts
+    // The same --resume again: the newest checkpoint of its own run folder is used.
+    const Outcome requeued = shop.done(with(training("other", 8), "resume", checkpoint("base", 2)));
     BOOST_TEST(requeued.out.find("resuming from " + checkpoint("other", 6)) != std::string::npos, requeued.out);
-    shop.done(with(training("base", 6), "resume", checkpoint("base", 2)));  // back to an earlier one
+    shop.done(with(training("base", 6), "resume", checkpoint("base", 2)));  // back to an earlier checkpoint
     same_runs(shop / "whole", shop / "base", 6);
     BOOST_TEST(file_exists(shop / (checkpoint("base", 4) + ".discarded")));
     BOOST_TEST(steps_of(shop / "base/metrics.discarded.jsonl").size() == 2u);
@@ -163,7 +165,7 @@ BOOST_AUTO_TEST_CASE(from_a_file) {
     shop.refused(with(training("base", 6), "resume", "never"), {"base has checkpoints already"});
 }
 
-BOOST_AUTO_TEST_CASE(identity_cannot_change) {
+BOOST_AUTO_TEST_CASE(identity_options_cannot_change) {
     const Workshop shop;
     shop.done(training("base", 2));
     const Words base = training("base", 4);
@@ -193,7 +195,7 @@ BOOST_AUTO_TEST_CASE(identity_cannot_change) {
                  {"rope_theta", "seed 0 (now 5)"});  // every difference in one sentence
 }
 
-BOOST_AUTO_TEST_CASE(schedule_changes_when_allowed) {
+BOOST_AUTO_TEST_CASE(schedule_options_change_when_allowed) {
     const Workshop shop;
     shop.done(training("base", 3));
     const Words base = training("base", 6);

@@ -1,5 +1,5 @@
-// What runs leave behind, compared: checkpoints tensor by tensor, metrics step by step. For tests that stop and resume
-// the program; it has no tests itself.
+// Compares the results of runs: checkpoints tensor by tensor, metrics step by step. For tests that stop and resume the
+// program. No tests here.
 #pragma once
 
 #include "io/named_tensor_file.h"
@@ -12,7 +12,7 @@ inline std::string checkpoint(const std::string& run, std::int64_t step) {
     return run + "/checkpoints/" + checkpoint_name(step);
 }
 
-/// All tensors, moments included, byte by byte.
+/// Checks that two checkpoints have the same tensors, moments included, byte by byte.
 inline void same_checkpoints(const std::string& a, const std::string& b) {
     const NamedTensorReader first(a, kCheckpointFormat, kCheckpointVersion),
         second(b, kCheckpointFormat, kCheckpointVersion);
@@ -28,7 +28,8 @@ inline void same_checkpoints(const std::string& a, const std::string& b) {
     }
 }
 
-/// The lines of steps, without what depends on the clock. nlohmann-json reads and writes doubles with all their digits.
+/// The steps in a metrics file, without entries that depend on the clock. nlohmann-json reads and writes doubles with
+/// all their digits.
 inline std::vector<Json> steps_of(const std::string& metrics) {
     std::vector<Json> steps;
     std::istringstream lines(io_testing::slurp(metrics));
@@ -55,6 +56,7 @@ inline void same_runs(const std::string& a, const std::string& b, std::int64_t s
     }
 }
 
+/// Waits until `file` contains `words`, the process has ended, or 60 s have passed.
 inline void wait_for(Process& process, const std::string& file, const std::string& words) {
     for (double limit = now_seconds() + 60; !process.ended() && now_seconds() < limit;) {
         if (io_testing::slurp(file).find(words) != std::string::npos) return;

@@ -1,5 +1,5 @@
-// What `longlora status` says of a run that lives, was killed, stopped or is done; a second job on its folder; what
-// `inspect --verify` reads of it.
+// The output of `longlora status` about a run that is running, killed, stopped or done; a second job on the same run
+// folder; and `inspect --verify` of a run.
 #include <boost/test/unit_test.hpp>
 
 #include "tests/unit/jobs/runs_testing.h"
@@ -24,7 +24,7 @@ void flip(const std::string& path, std::size_t from_the_end) {
 
 BOOST_AUTO_TEST_SUITE(status)
 
-BOOST_AUTO_TEST_CASE(of_a_life) {
+BOOST_AUTO_TEST_CASE(every_state_of_a_run) {
     const Workshop shop;
     const Words endless = with(training("run", 1000000), "checkpoint-every", "5");
     {
@@ -34,7 +34,7 @@ BOOST_AUTO_TEST_CASE(of_a_life) {
             {"state         running", "alive         yes: process ", ", 2 ranks", " of 1,000,000 (0 %)", "loss ",
              "the last run/checkpoints/step-", "starts        1, the last "});
         for (const int rank : {0, 1}) BOOST_TEST(file_exists(shop / text("run/ranks/", rank)));
-        const Outcome second = shop.run(endless, 2);  // refused, and the first goes on
+        const Outcome second = shop.run(endless, 2);  // refused, while the first continues
         BOOST_TEST(second.code == 2, second.err);
         BOOST_TEST(sentences_of(second.err).size() == 1u, second.err);
         has(second.err, {"the run folder run is in use by process ", "another --run"});
@@ -43,25 +43,25 @@ BOOST_AUTO_TEST_CASE(of_a_life) {
         BOOST_TEST(process.wait().code != 124);
     }
     has(shop.done({"status", "run"}).out,
-        {"interrupted, without having saved at the end", "alive         no: process ", "has ended without a word"});
+        {"interrupted without a last checkpoint", "alive         no: process ", "has ended without reporting it"});
     {
         Process process(command(2, endless), shop.path());
         wait_for(process, shop / "run/status.json", "\"starts\":2");
         process.signal(SIGUSR1);
         BOOST_TEST(process.wait().code != 124);
     }
-    has(shop.done({"status", "run"}).out,
-        {"stopped (exit code 75)", "the same command goes on", "alive         no\n", "starts        2, the last "});
+    has(shop.done({"status", "run"}).out, {"stopped (exit code 75)", "the same command resumes the run",
+                                           "alive         no\n", "starts        2, the last "});
     BOOST_TEST(!file_exists(shop / "run/lock"));
 
     const Outcome damaged = shop.run({"status", "data.h5"});
     BOOST_TEST(damaged.code == 2);
     has(damaged.err, {"data.h5", "--run folder"});
-    shop.refused({"status", "model"}, {"model is no run folder"});
+    shop.refused({"status", "model"}, {"model is not a run folder"});
     shop.done(training("small", 2));
     has(shop.done({"status", "small"}).out,
         {"done (exit code 0)", "2 of 2 (100 %)", "checkpoints   1, the last small/checkpoints/step-00000002.h5"});
-    io_testing::spill(shop / "small/status.json", "{");  // damaged texts are no reason to say nothing
+    io_testing::spill(shop / "small/status.json", "{");  // damaged files do not prevent the other lines
     io_testing::spill(shop / "small/metrics.jsonl", "x\n{\"step\"");
     has(shop.done({"status", "small"}).out, {"checkpoints   1"});
 }
@@ -70,8 +70,8 @@ BOOST_AUTO_TEST_CASE(verifying_a_run) {
     const Workshop shop;
     shop.done(with(training("base", 4), "checkpoint-every", "1"));
     has(shop.done({"inspect", "base", "--verify"}).out,
-        {"every block has its checksum", "so have the 2 earlier checkpoints",
-         "the base model's tensors are those of the first start"});
+        {"every block matches its checksum", "also verified: 2 earlier checkpoints",
+         "the base model is the same as at the first start"});
     const std::string earlier = shop / checkpoint("base", 3), good = io_testing::slurp(earlier);
     flip(earlier, good.size() / 2);
     shop.refused({"inspect", "base", "--verify"}, {"step-00000003.h5"});

@@ -1,4 +1,4 @@
-// Token ids of another tokenizer than the model's are warned about.
+// The warning about a token file that was made with another tokenizer than the model's.
 #include "jobs/command_line/tokenizer_note.h"
 
 #include "io/checksum.h"
@@ -26,7 +26,7 @@ BOOST_AUTO_TEST_CASE(same_other_and_unknown) {
     const Scratch folder;
     const TokenFile same = file_by(folder, "same.h5", sha256_of("a tokenizer")),
                     other = file_by(folder, "other.h5", sha256_of("another")), ready = file_by(folder, "ready.h5", "");
-    BOOST_TEST(tokenizer_note(folder.folder, other) == "");  // the model has none: nothing to compare
+    BOOST_TEST(tokenizer_note(folder.folder, other) == "");  // the model has no tokenizer to compare with
     spill(folder / "tokenizer.json", "something else");
     spill(folder / "tokenizer.model", "a tokenizer");
     BOOST_TEST(tokenizer_note(folder.folder, same) == "");

@@ -1,6 +1,5 @@
-// Every way to train, two or three steps each on a tiny model: it runs through, the loss is finite, the result can be
-// evaluated and exported, and all agree. Also what a training says about itself: non-finite steps, memory in metrics
-// and plan.
+// Every way to train, with two steps each on a tiny model: the training ends, the loss is finite, and evaluations of
+// the checkpoint and of its exports agree. Also steps that are not finite, and memory and traffic in metrics and plan.
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 
@@ -19,7 +18,7 @@ std::vector<Json> lines_of(const std::string& path) {
     return lines;
 }
 
-/// nll by `longlora evaluate`, of what `model` says.
+/// The mean negative log-likelihood that `longlora evaluate` gives for the model options `model`.
 double nll(const Workshop& shop, const Words& model) {
     shop.done(Words{"evaluate", "--data", "data.h5", "--context", "64", "--windows", "8", "--dtype", "float32",
                     "--json", "result.json"} +
@@ -27,7 +26,7 @@ double nll(const Workshop& shop, const Words& model) {
     return Json::parse(io_testing::slurp(shop / "result.json"))["results"][0]["nll"];
 }
 
-/// Trains into "run", checks the metrics, evaluates the checkpoint and its exports, removes all.
+/// Trains into "run", checks the metrics, evaluates the checkpoint and its exports, and removes all of them.
 void works(const Workshop& shop, const Words& arguments) {
     BOOST_TEST_CONTEXT(line_of(arguments)) {
         if (shop.done(arguments).code != 0) return;
@@ -93,8 +92,7 @@ BOOST_AUTO_TEST_CASE(from_scratch) {
     shop.refused(with(with(training(), "model", "-"), "init", "model/config.json"), {"--init", "--method full"});
 }
 
-/// A weight that is infinite, or steps that throw everything out of range: exit code 4, and the checkpoint behind it is
-/// good.
+/// An infinite weight, or updates so large that values overflow: exit code 4, and the last checkpoint is good.
 BOOST_AUTO_TEST_CASE(not_finite) {
     const Workshop shop;
     std::string weights = io_testing::slurp(shop / "model/model.safetensors");
@@ -104,8 +102,8 @@ BOOST_AUTO_TEST_CASE(not_finite) {
     io_testing::spill(shop / "bad/model.safetensors", weights);
     for (int ranks : {1, 2}) {
         const std::string run = text("infinite", ranks);
-        const Outcome outcome = shop.run(with(with(training(run), "model", "bad"), "train", "embed"),
-                                         ranks);  // what is bad is a norm, so frozen
+        // With --train embed the norms are frozen, and the infinite weight is in a norm.
+        const Outcome outcome = shop.run(with(with(training(run), "model", "bad"), "train", "embed"), ranks);
         BOOST_TEST(outcome.code == 4, outcome.code << outcome.err);
         const Words said = sentences_of(outcome.err);
         BOOST_REQUIRE_EQUAL(said.size(), 1u);
@@ -125,11 +123,11 @@ BOOST_AUTO_TEST_CASE(not_finite) {
     BOOST_TEST(io_testing::slurp(shop / "wild/checkpoints/latest") == checkpoint_name(step) + "\n");
     shop.done({"inspect", "wild", "--verify"});
     shop.done({"export", "wild", "merged"});
-    shop.done({"inspect", "merged", "--verify"});  // says that all values are finite
+    shop.done({"inspect", "merged", "--verify"});  // checks that all values are finite
 }
 
-/// plan and training must agree on the arena and on what is sent: the same code, on a device that computes nothing.
-BOOST_AUTO_TEST_CASE(plan_says_what_training_takes) {
+/// plan and train must agree on arena and traffic, since plan runs the same code on a device that computes nothing.
+BOOST_AUTO_TEST_CASE(plan_equals_training) {
     const Workshop shop;
     const std::vector<std::pair<int, Words>> ways = {
         {1, {}},

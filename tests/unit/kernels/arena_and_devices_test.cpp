@@ -1,5 +1,5 @@
-// The arena (first fit, coalescing, marks, exhaustion), copies and streams of both devices, and that a touch of plan
-// memory dies.
+// The arena (first fit, coalescing, marks, exhaustion), copies and streams of the device under test and of the plan
+// device, and the end of a process that touches the memory of a plan device.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,14 +35,14 @@ BOOST_AUTO_TEST_CASE(first_fit_and_coalescing) {
     BOOST_TEST(arena.high_water_bytes() == 1792);
     ArenaTensor moved = std::move(joined);
     BOOST_TEST(!joined);
-    moved = bytes_of(arena, 2048);  // the old piece goes after the new one came
+    moved = bytes_of(arena, 2048);  // the old piece is given back only after the new one was taken
     BOOST_TEST(arena.in_use_bytes() == 2048 + 256 + 512);
     moved.release(), d.release(), big.release();
     BOOST_TEST(arena.in_use_bytes() == 0);
     BOOST_TEST((bytes_of(arena, 4096)->bytes == base));  // all of it is one hole again
 }
 
-BOOST_AUTO_TEST_CASE(marks) {
+BOOST_AUTO_TEST_CASE(high_water_marks) {
     Arena arena(nullptr, 1 << 20, "test memory");
     const ArenaTensor weights = arena.tensor(kFloat, {64, 8}, Use::weights);
     { const ArenaTensor activations = arena.tensor(kBfloat, {1024}, Use::activations); }
@@ -96,7 +96,7 @@ BOOST_AUTO_TEST_CASE(copies_and_streams) {
     });
 }
 
-/// What waits in pinned memory may be larger than the computer's own.
+/// The pinned memory of a plan may be larger than the computer's memory, so a copy to it must not take pages.
 BOOST_AUTO_TEST_CASE(planned_pinned_memory_costs_nothing) {
     const auto resident_pages = [] {
         std::ifstream file("/proc/self/statm");
@@ -111,10 +111,10 @@ BOOST_AUTO_TEST_CASE(planned_pinned_memory_costs_nothing) {
     const std::int64_t before = resident_pages();
     plan->copy_to_host(here, there, Device::compute_stream());
     BOOST_TEST(here->data<float>()[5] == 0);
-    BOOST_TEST(resident_pages() - before < 4096);  // of 262144
+    BOOST_TEST(resident_pages() - before < 4096);  // of 262144 pages
 }
 
-BOOST_AUTO_TEST_CASE(a_touch_of_plan_memory_dies) {
+BOOST_AUTO_TEST_CASE(a_touch_of_plan_memory_ends_the_process) {
     const auto plan = make_plan_device();
     BOOST_TEST(plan->memory().capacity() >= std::int64_t{1} << 40);
     const ArenaTensor x = plan->memory().tensor(kFloat, {std::int64_t{1} << 30, 16}, Use::weights);
@@ -136,8 +136,8 @@ BOOST_AUTO_TEST_CASE(a_touch_of_plan_memory_dies) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-/// Not run unless it is named: tests/gpu/run.sh asks whether a tool that is told of tensors finds a write behind the
-/// end of one, inside of the arena.
+/// This suite runs only when it is named. tests/gpu/run.sh uses it to ask whether a tool that knows the tensors finds
+/// a write behind the end of a tensor that stays inside the arena.
 BOOST_AUTO_TEST_SUITE(for_tools, *boost::unit_test::disabled())
 
 BOOST_AUTO_TEST_CASE(an_overrun) {

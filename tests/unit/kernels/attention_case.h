@@ -1,5 +1,5 @@
-// A random attention problem, its strided tensors on the host, their journey to a device and back, and comparison with
-// the reference. Shared by the tests of attention.
+// A random attention problem: its strided tensors on the host, their copies to a device and back, and the comparison
+// with the reference. The tests of attention share it. No tests here.
 #pragma once
 
 #include <algorithm>
@@ -26,7 +26,8 @@ inline Values normal_values(std::size_t n, std::uint64_t seed, std::uint64_t str
     return values;
 }
 
-/// Windows that keep the contract: dense, groups (plain, shifted by half), sliding, a random walk, the diagonal alone.
+/// Random windows that satisfy the contract of kernels/windows.h: dense, groups (plain, or shifted by half a group),
+/// sliding, a random walk, or the diagonal alone.
 inline std::vector<std::int32_t> random_first_keys(std::int64_t tokens, std::uint64_t seed, std::uint64_t stream) {
     std::vector<std::int32_t> first(static_cast<std::size_t>(tokens), 0);
     const auto below = [&](std::int64_t n, std::uint64_t index) {
@@ -49,15 +50,14 @@ inline std::vector<std::int32_t> random_first_keys(std::int64_t tokens, std::uin
     return first;
 }
 
-/// A tensor with rows further apart than they are wide; the gaps hold NaN, which must neither be read nor change, and
-/// so does what would be more rows.
+/// A tensor whose rows may lie further apart than they are wide. The gaps, and the memory of more_rows() further
+/// rows, hold NaN; an operation must neither read nor change it.
 struct Rows {
     std::vector<std::byte> memory;
     Tensor view;
 
-    static std::int64_t more_rows() {
-        return kOnGpu ? 128 : 1;
-    }  // as many as a tile of a kernel may have beyond the last
+    /// As many rows as a tile of a kernel may have beyond the last row.
+    static std::int64_t more_rows() { return kOnGpu ? 128 : 1; }
 
     Rows(DType dtype, std::int64_t rows, std::int64_t width, std::int64_t gap, const Values& values = {})
         : memory(static_cast<std::size_t>((rows + more_rows()) * (width + gap) * size_of(dtype)), std::byte{0xff}),
@@ -108,10 +108,10 @@ struct Case {
 struct CaseOptions {
     std::int64_t tokens = 64, num_heads = 9, num_kv_heads = 3, head_dim = 16;
     DType dtype = DType::float32, gradient = DType::float32;
-    bool offsets = false;      ///< queries and keys are random parts of the tokens
-    std::int64_t skipped = 0;  ///< without offsets: the first queries are left out, their keys not
-    bool wide_out = false;     ///< out is float32, as where keys come in pieces
-    std::int64_t gap = -1;     ///< between rows; -1: random. With multiples of 8 rows start at multiples of 16 bytes
+    bool offsets = false;      ///< queries and keys are random ranges of the tokens
+    std::int64_t skipped = 0;  ///< without offsets: so many first queries are left out, but not their keys
+    bool wide_out = false;     ///< out is float32, as it must be when keys come in pieces
+    std::int64_t gap = -1;     ///< between rows; -1: random. A multiple of 8 makes rows start at multiples of 16 bytes
 };
 
 inline Case make_case(const CaseOptions& o, std::uint64_t seed) {
@@ -137,7 +137,7 @@ inline Case make_case(const CaseOptions& o, std::uint64_t seed) {
     return c;
 }
 
-/// The rows of some tensors on a device, gaps too; what a call wrote comes back with download().
+/// Copies of some Rows on a device, gaps included. download() brings back what a call wrote.
 class OnDevice {
 public:
     OnDevice(Device& device, const std::vector<Rows*>& all) : device_(device) {
@@ -173,11 +173,11 @@ private:
     std::vector<Image> images_;
 };
 
-/// The tensors of a case as the kernels see them.
+/// The tensors of a case as the kernels take them.
 struct Operands {
     Rows q, k, v, d_out, out, lse, d_q, d_k, d_v;
     std::vector<std::int32_t> first_key;
-    Windows windows;  ///< first_key is on no device: see on()
+    Windows windows;  ///< without the device tensor first_key, which on() makes
     AttentionPlace place;
 
     explicit Operands(const Case& c)
@@ -200,7 +200,8 @@ struct Operands {
     }
     Operands(const Operands&) = delete;
 
-    /// call(ops, at, windows): at(rows) is the tensor on the device. `more`: rows beside the case's own.
+    /// Copies all rows to the device, calls call(ops, at, windows), and copies them back. at(rows) is the tensor on
+    /// the device. `more` are rows beside the case's own.
     template <class Call> void on(Device& device, Call&& call, const std::vector<Rows*>& more = {}) {
         std::vector<Rows*> all{&q, &k, &v, &d_out, &out, &lse, &d_q, &d_k, &d_v};
         all.insert(all.end(), more.begin(), more.end());
@@ -217,17 +218,19 @@ struct Operands {
     }
     void forward(Device& device, bool accumulate = false) {
         on(device, [&](Ops ops, const OnDevice& at, const Windows& there) {
-            ops.attention_forward(at(out), at(lse), at(q), at(k), at(v), there, place, accumulate);
+            ops.attention_forward({.out = at(out), .lse = at(lse)}, {.q = at(q), .k = at(k), .v = at(v)}, there, place,
+                                  accumulate);
         });
     }
-    /// What the operation takes for its own (H,T) comes to lie right in front of q: nothing is written behind it
-    /// unseen.
+    /// The workspace (H,T) that the operation takes gets the place of `room`, right in front of q: a write behind its
+    /// end would damage q and be noticed.
     void backward(Device& device) {
         ArenaTensor room = device.memory().tensor(DType::float32, lse.view.shape, Use::workspace);
         on(device, [&](Ops ops, const OnDevice& at, const Windows& there) {
             room.release();
-            ops.attention_backward(at(d_q), at(d_k), at(d_v), at(d_out), at(out), at(lse), at(q), at(k), at(v), there,
-                                   place);
+            ops.attention_backward(
+                {.d_q = at(d_q), .d_k = at(d_k), .d_v = at(d_v)},
+                {.q = at(q), .k = at(k), .v = at(v), .d_out = at(d_out), .out = at(out), .lse = at(lse)}, there, place);
         });
     }
     bool gaps_untouched() const {
@@ -244,7 +247,7 @@ inline double max_abs(const Values& a) {
     return largest;
 }
 
-/// Infinite where one is NaN or only one is infinite.
+/// The largest |a - b|; infinite where a value is NaN or only one of the two is infinite.
 inline double max_difference(const Values& a, const Values& b) {
     BOOST_REQUIRE_EQUAL(a.size(), b.size());
     double largest = 0;
@@ -256,8 +259,8 @@ inline double max_difference(const Values& a, const Values& b) {
     return largest;
 }
 
-/// max|kernel - ref| <= 2 max|plain - ref| + 4 eps max|ref|: plain is the same formula by plain loops in float, stored
-/// in the kernel's type.
+/// Checks max|kernel - ref| <= 2 max|plain - ref| + 4 eps max|ref|, where plain is the same formula by plain loops in
+/// float, stored in the type of the kernel.
 inline void check_budget(const Values& kernel, const Values& plain, const Values& ref, DType dtype,
                          const std::string& what) {
     const double eps = dtype == DType::bfloat16 ? 0x1p-8 : 0x1p-24;
@@ -265,8 +268,8 @@ inline void check_budget(const Values& kernel, const Values& plain, const Values
     BOOST_TEST(found <= budget, what << ": difference " << found << " exceeds " << budget);
 }
 
-/// Tensor cores take bfloat16 operands, so plain bfloat16 arithmetic on a GPU rounds probabilities and gradients of
-/// scores; the CPU's keeps them in float.
+/// Tensor cores take bfloat16 operands. So plain bfloat16 arithmetic on a GPU rounds probabilities and gradients of
+/// scores; the CPU kernels keep them in float.
 struct PlainOperand {
     DType dtype;
     float operator()(float x) const { return kOnGpu && dtype == DType::bfloat16 ? float(bf16(x)) : x; }

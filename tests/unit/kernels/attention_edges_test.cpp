@@ -1,5 +1,5 @@
-// What attention promises beyond its numbers: causality, rows that see nothing, repeatable bits, huge scores, NaN that
-// stays visible, progress.
+// What attention guarantees beyond its numbers: causality, rows that see no key, repeatable bits, huge scores, NaN
+// that stays visible, and calls of progress.
 #include <omp.h>
 
 #include <thread>
@@ -26,7 +26,7 @@ bool all_finite(const Values& values) {
 
 BOOST_AUTO_TEST_SUITE(attention_edges)
 
-/// Later inputs do not change earlier outputs by a bit; a loss on tokens <= t has gradients of exactly 0 behind t.
+/// Later inputs change no bit of earlier outputs. A loss on tokens <= t has gradients of exactly 0 after t.
 BOOST_AUTO_TEST_CASE(causality_is_exact) {
     for_devices([&](Device& device) {
         for (std::uint64_t seed = 0; seed < 8; ++seed) {
@@ -58,7 +58,8 @@ BOOST_AUTO_TEST_CASE(causality_is_exact) {
     });
 }
 
-/// Queries whose windows miss all given keys: out 0, lse -inf, or what they had; their gradients are 0.
+/// Queries whose windows contain none of the given keys get out 0 and lse -inf, or keep what they had when keys come
+/// in pieces. Their gradients are 0.
 BOOST_AUTO_TEST_CASE(queries_without_visible_keys) {
     for_devices([&](Device& device) {
         Case c = dense_case(150, 16);
@@ -81,7 +82,7 @@ BOOST_AUTO_TEST_CASE(queries_without_visible_keys) {
         for (std::int64_t t = 0; t < 150; ++t) {
             for (std::int64_t i = 0; i < 48; ++i) BOOST_REQUIRE(sees(t) || o.d_q.at(t, i) == 0.0);
         }
-        for (std::int64_t t = 0; t < 150; ++t) {  // a piece that a query does not see leaves its result alone
+        for (std::int64_t t = 0; t < 150; ++t) {  // a piece of keys that a query does not see leaves its result alone
             for (std::int64_t h = 0; h < 3; ++h) o.lse.view.data<float>()[h * o.lse.view.row_stride + t] = 1.5f;
             for (std::int64_t i = 0; i < 48; ++i) o.out.view.data<float>()[t * o.out.view.row_stride + i] = 2.5f;
         }
@@ -93,7 +94,7 @@ BOOST_AUTO_TEST_CASE(queries_without_visible_keys) {
     });
 }
 
-/// Where the softmax is over one key, out is v and the scores have no gradient: not even rounding noise.
+/// A query that sees one key gets its v as out, and the scores have a gradient of exactly 0, without rounding noise.
 BOOST_AUTO_TEST_CASE(one_visible_key) {
     for_devices([&](Device& device) {
         for (const DType dtype : {DType::float32, DType::bfloat16}) {
@@ -153,14 +154,14 @@ BOOST_AUTO_TEST_CASE(huge_scores_do_not_overflow) {
         reference::attention_backward(d_q, d_k, d_v, c.d_out, out, lse, c.q, c.k, c.v, c.problem);
         BOOST_TEST(max_difference(o.out.values(), out) < 1e-5);
         BOOST_TEST(max_difference(o.lse.values(), lse) < 2e-3);  // 1e4 has a spacing of 1e-3 in float
-        BOOST_TEST(max_difference(o.d_v.values(), d_v) <
-                   4e-3 * max_abs(d_v));  // which is the relative error of exp(score - lse)
+        // That spacing of score and lse gives exp(score - lse) its relative error.
+        BOOST_TEST(max_difference(o.d_v.values(), d_v) < 4e-3 * max_abs(d_v));
         BOOST_TEST((all_finite(o.d_q.values()) && all_finite(o.d_k.values())));
     });
 }
 
-/// Each query has one huge score, and they stand at all places of a tile: a maximum that leaves one out would overflow
-/// there. The softmax is over that key alone, so out is its v.
+/// Each query has one huge score, and these scores take all places of a tile. A maximum that leaves one out would
+/// overflow. The softmax is over that key alone, so out is its v.
 BOOST_AUTO_TEST_CASE(one_huge_score_at_any_place) {
     for_devices([&](Device& device) {
         for (const DType dtype : {DType::float32, DType::bfloat16})
@@ -172,8 +173,8 @@ BOOST_AUTO_TEST_CASE(one_huge_score_at_any_place) {
                 for (auto& row : c.problem.first_key) std::fill(row.begin(), row.end(), 0);
                 c.problem.scale = 1;
                 std::fill(c.q.begin(), c.q.end(), 0), std::fill(c.k.begin(), c.k.end(), 0);
-                // Among the first 64 keys, of which each is a unit vector or the negative of one; other places in each
-                // head.
+                // The huge score belongs to one of the first 64 keys, each of which is a unit vector or the negative
+                // of one. Each head has other places.
                 const auto seen = [](std::int64_t t, std::int64_t h) {
                     return t < 64 ? (11 + 2 * h) * t % (t + 1) : ((29 + 4 * h) * t + 7 + h) % 64;
                 };
@@ -196,7 +197,7 @@ BOOST_AUTO_TEST_CASE(one_huge_score_at_any_place) {
     });
 }
 
-/// exp(0 - lse) overflows here: what the padding of a tile computes must not leak.
+/// exp(0 - lse) overflows here, so what a tile computes for its padding must not reach the results.
 BOOST_AUTO_TEST_CASE(very_negative_scores) {
     for_devices([&](Device& device) {
         Case c = dense_case(101, 8);
@@ -217,12 +218,12 @@ BOOST_AUTO_TEST_CASE(very_negative_scores) {
             o.lse.view.data<float>()[h * o.lse.view.row_stride + 40] = -std::numeric_limits<float>::infinity();
         Operands again(c);
         std::copy(o.lse.memory.begin(), o.lse.memory.end(), again.lse.memory.begin());
-        again.backward(device);  // a row of which it is said that it saw nothing has no gradient
+        again.backward(device);  // lse says that row 40 saw no key, so it has no gradient
         for (std::int64_t i = 0; i < 24; ++i) BOOST_TEST(again.d_q.at(40, i) == 0.0);
     });
 }
 
-/// A NaN must reach the loss, which is where a run is stopped.
+/// A NaN in the inputs must reach the loss, where the run is stopped.
 BOOST_AUTO_TEST_CASE(nan_stays_visible) {
     for_devices([&](Device& device) {
         for (int where = 0; where < 3; ++where) {

@@ -1,5 +1,5 @@
-// Attention against plain loops in double: random windows, sizes, offsets, strides, types; keys in pieces; the
-// reference against finite differences.
+// Attention against plain loops in double, with random windows, sizes, offsets, strides and types; keys in pieces;
+// and the reference against finite differences.
 #include <numeric>
 
 #include "tests/support/preconditions.h"
@@ -22,7 +22,7 @@ void check_forward(const Case& c, Device& device, const std::string& what) {
     BOOST_TEST(o.gaps_untouched(), what);
 }
 
-/// Starts from the forward results of the reference, as they would be stored. The gradients are added to random
+/// Starts from the reference's forward results, rounded as they would be stored. The gradients are added to random
 /// numbers.
 void check_backward(const Case& c, Device& device, const std::string& what) {
     Values out, lse;
@@ -53,14 +53,14 @@ void check_backward(const Case& c, Device& device, const std::string& what) {
 
 void check_tokens(std::int64_t tokens, Device& device, std::uint64_t seed) {
     constexpr std::int64_t kHeads[][2] = {{9, 3}, {1, 1}, {4, 1}, {6, 2}, {3, 3}, {2, 1}};
+    // A GPU takes multiples of 8.
     const auto head_dims =
-        sizes<std::int64_t>({8, 16, 64, 32, 80, 128, 40, 24, 4, 13},
-                            {8, 16, 64, 32, 80, 128, 40, 24, 96, 120});  // a GPU takes multiples of 8
+        sizes<std::int64_t>({8, 16, 64, 32, 80, 128, 40, 24, 4, 13}, {8, 16, 64, 32, 80, 128, 40, 24, 96, 120});
     CaseOptions options;
     options.tokens = tokens;
     options.num_heads = kHeads[seed % 6][0], options.num_kv_heads = kHeads[seed % 6][1];
     options.head_dim = head_dims[seed % 10];
-    const bool narrow_type = kOnGpu ? seed % 4 != 1 : seed % 4 == 3;  // a GPU is for bfloat16
+    const bool narrow_type = kOnGpu ? seed % 4 != 1 : seed % 4 == 3;  // on a GPU mostly bfloat16
     options.dtype = narrow_type ? DType::bfloat16 : DType::float32;
     options.gradient = seed % 8 == 3 ? DType::bfloat16 : DType::float32;
     options.offsets = seed % 3 == 1;
@@ -98,7 +98,7 @@ BOOST_AUTO_TEST_CASE(every_small_size_and_the_edges_of_blocks) {
     });
 }
 
-BOOST_AUTO_TEST_CASE(large_query_blocks, *only_on_cpus("the blocks are the CPU kernels'")) {
+BOOST_AUTO_TEST_CASE(large_query_blocks, *only_on_cpus("only the kernels for CPUs have these blocks")) {
     for_devices([](Device& device) {
         CaseOptions options;
         options.tokens = 700, options.head_dim = 8, options.num_heads = 24, options.num_kv_heads = 4;
@@ -109,8 +109,8 @@ BOOST_AUTO_TEST_CASE(large_query_blocks, *only_on_cpus("the blocks are the CPU k
 
 BOOST_AUTO_TEST_CASE(bfloat16_in_all_combinations_of_types) {
     for_devices([](Device& device) {
-        const auto head_dims =
-            sizes<std::int64_t>({24, 64}, {24, 64, 128, 40, 120});  // on a GPU all widths of its kernels, full and not
+        // On a GPU each width that its kernels have, filled by head_dim and not filled.
+        const auto head_dims = sizes<std::int64_t>({24, 64}, {24, 64, 128, 40, 120});
         for (std::uint64_t seed = 0; seed < 4 * head_dims.size(); ++seed) {
             CaseOptions options;
             options.tokens = 150, options.head_dim = head_dims[seed % head_dims.size()],
@@ -126,12 +126,11 @@ BOOST_AUTO_TEST_CASE(bfloat16_in_all_combinations_of_types) {
     });
 }
 
-/// Keys in random pieces, in random order, merged through lse: out, lse and gradients are those of the whole.
-/// Tiles of a GPU's kernels end at every place that one of their loops has code for: rows at a distance of eight,
-/// queries that begin anywhere between keys, and head_dim that fills the kernel's width or does not.
+/// The tiles of GPU kernels end at every place for which one of their loops has code: numbers of rows in steps of
+/// eight, queries that begin anywhere between keys, and a head_dim that fills the width of the kernel or does not.
 BOOST_AUTO_TEST_CASE(tiles_end_anywhere) {
     for_devices([](Device& device) {
-        using Kind = std::pair<DType, std::int64_t>;  // and head_dim
+        using Kind = std::pair<DType, std::int64_t>;  // type and head_dim
         constexpr DType kWide = DType::float32, kNarrow = DType::bfloat16;
         for (const auto& [dtype, head_dim] : sizes<Kind>({{kNarrow, 64}}, {{kNarrow, 32},
                                                                            {kNarrow, 64},
@@ -154,7 +153,8 @@ BOOST_AUTO_TEST_CASE(tiles_end_anywhere) {
     });
 }
 
-/// One kind of heads sees all, the other sixteen keys, so that a tile that is full for one is not for the other.
+/// One kind of heads sees all keys, the other sees sixteen. So a tile that is full for one kind is not full for the
+/// other.
 BOOST_AUTO_TEST_CASE(kinds_of_heads_that_see_different_tiles) {
     for_devices([](Device& device) {
         for (const std::int64_t head_dim : sizes<std::int64_t>({16}, {32, 64, 128}))
@@ -177,6 +177,7 @@ BOOST_AUTO_TEST_CASE(kinds_of_heads_that_see_different_tiles) {
     });
 }
 
+/// Keys in random pieces, in random order, merged through lse: out, lse and gradients are those over all keys at once.
 BOOST_AUTO_TEST_CASE(pieces_of_keys_equal_the_whole) {
     for_devices([](Device& device) {
         for (std::uint64_t seed = 0; seed < (kOnGpu ? 7 : 12); ++seed) {
@@ -202,7 +203,8 @@ BOOST_AUTO_TEST_CASE(pieces_of_keys_equal_the_whole) {
                 place.key_begin = cuts[i];
                 o.on(device,
                      [&](Ops ops, const OnDevice& at, const Windows& windows) {
-                         ops.attention_forward(at(o.out), at(o.lse), at(o.q), at(k), at(v), windows, place, accumulate);
+                         ops.attention_forward({.out = at(o.out), .lse = at(o.lse)},
+                                               {.q = at(o.q), .k = at(k), .v = at(v)}, windows, place, accumulate);
                      },
                      {&k, &v});
                 accumulate = true;
@@ -213,17 +215,23 @@ BOOST_AUTO_TEST_CASE(pieces_of_keys_equal_the_whole) {
                 place.key_begin = cuts[i];
                 o.on(device,
                      [&](Ops ops, const OnDevice& at, const Windows& windows) {
-                         ops.attention_backward(at(o.d_q), at(o.d_k).rows(cuts[i], n), at(o.d_v).rows(cuts[i], n),
-                                                at(o.d_out), at(o.out), at(o.lse), at(o.q), at(k), at(v), windows,
-                                                place);
+                         ops.attention_backward(
+                             {.d_q = at(o.d_q), .d_k = at(o.d_k).rows(cuts[i], n), .d_v = at(o.d_v).rows(cuts[i], n)},
+                             {.q = at(o.q),
+                              .k = at(k),
+                              .v = at(v),
+                              .d_out = at(o.d_out),
+                              .out = at(o.out),
+                              .lse = at(o.lse)},
+                             windows, place);
                      },
                      {&k, &v});
             }
             Values out, lse, d_q(c.q.size()), d_k(c.k.size()), d_v(c.v.size());
             reference::attention_forward(out, lse, c.q, c.k, c.v, c.problem);
             reference::attention_backward(d_q, d_k, d_v, c.d_out, out, lse, c.q, c.k, c.v, c.problem);
-            // Each merge costs a few roundings of weights, which grow with |lse| of about 5; in bfloat16 the operands
-            // of products are rounded.
+            // Each merge adds a few rounding errors of its weights, which grow with |lse| of about 5. In bfloat16 the
+            // operands of products are rounded.
             const double budget = options.dtype == DType::bfloat16 ? 4 * 0x1p-8 : 64 * 0x1p-24;
             for (const auto& [kernel, ref] : {std::pair{o.out.values(), out},
                                               {o.lse.values(), lse},

@@ -1,6 +1,6 @@
-// Matrices on a device whose rows are padded with a mark, and the comparison with the double-precision reference
-// (budget of design section 8: twice the error of a plain implementation plus four units of rounding). Shared by the
-// tests of operations but attention.
+// Matrices on a device whose rows are padded with a mark, and the comparison with the double-precision reference.
+// Budget: twice the error of a plain float implementation plus four units of rounding. Shared by the tests of
+// operations; tests of attention_forward and attention_backward use attention_case.h instead. No tests here.
 #pragma once
 
 #include <boost/test/unit_test.hpp>
@@ -23,7 +23,7 @@ inline double rounded(double x, DType dtype) {
     return dtype == kBfloat ? float(bf16(static_cast<float>(x))) : dtype == kFloat ? double(static_cast<float>(x)) : x;
 }
 
-/// Normal numbers that the type can hold, so that kernel and reference see the same inputs.
+/// Normal random numbers that the type can hold, so that kernel and reference see the same inputs.
 inline Values random_values(std::int64_t rows, std::int64_t columns, std::uint64_t stream, DType dtype,
                             double scale = 1) {
     Values values(rows, columns);
@@ -32,7 +32,7 @@ inline Values random_values(std::int64_t rows, std::int64_t columns, std::uint64
     return values;
 }
 
-inline double element(const Tensor& host, std::int64_t i, std::int64_t j) {
+inline double element(const ConstTensor& host, std::int64_t i, std::int64_t j) {
     const std::int64_t at = i * host.row_stride + j;
     if (host.dtype == kBfloat) return float(host.data<bf16>()[at]);
     if (host.dtype == DType::float64) return host.data<double>()[at];
@@ -46,7 +46,7 @@ inline void set_element(const Tensor& host, std::int64_t i, std::int64_t j, doub
     else host.data<float>()[at] = static_cast<float>(value);
 }
 
-/// A matrix on the device; each row has `padding` more elements that nobody may touch.
+/// A matrix on the device. Each row has `padding` further elements, which no operation may change.
 class Buffer {
 public:
     static constexpr double kMark = 12288;  // exact in bfloat16
@@ -59,13 +59,13 @@ public:
             for (std::int64_t j = 0; j < values.columns + padding; ++j)
                 set_element(host_, i, j, j < values.columns ? values(i, j) : kMark);
         device.copy_to_device(storage_, host_, Device::compute_stream());
-        device.synchronize(Device::compute_stream());  // host_ may be gone before anything else waits
+        device.synchronize(Device::compute_stream());  // host_ may be released before anything else waits
     }
     Tensor tensor() const { return padding_ ? storage_->columns(0, storage_->width() - padding_) : *storage_; }
-    Tensor vector() const {
-        return Tensor(storage_->bytes, storage_->dtype, {storage_->count()});
-    }  // without padding only
+    /// All elements as a vector; only for a matrix without padding.
+    Tensor vector() const { return Tensor(storage_->bytes, storage_->dtype, {storage_->count()}); }
     operator Tensor() const { return tensor(); }
+    operator ConstTensor() const { return tensor(); }
 
     Values read() {
         device_.copy_to_host(host_, storage_, Device::compute_stream());
@@ -78,7 +78,7 @@ public:
             for (std::int64_t j = columns; j < columns + padding_; ++j)
                 intact = intact && element(host_, i, j) == kMark;
         }
-        BOOST_TEST(intact, "something wrote between the rows");
+        BOOST_TEST(intact, "an operation wrote between the rows");
         return values;
     }
 
@@ -97,9 +97,10 @@ public:
             device.pinned().tensor(DType::int32, {static_cast<std::int64_t>(ids.size())}, Use::batch);
         std::copy(ids.begin(), ids.end(), host->data<std::int32_t>());
         device.copy_to_device(storage_, host, Device::compute_stream());
-        device.synchronize(Device::compute_stream());  // the staging memory goes now
+        device.synchronize(Device::compute_stream());  // the staging memory is released here
     }
     operator Tensor() const { return storage_; }
+    operator ConstTensor() const { return storage_; }
     Ids read(Device& device) const {
         const ArenaTensor host = device.pinned().tensor(DType::int32, storage_->shape, Use::batch);
         device.copy_to_host(host, storage_, Device::compute_stream());
@@ -126,7 +127,8 @@ inline double distance(const Values& a, const Values& b) {
     return most;
 }
 
-/// max|kernel - ref| <= 2 max|plain - ref| + 4 eps max|ref|; plain is the float result rounded to the output's type.
+/// Checks max|kernel - ref| <= 2 max|plain - ref| + 4 eps max|ref|, where plain is the float result rounded to the
+/// type of the output.
 inline void check_close(const Values& kernel, const Values& ref, const PlainValues& plain, DType dtype,
                         const std::string& what) {
     BOOST_REQUIRE(kernel.values.size() == ref.values.size());
@@ -134,7 +136,7 @@ inline void check_close(const Values& kernel, const Values& ref, const PlainValu
     for (double& v : plain_rounded.values) v = rounded(v, dtype);
     const double eps = dtype == kBfloat ? 0x1p-8 : 0x1p-24;
     const double budget = 2 * distance(plain_rounded, ref) + 4 * eps * largest(ref), error = distance(kernel, ref);
-    BOOST_TEST(error <= budget, what << ": error " << error << " beyond " << budget);
+    BOOST_TEST(error <= budget, what << ": error " << error << " exceeds " << budget);
 }
 
 /// Compares d with central differences of f at x, both in double.
@@ -152,7 +154,7 @@ inline void check_gradient(const std::function<double(const Values&)>& f, const 
     BOOST_TEST(error <= 1e-7 * (1 + largest(d)), what << ": finite differences differ by " << error);
 }
 
-/// sum of w * x, a scalar whose gradient with respect to x is w.
+/// The sum of w * x: a scalar whose gradient with respect to x is w.
 inline double dot(const Values& w, const Values& x) {
     double sum = 0;
     for (std::size_t i = 0; i < w.values.size(); ++i) sum += w.values[i] * x.values[i];

@@ -38,8 +38,8 @@ BOOST_AUTO_TEST_CASE(embedding) {
                     Buffer d_table(device, kFloat, was, 2);
                     const Buffer gradient(device, type, d_out, 4);
                     device.ops().embedding_backward(d_table, gradient, id_buffer);
-                    PlainValues plain(
-                        was);  // the order of the tokens is promised, so plain float loops give the same bits
+                    // The operation adds in the order of the tokens, so plain float loops give the same bits.
+                    PlainValues plain(was);
                     reference::embedding_backward(plain, PlainValues(d_out), ids);
                     BOOST_TEST(distance(d_table.read(), Values(plain)) == 0);
                 }
@@ -72,8 +72,12 @@ BOOST_AUTO_TEST_CASE(rmsnorm) {
 
                     Buffer gradient(device, type, d_y, 2), d_x(device, type, d_x_was, 7),
                         d_weight(device, kFloat, d_weight_was), alone(device, type, d_x_was);
-                    device.ops().rmsnorm_backward(d_x, d_weight.vector(), gradient, in, w.vector(), rrms.vector());
-                    device.ops().rmsnorm_backward(alone, Tensor(), gradient, in, w.vector(), rrms.vector());
+                    device.ops().rmsnorm_backward(
+                        {.d_x = d_x, .d_weight = d_weight.vector()},
+                        {.d_y = gradient, .x = in, .weight = w.vector(), .rrms = rrms.vector()});
+                    device.ops().rmsnorm_backward(
+                        {.d_x = alone, .d_weight = {}},
+                        {.d_y = gradient, .x = in, .weight = w.vector(), .rrms = rrms.vector()});
                     reference::rmsnorm_backward<double>(ref_d_x, ref_d_weight, d_y, x, weight, ref_rrms);
                     reference::rmsnorm_backward<float>(plain_d_x, plain_d_weight, PlainValues(d_y), PlainValues(x),
                                                        PlainValues(weight), plain_rrms);
@@ -107,7 +111,7 @@ BOOST_AUTO_TEST_CASE(rotary) {
                                 }
                             Buffer in(device, type, x, 6);
                             const Buffer c(device, kFloat, cos), s(device, kFloat, sin);
-                            device.ops().rotary(in, c, s, head_dim, begin, inverse);
+                            device.ops().rotary(in, {.cos = c, .sin = s}, head_dim, begin, inverse);
                             Values ref = x;
                             PlainValues plain(x);
                             reference::rotary<double>(ref, cos, sin, head_dim, begin, inverse);
@@ -133,8 +137,8 @@ BOOST_AUTO_TEST_CASE(swiglu) {
                     Buffer g(device, type, gate, padding), u(device, type, up, padding), y(device, type, nan, padding),
                         dy(device, type, d_out, padding), dg(device, type, nan, padding),
                         du(device, type, nan, padding);
-                    device.ops().swiglu_forward(y, g, u);
-                    device.ops().swiglu_backward(dg, du, dy, g, u);
+                    device.ops().swiglu_forward(y, {.gate = g, .up = u});
+                    device.ops().swiglu_backward({.d_gate = dg, .d_up = du}, {.d_out = dy, .gate = g, .up = u});
                     Values ref(tokens, width), ref_dg = ref, ref_du = ref;
                     PlainValues plain(ref), plain_dg(ref), plain_du(ref);
                     reference::swiglu_forward(ref, gate, up);
@@ -146,17 +150,17 @@ BOOST_AUTO_TEST_CASE(swiglu) {
                     check_close(dg.read(), ref_dg, plain_dg, type, what + " d_gate");
                     check_close(du.read(), ref_du, plain_du, type, what + " d_up");
 
-                    // The allowed aliases give the same bits: d_gate in gate and d_up in up or d_out, out in gate or
-                    // up.
+                    // The allowed aliases give the same bits: d_gate may be gate, d_up may be up or d_out, and out
+                    // may be gate or up.
                     Buffer g2(device, type, gate, padding), dy2(device, type, d_out, padding),
                         g3(device, type, gate, padding), u3(device, type, up, padding);
-                    device.ops().swiglu_backward(g2, dy2, dy2, g2, u);
-                    device.ops().swiglu_backward(g3, u3, dy, g3, u3);
+                    device.ops().swiglu_backward({.d_gate = g2, .d_up = dy2}, {.d_out = dy2, .gate = g2, .up = u});
+                    device.ops().swiglu_backward({.d_gate = g3, .d_up = u3}, {.d_out = dy, .gate = g3, .up = u3});
                     for (Buffer* in_place : {&g2, &g3}) BOOST_TEST(distance(in_place->read(), dg.read()) == 0);
                     for (Buffer* in_place : {&dy2, &u3}) BOOST_TEST(distance(in_place->read(), du.read()) == 0);
                     Buffer g4(device, type, gate, padding), u4(device, type, up, padding);
-                    device.ops().swiglu_forward(g4, g4, u);
-                    device.ops().swiglu_forward(u4, g, u4);
+                    device.ops().swiglu_forward(g4, {.gate = g4, .up = u});
+                    device.ops().swiglu_forward(u4, {.gate = g, .up = u4});
                     for (Buffer* in_place : {&g4, &u4}) BOOST_TEST(distance(in_place->read(), y.read()) == 0);
                 }
         // Far from zero: no overflow, no NaN.
@@ -166,7 +170,7 @@ BOOST_AUTO_TEST_CASE(swiglu) {
             return v;
         }();
         Buffer g(device, kFloat, far), ones(device, kFloat, Values(1, 6, 1)), y(device, kFloat, Values(1, 6));
-        device.ops().swiglu_forward(y, g, ones);
+        device.ops().swiglu_forward(y, {.gate = g, .up = ones});
         const Values got = y.read();
         for (int i = 0; i < 6; ++i)
             BOOST_TEST(std::abs(got(0, i) - std::max(0.0, far(0, i))) <= 1e-6 * std::max(0.0, far(0, i)) + 1e-7);

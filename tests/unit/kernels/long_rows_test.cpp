@@ -1,6 +1,7 @@
-// Long rows, many rows, many tokens: sizes at which devices go another way than at those of the other tests: rows
-// longer than threads keep, more tokens than are sorted at once, rows that do not fit in fast memory, more sums than
-// blocks, more panels than one. Few of each, since they take long where the GPU is simulated.
+// Long rows, many rows and many tokens: sizes for which devices take another path than in the other tests. Rows are
+// longer than threads hold in registers, or do not fit into fast memory; there are more tokens than are sorted at
+// once; a sum has more pieces than blocks; a product needs more than one panel. There are few cases of each, since
+// they take long on a simulated GPU.
 #include "tests/unit/kernels/kernel_testing.h"
 
 namespace longlora {
@@ -8,8 +9,8 @@ using namespace kernel_testing;
 
 BOOST_AUTO_TEST_SUITE(layer_ops)
 
-/// Half of the tokens are one id, the rest are any: 5,001 are merged five times from runs of 256, and one row of the
-/// table adds 2,500 tokens.
+/// Half of the tokens have one id, the others have any id. On a GPU 5,001 tokens are merged five times from sorted
+/// runs of 256, and one row of the table adds about 2,500 tokens.
 BOOST_AUTO_TEST_CASE(embedding_backward_of_many_tokens) {
     for_devices([](Device& device) {
         for (const std::int64_t tokens : {255, 256, 257, 511, 512, 513, 768, 1025, 5001}) {
@@ -29,8 +30,8 @@ BOOST_AUTO_TEST_CASE(embedding_backward_of_many_tokens) {
                 device.ops().embedding_backward(d_table, gradient, id_buffer);
                 PlainValues plain(was);
                 reference::embedding_backward(plain, PlainValues(d_out), ids);
-                BOOST_TEST(distance(d_table.read(), Values(plain)) == 0,
-                           tokens);  // the order of the tokens is promised
+                // Equal bits, since the operation adds in the order of the tokens.
+                BOOST_TEST(distance(d_table.read(), Values(plain)) == 0, tokens);
             }
         }
     });
@@ -50,7 +51,8 @@ BOOST_AUTO_TEST_CASE(rmsnorm_of_long_rows_and_many_chunks) {
                 Buffer y(device, type, Values(tokens, width, NAN)), rrms(device, kFloat, Values(tokens, 1, NAN));
                 Buffer d_x(device, type, d_x_was), d_weight(device, kFloat, d_weight_was);
                 device.ops().rmsnorm_forward(y, rrms.vector(), in, w.vector(), 1e-5f);
-                device.ops().rmsnorm_backward(d_x, d_weight.vector(), gradient, in, w.vector(), rrms.vector());
+                device.ops().rmsnorm_backward({.d_x = d_x, .d_weight = d_weight.vector()},
+                                              {.d_y = gradient, .x = in, .weight = w.vector(), .rrms = rrms.vector()});
                 Values ref_y(tokens, width), ref_rrms(tokens, 1), ref_d_x = d_x_was, ref_d_weight = d_weight_was;
                 PlainValues plain_y(tokens, width), plain_rrms(tokens, 1), plain_d_x(d_x_was),
                     plain_d_weight(d_weight_was);
@@ -70,15 +72,15 @@ BOOST_AUTO_TEST_SUITE_END()
 
 BOOST_AUTO_TEST_SUITE(loss_and_optimizer)
 
-/// The row is longer than the shared memory of a block, in float32 on every GPU, in bfloat16 on some. The largest logit
-/// is far from the others, at places of different threads, the last ones too.
+/// A row is larger than the shared memory of a block: in float32 on every GPU, in bfloat16 on some. The largest logit
+/// is far above the others. Its places belong to different threads, the last ones included.
 BOOST_AUTO_TEST_CASE(cross_entropy_of_long_rows) {
     for_devices([](Device& device) {
         constexpr std::int64_t kTokens = 4, kVocabulary = 64'001;
         const Ids labels = {63'999, -1, 7, 9};
         const IdBuffer label_buffer(device, labels);
         for (const DType type : {kFloat, kBfloat})
-            for (const std::int64_t padding : {7, 8}) {  // rows that begin at multiples of 16 bytes, and others
+            for (const std::int64_t padding : {7, 8}) {  // rows that do and do not begin at multiples of 16 bytes
                 Values logits = random_values(kTokens, kVocabulary, 1, type, 4);
                 logits(0, 50'000) = logits(2, 4'093) = logits(3, 8'185) = 150;
                 Values ref = logits;
@@ -96,7 +98,8 @@ BOOST_AUTO_TEST_CASE(cross_entropy_of_long_rows) {
     });
 }
 
-/// 1,100,000 rows of one element: more blocks than sums, so blocks go around.
+/// 1,100,000 rows of one element have more pieces than a GPU launches blocks (one sum each), so each block adds
+/// several.
 BOOST_AUTO_TEST_CASE(sum_squares_of_many_rows) {
     for_devices([](Device& device) {
         const Values x = random_values(1'100'000, 1, 1, kBfloat);
@@ -114,8 +117,8 @@ BOOST_AUTO_TEST_SUITE_END()
 
 BOOST_AUTO_TEST_SUITE(matmul)
 
-/// A panel holds 8 Mi elements of float32, half as many beside one for a bfloat16 result: 1200 columns of 8200 are
-/// several panels.
+/// A panel of a GPU holds 8 Mi float32 elements, or half as many when a bfloat16 result needs a panel of its own.
+/// 1200 columns of 8200 elements need several panels.
 BOOST_AUTO_TEST_CASE(matmul_in_several_panels) {
     for_devices([](Device& device) {
         constexpr std::int64_t kRows = 2, kColumns = 1200, kDepth = 8200;

@@ -1,4 +1,4 @@
-// cross entropy, sums of squares, clip scale, AdamW, fill, add and copy.
+// Cross entropy, sums of squares, the clip scale, AdamW, fill, add and copy against the reference.
 #include "tests/unit/kernels/kernel_testing.h"
 
 namespace longlora {
@@ -86,7 +86,7 @@ BOOST_AUTO_TEST_CASE(sum_of_squares_and_clip) {
             const Buffer s = make_scalar(device, DType::float64, squares),
                          l = make_scalar(device, DType::float64, loss);
             Buffer scale = make_scalar(device, kFloat, -1);
-            device.ops().clip_scale(scalar_of(scale), scalar_of(s), scalar_of(l), most);
+            device.ops().clip_scale(scalar_of(scale), {.sum_squares = scalar_of(s), .loss_sum = scalar_of(l)}, most);
             return scale.read()(0, 0);
         };
         BOOST_TEST(clip(0.25, 1, 1) == 1);
@@ -108,12 +108,13 @@ BOOST_AUTO_TEST_CASE(adamw) {
                 PlainValues plain(master), plain_m(1, n), plain_v(1, n);
                 Buffer p(device, kFloat, master), first(device, kFloat, m), second(device, kFloat, v),
                     weight(device, type, Values(1, n)), scale = make_scalar(device, kFloat, 0.75);
-                AdamwOptions options{.lr = 1e-2, .eps = 1e-2, .weight_decay = 0.1};  // an eps that shows
+                AdamwOptions options{.lr = 1e-2, .eps = 1e-2, .weight_decay = 0.1};  // eps is large enough to matter
                 for (options.step = 1; options.step <= 10; ++options.step) {
                     const Values grad = random_values(1, n, 100 + static_cast<std::uint64_t>(options.step), kFloat);
                     const Buffer g(device, kFloat, grad);
-                    device.ops().adamw(p.vector(), first.vector(), second.vector(), weight.vector(), g.vector(),
-                                       scalar_of(scale), options);
+                    device.ops().adamw(
+                        {.master = p.vector(), .m = first.vector(), .v = second.vector(), .weight = weight.vector()},
+                        {.grad = g.vector(), .scale = scalar_of(scale)}, options);
                     for (std::int64_t i = 0; i < n; ++i) {
                         reference::adamw<double>(master(0, i), m(0, i), v(0, i), grad(0, i), 0.75, options.lr,
                                                  options.beta1, options.beta2, options.eps, options.weight_decay,
@@ -132,12 +133,13 @@ BOOST_AUTO_TEST_CASE(adamw) {
 
                 const Values before[] = {p.read(), first.read(), second.read(), weight.read()};
                 const Buffer nan = make_scalar(device, kFloat, NAN), g(device, kFloat, Values(1, n, 1));
-                device.ops().adamw(p.vector(), first.vector(), second.vector(), weight.vector(), g.vector(),
-                                   scalar_of(nan), options);
+                device.ops().adamw(
+                    {.master = p.vector(), .m = first.vector(), .v = second.vector(), .weight = weight.vector()},
+                    {.grad = g.vector(), .scale = scalar_of(nan)}, options);
                 Buffer* after[] = {&p, &first, &second, &weight};
                 for (int i = 0; i < 4; ++i) BOOST_TEST(distance(after[i]->read(), before[i]) == 0);
-                device.ops().adamw(p.vector(), first.vector(), second.vector(), Tensor(), g.vector(), scalar_of(scale),
-                                   options);  // no weight
+                device.ops().adamw({.master = p.vector(), .m = first.vector(), .v = second.vector(), .weight = {}},
+                                   {.grad = g.vector(), .scale = scalar_of(scale)}, options);  // no weight
                 BOOST_TEST(distance(p.read(), before[0]) > 0);
                 BOOST_TEST(distance(weight.read(), before[3]) == 0);
             }
@@ -175,7 +177,7 @@ BOOST_AUTO_TEST_CASE(fill_add_copy) {
         BOOST_TEST((to.read(device) == Ids{1, 2, 3}));
         device.ops().fill(to, 7);
         BOOST_TEST((to.read(device) == Ids{7, 7, 7}));
-        // Rounding to bfloat16: to nearest even, infinities and NaN stay.
+        // Rounding to bfloat16: to nearest even; infinities and NaN stay what they are.
         Values odd(1, 5);
         odd.values = {1 + 0x1p-8, 1 + 3 * 0x1p-8, double(INFINITY), 3.4e38, double(NAN)};
         const Buffer wide(device, kFloat, odd);

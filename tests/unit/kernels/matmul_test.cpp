@@ -69,8 +69,8 @@ BOOST_AUTO_TEST_CASE(empty_sides) {
     });
 }
 
-/// Only some rows of large products are compared; 9000 and 8200 are deeper than a panel, 1500 x 1500 wider than the
-/// panel of a narrow result.
+/// Only a sample of the elements of large products is compared. Depths of 9000 and 8200 exceed that of a panel, and
+/// 1500 x 1500 exceeds the panel of a bfloat16 result.
 BOOST_AUTO_TEST_CASE(tiles_and_panels) {
     const Case cases[] = {{1100, 1030, 1000, kFloat, kFloat, kFloat, false, true, 1, 0},
                           {1030, 1100, 1000, kFloat, kBfloat, kFloat, true, false, 1, 1},
@@ -90,8 +90,8 @@ BOOST_AUTO_TEST_CASE(tiles_and_panels) {
             Buffer out(device, c.out, was, 3);
             device.ops().matmul(out, left, right, Transpose{c.transpose_a}, Transpose{c.transpose_b}, c.alpha, c.beta);
             const Values got = out.read();
-            const std::int64_t step =
-                std::max<std::int64_t>(1, c.m * c.n * c.k / 10'000'000);  // about 10 M products compared
+            // The elements that are compared sum about 10 million terms.
+            const std::int64_t step = std::max<std::int64_t>(1, c.m * c.n * c.k / 10'000'000);
             Values sample(1, (c.m * c.n + step - 1) / step), expected = sample;
             PlainValues plain(1, sample.columns);
             for (std::int64_t s = 0; s < sample.columns; ++s) {
@@ -108,7 +108,7 @@ BOOST_AUTO_TEST_CASE(tiles_and_panels) {
 }
 
 BOOST_AUTO_TEST_CASE(progress_is_called_and_changes_no_bit,
-                     *only_on_cpus("it is the tiles of the CPU's long products that call it")) {
+                     *only_on_cpus("only the CPU calls progress between the tiles of a long product")) {
     for_devices([](Device& device) {
         for (const DType type : kTypes) {
             const Buffer a(device, kFloat, random_values(1100, 1000, 1, kFloat)),

@@ -1,5 +1,5 @@
-// merge_attention against its formula in double, for sums of all sizes and rows that saw nothing; against one attention
-// over all keys, taken in two pieces; what it refuses.
+// merge_attention against its formula in double, for sums of all sizes and rows that saw no key; against one
+// attention over all keys, which are taken in two pieces; and what it refuses.
 #include <limits>
 
 #include "tests/reference/attention.h"
@@ -16,7 +16,7 @@ struct Partial {
     Values out, lse;  ///< (T, H*E), (H, T)
 };
 
-/// A third of the rows of each saw nothing (NaN stands in out then: it must not be read), independently; some sums lie
+/// A random third of the rows saw no key; their out is NaN, which must not be read. Some sums of two such results lie
 /// far apart.
 Partial random_partial(std::int64_t tokens, std::int64_t heads, std::int64_t head_dim, std::uint64_t seed) {
     Partial p{random_values(tokens, heads * head_dim, seed, kFloat),
@@ -30,7 +30,7 @@ Partial random_partial(std::int64_t tokens, std::int64_t heads, std::int64_t hea
     return p;
 }
 
-/// The formula, in Real, by plain exponentials relative to the larger sum.
+/// The formula in Real, with plain exponentials relative to the larger sum.
 template <class Real>
 void merge(reference::Matrix<Real>& out, reference::Matrix<Real>& lse, const reference::Matrix<Real>& other_out,
            const reference::Matrix<Real>& other_lse, std::int64_t head_dim) {
@@ -47,7 +47,7 @@ void merge(reference::Matrix<Real>& out, reference::Matrix<Real>& lse, const ref
         }
 }
 
-/// Of numbers that may be NaN or infinite: those must be the same in both.
+/// The largest |a - b|. NaN and infinite values must be the same in both; otherwise the result is infinite.
 double far(const Values& a, const Values& b) {
     double most = 0;
     for (std::size_t i = 0; i < b.values.size(); ++i) {
@@ -63,8 +63,8 @@ double far(const Values& a, const Values& b) {
 BOOST_AUTO_TEST_SUITE(merge_attention)
 
 BOOST_AUTO_TEST_CASE(equals_the_formula) {
-    constexpr std::int64_t kSizes[][3] = {
-        {1, 1, 1}, {5, 3, 8}, {33, 9, 7}, {130, 2, 64}, {301, 9, 16}};  // the last one is shared by threads
+    // The last size is so large that threads share it.
+    constexpr std::int64_t kSizes[][3] = {{1, 1, 1}, {5, 3, 8}, {33, 9, 7}, {130, 2, 64}, {301, 9, 16}};
     for_devices([&](Device& device) {
         for (const auto& [tokens, heads, head_dim] : kSizes)
             for (std::uint64_t seed = 0; seed < 4; ++seed) {
@@ -73,27 +73,28 @@ BOOST_AUTO_TEST_CASE(equals_the_formula) {
                 const std::int64_t gap = static_cast<std::int64_t>(seed % 3);
                 Buffer out(device, kFloat, first.out, gap), lse(device, kFloat, first.lse, 2 * gap);
                 const Buffer other_out(device, kFloat, second.out, 5 * gap), other_lse(device, kFloat, second.lse, gap);
-                device.ops().merge_attention(out, lse, other_out, other_lse);
+                device.ops().merge_attention({.out = out, .lse = lse}, {.out = other_out, .lse = other_lse});
                 Partial ref = first;
                 merge(ref.out, ref.lse, second.out, second.lse, head_dim);
                 PlainValues plain_out(first.out), plain_lse(first.lse);
                 merge(plain_out, plain_lse, PlainValues(second.out), PlainValues(second.lse), head_dim);
-                BOOST_CHECK_LE(far(out.read(), ref.out),
-                               2 * far(Values(plain_out), ref.out) + 4 * 0x1p-24 * 5);  // normal numbers: 5 is the most
+                // The normal numbers here are at most 5.
+                BOOST_CHECK_LE(far(out.read(), ref.out), 2 * far(Values(plain_out), ref.out) + 4 * 0x1p-24 * 5);
                 BOOST_CHECK_LE(far(lse.read(), ref.lse), 2 * far(Values(plain_lse), ref.lse) + 4 * 0x1p-24 * 128);
             }
     });
 }
 
-/// Heads 2 and 3 of 5, rows 3 .. 9: the rest stays.
+/// Merges into heads 2 and 3 of 5 and rows 3 .. 9; everything else stays as it is.
 BOOST_AUTO_TEST_CASE(part_of_heads_and_rows) {
     for_devices([&](Device& device) {
         constexpr std::int64_t kTokens = 12, kHeads = 5, kHeadDim = 6;
         const Partial first = random_partial(kTokens, kHeads, kHeadDim, 1), second = random_partial(7, 2, kHeadDim, 3);
         Buffer out(device, kFloat, first.out, 3), lse(device, kFloat, first.lse);
         const Buffer other_out(device, kFloat, second.out), other_lse(device, kFloat, second.lse, 1);
-        device.ops().merge_attention(out.tensor().rows(3, 7).columns(2 * kHeadDim, 2 * kHeadDim),
-                                     lse.tensor().rows(2, 2).columns(3, 7), other_out, other_lse);
+        device.ops().merge_attention({.out = out.tensor().rows(3, 7).columns(2 * kHeadDim, 2 * kHeadDim),
+                                      .lse = lse.tensor().rows(2, 2).columns(3, 7)},
+                                     {.out = other_out, .lse = other_lse});
         Partial wide = random_partial(kTokens, kHeads, kHeadDim, 1), ref = first;
         for (double& x : wide.lse.values) x = -kInfinity;
         for (std::int64_t t = 0; t < 7; ++t)
@@ -115,14 +116,14 @@ BOOST_AUTO_TEST_CASE(nan_stays_visible) {
             (where ? first : second).lse(0, 0) = NAN;
             Buffer out(device, kFloat, first.out), lse(device, kFloat, first.lse);
             const Buffer other_out(device, kFloat, second.out), other_lse(device, kFloat, second.lse);
-            device.ops().merge_attention(out, lse, other_out, other_lse);
+            device.ops().merge_attention({.out = out, .lse = lse}, {.out = other_out, .lse = other_lse});
             BOOST_CHECK(std::isnan(out.read()(0, 0)) && std::isnan(lse.read()(0, 0)));
         }
     });
 }
 
-/// Keys [0, cut) and [cut, 90), seen by queries 40 .. 99 through windows of 35 tokens: some rows see only one of the
-/// two pieces, and the last ones miss the first.
+/// Keys [0, cut) and [cut, 90) are two pieces, seen by queries 40 .. 99. The windows of shifted heads have 35 tokens,
+/// so some rows see only one of the pieces, and the last rows do not see the first piece.
 BOOST_AUTO_TEST_CASE(two_pieces_of_keys_equal_one_attention) {
     constexpr std::int64_t kTokens = 100, kBegin = 40, kQueries = 60, kKeys = 90, kHeads = 6, kKvHeads = 2,
                            kHeadDim = 16;
@@ -158,12 +159,13 @@ BOOST_AUTO_TEST_CASE(two_pieces_of_keys_equal_one_attention) {
             Buffer other_out(device, kFloat, Values(kQueries, kHeads * kHeadDim, NAN), 2),
                 other_lse(device, kFloat, Values(kHeads, kQueries, NAN), 4);
             const auto attend = [&](Tensor to, Tensor sums, std::int64_t begin, std::int64_t count) {
-                device.ops().attention_forward(to, sums, queries, keys.tensor().rows(begin, count),
-                                               values.tensor().rows(begin, count), windows,
-                                               {kHeadDim, kBegin, begin, 0.25f}, false);
+                device.ops().attention_forward(
+                    {.out = to, .lse = sums},
+                    {.q = queries, .k = keys.tensor().rows(begin, count), .v = values.tensor().rows(begin, count)},
+                    windows, {kHeadDim, kBegin, begin, 0.25f}, false);
             };
             attend(out, lse, 0, cut), attend(other_out, other_lse, cut, kKeys - cut);
-            device.ops().merge_attention(out, lse, other_out, other_lse);
+            device.ops().merge_attention({.out = out, .lse = lse}, {.out = other_out, .lse = other_lse});
             std::vector<double> ref_out, ref_lse;
             reference::attention_forward(ref_out, ref_lse, q.values, k.values, v.values, p);
             const Values found_out = out.read(), found_lse = lse.read();
@@ -183,7 +185,7 @@ BOOST_AUTO_TEST_CASE(refused_and_recorded) {
     const ArenaTensor half = make(kBfloat, {10, 24}), fewer = make(kFloat, {9, 24}), odd = make(kFloat, {10, 25}),
                       odd_too = make(kFloat, {10, 25});
     const auto refused = [&](Tensor a, Tensor b, Tensor c, Tensor d) {
-        BOOST_CHECK_THROW(plan->ops().merge_attention(a, b, c, d), std::logic_error);
+        BOOST_CHECK_THROW(plan->ops().merge_attention({.out = a, .lse = b}, {.out = c, .lse = d}), std::logic_error);
     };
     refused(half, lse, half, other_lse);
     refused(out, lse, half, other_lse);
@@ -193,7 +195,7 @@ BOOST_AUTO_TEST_CASE(refused_and_recorded) {
     refused(out, lse, out, other_lse);
     refused(out, lse, other_out, lse);
     BOOST_TEST(plan->recorder().by_operation.empty());
-    plan->ops().merge_attention(out, lse, other_out, other_lse);
+    plan->ops().merge_attention({.out = out, .lse = lse}, {.out = other_out, .lse = other_lse});
     BOOST_CHECK_EQUAL(plan->recorder().flops(), 3 * 240);
 }
 

@@ -1,5 +1,5 @@
-// What ops.cpp does before any backend: refusals of wrong shapes, types and aliases, and records, which are the same on
-// plan and CPU.
+// What kernels/ops.cpp does before any backend: it refuses wrong shapes, types and aliases, and it records the calls.
+// The records of the plan device are those of the device under test.
 #include "tests/unit/kernels/kernel_testing.h"
 
 namespace longlora {
@@ -44,18 +44,21 @@ static void call_all(World& w) {
     ops.embedding_forward(w.c, w.table, w.ids);
     ops.embedding_backward(w.d_table, w.c, w.ids);
     ops.rmsnorm_forward(w.c, w.per_token, w.a, w.row, 1e-5f);
-    ops.rmsnorm_backward(w.b, w.d_row, w.c, w.a, w.row, w.per_token);
-    ops.rmsnorm_backward(w.b, Tensor(), w.c, w.a, w.row, w.per_token);
-    ops.rotary(w.a, w.cos, w.sin, 8, 0, false);
-    ops.attention_forward(w.c, w.lse, w.a, w.k, w.v, w.windows(), w.place, false);
-    ops.attention_backward(w.d_q, w.d_k, w.d_v, w.b, w.c, w.lse, w.a, w.k, w.v, w.windows(), w.place);
-    ops.swiglu_forward(w.c, w.a, w.b);
-    ops.swiglu_backward(w.a, w.b, w.c, w.a, w.b);
+    ops.rmsnorm_backward({.d_x = w.b, .d_weight = w.d_row},
+                         {.d_y = w.c, .x = w.a, .weight = w.row, .rrms = w.per_token});
+    ops.rmsnorm_backward({.d_x = w.b, .d_weight = {}}, {.d_y = w.c, .x = w.a, .weight = w.row, .rrms = w.per_token});
+    ops.rotary(w.a, {.cos = w.cos, .sin = w.sin}, 8, 0, false);
+    ops.attention_forward({.out = w.c, .lse = w.lse}, {.q = w.a, .k = w.k, .v = w.v}, w.windows(), w.place, false);
+    ops.attention_backward({.d_q = w.d_q, .d_k = w.d_k, .d_v = w.d_v},
+                           {.q = w.a, .k = w.k, .v = w.v, .d_out = w.b, .out = w.c, .lse = w.lse}, w.windows(),
+                           w.place);
+    ops.swiglu_forward(w.c, {.gate = w.a, .up = w.b});
+    ops.swiglu_backward({.d_gate = w.a, .d_up = w.b}, {.d_out = w.c, .gate = w.a, .up = w.b});
     ops.cross_entropy(w.loss, w.c, w.ids, 1, true);
     ops.sum_squares(w.sum, w.c);
-    ops.clip_scale(w.scale, w.sum, w.loss, 1);
-    ops.adamw(w.row, w.d_row, w.cos.rows(0, 4).reshaped({16}), Tensor(), w.sin.rows(0, 4).reshaped({16}), w.scale,
-              {.lr = 1e-3});
+    ops.clip_scale(w.scale, {.sum_squares = w.sum, .loss_sum = w.loss}, 1);
+    ops.adamw({.master = w.row, .m = w.d_row, .v = w.cos.rows(0, 4).reshaped({16}), .weight = {}},
+              {.grad = w.sin.rows(0, 4).reshaped({16}), .scale = w.scale}, {.lr = 1e-3});
     ops.add(w.a, w.b, 2);
     ops.copy(w.table.rows(0, 10), w.a);
 }
@@ -84,7 +87,7 @@ BOOST_AUTO_TEST_CASE(plan_records_what_a_device_records) {
     BOOST_TEST(records.at("matmul").flops == 2 * 10 * 16 * 16);
     BOOST_TEST(records.at("matmul").bytes == 4 * (160 + 160 + 256));
     BOOST_TEST(records.at("attention_forward").flops ==
-               2 * 4 * 8 * 55);  // heads, two products of two FLOPs, head_dim, pairs
+               2 * 4 * 8 * 55);  // heads * two products of two FLOPs * head_dim * visible pairs
     BOOST_TEST(records.at("attention_backward").flops == 2 * 10 * 8 * 55);
     BOOST_TEST(records.at("rmsnorm_backward").calls == 2);
 }
@@ -101,18 +104,20 @@ BOOST_AUTO_TEST_CASE(wrong_shapes_and_types) {
     REFUSED(matmul(w.c, Tensor(nullptr, kFloat, {10, 16}), w.square, no, no));
     REFUSED(embedding_forward(w.c, w.table, w.per_token));
     REFUSED(embedding_forward(w.k, w.table, w.ids));
-    REFUSED(embedding_backward(w.table, w.c, w.ids));  // d_table is float32
+    REFUSED(embedding_backward(w.table, w.c, w.ids));  // d_table must be float32
     REFUSED(rmsnorm_forward(w.c, w.row, w.a, w.row, 1e-5f));
     REFUSED(rmsnorm_forward(w.c, w.per_token, w.a, w.per_token, 1e-5f));
-    REFUSED(rmsnorm_backward(w.b, w.per_token, w.c, w.a, w.row, w.per_token));
-    REFUSED(rotary(w.a, w.cos, w.sin, 16, 0, false));
-    REFUSED(rotary(w.a, w.cos, w.sin, 8, 1, false));  // row 9 would be position 10 of 10
-    REFUSED(rotary(w.a, w.cos, w.sin, 5, 0, false));
-    REFUSED(swiglu_forward(w.c, w.a, w.k));
+    REFUSED(rmsnorm_backward({.d_x = w.b, .d_weight = w.per_token},
+                             {.d_y = w.c, .x = w.a, .weight = w.row, .rrms = w.per_token}));
+    REFUSED(rotary(w.a, {.cos = w.cos, .sin = w.sin}, 16, 0, false));
+    REFUSED(rotary(w.a, {.cos = w.cos, .sin = w.sin}, 8, 1, false));  // row 9 would be position 10 of 10
+    REFUSED(rotary(w.a, {.cos = w.cos, .sin = w.sin}, 5, 0, false));
+    REFUSED(swiglu_forward(w.c, {.gate = w.a, .up = w.k}));
     REFUSED(cross_entropy(w.scale, w.c, w.ids, 1, true));
     REFUSED(sum_squares(w.scale, w.a));
-    REFUSED(clip_scale(w.sum, w.sum, w.loss, 1));
-    REFUSED(adamw(w.row, w.d_row, w.per_token, Tensor(), w.cos, w.scale, {}));
+    REFUSED(clip_scale(w.sum, {.sum_squares = w.sum, .loss_sum = w.loss}, 1));
+    REFUSED(
+        adamw({.master = w.row, .m = w.d_row, .v = w.per_token, .weight = {}}, {.grad = w.cos, .scale = w.scale}, {}));
     REFUSED(add(w.sum, w.scale));
     REFUSED(copy(w.ids, w.per_token));
     REFUSED(fill(Tensor(w.a.bytes, DType::int64, {1}), 1));
@@ -124,7 +129,9 @@ BOOST_AUTO_TEST_CASE(wrong_attention) {
     World w(*plan);
     const auto refused = [&](Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, Windows windows,
                              AttentionPlace place, bool accumulate = false) {
-        BOOST_CHECK_THROW(w.ops().attention_forward(out, lse, q, k, v, windows, place, accumulate), std::logic_error);
+        BOOST_CHECK_THROW(
+            w.ops().attention_forward({.out = out, .lse = lse}, {.q = q, .k = k, .v = v}, windows, place, accumulate),
+            std::logic_error);
     };
     refused(w.c, w.lse, w.a, w.k, w.d_q, w.windows(), w.place);
     refused(w.c, w.per_token, w.a, w.k, w.v, w.windows(), w.place);
@@ -141,13 +148,16 @@ BOOST_AUTO_TEST_CASE(wrong_attention) {
     const Tensor half = w.make(kBfloat, {10, 16}), half_k = w.make(kBfloat, {10, 8}), half_v = w.make(kBfloat, {10, 8}),
                  half_out = w.make(kBfloat, {10, 16});
     refused(half_out, w.lse, half, half_k, half_v, w.windows(), w.place, true);  // pieces need float32
-    w.ops().attention_forward(half_out, w.lse, half, half_k, half_v, w.windows(), w.place, false);
-    BOOST_CHECK_THROW(
-        w.ops().attention_backward(w.d_q, w.d_k, w.d_k, w.b, w.c, w.lse, w.a, w.k, w.v, w.windows(), w.place),
-        std::logic_error);
-    BOOST_CHECK_THROW(
-        w.ops().attention_backward(w.b, w.d_k, w.d_v, w.b, w.c, w.lse, w.a, w.k, w.v, w.windows(), w.place),
-        std::logic_error);
+    w.ops().attention_forward({.out = half_out, .lse = w.lse}, {.q = half, .k = half_k, .v = half_v}, w.windows(),
+                              w.place, false);
+    BOOST_CHECK_THROW(w.ops().attention_backward({.d_q = w.d_q, .d_k = w.d_k, .d_v = w.d_k},
+                                                 {.q = w.a, .k = w.k, .v = w.v, .d_out = w.b, .out = w.c, .lse = w.lse},
+                                                 w.windows(), w.place),
+                      std::logic_error);
+    BOOST_CHECK_THROW(w.ops().attention_backward({.d_q = w.b, .d_k = w.d_k, .d_v = w.d_v},
+                                                 {.q = w.a, .k = w.k, .v = w.v, .d_out = w.b, .out = w.c, .lse = w.lse},
+                                                 w.windows(), w.place),
+                      std::logic_error);
 }
 
 BOOST_AUTO_TEST_CASE(aliases) {
@@ -157,15 +167,20 @@ BOOST_AUTO_TEST_CASE(aliases) {
     REFUSED(matmul(w.a, w.a, w.square, no, no));
     REFUSED(matmul(w.square, w.square.rows(0, 16), w.square, no, no));
     REFUSED(embedding_backward(w.d_table, w.d_table.rows(0, 10), w.ids));
-    REFUSED(rmsnorm_backward(w.c, w.d_row, w.c, w.a, w.row, w.per_token));  // d_x may not be d_y
-    REFUSED(rmsnorm_backward(w.b, w.row, w.c, w.a, w.row, w.per_token));
+    REFUSED(rmsnorm_backward({.d_x = w.c, .d_weight = w.d_row},
+                             {.d_y = w.c, .x = w.a, .weight = w.row, .rrms = w.per_token}));  // d_x may not be d_y
+    REFUSED(rmsnorm_backward({.d_x = w.b, .d_weight = w.row},
+                             {.d_y = w.c, .x = w.a, .weight = w.row, .rrms = w.per_token}));
     REFUSED(rmsnorm_forward(w.d_table.rows(1, 10), w.per_token, w.d_table.rows(0, 10), w.row,
                             1e-5f));  // overlaps without being it
-    REFUSED(swiglu_backward(w.a, w.a, w.c, w.a, w.b));
-    REFUSED(swiglu_backward(w.c, w.b, w.c, w.a, w.b));    // d_gate may not be d_out
-    REFUSED(swiglu_backward(w.b, w.c, w.c, w.a, w.b));    // nor up
-    REFUSED(swiglu_backward(w.c, w.a, w.d_q, w.a, w.b));  // d_up may not be gate
-    REFUSED(adamw(w.row, w.row, w.d_row, Tensor(), w.cos.rows(0, 4).reshaped({16}), w.scale, {}));
+    REFUSED(swiglu_backward({.d_gate = w.a, .d_up = w.a}, {.d_out = w.c, .gate = w.a, .up = w.b}));
+    REFUSED(swiglu_backward({.d_gate = w.c, .d_up = w.b},
+                            {.d_out = w.c, .gate = w.a, .up = w.b}));  // d_gate may not be d_out
+    REFUSED(swiglu_backward({.d_gate = w.b, .d_up = w.c}, {.d_out = w.c, .gate = w.a, .up = w.b}));  // nor up
+    REFUSED(swiglu_backward({.d_gate = w.c, .d_up = w.a},
+                            {.d_out = w.d_q, .gate = w.a, .up = w.b}));  // d_up may not be gate
+    REFUSED(adamw({.master = w.row, .m = w.row, .v = w.d_row, .weight = {}},
+                  {.grad = w.cos.rows(0, 4).reshaped({16}), .scale = w.scale}, {}));
     REFUSED(add(w.a, w.a));
     REFUSED(copy(w.d_table.rows(0, 10), w.d_table.rows(5, 10)));
     Tensor folded = w.square;
@@ -173,8 +188,8 @@ BOOST_AUTO_TEST_CASE(aliases) {
     REFUSED(fill(folded, 1));
 
     w.ops().rmsnorm_forward(w.a, w.per_token, w.a, w.row, 1e-5f);
-    w.ops().swiglu_backward(w.a, w.c, w.c, w.a, w.b);
-    w.ops().swiglu_backward(w.a, w.b, w.c, w.a, w.b);
+    w.ops().swiglu_backward({.d_gate = w.a, .d_up = w.c}, {.d_out = w.c, .gate = w.a, .up = w.b});
+    w.ops().swiglu_backward({.d_gate = w.a, .d_up = w.b}, {.d_out = w.c, .gate = w.a, .up = w.b});
     // Column ranges of one matrix lie between each other's rows but share nothing.
     w.ops().copy(w.a.columns(0, 8), w.a.columns(8, 8));
     w.ops().matmul(w.c.columns(0, 8), w.c.columns(8, 8), w.square.rows(0, 8).columns(0, 8), no, no);

@@ -1,5 +1,5 @@
-// Where rows end, and every mix of types: the operations of layers on the shapes of row_shapes.h. What they compute is
-// layer_ops_test.cpp's and merge_attention_test.cpp's matter.
+// The operations of layers on rows that end at every place (tests/unit/kernels/row_shapes.h) and with every mix of
+// types. layer_ops_test.cpp and merge_attention_test.cpp test what these operations compute.
 #include <limits>
 
 #include "tests/unit/kernels/kernel_testing.h"
@@ -39,7 +39,7 @@ BOOST_AUTO_TEST_CASE(embedding_of_all_row_ends) {
     });
 }
 
-/// seed: other numbers each time, so that nothing that an earlier call left in scratch memory is right by chance.
+/// Another `seed` gives other numbers, so nothing that an earlier call left in scratch memory is right by chance.
 static void check_rmsnorm(Device& device, const RowShape& shape, DType y_type, DType x_type, DType d_type,
                           DType weight_type, std::uint64_t seed = 0) {
     const auto& [rows, width, padding] = shape;
@@ -54,7 +54,8 @@ static void check_rmsnorm(Device& device, const RowShape& shape, DType y_type, D
     Buffer y(device, y_type, Values(rows, width, NAN), padding), rrms(device, kFloat, Values(rows, 1, NAN));
     Buffer d_x(device, y_type, d_x_was, padding), d_weight(device, kFloat, d_weight_was);
     device.ops().rmsnorm_forward(y, rrms.vector(), in, w.vector(), 1e-5f);
-    device.ops().rmsnorm_backward(d_x, d_weight.vector(), gradient, in, w.vector(), rrms.vector());
+    device.ops().rmsnorm_backward({.d_x = d_x, .d_weight = d_weight.vector()},
+                                  {.d_y = gradient, .x = in, .weight = w.vector(), .rrms = rrms.vector()});
     Values ref_y(rows, width), ref_rrms(rows, 1), ref_d_x = d_x_was, ref_d_weight = d_weight_was;
     PlainValues plain_y(rows, width), plain_rrms(rows, 1), plain_d_x(d_x_was), plain_d_weight(d_weight_was);
     reference::rmsnorm_forward<double>(ref_y, ref_rrms, x, weight, 1e-5);
@@ -75,8 +76,8 @@ BOOST_AUTO_TEST_CASE(rmsnorm_of_all_row_ends_and_types) {
                                   {3, 15, 2},   {2, 24, 8},   {33, 25, 2},  {20, 400, 0}, {2, 2056, 0},
                                   {2, 8200, 8}, {2, 8203, 5}, {2, 8203, 6}, {2, 12296, 8}};
         std::uint64_t seed = 0;
-        for (const std::int64_t width :
-             {96, 160, 288, 416, 576})  // rows of whole packs that end at a thread's first pack, its second ...
+        // Rows of whole packs that end at the first pack of a thread, at its second, and so on.
+        for (const std::int64_t width : {96, 160, 288, 416, 576})
             for (const DType type : kRealTypes)
                 check_rmsnorm(device, {3, width, 8}, type, type, type, type, seed += 10);
         for (const RowShape& shape : mixed)
@@ -97,7 +98,7 @@ BOOST_AUTO_TEST_CASE(rotary_of_all_row_ends) {
                     const Values x = random_values(rows, 2 * half * heads, 1, type);
                     Buffer in(device, type, x, padding);
                     const Buffer c(device, kFloat, cos), s(device, kFloat, sin);
-                    device.ops().rotary(in, c, s, 2 * half, 1, false);
+                    device.ops().rotary(in, {.cos = c, .sin = s}, 2 * half, 1, false);
                     Values ref = x;
                     PlainValues plain(x);
                     reference::rotary<double>(ref, cos, sin, 2 * half, 1, false);
@@ -119,8 +120,8 @@ BOOST_AUTO_TEST_CASE(swiglu_of_all_row_ends) {
                 const Buffer g(device, type, gate, padding), u(device, type, up, padding),
                     dy(device, type, d_out, padding);
                 Buffer y(device, type, nan, padding), dg(device, type, nan, padding), du(device, type, nan, padding);
-                device.ops().swiglu_forward(y, g, u);
-                device.ops().swiglu_backward(dg, du, dy, g, u);
+                device.ops().swiglu_forward(y, {.gate = g, .up = u});
+                device.ops().swiglu_backward({.d_gate = dg, .d_up = du}, {.d_out = dy, .gate = g, .up = u});
                 Values ref(rows, width), ref_dg = ref, ref_du = ref;
                 PlainValues plain(ref), plain_dg(ref), plain_du(ref);
                 reference::swiglu_forward(ref, gate, up);
@@ -138,8 +139,8 @@ BOOST_AUTO_TEST_SUITE_END()
 
 BOOST_AUTO_TEST_SUITE(merge_attention)
 
-/// Both saw keys with equal sums, so that the result is the mean, exactly; row 1 of the second and row 2 of the first
-/// saw none.
+/// In row 0 both results have equal sums, so the merged result is exactly their mean. Row 1 of the second result and
+/// row 2 of the first saw no key.
 BOOST_AUTO_TEST_CASE(merge_of_all_row_ends) {
     for_devices([](Device& device) {
         for (const auto& [some_rows, head_dim, padding] : row_shapes()) {
@@ -157,7 +158,7 @@ BOOST_AUTO_TEST_CASE(merge_of_all_row_ends) {
             }
             Buffer out(device, kFloat, first, padding), sums(device, kFloat, lse, padding);
             const Buffer other(device, kFloat, second, padding), other_sums(device, kFloat, other_lse, padding);
-            device.ops().merge_attention(out, sums, other, other_sums);
+            device.ops().merge_attention({.out = out, .lse = sums}, {.out = other, .lse = other_sums});
             BOOST_TEST(distance(out.read(), expected) == 0);
             const Values got = sums.read();
             for (std::int64_t h = 0; h < kHeads; ++h) {

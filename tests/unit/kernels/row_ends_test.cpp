@@ -1,6 +1,7 @@
-// Where rows end: every width around the packs in which devices take elements, in rows that begin at multiples of 32
-// bytes and in rows that do not, one to more than a block of them. fill, add, copy, products without a term, AdamW,
-// cross entropy; operations of layers are row_ends_of_layers_test.cpp.
+// Operations on rows that end at every place: every width around the packs that devices take at once, rows that do
+// and do not begin at multiples of 32 bytes, and from one row to more rows than a block takes. The tests cover fill,
+// add, copy, products of depth 0, AdamW, cross entropy and sums of squares; row_ends_of_layers_test.cpp tests the
+// operations of layers.
 #include <cstring>
 
 #include "tests/unit/kernels/kernel_testing.h"
@@ -45,7 +46,7 @@ BOOST_AUTO_TEST_CASE(fill_add_copy_of_all_row_ends) {
     });
 }
 
-/// Rows of `width` bytes out of and into the middle of larger ones, at every alignment: nothing else is touched.
+/// Copies rows of `width` bytes from and to the middle of larger rows, at every alignment; no other byte may change.
 BOOST_AUTO_TEST_CASE(copy_of_bytes) {
     struct Case {
         std::int64_t rows, width, stride, begin;
@@ -104,8 +105,8 @@ BOOST_AUTO_TEST_CASE(adamw_of_slices) {
                     const Buffer g(device, kFloat, grad);
                     const AdamwOptions options{.lr = 1e-2, .eps = 1e-2, .weight_decay = 0.1, .step = 3};
                     const auto part = [&](const Buffer& buffer) { return buffer.vector().slice(begin, n); };
-                    device.ops().adamw(part(p), part(first), part(second), part(weight), part(g), scalar_of(scale),
-                                       options);
+                    device.ops().adamw({.master = part(p), .m = part(first), .v = part(second), .weight = part(weight)},
+                                       {.grad = part(g), .scale = scalar_of(scale)}, options);
                     Values narrow(1, size, 7);
                     for (std::int64_t i = begin; i < begin + n; ++i) {
                         reference::adamw<double>(master(0, i), m(0, i), v(0, i), grad(0, i), 0.5, options.lr,
@@ -124,8 +125,8 @@ BOOST_AUTO_TEST_CASE(adamw_of_slices) {
     });
 }
 
-/// Every place of a row once holds the largest logit by far, which overflows where it is left out of the maximum; the
-/// label is now there, now elsewhere.
+/// Each place of a row once holds by far the largest logit, which overflows if the maximum leaves it out. The label
+/// is sometimes there and sometimes elsewhere.
 BOOST_AUTO_TEST_CASE(cross_entropy_of_all_row_ends) {
     for_devices([](Device& device) {
         for (const auto& [some_rows, width, padding] : row_shapes()) {
@@ -156,7 +157,7 @@ BOOST_AUTO_TEST_CASE(cross_entropy_of_all_row_ends) {
     });
 }
 
-/// Losses of 0.7 to 6 each: none can be left out of the sum.
+/// The losses are 0.7 to 6 each, so the sum shows if one is left out.
 BOOST_AUTO_TEST_CASE(cross_entropy_of_many_rows) {
     for_devices([](Device& device) {
         for (const std::int64_t tokens : {255, 257, 1000, 1025, 2500}) {
@@ -172,7 +173,7 @@ BOOST_AUTO_TEST_CASE(cross_entropy_of_many_rows) {
     });
 }
 
-/// Each element counts: they are powers of two, neighbours different ones, and sums are exact.
+/// Neighbouring elements are different powers of two, so sums are exact and show if an element is left out.
 BOOST_AUTO_TEST_CASE(sum_squares_of_all_row_ends) {
     for_devices([](Device& device) {
         for (const auto& [rows, width, padding] : row_shapes()) {
@@ -195,8 +196,8 @@ BOOST_AUTO_TEST_SUITE_END()
 
 BOOST_AUTO_TEST_SUITE(matmul)
 
-/// A product without a term is beta * out.
-BOOST_AUTO_TEST_CASE(products_without_a_term_of_all_row_ends) {
+/// A product of depth 0 is beta * out.
+BOOST_AUTO_TEST_CASE(products_of_depth_zero_of_all_row_ends) {
     for_devices([](Device& device) {
         for (const auto& [rows, width, padding] : row_shapes())
             for (const DType type : kRealTypes) {

@@ -1,5 +1,5 @@
-// Shapes of matrices whose rows end everywhere around the packs of 4 or 8 elements in which devices take them. Shared
-// by row_ends*_test.cpp.
+// Shapes of matrices whose rows end at every place around the packs of 4 or 8 elements that devices take at once.
+// Shared by row_ends_test.cpp and row_ends_of_layers_test.cpp. No tests here.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,8 @@ struct RowShape {
     std::int64_t rows, width, padding;  ///< padding: elements between rows
 };
 
-/// Rows that begin at multiples of 16 elements with something between them, rows that begin at odd ones, and rows
-/// without padding; some narrow ones more than a block has.
+/// Rows that begin at multiples of 16 elements with padding between them, rows that begin at odd elements, and rows
+/// without padding. Some narrow matrices have more rows than a block takes.
 inline std::vector<RowShape> row_shapes() {
     std::vector<RowShape> shapes;
     for (const std::int64_t width : {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 15, 16, 17, 64}) {

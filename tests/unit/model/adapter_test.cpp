@@ -1,4 +1,5 @@
-// Adapters that peft wrote are read with all their values; every way in which one does not fit is refused by name.
+// Adapters that peft wrote are read with all their values; an adapter that does not fit is refused with a message
+// that names what does not fit.
 #include <cstring>
 
 #include "model/adapter.h"
@@ -13,7 +14,7 @@ BOOST_AUTO_TEST_SUITE(adapter)
 
 static std::string golden(const std::string& name) { return std::string(SOURCE_FOLDER) + "/tests/golden/" + name; }
 
-/// A copy of an adapter that a test may spoil.
+/// A copy of an adapter that a test may damage.
 struct Copy : Scratch {
     explicit Copy(const std::string& from) { fs::copy(golden(from), folder, fs::copy_options::recursive); }
     void change(const std::string& key, const nlohmann::json& value) {
@@ -21,12 +22,13 @@ struct Copy : Scratch {
         config[key] = value;
         spill(*this / "adapter_config.json", config.dump());
     }
-    /// Replaces the tensors by those that `edit` leaves; an entry is a dtype, a shape and bytes.
+    /// A tensor of the adapter.
     struct Entry {
         DType dtype;
         Shape shape;
         std::string bytes;
     };
+    /// Replaces the tensors by what edit(entries) leaves of them.
     template <class Edit> void tensors(Edit edit) {
         const std::string path = *this / "adapter_model.safetensors";
         std::map<std::string, Entry> entries;
@@ -66,7 +68,7 @@ BOOST_AUTO_TEST_CASE(lora_only) {
     BOOST_TEST(!a.config.has_value());
 }
 
-/// The embedding and norms are read under our names, with the values that golden.safetensors has for them.
+/// LoRA, embedding and norms are read under our names, with the values that golden.safetensors has for them.
 BOOST_AUTO_TEST_CASE(trained_values) {
     for (const std::string name : {"mha", "gqa-odd-tied"}) {
         const Adapter a = open_adapter(golden(name + "/trained-adapter"), read_config(golden(name)));
@@ -90,7 +92,7 @@ BOOST_AUTO_TEST_CASE(trained_values) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(the_extended_configuration_beside_it) {
+BOOST_AUTO_TEST_CASE(the_extended_configuration_beside_an_adapter) {
     Copy copy("mha/adapter");
     fs::copy(golden("mha/config.json"), copy / "config.json");
     const ModelConfig base = read_config(golden("mha"));
@@ -99,7 +101,7 @@ BOOST_AUTO_TEST_CASE(the_extended_configuration_beside_it) {
     REFUSED("hidden_size is 72, the base model has 64", open_adapter(copy.folder, base));
 }
 
-BOOST_AUTO_TEST_CASE(what_we_do_not_compute_is_refused_by_key) {
+BOOST_AUTO_TEST_CASE(unsupported_options_are_refused_by_key) {
     const ModelConfig base = read_config(golden("mha"));
     using J = nlohmann::json;
     const std::vector<std::pair<std::string, J>> wrong = {{"peft_type", "IA3"},
@@ -132,7 +134,7 @@ BOOST_AUTO_TEST_CASE(what_we_do_not_compute_is_refused_by_key) {
     BOOST_TEST(open_adapter(copy.folder, base).trainables.lora_alpha == 2.5);
 }
 
-BOOST_AUTO_TEST_CASE(misfits_are_named) {
+BOOST_AUTO_TEST_CASE(tensors_that_do_not_fit_are_named) {
     const ModelConfig base = read_config(golden("mha"));
     REFUSED("has the shape (4, 64), the base model and rank 4 need (4, 72)",
             open_adapter(golden("mha/adapter"), read_config(golden("gqa-odd-tied"))));
@@ -183,8 +185,8 @@ BOOST_AUTO_TEST_CASE(tied_embeddings) {
     other.tensors([&](auto& entries) { entries[head].bytes[2] ^= 1; });
     REFUSED("lm_head.weight differs from the embedding", open_adapter(other.folder, base));
     untied.tensors([&](auto& entries) { entries.erase(head); });
-    BOOST_TEST(
-        open_adapter(untied.folder, base).trainables.embedding);  // ensure_weight_tying says that the head follows
+    // ensure_weight_tying says that the head follows the embedding.
+    BOOST_TEST(open_adapter(untied.folder, base).trainables.embedding);
     untied.change("ensure_weight_tying", false);
     REFUSED("\"ensure_weight_tying\": true", open_adapter(untied.folder, base));
     only_head.tensors([&](auto& entries) { entries.erase(embedding); });
@@ -209,7 +211,7 @@ BOOST_AUTO_TEST_CASE(files_that_are_not_adapters) {
     REFUSED("has no adapter_model.safetensors", open_adapter(none.folder, base));
 }
 
-/// LongLoRA's own split, converted: embedding and norms beside the adapter, without PEFT's prefix.
+/// LongLoRA's own split, converted to safetensors: embedding and norms lie beside the adapter, without PEFT's prefix.
 BOOST_AUTO_TEST_CASE(longlora_split) {
     Copy copy("gqa-odd-tied/adapter");
     const SafetensorsFile trained(golden("gqa-odd-tied/trained-adapter/adapter_model.safetensors"));
@@ -271,7 +273,7 @@ BOOST_AUTO_TEST_CASE(loading_over_weights_that_do_not_fit) {
     REFUSED("full fine-tuning", load(fitting(Method::full), lora, true));
     REFUSED("would keep frozen", load(fitting(Method::lora), trained, true));
     load(more, lora, true);
-    load(fitting(Method::lora), trained, false);  // nothing is saved from there
+    load(fitting(Method::lora), trained, false);  // evaluation may load it, since it saves nothing
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -1,5 +1,5 @@
-// Windows against an independent brute force: the groups written out as lists of tokens, documents as labels; and their
-// way onto a device.
+// The windows of attention patterns against an independent brute force, which writes out groups as lists of tokens
+// and documents as labels; and the copy of windows to a device.
 #include <boost/test/unit_test.hpp>
 #include <set>
 
@@ -13,7 +13,8 @@ namespace {
 
 using Groups = std::vector<std::vector<std::int64_t>>;
 
-/// Cuts tokens 0 .. n-1 into a first group of `first` tokens and further ones of `group`; the last may be short.
+/// Cuts tokens 0 .. n-1 into a first group of `first` tokens (of `group` if `first` is 0) and further groups of
+/// `group` tokens; the last one may be shorter.
 Groups cut(std::int64_t n, std::int64_t first, std::int64_t group) {
     Groups groups;
     std::int64_t room = 0;
@@ -28,7 +29,7 @@ Groups cut(std::int64_t n, std::int64_t first, std::int64_t group) {
     return groups;
 }
 
-/// The keys that each query sees: those of its own group and document that are not after it.
+/// The keys that each query sees: those of its own group and document that do not come after it.
 std::vector<std::set<std::int64_t>> visible(const Groups& groups, std::int64_t n,
                                             const std::vector<std::int64_t>& document_begin) {
     std::vector<int> label(n, 0);
@@ -113,8 +114,8 @@ BOOST_AUTO_TEST_CASE(sliding_sees_the_last_keys) {
 }
 
 BOOST_AUTO_TEST_CASE(the_published_geometry) {
-    // N 8192, G 2048: shifted heads start at half a group; the first half group and the last one stand alone, nothing
-    // wraps.
+    // N 8192, G 2048: groups of shifted heads begin half a group later. The first and the last half group are groups
+    // of their own; nothing wraps around.
     const HostWindows w = make_windows({AttentionKind::shifted, 2048}, 0, 8192, 32);
     BOOST_TEST(w.num_plain_heads == 16);
     BOOST_TEST(w.first_key[0][2047] == 0);
@@ -142,11 +143,11 @@ BOOST_AUTO_TEST_CASE(variants_and_names) {
     BOOST_CHECK_NO_THROW(make_windows({AttentionKind::dense, 0}, 0, 8, 2));
 }
 
-BOOST_AUTO_TEST_CASE(on_a_device) {
+BOOST_AUTO_TEST_CASE(windows_are_copied_to_a_device) {
     const auto device = make_cpu_device({.memory_bytes = 64 << 20, .num_threads = 1, .instruction_set = ""});
     const HostWindows host = make_windows({AttentionKind::shifted, 6}, 0, 21, 4);
     DeviceWindows first(*device, host);
-    const DeviceWindows windows = std::move(first);  // what it points to must move along
+    const DeviceWindows windows = std::move(first);  // the arrays that it points to must move with it
     const Windows& w = *windows;
     BOOST_TEST(w.num_tokens() == 21);
     BOOST_TEST(w.num_plain_heads == 2);
@@ -161,7 +162,7 @@ BOOST_AUTO_TEST_CASE(on_a_device) {
         }
 }
 
-BOOST_AUTO_TEST_CASE(bad_windows_are_our_own_mistake) {
+BOOST_AUTO_TEST_CASE(bad_windows_are_internal_errors) {
     const auto device = make_plan_device({.memory_bytes = 1 << 20, .num_threads = 1, .instruction_set = ""});
     HostWindows future = make_windows({AttentionKind::plain, 4}, 0, 8, 2);
     future.first_key[1][5] = 6;
@@ -169,8 +170,8 @@ BOOST_AUTO_TEST_CASE(bad_windows_are_our_own_mistake) {
     HostWindows falling = make_windows({AttentionKind::plain, 4}, 0, 8, 2);
     falling.first_key[0][6] = 3;
     BOOST_CHECK_THROW(DeviceWindows(*device, falling), std::logic_error);
-    BOOST_CHECK_NO_THROW(DeviceWindows(
-        *device, make_windows({AttentionKind::plain, 4}, 0, 8, 2)));  // plan: memory that may not be touched
+    // The copy to a plan device must not touch its memory.
+    BOOST_CHECK_NO_THROW(DeviceWindows(*device, make_windows({AttentionKind::plain, 4}, 0, 8, 2)));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -1,6 +1,6 @@
-// No pattern lets the future in: the gradient of the loss at t with respect to inputs after t is exactly 0, and later
-// tokens change no bit of earlier logits. The same way: documents and windows hide exactly what they should, and what
-// they should not hide is seen.
+// No pattern lets a token see a later one: the gradient of the loss at token t with respect to inputs after t is
+// exactly 0, and later tokens change no bit of earlier logits. The same tests show that documents and windows hide
+// exactly the keys that they should, and that every other input has an influence.
 #include <boost/test/unit_test.hpp>
 #include <numeric>
 
@@ -18,8 +18,8 @@ struct Windowing {
     std::vector<std::int64_t> starts{};
 };
 
-/// All patterns; odd and even groups, contexts that are multiples of the group and not, groups of one token and longer
-/// than the context, documents.
+/// All patterns, with odd and even groups, contexts that are multiples of the group and others, groups of one token
+/// and groups longer than the context, and documents.
 std::vector<Windowing> shapes() {
     std::vector<Windowing> all;
     const std::vector<std::int64_t> documents = {0, 3, 4, 17};
@@ -33,8 +33,7 @@ std::vector<Windowing> shapes() {
     return all;
 }
 
-/// Every token another one, so that row `tokens[j]` of the embedding's gradient is the gradient with respect to input
-/// j.
+/// All tokens differ, so row `tokens[j]` of the gradient of the embedding is the gradient with respect to input j.
 std::vector<std::int32_t> distinct_tokens(std::int64_t count) {
     std::vector<std::int32_t> tokens(static_cast<std::size_t>(count));
     for (std::size_t t = 0; t < tokens.size(); ++t)
@@ -42,7 +41,7 @@ std::vector<std::int32_t> distinct_tokens(std::int64_t count) {
     return tokens;
 }
 
-/// [t][j]: whether the output at t can depend on input j, over all layers and heads; from plain_windows.
+/// [t][j]: whether the output at t can depend on input j through all layers and heads; derived from plain_windows.
 std::vector<std::vector<bool>> reach(const Windowing& shape, std::int64_t num_layers, std::int64_t num_heads) {
     const auto n = static_cast<std::size_t>(shape.context);
     std::vector<std::vector<bool>> reached(n, std::vector<bool>(n));
@@ -64,7 +63,7 @@ void for_shapes(const std::function<void(const Windowing&)>& test) {
         BOOST_TEST_CONTEXT(name_of(shape.pattern.kind)
                            << ", context " << shape.context << ", group " << shape.pattern.group
                            << (shape.starts.empty() ? "" : ", documents"))
-        test(shape);
+    test(shape);
 }
 
 }  // namespace
@@ -108,17 +107,18 @@ BOOST_AUTO_TEST_CASE(later_tokens_change_no_bit_of_earlier_logits) {
                 const std::vector<float> after = logits_of(*f.model, one_sequence(other, shape.starts));
                 const auto until = static_cast<std::ptrdiff_t>(cut * kTinyVocabulary);
                 BOOST_CHECK_MESSAGE(std::equal(before.begin(), before.begin() + until, after.begin()),
-                                    "from " << cut << " on");
+                                    "tokens changed from " << cut << " on");
+                // The first changed token must change its own logits.
                 BOOST_CHECK(!std::equal(before.begin() + until, before.begin() + until + kTinyVocabulary,
-                                        after.begin() + until));  // but its own
+                                        after.begin() + until));
             }
         }
     });
 }
 
-/// A document's logits are those of the document alone, up to where it starts (rotary positions go on, but only
-/// differences of positions matter).
-BOOST_AUTO_TEST_CASE(a_document_is_as_if_alone) {
+/// With a document mask, the logits of a document are those of the document alone. Its rotary positions do not begin
+/// at 0, but only differences of positions matter.
+BOOST_AUTO_TEST_CASE(a_document_gives_the_logits_that_it_gives_alone) {
     const std::int64_t context = 24, start = 9;
     const auto tokens = random_tokens(context, 4);
     TinyFixture together(all_adapters(), {AttentionKind::dense, 0}, context),

@@ -1,4 +1,4 @@
-// Rotary scaling in config.json: both spellings, refusals, and which factor a context needs.
+// Rotary scaling in config.json: both spellings, refusals, and the factor that a context needs.
 #include "config_testing.h"
 
 using namespace longlora;
@@ -38,7 +38,7 @@ RopeRequest request(const std::string& kind, double factor = 0, double theta = 0
 
 BOOST_AUTO_TEST_SUITE(config_rope)
 
-BOOST_AUTO_TEST_CASE(all_spellings_say_the_same) {
+BOOST_AUTO_TEST_CASE(all_spellings_give_the_same_scaling) {
     const Json newer = {{"rope_type", "linear"}, {"factor", 2.0}, {"rope_theta", 5e5}};
     const Json variants[] = {
         with({{"rope_parameters", newer}}),
@@ -82,12 +82,12 @@ BOOST_AUTO_TEST_CASE(yarn_and_llama3_parameters) {
     BOOST_TEST(scaled({{"rope_type", "yarn"}, {"factor", 2.0}}).original_positions() == 4096);
     BOOST_TEST(scaled({{"rope_type", "yarn"}, {"factor", 2.0}, {"beta_fast", 0}}).rope.beta_fast == 32);
     BOOST_TEST(scaled(llama3()).rope.original == 1024);
-    // a top-level original goes before the one among the parameters, as in transformers
+    // A top-level original_max_position_embeddings overrides the one among the parameters, as in transformers.
     BOOST_TEST(parse(with({{"rope_scaling", llama3()}, {"original_max_position_embeddings", 2048}})).rope.original ==
                2048);
 }
 
-BOOST_AUTO_TEST_CASE(refused) {
+BOOST_AUTO_TEST_CASE(bad_scalings_are_refused) {
     const auto changed = [](Json base, const Json& changes) {
         base.update(changes);
         return base;
@@ -154,8 +154,8 @@ BOOST_AUTO_TEST_CASE(a_context_raises_the_factor_and_factors_compose) {
     BOOST_TEST(twice.rope.factor == 4);
     BOOST_TEST(twice.max_positions == 16384);
     check_round_trip(twice);
-    BOOST_TEST(extend_rope(twice, {}, 100).raw == twice.raw);  // shorter training keeps what the model has
-    // lengths that are no multiples: the factor is the exact quotient and covers every token
+    BOOST_TEST(extend_rope(twice, {}, 100).raw == twice.raw);  // a shorter context keeps the model's scaling
+    // Context lengths that are not multiples: the factor is the exact quotient and covers every token.
     for (const std::int64_t context : {4097, 10000, 100000, 1234567}) {
         const ModelConfig c = extend_rope(base, {}, context);
         BOOST_TEST(c.rope.factor == context / 4096.0);
@@ -177,7 +177,7 @@ BOOST_AUTO_TEST_CASE(a_linear_model_without_an_original_covers_its_product) {
     check_round_trip(longer);
 }
 
-BOOST_AUTO_TEST_CASE(each_kind_keeps_its_kind) {
+BOOST_AUTO_TEST_CASE(an_extended_model_keeps_its_kind) {
     const ModelConfig y = extend_rope(scaled(yarn()), {}, 8192);  // original 1024
     BOOST_TEST((y.rope.kind == RopeKind::yarn));
     BOOST_TEST(y.rope.factor == 8);
@@ -194,7 +194,7 @@ BOOST_AUTO_TEST_CASE(each_kind_keeps_its_kind) {
     BOOST_TEST(d.rope.factor == 8);
     BOOST_TEST(d.max_positions == 4096);
     check_round_trip(d);
-    // a factor that is already larger than the quotient is not lowered
+    // A factor that is already larger than the quotient is not lowered.
     BOOST_TEST(extend_rope(scaled(llama3()), {}, 5000).rope.factor == 8);
     BOOST_TEST(extend_rope(scaled({{"type", "dynamic"}, {"factor", 4.0}}), {}, 8192).rope.factor == 4);
 }
@@ -222,7 +222,7 @@ BOOST_AUTO_TEST_CASE(requests) {
     refuses([&] { extend_rope(base, request("auto", 0, 1), 65536); }, {"--rope-theta"});
     refuses([&] { extend_rope(base, {}, 0); }, {"context"});
     refuses([&] { extend_rope(base, request("auto", 1e9), 8192); }, {"factor"});
-    const ModelConfig wins = extend_rope(base, request("auto", 25), 100000);  // as LongLoRA's published weights
+    const ModelConfig wins = extend_rope(base, request("auto", 25), 100000);  // as in LongLoRA's published weights
     BOOST_TEST(wins.rope.factor == 25);
     BOOST_TEST(wins.max_positions == 102400);
     check_round_trip(wins);
@@ -250,7 +250,7 @@ BOOST_AUTO_TEST_CASE(parameters_of_kinds) {
     check_round_trip(y);
 }
 
-BOOST_AUTO_TEST_CASE(override_never_raises) {
+BOOST_AUTO_TEST_CASE(override_never_raises_a_factor_by_itself) {
     const ModelConfig base = parse(good());
     BOOST_TEST(override_rope(base, {}).raw == base.raw);
     const ModelConfig y = scaled(yarn());
@@ -267,14 +267,13 @@ BOOST_AUTO_TEST_CASE(written_spellings) {
     BOOST_TEST(c.raw["max_position_embeddings"] == 16384);
     BOOST_TEST(c.raw["original_max_position_embeddings"] == 4096);
     BOOST_TEST(c.raw["rope_theta"] == 2e4);
-    BOOST_TEST(c.raw["rope_scaling"].dump() ==
-               R"({"type":"linear","factor":4.0})");  // two keys: what the oldest versions take
+    // Two keys, as the oldest versions of transformers expect them.
+    BOOST_TEST(c.raw["rope_scaling"].dump() == R"({"type":"linear","factor":4.0})");
     BOOST_TEST(c.raw["rope_parameters"].dump() == R"({"rope_type":"linear","factor":4.0,"rope_theta":20000.0})");
     BOOST_TEST(c.raw["unknown"] == Json::array({1}));
     const ModelConfig l = extend_rope(scaled(llama3()), {}, 16384);
-    BOOST_TEST(
-        l.raw["rope_scaling"].dump() ==
-        R"({"rope_type":"llama3","factor":16.0,"low_freq_factor":1.0,"high_freq_factor":4.0,"original_max_position_embeddings":1024})");
+    BOOST_TEST(l.raw["rope_scaling"].dump() == R"({"rope_type":"llama3","factor":16.0,"low_freq_factor":1.0,)"
+                                               R"("high_freq_factor":4.0,"original_max_position_embeddings":1024})");
     BOOST_TEST(!l.raw.contains("original_max_position_embeddings"));
 }
 

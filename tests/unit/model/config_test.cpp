@@ -1,4 +1,4 @@
-// Reading config.json: sizes, defaults and every refusal. Rotary keys: config_rope_test.cpp.
+// Reading config.json: sizes, defaults and every refusal. config_rope_test.cpp tests the rotary keys.
 #include <cstdlib>
 
 #include "config_testing.h"
@@ -74,7 +74,7 @@ BOOST_AUTO_TEST_CASE(given_values_are_read) {
     BOOST_TEST(parse(with({{"bos_token_id", 256}, {"eos_token_id", -1}})).bos == -1);
     BOOST_TEST(parse(with({{"bos_token_id", 255}})).bos == 255);
     BOOST_TEST(parse(with({{"eos_token_id", Json::array()}})).eos == -1);
-    // head_dim is free where it is given, derived where it is null
+    // A given head_dim may have any even value; null stands for hidden_size / num_attention_heads.
     BOOST_TEST(parse(with({{"hidden_size", 50}, {"head_dim", 8}})).head_dim == 8);
     BOOST_TEST(parse(with({{"head_dim", nullptr}})).head_dim == 16);
     BOOST_TEST(parse(with({{"num_attention_heads", 9}, {"num_key_value_heads", 3}, {"hidden_size", 72}})).head_dim ==
@@ -124,7 +124,7 @@ BOOST_AUTO_TEST_CASE(golden_models) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(what_is_not_supported_is_refused_by_key) {
+BOOST_AUTO_TEST_CASE(unsupported_values_are_refused_by_key) {
     const std::pair<Json, const char*> table[] = {
         {{{"model_type", "qwen2"}}, "model_type"},
         {{{"model_type", nullptr}}, "model_type"},
@@ -161,12 +161,12 @@ BOOST_AUTO_TEST_CASE(what_is_not_supported_is_refused_by_key) {
         {{{"head_dim", 0}}, "head_dim"},
     };
     for (const auto& [changes, key] : table) refuses([&] { parse(with(changes)); }, {key, "here/config.json"});
-    BOOST_CHECK_NO_THROW(parse(
-        with({{"sliding_window", 4096}, {"use_sliding_window", false}})));  // llama has none, and the file says so
+    // A Llama model has no sliding window, and this file says that none is used.
+    BOOST_CHECK_NO_THROW(parse(with({{"sliding_window", 4096}, {"use_sliding_window", false}})));
     BOOST_CHECK_NO_THROW(parse(with({{"layer_types", Json::array({"full_attention"})}})));
 }
 
-BOOST_AUTO_TEST_CASE(sizes_must_be_sizes) {
+BOOST_AUTO_TEST_CASE(sizes_must_be_positive_whole_numbers) {
     for (const char* key : {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
                             "vocab_size", "max_position_embeddings"}) {
         const Json bad[] = {0,

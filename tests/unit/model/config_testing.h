@@ -1,4 +1,5 @@
-// What the config tests share: a good config to spoil, and the golden configs. No tests here.
+// What the tests of configs and patterns share: a good config that they change, the golden configs, and a check of
+// refusals. No tests here.
 #pragma once
 
 #include <boost/test/unit_test.hpp>
@@ -16,8 +17,8 @@ using Json = nlohmann::ordered_json;
 
 inline Json good() {
     return Json::parse(
-        R"({"model_type": "llama", "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 3, "num_attention_heads": 4,
-                           "vocab_size": 256, "max_position_embeddings": 4096})");
+        R"({"model_type": "llama", "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 3,
+            "num_attention_heads": 4, "vocab_size": 256, "max_position_embeddings": 4096})");
 }
 
 inline Json with(const Json& changes, Json base = good()) {
@@ -33,7 +34,7 @@ inline Json golden(const std::string& name) {
     return Json::parse(in);
 }
 
-/// One sentence that has all the words.
+/// Checks that call() throws a bad_input Error whose message is one short sentence with all of the words.
 template <class Call> void refuses(Call&& call, std::initializer_list<const char*> words) {
     try {
         call();

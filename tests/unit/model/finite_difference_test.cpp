@@ -1,6 +1,6 @@
-// The whole tiny model against plain double loops: losses and logits, and every trainable's gradient against central
-// differences of the plain model's loss - along a random direction, which all elements of a tensor share, and for
-// single elements. Central differences in double are good to about 1e-9 here; ours is float32.
+// The whole tiny model against plain double loops: losses and logits, and the gradient of every trainable against
+// central differences of the plain model's loss, along a random direction that all elements of a tensor share and for
+// single elements. Central differences in double are accurate to about 1e-9 here; our model computes in float32.
 #include <boost/test/unit_test.hpp>
 
 #include "tests/support/plain_model.h"
@@ -28,7 +28,7 @@ struct Problem {
     }
     double plain_loss() const { return reference::forward(plain, s.tokens, s.labels).loss_sum; }
 
-    /// Derivative of the loss along `direction` of the named parameter.
+    /// Derivative of the plain model's loss along `direction` of the named parameter.
     double difference(const std::string& name, const std::vector<double>& direction) {
         std::vector<double>& values = plain.parameters.at(name).values;
         const std::vector<double> before = values;
@@ -50,9 +50,8 @@ void check_tensor(Problem& problem, const std::string& name, const std::vector<f
     for (std::size_t i = 0; i < count; ++i)
         direction[i] = random_normal(3, stream_of(name), i) / std::sqrt(static_cast<double>(count));
     for (std::size_t i = 0; i < count; ++i) expected += direction[i] * static_cast<double>(gradient[i]);
-    const double size =
-        norm(gradient) /
-        std::sqrt(static_cast<double>(count));  // of one element, and of a derivative along such a direction
+    // The usual size of one element, and of a derivative along such a direction.
+    const double size = norm(gradient) / std::sqrt(static_cast<double>(count));
     BOOST_CHECK_GT(size, 1e-4);
     BOOST_TEST_CONTEXT(name << " along a direction")
     BOOST_CHECK_LE(std::abs(problem.difference(name, direction) - expected), kBudget * size);
@@ -80,9 +79,9 @@ void check(const TrainableSet& trainables, const AttentionPattern& pattern, bool
         reference::backward(problem.plain, forward, problem.s.tokens, problem.s.labels, 1);
     for (const auto& [name, gradient] : gradients) {
         check_tensor(problem, name, gradient);
+        // The plain backward pass must agree too, since other tests derive budgets from it.
         BOOST_TEST_CONTEXT(name)
-        BOOST_CHECK_LE(relative_l2(gradient, plain_gradients.at(name).values),
-                       kBudget);  // so that the plain backward may make budgets
+        BOOST_CHECK_LE(relative_l2(gradient, plain_gradients.at(name).values), kBudget);
     }
     BOOST_TEST_MESSAGE(gradients.size() << " tensors");
 }

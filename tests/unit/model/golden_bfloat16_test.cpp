@@ -1,11 +1,11 @@
-// The golden cases computed in bfloat16, on every instruction set (without bfloat16 instructions operands are widened,
-// so it is never skipped).
+// The golden cases computed in bfloat16, on every instruction set. Without bfloat16 instructions operands are
+// widened, so no instruction set is skipped.
 //
 // Budget of a tensor: ||ours - golden|| <= 2 ||plain - golden|| + 1e-4 ||golden||. `plain` is tests/reference/model.h
-// with every stored value rounded to bfloat16 and exact arithmetic between, so the first term is what bfloat16 costs
-// anyone who stores the same values (twice, for the luck of single roundings); the second is the float32 budget, for
-// our sums. Budget of a loss: the same with the mean over tokens of |plain - golden|, since a mean of signed errors can
-// vanish by luck.
+// with every stored value rounded to bfloat16 and exact arithmetic in between. So the first term is the error of any
+// implementation that stores the same values in bfloat16, twice, because single roundings may be lucky; the second
+// term is the float32 budget for our sums. Budget of a loss: the same with the mean over tokens of |plain - golden|,
+// since a mean of signed errors can vanish by chance.
 #include <boost/test/unit_test.hpp>
 
 #include "tests/support/golden.h"
@@ -18,7 +18,7 @@ namespace {
 
 constexpr double kFloatBudget = 1e-4, kFloatLossBudget = 2e-5;
 
-/// Negative log likelihood of each token's label; 0 without one.
+/// Negative log likelihood of each token's label; 0 for a token without a label.
 template <class Logits>
 std::vector<double> token_losses(const Logits& logits, const std::vector<std::int32_t>& labels) {
     const std::size_t width = logits.size() / labels.size();
@@ -48,7 +48,7 @@ struct Measure {
     }
 };
 
-/// prefix: "dense." or "s2.".
+/// prefix is "dense." or "s2.".
 void check(const golden::Case& c, const std::string& prefix, const TrainableSet& trainables,
            const AttentionPattern& pattern, const std::vector<std::int64_t>& starts) {
     const Sequences s = one_sequence(c.sequence(0), starts);

@@ -1,6 +1,6 @@
 // Every golden case in float32, on every instruction set: logits, losses and gradients of the base model with dense
-// attention and of the model with its adapter with shifted sparse attention. Budgets: 2e-5 of a loss, 1e-4 in relative
-// L2 of each tensor. Ten steps of training: unit/train/golden_training_test.cpp.
+// attention, and of the model with its adapter with shifted sparse attention. Budgets: 2e-5 of a loss, 1e-4 in
+// relative L2 of each tensor. tests/unit/train/golden_training_test.cpp tests ten steps of training.
 #include <boost/test/unit_test.hpp>
 #include <set>
 
@@ -24,7 +24,8 @@ void check_loss(const std::string& what, double ours, double expected) {
     BOOST_CHECK_LE(std::abs(ours - expected), kLossBudget * expected);
 }
 
-/// Every array PREFIX.NAME is checked; the trainables without one are returned.
+/// Checks the gradients against all arrays whose names begin with the prefix. Returns the trainables without such an
+/// array.
 std::set<std::string> check_gradients(const golden::Case& c, const std::string& prefix, const Values& gradients) {
     std::set<std::string> left;
     for (const auto& [name, values] : gradients) left.insert(name);
@@ -41,7 +42,7 @@ std::set<std::string> check_gradients(const golden::Case& c, const std::string& 
 
 BOOST_AUTO_TEST_SUITE(golden_models)
 
-BOOST_AUTO_TEST_CASE(all_eleven_are_here) { BOOST_CHECK_EQUAL(golden::all_cases().size(), 11u); }
+BOOST_AUTO_TEST_CASE(all_eleven_cases_are_present) { BOOST_CHECK_EQUAL(golden::all_cases().size(), 11u); }
 
 BOOST_AUTO_TEST_CASE(base_model_dense) {
     for_all_cases([](const golden::Case& c, const char* set) {
@@ -84,8 +85,8 @@ BOOST_AUTO_TEST_CASE(with_adapter_shifted) {
     });
 }
 
-/// What a model's file holds in bfloat16 and is not trained stays bfloat16 in memory, which loses nothing: only the
-/// order of sums may differ.
+/// Frozen weights that a model's file holds in bfloat16 stay bfloat16 in memory. That loses nothing: only the order
+/// of sums may differ.
 BOOST_AUTO_TEST_CASE(frozen_weights_kept_in_bfloat16) {
     const golden::Case c("wide-heads");
     const Sequences s = one_sequence(c.sequence(0));

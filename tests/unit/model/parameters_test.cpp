@@ -1,5 +1,5 @@
-// The list of parameters by pipeline stage: every stage lists its own units, at the same places as in the whole list,
-// and together they list all.
+// The list of parameters by pipeline stage: every stage lists its own units, at the same offsets as in the whole
+// list, and all stages together list every parameter.
 #include "model/parameters.h"
 
 #include <boost/test/unit_test.hpp>
@@ -35,7 +35,7 @@ bool same(const Parameter& a, const Parameter& b) {
 
 BOOST_AUTO_TEST_SUITE(parameters)
 
-BOOST_AUTO_TEST_CASE(stages_list_their_units_of_the_whole_list) {
+BOOST_AUTO_TEST_CASE(each_stage_lists_its_units_of_the_whole_list) {
     const std::vector<Stage> stages = {{0, 1, true, false}, {1, 3, false, false}, {4, 1, false, true}};
     for (const Method method : {Method::longlora, Method::lora, Method::full})
         for (const bool tied : {false, true}) BOOST_TEST_CONTEXT(name_of(method) << (tied ? ", tied" : "")) {
@@ -71,7 +71,7 @@ BOOST_AUTO_TEST_CASE(names_are_found_in_any_list) {
     const ModelConfig c = config_of(true);
     const ParameterList whole = list_parameters(c, trainables_of(Method::longlora)),
                         middle = list_parameters(c, trainables_of(Method::longlora), {1, 2, false, false});
-    const ParameterList copied = whole;  // an index into itself, not into where it came from
+    const ParameterList copied = whole;  // a copy must refer to its own parameters, not to those of the original
     for (const Parameter& p : copied.parameters) BOOST_TEST(&copied.find(p.name) == &p);
     BOOST_TEST(middle.look_up("model.layers.0.input_layernorm.weight") == nullptr);
     BOOST_TEST(middle.look_up("model.layers.2.input_layernorm.weight") != nullptr);

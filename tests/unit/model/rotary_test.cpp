@@ -1,5 +1,5 @@
-// Rotary frequencies against transformers, tables against many-digit arithmetic (tests/golden/rotary/make_rotary.py
-// made both).
+// Rotary frequencies against transformers and rotary tables against many-digit arithmetic;
+// tests/golden/rotary/make_rotary.py made both references.
 #include <cmath>
 
 #include "config_testing.h"
@@ -31,8 +31,8 @@ BOOST_AUTO_TEST_CASE(frequencies_as_transformers) {
                                                  tokens ? tokens : c.max_positions);
             const auto theirs = one["frequencies"].get<std::vector<double>>();
             BOOST_REQUIRE(ours.size() == theirs.size());
-            // Theirs is float32: pow, a division and a few products of relative error 2^-24 each; their ramps subtract
-            // numbers near 1.
+            // transformers computes in float32: pow, a division and a few products with a relative error of 2^-24
+            // each, and its ramps subtract numbers near 1.
             for (std::size_t i = 0; i < ours.size(); ++i)
                 BOOST_TEST(std::abs(ours[i] - theirs[i]) <= 1e-6 * theirs[i],
                            i << ": " << ours[i] << " against " << theirs[i]);
@@ -53,7 +53,8 @@ BOOST_AUTO_TEST_CASE(tables_at_far_positions) {
         BOOST_TEST(tables.half == 4);
         BOOST_REQUIRE(tables.cos.size() == static_cast<std::size_t>((position + 1) * 4) &&
                       tables.sin.size() == tables.cos.size());
-        for (std::size_t i = 0; i < 4; ++i) {  // half a unit in the last place of a float, and 1e-9 for the angle
+        // Budget: half a unit in the last place of a float, and 1e-9 for the angle.
+        for (std::size_t i = 0; i < 4; ++i) {
             BOOST_TEST(std::abs(tables.cos[position * 4 + i] - far["cos"][i].get<double>()) < 3.1e-8,
                        "cos " << position << " " << i);
             BOOST_TEST(std::abs(tables.sin[position * 4 + i] - far["sin"][i].get<double>()) < 3.1e-8,
@@ -75,12 +76,12 @@ BOOST_AUTO_TEST_CASE(the_attention_factor_is_in_the_tables) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(dynamic_depends_on_the_context_and_is_plain_up_to_its_own) {
+BOOST_AUTO_TEST_CASE(dynamic_ntk_stretches_only_beyond_the_models_own_context) {
     const ModelConfig plain = parse(good());
     const ModelConfig dynamic = parse(with({{"rope_scaling", {{"type", "dynamic"}, {"factor", 2.0}}}}));
     BOOST_TEST((rotary_tables(plain, 4096).cos == rotary_tables(dynamic, 4096).cos));
     BOOST_TEST((rotary_tables(plain, 4097).cos != rotary_tables(dynamic, 4097).cos));
-    // one pair only: nothing to stretch, and no division by head_dim - 2
+    // With one pair there is nothing to stretch, and no division by head_dim - 2.
     const ModelConfig narrow = parse(with({{"head_dim", 2}, {"rope_scaling", {{"type", "dynamic"}, {"factor", 2.0}}}}));
     BOOST_TEST(rotary_frequencies(narrow.rope, 2, 4096, 4096, 9000).at(0) == 1.0);
 }

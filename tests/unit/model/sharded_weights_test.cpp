@@ -1,6 +1,6 @@
-// What a rank keeps of the weights at every ZeRO stage, without ranks: a plan's communicator says who this is. Values
-// are those of whole weights bit for bit, memory follows the table of weights.h, and what is not kept is not even read.
-// Communication is tests/mpi/zero_test.cpp.
+// What a rank keeps of the weights at every ZeRO stage, without other ranks: a plan communicator gives rank and size.
+// The values are those of whole weights bit for bit, memory follows the table in src/model/weights.h, and a rank does
+// not even read what it does not keep. tests/mpi/zero_test.cpp tests the communication.
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -37,7 +37,7 @@ TrainableSet trainables_of(Method method) {
     return set;
 }
 
-/// Weights as rank `rank` of `size` keeps them.
+/// The weights that rank `rank` of `size` ranks keeps.
 struct Kept {
     std::unique_ptr<Device> device = make_test_device(64 << 20);
     std::unique_ptr<parallel::Communicator> data;
@@ -50,7 +50,7 @@ struct Kept {
     }
 };
 
-/// float32 or bfloat16 of a device's memory, as integers.
+/// The bits of a float32 or bfloat16 tensor on the device.
 std::vector<std::uint32_t> bits_of(const Weights& of, Tensor x) {
     std::vector<std::uint32_t> bits;
     if (x.dtype == DType::float32)
@@ -61,8 +61,8 @@ std::vector<std::uint32_t> bits_of(const Weights& of, Tensor x) {
     return bits;
 }
 
-/// How many elements that `kept` has differ from those of whole weights; they are seen through the public accessors,
-/// frozen ones at stage 3 not at all.
+/// Counts the parts and parameters of `kept` that differ from those of whole weights, as the public accessors show
+/// them. At ZeRO 3 these do not show frozen weights.
 std::int64_t num_wrong(const Weights& kept, const Weights& whole) {
     std::int64_t wrong = 0;
     for (const OwnedPart& part : kept.owned_parts()) {
@@ -83,8 +83,8 @@ std::int64_t num_wrong(const Weights& kept, const Weights& whole) {
     return wrong;
 }
 
-/// Every kind of weights on every rank, against whole ones filled by the same calls; those in bfloat16 against those in
-/// float32.
+/// Compares every kind of weights on every rank with whole weights that the same calls filled, and the masters of
+/// weights in bfloat16 with those of weights in float32.
 template <class Fill> void check_filling(const ModelConfig& config, const Fill& fill) {
     for (const Method method : {Method::longlora, Method::full})
         for (const DType real : {DType::float32, DType::bfloat16}) {
@@ -93,7 +93,7 @@ template <class Fill> void check_filling(const ModelConfig& config, const Fill& 
             fill(whole);
             Weights exact(*device, config, trainables_of(method), {DType::float32, DType::float32, true});
             fill(exact);
-            for (const Parameter& p : whole.list().parameters)  // masters are exact, whatever is computed with
+            for (const Parameter& p : whole.list().parameters)  // masters are exact in every computing type
                 if (p.trainable) BOOST_TEST((whole.get(p) == exact.get(p)), p.name);
             for (const Stage& stage : {whole_model(config), Stage{0, 1, true, false}, Stage{1, 1, false, true}})
                 for (const int zero : {0, 1, 2, 3})
@@ -108,7 +108,7 @@ template <class Fill> void check_filling(const ModelConfig& config, const Fill& 
         }
 }
 
-/// What the tests below put into parameters.
+/// The value of element i of a parameter in the tests below.
 double value_of(const Parameter& p, std::int64_t i) {
     return random_normal(9, stream_of(p.name), static_cast<std::uint64_t>(i));
 }
@@ -121,7 +121,8 @@ struct TemporaryFolder {
     ~TemporaryFolder() { std::filesystem::remove_all(path); }
 };
 
-/// Every parameter but LoRA's, as a model's file has them.
+/// Writes a model's file with all parameters but LoRA's: without the tensor `without`, and with an additional tensor
+/// `with`.
 void write_model(const std::string& folder, const ModelConfig& config, const std::string& without = "",
                  const std::string& with = "") {
     std::vector<TensorToWrite> tensors;
@@ -149,12 +150,12 @@ std::string sentence_of(const std::function<void()>& work) {
 
 BOOST_AUTO_TEST_SUITE(sharded_weights)
 
-BOOST_AUTO_TEST_CASE(initialisation_gives_the_whole_weights_parts) {
+BOOST_AUTO_TEST_CASE(initialisation_gives_each_rank_its_part) {
     for (const bool tied : {false, true})
         check_filling(config_of(67, tied), [](Weights& weights) { initialise_model(weights, 7); });
 }
 
-BOOST_AUTO_TEST_CASE(setting_from_any_type_gives_the_whole_weights_parts) {
+BOOST_AUTO_TEST_CASE(setting_from_any_type_gives_each_rank_its_part) {
     for (const DType type : {DType::float32, DType::float64, DType::bfloat16, DType::float16})
         check_filling(config_of(), [&](Weights& weights) {
             for (const Parameter& p : weights.list().parameters) {
@@ -163,16 +164,16 @@ BOOST_AUTO_TEST_CASE(setting_from_any_type_gives_the_whole_weights_parts) {
                     const double value = value_of(p, i);
                     if (type == DType::float32) reinterpret_cast<float*>(bytes.data())[i] = static_cast<float>(value);
                     if (type == DType::float64) reinterpret_cast<double*>(bytes.data())[i] = value;
-                    if (size_of(type) == 2)
+                    if (size_of(type) == 2)  // without the highest bit of the exponent: small in both types
                         reinterpret_cast<std::uint16_t*>(bytes.data())[i] =
-                            bf16(static_cast<float>(value)).bits & 0xbfff;  // small in both types
+                            bf16(static_cast<float>(value)).bits & 0xbfff;
                 }
                 weights.set(p, {type, p.shape, bytes.data()}, "the test");
             }
         });
 }
 
-/// On one rank, from float64: masters rounded to float32, weights once more to bfloat16.
+/// Values set from float64 on one rank: masters are rounded to float32, weights then to bfloat16.
 BOOST_AUTO_TEST_CASE(values_are_those_that_were_set) {
     for (const DType real : {DType::float32, DType::bfloat16}) {
         Kept k(config_of(), trainables_of(Method::longlora), {real, real, true, 3}, 0, 1, whole_model(config_of()));
@@ -184,8 +185,8 @@ BOOST_AUTO_TEST_CASE(values_are_those_that_were_set) {
         for (const Parameter& p : k.weights->list().parameters)
             k.weights->set(p, {DType::float64, p.shape, reinterpret_cast<const std::byte*>(values_of(p).data())},
                            "the test");
-        for (const Parameter& p :
-             k.weights->list().parameters) {  // once all are set: pinned memory on the way holds others
+        // All are set before any is read, so pinned memory no longer holds the values that are read.
+        for (const Parameter& p : k.weights->list().parameters) {
             const std::vector<double> values = values_of(p);
             std::vector<float> expected(values.begin(), values.end()), rounded, computed;
             for (const float x : expected) rounded.push_back(bf16(x));
@@ -204,7 +205,7 @@ BOOST_AUTO_TEST_CASE(values_are_those_that_were_set) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(a_models_files_give_the_whole_weights_parts) {
+BOOST_AUTO_TEST_CASE(a_models_files_give_each_rank_its_part) {
     for (const bool tied : {false, true}) {
         const TemporaryFolder folder;
         const ModelConfig config = config_of(67, tied);
@@ -214,8 +215,8 @@ BOOST_AUTO_TEST_CASE(a_models_files_give_the_whole_weights_parts) {
     }
 }
 
-/// A stage that does not need a tensor misses it all the same: a model is complete or it is not.
-BOOST_AUTO_TEST_CASE(every_stage_looks_at_all_names) {
+/// A stage also refuses a model that lacks a tensor of another stage: a model is complete or it is not.
+BOOST_AUTO_TEST_CASE(every_stage_checks_the_names_of_all_tensors) {
     const ModelConfig config = config_of();
     for (const Stage& stage : {Stage{0, 1, true, false}, Stage{1, 1, false, true}}) {
         Kept k(config, trainables_of(Method::longlora), {DType::float32, DType::float32, true, 3}, 1, 2, stage);
@@ -262,7 +263,7 @@ BOOST_AUTO_TEST_CASE(an_adapters_values_go_to_their_stage) {
         }
 }
 
-/// The file's pages that hold nothing of this rank's cannot be read here at all.
+/// Pages of the file that hold nothing of this rank are made unreadable: reading one ends the test.
 BOOST_AUTO_TEST_CASE(what_is_not_kept_is_not_read) {
     const ModelConfig config = config_of(1999);
     const auto page = static_cast<std::int64_t>(::sysconf(_SC_PAGESIZE));
@@ -330,7 +331,8 @@ BOOST_AUTO_TEST_CASE(memory_follows_the_table) {
                         }
 }
 
-/// Every trainable element is exactly one rank's to answer for, and owned by one rank from stage 1 on, by all before.
+/// Exactly one rank answers for each trainable element. From ZeRO 1 on one rank owns it, at ZeRO 0 every rank does.
+/// The tied embedding is owned on both stages that hold it.
 BOOST_AUTO_TEST_CASE(parts_cover_every_element) {
     const ModelConfig config = config_of(67, true);
     const TrainableSet trainables = trainables_of(Method::longlora);

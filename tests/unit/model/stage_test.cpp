@@ -1,5 +1,5 @@
-// Stages against brute force over every way to cut layers, costs against windows counted key by key, and what real
-// shapes give.
+// Pipeline stages against brute force over every way to cut the layers; costs against windows counted key by key; and
+// the stages of models of real sizes.
 #include "model/stage.h"
 
 #include <boost/test/unit_test.hpp>
@@ -36,7 +36,7 @@ std::vector<std::int64_t> counts_of(const std::vector<Stage>& stages) {
 }
 
 double highest_cost_of(const ModelConfig& config, const AttentionPattern& pattern, std::int64_t context,
-                  const std::vector<std::int64_t>& counts) {
+                       const std::vector<std::int64_t>& counts) {
     double highest_cost = 0;
     std::int64_t layer = 0;
     for (std::size_t s = 0; s < counts.size(); ++s) {
@@ -62,7 +62,8 @@ template <class Each> void for_cuts(std::int64_t layers, int stages, std::vector
     }
 }
 
-/// The cheapest highest_cost stage; among those (within rounding) the evenest; among those the first.
+/// The cut whose most expensive stage costs least; among such cuts (within rounding) the most even one; among those
+/// the first.
 std::vector<std::int64_t> brute_force(const ModelConfig& config, const AttentionPattern& pattern, std::int64_t context,
                                       int stages) {
     double limit = std::numeric_limits<double>::infinity();
@@ -83,7 +84,7 @@ std::vector<std::int64_t> brute_force(const ModelConfig& config, const Attention
 
 BOOST_AUTO_TEST_SUITE(stages)
 
-BOOST_AUTO_TEST_CASE(visible_keys_are_those_of_the_windows) {
+BOOST_AUTO_TEST_CASE(mean_visible_keys_are_those_of_the_windows) {
     for (const char* name : {"dense", "shifted", "plain", "shifted-only", "layers", "sliding"})
         for (const std::int64_t n : {1, 2, 3, 7, 16, 37, 100})
             for (const std::int64_t group : {1, 2, 3, 5, 8, 16, 37, 150})
@@ -109,7 +110,7 @@ BOOST_AUTO_TEST_CASE(costs_of_llama_2_7b) {
     BOOST_CHECK_CLOSE(head_cost(config), 6.0 * 4096 * 32000, 1e-9);
 }
 
-BOOST_AUTO_TEST_CASE(as_brute_force) {
+BOOST_AUTO_TEST_CASE(stages_are_those_of_brute_force) {
     std::uint64_t drawn = 0;
     const auto below = [&](std::uint64_t end) { return static_cast<std::int64_t>(random_below(end, 5, 1, drawn++)); };
     const char* kinds[] = {"dense", "shifted", "plain", "shifted-only", "layers", "sliding"};
@@ -151,13 +152,13 @@ BOOST_AUTO_TEST_CASE(a_large_vocabulary_takes_layers_from_the_last_stage) {
         const auto counts = counts_of(stages_of(llama3, stages, {AttentionKind::shifted, 2048}, 8192));
         for (std::size_t s = 0; s + 1 < counts.size(); ++s) BOOST_CHECK_LT(counts.back(), counts[s]);
     }
-    const ModelConfig small = shape(4096, 14336, 32, 32, 8, 256);  // hardly any head: even
+    const ModelConfig small = shape(4096, 14336, 32, 32, 8, 256);  // a head that costs almost nothing: even stages
     BOOST_CHECK((counts_of(stages_of(small, 4, kDense, 8192)) == std::vector<std::int64_t>(4, 8)));
-    const auto long_context = counts_of(stages_of(llama3, 4, kDense, 1 << 20));  // attention outgrows the head
+    const auto long_context = counts_of(stages_of(llama3, 4, kDense, 1 << 20));  // attention outweighs the head
     BOOST_CHECK((long_context == std::vector<std::int64_t>(4, 8)));
 }
 
-BOOST_AUTO_TEST_CASE(millions_of_tokens_cost_no_time) {
+BOOST_AUTO_TEST_CASE(stages_of_millions_of_tokens_take_no_time) {
     const ModelConfig llama3 = shape(8192, 28672, 80, 64, 8, 128256);
     const double begin = now_seconds();
     for (const char* name : {"dense", "shifted", "layers", "sliding"})
@@ -167,7 +168,7 @@ BOOST_AUTO_TEST_CASE(millions_of_tokens_cost_no_time) {
     BOOST_CHECK_CLOSE(mean_visible_keys({AttentionKind::plain, 1000}, 0, 4000000, 64), 500.5, 1e-9);
 }
 
-BOOST_AUTO_TEST_CASE(more_stages_than_layers) {
+BOOST_AUTO_TEST_CASE(more_stages_than_layers_are_refused) {
     refuses([] { stages_of(shape(64, 160, 3, 4, 4, 256), 4, kDense, 64); },
             {"--pipeline 4", "3 layer(s)", "take at most --pipeline 3"});
 }

@@ -1,5 +1,5 @@
-// The exchange lists against a double loop over queries, keys and heads: any pattern, any lengths, heads that serve
-// both kinds; S2's counts in closed form; who computes how much.
+// The exchange lists against a double loop over queries, keys and heads: any pattern, any lengths, K/V heads that
+// serve both kinds of query heads; the counts of S2 in closed form; and how much attention each rank computes.
 #include "parallel/kv_exchange.h"
 
 #include <boost/test/unit_test.hpp>
@@ -13,7 +13,7 @@ using namespace longlora::parallel;
 
 namespace {
 
-/// Windows on the host alone, and what they point to.
+/// Windows without a device tensor, and the arrays to which they point.
 struct Keys {
     std::vector<std::int32_t> first[2];
     std::int64_t num_plain_heads = 0;
@@ -25,7 +25,7 @@ struct Keys {
     }
 };
 
-/// Of windows without documents.
+/// The transfers of windows without documents.
 std::vector<std::vector<KvTransfer>> transfers_of(const Keys& keys, int ranks, std::int64_t heads,
                                                   std::int64_t kv_heads) {
     return kv_transfers(keys.windows(), keys.windows(), ranks, heads, kv_heads);
@@ -52,7 +52,7 @@ Keys dense(std::int64_t tokens, std::int64_t num_heads) {
 Keys sliding(std::int64_t tokens, std::int64_t window, std::int64_t num_heads) {
     return make_keys(tokens, num_heads, [&](int, std::int64_t t) { return std::max<std::int64_t>(0, t - window + 1); });
 }
-/// No query sees beyond its document's first token; documents begin at random.
+/// Raises the first keys so that no query sees a token before its own document; documents begin at random.
 void add_documents(Keys& keys, std::uint64_t seed) {
     const auto tokens = static_cast<std::int64_t>(keys.first[0].size());
     std::int32_t begin = 0;
@@ -62,7 +62,7 @@ void add_documents(Keys& keys, std::uint64_t seed) {
             first[static_cast<std::size_t>(t)] = std::max(first[static_cast<std::size_t>(t)], begin);
     }
 }
-/// Never falling, never beyond its own token; anything else may happen.
+/// First keys that never fall and never pass their query, but are otherwise random.
 Keys random_walk(std::int64_t tokens, std::int64_t num_plain_heads, std::uint64_t seed) {
     std::int64_t at[2] = {0, 0};
     return make_keys(tokens, num_plain_heads, [&](int kind, std::int64_t t) {
@@ -73,7 +73,7 @@ Keys random_walk(std::int64_t tokens, std::int64_t num_plain_heads, std::uint64_
     });
 }
 
-/// (to, owner, K/V head, token)
+/// (rank that needs the key, its owner, K/V head, token)
 using Need = std::tuple<int, int, std::int64_t, std::int64_t>;
 
 int owner_of(std::int64_t token, std::int64_t tokens, int ranks) {
@@ -95,7 +95,8 @@ std::set<Need> needs(const Keys& keys, int ranks, std::int64_t heads, std::int64
     return out;
 }
 
-/// The queries are all of the reader's that see any of the transfer's keys, from its first token on.
+/// Checks that the queries of the transfer are all queries of the reader that see any of its keys; they begin at the
+/// first token of the reader.
 void check_queries(const Keys& keys, int ranks, std::int64_t group, const KvTransfer& transfer,
                    const std::string& what) {
     const Shard own = tokens_of(static_cast<std::int64_t>(keys.first[0].size()), transfer.to, ranks);
@@ -108,10 +109,10 @@ void check_queries(const Keys& keys, int ranks, std::int64_t group, const KvTran
         count += sees;
     }
     BOOST_CHECK_MESSAGE(transfer.queries == (Shard{own.begin, count}),
-                        what << ": other queries are sent than see the keys");
+                        what << ": the queries that are sent are not those that see the keys");
 }
 
-/// Visible pairs that each rank computes, by a double loop.
+/// The number of visible pairs that each rank computes, by a double loop.
 std::vector<std::int64_t> work(const Keys& keys, const std::vector<std::vector<KvTransfer>>& rounds, int ranks,
                                std::int64_t heads, std::int64_t kv_heads) {
     const auto tokens = static_cast<std::int64_t>(keys.first[0].size());
@@ -149,10 +150,10 @@ void compare(const Keys& keys, const std::vector<std::vector<KvTransfer>>& round
         for (const KvTransfer& transfer : rounds[j]) {
             const bool at_owner = transfer.at_owner();
             BOOST_CHECK_EQUAL(at_owner ? ranks - (transfer.to - transfer.from) : transfer.to - transfer.from,
-                              static_cast<int>(j) + 1);  // to the left on the ring
+                              static_cast<int>(j) + 1);  // the distance to the left on the ring
             BOOST_CHECK(!at_owner || 2 * (transfer.to - transfer.from) > ranks);
             BOOST_CHECK(transfer.tokens.count > 0 && transfer.heads.count > 0);
-            if (before)  // equal ones would be one transfer
+            if (before)  // in order; equal ones would be one transfer
                 BOOST_CHECK(std::make_tuple(before->at_owner(), before->to, before->tokens.begin) <
                             std::make_tuple(at_owner, transfer.to, transfer.tokens.begin));
             before = &transfer;
@@ -163,7 +164,8 @@ void compare(const Keys& keys, const std::vector<std::vector<KvTransfer>>& round
                                         what << ": token " << token << " of head " << head << " is sent twice");
         }
     }
-    BOOST_CHECK_MESSAGE(sent == needs(keys, ranks, heads, kv_heads), what << ": other keys are sent than are needed");
+    BOOST_CHECK_MESSAGE(sent == needs(keys, ranks, heads, kv_heads),
+                        what << ": the keys that are sent are not those that are needed");
 }
 
 void compare(const Keys& keys, int ranks, std::int64_t heads, std::int64_t kv_heads, const std::string& what) {
@@ -181,8 +183,8 @@ BOOST_AUTO_TEST_CASE(what_is_sent_is_what_is_needed) {
         for (const int ranks : {1, 2, 3, 5, 8})
             for (const std::int64_t tokens : {8, 24, 29, 61}) {
                 const std::string at = text(" N ", tokens, " S ", ranks, " H ", heads, "/", kv_heads);
-                for (const std::int64_t group :
-                     {1, 2, 3, 6, 7, 8, 16, 31, 70}) {  // shards shorter than half a group are among them
+                // Some shards are shorter than half a group.
+                for (const std::int64_t group : {1, 2, 3, 6, 7, 8, 16, 31, 70}) {
                     compare(shifted(tokens, group, heads / 2), ranks, heads, kv_heads, text("shifted G ", group, at));
                     compare(sliding(tokens, group, heads), ranks, heads, kv_heads, text("sliding G ", group, at));
                     Keys documents = shifted(tokens, group, heads / 2);
@@ -231,7 +233,8 @@ BOOST_AUTO_TEST_CASE(one_transfer_where_all_heads_need_the_same) {
     BOOST_CHECK(rounds[0] ==
                 (std::vector<KvTransfer>{
                     {0, 1, {0, 10}, {0, 3}}, {1, 2, {10, 10}, {0, 3}}, {0, 2, {0, 10}, {0, 3}, {20, 10}}}));
-    // Different first keys far to the left: the rank between is needed whole by all heads alike.
+    // The heads have different first keys, both on rank 0. So all heads need every key of rank 1, which is one
+    // transfer.
     const auto far = transfers_of(
         make_keys(30, 1, [](int kind, std::int64_t t) { return std::min<std::int64_t>(t, kind ? 4 : 7); }), 3, 2, 2);
     BOOST_CHECK(far[0] == (std::vector<KvTransfer>{{0, 1, {4, 6}, {1, 1}},
@@ -241,7 +244,8 @@ BOOST_AUTO_TEST_CASE(one_transfer_where_all_heads_need_the_same) {
                                                    {0, 2, {7, 3}, {0, 1}, {20, 10}}}));
 }
 
-/// Shards of n tokens: diagonal ones have n (n + 1) / 2 pairs, the others n^2.
+/// With shards of n tokens, the queries of a rank see n (n + 1) / 2 pairs with its own keys and n^2 with those of
+/// each rank before it.
 BOOST_AUTO_TEST_CASE(dense_work_is_shared_evenly) {
     constexpr std::int64_t n = 6, kNumHeads = 4, kSquare = n * n, kOwn = n * (n + 1) / 2;
     for (int ranks = 1; ranks <= 9; ++ranks) {
@@ -256,7 +260,7 @@ BOOST_AUTO_TEST_CASE(dense_work_is_shared_evenly) {
             BOOST_CHECK_EQUAL(of[static_cast<std::size_t>(rank)], kNumHeads * (kSquare * computed + kOwn));
             BOOST_CHECK(computed == half || (ranks % 2 == 0 && computed == half - 1));
         }
-        for (const auto& round : rounds) {  // on the ring everyone sends and gets at most one piece a round
+        for (const auto& round : rounds) {  // on the ring each rank sends and gets at most one piece per round
             std::set<int> sends, gets;
             for (const KvTransfer& transfer : round) {
                 BOOST_CHECK(sends.insert(transfer.at_owner() ? transfer.to : transfer.from).second);
@@ -266,9 +270,9 @@ BOOST_AUTO_TEST_CASE(dense_work_is_shared_evenly) {
     }
 }
 
-/// Whatever the windows are, the rank with the most never has more than without, and less where anything is computed
-/// elsewhere.
-BOOST_AUTO_TEST_CASE(the_dearest_rank_gains_or_nothing_changes) {
+/// Whatever the windows are: if any attention is computed at the owner of the keys, the highest cost of a rank is
+/// lower than without; else it is the same.
+BOOST_AUTO_TEST_CASE(the_highest_cost_falls_or_nothing_changes) {
     int given = 0, not_given = 0;
     for (const auto& [heads, kv_heads] : kHeads)
         for (const int ranks : {3, 4, 5, 8})
@@ -288,8 +292,8 @@ BOOST_AUTO_TEST_CASE(the_dearest_rank_gains_or_nothing_changes) {
     BOOST_CHECK_GT(not_given, 20);
 }
 
-/// Owners compute for the same pairs as without documents, where documents leave anything to see; so nobody gets more
-/// than planned.
+/// Owners compute for the same pairs of ranks as without documents, where documents leave any key to see. So no rank
+/// gets more work than planned.
 BOOST_AUTO_TEST_CASE(documents_follow_the_pattern) {
     int given = 0, all = 0;
     for (const auto& [heads, kv_heads] : kHeads)
@@ -334,8 +338,9 @@ BOOST_AUTO_TEST_CASE(short_reach_is_computed_where_the_queries_are) {
     }
 }
 
-/// What is computed elsewhere is sent anew each time, however few keys and values travel beside it.
-BOOST_AUTO_TEST_CASE(nothing_stays_where_something_is_computed_elsewhere) {
+/// Where any attention is computed at the owner of the keys, everything is sent again for backward, however few keys
+/// and values travel beside it.
+BOOST_AUTO_TEST_CASE(nothing_stays_where_attention_is_computed_at_the_owner) {
     std::vector<std::vector<KvTransfer>> rounds{{{0, 1, {9, 1}, {0, 2}}}};
     BOOST_CHECK(stays_until_backward(rounds, 30, 3, 2));
     rounds[0].push_back({0, 2, {9, 1}, {0, 2}, {20, 10}});
@@ -347,15 +352,15 @@ BOOST_AUTO_TEST_CASE(plain_groups_within_shards_need_nothing) {
     BOOST_CHECK(transfers_of(dense(48, 2), 1, 2, 2).empty());
 }
 
-BOOST_AUTO_TEST_CASE(what_stays) {
+BOOST_AUTO_TEST_CASE(at_most_three_quarters_of_the_own_elements_stay) {
     const auto stays = [](const Keys& keys, int ranks, std::int64_t heads) {
         const auto tokens = static_cast<std::int64_t>(keys.first[0].size());
         return stays_until_backward(transfers_of(keys, ranks, heads, heads), tokens, ranks, heads);
     };
-    BOOST_CHECK(!stays(dense(20, 2), 2, 2));  // as much as its own
+    BOOST_CHECK(!stays(dense(20, 2), 2, 2));  // as many elements as the rank owns
     BOOST_CHECK(!stays(dense(21, 2), 2, 2));
     BOOST_CHECK(!stays(dense(30, 2), 3, 2));
-    BOOST_CHECK(stays(sliding(80, 16, 2), 4, 2));  // 15 of 20
+    BOOST_CHECK(stays(sliding(80, 16, 2), 4, 2));  // 15 of 20 tokens
     BOOST_CHECK(!stays(sliding(80, 17, 2), 4, 2));
 }
 

@@ -1,4 +1,4 @@
-// The mesh's arithmetic: rank <-> coordinate, and how totals are cut.
+// The arithmetic of the mesh: ranks and coordinates, and how totals are divided into parts.
 #include "parallel/mesh.h"
 
 #include <boost/test/unit_test.hpp>
@@ -36,7 +36,7 @@ static_assert(shards_tile(0, 1) && shards_tile(1, 4) && shards_tile(7, 3) && sha
 constexpr bool deals_tile(std::int64_t total, int parts) {
     std::int64_t begin = 0;
     for (int i = 0; i < parts; ++i) {
-        const Shard deal = deal_of(total, i, parts);
+        const Shard deal = even_share_of(total, i, parts);
         if (deal.begin != begin || (deal.count != total / parts && deal.count != (total + parts - 1) / parts))
             return false;
         begin += deal.count;

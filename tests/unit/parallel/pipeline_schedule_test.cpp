@@ -1,5 +1,5 @@
-// The pipeline's schedule, played by all stages at once with the dependencies of a real step: whoever may go on goes
-// on, nobody is told when.
+// The pipeline schedule, played on all stages at once with the dependencies of a real step: a stage starts its next
+// task as soon as the inputs of the task are there.
 #include "parallel/pipeline_schedule.h"
 
 #include <algorithm>
@@ -18,8 +18,8 @@ struct Played {
     bool finished = true, once = true;
 };
 
-/// Every stage works through its own list; a forward waits for that of the stage before, a backward for its own forward
-/// and the backward of the stage behind.
+/// Every stage works through its own list. A forward waits for the forward of the stage before; a backward waits for
+/// the forward of its own stage and the backward of the stage behind.
 Played play(int stages, std::int64_t micro_batches, std::int64_t forward_time, std::int64_t backward_time) {
     const auto num_stages = static_cast<std::size_t>(stages), m = static_cast<std::size_t>(micro_batches);
     Played out{0, std::vector<std::int64_t>(num_stages), std::vector<std::int64_t>(num_stages), {}, {}, true, true};
@@ -36,7 +36,7 @@ Played play(int stages, std::int64_t micro_batches, std::int64_t forward_time, s
                 const PipelineTask task = lists[s][at[s]];
                 const auto i = static_cast<std::size_t>(task.micro_batch);
                 const bool forward = task.pass == Pass::forward;
-                std::vector<std::int64_t> needed;  // when they ended
+                std::vector<std::int64_t> needed;  // end times of the tasks that this one needs
                 if (!forward) needed.push_back(out.forward_end[s].at(i));
                 if (!forward && s + 1 < num_stages) needed.push_back(out.backward_end[s + 1].at(i));
                 if (forward && s > 0) needed.push_back(out.forward_end[s - 1].at(i));
@@ -63,7 +63,7 @@ Played play(int stages, std::int64_t micro_batches, std::int64_t forward_time, s
 
 BOOST_AUTO_TEST_SUITE(pipeline_schedule)
 
-BOOST_AUTO_TEST_CASE(the_picture) {
+BOOST_AUTO_TEST_CASE(the_schedule_drawn_in_the_header) {
     const auto f = [](std::int64_t i) { return PipelineTask{Pass::forward, i}; };
     const auto b = [](std::int64_t i) { return PipelineTask{Pass::backward, i}; };
     BOOST_CHECK((one_forward_one_backward(4, 1, 6) ==
@@ -72,7 +72,7 @@ BOOST_AUTO_TEST_CASE(the_picture) {
     BOOST_CHECK((one_forward_one_backward(4, 0, 2) == std::vector{f(0), f(1), b(0), b(1)}));
     const Played played = play(4, 6, 1, 1);
     BOOST_CHECK_EQUAL(played.makespan, 18);
-    BOOST_CHECK_EQUAL(played.forward_end[0][4], 9);  // f4 of stage 0 in the ninth column
+    BOOST_CHECK_EQUAL(played.forward_end[0][4], 9);  // f4 of stage 0 is in the ninth column
     BOOST_CHECK_EQUAL(played.backward_end[2][3], 12);
 }
 
@@ -88,7 +88,7 @@ BOOST_AUTO_TEST_CASE(every_task_once_and_never_stuck) {
                         BOOST_CHECK_EQUAL(one_forward_one_backward(stages, s, micro_batches).size(), 2 * micro_batches);
                         BOOST_CHECK_LE(played.most_alive[s], stages - s);
                         BOOST_CHECK_EQUAL(played.most_alive[s],
-                                          std::min<std::int64_t>(micro_batches, stages - s));  // and fills it
+                                          std::min<std::int64_t>(micro_batches, stages - s));  // and reaches it
                     }
                 }
 }

@@ -1,5 +1,5 @@
-// The plan communicator against closed forms: bytes and messages of every call, memory within its limit, nothing
-// touched (on a plan device any touch kills).
+// The plan communicator against closed forms: bytes and messages of every call, and memory within its limit. It
+// touches no tensor, since any touch on a plan device ends the process.
 #include <boost/test/unit_test.hpp>
 #include <functional>
 
@@ -12,7 +12,7 @@ namespace {
 
 constexpr Stream kStream{0};
 
-/// What each rank of `size` sends when `call` runs there.
+/// What each of `size` ranks sends in `call`.
 std::vector<Traffic> traffic_of(int size, const std::function<void(Communicator&, Device&)>& call,
                                 const CommunicatorOptions& options = {}) {
     std::vector<Traffic> out;
@@ -50,7 +50,7 @@ BOOST_AUTO_TEST_CASE(all_gather_sends_the_own_part_to_every_other) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(empty_parts_are_no_messages) {
+BOOST_AUTO_TEST_CASE(empty_parts_send_no_messages) {
     const auto ranks = traffic_of(4, [](Communicator& c, Device& d) {
         const ArenaTensor x = d.memory().tensor(DType::float32, {2}, Use::weights);
         c.all_gather(x, kStream).finish();

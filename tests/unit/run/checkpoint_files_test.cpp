@@ -1,5 +1,5 @@
-// Names of checkpoints, which one is taken, which ones go. Contents are tests/mpi/checkpoint_test.cpp and
-// checkpoint_mesh_test.cpp.
+// Names of checkpoint files, which one a run resumes from, and which ones are removed. Contents are tested by
+// tests/mpi/checkpoint_test.cpp and tests/mpi/checkpoint_mesh_test.cpp.
 #include "run/checkpoint_files.h"
 
 #include <boost/test/unit_test.hpp>
@@ -13,7 +13,7 @@ using namespace train_testing;
 
 namespace {
 
-/// A whole small checkpoint file.
+/// Writes a complete small checkpoint file and returns its path.
 std::string write_checkpoint(const std::string& run, std::int64_t step) {
     create_folders(checkpoint_folder(run));
     const std::string path = checkpoint_folder(run) + "/" + checkpoint_name(step);
@@ -53,32 +53,32 @@ BOOST_AUTO_TEST_CASE(names) {
         BOOST_TEST(step_of_checkpoint(name) == -1);
 }
 
-BOOST_AUTO_TEST_CASE(the_newest) {
+BOOST_AUTO_TEST_CASE(the_newest_is_found) {
     const TemporaryFolder folder;
     const std::string run = folder.path();
     BOOST_TEST(says(sentence_of([&] { newest_checkpoint(run); }), {run, "no checkpoint"}));
     BOOST_TEST(says(sentence_of([&] { newest_checkpoint(run + "/nowhere"); }), {"nowhere"}));
-    BOOST_TEST(find_resumable(run).path == "");
+    BOOST_TEST(find_checkpoint_to_resume(run).path == "");
     const std::string five = write_checkpoint(run, 5), ten = write_checkpoint(run, 10);
     write_text_file(checkpoint_folder(run) + "/step-00000015.h5.partial", "x");
     BOOST_TEST(newest_checkpoint(run) == ten);
     BOOST_TEST(newest_checkpoint(five) == five);
-    BOOST_TEST(find_resumable(run).path == ten);
-    BOOST_TEST(find_resumable(run).damaged.empty());
+    BOOST_TEST(find_checkpoint_to_resume(run).path == ten);
+    BOOST_TEST(find_checkpoint_to_resume(run).damaged.empty());
     BOOST_TEST(read_checkpoint_attributes(ten)["step"] == 10);
 }
 
-BOOST_AUTO_TEST_CASE(damaged_ones_are_set_aside) {
+BOOST_AUTO_TEST_CASE(damaged_checkpoints_are_set_aside) {
     const TemporaryFolder folder;
     const std::string run = folder.path();
     for (const std::int64_t step : {5, 10, 15, 20}) write_checkpoint(run, step);
     damage(checkpoint_folder(run) + "/" + checkpoint_name(20));
     const std::string fifteen = checkpoint_folder(run) + "/" + checkpoint_name(15);
     FileHandle::open_write(fifteen).truncate(3000);  // as after a power cut
-    const Resumable found = find_resumable(run);
+    const Resumable found = find_checkpoint_to_resume(run);
     BOOST_TEST(found.path == checkpoint_folder(run) + "/" + checkpoint_name(10));
-    require_some_whole(run, found);
-    BOOST_TEST(steps_of(run).size() == 4u);  // so far it was only looked at
+    refuse_if_only_damaged(run, found);
+    BOOST_TEST(steps_of(run).size() == 4u);  // find_checkpoint_to_resume changes no file
     const std::vector<std::string> notes = set_damaged_aside(found);
     BOOST_REQUIRE_EQUAL(notes.size(), 2u);
     BOOST_TEST(says(notes[0], {checkpoint_name(20), "damaged", "master/a"}));
@@ -86,15 +86,16 @@ BOOST_AUTO_TEST_CASE(damaged_ones_are_set_aside) {
     BOOST_TEST(steps_of(run) == (std::vector<std::int64_t>{5, 10}), boost::test_tools::per_element());
     BOOST_TEST(file_exists(fifteen + ".damaged"));
     for (const std::int64_t step : {5, 10}) damage(checkpoint_folder(run) + "/" + checkpoint_name(step));
-    for (int again = 0; again < 2; ++again)  // a requeued job must not start over either
-        BOOST_TEST(says(sentence_of([&] { require_some_whole(run, find_resumable(run)); }),
+    for (int again = 0; again < 2; ++again)  // a requeued job must not start from the beginning either
+        BOOST_TEST(says(sentence_of([&] { refuse_if_only_damaged(run, find_checkpoint_to_resume(run)); }),
                         {"no checkpoint of", "start from the beginning"}));
     for (const std::int64_t step : {5, 10}) remove_file(checkpoint_folder(run) + "/" + checkpoint_name(step));
-    BOOST_TEST(says(sentence_of([&] { require_some_whole(run, find_resumable(run)); }),
-                    {"no checkpoint of"}));  // those set aside earlier count
+    // Checkpoints that were set aside earlier count as well.
+    BOOST_TEST(
+        says(sentence_of([&] { refuse_if_only_damaged(run, find_checkpoint_to_resume(run)); }), {"no checkpoint of"}));
 }
 
-BOOST_AUTO_TEST_CASE(a_flip_of_any_byte_is_seen) {
+BOOST_AUTO_TEST_CASE(a_flip_of_any_byte_is_noticed) {
     const TemporaryFolder folder;
     const std::string path = write_checkpoint(folder.path(), 5);
     const auto entry = NamedTensorReader(path, kCheckpointFormat, kCheckpointVersion).entry("master/a");
@@ -108,7 +109,7 @@ BOOST_AUTO_TEST_CASE(a_flip_of_any_byte_is_seen) {
     BOOST_TEST(sentence_of([&] { verify_checkpoint(path); }) != "");
 }
 
-BOOST_AUTO_TEST_CASE(what_goes) {
+BOOST_AUTO_TEST_CASE(removed_and_discarded_checkpoints) {
     const TemporaryFolder folder;
     const std::string run = folder.path();
     for (const std::int64_t step : {5, 10, 15, 20, 25}) write_checkpoint(run, step);
@@ -122,7 +123,7 @@ BOOST_AUTO_TEST_CASE(what_goes) {
     BOOST_TEST(file_exists(checkpoint_folder(run) + "/step-00000025.h5.discarded"));
     remove_old_checkpoints(run, 3, 20);
     BOOST_TEST(steps_of(run) == (std::vector<std::int64_t>{10, 15, 20}), boost::test_tools::per_element());
-    remove_old_checkpoints(run, 0, 10);  // at least the newest, and never the last good one
+    remove_old_checkpoints(run, 0, 10);  // the newest stays, and so does the one named here
     BOOST_TEST(steps_of(run) == (std::vector<std::int64_t>{10, 20}), boost::test_tools::per_element());
     discard_checkpoints_after(run, 0);
     BOOST_TEST(steps_of(run).empty());

@@ -1,5 +1,5 @@
-// manifest, metrics and status: digits survive, each step appears once after a resume, a kill in the middle does no
-// harm.
+// manifest.json, metrics.jsonl and status.json: all digits survive, each step appears once after a resume, and a kill
+// during a write does no harm.
 #include "run/folder.h"
 
 #include <boost/test/unit_test.hpp>
@@ -33,7 +33,7 @@ BOOST_AUTO_TEST_CASE(every_digit_of_a_double) {
     std::istringstream in(read_text_file(folder / "metrics.jsonl"));
     std::size_t n = 0;
     for (std::string l; std::getline(in, l); ++n)
-        BOOST_TEST(parse_json(l, "line")["loss"].get<double>() == values[n]);  // the same bits, not near
+        BOOST_TEST(parse_json(l, "line")["loss"].get<double>() == values[n]);  // the same bits
     BOOST_TEST(n == values.size());
 }
 
@@ -52,15 +52,16 @@ BOOST_AUTO_TEST_CASE(resume_leaves_each_step_once) {
     const std::string kept = line(1, 1.0) + line(2, 0.5) + line(3, 1.0 / 3) + "{\"event\":\"checkpoint\",\"step\":3}\n";
     BOOST_TEST(read_text_file(path) == kept);
     BOOST_TEST(read_text_file(discarded) == line(4, 0.25) + line(5, 0.2));
-    BOOST_TEST(discard_metrics_after(folder.path(), 3) == 0);  // nothing is left to do
+    BOOST_TEST(discard_metrics_after(folder.path(), 3) == 0);  // nothing more to discard
 
-    write_raw(path, before);  // killed after the first of its two files was written: doing it again adds nothing
+    // Killed after the first of the two files was written. The second call adds nothing to metrics.discarded.jsonl.
+    write_raw(path, before);
     BOOST_TEST(discard_metrics_after(folder.path(), 3) == 2);
     BOOST_TEST(read_text_file(path) == kept);
     BOOST_TEST(read_text_file(discarded) == line(4, 0.25) + line(5, 0.2));
 
-    MetricsLog log(folder.path());  // the next course goes on behind what was kept, and its lines are discarded behind
-                                    // the earlier ones
+    // A resumed run appends to the lines kept. When its own lines are discarded, they follow those discarded before.
+    MetricsLog log(folder.path());
     log.append({{"step", 4}, {"loss", 9.0}});
     BOOST_TEST(read_text_file(path) == kept + line(4, 9.0));
     BOOST_TEST(discard_metrics_after(folder.path(), 3) == 1);
@@ -69,10 +70,10 @@ BOOST_AUTO_TEST_CASE(resume_leaves_each_step_once) {
 
 BOOST_AUTO_TEST_CASE(a_last_line_without_its_end) {
     const TemporaryFolder folder;
-    write_raw(folder / "metrics.jsonl", line(1, 1.0) + "{\"loss\":2.0,\"step\":2}");  // whole but for the newline
+    write_raw(folder / "metrics.jsonl", line(1, 1.0) + "{\"loss\":2.0,\"step\":2}");  // only the newline is missing
     BOOST_TEST(discard_metrics_after(folder.path(), 5) == 0);
     BOOST_TEST(read_text_file(folder / "metrics.jsonl") == line(1, 1.0) + line(2, 2.0));
-    write_raw(folder / "metrics.jsonl", "garbage\n" + line(1, 1.0));  // not ours, but not lost
+    write_raw(folder / "metrics.jsonl", "garbage\n" + line(1, 1.0));  // a line of unknown origin is discarded, not lost
     BOOST_TEST(discard_metrics_after(folder.path(), 5) == 1);
     BOOST_TEST(read_text_file(folder / "metrics.jsonl") == line(1, 1.0));
     BOOST_TEST(read_text_file(folder / "metrics.discarded.jsonl") == "garbage\n");
@@ -92,13 +93,13 @@ BOOST_AUTO_TEST_CASE(manifest_and_status) {
     BOOST_TEST(status["state"] == "stopped");
     BOOST_TEST(status["exit_code"] == 75);
     BOOST_TEST(status["step"] == 12);
-    BOOST_TEST(status["starts"] == 2);  // of the earlier write
+    BOOST_TEST(status["starts"] == 2);  // kept from the earlier update
     const auto updated = status["updated"].get<std::string>();
     BOOST_TEST(updated.size() == 20u);
     BOOST_TEST((updated[10] == 'T' && updated.back() == 'Z'));
     BOOST_TEST(!file_exists(folder / "run/status.json.partial"));
     BOOST_TEST(!file_exists(folder / "run/status.json.watchdog1.partial"));
-    write_raw(folder / "run/status.json", "{\"state\": \"run");  // not ours to mend: begun anew
+    write_raw(folder / "run/status.json", "{\"state\": \"run");  // a damaged status is replaced
     BOOST_TEST(read_status(folder / "run").empty());
     update_status(folder / "run", {{"state", "done"}});
     BOOST_TEST(read_status(folder / "run")["state"] == "done");

@@ -1,5 +1,5 @@
-// One job at a time: who comes second is told who is there; a dead holder's lock is taken at once, a silent one's after
-// the timeout; who was taken for dead notices.
+// The lock of a run folder. A second job is refused with the name of the holder. The lock of an ended process is taken
+// over at once, that of a silent holder after the timeout. A holder that lost its lock notices.
 #include "run/lock.h"
 
 #include <sys/wait.h>
@@ -19,7 +19,7 @@ RunLockOptions quick(const std::string& job = "", const std::string& restart = "
     RunLockOptions options;
     options.job = {"cluster", job, restart};
     options.timeout_seconds = 1.5;
-    options.beat_seconds = 0.1;
+    options.heartbeat_seconds = 0.1;
     return options;
 }
 
@@ -28,7 +28,7 @@ void write_raw(const std::string& path, const std::string& content) {
     file.write_at(content.data(), static_cast<std::int64_t>(content.size()), 0);
 }
 
-/// A lock as a process on another machine left it, of which nothing can be known.
+/// A lock left by a process on another machine, about which this machine knows nothing.
 std::string foreign_lock(const std::string& token, const std::string& job = "12") {
     return to_line({{"token", token},
                     {"cluster", "cluster"},
@@ -46,7 +46,7 @@ std::string foreign_lock(const std::string& token, const std::string& job = "12"
 
 BOOST_AUTO_TEST_SUITE(run_lock)
 
-BOOST_AUTO_TEST_CASE(second_comer_is_told_who_is_there) {
+BOOST_AUTO_TEST_CASE(a_second_job_is_told_the_holder) {
     const TemporaryFolder folder;
     {
         const RunLock lock(folder.path(), quick("41", "2"));
@@ -60,19 +60,19 @@ BOOST_AUTO_TEST_CASE(second_comer_is_told_who_is_there) {
         BOOST_TEST(says(refusal, {folder.path(), "is in use by job 41 (restart 2)", text("process ", getpid()),
                                   "another --run"}),
                    refusal);
-        BOOST_TEST(now_seconds() - begin < 1.5);  // by the counter, before the timeout
+        BOOST_TEST(now_seconds() - begin < 1.5);  // the counter changed, so it did not wait for the timeout
         lock.require_held();
     }
-    BOOST_TEST(!file_exists(folder / "lock"));  // given back
+    BOOST_TEST(!file_exists(folder / "lock"));  // the destructor removed it
     const RunLock again(folder.path(), quick());
 }
 
-BOOST_AUTO_TEST_CASE(a_dead_process_of_this_machine_is_known_at_once) {
+BOOST_AUTO_TEST_CASE(an_ended_process_of_this_machine_is_noticed_at_once) {
     const TemporaryFolder folder;
     const pid_t child = fork();
     if (child == 0) {
         const RunLock lock(folder.path(), quick());
-        _exit(0);  // as a kill: nothing is given back
+        _exit(0);  // as after a kill: the lock stays
     }
     int status = 0;
     waitpid(child, &status, 0);
@@ -95,7 +95,7 @@ BOOST_AUTO_TEST_CASE(a_silent_holder_is_waited_for) {
     RunLockOptions options = quick();
     options.has_ended = [&](const LockHolder& holder) {
         asked += holder.job.id == "12";
-        return false;  // it does not know
+        return false;  // the scheduler does not know
     };
     options.waiting = [&] { ++waited; };
     const double begin = now_seconds();
@@ -106,7 +106,7 @@ BOOST_AUTO_TEST_CASE(a_silent_holder_is_waited_for) {
     BOOST_TEST(is_lock_of(folder.path(), lock.token()));
 }
 
-BOOST_AUTO_TEST_CASE(the_scheduler_may_know) {
+BOOST_AUTO_TEST_CASE(the_scheduler_may_know_that_the_holder_ended) {
     const TemporaryFolder folder;
     write_raw(folder / "lock", foreign_lock("f"));
     RunLockOptions options = quick();
@@ -117,7 +117,7 @@ BOOST_AUTO_TEST_CASE(the_scheduler_may_know) {
     BOOST_TEST(now_seconds() - begin < 20);
 }
 
-BOOST_AUTO_TEST_CASE(a_lock_that_its_maker_could_not_finish) {
+BOOST_AUTO_TEST_CASE(an_incomplete_lock_file) {
     for (const std::string content : {"", "{\"token\": \"", "{}"}) {
         const TemporaryFolder folder;
         write_raw(folder / "lock", content);
@@ -126,18 +126,18 @@ BOOST_AUTO_TEST_CASE(a_lock_that_its_maker_could_not_finish) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(who_was_taken_for_dead_notices) {
+BOOST_AUTO_TEST_CASE(a_holder_that_lost_its_lock_notices) {
     const TemporaryFolder folder;
     {
         const RunLock lock(folder.path(), quick());
-        write_raw(folder / "lock", foreign_lock("another"));  // by someone who saw no sign of life
+        write_raw(folder / "lock", foreign_lock("another"));  // another job saw no heartbeat
         const std::string sentence = sentence_of([&] { lock.require_held(); });
         BOOST_TEST(
             says(sentence, {"was taken over by job 12 (restart 3), process 77 on elsewhere", "writes nothing more"}),
             sentence);
         write_raw(folder / "lock", foreign_lock("another"));
     }
-    BOOST_TEST(is_lock_of(folder.path(), "another"));  // is not given back by one that does not have it
+    BOOST_TEST(is_lock_of(folder.path(), "another"));  // a job that does not hold the lock does not remove it
 }
 
 BOOST_AUTO_TEST_CASE(a_removed_lock_is_made_again) {
@@ -148,7 +148,7 @@ BOOST_AUTO_TEST_CASE(a_removed_lock_is_made_again) {
     BOOST_TEST(is_lock_of(folder.path(), lock.token()));
 }
 
-/// Many at once find a stale lock: one gets it, all others are refused, and no name is left over.
+/// Many processes find a stale lock at once: one gets it, all others are refused, and no temporary file is left.
 BOOST_AUTO_TEST_CASE(one_of_many_takes_a_stale_lock) {
     const TemporaryFolder folder;
     write_raw(folder / "lock", foreign_lock("f", ""));

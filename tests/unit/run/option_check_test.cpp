@@ -1,4 +1,4 @@
-// What may change between a checkpoint and the run that goes on from it, and that refusals name everything at once.
+// Which options may change between a checkpoint and the run that resumes from it. A refusal names all changes at once.
 #include "run/option_check.h"
 
 #include <boost/test/unit_test.hpp>
@@ -49,7 +49,7 @@ BOOST_AUTO_TEST_CASE(identity_never_changes) {
     BOOST_TEST(says(refusal(options(), now), {"seed 0 (now not set)", "order not set (now shuffle)"}));
 }
 
-BOOST_AUTO_TEST_CASE(schedule_changes_when_asked) {
+BOOST_AUTO_TEST_CASE(schedule_changes_when_allowed) {
     OptionClasses now = options();
     now.schedule["lr"] = 1e-5;
     now.schedule["warmup"] = 10;
@@ -61,7 +61,7 @@ BOOST_AUTO_TEST_CASE(schedule_changes_when_asked) {
     const PermittedChanges changes = check_options(options(), now, {"warmup", "lr"}, "x");
     BOOST_TEST(changes_text(changes.schedule) == "lr 2e-05 (now 1e-05), warmup 20 (now 10)");
     BOOST_TEST(says(refusal(options(), options(), {"learning-rate"}), {"learning-rate"}));
-    now.identity["seed"] = 7;  // both at once, in one sentence
+    now.identity["seed"] = 7;  // both kinds of changes in one sentence
     BOOST_TEST(says(refusal(options(), now), {"seed 0 (now 7)", "lr 2e-05 (now 1e-05)"}));
 }
 
@@ -87,7 +87,7 @@ BOOST_AUTO_TEST_CASE(free_changes_freely) {
     BOOST_TEST(changes_text(check_options(options(), now, {}, "x").free) == "run here (now there), zero 0 (now 2)");
 }
 
-BOOST_AUTO_TEST_CASE(strange_json_is_refused) {
+BOOST_AUTO_TEST_CASE(wrong_json_is_refused) {
     BOOST_TEST(says(sentence_of([] { option_classes_of(Json::object(), "step-1.h5"); }), {"step-1.h5", "identity"}));
     BOOST_TEST(says(
         sentence_of([] {

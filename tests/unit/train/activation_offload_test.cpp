@@ -1,5 +1,5 @@
-// Layer inputs that wait for backward in pinned host memory: no bit of a step changes, device memory goes down, and the
-// plan knows both memories to the byte.
+// --offload activations: layer inputs wait for backward in pinned host memory. No bit of a step changes, less device
+// memory is used, and the plan equals the device memory used.
 #include <boost/test/unit_test.hpp>
 
 #include "model/activation_offload.h"
@@ -38,7 +38,7 @@ PlanRequest request_of(std::int64_t layers, std::int64_t micro_batch, bool offlo
     return request;
 }
 
-/// Two steps, the second after an update.
+/// Two steps; the second one uses updated weights.
 Used run(const PlanRequest& request, const ActivationPlan& activations) {
     const auto device = make_test_device(256 << 20);
     Weights weights(*device, request.config, request.trainables, {DType::float32, DType::float32, true});
@@ -60,8 +60,8 @@ Used run(const PlanRequest& request, const ActivationPlan& activations) {
 
 BOOST_AUTO_TEST_SUITE(activation_offload)
 
-/// Every element of every tensor, also those whose gradients would be zero in a step. Tensors are still being written
-/// when they are stored, and come back to where others were.
+/// Every element of every tensor comes back, also those whose gradients would be zero in a step. Tensors are stored
+/// while the device still writes them, and come back to addresses that other tensors used in the meantime.
 BOOST_AUTO_TEST_CASE(what_was_stored_comes_back) {
     const auto device = make_test_device(8 << 20);
     ActivationOffload offload(*device);
@@ -72,7 +72,7 @@ BOOST_AUTO_TEST_CASE(what_was_stored_comes_back) {
         return values;
     };
     std::vector<ActivationOffload::Stored> stored;
-    std::vector<ArenaTensor> on_their_way;
+    std::vector<ArenaTensor> on_their_way;  // pinned memory that the device may still read
     for (int i = 0; i < 3; ++i) {
         ArenaTensor x = device->memory().tensor(DType::float32, {count}, Use::activations);
         on_their_way.push_back(send_to_device(*device, x, values_of_tensor(i)));
@@ -104,11 +104,8 @@ BOOST_AUTO_TEST_CASE(no_bit_changes_and_the_plan_is_what_is_used) {
                     BOOST_CHECK(on_device.gradients == away.gradients && on_device.trained == away.trained);
                     const StepPlan plan_here = plan_step(here, activations), plan_away = plan_step(there, activations);
                     const std::int64_t input = micro_batch * 200 * here.config.hidden * 4;
-                    if (layers > 2)
-                        BOOST_CHECK_LE(
-                            plan_away.arena_bytes,
-                            plan_here.arena_bytes -
-                                (layers - 3) * input);  // at most the last, one that comes and one in use stay
+                    // At most three inputs are on the device: the last, one being fetched and one in use.
+                    if (layers > 2) BOOST_CHECK_LE(plan_away.arena_bytes, plan_here.arena_bytes - (layers - 3) * input);
                     if (layers > 1) BOOST_CHECK_GE(plan_away.pinned_bytes, (layers - 1) * input);
                     BOOST_CHECK_EQUAL(away.arena_bytes, plan_away.arena_bytes);
                     BOOST_CHECK_EQUAL(on_device.arena_bytes, plan_here.arena_bytes);
@@ -116,7 +113,7 @@ BOOST_AUTO_TEST_CASE(no_bit_changes_and_the_plan_is_what_is_used) {
                 }
 }
 
-/// With less for activations on the device more of the others may stay there.
+/// Without the layer inputs, more of the other activations fit on the device.
 BOOST_AUTO_TEST_CASE(auto_keeps_more) {
     const PlanRequest here = request_of(5, 1, false), there = request_of(5, 1, true);
     const auto kept = [](const ActivationPlan& activations) {

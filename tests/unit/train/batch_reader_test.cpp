@@ -1,5 +1,5 @@
-// Batches read ahead are the batches of the order: for any split over ranks, from any step on, and with failures told
-// at their step.
+// Batches that are read ahead equal those of the data order, for any division among ranks and from any step on. A
+// failure is reported at the step that it belongs to.
 #include "train/batch_reader.h"
 
 #include <boost/test/unit_test.hpp>
@@ -25,7 +25,7 @@ BOOST_AUTO_TEST_CASE(any_number_of_ranks_reads_the_same) {
         for (const std::int64_t first_step : {1, 4}) {
             std::vector<std::unique_ptr<BatchReader>> readers;
             for (int r = 0; r < ranks; ++r) {
-                const auto share = parallel::deal_of(kBatch, r, ranks);
+                const auto share = parallel::even_share_of(kBatch, r, ranks);
                 readers.push_back(
                     std::make_unique<BatchReader>(order, BatchSlice{kBatch, share, {0, 7}}, first_step, kSteps));
             }
@@ -52,15 +52,14 @@ BOOST_AUTO_TEST_CASE(any_number_of_ranks_reads_the_same) {
     }
 }
 
-/// Every sequence rank's tokens are its part, and its labels the tokens behind them, across the border to the next
-/// rank.
-BOOST_AUTO_TEST_CASE(any_number_of_ranks_shares_a_sequence) {
+/// Every sequence rank gets its own part of the tokens. Its last label is the first token of the next rank's part.
+BOOST_AUTO_TEST_CASE(any_number_of_ranks_may_share_a_sequence) {
     const TemporaryFolder folder;
     const DataOrder order({{token_file(folder / "a.h5", {70, 31}), 1}}, 11, SequenceOrder::shuffle, 1);
     const ReadBatch whole = read_batch(order, {3, 5}, {0, 11});
     for (int ranks = 1; ranks <= 11; ++ranks)
         for (int rank = 0; rank < ranks; ++rank) {
-            const parallel::Shard local = parallel::deal_of(11, rank, ranks);
+            const parallel::Shard local = parallel::even_share_of(11, rank, ranks);
             const ReadBatch part = read_batch(order, {3, 5}, local);
             BOOST_REQUIRE(part.tokens.size() == static_cast<std::size_t>(5 * local.count) &&
                           part.labels.size() == part.tokens.size());
@@ -79,11 +78,11 @@ BOOST_AUTO_TEST_CASE(stops_without_being_read) {
     const TemporaryFolder folder;
     const DataOrder order({{token_file(folder / "a.h5", {100}), 1}}, 7, SequenceOrder::shuffle, 1);
     for (int i = 0; i < 50; ++i) BatchReader(order, {4, {0, 4}, {0, 7}}, 1, 1000000000);
-    BatchReader none(order, {4, {0, 4}, {0, 7}}, 11, 10);  // a run that is finished already
+    BatchReader none(order, {4, {0, 4}, {0, 7}}, 11, 10);  // a finished run
     BOOST_CHECK_THROW(none.next(), std::logic_error);
 }
 
-BOOST_AUTO_TEST_CASE(damage_is_told_at_its_step) {
+BOOST_AUTO_TEST_CASE(damage_is_reported_at_its_step) {
     const TemporaryFolder folder;
     constexpr std::int64_t kTokens = 3 << 19;  // uint16: three blocks of 1 MiB
     const auto made = token_file(folder / "a.h5", {kTokens});

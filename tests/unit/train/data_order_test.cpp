@@ -1,5 +1,5 @@
-// The order of sequences against brute force: permutations, proportions, wrapping, documents; and values that must
-// never change.
+// The order of sequences against brute force: permutations, proportions of several files, wrapping, documents; and
+// values that must never change. Reading the tokens is tested by tests/unit/train/batch_reader_test.cpp.
 #include "train/data_order.h"
 
 #include <boost/test/unit_test.hpp>
@@ -32,8 +32,7 @@ BOOST_AUTO_TEST_CASE(permuted_is_a_permutation) {
 }
 
 BOOST_AUTO_TEST_CASE(permuted_mixes) {
-    // Where element 0 and element 7 of 16 go over 16,000 keys: 1000 times everywhere, give or take 6 standard
-    // deviations (of 31).
+    // Where elements 0 and 7 of 16 go with 16,000 keys: 1000 times to every place, within 6 standard deviations of 31.
     for (const std::int64_t element : {0, 7}) {
         std::vector<int> count(16, 0);
         for (std::uint64_t stream = 0; stream < 16000; ++stream) ++count[permuted(element, 16, 5, stream)];
@@ -44,7 +43,7 @@ BOOST_AUTO_TEST_CASE(permuted_mixes) {
     for (std::int64_t i = 0; i + 1 < 10000; ++i)
         adjacent += std::abs(permuted(i, 10000, 1, 2) - permuted(i + 1, 10000, 1, 2)) == 1;
     BOOST_TEST(adjacent < 12);
-    // Huge files cost nothing more.
+    // The time does not depend on the size.
     BOOST_TEST(permuted(123456789012, std::int64_t{1} << 50, 1, 2) < std::int64_t{1} << 50);
 }
 
@@ -75,11 +74,11 @@ BOOST_AUTO_TEST_CASE(shuffle_visits_every_place_once_an_epoch) {
         }
         BOOST_TEST(places.size() == 100u);
     }
-    BOOST_TEST(same_as_before < 15);  // about 3 fixed points of 300 by chance
+    BOOST_TEST(same_as_before < 15);  // by chance about 3 of 300 are the same
     BOOST_TEST(same_as_other_seed < 15);
 }
 
-BOOST_AUTO_TEST_CASE(weights_are_kept_at_every_moment) {
+BOOST_AUTO_TEST_CASE(proportions_hold_at_every_index) {
     const TemporaryFolder folder;
     const std::vector<double> weights = {1, 0.3, 7, 0.3, 2.4};
     for (std::size_t files = 1; files <= weights.size(); ++files) {
@@ -116,7 +115,7 @@ BOOST_AUTO_TEST_CASE(equal_weights_alternate) {
     for (std::int64_t i = 0; i < 50; ++i) BOOST_TEST(order.sequence(i).source == i % 2);
 }
 
-BOOST_AUTO_TEST_CASE(far_away_is_as_near) {
+BOOST_AUTO_TEST_CASE(large_indices) {
     const TemporaryFolder folder;
     const auto a = token_file(folder / "a.h5", {64}, 1), b = token_file(folder / "b.h5", {640}, 2);
     const DataOrder order({{a, 1}, {b, 2}}, 4, SequenceOrder::shuffle, 0);
@@ -147,7 +146,7 @@ BOOST_AUTO_TEST_CASE(documents_of_a_sequence) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(content_hash_knows_content_and_not_paths) {
+BOOST_AUTO_TEST_CASE(content_hash_depends_on_content_and_not_on_paths) {
     const TemporaryFolder folder;
     const auto a = token_file(folder / "a.h5", {64}, 1), copy = token_file(folder / "copy.h5", {64}, 1),
                b = token_file(folder / "b.h5", {64}, 2);
@@ -155,7 +154,7 @@ BOOST_AUTO_TEST_CASE(content_hash_knows_content_and_not_paths) {
         return DataOrder(std::move(sources), 4, SequenceOrder::shuffle, 0).content_hash();
     };
     BOOST_TEST(hash({{a, 1}}) == hash({{copy, 1}}));
-    BOOST_TEST(hash({{a, 1}}) == hash({{a, 3}}));  // of one file everything is 100 %
+    BOOST_TEST(hash({{a, 1}}) == hash({{a, 3}}));  // the proportion of a single file is always 100 %
     BOOST_TEST(hash({{a, 1}, {b, 2}}) == hash({{copy, 2}, {b, 4}}));
     BOOST_TEST(hash({{a, 1}}) != hash({{b, 1}}));
     BOOST_TEST(hash({{a, 1}, {b, 1}}) != hash({{a, 1}, {b, 2}}));
@@ -188,7 +187,8 @@ BOOST_AUTO_TEST_CASE(refusals) {
         BOOST_TEST((sequence_order_of(std::string(name_of(order))) == order));
 }
 
-/// A run must go on with tomorrow's program as with today's: these numbers are part of the checkpoint format.
+/// Later versions of the program must resume a run with the same order: these numbers are part of the checkpoint
+/// format.
 BOOST_AUTO_TEST_CASE(the_order_is_frozen) {
     const TemporaryFolder folder;
     const auto a = token_file(folder / "a.h5", {100}, 1), b = token_file(folder / "b.h5", {300}, 2);

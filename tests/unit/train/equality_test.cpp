@@ -1,5 +1,5 @@
-// What must not change a step: what is kept for backward, micro-batching, tiles, a mask of one document, running it
-// again. Bit for bit, but where sums take another order.
+// Equal steps: kept or recomputed activations, micro-batches, tiles, a mask of one document, a second run. Results have
+// the same bits, except where sums are added in another order.
 #include <boost/test/unit_test.hpp>
 
 #include "tests/support/preconditions.h"
@@ -16,10 +16,10 @@ struct Outcome {
     bool operator==(const Outcome&) const = default;
 };
 
-/// Gradients of a step over `sequences` sequences.
+/// Loss sum and gradients of a step over `sequences` sequences.
 Outcome outcome_of(Fixture& f, std::int64_t sequences, std::int64_t micro_batch, const ActivationPlan& activations,
                    const std::vector<std::vector<std::int64_t>>& starts = {}) {
-    auto alone = parallel::make_plan_mesh(*f.device, {}, 0);  // with one rank there is nothing to move
+    auto alone = parallel::make_plan_mesh(*f.device, {}, 0);  // one rank sends nothing
     const StepScalars scalars(*f.device);
     StepOptions options;
     options.global_batch = sequences;
@@ -38,7 +38,7 @@ void check_close(const Outcome& a, const Outcome& b, double budget) {
         BOOST_TEST_CONTEXT(name) BOOST_CHECK_LE(relative_l2(gradient, b.gradients.at(name)), budget);
 }
 
-/// Nothing, everything, each item alone, and mixtures that differ by layer.
+/// Keep nothing, keep everything, one item in one layer only, and all but one item in one layer.
 std::vector<ActivationPlan> keep_plans(const ModelConfig& config) {
     std::vector<ActivationPlan> plans = {keep_nothing(config), keep_everything(config)};
     for (auto item :
@@ -56,7 +56,7 @@ std::vector<ActivationPlan> keep_plans(const ModelConfig& config) {
 
 BOOST_AUTO_TEST_SUITE(equalities)
 
-BOOST_AUTO_TEST_CASE(what_is_kept_changes_no_bit) {
+BOOST_AUTO_TEST_CASE(kept_activations_change_no_bit) {
     for (const DType real : {DType::float32, DType::bfloat16})
         for (const TrainableSet& trainables : {all_adapters(), all_weights()})
             for (const AttentionKind kind : {AttentionKind::shifted, AttentionKind::layers})
@@ -68,7 +68,7 @@ BOOST_AUTO_TEST_CASE(what_is_kept_changes_no_bit) {
                         const Outcome expected = outcome_of(f, 3, 2, plans[0]);
                         for (std::size_t i = 0; i < plans.size(); ++i)
                             BOOST_CHECK_MESSAGE(outcome_of(f, 3, 2, plans[i]) == expected, "plan " << i);
-                        // a loss without gradients is the same loss
+                        // Computing no gradients does not change the loss.
                         const Sequences s = one_sequence(random_tokens(19, 8));
                         BOOST_CHECK_EQUAL(loss_of(*f.model, s), loss_and_gradients(*f.model, s, 1, plans[0]));
                     }
@@ -108,16 +108,16 @@ BOOST_AUTO_TEST_CASE(a_mask_of_one_document_is_no_mask) {
         const ActivationPlan activations = keep_nothing(f.model->config());
         const Outcome without = outcome_of(f, 2, 2, activations);
         BOOST_CHECK(outcome_of(f, 2, 2, activations, {{0}, {0}}) == without);
-        BOOST_CHECK(outcome_of(f, 2, 2, activations, {{-7}, {-9, -1, 0}}) ==
-                    without);  // documents that began before the sequence
+        // Documents that began before the sequence.
+        BOOST_CHECK(outcome_of(f, 2, 2, activations, {{-7}, {-9, -1, 0}}) == without);
         BOOST_CHECK(!(outcome_of(f, 2, 2, activations, {{0}, {0, 1}}) == without));
     }
 }
 
-/// So wide that the MLP and the head go by tiles of 64 tokens: with three sequences of 60 in a micro-batch tiles begin
-/// and end within sequences, with one they do not exist.
+/// The model is so wide that MLP and head are computed in tiles of 64 tokens. With three sequences of 60 tokens in a
+/// micro-batch, tiles begin and end within sequences; with one sequence there is only one tile.
 BOOST_AUTO_TEST_CASE(
-    tiles, *only_on_cpus("tiles are the same on every device, and 200,000 columns take the simulation long")) {
+    tiles, *only_on_cpus("tiles are the same on every device, and 200,000 columns take long in the simulation")) {
     ModelConfig config = tiny_config();
     config.num_layers = 1, config.hidden = 8, config.num_heads = 2, config.head_dim = 4,
     config.intermediate = config.vocabulary = 200000;

@@ -1,6 +1,7 @@
-// Ten steps of training in bfloat16 against two plain trainings in double loops: one exact (which must repeat the
-// golden losses, so it is the golden training with all its values at hand) and one that rounds to bfloat16 what a
-// bfloat16 implementation stores. Budget: twice what the rounded one is off, plus the float32 budget.
+// Ten steps of training in bfloat16 against two plain trainings in double precision. The exact one must repeat the
+// golden losses, so it gives every value of the golden training. The rounded one rounds to bfloat16 every value that a
+// bfloat16 implementation stores. Budget: twice the error of the rounded training, plus the float32 budget. Training in
+// float32 is tested by tests/unit/train/golden_training_test.cpp.
 #include <boost/test/unit_test.hpp>
 
 #include "tests/support/golden.h"
@@ -14,7 +15,7 @@ namespace {
 constexpr double kFloatBudget = 1e-4, kFloatLossBudget = 2e-5;
 constexpr std::int64_t kSteps = 10, kBatch = 2;
 
-/// What a step leaves to compare.
+/// The results of a step that are compared.
 struct Traces {
     std::vector<double> token_losses;  ///< of all sequences
     double loss = 0, grad_norm = 0;
@@ -23,7 +24,7 @@ struct Traces {
 
 class PlainTraining {
 public:
-    /// Masters stay exact; `rounding` is applied to the weights that are computed with and to everything stored.
+    /// Masters stay exact; `rounding` is applied to the weights used for computing and to every stored value.
     PlainTraining(const Weights& weights, const golden::Case& c, double (*rounding)(double))
         : case_(c),
           model_(plain_model_of(weights, c.shifted(), c.context(), {.document_starts = c.document_starts()})) {
@@ -57,8 +58,8 @@ private:
         const std::vector<std::int32_t> labels = next_token_labels(tokens);
         const double predictions = static_cast<double>(kBatch * (case_.context() - 1));
         const reference::PlainForward forward = reference::forward(model_, tokens, labels);
-        for (std::size_t t = 0; t + 1 < tokens.size();
-             ++t) {  // token by token, since a sum of errors can vanish by luck
+        // Token by token, since errors can cancel in a sum.
+        for (std::size_t t = 0; t + 1 < tokens.size(); ++t) {
             reference::Values row(1, forward.logits.columns);
             for (std::int64_t i = 0; i < row.columns; ++i) row(0, i) = forward.logits(static_cast<std::int64_t>(t), i);
             double loss = 0;
@@ -83,7 +84,7 @@ void within(const std::string& what, double error, double budget) {
     BOOST_TEST_CONTEXT(what << ": error " << error << ", budget " << budget) BOOST_CHECK_LE(error, budget);
 }
 
-/// ||gradients - expected|| over the trainables; the most by which their norms can differ.
+/// ||a - b|| of the gradients of all trainables; the norms of the gradients cannot differ by more.
 double gradient_distance(const Weights& weights, const Traces& a, const Traces& b) {
     double squares = 0;
     for (const Parameter& p : weights.list().parameters)
@@ -97,7 +98,7 @@ void check(const golden::Case& c) {
     golden::load_with_adapter(*source.weights, c);
     golden::load_with_adapter(*f.weights, c);
     PlainTraining exact(*source.weights, c, [](double x) { return x; }), rounded(*source.weights, c, to_bf16);
-    auto alone = parallel::make_plan_mesh(*f.device, {}, 0);  // with one rank there is nothing to move
+    auto alone = parallel::make_plan_mesh(*f.device, {}, 0);  // one rank sends nothing
     const StepScalars scalars(*f.device);
     StepOptions options;
     options.global_batch = kBatch;
@@ -120,8 +121,8 @@ void check(const golden::Case& c) {
         for (std::size_t t = 0; t < e.token_losses.size(); ++t)
             plain_error += std::abs(e.token_losses[t] - r.token_losses[t]) / static_cast<double>(e.token_losses.size());
         BOOST_TEST_CONTEXT("step " << step) {
-            within("loss of the exact plain training", std::abs(e.loss - expected),
-                   kFloatLossBudget * expected);  // it is the golden training
+            // The exact plain training is the golden training.
+            within("loss of the exact plain training", std::abs(e.loss - expected), kFloatLossBudget * expected);
             within("loss", std::abs(ours.loss - expected), 2 * plain_error + kFloatLossBudget * expected);
             within("gradient norm", std::abs(ours.grad_norm - e.grad_norm),
                    2 * gradient_distance(*f.weights, r, e) + kFloatBudget * e.grad_norm);

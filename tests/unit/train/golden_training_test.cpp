@@ -1,5 +1,5 @@
-// Ten steps of AdamW from each golden case's adapter, as make_golden.py does them: losses, gradient norms, trained
-// values; then the trained model with dense attention, which is what its merged export computes.
+// Ten steps of AdamW from the adapter of each golden case against those of transformers and peft: losses, gradient
+// norms, trained values. Then the trained model with dense attention, which computes the same as the merged model.
 #include <boost/test/unit_test.hpp>
 
 #include "tests/support/golden.h"
@@ -36,7 +36,7 @@ void check(const char* what, double ours, double expected, double budget) {
 }
 
 void train_ten_steps(const golden::Case& c, Fixture& f, std::int64_t micro_batch) {
-    auto alone = parallel::make_plan_mesh(*f.device, {}, 0);  // with one rank there is nothing to move
+    auto alone = parallel::make_plan_mesh(*f.device, {}, 0);  // one rank sends nothing
     const StepScalars scalars(*f.device);
     for (std::int64_t step = 1; step <= 10; ++step) BOOST_TEST_CONTEXT("step " << step) {
             const StepResult result =
@@ -49,15 +49,15 @@ void train_ten_steps(const golden::Case& c, Fixture& f, std::int64_t micro_batch
         }
 }
 
-/// How many arrays trained.NAME there are.
+/// Compares the trained values with the arrays trained.NAME of the golden case; returns the number of these arrays.
 std::size_t check_trained(const golden::Case& c, const Values& before, const Values& after) {
     const auto names = c.names("trained.");
     for (const std::string& name : names) {
         BOOST_REQUIRE(after.count(name) == 1);
         BOOST_TEST_CONTEXT("trained " << name) {
             BOOST_CHECK_LE(relative_l2(after.at(name), c.array("trained." + name)), kTensorBudget);
-            BOOST_CHECK_GT(relative_l2(before.at(name), c.array("trained." + name)),
-                           10 * kTensorBudget);  // so that not training it would be seen
+            // Training changed the values by so much that a parameter that was not trained would be noticed.
+            BOOST_CHECK_GT(relative_l2(before.at(name), c.array("trained." + name)), 10 * kTensorBudget);
         }
     }
     return names.size();
@@ -101,7 +101,7 @@ BOOST_AUTO_TEST_CASE(both_sequences_in_one_micro_batch) {
     }
 }
 
-/// The trained values as peft wrote them, read as an adapter.
+/// Reads the trained values as the adapter that peft wrote.
 BOOST_AUTO_TEST_CASE(trained_adapters_of_peft) {
     for (const char* name : {"mha", "gqa-odd-tied"}) {
         const golden::Case c(name);

@@ -1,7 +1,7 @@
-// What a rank's arena holds on a mesh follows formulas that are written here anew: weights and optimizer state by
-// parameter counts and ZeRO shards, kept activations and halos by the rank's tokens, pieces of dense attention and
-// workspace whatever the number of ranks, the intermediate size and the vocabulary. All by plan, which
-// tests/mpi/mesh_training_test.cpp shows to be what a real run uses.
+// The arena of a rank on a mesh against formulas that are written here independently: weights and optimizer state from
+// parameter counts and ZeRO shards; kept activations and halos from the rank's tokens; pieces of dense attention and
+// workspace, which do not depend on the number of ranks, the intermediate size and the vocabulary. The arena is that of
+// the plan, which tests/mpi/mesh_training_test.cpp compares with real runs.
 #include <boost/test/unit_test.hpp>
 #include <numeric>
 
@@ -18,20 +18,19 @@ using Bytes = std::array<std::int64_t, kNumUses>;
 std::int64_t of(const Bytes& bytes, Use use) { return bytes[static_cast<std::size_t>(use)]; }
 
 std::int64_t round_up(std::int64_t x, std::int64_t to) { return (x + to - 1) / to * to; }
-/// What the arena takes for `count` elements.
+/// The bytes that the arena uses for `count` elements.
 std::int64_t block(std::int64_t count, std::int64_t size) {
     return std::max<std::int64_t>(256, round_up(count * size, 256));
 }
 
-/// Head counts and sizes that divide by nothing.
+/// Head counts and sizes that no number of ranks divides.
 ModelConfig odd_config(bool tied = false) {
     ModelConfig c = tiny_config(tied);
     c.hidden = 90, c.intermediate = 200, c.num_layers = 5, c.num_heads = 9, c.num_kv_heads = 3, c.head_dim = 32,
     c.vocabulary = 1003, c.max_positions = 8192;
     return c;
 }
-/// Narrow, with a small vocabulary, so that the peak is in the backward of the last layer whatever is kept, when
-/// sequences are long.
+/// Narrow, with a small vocabulary: for long sequences the peak is in the backward of the last layer, whatever is kept.
 ModelConfig attention_heavy_config() {
     ModelConfig c = odd_config(true);
     c.hidden = 24, c.intermediate = 40, c.vocabulary = 50;
@@ -94,8 +93,8 @@ std::vector<Counts> unit_counts(const ModelConfig& c, const TrainableSet& set, c
     return units;
 }
 
-/// Of `count` elements those that rank `rank` of `size` keeps, when ranks share them: equal chunks, the last ones
-/// shorter.
+/// How many of `count` elements rank `rank` of `size` keeps, when ranks share them in equal chunks (the last chunks are
+/// shorter or empty).
 std::int64_t own(std::int64_t count, int rank, int size) {
     const std::int64_t chunk = (count + size - 1) / size;
     return std::clamp<std::int64_t>(count - chunk * rank, 0, chunk);
@@ -114,9 +113,8 @@ Bytes state_bytes(const std::vector<Counts>& units, int zero, DType real, int ra
         if (!trainable) continue;
         const std::int64_t mine = zero ? own(trainable, rank, size) : trainable;
         if (rounds) add(Use::weights, zero == 3 ? mine : trainable, 2), add(Use::masters, mine, 4);
-        else
-            add(zero == 1 || zero == 2 ? Use::weights : Use::masters, zero == 3 ? mine : trainable,
-                4);  // in float32 weights are masters, where they are not other ranks'
+        else  // float32 weights are the masters, unless the buffer has weights of other ranks as well
+            add(zero == 1 || zero == 2 ? Use::weights : Use::masters, zero == 3 ? mine : trainable, 4);
         for (int moment = 0; moment < 2; ++moment) add(Use::moments, mine, 4);
         add(Use::gradients, zero >= 2 ? mine : trainable, 4);
     }
@@ -142,9 +140,9 @@ template <class Each> void everywhere(const Each& each) {
 
 int data_rank(parallel::MeshShape mesh, int rank) { return rank % (mesh.data * mesh.sequence); }
 
-/// Bytes per layer of the stage that outlive a layer's forward: from the difference of two models.
+/// Bytes of the stage that outlive a layer's forward, as the difference between a model of 9 and a model of 6 layers.
 struct PerLayer {
-    std::int64_t layers = 0;  ///< that the larger model's stage has more
+    std::int64_t layers = 0;  ///< additional layers of the stage in the larger model
     std::int64_t activations = 0, exchange = 0;
 };
 PerLayer per_layer(PlanRequest request, KeptActivations layer_kept) {
@@ -165,12 +163,12 @@ std::int64_t local_tokens(const PlanRequest& request) {
     return request.context * (at.sequence + 1) / request.mesh.sequence -
            request.context * at.sequence / request.mesh.sequence;
 }
-/// 1F1B: micro-batches between their forward and their backward.
+/// The number of micro-batches between their forward and their backward (1F1B).
 std::int64_t alive(const PlanRequest& request) {
     return request.mesh.pipeline - parallel::coordinate_of(request.mesh, request.rank).pipeline;
 }
 
-/// Tokens x K/V heads of other ranks that this rank's queries see in a layer, from the definition of groups.
+/// Tokens of other ranks that this rank's queries see in a layer, summed over K/V heads; from the definition of groups.
 std::int64_t halo_tokens(const PlanRequest& request) {
     const ModelConfig& c = request.config;
     const auto at = parallel::coordinate_of(request.mesh, request.rank);
@@ -214,9 +212,9 @@ BOOST_AUTO_TEST_CASE(weights_and_optimizer_state) {
             });
 }
 
-/// ZeRO 3 has at most two units whole, ZeRO 2 and 3 the gradients of two, and of a tied head's norm; nothing else comes
-/// and goes.
-BOOST_AUTO_TEST_CASE(a_step_adds_units_under_way) {
+/// During a step ZeRO 3 has at most two whole units of weights. ZeRO 2 and 3 have the whole gradients of at most two
+/// units, and with tied weights those of the head's norm as well. No other weights or gradients are added.
+BOOST_AUTO_TEST_CASE(a_step_adds_whole_units) {
     for (const bool tied : {false, true})
         everywhere([&](parallel::MeshShape mesh, int zero, int rank, DType real) {
             PlanRequest request = request_of(odd_config(tied), 64, mesh, zero, real);
@@ -244,8 +242,7 @@ BOOST_AUTO_TEST_CASE(a_step_adds_units_under_way) {
         });
 }
 
-/// Each layer keeps its input, and of the other things what it is told to; of this rank's tokens, for each micro-batch
-/// alive.
+/// Each layer keeps its input and the activations it is told to keep, for this rank's tokens of each micro-batch alive.
 BOOST_AUTO_TEST_CASE(kept_activations) {
     const KeptActivations all{true, true, true, true},
         keeps[] = {{}, {.attention = true}, {.mid = true}, {.qkv = true}, {.gate_up = true}, all};
@@ -267,8 +264,8 @@ BOOST_AUTO_TEST_CASE(kept_activations) {
         });
 }
 
-/// S2 keeps the halo: G - floor(G/2) tokens when shards are multiples of G, whatever the windows say when they are not.
-/// Dense attention keeps none.
+/// S2 keeps the halo: G - floor(G/2) tokens if shards are multiples of G, otherwise as many as the windows need. Dense
+/// attention keeps none.
 BOOST_AUTO_TEST_CASE(kept_halos) {
     everywhere([&](parallel::MeshShape mesh, int zero, int rank, DType real) {
         if (zero == 1 || zero == 2) return;
@@ -281,9 +278,9 @@ BOOST_AUTO_TEST_CASE(kept_halos) {
             const PerLayer kept = per_layer(request, {});
             const std::int64_t layers = kept.layers * alive(request);
             BOOST_CHECK_GE(kept.exchange, layers * tokens * element);
-            BOOST_CHECK_LE(kept.exchange, layers * (tokens * element +
-                                                    (tokens ? 3 * 255 : 0)));  // three classes of heads, each a piece
-            if (context == 1024)  // aligned: plain heads send nothing; of three K/V heads two serve shifted heads
+            // Up to three kinds of heads, each with a piece of its own that is rounded up.
+            BOOST_CHECK_LE(kept.exchange, layers * (tokens * element + (tokens ? 3 * 255 : 0)));
+            if (context == 1024)  // whole groups: plain heads send nothing; two of three K/V heads serve shifted heads
                 BOOST_CHECK_EQUAL(kept.exchange, parallel::coordinate_of(mesh, rank).sequence
                                                      ? layers * 2 * (group - group / 2) * element
                                                      : 0);
@@ -294,9 +291,9 @@ BOOST_AUTO_TEST_CASE(kept_halos) {
     });
 }
 
-/// Dense attention has one piece that is computed with, one that arrives and one that leaves, and as many of results or
-/// gradients: however many ranks share the sequence. Of more than two, some pieces are queries, in backward with d_out,
-/// out and lse.
+/// Whatever the number of ranks, dense attention has one piece that is being used, one that arrives and one that
+/// leaves, and as many pieces of results or gradients. With more than two ranks some pieces are queries, in backward
+/// together with d_out, out and lse.
 BOOST_AUTO_TEST_CASE(dense_pieces_in_memory) {
     constexpr std::int64_t kLocal = 512;
     for (const DType real : {DType::float32, DType::bfloat16})
@@ -315,11 +312,11 @@ BOOST_AUTO_TEST_CASE(dense_pieces_in_memory) {
                         3 * std::max(elements * size, 3 * queries * size + lse) + 3 * 4 * std::max(elements, queries);
                     const std::int64_t exchange =
                         of(plan_step(request, keep_nothing(request.config)).by_use, Use::exchange);
-                    const std::int64_t sums = (ranks - 1) * 4 *
-                                              layer_counts(request.config, request.trainables)
-                                                  .trainable;  // others' gradients of a layer, being summed
+                    // Gradients of a layer from the other ranks, being summed.
+                    const std::int64_t sums =
+                        (ranks - 1) * 4 * layer_counts(request.config, request.trainables).trainable;
                     BOOST_CHECK_LE(exchange, std::max(forward, backward) + sums);
-                    BOOST_CHECK_LT(sums, elements * size);  // else that would say little
+                    BOOST_CHECK_LT(sums, elements * size);  // otherwise the check above would be weak
                     if (rank > 0) BOOST_CHECK_GE(exchange, 2 * elements * size);
 
                     const auto device = make_plan_device();
@@ -333,8 +330,8 @@ BOOST_AUTO_TEST_CASE(dense_pieces_in_memory) {
                 }
 }
 
-/// A few times tokens x hidden beside what layers keep; a larger intermediate size or vocabulary only shortens the
-/// tiles (step_context.h: 48 MiB each, or 64 rows).
+/// Beside the kept activations a step needs a few times tokens x hidden. A larger intermediate size or vocabulary only
+/// makes the tiles shorter (src/model/step_context.h: 48 MiB each, or 64 rows).
 BOOST_AUTO_TEST_CASE(workspace_does_not_grow_with_widths) {
     const auto transient = [](const ModelConfig& c, std::int64_t context, parallel::MeshShape mesh, DType real) {
         PlanRequest request = request_of(c, context, mesh, 0, real);
@@ -363,8 +360,8 @@ BOOST_AUTO_TEST_CASE(workspace_does_not_grow_with_widths) {
                                            unit = context / ranks * hidden * size_of(real);
                         BOOST_CHECK_LE(transient(wide, context, mesh, real) - least, 4 * tile(wide.intermediate));
                         BOOST_CHECK_LE(transient(many, context, mesh, real) - least, 2 * tile(many.vocabulary));
-                        // d_h, q, k, v, out, d_out, and float32 d_q, d_k, d_v; of shared sequences also the halo and
-                        // its gradients.
+                        // d_h, q, k, v, out, d_out, and d_q, d_k, d_v in float32; with shared sequences also the halo
+                        // and its gradients.
                         const std::int64_t units = (real == DType::float32 ? 10 : 13) + (ranks > 1 ? 2 : 0);
                         BOOST_CHECK_LE(least, units * unit + 4 * tile(std::max(base.intermediate, base.vocabulary)));
                     }

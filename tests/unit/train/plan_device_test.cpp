@@ -1,6 +1,6 @@
 // Whole training steps on the device that computes nothing. Its memory is inaccessible, so host code that touches
-// device memory dies (each step runs in a child process to say which); what it plans - memory, FLOPs, calls - is
-// exactly what a real step on the CPU uses.
+// device memory dies; each step runs in a child process, so that the test can say which one died. Planned memory and
+// FLOPs equal those of a real step on the CPU. Plans of meshes are tested by tests/unit/train/mesh_memory_test.cpp.
 #include <omp.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,7 +16,7 @@ using namespace longlora::model_testing;
 
 namespace {
 
-/// The wait status of a child that runs `work`; 0: it came to its end.
+/// The wait status of a child process that runs `work`; 0 if `work` ended without an error.
 template <class Work> int status_of_child(const Work& work) {
     const pid_t child = ::fork();
     if (child == 0) {
@@ -89,15 +89,16 @@ void check_plan(const PlanRequest& request, const ActivationPlan& activations) {
 
 BOOST_AUTO_TEST_SUITE(plan_device)
 
-/// Without this the others could not fail.
-BOOST_AUTO_TEST_CASE(a_touch_dies) {
+/// Otherwise the tests below could not fail.
+BOOST_AUTO_TEST_CASE(touching_device_memory_ends_the_process) {
     const int status = status_of_child([] {
         const auto device = make_plan_device();
         const ArenaTensor x = device->memory().tensor(DType::float32, {4}, Use::workspace);
         *static_cast<volatile float*>(x->data<float>()) = 1;
     });
-    BOOST_CHECK_MESSAGE(WIFSIGNALED(status) || (WIFEXITED(status) && WEXITSTATUS(status) > 1),
-                        "a touch of a plan device's memory went unpunished");  // sanitizers exit with their own code
+    BOOST_CHECK_MESSAGE(
+        WIFSIGNALED(status) || (WIFEXITED(status) && WEXITSTATUS(status) > 1),
+        "a process that touched a plan device's memory survived");  // sanitizers exit with their own code
     BOOST_CHECK_EQUAL(status_of_child([] {}), 0);
 }
 
@@ -119,8 +120,8 @@ BOOST_AUTO_TEST_CASE(whole_steps_touch_no_device_memory) {
                                 for (const ActivationPlan& activations :
                                      {keep_nothing(request.config), keep_everything(request.config), mixed})
                                     plan_step(request, activations);
-                                request.rank = 1,
-                                request.mesh.data = 7;  // a rank among others, and one without a sequence
+                                // A rank among others, and below a rank without a sequence.
+                                request.rank = 1, request.mesh.data = 7;
                                 plan_step(request, mixed);
                                 request.rank = 0;
                                 plan_step(request, mixed);
@@ -168,13 +169,13 @@ BOOST_AUTO_TEST_CASE(plan_of_other_patterns_and_micro_batches) {
             PlanRequest request = request_of(all_adapters(), {kind, 7}, 31);
             request.step.micro_batch = micro_batch;
             request.config.tied = micro_batch == 3;
-            request.weights.frozen = DType::bfloat16;  // what a bfloat16 file keeps when computing in float32
+            request.weights.frozen = DType::bfloat16;  // a bfloat16 file, computed in float32
             check_plan(request, keep_nothing(request.config));
         }
 }
 
-/// So one micro-batch tells the peak, as choose_activations() has it.
-BOOST_AUTO_TEST_CASE(every_micro_batch_is_alike) {
+/// So few micro-batches are enough to plan the peak, as choose_activations() does.
+BOOST_AUTO_TEST_CASE(more_micro_batches_need_no_more_memory) {
     for (const int ranks : {1, 2, 4})
         for (const bool kept : {false, true}) {
             PlanRequest one = request_of(all_adapters(), {AttentionKind::shifted, 6}, 50);
@@ -187,9 +188,9 @@ BOOST_AUTO_TEST_CASE(every_micro_batch_is_alike) {
         }
 }
 
-BOOST_AUTO_TEST_CASE(what_is_kept_costs_memory_and_saves_work) {
+BOOST_AUTO_TEST_CASE(kept_activations_cost_memory_and_save_work) {
     PlanRequest request = request_of(all_adapters(), {AttentionKind::shifted, 16}, 128);
-    request.config.num_layers = 6;  // so that what all layers keep outgrows the peak of one
+    request.config.num_layers = 6;  // so that the kept activations of all layers exceed the peak of one layer
     const StepPlan nothing = plan_step(request, keep_nothing(request.config)),
                    everything = plan_step(request, keep_everything(request.config));
     for (auto item :
@@ -225,7 +226,7 @@ BOOST_AUTO_TEST_CASE(auto_keeps_as_much_as_fits) {
     BOOST_CHECK_EQUAL(count(choose_activations(request, "all", most)), 0);
     try {
         choose_activations(request, "auto", least - 1);
-        BOOST_ERROR("less than the least was enough");
+        BOOST_ERROR("a plan fitted in less memory than the least that a step needs");
     } catch (const Error& e) {
         BOOST_CHECK(e.code == ExitCode::does_not_fit);
     }

@@ -1,6 +1,6 @@
-// What a plan promises of a mesh before a run: what --recompute auto keeps fits all micro-batches of the step,
-// documents take no more than planned without them, and messages are counted for the unit whose weights or gradients
-// they carry.
+// What a plan promises for a mesh before a run: the activations that --recompute auto keeps fit in every micro-batch of
+// the step, documents take no more memory than a plan without them, and messages are counted for the unit whose weights
+// or gradients they carry.
 #include <boost/test/unit_test.hpp>
 #include <numeric>
 
@@ -12,7 +12,7 @@ using namespace longlora::model_testing;
 
 namespace {
 
-/// The embedding is most of it, so that its gradients under way are seen.
+/// A model that is mostly embedding, so that the embedding's gradients under way are noticed.
 PlanRequest request_of(parallel::MeshShape mesh, int zero, std::int64_t global_batch) {
     PlanRequest request;
     request.config = tiny_config();
@@ -32,7 +32,7 @@ struct Used {
     std::map<int, parallel::Traffic> data;
 };
 
-/// A step with these documents in every sequence, on the device that computes nothing.
+/// Memory and traffic of a step with these documents in every sequence, on the device that computes nothing.
 Used use_of(const PlanRequest& request, const std::vector<std::int64_t>& documents) {
     const auto device = make_plan_device();
     auto mesh = parallel::make_plan_mesh(*device, request.mesh, request.rank);
@@ -41,7 +41,8 @@ Used use_of(const PlanRequest& request, const std::vector<std::int64_t>& documen
     Weights weights(*device, request.config, request.trainables, how, stage_of(request, request.rank));
     Model model(weights, request.pattern, request.context, mesh.sequence.get());
     const StepScalars scalars(*device);
-    const std::int64_t sequences = parallel::deal_of(request.step.global_batch, mesh.at.data, mesh.shape.data).count;
+    const std::int64_t sequences =
+        parallel::even_share_of(request.step.global_batch, mesh.at.data, mesh.shape.data).count;
     Batch local;
     local.tokens.resize(static_cast<std::size_t>(sequences * model.own_tokens().count));
     local.labels = local.tokens;
@@ -55,12 +56,12 @@ Used use_of(const PlanRequest& request, const std::vector<std::int64_t>& documen
 
 BOOST_AUTO_TEST_SUITE(plan_promises)
 
-BOOST_AUTO_TEST_CASE(what_is_kept_fits_every_micro_batch_of_the_step) {
+BOOST_AUTO_TEST_CASE(kept_activations_fit_in_every_micro_batch) {
     for (const parallel::MeshShape mesh : {parallel::MeshShape{1, 2, 1}, {1, 1, 2}, {2, 1, 2}, {2, 2, 1}, {3, 1, 1}})
         for (const int zero : {0, 2, 3})
             for (const std::int64_t micro_batches : {2, 5}) {
-                PlanRequest request = request_of(
-                    mesh, zero, micro_batches * mesh.data - (mesh.data > 1));  // one data rank has a sequence less
+                // With several data ranks, one of them has a sequence less.
+                PlanRequest request = request_of(mesh, zero, micro_batches * mesh.data - (mesh.data > 1));
                 for (request.rank = 0; request.rank < mesh.num_ranks(); ++request.rank) {
                     const std::int64_t least = plan_step(request, keep_nothing(request.config)).arena_bytes,
                                        most = plan_step(request, keep_everything(request.config)).arena_bytes;
@@ -82,8 +83,8 @@ BOOST_AUTO_TEST_CASE(what_is_kept_fits_every_micro_batch_of_the_step) {
             }
 }
 
-/// A short way back to the last document makes dense attention's pieces as small as S2's halo; they are still sent
-/// again, as planned, not kept by every layer.
+/// With short documents the pieces of dense attention are as small as the halo of S2. As planned, they are nevertheless
+/// sent again and not kept by every layer.
 BOOST_AUTO_TEST_CASE(documents_take_no_more_memory_than_planned) {
     for (const AttentionPattern pattern :
          {AttentionPattern{AttentionKind::dense, 0}, {AttentionKind::sliding, 120}, {AttentionKind::shifted, 32}})
@@ -100,7 +101,7 @@ BOOST_AUTO_TEST_CASE(documents_take_no_more_memory_than_planned) {
         }
 }
 
-/// ZeRO 2: a unit's gradients are sent to their owners, its updated weights to everybody.
+/// ZeRO 2: the gradients of a unit are sent to their owners, and its updated weights to every rank.
 BOOST_AUTO_TEST_CASE(messages_are_counted_for_the_unit_they_carry) {
     constexpr std::int64_t kRanks = 4, kMicroBatches = 3;
     PlanRequest request = request_of({1, kRanks, 1}, 2, kRanks * kMicroBatches);

@@ -1,4 +1,6 @@
-// Learning-rate schedules against transformers' formulas (get_*_schedule_with_warmup) one step later, written out here.
+// Learning-rate schedules against the formulas of transformers (get_*_schedule_with_warmup), which are written here
+// again. Our steps 1, 2, ... use the factors of their steps 1, 2, ...; theirs begin with step 0, so ours are one step
+// later.
 #include "train/schedule.h"
 
 #include <boost/test/unit_test.hpp>
@@ -14,7 +16,7 @@ BOOST_AUTO_TEST_CASE(values_of_transformers) {
     for (const std::int64_t warmup : {0, 1, 2, 20, 50})
         for (const std::int64_t steps : {1, 50, 1000}) {
             for (std::int64_t k = 1; k <= steps + 3; ++k) {
-                const double w = warmup, n = steps, s = k;  // their step counter, from 0; ours is one later
+                const double w = warmup, n = steps, s = k;  // their step counter, which starts at 0
                 const double rising = s / std::max(1.0, w), done = (s - w) / std::max(1.0, n - w);
                 const double linear = s < w ? rising : s == w ? 1 : std::max(0.0, (n - s) / std::max(1.0, n - w));
                 const double cosine = s < w    ? rising

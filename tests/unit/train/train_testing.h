@@ -1,4 +1,5 @@
-// What the tests of this room share: a folder that goes away, small token files, and "throws an Error that says".
+// Shared by the tests of src/train and src/run: a temporary folder, small token files, and the sentence of an Error. No
+// tests here.
 #pragma once
 
 #include <unistd.h>
@@ -16,6 +17,7 @@
 
 namespace train_testing {
 
+/// A folder that the destructor removes.
 class TemporaryFolder {
 public:
     TemporaryFolder() {
@@ -36,7 +38,7 @@ private:
     std::string path_;
 };
 
-/// Documents of the given lengths with tokens that are a pure function of position and seed.
+/// Documents of the given lengths; each token is a pure function of its position and the seed.
 inline std::vector<std::vector<std::int32_t>> documents_of(const std::vector<std::int64_t>& lengths,
                                                            std::int64_t vocabulary, std::uint64_t seed) {
     std::vector<std::vector<std::int32_t>> documents;
@@ -77,7 +79,7 @@ inline bool says(const std::string& sentence, const std::vector<std::string>& pa
     return !sentence.empty();
 }
 
-/// Inverts one bit of a file.
+/// Inverts one bit of the byte at `offset`.
 inline void flip_bit(const std::string& path, std::int64_t offset) {
     const auto file = longlora::FileHandle::open_write(path);
     char byte = 0;

@@ -1,4 +1,4 @@
-// Which limits of memory count for a process.
+// Which memory limits (cgroups of a job or a container) apply to a process.
 #include "kernels/host_memory.h"
 
 #include <boost/test/unit_test.hpp>
@@ -16,7 +16,7 @@ constexpr std::int64_t kGiB = std::int64_t{1} << 30;
 
 BOOST_AUTO_TEST_SUITE(host_memory)
 
-BOOST_AUTO_TEST_CASE(limits_of_the_job_count) {
+BOOST_AUTO_TEST_CASE(limits_of_the_job_apply) {
     constexpr std::int64_t kNone = std::numeric_limits<std::int64_t>::max();
     const io_testing::Scratch folder;
     const auto write = [&](const std::string& path, const std::string& content) {
@@ -35,7 +35,7 @@ BOOST_AUTO_TEST_CASE(limits_of_the_job_count) {
     write("memory/slurm/uid_0/job_8/memory.limit_in_bytes", "3221225472\n");
     BOOST_TEST(cgroup_limit_bytes("9:cpu,cpuacct:/slurm/uid_0/job_8\n4:memory:/slurm/uid_0/job_8/step_1\n0::/\n",
                                   root) == 3 * kGiB);
-    write("memory.max", "2147483648\n");  // as a container sees its own
+    write("memory.max", "2147483648\n");  // as a container sees its own limit
     BOOST_TEST(cgroup_limit_bytes("0::/slurm/job_7\n", root) == 2 * kGiB);
     BOOST_TEST(cgroup_limit_bytes("0::/not/there\n", root) == 2 * kGiB);
     BOOST_TEST((free_memory_bytes() > 0 && host_memory_bytes() > 0));

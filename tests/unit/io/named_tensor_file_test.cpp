@@ -1,4 +1,5 @@
-// The container: slices in any order from any writer, equal bytes for equal calls, every damage noticed.
+// Named-tensor files: slices are written in any order by any thread, equal tensors make equal bytes, and every damage
+// is noticed.
 #include <thread>
 
 #include "core/random.h"
@@ -24,7 +25,7 @@ static std::string content_of(const NamedTensor& tensor) {
     return bytes;
 }
 
-/// Written in `cuts` slices per tensor, the last slice first, half of them from another thread.
+/// Writes `cuts` slices of each tensor, the last slice first, half of them from another thread.
 static void write_all(const std::string& path, int cuts) {
     const NamedTensorLayout layout =
         unpack_layout(pack_layout(create_named_tensor_file(path, "test file", 3, kTensors, "{\"a\": 1}")));
@@ -86,7 +87,7 @@ BOOST_AUTO_TEST_CASE(every_damaged_byte_is_noticed) {
     Scratch scratch;
     write_all(scratch / "a.h5", 2);
     const std::string good = slurp(scratch / "a.h5");
-    const auto state = [&](const std::string& path) {  // all that the file says
+    const auto state = [&](const std::string& path) {  // everything that can be read from the file
         const NamedTensorReader reader = open(path);
         reader.verify_all();
         std::string all = reader.attributes();
@@ -101,8 +102,8 @@ BOOST_AUTO_TEST_CASE(every_damaged_byte_is_noticed) {
     const std::int64_t edge = open(scratch / "a.h5").entry("layer.0/w").offset;
     int refused = 0, harmless = 0;
     for (std::uint64_t i = 0; i < 400; ++i) {
-        const bool metadata =
-            i % 2 == 0 && edge > 0;  // half of the flips before the large tensor, where HDF5's own data are
+        // Half of the flips lie before the large tensor, where HDF5's own data are.
+        const bool metadata = i % 2 == 0 && edge > 0;
         const std::size_t at = random_below(metadata ? static_cast<std::uint64_t>(edge) : good.size(), 2, 3, i);
         std::string bad = good;
         bad[at] = static_cast<char>(bad[at] ^ (1 << random_below(8, 2, 4, i)));
@@ -121,7 +122,7 @@ BOOST_AUTO_TEST_CASE(every_damaged_byte_is_noticed) {
     BOOST_TEST(refused > 150);
 }
 
-BOOST_AUTO_TEST_CASE(truncated_garbage_and_foreign_files_are_one_sentence) {
+BOOST_AUTO_TEST_CASE(truncated_garbage_and_foreign_files_are_refused_in_one_sentence) {
     Scratch scratch;
     write_all(scratch / "a.h5", 2);
     const std::string good = slurp(scratch / "a.h5");

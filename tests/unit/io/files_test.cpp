@@ -1,4 +1,4 @@
-// Files of the operating system and JSON texts: what they do and what their sentences name.
+// Files of the operating system and JSON texts: what the functions do and what their messages name.
 #include <sys/resource.h>
 #include <csignal>
 
@@ -44,7 +44,7 @@ BOOST_AUTO_TEST_CASE(failures_name_path_and_reason) {
     BOOST_TEST(folder_of("c") == ".");
 }
 
-BOOST_AUTO_TEST_CASE(a_full_disk_is_one_sentence) {
+BOOST_AUTO_TEST_CASE(a_full_disk_is_reported_in_one_sentence) {
     Scratch scratch;
     std::signal(SIGXFSZ, SIG_IGN);
     const rlimit old = [] {
@@ -53,7 +53,7 @@ BOOST_AUTO_TEST_CASE(a_full_disk_is_one_sentence) {
         return r;
     }();
     rlimit small = old;
-    small.rlim_cur = 1000;  // the same path through write() and fallocate() as a full disk, with another errno
+    small.rlim_cur = 1000;  // write() and fallocate() fail as on a full disk, with another errno
     setrlimit(RLIMIT_FSIZE, &small);
     const std::string said = sentence_of([&] { write_text_file(scratch / "big", std::string(5000, 'x')); });
     const std::string reserved = sentence_of([&] { FileHandle::create(scratch / "r").reserve(5000); });

@@ -1,5 +1,5 @@
-// Tokenizers against what Hugging Face's `tokenizers` and SentencePiece's Python package gave
-// (tests/golden/tokenizers), the pair merging against a plain loop, and damaged tokenizer files.
+// Tokenizers against the ids that Hugging Face's `tokenizers` and SentencePiece's Python package gave
+// (tests/golden/tokenizers), the merging of pairs against a plain loop, and damaged tokenizer files.
 #include <algorithm>
 
 #include "core/random.h"
@@ -56,7 +56,7 @@ BOOST_AUTO_TEST_CASE(without_tokenizer_config_the_special_ids_come_from_config) 
     BOOST_TEST(open_tokenizer(scratch.folder)->eos() == 6);
 }
 
-/// The definition: again and again the pair of lowest rank, leftmost first.
+/// The definition of merging: merge the pair of lowest rank, the leftmost first, until no pair is left.
 static void slow_merge(std::vector<std::int32_t>& ids, const MergeTable& merges) {
     for (;;) {
         std::size_t best = ids.size();
@@ -93,7 +93,7 @@ BOOST_AUTO_TEST_CASE(merging_equals_the_plain_loop) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(files_that_are_no_tokenizers_are_one_sentence) {
+BOOST_AUTO_TEST_CASE(files_that_are_not_tokenizers_are_refused_in_one_sentence) {
     Scratch scratch;
     REFUSED("does not exist", open_tokenizer(scratch / "none"));
     REFUSED("has neither tokenizer.model nor tokenizer.json", open_tokenizer(scratch.folder));
@@ -102,8 +102,8 @@ BOOST_AUTO_TEST_CASE(files_that_are_no_tokenizers_are_one_sentence) {
                                    model.substr(0, model.size() / 2), std::string(64, '\0')}) {
         spill(scratch / "t.model", bad);
         const std::string said = sentence_of([&] { open_tokenizer(scratch / "t.model"); });
-        BOOST_TEST((said.empty() || has(said, "t.model is not a SentencePiece model")),
-                   said);  // a model cut between two pieces is a smaller model
+        // A model that is cut between two pieces is a smaller model.
+        BOOST_TEST((said.empty() || has(said, "t.model is not a SentencePiece model")), said);
         if (bad.size() < 1000) BOOST_TEST(!said.empty());
     }
     const Json good = read_json_file(kFolder + "llama3/tokenizer.json");

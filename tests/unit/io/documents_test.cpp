@@ -1,4 +1,4 @@
-// UTF-8 repair against tables, and reading of every kind of source, cut anywhere, truncated anywhere.
+// Repair of UTF-8 against tables, and the reading of every kind of source: whole, cut anywhere, and truncated.
 #include <zlib.h>
 #include <zstd.h>
 
@@ -124,8 +124,8 @@ BOOST_AUTO_TEST_CASE(all_kinds_of_jsonl_give_the_same_documents) {
     BOOST_TEST((gzip.texts == plain.texts && gzip.tokens == plain.tokens && zstd.texts == plain.texts &&
                 zstd.tokens == plain.tokens));
     write_gzip(scratch / "b.jsonl.gz", lines);
-    spill(scratch / "two.jsonl.gz",
-          slurp(scratch / "a.jsonl.gz") + slurp(scratch / "b.jsonl.gz"));  // members may follow one another
+    // Several compressed members may follow one another in a file.
+    spill(scratch / "two.jsonl.gz", slurp(scratch / "a.jsonl.gz") + slurp(scratch / "b.jsonl.gz"));
     BOOST_TEST(read_all(scratch / "two.jsonl.gz").names.size() == 800u);
     spill(scratch / "two.jsonl.zst", slurp(scratch / "a.jsonl.zst") + slurp(scratch / "a.jsonl.zst"));
     BOOST_TEST(read_all(scratch / "two.jsonl.zst").names.size() == 800u);
@@ -168,7 +168,7 @@ BOOST_AUTO_TEST_CASE(texts_and_ids_are_read) {
     BOOST_TEST(read_all(scratch / "e.bin").tokens.size() == 1u);
 }
 
-BOOST_AUTO_TEST_CASE(json_strings_that_are_no_unicode_are_repaired) {
+BOOST_AUTO_TEST_CASE(json_strings_that_are_not_unicode_are_repaired) {
     Scratch scratch;
     spill(scratch / "a.jsonl", "{\"text\": \"a\\ud83d\\ude00b\\ud83dc\\\\ud800 \\udc00\xff\"}\n");
     const Read read = read_all(scratch / "a.jsonl");

@@ -1,4 +1,4 @@
-// Token files: contents, identity by content, threads, and every way in which one can be wrong.
+// Token files: contents, identity by content, reading by threads, and every way in which a file can be wrong.
 #include <numeric>
 #include <thread>
 
@@ -76,7 +76,7 @@ BOOST_AUTO_TEST_CASE(a_file_without_documents_can_be_read) {
     file.verify_all();
 }
 
-BOOST_AUTO_TEST_CASE(the_content_hash_is_of_content) {
+BOOST_AUTO_TEST_CASE(the_content_hash_depends_on_the_content_alone) {
     Scratch scratch;
     auto documents = documents_of({50, 60}, 100);
     const auto hash = [&](const std::string& name, const TokenFileInfo& info,
@@ -94,7 +94,7 @@ BOOST_AUTO_TEST_CASE(the_content_hash_is_of_content) {
     BOOST_TEST(hash("d.h5", info_of(100)) != first);
     documents[1][3] ^= 1;
     documents[1].insert(documents[1].begin(), documents[0].back());
-    documents[0].pop_back();  // the same tokens, another border
+    documents[0].pop_back();  // the same tokens with another border between the documents
     BOOST_TEST(hash("e.h5", info_of(100)) != first);
 }
 
@@ -120,7 +120,7 @@ BOOST_AUTO_TEST_CASE(threads_read_the_same_file) {
     BOOST_TEST(wrong == std::vector<int>(4, 0), boost::test_tools::per_element());
 }
 
-/// A token file whose tensors are given as they are: what write_token_file would refuse to write.
+/// Writes a token file from the tensors as they are, also such that write_token_file refuses.
 static void write_raw(const std::string& path, const std::vector<std::uint16_t>& tokens,
                       const std::vector<std::uint64_t>& begin, const std::string& attributes,
                       const std::vector<std::uint64_t>& name_begin) {

@@ -1,4 +1,5 @@
-// CRC-32C and SHA-256 against published values and a bit-by-bit loop; block checksums cut, joined and verified.
+// CRC-32C and SHA-256 against published values and a bit-by-bit loop; block checksums that are cut, joined and
+// verified.
 #include <algorithm>
 #include <cstring>
 #include <numeric>
@@ -71,7 +72,7 @@ BOOST_AUTO_TEST_CASE(pieces_of_any_cut_give_the_block_checksums) {
             cuts.push_back(static_cast<std::int64_t>(random_below(static_cast<std::uint64_t>(size), 8, trial, i)));
         std::sort(cuts.begin(), cuts.end());
         std::vector<ChecksumPiece> pieces;
-        for (std::size_t i = cuts.size() - 1; i > 0; --i)  // last first: order does not matter
+        for (std::size_t i = cuts.size() - 1; i > 0; --i)  // the last one first: the order does not matter
             append_checksum_pieces(pieces, 1, cuts[i - 1], bytes.data() + cuts[i - 1], cuts[i] - cuts[i - 1]);
         const auto blocks = combine_checksum_pieces(unpack_pieces(pack_pieces(pieces)), {0, size, 0});
         BOOST_TEST(blocks.size() == 3u);
@@ -83,7 +84,7 @@ BOOST_AUTO_TEST_CASE(pieces_of_any_cut_give_the_block_checksums) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(pieces_that_overlap_or_leave_holes_are_our_mistake) {
+BOOST_AUTO_TEST_CASE(pieces_that_overlap_or_leave_holes_are_internal_errors) {
     const std::string bytes = random_bytes(100, 9);
     std::vector<ChecksumPiece> pieces;
     append_checksum_pieces(pieces, 0, 0, bytes.data(), 50);

@@ -1,4 +1,4 @@
-// safetensors: files of other programs and our own, shards, and every way in which a header can lie.
+// safetensors files of other programs and of this one, shards, and every way in which a header can be wrong.
 #include <cstring>
 
 #include "io/json.h"
@@ -62,14 +62,12 @@ BOOST_AUTO_TEST_CASE(what_is_written_is_read) {
     REFUSED("no/such", write_safetensors(scratch / "no/such", tensors));
 }
 
-BOOST_AUTO_TEST_CASE(a_tensor_that_lies_misaligned_is_given_aligned) {
+BOOST_AUTO_TEST_CASE(a_misaligned_tensor_is_returned_aligned) {
     Scratch scratch;
     const std::string data = std::string("xyz") + std::string("\1\2\3\4\5\6\7\10", 8);
-    spill(
-        scratch / "m.safetensors",
-        file_of(
-            R"({"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]},"b":{"dtype":"F64","shape":[1],"data_offsets":[3,11]}})",
-            data));
+    spill(scratch / "m.safetensors", file_of(R"({"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]},)"
+                                             R"("b":{"dtype":"F64","shape":[1],"data_offsets":[3,11]}})",
+                                             data));
     const SafetensorsFile file(scratch / "m.safetensors");
     const auto b = file.find("b");
     BOOST_TEST(reinterpret_cast<std::uintptr_t>(b->bytes) % 8 == 0u);
@@ -85,7 +83,7 @@ BOOST_AUTO_TEST_CASE(shards_have_an_index) {
     BOOST_TEST(write_safetensors_folder(scratch.folder, tensors, 1000) == std::vector<std::string>{"model.safetensors"},
                boost::test_tools::per_element());
     std::filesystem::remove(scratch / "model.safetensors");
-    const auto files = write_safetensors_folder(scratch.folder, tensors, 100);  // two tensors of 40 bytes each
+    const auto files = write_safetensors_folder(scratch.folder, tensors, 100);  // two tensors of 40 bytes in each file
     BOOST_TEST(files.size() == 5u);
     BOOST_TEST(files[0] == "model-00001-of-00004.safetensors");
     const SafetensorsFolder folder(scratch.folder);
@@ -104,7 +102,7 @@ BOOST_AUTO_TEST_CASE(shards_have_an_index) {
     REFUSED("has neither model.safetensors nor model.safetensors.index.json", SafetensorsFolder(scratch.folder));
 }
 
-BOOST_AUTO_TEST_CASE(headers_that_lie_are_refused) {
+BOOST_AUTO_TEST_CASE(headers_that_contradict_the_file_are_refused) {
     Scratch scratch;
     const auto open = [&](const std::string& header, const std::string& data) {
         spill(scratch / "x.safetensors", file_of(header, data));
@@ -128,16 +126,13 @@ BOOST_AUTO_TEST_CASE(headers_that_lie_are_refused) {
     REFUSED("is not two positions", open(tensor("F32", "[2]", "[0]"), "12345678"));
     REFUSED("is not two positions", open(tensor("F32", "[2]", "[0,99999999999999999999]"), "12345678"));
     REFUSED("has the unknown type Q8", open(tensor("Q8", "[2]", "[0,8]"), "12345678"));
-    REFUSED(
-        "has the tensor a twice",
-        open(
-            R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
-            "1"));
-    REFUSED(
-        "begins at byte 0, the one before ends at 2",
-        open(
-            R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})",
-            "12"));
+    REFUSED("has the tensor a twice", open(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
+                                           R"("a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
+                                           "1"));
+    REFUSED("begins at byte 0, the one before ends at 2",
+            open(R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},)"
+                 R"("b":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})",
+                 "12"));
     REFUSED("not a JSON object", open("[]", ""));
     REFUSED("is not valid JSON", open("{\"a\":", ""));
     REFUSED("has no \"dtype\"", open("{\"a\":{}}", ""));
