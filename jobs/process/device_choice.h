@@ -1,6 +1,6 @@
 // DeviceChoice: which device each rank computes on. It follows from --device and from the GPUs that the ranks see;
-// the ranks decide it together before they open anything. What fits on the device is decided in jobs/train/device.cpp
-// and jobs/evaluate/command.cpp.
+// the ranks decide it together before they open anything. What fits on the device is decided in
+// jobs/train/fitted_step.cpp and jobs/evaluate/memory.cpp.
 #pragma once
 
 #include <cstdint>

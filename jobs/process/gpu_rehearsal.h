@@ -1,6 +1,6 @@
 // gpu_rehearsal: measures how much memory of a GPU is left for the arena beside kernels, cuBLAS and the communicators
 // of NCCL, by making them once. Which GPU a rank has is decided in jobs/process/device_choice.h; what the memory is
-// used for, in jobs/train/device.cpp and jobs/evaluate/command.cpp.
+// used for, in jobs/train/fitted_step.cpp and jobs/evaluate/memory.cpp.
 #pragma once
 
 #include <cstdint>

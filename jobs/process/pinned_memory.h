@@ -1,6 +1,6 @@
 // Pinned host memory: whether the ranks of a computer together may pin what their devices need. A CUDA device pins
 // all of it when it is made. The free memory of a computer is found in kernels/host_memory.h; what fits on a device
-// is decided in jobs/train/device.cpp.
+// is decided in jobs/train/fitted_step.cpp.
 #pragma once
 
 #include <cstdint>
