@@ -32,6 +32,14 @@ std::string decided_dtype(const parallel::HostGroup& group, const std::string& o
     return group.all(good_at_bfloat16(choice)) ? "bfloat16" : "float32";
 }
 
+/// Without a communicator.
+WeightsOptions weights_options_for(const EvaluateOptions& options, const ModelSource& source,
+                                   const std::string& dtype) {
+    WeightsOptions weights_options = weights_options_of(source, dtype == "bfloat16" ? DType::bfloat16 : DType::float32);
+    weights_options.zero = static_cast<int>(options.zero);
+    return weights_options;
+}
+
 /// The arena of a GPU is allocated at once, so it has the size that the windows need and no more. Collective.
 Machine make_machine(WatchedGroup& watched, const EvaluationInputs& inputs,
                      const std::vector<Measurement>& measurements, const WeightsOptions& weights_options,
@@ -45,6 +53,17 @@ Machine make_machine(WatchedGroup& watched, const EvaluationInputs& inputs,
                                           is_gpu ? needed.arena_bytes : resources.memory_bytes,
                                           needed.pinned_bytes + kLoading);
                    }));
+}
+
+/// Loads the weights and closes their files. Collective.
+std::unique_ptr<Weights> make_weights(const parallel::HostGroup& group, EvaluationInputs& inputs,
+                                      WeightsOptions weights_options, const Machine& machine) {
+    weights_options.data = machine.mesh.data.get();
+    return parallel::agreed(group, [&] {
+        auto weights = load_weights(*machine.device, inputs.source, weights_options, inputs.stage);
+        inputs.source.files.reset();
+        return weights;
+    });
 }
 
 std::string windows_text(std::int64_t windows) { return text(windows, " windows"); }
@@ -89,17 +108,12 @@ void evaluate(WatchedGroup& watched, const EvaluateOptions& options, const std::
 
     const int threads = threads_per_rank(group);
     const std::string dtype = decided_dtype(group, options.dtype, choice);
-    WeightsOptions weights_options =
-        weights_options_of(inputs.source, dtype == "bfloat16" ? DType::bfloat16 : DType::float32);
-    weights_options.zero = static_cast<int>(options.zero);
+    const WeightsOptions weights_options = weights_options_for(options, inputs.source, dtype);
     const Resources resources{
         choice, shape, threads,
         device_memory_limit(group, choice, options.memory, shape, communicator_options_of(watched))};
     Machine machine = make_machine(watched, inputs, measurements, weights_options, resources);
-    weights_options.data = machine.mesh.data.get();
-    const std::unique_ptr<Weights> weights = parallel::agreed(
-        group, [&] { return load_weights(*machine.device, inputs.source, weights_options, inputs.stage); });
-    inputs.source.files.reset();  // mapped files whose values are copied
+    const std::unique_ptr<Weights> weights = make_weights(group, inputs, weights_options, machine);
 
     std::vector<Result> results;
     say(group, table_header());

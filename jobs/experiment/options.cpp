@@ -1,4 +1,4 @@
-// Checks that need no file. Each refusal names the option, its value and the way out.
+// The checks that need no file. Each refusal names the option, its value and the way out.
 #include "jobs/experiment/options.h"
 
 #include <cmath>
@@ -14,7 +14,7 @@
 namespace longlora {
 namespace {
 
-/// Far above any real job, and low enough that products of a few of them fit into 64 bits.
+/// Far above the values of any real job, and so low that products of a few values fit into 64 bits.
 constexpr std::int64_t kMost = std::int64_t{1} << 30;
 
 void at_least(const char* name, std::int64_t value, std::int64_t least, std::int64_t most = kMost) {
@@ -60,7 +60,7 @@ void check_rope_numbers(const TrainOptions& o) {
                                                       {"beta-slow", o.rope_beta_slow}};
     for (const auto& [name, value] : numbers)
         require(std::isfinite(value) && value >= 0, "--rope-", name, " is ", value,
-                "; it must be positive, or 0 for what the model says");
+                "; it must be positive, or 0 for the model's own");
 }
 
 }  // namespace
@@ -108,7 +108,7 @@ void validate(TrainOptions& o) {
     if (!o.stop_after.empty()) parse_seconds(o.stop_after, "--stop-after");
     check_allowed(o.allow_change, classes_of(o));
     require(parse_seconds(o.lock_timeout, "--lock-timeout") >= 5, "--lock-timeout is ", o.lock_timeout,
-            "; it must be at least 5 seconds, as a living job shows itself every second");
+            "; it must be at least 5 seconds, since a job sends a heartbeat every second");
     check_timeout(o.timeout);
 }
 

@@ -1,5 +1,5 @@
-// The option table of `longlora train` (and of `plan`, which runs the same step). One line per option: name, field,
-// class, help.
+// The option table of `longlora train`, and of `longlora plan`, which runs the same step. One line for each option:
+// name, field, class, help.
 #pragma once
 
 #include <string>
@@ -49,8 +49,8 @@ struct TrainOptions {
         v("context", context, identity, "context length in tokens");
         v("group", group, identity, "group size G of S2-Attn, or keys seen with sliding, in tokens; 0 = context / 4");
         v("attention", attention, identity, "shifted (S2-Attn) | dense | plain | shifted-only | layers | sliding");
-        v("method", method, identity, "longlora (LoRA and what --train names) | lora | full");
-        v("train", train, identity, "beside LoRA, with --method longlora: embed,norm,lm_head or none");
+        v("method", method, identity, "longlora (LoRA, and what --train names) | lora | full");
+        v("train", train, identity, "what --method longlora trains beside LoRA: embed,norm,lm_head or none");
         v("lora-rank", lora_rank, identity, "R");
         v("lora-alpha", lora_alpha, identity, "alpha; LoRA is scaled by alpha / R");
         v("lora-targets", lora_targets, identity, "projections with LoRA, of q,k,v,o,gate,up,down");
@@ -63,7 +63,7 @@ struct TrainOptions {
         v("rope-high-freq-factor", rope_high_freq_factor, identity, "llama3 scaling; 0 = the model's or 4");
         v("rope-beta-fast", rope_beta_fast, identity, "yarn scaling; 0 = the model's or 32");
         v("rope-beta-slow", rope_beta_slow, identity, "yarn scaling; 0 = the model's or 1");
-        v("steps", steps, changeable, "updates in all, a resumed run's earlier ones included");
+        v("steps", steps, changeable, "updates in all, with those before a resume");
         v("global-batch", global_batch, identity, "sequences per update, over all ranks");
         v("micro-batch", micro_batch, free, "sequences per forward on a rank");
         v("lr", lr, changeable, "learning rate");
@@ -77,36 +77,37 @@ struct TrainOptions {
         v("eps", eps, changeable, "AdamW");
         v("clip", clip, changeable, "largest gradient norm; 0 = no clipping");
         v("order", order, identity, "shuffle | sequential");
-        v("document-mask", document_mask, identity, "tokens do not see other documents packed into their sequence");
+        v("document-mask", document_mask, identity, "tokens do not see other documents in their sequence");
         v("seed", seed, identity, "of data order and initialisation");
         v("dtype", dtype, identity,
           "computing type: auto (bfloat16 where every rank is good at it) | bfloat16 | float32");
         v("device", device, free,
-          "auto (GPUs if every rank gets one, else CPUs) | cpu | cuda | plan (compute nothing, show what it would "
-          "take)");
+          "auto (GPUs if every rank gets one, else CPUs) | cpu | cuda | plan (computes nothing and shows what a step "
+          "would take)");
         v("pipeline", pipeline, free, "pipeline stages: ranks that hold consecutive layers");
         v("sequence", sequence, free, "ranks that share a sequence, each with its part of the tokens");
         v("zero", zero, free,
-          "what data and sequence ranks share out: 0 nothing | 1 optimizer state | 2 and gradients | 3 and weights");
+          "what data and sequence ranks shard: 0 nothing | 1 optimizer state | 2 also gradients | 3 also weights");
         v("recompute", recompute, free, "auto (keep what --memory allows) | all | none");
         v("offload", offload, free,
-          "none | activations (layers' inputs wait for backward in pinned host memory; saves a GPU's)");
-        v("memory", memory, free, "device memory that a rank may use, as 16GB; default: its share of what is free");
-        v("checkpoint-every", checkpoint_every, free, "steps between checkpoints; 0 = not by steps");
-        v("checkpoint-minutes", checkpoint_minutes, free, "minutes between checkpoints; 0 = not by time");
-        v("keep", keep_checkpoints, free, "newest checkpoints that stay");
+          "none | activations (layers' inputs wait for backward in pinned host memory, which saves GPU memory)");
+        v("memory", memory, free,
+          "device memory that a rank may use, such as 16GB; default: its share of what is free");
+        v("checkpoint-every", checkpoint_every, free, "steps between checkpoints; 0 = none by steps");
+        v("checkpoint-minutes", checkpoint_minutes, free, "minutes between checkpoints; 0 = none by time");
+        v("keep", keep_checkpoints, free, "how many of the newest checkpoints are kept");
         v("resume", resume, free, "auto (newest checkpoint of --run that verifies, if any) | never | FILE");
         v("allow-change", allow_change, free, "schedule options that may differ from the checkpoint's");
-        v("stop-after", stop_after, free, "stop with a checkpoint and exit code 75 after this time, as 3600, 90m, 2h");
+        v("stop-after", stop_after, free,
+          "stop with a checkpoint and exit code 75 after this time, such as 3600, 90m, 2h");
         v("timeout", timeout, free, "a rank without progress for this time ends the run with exit code 5");
         v("lock-timeout", lock_timeout, free,
-          "a job that shows no sign of life in --run for this time is taken for dead");
+          "a job whose lock in --run has no heartbeat for this time is taken for dead");
         v("profile", profile, free, "print FLOPs and seconds by operation at the end");
     }
 };
 
-/// Refuses values that cannot be, before anything is created; fills in what follows from others (group, learning
-/// rates).
+/// Refuses impossible values before anything is created. Sets --group if it is 0.
 void validate(TrainOptions& options);
 
 }  // namespace longlora

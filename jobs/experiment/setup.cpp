@@ -1,4 +1,4 @@
-// Everything here can fail on one rank alone, so callers run it inside agree().
+// All functions may fail on one rank alone, so callers run them inside agree().
 #include "jobs/experiment/setup.h"
 
 #include <cstdlib>

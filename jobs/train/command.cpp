@@ -1,13 +1,15 @@
 // `longlora train`: the story of a start. Each step returns a value that later steps need: inputs, resources, the step
 // that fits, the machine, the model. If there is a checkpoint, the run resumes from it. Then the loop in src/train
 // trains. The run folder is changed only when nothing can be refused any more.
-#include "jobs/plan/command.h"
-#include "core/clock.h"
+#include <memory>
+#include <optional>
+
 #include "jobs/command_line/live_line.h"
 #include "jobs/command_line/parse.h"
 #include "jobs/command_line/same_options.h"
 #include "jobs/command_line/say.h"
 #include "jobs/command_line/units.h"
+#include "jobs/plan/command.h"
 #include "jobs/plan/report.h"
 #include "jobs/process/environment.h"
 #include "jobs/process/signals.h"
@@ -57,19 +59,23 @@ TrainerOptions trainer_options(const TrainOptions& o, const FittedStep& step, co
     return options;
 }
 
-/// Connects the loop with the watchdog, the stop signals, the lock and the terminal.
-TrainOutcome run_loop(WatchedGroup& watched, TrainerParts parts, const FolderLock& lock, const TrainerOptions& options,
-                      std::int64_t first_step) {
-    parts.stop_requested = [&watched] {
+/// Connects the loop with the stop signals, the watchdog and the lock.
+TrainerHooks hooks_of(WatchedGroup& watched, const FolderLock& lock) {
+    TrainerHooks hooks;
+    hooks.stop_requested = [&watched] {
         if (stop_signal_came()) watched.watchdog.stopping();
         return stop_signal_came();
     };
-    parts.note_work = [&watched] { watched.note_work(); };
-    parts.step_done = [&watched](std::int64_t step) {
+    hooks.note_work = [&watched] { watched.note_work(); };
+    hooks.step_done = [&watched](std::int64_t step) {
         watched.note_work();
         watched.watchdog.finished(step);
     };
-    parts.require_ours = [&lock] { lock.require_held(); };
+    hooks.require_ours = [&lock] { lock.require_held(); };
+    return hooks;
+}
+
+TrainOutcome run_loop(const TrainerParts& parts, const TrainerOptions& options, std::int64_t first_step) {
     LiveLine line;
     const TrainerMessages messages{[&](const StepReport& r) { line.update(live_text(r)); },
                                    [&](const std::string& s) { line.print(s); }};
@@ -101,10 +107,9 @@ ExitCode train(WatchedGroup& watched, const TrainOptions& options, parallel::Mes
     begin_in_folder(watched, options, *lock, source, first_step, manifest_of(record, options, inputs, step, shape));
     Recorder& recorder = machine.device->recorder();
     recorder.time = options.profile.on;
-    const TrainerParts parts{
-        group, machine.mesh, *trained.model, *inputs.order, step.activations, record.attributes, {}, {}, {}, {}};
-    const TrainOutcome outcome =
-        run_loop(watched, parts, *lock, trainer_options(options, step, source, *lock), first_step);
+    const TrainOutcome outcome = run_loop({group, machine.mesh, *trained.model, *inputs.order, step.activations,
+                                           record.attributes, hooks_of(watched, *lock)},
+                                          trainer_options(options, step, source, *lock), first_step);
     if (options.profile.on) print_profile(recorder, group.rank() == 0);
     if (outcome.step >= first_step) say(group, memory_note(options, step, machine.device->memory().high_water_bytes()));
     tell_outcome(group, options, outcome);

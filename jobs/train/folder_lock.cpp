@@ -50,7 +50,7 @@ FolderLock lock_new_folder(WatchedGroup& watched, const TrainOptions& options) {
     parallel::agree(group, [&] {
         if (group.rank() == 0)
             require(list_checkpoints(options.run_folder).empty(), "another job has trained in ", options.run_folder,
-                    " since this one looked; start this one again, or take another --run");
+                    " since this job looked; start this job again, or take another --run");
     });
     return lock;
 }

@@ -1,4 +1,4 @@
-// Names are those that the user can change: config.json's, the command line's.
+// Changes have the names that the user knows, from config.json and from the command line.
 #include "jobs/train/resume_check.h"
 
 #include <algorithm>
@@ -44,7 +44,7 @@ std::vector<OptionChange> rounding_changes(const Json& environment_then, const J
     for (const auto& [key, name] : {std::pair{"threads", "threads"}, {"device", "processor"}})
         for (std::size_t rank = 0; rank < std::min(then.size(), now.size()); ++rank)
             if (!compare(name, then[rank].value(key, Json()), now[rank].value(key, Json())))
-                break;  // one rank's is enough
+                break;  // the first rank that differs is enough
     for (const char* name : {"longlora", "compiler", "onednn"})
         compare(name, environment_then.value(name, Json()), environment_now.value(name, Json()));
     return changes;

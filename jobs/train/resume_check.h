@@ -1,5 +1,5 @@
-// What a resumed run is compared in beside its options: the computation that config.json describes, and what decides
-// roundings. It loads nothing and refuses nothing itself.
+// What a resume compares beside options: the computation that config.json describes, and what decides roundings. These
+// functions load nothing and refuse nothing; jobs/train/resume_source.h does.
 #pragma once
 
 #include <vector>
@@ -9,12 +9,13 @@
 
 namespace longlora {
 
-/// Values that decide what is computed with given weights, by their names in config.json: to be compared as options of
-/// identity. Weights are known by their content.
+/// The values that decide what is computed with given weights, by their names in config.json. They are compared like
+/// options of identity; the hash of their content identifies the weights.
 Json computation_of(const ModelConfig& config);
 
-/// What may change the order or the kind of roundings: mesh, micro-batch, threads, processor, versions. From
-/// environments (environment.h) and the free options that changed. Empty: the bits stay the same.
+/// The changes after which sums may be rounded in another order or another way: mesh, micro-batch, threads, processor,
+/// versions. They are found in the environments (jobs/process/environment.h) and among the free options that changed.
+/// Empty: the bits stay the same.
 std::vector<OptionChange> rounding_changes(const Json& environment_then, const Json& environment_now,
                                            const std::vector<OptionChange>& changed_options);
 

@@ -28,7 +28,7 @@ void set_aside_after(const parallel::HostGroup& group, const FolderLock& lock, c
     std::int64_t lines = 0;
     change_folder(group, lock, [&] {
         for (const auto& note : set_damaged_aside(source.found)) say(group, note);
-        if (!source.found.damaged.empty()) say(group, "resuming from " + source.checkpoint);
+        if (!source.found.damaged.empty()) say(group, "the run resumes from " + source.checkpoint + " instead");
         discard_checkpoints_after(lock.run_folder, step);
         lines = discard_metrics_after(lock.run_folder, step);
     });

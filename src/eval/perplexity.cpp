@@ -1,5 +1,5 @@
-// A rank's losses are doubles in window order; they travel once, at the end, as bytes, so nothing is rounded on the
-// way.
+// A rank keeps its losses as doubles in the order of windows. They are gathered once, at the end, as bytes, so nothing
+// is rounded on the way.
 #include "eval/perplexity.h"
 
 #include <algorithm>
@@ -27,7 +27,8 @@ std::vector<double> numbers_in(const std::string& bytes) {
     return out;
 }
 
-/// Every window's loss, on every rank: that of its sequence ranks on the last stage, added in their order.
+/// The loss of every window, on every rank. The sequence ranks of the last stage have its parts, which are added in the
+/// order of ranks.
 std::vector<double> gather(const parallel::HostGroup& group, parallel::MeshShape mesh, const std::vector<double>& own) {
     const auto parts =
         group.all_gather(std::string(reinterpret_cast<const char*>(own.data()), own.size() * sizeof(double)));
@@ -45,7 +46,7 @@ std::vector<double> gather(const parallel::HostGroup& group, parallel::MeshShape
     return all;
 }
 
-/// All ranks have the same losses here, so all throw or none.
+/// All ranks pass the same losses, so either all throw or none.
 void check_finite(const std::vector<double>& losses, const TokenFiles& files, const WindowRules& rules,
                   const WindowList& list) {
     const auto bad = std::find_if(losses.begin(), losses.end(), [](double loss) { return !std::isfinite(loss); });
@@ -76,7 +77,7 @@ Perplexity measure_perplexity(const parallel::HostGroup& group, parallel::MeshCo
     });  // tables and windows of this context length
     std::int64_t done = 0;
     const auto begin_round =
-        [&](std::int64_t i) {  // agreed on before anything is sent, so nobody waits for a rank that failed
+        [&](std::int64_t i) {  // all ranks agree before anything is sent, so none waits for a rank that failed
             WindowTokens tokens;
             parallel::agree(group, [&] {
                 if (between) between(done);
@@ -89,7 +90,7 @@ Perplexity measure_perplexity(const parallel::HostGroup& group, parallel::MeshCo
         };
     std::vector<double> losses =
         window_losses(*model, mesh, {own.count, (num_windows + mesh.shape.data - 1) / mesh.shape.data}, begin_round);
-    begin_round(-1);  // the last windows are done
+    begin_round(-1);  // reports the last windows
     losses = gather(group, mesh.shape, losses);
     check_finite(losses, files, rules, list);
     Perplexity result;

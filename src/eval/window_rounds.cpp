@@ -1,4 +1,4 @@
-// Two stages, three windows; they change hands between rounds:
+// Example with two stages and three windows, which pass to the next stage between rounds:
 //
 //   round      0   1   2   3
 //   stage 0    w0  w1  w2
@@ -22,8 +22,8 @@ double loss_over(Model& model, const MicroBatch& batch, ConstTensor out) {
     return host->data<double>()[0];
 }
 
-/// This stage's output goes to the next stage (an empty one stays), what the stage before computed comes here if
-/// `expected`.
+/// Sends this stage's output to the next stage if it is not empty. If `expected`, receives and returns the output of
+/// the previous stage.
 ArenaTensor hand_on(const Model& model, parallel::MeshCommunicators& mesh, const ArenaTensor& out, bool expected) {
     std::vector<parallel::Send> sends;
     std::vector<parallel::Receive> receives;
@@ -37,7 +37,7 @@ ArenaTensor hand_on(const Model& model, parallel::MeshCommunicators& mesh, const
     return input;
 }
 
-/// A data rank without a window of its own in this round still opens and closes weights with the others (ZeRO 3).
+/// A data rank without a window in this round still opens and closes weights together with the others (ZeRO 3).
 void walk_through(Model& model) {
     model.idle_forward();
     if (model.stage().has_head) model.idle_loss();

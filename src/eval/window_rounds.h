@@ -1,6 +1,6 @@
-// Windows through the stages of a mesh, round by round: a stage computes window i in round i + stage and passes it on
-// at the round's end, so stages work at the same time, each on a window of its own, and nothing is under way between
-// two rounds. Which windows, and what their losses say, is perplexity.h.
+// Windows through the stages of a mesh, round by round. A stage computes window i in round i + stage and passes its
+// output on at the end of the round. So all stages work at the same time, each on a window of its own, and between two
+// rounds no message is under way. Which windows there are, and what their losses mean: perplexity.h.
 #pragma once
 
 #include <cstdint>
@@ -13,25 +13,26 @@
 
 namespace longlora {
 
-/// A rank's tokens of a window, and the labels to predict: the next token of the whole window, or -1 where it comes
-/// before first_target or after the window.
+/// A rank's tokens of a window and their labels. A label is the next token of the whole window, or -1 if that token
+/// lies before first_target or behind the window.
 struct WindowTokens {
     std::vector<std::int32_t> ids, labels;
 };
 WindowTokens window_tokens(std::span<const std::int32_t> window, std::int64_t first_target, parallel::Shard own_tokens);
 
-/// Windows of this rank's data coordinate, and the most that any has: all walk through as many rounds.
+/// How many windows this rank's data coordinate has, and the most that any coordinate has: all ranks take part in as
+/// many rounds.
 struct WindowCount {
     std::int64_t own = 0, most = 0;
 };
 
-/// Called on every rank in every round, before anything of that round is sent; may throw if all ranks do
-/// (parallel/agree.h). i: which own window comes now, whose tokens it returns; -1: none does.
+/// Called on every rank in every round, before anything of that round is sent. i: the own window of this round, whose
+/// tokens it returns; -1: there is none. It may throw if it throws on all ranks (src/parallel/agree.h).
 using BeginRound = std::function<WindowTokens(std::int64_t i)>;
 
-/// On the last stage the summed negative log likelihood (nats) over this rank's tokens of each of its windows; on
-/// others nothing. A window is one forward pass, whatever else is evaluated: batched with others, or on another rank,
-/// the matrix products could round differently. Every rank of the mesh calls it.
+/// On the last stage, for each of this rank's windows, the sum of the negative log likelihoods (nats) over this rank's
+/// tokens; on other stages nothing. Each window is a forward pass of its own: matrix products could round differently
+/// in a batch, which would depend on what else is evaluated and on which rank. Every rank of the mesh calls it.
 std::vector<double> window_losses(Model& model, parallel::MeshCommunicators& mesh, WindowCount windows,
                                   const BeginRound& begin_round);
 

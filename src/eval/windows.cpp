@@ -1,4 +1,4 @@
-// A window that would reach beyond the end of its text is left out, so every one is whole.
+// Windows that would reach beyond the end of their text are left out, so all windows are whole.
 #include "eval/windows.h"
 
 #include <algorithm>

@@ -1,6 +1,5 @@
 // BatchReader: this rank's sequences of each step, read ahead by a background thread that calls neither MPI nor HDF5.
-// Which sequences exist is data_order.h; which of a step's sequences are this rank's is the caller's slice of the
-// global batch.
+// data_order.h says which sequences there are; the caller says which part of the global batch belongs to this rank.
 #pragma once
 
 #include <condition_variable>
@@ -17,34 +16,34 @@
 
 namespace longlora {
 
-/// A batch, its step and which sequences of the order it has.
+/// A batch, its step, and which sequences of the data order it holds.
 struct ReadBatch : Batch {
     std::int64_t step = 0;                ///< 1, 2, ...
-    std::vector<std::int64_t> sequences;  ///< indices of the run's order
+    std::vector<std::int64_t> sequences;  ///< indices in the data order
     std::int64_t num_sequences() const { return static_cast<std::int64_t>(sequences.size()); }
 };
 
-/// Of sequences `part` of the order the tokens `local` (and the one behind them, which is the last label), read now.
-/// Any thread.
+/// Reads now, for each of the sequences `part` of the order, the tokens `own_tokens` and the token after them, which is
+/// the last label. Any thread may call it.
 ReadBatch read_batch(const DataOrder& order, parallel::Shard part, parallel::Shard own_tokens);
 
 struct BatchSlice {
-    std::int64_t global_batch = 1;  ///< sequences of a step over all ranks
-    parallel::Shard part{0, 1};     ///< this rank's of them; may be empty
+    std::int64_t global_batch = 1;  ///< sequences of a step, over all ranks
+    parallel::Shard part{0, 1};     ///< which of them belong to this rank; may be empty
     parallel::Shard own_tokens;     ///< this rank's tokens of every sequence
 };
 
 class BatchReader {
 public:
-    /// Reads steps first_step .. last_step, at most two ahead. Step k's sequences are [(k-1) * global_batch, k *
-    /// global_batch). `order` must outlive it.
+    /// Reads the steps first_step .. last_step, at most two of them ahead. Step k has the sequences
+    /// [(k-1) * global_batch, k * global_batch). `order` must outlive the reader.
     BatchReader(const DataOrder& order, BatchSlice slice, std::int64_t first_step, std::int64_t last_step);
-    ~BatchReader();  ///< stops the thread; what was read ahead is dropped
+    ~BatchReader();  ///< stops the thread and drops what was read ahead
     BatchReader(const BatchReader&) = delete;
     BatchReader& operator=(const BatchReader&) = delete;
 
-    /// The next step's batch, in order; waits for it. What the thread could not read is thrown here, at its step and at
-    /// every later call.
+    /// Waits for the batch of the next step and returns it. If the thread could not read a step, the call for that step
+    /// and every later call throw its error.
     ReadBatch next();
 
 private:
@@ -55,7 +54,7 @@ private:
     std::int64_t next_step_;
     std::mutex mutex_;
     std::condition_variable changed_;
-    std::deque<ReadBatch> ready_;  // guarded by mutex_, as the two below
+    std::deque<ReadBatch> ready_;  // guarded by mutex_, as are the next two
     std::exception_ptr failure_;
     bool stop_ = false;
     std::thread thread_;

@@ -1,5 +1,5 @@
-// Saving checkpoints: rank 0 lays the file out, everybody writes the parts that are its own to answer for, rank 0 puts
-// the finished file in its place.
+// Saving checkpoints: rank 0 creates the file with its layout, every rank writes the parts for which it answers
+// (Weights::sole), and rank 0 renames the finished file. Loading is in checkpoint_load.cpp.
 #include "train/checkpoint.h"
 
 #include <sys/resource.h>
@@ -22,11 +22,11 @@ namespace {
 constexpr std::int64_t kElementsOfBlock = kChecksumBlock / 4;   // float32
 constexpr std::int64_t kWriteElements = 16 * kElementsOfBlock;  // one pwrite and its checksums
 constexpr const char* kKinds[] = {"master/", "moment1/", "moment2/"};
-constexpr std::int64_t kUnsyncedBytes =
-    std::int64_t{32} << 20;                 // at most so much goes to the disk at once: a slow one shows its progress
+// At most so much goes to the disk at once, so that progress is seen on a slow disk too.
+constexpr std::int64_t kUnsyncedBytes = std::int64_t{32} << 20;
 constexpr double kLookSeconds = 0.005;      // between two looks at the helper thread
-constexpr int kHelperNice = 10;             // a tenth of a core where others want it too
-constexpr char kFine = '+', kFailed = '-';  // first byte of what ranks tell each other
+constexpr int kHelperNice = 10;             // about a tenth of a core if other threads want the core too
+constexpr char kFine = '+', kFailed = '-';  // the first byte of messages between ranks
 
 std::int64_t elements_of(const std::vector<CheckpointPart>& parts) {
     std::int64_t n = 0;
@@ -40,7 +40,7 @@ std::int64_t bytes_of(const std::vector<ChecksumPiece>& pieces) {
     return bytes;
 }
 
-/// Views of what this rank answers for, in the order of the file.
+/// Views of the elements for which this rank answers, in the order of the file.
 std::vector<CheckpointPart> parts_to_save(const Weights& weights, const std::vector<NamedTensor>& tensors) {
     ensure(weights.options().training, "only weights in training have moments to save");
     std::unordered_map<std::string, std::int64_t> place;
@@ -66,7 +66,7 @@ std::vector<NamedTensor> checkpoint_tensors(const ParameterList& list) {
     return tensors;
 }
 
-/// A save under way. The helper thread reads layout and snapshot, and writes pieces and failure before it sets done.
+/// A save under way. The helper thread reads layout and snapshot, and fills pieces and failure before it sets done.
 struct CheckpointSaver::Save {
     std::int64_t step = 0;
     double begin_seconds = 0, stalled_seconds = 0;
@@ -79,7 +79,7 @@ struct CheckpointSaver::Save {
     std::int64_t synced = 0;
     std::thread helper;
 
-    /// Runs what may fail on this rank; a failure becomes a sentence.
+    /// Runs work that may fail on this rank, and keeps the sentence of its failure.
     template <class Work> void attempt(const Work& work) noexcept {
         try {
             work();
@@ -87,7 +87,7 @@ struct CheckpointSaver::Save {
             failure = sentence_of(error);
         }
     }
-    /// Elements [begin, begin + count) of a tensor from host memory.
+    /// Writes the elements [begin, begin + count) of a tensor from host memory.
     void write(const FileHandle& file, std::int64_t tensor, std::int64_t begin, std::int64_t count, const float* data) {
         for (std::int64_t at = 0; at < count; at += kWriteElements) {
             const std::int64_t bytes = 4 * std::min(kWriteElements, count - at);
@@ -125,7 +125,7 @@ CheckpointSaver::~CheckpointSaver() {
     if (group_.rank() == 0) save_->attempt([&] { remove_file(save_->layout.path); });
 }
 
-/// Rank 0 makes the file; everybody learns its layout, or why there is none.
+/// Rank 0 creates the file; all ranks learn its layout, or why there is none.
 bool CheckpointSaver::start(std::int64_t step, const Json& attributes) {
     save_ = std::make_unique<Save>();
     save_->step = step;
@@ -158,7 +158,7 @@ bool CheckpointSaver::start(std::int64_t step, const Json& attributes) {
     return false;
 }
 
-/// False if the snapshot is larger than allowed, or than pinned memory has room for.
+/// False if the snapshot is larger than allowed, or does not fit into pinned memory.
 bool CheckpointSaver::reserve_snapshot() {
     const std::int64_t n = elements_of(parts_);
     if (4 * n > options_.max_snapshot_bytes || options_.max_snapshot_bytes <= 0) return false;
@@ -216,12 +216,12 @@ void CheckpointSaver::begin_save(std::int64_t step, const Json& attributes) {
     take_snapshot();
     try {
         save.helper = std::thread([&save, this] {
-            // The computing threads may already fill the cores: training goes first. On Linux a priority is a thread's
-            // own; that it cannot be had only costs time.
+            // The computing threads may fill all cores, and training goes first. On Linux each thread has a priority
+            // of its own. If setting it fails, that only costs time.
             setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kHelperNice);
             save.write_snapshot(parts_);
         });
-    } catch (const std::system_error&) {  // no thread to be had: write here
+    } catch (const std::system_error&) {  // no thread can be created: write here
         save.write_snapshot(parts_);
     }
     save.stalled_seconds = now_seconds() - save.begin_seconds;
@@ -248,12 +248,12 @@ SaveReport CheckpointSaver::save_now(std::int64_t step, const Json& attributes) 
     reports_.pop_back();
     if (!report.saved)  // the same report on every rank
         throw parallel::AgreedError(
-            text(report.sentence, "; make room in the --run folder or mend what failed, and start the job again",
-                 last_good_.saved ? text(": it goes on from step ", last_good_.step) : std::string()));
+            text(report.sentence, "; make room in the --run folder or repair what failed, and start the job again",
+                 last_good_.saved ? text(": it resumes from step ", last_good_.step) : std::string()));
     return report;
 }
 
-/// Rank 0: the file becomes a checkpoint, or goes.
+/// Rank 0 makes the finished file a checkpoint; if that fails, it removes the file.
 SaveReport CheckpointSaver::commit(const std::vector<std::string>& outcomes) {
     const Save& save = *save_;
     SaveReport report;
@@ -283,13 +283,13 @@ SaveReport CheckpointSaver::commit(const std::vector<std::string>& outcomes) {
         set_latest(options_.run_folder, checkpoint_name(save.step));
         remove_old_checkpoints(options_.run_folder, options_.keep_checkpoints, save.step);
     } catch (const std::exception& error) {
-        report.sentence =
-            text("the checkpoint of step ", save.step, " is saved, but not all around it: ", sentence_of(error));
+        report.sentence = text("the checkpoint of step ", save.step,
+                               " is saved, but what follows a save failed: ", sentence_of(error));
     }
     return report;
 }
 
-/// The helper thread's end. While it gets on, this rank works.
+/// Waits for the end of the helper thread. As long as the thread makes progress, this rank counts as working.
 void CheckpointSaver::wait_for_helper() {
     for (std::int64_t seen = -1; !save_->done; std::this_thread::sleep_for(std::chrono::duration<double>(kLookSeconds)))
         if (const std::int64_t written = save_->written; written != seen) {

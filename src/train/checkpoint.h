@@ -1,7 +1,8 @@
-// Checkpoints: masters and moments of every trainable parameter as whole, named, logical tensors in one file, written
-// by all ranks together. Saving overlaps with training: a snapshot, then a helper thread that calls neither MPI nor
-// HDF5. Names and `latest` are checkpoint_files.h.
-//   tensors: master/NAME, moment1/NAME, moment2/NAME (float32, whole)     attributes: the caller's JSON and "step"
+// Checkpoints: the masters and moments of every trainable parameter as whole named tensors in one file, which all ranks
+// write together. Saving overlaps with training: a rank takes a snapshot, then a helper thread that calls neither MPI
+// nor HDF5 writes it. File names and `latest`: src/run/checkpoint_files.h.
+//   tensors      master/NAME, moment1/NAME, moment2/NAME (float32, whole)
+//   attributes   the caller's JSON, and "step"
 #pragma once
 
 #include <cstdint>
@@ -19,61 +20,62 @@
 
 namespace longlora {
 
-/// Elements [begin, begin + source.count()) of tensor `tensor` of checkpoint_tensors(), and where they are on the
-/// device.
+/// The elements [begin, begin + source.count()) of tensor number `tensor` of checkpoint_tensors(), and where they are
+/// on the device.
 struct CheckpointPart {
     std::int64_t tensor = 0, begin = 0;
     Tensor source;  ///< flat
 };
 
-/// The tensors of a checkpoint, in the order of the file: of the whole model's list.
+/// The tensors of a checkpoint in the order of the file; `list` is that of the whole model.
 std::vector<NamedTensor> checkpoint_tensors(const ParameterList& list);
 
 /// How a save went; the same on every rank.
 struct SaveReport {
     bool saved = false;
     std::int64_t step = 0, bytes = 0;       ///< bytes of the file
-    std::int64_t most_bytes_of_a_rank = 0;  ///< written by the rank that wrote the most of it
-    double seconds = 0;                     ///< rank 0's, from the call until it was in place
-    double stalled_seconds = 0;             ///< rank 0's, of these spent inside our calls: training stood still
-    std::string path, sentence;             ///< sentence: why it was not saved, or a warning; empty when all is well
+    std::int64_t most_bytes_of_a_rank = 0;  ///< what the rank that wrote the most has written
+    double seconds = 0;                     ///< on rank 0, from the call until the file was in place
+    double stalled_seconds = 0;             ///< the part of them during which training stood still
+    std::string path, sentence;             ///< sentence: why nothing was saved, or a warning; may be empty
 };
 
 struct SaverOptions {
     std::string run_folder;
     std::int64_t keep_checkpoints = 3;
-    /// A rank whose parts are larger than this saves without a snapshot, in the foreground (then all do); 0: always.
+    /// If the parts of any rank are larger than this, all ranks save in the foreground, without a snapshot. 0: they
+    /// always do.
     std::int64_t max_snapshot_bytes = std::int64_t{4} << 30;
-    /// Host memory of a save in the foreground.
+    /// Host memory for a save in the foreground.
     std::int64_t staging_bytes = std::int64_t{64} << 20;
-    /// Part of the names of unfinished files, so that what is left of a killed job cannot write into those of the next.
+    /// Part of the names of unfinished files: what is left of a killed job cannot write into the files of the next job.
     std::string writer = {};
-    /// Rank 0, before a finished file gets its name; throws an Error if that must not be.
+    /// Called on rank 0 before a finished file gets its name; throws an Error if the file must not get it.
     std::function<void()> before_rename = {};
-    /// Now and then while this rank writes, or waits for its own writing that goes on. Main thread.
+    /// Called now and then by the main thread while this rank writes, or waits for its helper thread, which writes.
     std::function<void()> note_work = {};
 };
 
-/// All functions but the constructor and destructor are collective: every rank calls them at the same steps.
+/// All functions but constructor and destructor are collective: every rank calls them at the same steps.
 class CheckpointSaver {
 public:
-    /// `group`: all ranks of the mesh; among them, every trainable element is one rank's sole one (Weights::sole).
+    /// `group` has all ranks of the mesh: for every trainable element exactly one of them answers (Weights::sole).
     CheckpointSaver(const parallel::HostGroup& group, Weights& weights, const SaverOptions& options);
-    /// Waits for the helper thread; a save that nobody finished is dropped. Does not communicate.
+    /// Waits for the helper thread and drops a save that was not finished. Does not communicate.
     ~CheckpointSaver();
     CheckpointSaver(const CheckpointSaver&) = delete;
     CheckpointSaver& operator=(const CheckpointSaver&) = delete;
 
-    /// Starts a save of the present values; waits for an earlier one first. A failure is reported by poll() or
-    /// finish(), never thrown.
+    /// Waits for an earlier save, then starts a save of the present values. poll() or finish() reports a failure; it is
+    /// never thrown.
     void begin_save(std::int64_t step, const Json& attributes);
-    /// At every step boundary: completes the save if all ranks have written theirs. Costs nothing when none is under
-    /// way. Returns how saves went that ended since the last call.
+    /// Called at every step boundary: completes the save if all ranks have written their parts. Costs nothing if no
+    /// save is under way. Returns the reports of the saves that ended since the last call.
     std::vector<SaveReport> poll();
-    /// Waits until nothing is under way.
+    /// Completes the save that is under way, if any. Returns reports as poll() does.
     std::vector<SaveReport> finish();
-    /// The end of a run: waits for an earlier save, saves in bounded memory and throws an Error on all ranks if that
-    /// fails. Does nothing but return the earlier report if `step` is saved already.
+    /// For the end of a run: waits for an earlier save, then saves in bounded memory. Throws an Error on all ranks if
+    /// that fails. If `step` is saved already, only returns the earlier report.
     SaveReport save_now(std::int64_t step, const Json& attributes);
     bool under_way() const { return static_cast<bool>(save_); }
 
@@ -96,11 +98,11 @@ private:
     SaveReport last_good_;
 };
 
-/// The attributes that the saver was given, "step" included. Checks the format, reads no tensors.
+/// The attributes of a checkpoint, "step" included. Checks the format and reads no tensors.
 Json read_checkpoint_attributes(const std::string& path);
-/// Fills what this rank keeps of masters (and moments, when training), bit for bit, and of the weights computed with;
-/// every block read is verified. A checkpoint of other parameters or shapes is an Error that names the first. Returns
-/// the attributes. Not collective: wrap it in agree().
+/// Fills this rank's part of the masters and, in training, of the moments, bit for bit, and of the weights that are
+/// computed with. Verifies every block that it reads. A checkpoint of other parameters or shapes is an Error that names
+/// the first difference. Returns the attributes. Not collective: call it inside agree().
 Json load_checkpoint(Weights& weights, const std::string& path);
 
 }  // namespace longlora

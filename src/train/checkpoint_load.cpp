@@ -1,4 +1,4 @@
-// Reading checkpoints back into weights, a bounded piece at a time.
+// Loading checkpoints into weights, a bounded piece at a time. Saving is in checkpoint.cpp.
 #include <algorithm>
 #include <set>
 
@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::int64_t kPieceElements = std::int64_t{1} << 22;  // 16 MiB of float32
 
-/// Same names and shapes on both sides, before anything is changed.
+/// Refuses other names, shapes or types than expected, before any weight is changed.
 void check_tensors(const NamedTensorReader& reader, const std::vector<NamedTensor>& expected) {
     std::set<std::string> names;
     for (const NamedTensor& tensor : expected) {
@@ -29,7 +29,7 @@ void check_tensors(const NamedTensorReader& reader, const std::vector<NamedTenso
                 ", which is not trained here; use the options of the run that saved it");
 }
 
-/// Elements [begin, begin + count) of a tensor, a piece after the other in host memory.
+/// Reads the elements `part` of a tensor, piece by piece, into host memory and calls each(first element, piece).
 template <class Each>
 void for_pieces(const Device& device, const NamedTensorReader& reader, const std::string& name, parallel::Shard part,
                 const ArenaTensor& staging, Each&& each) {
@@ -41,7 +41,7 @@ void for_pieces(const Device& device, const NamedTensorReader& reader, const std
     }
 }
 
-/// Masters, and what is computed with; of them only what this rank keeps.
+/// Masters, and the weights that are computed with: only this rank's part of them.
 void load_masters(Weights& weights, const NamedTensorReader& reader, const ArenaTensor& staging) {
     for (const Parameter& p : weights.list().parameters)
         if (p.trainable)

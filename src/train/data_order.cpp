@@ -1,6 +1,5 @@
-// The order behind train/data_order.h. Files are dealt by a binary tree of exact integer shares, so "how many of the
-// first i sequences went left" is one multiplication; places inside a file are shuffled by a Feistel network with cycle
-// walking.
+// A binary tree of exact integer shares distributes sequences to files, so that one multiplication tells how many of
+// the first i sequences went left. A Feistel network with cycle walking shuffles the places inside a file.
 #include "train/data_order.h"
 
 #include <algorithm>
@@ -18,7 +17,8 @@ namespace {
 constexpr int kFeistelRounds = 8;
 constexpr double kWholeShare = 0x1p32;
 
-/// How many of the first i arrivals get a share of share / 2^32: i * share, rounded. Grows by 0 or 1 with i.
+/// How many of the first i arrivals go left, where the left half gets share / 2^32: i * share / 2^32, rounded. It grows
+/// by 0 or 1 when i grows by 1.
 std::int64_t first_to_left(std::int64_t i, std::uint64_t share) {
     __extension__ using Wide = unsigned __int128;
     return static_cast<std::int64_t>(
@@ -50,8 +50,8 @@ std::string_view name_of(SequenceOrder order) { return order == SequenceOrder::s
 
 std::int64_t permuted(std::int64_t index, std::int64_t n, std::uint64_t seed, std::uint64_t stream) {
     ensure(index >= 0 && index < n, "an index outside of a permutation");
-    // A permutation of [0, 4^half) with 4^half < 4 n; steps that leave [0, n) are followed until they come back, which
-    // they do.
+    // This permutes [0, 4^half) with 4^half < 4 n. It is applied again until the result is in [0, n), which happens
+    // since a permutation's cycles are closed.
     const int half = std::max(1, (static_cast<int>(std::bit_width(static_cast<std::uint64_t>(n - 1))) + 1) / 2);
     const std::uint64_t mask = (std::uint64_t{1} << half) - 1;
     auto x = static_cast<std::uint64_t>(index);
@@ -135,7 +135,7 @@ std::vector<std::int64_t> DataOrder::document_starts(const Sequence& s) const {
          at != begins.end(); ++at) {
         const std::int64_t start = static_cast<std::int64_t>(*at) - s.first_token;
         if (start >= context_) break;
-        if (start != starts.back()) starts.push_back(start);  // empty documents start where the next one does
+        if (start != starts.back()) starts.push_back(start);  // an empty document starts where the next one does
     }
     return starts;
 }

@@ -1,4 +1,4 @@
-// Parameter by parameter, because groups differ in their rates.
+// It updates parameter by parameter, because parameter groups have different rates.
 #include "train/optimizer.h"
 
 namespace longlora {

@@ -1,9 +1,10 @@
-// What a stage receives is asked for one task ahead, so that it arrives while the task before computes; what it sends
-// leaves while the next one computes.
+// A stage posts its receives one task ahead, so that data arrives while the task before computes. Data that it sends
+// leaves while the next task computes.
 //
-//   forward(i):   input i from the stage before -> layers -> output i to the stage behind (last stage: kept for its
-//   loss) backward(i):  d_output i from the stage behind (last stage: from its loss) -> layers -> d_input i to the
-//   stage before
+//   forward(i)    input i from the previous stage -> layers -> output i to the next stage
+//                 (the last stage keeps it for its loss)
+//   backward(i)   d_output i from the next stage (the last stage: from its loss) -> layers
+//                 -> d_input i to the previous stage
 #include "train/pipeline.h"
 
 #include <deque>
@@ -15,7 +16,7 @@ namespace {
 
 using parallel::Pass;
 
-/// A tensor under way.
+/// A tensor that is being sent or received.
 struct Parcel {
     ArenaTensor data;
     parallel::Request request;
@@ -46,14 +47,14 @@ public:
             const bool idle = batches_.num_sequences(i) == 0, last = i + 1 == batches_.count;
             if (tasks_[t].pass == Pass::forward) idle ? model_.idle_forward() : forward(i);
             else idle ? idle_backward(last) : backward(last);
-            if (tasks_[t].pass == Pass::backward)
-                model_.zero().finish_gradients();  // else the last unit's would stay under the next forward
+            // Otherwise the gradients of the last unit would stay in memory during the next forward pass.
+            if (tasks_[t].pass == Pass::backward) model_.zero().finish_gradients();
         }
         for (auto* parcels : {&sent_forward_, &sent_backward_}) finish_all(*parcels);
     }
 
 private:
-    /// Posts the receives of tasks up to and including `t`, in their order.
+    /// Posts the receives of all tasks up to task `t`, in the order of tasks.
     void expect_until(std::size_t t) {
         for (; next_expected_ <= t && next_expected_ < tasks_.size(); ++next_expected_) {
             const auto [pass, i] = tasks_[next_expected_];
@@ -77,7 +78,7 @@ private:
     static void finish_all(std::deque<Parcel>& parcels) {
         for (; !parcels.empty(); parcels.pop_front()) parcels.front().request.finish();
     }
-    /// One parcel of a direction is under way at a time, so that sent activations do not pile up.
+    /// In each direction one parcel is under way at a time, so that sent activations do not pile up.
     void send(Pass pass, ArenaTensor data) {
         auto& sent = pass == Pass::forward ? sent_forward_ : sent_backward_;
         finish_all(sent);
@@ -116,7 +117,7 @@ private:
     const ActivationPlan& activations_;
     const std::vector<parallel::PipelineTask> tasks_;
     std::size_t next_expected_ = 0;
-    std::deque<Alive> alive_;                // in the order of forwards, which is that of backwards
+    std::deque<Alive> alive_;                // in the order of the forward passes, which the backward passes have too
     std::deque<Parcel> inputs_, d_outputs_;  // expected
     std::deque<Parcel> sent_forward_, sent_backward_;
 };

@@ -30,11 +30,12 @@ ActivationPlan keep_first(const ModelConfig& config, const Stage& stage, std::in
     return activations;
 }
 
-/// What must fit: steps of the ranks of request.rank's stage on the first data coordinate, which has the largest
-/// shards; they differ in their tokens and halos. First with so few micro-batches that planning is quick: as many as
-/// can be alive, one that follows them, and one more, since the last of a step leaves other gradients behind. Then with
-/// all of a step, and with those of a coordinate that has a sequence less: of several micro-batches the blocks lie side
-/// by side in the arena in an order that goes on changing, and with it the gaps between them.
+/// The steps that must fit: those of the ranks that have the stage of request.rank and the first data coordinate, which
+/// has the largest shards. These ranks differ in their tokens and halos. First come steps with so few micro-batches
+/// that planning is quick: as many as can be alive, one that follows them, and one more, since the last micro-batch of
+/// a step leaves other gradients behind. Then come steps with all micro-batches, also with those of a coordinate that
+/// has one sequence less: blocks of several micro-batches lie side by side in the arena in an order that keeps
+/// changing, and so do the gaps between them.
 std::vector<PlanRequest> steps_that_must_fit(const PlanRequest& request) {
     const std::int64_t data = request.mesh.data, most = (request.step.global_batch + data - 1) / data;
     std::vector<std::int64_t> batches{data * std::min(most, request.step.micro_batch * (request.mesh.pipeline + 2))};
@@ -52,7 +53,7 @@ std::vector<PlanRequest> steps_that_must_fit(const PlanRequest& request) {
     return all;
 }
 
-/// The most items, at most `most`, with which fits(items); -1: not even with none.
+/// The largest number of items, at most `most`, for which fits(items) is true; -1 if fits(0) is false.
 template <class Fits> std::int64_t most_that_fit(std::int64_t most, Fits&& fits) {
     if (fits(most)) return most;
     std::int64_t good = -1, too_many = most;
@@ -107,13 +108,13 @@ ActivationPlan choose_activations(const PlanRequest& request, const std::string&
         return plan_step(one, keep_first(request.config, stage, items)).arena_bytes;
     };
     const std::int64_t least_items = mode == "none" ? num_items : 0;
-    // Documents make pieces and halos smaller than planned, so that they lie elsewhere: room for gaps.
+    // Documents make pieces and halos smaller than planned, so that they get other addresses; leave room for gaps.
     const std::int64_t limit =
         request.step.document_mask && request.mesh.sequence > 1 ? memory_bytes - memory_bytes / 25 : memory_bytes;
     const auto steps = steps_that_must_fit(request);
-    std::int64_t items = mode == "all" ? stage.num_layers : num_items,
-                 before = -1;  // halos are sent again, not recomputed
-    while (before != items) {  // again after a change: with other gaps less may need more
+    // Halos are kept with "all" too: without them a layer receives again, which is not recomputation.
+    std::int64_t items = mode == "all" ? stage.num_layers : num_items, before = -1;
+    while (before != items) {  // check all again after a change: with other gaps, keeping less may need more
         before = items;
         for (const auto& one : steps) {
             items = most_that_fit(items, [&](std::int64_t some) { return bytes_of(one, some) <= limit; });

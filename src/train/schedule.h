@@ -1,4 +1,4 @@
-// Learning-rate schedules: a pure function of the step 1, 2, ... Nothing is remembered, so resuming needs nothing.
+// Learning-rate schedules: pure functions of the step 1, 2, ... They have no state, so a resume restores none.
 #pragma once
 
 #include <algorithm>
@@ -27,12 +27,12 @@ inline ScheduleKind schedule_kind_of(const std::string& name) {
 struct Schedule {
     ScheduleKind kind = ScheduleKind::constant;
     std::int64_t warmup = 0, steps = 1;
-    double minimum = 0;  ///< of the full learning rate, where a cosine ends
+    double minimum = 0;  ///< the factor at which a cosine ends
 };
 
-/// What every group's learning rate is multiplied with in step k >= 1: min(1, k / warmup), then constant, or falling to
-/// 0 (linear) or to the minimum (cosine) at k = steps. transformers' schedules have these values one step later, as its
-/// first step has learning rate 0.
+/// The factor of every learning rate in step k >= 1: min(1, k / warmup), then constant, or falling to 0 (linear) or to
+/// the minimum (cosine) at k = steps. The schedules of transformers have these values one step later, since their first
+/// step has learning rate 0.
 inline double schedule_factor(const Schedule& s, std::int64_t k) {
     ensure(k >= 1, "steps count from 1");
     if (k < s.warmup) return static_cast<double>(k) / static_cast<double>(s.warmup);

@@ -1,5 +1,5 @@
-// Order of sums: micro-batches in order into one buffer, then ranks in order (ZeRO 2 and 3: the other way round), so
-// the same mesh gives the same bits.
+// The order of sums is fixed, so the same mesh gives the same bits: first micro-batches in order into one buffer, then
+// ranks in order. With ZeRO 2 and 3 it is the other way round.
 #include "train/step.h"
 
 #include <cmath>
@@ -11,7 +11,7 @@ namespace {
 
 std::int64_t ceil_of(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-/// The rank's sequences as micro-batches; as many on every rank as the one with the most sequences needs.
+/// The rank's sequences as micro-batches. All ranks have as many as the rank with the most sequences needs.
 MicroBatches micro_batches_of(Model& model, const parallel::MeshCommunicators& mesh, const Batch& batch,
                               const StepOptions& options) {
     const std::int64_t n = model.own_tokens().count, sequences = static_cast<std::int64_t>(batch.tokens.size()) / n,
@@ -34,7 +34,8 @@ MicroBatches micro_batches_of(Model& model, const parallel::MeshCommunicators& m
     return {ceil_of(most, options.micro_batch), count_of, make};
 }
 
-/// A tied table is on the first and on the last stage: both add both gradients, so that both copies stay the same.
+/// The first and the last stage both have a copy of a tied table. Each adds the gradients of both, so that the copies
+/// stay equal.
 void add_gradients_of_copies(Model& model, parallel::MeshCommunicators& mesh) {
     const Stage& stage = model.stage();
     Weights& weights = model.weights();
@@ -53,7 +54,7 @@ double num_predictions(const Model& model, const StepOptions& options) {
     return static_cast<double>(options.global_batch) * static_cast<double>(model.context_length() - 1);
 }
 
-/// Of the parts for which this rank alone answers.
+/// Adds the squares of the gradients for which this rank alone answers.
 void add_squares(Weights& weights, Tensor sum_squares) {
     for (std::int64_t unit = 0; unit < weights.num_units(); ++unit) {
         const parallel::Shard sole = weights.sole(unit);
@@ -63,7 +64,7 @@ void add_squares(Weights& weights, Tensor sum_squares) {
     }
 }
 
-/// x (float64) = its sum over all ranks of the mesh: over those of each stage, then over the stages.
+/// x (float64) becomes its sum over all ranks of the mesh: first over the ranks of each stage, then over the stages.
 void sum_over_mesh(parallel::MeshCommunicators& mesh, Tensor x) {
     mesh.data->all_reduce(x, Device::compute_stream()).finish();
     if (mesh.forward) mesh.forward->all_reduce(x, Device::compute_stream()).finish();

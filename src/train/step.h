@@ -1,5 +1,5 @@
-// One training step: gradients of the rank's sequences, their sums over ranks, clipping, update. The page that everyone
-// reads. Not here: which sequences (data_order.h), micro-batches through the stages (pipeline.h), the loop around it
+// One training step: gradients of the rank's sequences, their sums over ranks, clipping, update. Start reading here.
+// Not here: which sequences (data_order.h), micro-batches through the stages (pipeline.h), the loop around it
 // (trainer.h).
 #pragma once
 
@@ -16,7 +16,7 @@ namespace longlora {
 struct StepOptions {
     std::int64_t global_batch = 64;  ///< sequences per update over all ranks
     std::int64_t micro_batch = 1;    ///< sequences per forward on a rank
-    double clip = 1;                 ///< gradient norm; <= 0: no clipping
+    double clip = 1;                 ///< largest gradient norm; <= 0: no clipping
     bool document_mask = false;
     OptimizerOptions optimizer;
 };
@@ -27,7 +27,7 @@ struct StepResult {
     bool finite = true;    ///< false: nothing was updated
 };
 
-/// Device scalars and host copies that a step needs; made once.
+/// The device scalars that a step needs, and their host copies; made once for all steps.
 class StepScalars {
 public:
     explicit StepScalars(Device& device);
@@ -35,7 +35,7 @@ public:
     Tensor sum_squares() const { return sums_->slice(1, 1).reshaped({}); }
     Tensor sums() const { return sums_; }  ///< both, (2) float64
     Tensor clip_scale() const { return *scale_; }
-    /// {loss_sum, sum_squares}, after everything queued so far.
+    /// Waits for everything queued so far; returns {loss_sum, sum_squares}.
     std::pair<double, double> read() const;
     void clear() const;
 
@@ -44,15 +44,15 @@ private:
     ArenaTensor sums_, scale_, host_;
 };
 
-/// Every rank of the mesh calls it, also one whose `batch` is empty. step counts from 1. Each sequence has N - 1
-/// predictions; the loss and its gradient are divided by their number in the global batch, so they do not depend on the
-/// mesh or on micro-batches.
+/// Every rank of the mesh calls it, even if its `batch` is empty. step counts from 1. Each sequence has N - 1
+/// predictions. The loss and its gradient are divided by the number of predictions in the global batch, so they depend
+/// neither on the mesh nor on micro-batches.
 StepResult train_step(Model& model, parallel::MeshCommunicators& mesh, const StepScalars& scalars, const Batch& batch,
                       const StepOptions& options, const ActivationPlan& activations, std::int64_t step,
                       double lr_factor);
 
-/// The gradient part alone: own gradients (Weights::own_gradient) are those of the mean loss over the global batch,
-/// summed over ranks. scalars.loss_sum is this rank's.
+/// The gradient part alone. Afterwards the own gradients (Weights::own_gradient) are those of the mean loss over the
+/// global batch, summed over ranks; scalars.loss_sum is the sum of this rank alone.
 void step_gradients(Model& model, parallel::MeshCommunicators& mesh, const StepScalars& scalars, const Batch& batch,
                     const StepOptions& options, const ActivationPlan& activations);
 

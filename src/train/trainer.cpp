@@ -1,4 +1,4 @@
-// Rank 0 writes metrics and status and speaks; every decision that changes what ranks do is agreed on.
+// Rank 0 writes metrics and status and prints messages. All ranks agree on every decision that changes what they do.
 #include "train/trainer.h"
 
 #include <sys/resource.h>
@@ -12,7 +12,7 @@
 namespace longlora {
 namespace {
 
-/// State of one run of the loop.
+/// The state of the loop.
 struct Loop {
     const TrainerParts& parts;
     const TrainerOptions& options;
@@ -22,7 +22,7 @@ struct Loop {
     double started = now_seconds(), last_checkpoint = started, last_status = started - 1e9;
     std::string checkpoint;
     std::int64_t finished;  // steps
-    bool worked = false;    // any of them in this run of the loop
+    bool worked = false;    // whether this loop has finished a step
     double seconds_left = -1;
 
     Loop(const TrainerParts& p, const TrainerOptions& o, const TrainerMessages& m, std::int64_t first_step)
@@ -41,7 +41,7 @@ struct Loop {
         if (leads() && messages.sentence && !sentence.empty()) messages.sentence(sentence);
     }
     void require_ours() const {
-        if (parts.require_ours) parts.require_ours();
+        if (parts.hooks.require_ours) parts.hooks.require_ours();
     }
     SaverOptions saver_options() {
         SaverOptions out;
@@ -49,12 +49,12 @@ struct Loop {
         out.keep_checkpoints = options.keep_checkpoints;
         out.max_snapshot_bytes = options.max_snapshot_bytes;
         out.writer = options.writer;
-        // A checkpoint never is ahead of its metrics: a resume from it finds the line of every step before.
+        // The metrics reach the disk before the checkpoint gets its name, so a resume finds the line of every step.
         out.before_rename = [this] {
             require_ours();
             if (metrics) metrics->sync();
         };
-        out.note_work = parts.note_work;
+        out.note_work = parts.hooks.note_work;
         return out;
     }
     void log(const Json& line) {
@@ -66,7 +66,7 @@ struct Loop {
         try {
             require_ours();
         } catch (const Error&) {
-            return false;  // which ends the run at the next line of metrics
+            return false;  // the next line of metrics ends the run
         }
         return true;
     }
@@ -87,11 +87,11 @@ struct Loop {
                 record_failure(options.run_folder, exit_code_of(e), sentence_of(e) + where,
                                text("rank", parts.group.rank()));
         } catch (const Error&) {
-            // it is told on stderr
+            // main() prints e on standard error anyway
         }
     }
 
-    /// Now and then: each time is a file written to disk.
+    /// Only every few seconds, since each call writes a file to disk.
     void status_running() {
         if (!leads() || now_seconds() - last_status < 5) return;
         last_status = now_seconds();
@@ -128,7 +128,7 @@ struct Loop {
 
     bool stop_due() {
         const bool out_of_time = options.stop_after_seconds > 0 && now_seconds() - started > options.stop_after_seconds;
-        return parts.group.any(out_of_time || (parts.stop_requested && parts.stop_requested()));
+        return parts.group.any(out_of_time || (parts.hooks.stop_requested && parts.hooks.stop_requested()));
     }
 
     void report_step(const StepResult& result, std::int64_t step, std::int64_t first_step, double seconds,
@@ -163,22 +163,21 @@ struct Loop {
         return batch;
     }
 
-    /// The last save; in bounded memory. Not what is there already: no step was done since a regular save or the
-    /// resume.
+    /// The last save, in bounded memory. Skipped if no step was done since a regular save or the resume.
     void save_now(std::int64_t step) {
         if (checkpoint == checkpoint_folder(options.run_folder) + "/" + checkpoint_name(step)) return;
         report_saves({saver.save_now(step, parts.attributes)});
     }
 };
 
-/// The most memory that the process ever had, libraries and mapped files included.
+/// The largest amount of memory that the process has had, with libraries and mapped files.
 std::int64_t peak_process_bytes() {
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
     return std::int64_t{usage.ru_maxrss} << 10;
 }
 
-/// Memory and traffic of this rank and all others, once, at the end.
+/// Logs memory and traffic of all ranks, once, at the end.
 void log_totals(Loop& loop, std::int64_t step) {
     const auto& memory = loop.parts.model.device().memory();
     Json traffic = Json::object();
@@ -229,7 +228,7 @@ TrainOutcome run_steps(Loop& loop, std::int64_t first_step) {
         ReadBatch batch;
         try {
             batch = loop.read(reader);
-        } catch (const parallel::AgreedError& e) {  // on all ranks, between two steps: nothing that was trained is lost
+        } catch (const parallel::AgreedError& e) {  // on all ranks, between two steps: save what was trained
             if (!loop.worked) throw;
             return end(loop, {e.code, step - 1, "", text("the data of step ", step, " cannot be read: ", e.what())});
         }
@@ -240,11 +239,11 @@ TrainOutcome run_steps(Loop& loop, std::int64_t first_step) {
             return end(loop, {ExitCode::non_finite, step - 1, "",
                               text("step ", step, ": the ", std::isfinite(result.loss) ? "gradient norm" : "loss",
                                    " is not finite; nothing was updated and the state "
-                                   "before it is saved; lower --lr or look at the data of this step")});
+                                   "before this step is saved; lower --lr or look at the data of this step")});
         loop.finished = step;
         loop.worked = true;
         loop.report_step(result, step, first_step, now_seconds() - begin, factor);
-        if (parts.step_done) parts.step_done(step);
+        if (parts.hooks.step_done) parts.hooks.step_done(step);
         loop.report_saves(loop.saver.poll());
         if (step < options.schedule.steps && loop.checkpoint_due(step)) {
             loop.last_checkpoint = now_seconds();
@@ -261,7 +260,7 @@ TrainOutcome run_training(const TrainerParts& parts, const TrainerOptions& optio
     Loop loop(parts, options, messages, first_step);
     try {
         return run_steps(loop, first_step);
-    } catch (const std::exception& e) {  // perhaps of this rank alone, so only told
+    } catch (const std::exception& e) {  // perhaps on this rank alone, so it is only recorded
         loop.record(e);
         throw;
     }

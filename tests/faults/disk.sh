@@ -103,7 +103,7 @@ full_disk() {
     ends_with 2 1
     says "the checkpoint of step 9 was not saved"
     says "make room"
-    says "goes on from step 6"
+    says "resumes from step 6"
     must "$tools/compare_checkpoints" run/checkpoints/step-00000006.h5 run/checkpoints/step-00000006.h5
     must [ -z "$(find run/checkpoints -name '*.partial')" ]
     must [ "$(cat run/checkpoints/latest)" = step-00000006.h5 ]
@@ -168,7 +168,7 @@ damaged_newest() {
     ends_with 0 0
     says "step-00000009.h5 is damaged"
     says "moved to step-00000009.h5.damaged"
-    says "going on from run/checkpoints/step-00000006.h5"
+    says "resumes from run/checkpoints/step-00000006.h5 instead"
     must [ -e run/checkpoints/step-00000009.h5.damaged ]
     compare_runs whole run $steps
 }

@@ -99,7 +99,7 @@ BOOST_AUTO_TEST_CASE(the_newest_undamaged_checkpoint_is_used) {
     spoil(shop / checkpoint("run", 4));
     const Outcome outcome = shop.done(with(every_two, "steps", "6"));
     for (const char* part : {"step-00000004.h5 is damaged", "moved to step-00000004.h5.damaged",
-                             "going on from run/checkpoints/step-00000002.h5"})
+                             "resumes from run/checkpoints/step-00000002.h5 instead"})
         BOOST_TEST(outcome.out.find(part) != std::string::npos, outcome.out);
     BOOST_TEST(file_exists(shop / (checkpoint("run", 4) + ".damaged")));
     same_runs(shop / "whole", shop / "run", 6);
