@@ -10,8 +10,8 @@ complain() { echo "error: $1"; failures=$((failures + 1)); }
 files() {
     local names=(-name "$1")
     for pattern in "${@:2}"; do names+=(-o -name "$pattern"); done
-    find . \( -path ./build -o -path ./.git -o -path ./tests/golden -o -path ./jobs/demo/books -o -path ./jobs/demo/model \) \
-        -prune -o -type f \( "${names[@]}" \) -print
+    find . \( -path ./build -o -path ./.git -o -path ./tests/golden -o -path ./jobs/demo/books \
+        -o -path ./jobs/demo/model \) -prune -o -type f \( "${names[@]}" \) -print
 }
 cpp=('*.h' '*.cpp' '*.cu' '*.cuh')
 code=("${cpp[@]}" '*.c' '*.sh' '*.awk' '*.sbatch' '*.py')
@@ -28,7 +28,8 @@ done < <(files "${code[@]}" | xargs wc -l)
 if command -v clang-format > /dev/null && clang-format --version | grep -q 'version 14\.'; then
     while read -r file; do
         complain "$file: 'clang-format -i $file' changes it"
-    done < <(files "${cpp[@]}" | xargs clang-format --dry-run 2>&1 | sed -nE 's/^([^:]+):[0-9]+:[0-9]+: warning.*/\1/p' | sort -u)
+    done < <(files "${cpp[@]}" | xargs clang-format --dry-run 2>&1 |
+        sed -nE 's/^([^:]+):[0-9]+:[0-9]+: warning.*/\1/p' | sort -u)
 else
     echo "skipped: the layout of C++ files, since clang-format 14 is not installed"
 fi

@@ -1,5 +1,5 @@
-// AttentionProblem: the one argument of all attention kernels, with matrices, sizes and windows; and the functions that
-// say which tiles of queries and of keys see each other. No arithmetic on values.
+// ForwardProblem and BackwardProblem: the one argument of the attention kernels of a pass, with matrices, sizes and
+// windows; and the functions that say which tiles of queries and of keys see each other. No arithmetic on values.
 //
 // Rows are local: query t is row t of q, key j is row j of k and v. The windows of kernels/windows.h count tokens of
 // the whole sequence. With diagonal = query_begin - key_begin, query t sees the keys j with
