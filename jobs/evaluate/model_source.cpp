@@ -85,7 +85,7 @@ std::string adapter_hash(const ModelSource& source) {
     Sha256 hash;
     for (const auto& [name, t] : source.adapter->values)
         hash.add(text(name, '\n', name_of(t.dtype), to_text(t.shape),
-                      crc32c(t.bytes, static_cast<std::size_t>(t.size_bytes())), '\n'));
+                      crc32c(t.bytes, t.size_bytes()), '\n'));
     return hash.finish();
 }
 

@@ -15,7 +15,7 @@ namespace {
 std::int64_t length_of(const TokenFile& file, std::int64_t document) {
     const auto& begin = file.document_begin();
     return static_cast<std::int64_t>(begin[static_cast<std::size_t>(document) + 1] -
-                                     begin[static_cast<std::size_t>(document)]);
+                                     begin[document]);
 }
 
 /// One line for each length: how many documents are at least so long, and their share of all tokens.
@@ -37,10 +37,10 @@ std::string lengths(const TokenFile& file) {
 }
 
 std::string longest(const TokenFile& file) {
-    std::vector<std::int64_t> order(static_cast<std::size_t>(file.num_documents()));
+    std::vector<std::int64_t> order(file.num_documents());
     std::iota(order.begin(), order.end(), 0);
     const std::size_t shown = std::min<std::size_t>(5, order.size());
-    std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(shown), order.end(),
+    std::partial_sort(order.begin(), order.begin() + shown, order.end(),
                       [&](std::int64_t a, std::int64_t b) {
                           return std::pair(length_of(file, b), a) < std::pair(length_of(file, a), b);
                       });
@@ -58,7 +58,7 @@ std::string sources(const TokenFile& file) {
     for (const Json& source : list)
         if (source.is_object() && source.contains("bytes") && source["bytes"].is_number_integer())
             bytes += source["bytes"].get<std::int64_t>();
-    return inspect_line("made from", text(grouped(static_cast<std::int64_t>(list.size())),
+    return inspect_line("made from", text(grouped(list.size()),
                                           list.size() == 1 ? " file, " : " files, ", bytes_text(bytes)));
 }
 
