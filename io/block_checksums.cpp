@@ -26,7 +26,7 @@ void append_checksum_pieces(std::vector<ChecksumPiece>& pieces, std::int64_t str
     const auto* p = static_cast<const char*>(data);
     while (bytes > 0) {
         const std::int64_t n = std::min(bytes, kChecksumBlock - begin % kChecksumBlock);
-        pieces.push_back({stream, begin, n, crc32c(p, static_cast<std::size_t>(n)), 0});
+        pieces.push_back({stream, begin, n, crc32c(p, n), 0});
         p += n, begin += n, bytes -= n;
     }
 }
@@ -39,7 +39,7 @@ std::vector<std::vector<std::uint32_t>> combine_checksum_pieces(std::vector<Chec
     std::vector<std::vector<std::uint32_t>> result;
     std::size_t at = 0;
     for (std::size_t stream = 0; stream < stream_bytes.size(); ++stream) {
-        std::vector<std::uint32_t> blocks(static_cast<std::size_t>(num_checksum_blocks(stream_bytes[stream])), 0);
+        std::vector<std::uint32_t> blocks(num_checksum_blocks(stream_bytes[stream]), 0);
         std::int64_t done = 0;
         for (; at < pieces.size() && pieces[at].stream == static_cast<std::int64_t>(stream); ++at) {
             const ChecksumPiece& piece = pieces[at];
@@ -47,10 +47,8 @@ std::vector<std::vector<std::uint32_t>> combine_checksum_pieces(std::vector<Chec
                    "checksum pieces overlap or leave a gap in a stream");
             ensure(piece.begin / kChecksumBlock == (piece.begin + piece.length - 1) / kChecksumBlock,
                    "a checksum piece crosses a block border");
-            std::uint32_t& block = blocks[static_cast<std::size_t>(piece.begin / kChecksumBlock)];
-            block = piece.begin % kChecksumBlock == 0
-                        ? piece.crc
-                        : crc32c_combine(block, piece.crc, static_cast<std::uint64_t>(piece.length));
+            std::uint32_t& block = blocks[piece.begin / kChecksumBlock];
+            block = piece.begin % kChecksumBlock == 0 ? piece.crc : crc32c_combine(block, piece.crc, piece.length);
             done += piece.length;
         }
         ensure(done == stream_bytes[stream], "checksum pieces do not cover a whole stream");
@@ -85,12 +83,11 @@ void read_verified(const std::function<void(void*, std::int64_t, std::int64_t)>&
         const std::int64_t from = std::max(begin, block_begin), to = std::min(begin + bytes, block_end);
         char* target = static_cast<char*>(out) + (from - begin);
         const bool whole = from == block_begin && to == block_end;
-        if (!whole) scratch.resize(static_cast<std::size_t>(kChecksumBlock));
+        if (!whole) scratch.resize(kChecksumBlock);
         char* place = whole ? target : scratch.data();
         fetch(place, block_end - block_begin, block_begin);
-        require_block(checksums[static_cast<std::size_t>(block)],
-                      crc32c(place, static_cast<std::size_t>(block_end - block_begin)), block, size, what);
-        if (!whole) std::memcpy(target, scratch.data() + (from - block_begin), static_cast<std::size_t>(to - from));
+        require_block(checksums[block], crc32c(place, block_end - block_begin), block, size, what);
+        if (!whole) std::memcpy(target, scratch.data() + (from - block_begin), to - from);
     }
 }
 

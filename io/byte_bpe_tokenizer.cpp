@@ -59,7 +59,7 @@ public:
 
     std::vector<std::int32_t> encode(std::string_view text) const override;
     std::string decode(const std::vector<std::int32_t>& ids) const override;
-    std::int64_t vocabulary() const override { return static_cast<std::int64_t>(pieces_.size()); }
+    std::int64_t vocabulary() const override { return pieces_.size(); }
     std::int32_t bos() const override { return bos_; }
     std::int32_t eos() const override { return eos_; }
     std::string kind() const override { return "byte-bpe"; }
@@ -91,7 +91,7 @@ private:
 
 void ByteBpeTokenizer::put_piece(std::int32_t id, std::string bytes) {
     if (static_cast<std::size_t>(id) >= pieces_.size()) pieces_.resize(static_cast<std::size_t>(id) + 1);
-    pieces_[static_cast<std::size_t>(id)] = std::move(bytes);
+    pieces_[id] = std::move(bytes);
 }
 
 void ByteBpeTokenizer::read_vocabulary(const Json& model) {
@@ -108,7 +108,7 @@ void ByteBpeTokenizer::read_vocabulary(const Json& model) {
     ignore_merges_ = model.value("ignore_merges", false);
     const auto characters = byte_characters();
     std::unordered_map<std::string, int> byte_of;
-    for (int b = 0; b < 256; ++b) byte_of[characters[static_cast<std::size_t>(b)]] = b;
+    for (int b = 0; b < 256; ++b) byte_of[characters[b]] = b;
     std::unordered_map<std::string, std::int32_t> ids;
     const Json& vocabulary = member(model, "vocab", path_);
     require(vocabulary.is_object() && !vocabulary.empty(), path_, ": \"vocab\" is not an object of tokens");
@@ -309,7 +309,7 @@ std::string ByteBpeTokenizer::decode(const std::vector<std::int32_t>& ids) const
     std::string bytes;
     for (std::int32_t id : ids) {
         require(id >= 0 && id < vocabulary(), "the id ", id, " is beyond the vocabulary of ", path_);
-        bytes += pieces_[static_cast<std::size_t>(id)];
+        bytes += pieces_[id];
     }
     return bytes;
 }

@@ -38,7 +38,7 @@ public:
     explicit Compressed(const std::string& path) : file_(FileHandle::open_read(path)), buffer_(1 << 18) {}
     /// Reads the next buffer; returns an empty one at the end of the file.
     std::string_view refill() {
-        const std::int64_t n = file_.read_some(buffer_.data(), static_cast<std::int64_t>(buffer_.size()), at_);
+        const std::int64_t n = file_.read_some(buffer_.data(), buffer_.size(), at_);
         at_ += n;
         return {buffer_.data(), static_cast<std::size_t>(n)};
     }
@@ -119,7 +119,7 @@ public:
             // zstd may hold more output even when it has consumed all input.
             full_output_ = !complete_ && target.pos == target.size;
         }
-        return static_cast<std::int64_t>(target.pos);
+        return target.pos;
     }
     std::int64_t consumed() const override { return input_.consumed(); }
 
@@ -142,8 +142,7 @@ bool LineReader::next(std::string& line) {
     line.clear();
     for (;;) {
         if (at_ == filled_) {
-            filled_ =
-                static_cast<std::size_t>(stream_->read(buffer_.data(), static_cast<std::int64_t>(buffer_.size())));
+            filled_ = static_cast<std::size_t>(stream_->read(buffer_.data(), buffer_.size()));
             at_ = 0;
             if (filled_ == 0) break;
         }

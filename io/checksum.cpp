@@ -131,8 +131,8 @@ std::string sha256_of_file(const std::string& path) {
     std::vector<char> buffer(1 << 20);
     Sha256 hash;
     std::int64_t offset = 0;
-    while (const std::int64_t n = file.read_some(buffer.data(), static_cast<std::int64_t>(buffer.size()), offset)) {
-        hash.add(buffer.data(), static_cast<std::size_t>(n));
+    while (const std::int64_t n = file.read_some(buffer.data(), buffer.size(), offset)) {
+        hash.add(buffer.data(), n);
         offset += n;
     }
     return hash.finish();

@@ -10,7 +10,7 @@ TensorChecksums tensor_checksums(const SafetensorsFolder& files, const std::func
     TensorChecksums checksums;
     for (const auto& name : files.names()) {
         const HostTensor t = files.get(name);
-        checksums[name] = crc32c(t.bytes, static_cast<std::size_t>(t.size_bytes()));
+        checksums[name] = crc32c(t.bytes, t.size_bytes());
         if (progress) progress();
     }
     return checksums;

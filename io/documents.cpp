@@ -44,14 +44,14 @@ void append_folder(std::vector<Source>& sources, const std::string& folder) {
             source.path = entry.path().string();
             source.name = entry.path().lexically_relative(folder).string();
             if (!kind_of(source.name, source.kind) || !entry.is_regular_file()) continue;
-            source.bytes = static_cast<std::int64_t>(entry.file_size());
+            source.bytes = entry.file_size();
             sources.push_back(std::move(source));
         }
     } catch (const fs::filesystem_error& problem) {
         fail(text("cannot read the folder ", folder, ": ", problem.code().message()));
     }
     require(sources.size() > before, folder, " has no file that prepare reads (", kExtensions, ")");
-    std::sort(sources.begin() + static_cast<std::ptrdiff_t>(before), sources.end(),
+    std::sort(sources.begin() + before, sources.end(),
               [](const Source& a, const Source& b) { return a.name < b.name; });
 }
 
@@ -167,17 +167,17 @@ void read_ids(const Source& source, DType type, const Sink& sink, const Progress
     const std::int64_t width = size_of(type), size = file.size(), piece = std::int64_t{1} << 20;
     require(size % width == 0, source.path, " has ", size, " bytes, which is not a whole number of ", name_of(type),
             " ids; see --bin-type");
-    std::vector<char> bytes(static_cast<std::size_t>(std::min(size, piece)));
+    std::vector<char> bytes(std::min(size, piece));
     std::int64_t at = 0;
     do {
         const std::int64_t n = std::min(piece, size - at);
         file.read_at(bytes.data(), n, at);
         DocumentPart document;
         document.name = source.name;
-        document.tokens.resize(static_cast<std::size_t>(n / width));
+        document.tokens.resize(n / width);
         for (std::size_t i = 0; i < document.tokens.size(); ++i) {
             std::uint32_t id = 0;
-            std::memcpy(&id, bytes.data() + static_cast<std::int64_t>(i) * width, static_cast<std::size_t>(width));
+            std::memcpy(&id, bytes.data() + static_cast<std::int64_t>(i) * width, width);
             document.tokens[i] = id;
         }
         document.where = source.path;
@@ -235,8 +235,8 @@ SourceScan scan_source(const std::string& path, const std::vector<std::int64_t>&
     const auto count = [&](std::int64_t begin, std::int64_t end) {
         return std::count(buffer.begin() + begin, buffer.begin() + end, '\n');
     };
-    while (const std::int64_t n = file.read_some(buffer.data(), static_cast<std::int64_t>(buffer.size()), at)) {
-        hash.add(buffer.data(), static_cast<std::size_t>(n));
+    while (const std::int64_t n = file.read_some(buffer.data(), buffer.size(), at)) {
+        hash.add(buffer.data(), n);
         std::int64_t done = 0;
         for (; next < positions.size() && positions[next] <= at + n; ++next) {
             lines += count(done, positions[next] - at);

@@ -82,8 +82,8 @@ std::int64_t FileHandle::size() const {
 std::int64_t FileHandle::read_some(void* out, std::int64_t bytes, std::int64_t offset) const {
     std::int64_t done = 0;
     while (done < bytes) {
-        const ssize_t n = ::pread(fd_, static_cast<char*>(out) + done,
-                                  static_cast<std::size_t>(std::min(bytes - done, kMostAtOnce)), offset + done);
+        const ssize_t n =
+            ::pread(fd_, static_cast<char*>(out) + done, std::min(bytes - done, kMostAtOnce), offset + done);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) fail_system("read", path_, errno);
         if (n == 0) break;
@@ -101,8 +101,8 @@ void FileHandle::read_at(void* out, std::int64_t bytes, std::int64_t offset) con
 void FileHandle::write_at(const void* data, std::int64_t bytes, std::int64_t offset) const {
     std::int64_t done = 0;
     while (done < bytes) {
-        const ssize_t n = ::pwrite(fd_, static_cast<const char*>(data) + done,
-                                   static_cast<std::size_t>(std::min(bytes - done, kMostAtOnce)), offset + done);
+        const ssize_t n =
+            ::pwrite(fd_, static_cast<const char*>(data) + done, std::min(bytes - done, kMostAtOnce), offset + done);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) fail_system("write", path_, errno);
         done += n;
@@ -139,7 +139,7 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
     const FileHandle file = FileHandle::open_read(path);
     size_ = file.size();
     if (size_ == 0) return;
-    void* address = ::mmap(nullptr, static_cast<std::size_t>(size_), PROT_READ, MAP_PRIVATE, file.fd(), 0);
+    void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.fd(), 0);
     if (address == MAP_FAILED) fail_system("map", path, errno);
     data_ = static_cast<const std::byte*>(address);
 }
@@ -152,7 +152,7 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 }
 
 MappedFile::~MappedFile() {
-    if (data_) ::munmap(const_cast<std::byte*>(data_), static_cast<std::size_t>(size_));
+    if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
 std::string read_text_file(const std::string& path) {
@@ -165,7 +165,7 @@ std::string read_text_file(const std::string& path) {
         offset += n;
         if (n < (1 << 16)) break;
     }
-    content.resize(static_cast<std::size_t>(offset));
+    content.resize(offset);
     return content;
 }
 
@@ -173,7 +173,7 @@ void write_text_file(const std::string& path, std::string_view content, const st
     const std::string partial = path + (writer.empty() ? "" : "." + writer) + ".partial";
     try {
         const FileHandle file = FileHandle::create(partial);
-        file.write_at(content.data(), static_cast<std::int64_t>(content.size()), 0);
+        file.write_at(content.data(), content.size(), 0);
         file.sync();
         rename_file(partial, path);
     } catch (const Error&) {

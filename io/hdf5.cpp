@@ -133,7 +133,7 @@ Dataset describe(hid_t id, const std::string& name, const std::string& path) {
     H5Sget_simple_extent_dims(space, sizes, nullptr);
     result.bytes = size_of(result.dtype);
     for (int i = 0; i < rank; ++i) {
-        const auto size = static_cast<std::int64_t>(sizes[i]);
+        const std::int64_t size = sizes[i];
         const bool overflow = size < 0 || __builtin_mul_overflow(result.bytes, size, &result.bytes);
         require(!overflow && result.bytes <= (std::int64_t{1} << 60), what, " has an impossible size");
         result.shape.push_back(size);

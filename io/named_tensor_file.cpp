@@ -46,7 +46,7 @@ hdf5::Dataset create_checksums(hdf5::File& file, const std::string& name, std::i
 void write_attributes(const FileHandle& file, const hdf5::Dataset& place, const hdf5::Dataset& sums,
                       const std::string& content) {
     std::vector<ChecksumPiece> pieces;
-    append_checksum_pieces(pieces, 0, 0, content.data(), static_cast<std::int64_t>(content.size()));
+    append_checksum_pieces(pieces, 0, 0, content.data(), content.size());
     const auto blocks = combine_checksum_pieces(pieces, {static_cast<std::int64_t>(content.size())});
     file.write_at(content.data(), place.bytes, place.offset);
     file.write_at(blocks[0].data(), sums.bytes, sums.offset);
@@ -125,7 +125,7 @@ NamedTensorLayout unpack_layout(const std::string& packed) {
 
 void write_slice(const FileHandle& file, const NamedTensorLayout& layout, std::int64_t index, std::int64_t begin_byte,
                  const void* data, std::int64_t bytes, std::vector<ChecksumPiece>& pieces) {
-    const TensorEntry& entry = layout.entries.at(static_cast<std::size_t>(index));
+    const TensorEntry& entry = layout.entries.at(index);
     ensure(begin_byte >= 0 && bytes >= 0 && begin_byte + bytes <= entry.size_bytes(),
            "a slice goes beyond the ends of its tensor");
     if (bytes == 0) return;
@@ -158,7 +158,7 @@ std::pair<hdf5::Dataset, hdf5::Dataset> place_of(const hdf5::File& file, const s
 }
 
 std::vector<std::uint32_t> read_checksums(const FileHandle& file, const hdf5::Dataset& place) {
-    std::vector<std::uint32_t> sums(static_cast<std::size_t>(place.bytes / 4));
+    std::vector<std::uint32_t> sums(place.bytes / 4);
     file.read_at(sums.data(), place.bytes, place.offset);
     return sums;
 }
@@ -177,7 +177,7 @@ NamedTensorReader::NamedTensorReader(const std::string& path, const std::string&
             " of its format; this program reads versions up to ", schema_version);
     const std::int64_t file_bytes = file_.size();
     const auto [text_place, text_sums] = place_of(file, kAttributes, file_bytes);
-    attributes_.resize(static_cast<std::size_t>(text_place.bytes));
+    attributes_.resize(text_place.bytes);
     const std::int64_t text_offset = text_place.offset;
     read_verified(
         [&](void* out, std::int64_t bytes, std::int64_t offset) { file_.read_at(out, bytes, text_offset + offset); },
@@ -186,7 +186,7 @@ NamedTensorReader::NamedTensorReader(const std::string& path, const std::string&
     for (const std::string& name : file.dataset_names()) {
         if (name == kAttributes || name.rfind(kChecksumGroup, 0) == 0) continue;
         const auto [place, sums] = place_of(file, name, file_bytes);
-        index_[name] = static_cast<std::int64_t>(entries_.size());
+        index_[name] = entries_.size();
         entries_.push_back({{name, place.dtype, shape_of(place.shape)}, place.offset, sums.offset});
         checksums_.push_back(read_checksums(file_, sums));
     }
@@ -199,15 +199,13 @@ std::int64_t NamedTensorReader::find(const std::string& name) const {
     return found->second;
 }
 
-const TensorEntry& NamedTensorReader::entry(const std::string& name) const {
-    return entries_[static_cast<std::size_t>(find(name))];
-}
+const TensorEntry& NamedTensorReader::entry(const std::string& name) const { return entries_[find(name)]; }
 const std::vector<std::uint32_t>& NamedTensorReader::checksums(const std::string& name) const {
-    return checksums_[static_cast<std::size_t>(find(name))];
+    return checksums_[find(name)];
 }
 
 void NamedTensorReader::read(const std::string& name, std::int64_t begin, std::int64_t count, void* out) const {
-    const auto index = static_cast<std::size_t>(find(name));
+    const std::size_t index = find(name);
     const TensorEntry& entry = entries_[index];
     require(begin >= 0 && count >= 0 && begin <= entry.shape.count() && count <= entry.shape.count() - begin, path(),
             ": cannot read elements ", begin, " to ", begin + count, " of ", name, "; its number of elements is ",
@@ -219,7 +217,7 @@ void NamedTensorReader::read(const std::string& name, std::int64_t begin, std::i
 }
 
 void NamedTensorReader::verify_all(const std::function<void()>& progress) const {
-    std::vector<char> scratch(static_cast<std::size_t>(kChecksumBlock));
+    std::vector<char> scratch(kChecksumBlock);
     for (std::size_t i = 0; i < entries_.size(); ++i) {
         const TensorEntry& entry = entries_[i];
         for (std::int64_t begin = 0; begin < entry.size_bytes(); begin += kChecksumBlock) {

@@ -163,7 +163,7 @@ std::optional<HostTensor> SafetensorsFile::find(const std::string& name) const {
     std::vector<double>& copy = copies_->of[name];
     if (copy.empty()) {
         copy.resize(static_cast<std::size_t>(tensor.size_bytes() + 7) / 8 + 1);
-        std::memcpy(copy.data(), tensor.bytes, static_cast<std::size_t>(tensor.size_bytes()));
+        std::memcpy(copy.data(), tensor.bytes, tensor.size_bytes());
     }
     tensor.bytes = reinterpret_cast<const std::byte*>(copy.data());
     return tensor;

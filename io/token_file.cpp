@@ -15,7 +15,7 @@ std::vector<std::uint64_t> read_positions(const NamedTensorReader& reader, const
     const TensorEntry& entry = reader.entry(name);
     require(entry.dtype == DType::uint64 && entry.shape.rank == 1 && entry.shape[0] >= 1, reader.path(), ": ", name,
             " should be a list of uint64");
-    std::vector<std::uint64_t> values(static_cast<std::size_t>(entry.shape[0]));
+    std::vector<std::uint64_t> values(entry.shape[0]);
     reader.read(name, 0, entry.shape[0], values.data());
     const bool ordered = values.front() == 0 && std::is_sorted(values.begin(), values.end()) &&
                          values.back() == static_cast<std::uint64_t>(last);
@@ -67,11 +67,9 @@ TokenFile::TokenFile(const std::string& path)
 
 std::string TokenFile::document_name(std::int64_t document) const {
     ensure(document >= 0 && document < num_documents(), "the file does not have this document");
-    const auto begin = name_begin_[static_cast<std::size_t>(document)],
-               end = name_begin_[static_cast<std::size_t>(document) + 1];
+    const auto begin = name_begin_[document], end = name_begin_[static_cast<std::size_t>(document) + 1];
     std::string name(end - begin, '\0');
-    reader_.read("document_name", static_cast<std::int64_t>(begin), static_cast<std::int64_t>(end - begin),
-                 name.data());
+    reader_.read("document_name", begin, end - begin, name.data());
     return name;
 }
 
@@ -89,10 +87,10 @@ void TokenFile::read(std::int64_t begin, std::int64_t count, std::int32_t* out) 
         require(false, path(), ": token ", begin + at, " is ", id, ", beyond its vocabulary of ", info_.vocabulary);
     };
     if (tokens_.dtype == DType::uint16) {
-        std::vector<std::uint16_t> ids(static_cast<std::size_t>(count));
+        std::vector<std::uint16_t> ids(count);
         reader_.read("tokens", begin, count, ids.data());
         for (std::int64_t i = 0; i < count; ++i) {
-            const std::uint16_t id = ids[static_cast<std::size_t>(i)];
+            const std::uint16_t id = ids[i];
             if (id >= info_.vocabulary) beyond(i, id);
             out[i] = id;
         }
@@ -100,13 +98,13 @@ void TokenFile::read(std::int64_t begin, std::int64_t count, std::int32_t* out) 
     }
     reader_.read("tokens", begin, count, out);
     for (std::int64_t i = 0; i < count; ++i)
-        if (static_cast<std::uint32_t>(out[i]) >= info_.vocabulary) beyond(i, static_cast<std::uint32_t>(out[i]));
+        if (static_cast<std::uint32_t>(out[i]) >= info_.vocabulary) beyond(i, out[i]);
 }
 
 void TokenFile::verify_all() const {
     reader_.verify_all();
     constexpr std::int64_t kPiece = 1 << 20;
-    std::vector<std::int32_t> ids(static_cast<std::size_t>(std::min(kPiece, num_tokens_)));
+    std::vector<std::int32_t> ids(std::min(kPiece, num_tokens_));
     for (std::int64_t begin = 0; begin < num_tokens_; begin += kPiece)
         read(begin, std::min(kPiece, num_tokens_ - begin), ids.data());
 }
@@ -147,17 +145,14 @@ void write_token_file(const std::string& path, const TokenFileInfo& info,
         all_names += d < names.size() ? names[d] : text("document ", d);
         name_begin.push_back(all_names.size());
     }
-    const auto tensors =
-        token_file_tensors(info.vocabulary, static_cast<std::int64_t>(begin.back()),
-                           static_cast<std::int64_t>(documents.size()), static_cast<std::int64_t>(all_names.size()));
+    const auto tensors = token_file_tensors(info.vocabulary, begin.back(), documents.size(), all_names.size());
     const NamedTensorLayout layout = create_named_tensor_file(path + ".partial", kTokenFileFormat, kTokenFileVersion,
                                                               tensors, token_file_attributes(info));
     const FileHandle file = FileHandle::open_write(layout.path);
     std::vector<ChecksumPiece> pieces;
     const void* contents[] = {narrow.empty() ? static_cast<const void*>(wide.data()) : narrow.data(), begin.data(),
                               all_names.data(), name_begin.data()};
-    for (std::int64_t i = 0; i < 4; ++i)
-        write_slice(file, layout, i, 0, contents[i], tensors[static_cast<std::size_t>(i)].size_bytes(), pieces);
+    for (std::int64_t i = 0; i < 4; ++i) write_slice(file, layout, i, 0, contents[i], tensors[i].size_bytes(), pieces);
     write_checksums(file, layout, std::move(pieces));
     file.sync();
     rename_file(layout.path, path);

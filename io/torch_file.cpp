@@ -63,9 +63,9 @@ public:
         if (padding) {
             header.u16(0x4246);
             header.u16(padding - 4);
-            header.out.append(static_cast<std::size_t>(padding - 4), '\0');
+            header.out.append(padding - 4, '\0');
         }
-        write(header.out.data(), static_cast<std::int64_t>(header.out.size()));
+        write(header.out.data(), header.out.size());
         write(data, bytes);
         entries_.push_back(entry);
     }
@@ -77,7 +77,7 @@ public:
         const auto size = static_cast<std::int64_t>(directory.out.size()), end = begin + size,
                    n = static_cast<std::int64_t>(entries_.size());
         end_records(directory, begin, size, end, n);
-        write(directory.out.data(), static_cast<std::int64_t>(directory.out.size()));
+        write(directory.out.data(), directory.out.size());
         file_.sync();
     }
 
@@ -99,7 +99,7 @@ private:
         b.u32(entry.crc);
         b.u32(large ? kMost32 : entry.bytes);
         b.u32(large ? kMost32 : entry.bytes);
-        b.u16(static_cast<std::int64_t>(entry.name.size()));
+        b.u16(entry.name.size());
     }
 
     static void central_entry(Bytes& b, const Entry& entry) {
@@ -168,7 +168,7 @@ struct Pickle {
     void op(char code) { bytes.out += code; }
     void text(std::string_view value) {
         op('X');
-        bytes.u32(static_cast<std::int64_t>(value.size()));
+        bytes.u32(value.size());
         bytes.out += value;
     }
     void global(const char* module, const char* name) { bytes.out += std::string("c") + module + "\n" + name + "\n"; }
@@ -189,7 +189,7 @@ struct Pickle {
     }
 
     void tensor(const TensorToWrite& t, std::size_t key) {
-        std::vector<std::int64_t> shape, strides(static_cast<std::size_t>(t.shape.rank), 1);
+        std::vector<std::int64_t> shape, strides(t.shape.rank, 1);
         for (int i = 0; i < t.shape.rank; ++i) shape.push_back(t.shape[i]);
         for (std::size_t i = strides.size(); i-- > 1;) strides[i - 1] = strides[i] * shape[i];
         global("torch._utils", "_rebuild_tensor_v2");
@@ -238,7 +238,7 @@ void write_archive(const std::string& path, const std::vector<TensorToWrite>& te
     add_text("archive/byteorder", "little");
     std::vector<std::byte> memory;
     for (std::size_t i = 0; i < tensors.size(); ++i) {
-        memory.resize(static_cast<std::size_t>(tensors[i].size_bytes()));
+        memory.resize(tensors[i].size_bytes());
         tensors[i].fill(memory.data());
         zip.add("archive/data/" + std::to_string(i), memory.data(), tensors[i].size_bytes(), kTensorAlignment);
     }

@@ -69,7 +69,7 @@ std::string Utf8Repair::add(std::string_view bytes) {
         if (bad.needs_more) break;
         out.append(kReplacement);
         ++num_replaced_;
-        rest.remove_prefix(static_cast<std::size_t>(bad.length));
+        rest.remove_prefix(bad.length);
     }
     waiting_ = std::string(rest);
     return out;

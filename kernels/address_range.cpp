@@ -37,7 +37,7 @@ void forget_bytes(std::byte* begin, std::int64_t n) {
     const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE)),
                from = reinterpret_cast<std::uintptr_t>(begin), to = from + static_cast<std::uintptr_t>(n);
     const std::uintptr_t first = (from + page - 1) / page * page, last = to / page * page;
-    if (first >= last) return static_cast<void>(std::memset(begin, 0, static_cast<std::size_t>(n)));
+    if (first >= last) return static_cast<void>(std::memset(begin, 0, n));
     std::memset(begin, 0, first - from);
     std::memset(reinterpret_cast<void*>(last), 0, to - last);
     if (madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED) != 0)
@@ -57,12 +57,12 @@ void copy_rows(const Tensor& to, const ConstTensor& from) {
     if (to.count() == 0) return;
     const std::int64_t size = size_of(to.dtype);
     if (to.contiguous() && from.contiguous()) {
-        std::memcpy(to.bytes, from.bytes, static_cast<std::size_t>(to.size_bytes()));
+        std::memcpy(to.bytes, from.bytes, to.size_bytes());
         return;
     }
     for (std::int64_t row = 0; row < to.num_rows(); ++row)
         std::memcpy(to.bytes + row * to.row_stride * size, from.bytes + row * from.row_stride * size,
-                    static_cast<std::size_t>(to.width() * size));
+                    to.width() * size);
 }
 
 }  // namespace longlora

@@ -13,7 +13,7 @@ std::int64_t visible_pairs(const Windows& windows, HeadKind kind, std::int64_t q
            "queries lie outside of the windows");
     std::int64_t pairs = 0;
     for (std::int64_t t = std::max(query_begin, key_begin); t < query_begin + num_queries; ++t) {
-        const std::int64_t begin = std::max<std::int64_t>(first_key[static_cast<std::size_t>(t)], key_begin),
+        const std::int64_t begin = std::max<std::int64_t>(first_key[t], key_begin),
                            end = std::min(t + 1, key_begin + num_keys);
         pairs += std::max<std::int64_t>(end - begin, 0);
     }

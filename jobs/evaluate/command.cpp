@@ -71,7 +71,7 @@ std::string windows_text(std::int64_t windows) { return text(windows, " windows"
 /// Rank 0 shows the progress of all: data coordinates have the same number of windows, within one.
 Result measure(const parallel::HostGroup& group, Machine& machine, Weights& weights, const TokenFiles& files,
                const Measurement& m, const WindowList& list) {
-    const auto windows = static_cast<std::int64_t>(list.windows.size());
+    const std::int64_t windows = list.windows.size();
     Progress progress(text("context ", m.rules.context), windows, windows_text, group.rank() == 0);
     const auto between = [&](std::int64_t done) {
         if (stop_signal_came())

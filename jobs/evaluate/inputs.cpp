@@ -28,7 +28,7 @@ Stage stage_of(const ModelConfig& config, const std::vector<Measurement>& measur
         std::max_element(measurements.begin(), measurements.end(),
                          [](const Measurement& a, const Measurement& b) { return a.rules.context < b.rules.context; });
     const auto stages = stages_of(config, shape.pipeline, longest->pattern, longest->rules.context);
-    return stages[static_cast<std::size_t>(parallel::coordinate_of(shape, rank).pipeline)];
+    return stages[parallel::coordinate_of(shape, rank).pipeline];
 }
 
 std::string contents_of(const TokenFiles& files) {

@@ -16,7 +16,7 @@ WindowMemory plan_windows(const EvaluationInputs& inputs, const std::vector<Meas
     Weights weights(*device, inputs.source.config, inputs.source.trainables, weights_options, inputs.stage);
     for (const Measurement& m : measurements) {
         Model model(weights, m.pattern, m.rules.context, mesh.sequence.get());
-        const std::vector<std::int32_t> any(static_cast<std::size_t>(m.rules.context));
+        const std::vector<std::int32_t> any(m.rules.context);
         window_losses(model, mesh, {2, 2}, [&](std::int64_t i) {
             return i < 0 ? WindowTokens{} : window_tokens(any, 1, model.own_tokens());
         });

@@ -84,8 +84,7 @@ std::string adapter_hash(const ModelSource& source) {
     if (!source.adapter) return "";
     Sha256 hash;
     for (const auto& [name, t] : source.adapter->values)
-        hash.add(text(name, '\n', name_of(t.dtype), to_text(t.shape),
-                      crc32c(t.bytes, static_cast<std::size_t>(t.size_bytes())), '\n'));
+        hash.add(text(name, '\n', name_of(t.dtype), to_text(t.shape), crc32c(t.bytes, t.size_bytes()), '\n'));
     return hash.finish();
 }
 

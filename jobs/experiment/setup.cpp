@@ -102,8 +102,8 @@ StepOptions step_options_of(const TrainOptions& o) {
 std::unique_ptr<Weights> make_weights(Device& device, const BaseModel& base, const WeightsOptions& weights_options,
                                       const Stage& stage, std::int64_t seed) {
     auto weights = std::make_unique<Weights>(device, base.config, base.trainables, weights_options, stage);
-    if (base.files) load_model(*weights, *base.files, static_cast<std::uint64_t>(seed));
-    else initialise_model(*weights, static_cast<std::uint64_t>(seed));
+    if (base.files) load_model(*weights, *base.files, seed);
+    else initialise_model(*weights, seed);
     if (base.adapter) load_adapter(*weights, *base.adapter);
     return weights;
 }

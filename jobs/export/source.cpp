@@ -64,7 +64,7 @@ void check_tensors(const ExportSource& source) {
 }
 
 std::vector<float> read_master(const ExportSource& source, const Parameter& p) {
-    std::vector<float> values(static_cast<std::size_t>(p.shape.count()));
+    std::vector<float> values(p.shape.count());
     source.checkpoint->read(kMaster + p.name, 0, p.shape.count(), values.data());
     return values;
 }
@@ -109,7 +109,7 @@ void fill_rows(const ExportSource& source, const Parameter& p, DType dtype, std:
     const std::int64_t width = p.shape.last(), rows = width ? p.shape.count() / width : 0;
 #pragma omp parallel
     {
-        std::vector<double> row(static_cast<std::size_t>(width));
+        std::vector<double> row(width);
 #pragma omp for
         for (std::int64_t r = 0; r < rows; ++r) {
             widen(row.data(), from.dtype, from.bytes, r * width, width);
@@ -123,12 +123,11 @@ void fill_rows(const ExportSource& source, const Parameter& p, DType dtype, std:
 
 void add_lora_row(double* sums, const float* b_row, const float* a, std::int64_t rank, std::int64_t width,
                   double scale) {
-    std::vector<double> product(static_cast<std::size_t>(width), 0.0);
+    std::vector<double> product(width, 0.0);
     for (std::int64_t k = 0; k < rank; ++k)
         for (std::int64_t i = 0; i < width; ++i)
-            product[static_cast<std::size_t>(i)] +=
-                static_cast<double>(b_row[k]) * static_cast<double>(a[k * width + i]);
-    for (std::int64_t i = 0; i < width; ++i) sums[i] += scale * product[static_cast<std::size_t>(i)];
+            product[i] += static_cast<double>(b_row[k]) * static_cast<double>(a[k * width + i]);
+    for (std::int64_t i = 0; i < width; ++i) sums[i] += scale * product[i];
 }
 
 ExportSource open_export_source(const std::string& run_or_file, const std::string& model) {

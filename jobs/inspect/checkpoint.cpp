@@ -71,8 +71,8 @@ void verify_finite(const NamedTensorReader& reader) {
     for (const TensorEntry& entry : reader.entries()) {
         if (entry.dtype != DType::float32) continue;
         for (std::int64_t begin = 0; begin < entry.shape.count(); begin += kPiece) {
-            values.resize(static_cast<std::size_t>(std::min(kPiece, entry.shape.count() - begin)));
-            reader.read(entry.name, begin, static_cast<std::int64_t>(values.size()), values.data());
+            values.resize(std::min(kPiece, entry.shape.count() - begin));
+            reader.read(entry.name, begin, values.size(), values.data());
             for (std::size_t i = 0; i < values.size(); ++i)
                 require(std::isfinite(values[i]), reader.path(), ": element ", begin + static_cast<std::int64_t>(i),
                         " of ", entry.name, " is not finite");

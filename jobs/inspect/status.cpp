@@ -96,8 +96,8 @@ Json last_step(const std::string& run) {
     if (!file_exists(path)) return {};
     const FileHandle file = FileHandle::open_read(path);
     const std::int64_t begin = std::max<std::int64_t>(0, file.size() - kTail);
-    std::string tail(static_cast<std::size_t>(file.size() - begin), '\0');
-    tail.resize(static_cast<std::size_t>(file.read_some(tail.data(), static_cast<std::int64_t>(tail.size()), begin)));
+    std::string tail(file.size() - begin, '\0');
+    tail.resize(file.read_some(tail.data(), tail.size(), begin));
     Json found;
     for (std::size_t at = begin ? tail.find('\n') + 1 : 0, end; at < tail.size(); at = end + 1) {
         end = std::min(tail.find('\n', at), tail.size());

@@ -14,8 +14,7 @@ namespace {
 
 std::int64_t length_of(const TokenFile& file, std::int64_t document) {
     const auto& begin = file.document_begin();
-    return static_cast<std::int64_t>(begin[static_cast<std::size_t>(document) + 1] -
-                                     begin[static_cast<std::size_t>(document)]);
+    return static_cast<std::int64_t>(begin[static_cast<std::size_t>(document) + 1] - begin[document]);
 }
 
 /// One line for each length: how many documents have at least this length, and their share of all tokens.
@@ -37,13 +36,12 @@ std::string lengths(const TokenFile& file) {
 }
 
 std::string longest(const TokenFile& file) {
-    std::vector<std::int64_t> order(static_cast<std::size_t>(file.num_documents()));
+    std::vector<std::int64_t> order(file.num_documents());
     std::iota(order.begin(), order.end(), 0);
     const std::size_t shown = std::min<std::size_t>(5, order.size());
-    std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(shown), order.end(),
-                      [&](std::int64_t a, std::int64_t b) {
-                          return std::pair(length_of(file, b), a) < std::pair(length_of(file, a), b);
-                      });
+    std::partial_sort(order.begin(), order.begin() + shown, order.end(), [&](std::int64_t a, std::int64_t b) {
+        return std::pair(length_of(file, b), a) < std::pair(length_of(file, a), b);
+    });
     std::string out;
     for (std::size_t i = 0; i < shown; ++i)
         out += inspect_line(i ? "" : "longest",
@@ -58,8 +56,8 @@ std::string sources(const TokenFile& file) {
     for (const Json& source : list)
         if (source.is_object() && source.contains("bytes") && source["bytes"].is_number_integer())
             bytes += source["bytes"].get<std::int64_t>();
-    return inspect_line("made from", text(grouped(static_cast<std::int64_t>(list.size())),
-                                          list.size() == 1 ? " file, " : " files, ", bytes_text(bytes)));
+    return inspect_line("made from",
+                        text(grouped(list.size()), list.size() == 1 ? " file, " : " files, ", bytes_text(bytes)));
 }
 
 }  // namespace

@@ -85,7 +85,7 @@ void plan_one(const PlanOptions& options, PlanGoal goal, const PlanRequest& requ
     const int ranks = request.mesh.num_ranks();
     std::vector<int> planned = representative_ranks(request), shown;
     if (options.rank == "all") {
-        planned.resize(static_cast<std::size_t>(ranks));
+        planned.resize(ranks);
         std::iota(planned.begin(), planned.end(), 0);
         shown = planned;
     } else if (!options.rank.empty()) {

@@ -117,7 +117,7 @@ std::vector<int> representative_ranks(const PlanRequest& request) {
     }
     std::set<int> ranks;
     for (int p = 0; p < mesh.pipeline; ++p) {
-        const Stage& stage = stages[static_cast<std::size_t>(p)];
+        const Stage& stage = stages[p];
         const bool like_before = p > 1 && p < mesh.pipeline - 1 &&
                                  std::any_of(stages.begin() + 1, stages.begin() + p,
                                              [&](const Stage& s) { return s.num_layers == stage.num_layers; });
@@ -152,7 +152,7 @@ PlanRequest shortened(const PlanRequest& request, std::int64_t micro_batches) {
 }
 
 ActivationPlan keep_least(const ModelConfig& config) {
-    return ActivationPlan(static_cast<std::size_t>(config.num_layers), KeptActivations{.halo = false});
+    return ActivationPlan(config.num_layers, KeptActivations{.halo = false});
 }
 
 std::int64_t arena_limit(const PlanGoal& goal) {

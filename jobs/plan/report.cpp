@@ -53,7 +53,7 @@ void print_memory(const PlanGoal& goal, const MeshPlan& plan, const RankPlan& ra
     std::printf("  device memory\n");
     std::int64_t in_use = 0;
     for (int use = 0; use < kNumUses; ++use) {
-        const std::int64_t bytes = rank.step.by_use[static_cast<std::size_t>(use)];
+        const std::int64_t bytes = rank.step.by_use[use];
         in_use += bytes;
         bytes_row(std::string(name_of(Use(use))), bytes);
     }
@@ -139,8 +139,7 @@ Json units_json(const RankPlan& rank) {
 
 Json rank_json(const PlanGoal& goal, const MeshPlan& plan, const RankPlan& rank) {
     Json uses = Json::object(), traffic = Json::object(), outside = Json::object();
-    for (int use = 0; use < kNumUses; ++use)
-        uses[std::string(name_of(Use(use)))] = rank.step.by_use[static_cast<std::size_t>(use)];
+    for (int use = 0; use < kNumUses; ++use) uses[std::string(name_of(Use(use)))] = rank.step.by_use[use];
     for (const auto& [axis, sent] : rank.step.traffic)
         traffic[axis] = {{"bytes", sent.bytes}, {"messages", sent.messages}};
     for (const auto& entry : goal.machine.outside_device)

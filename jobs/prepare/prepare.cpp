@@ -100,7 +100,7 @@ void hash_and_plan(Preparation& p) {
     const std::vector<int> hasher = distribute_by_size(sizes, p.group.size());
     std::vector<std::vector<SourcePart*>> cuts(p.sources.size());
     for (Unit& unit : p.units)
-        for (UnitPart& part : unit.parts) cuts[static_cast<std::size_t>(part.source)].push_back(&part.range);
+        for (UnitPart& part : unit.parts) cuts[part.source].push_back(&part.range);
     Json found = Json::array();
     parallel::agree(p.group, [&] {
         for (std::size_t s = 0; s < p.sources.size(); ++s) {
@@ -144,8 +144,7 @@ public:
     void show() {
         std::int64_t bytes = current_;
         for (std::size_t u = 0; u < done_.size(); ++u) {
-            if (!done_[u] && !p_.mine(u))
-                done_[u] = file_exists(unit_result_path(p_.parts_folder, static_cast<std::int64_t>(u)));
+            if (!done_[u] && !p_.mine(u)) done_[u] = file_exists(unit_result_path(p_.parts_folder, u));
             if (done_[u]) bytes += p_.units[u].bytes;
         }
         progress_->update(bytes);
@@ -167,16 +166,14 @@ std::vector<UnitCounts> tokenize(Preparation& p) {
     });
     parallel::agree(p.group, [&] {
         for (std::size_t u = 0; u < p.units.size(); ++u)
-            if (p.mine(u))
-                made[u] = unit_is_made(p.parts_folder, static_cast<std::int64_t>(u),
-                                       unit_key(p.units[u], p.sources, p.settings));
+            if (p.mine(u)) made[u] = unit_is_made(p.parts_folder, u, unit_key(p.units[u], p.sources, p.settings));
     });
     std::vector<std::int64_t> counts;  // for each unit: its index and its UnitCounts
     parallel::agree(p.group, [&] {
         UnitProgress watch(p, made);
         for (std::size_t u = 0; u < p.units.size(); ++u) {
             if (!p.mine(u)) continue;
-            const auto index = static_cast<std::int64_t>(u);
+            const std::int64_t index = u;
             const UnitResult r = made[u] ? read_unit_result(p.parts_folder, index)
                                          : make_unit(p.parts_folder, index, p.units[u], p.sources, p.settings,
                                                      [&](std::int64_t bytes) { watch.read(bytes); });
@@ -189,8 +186,7 @@ std::vector<UnitCounts> tokenize(Preparation& p) {
     for (const std::string& packed : p.group.all_gather(Json(counts).dump())) {
         const auto c = parse_json(packed, "the counts of another rank").get<std::vector<std::int64_t>>();
         for (std::size_t i = 0; i + 8 <= c.size(); i += 8)
-            all[static_cast<std::size_t>(c[i])] = {c[i + 1], c[i + 2], c[i + 3], c[i + 4],
-                                                   c[i + 5], c[i + 6], c[i + 7]};
+            all[c[i]] = {c[i + 1], c[i + 2], c[i + 3], c[i + 4], c[i + 5], c[i + 6], c[i + 7]};
     }
     return all;
 }
@@ -198,18 +194,18 @@ std::vector<UnitCounts> tokenize(Preparation& p) {
 /// Copies the spool file of one unit to its place in the output.
 void write_unit(const Preparation& p, const FileHandle& file, const NamedTensorLayout& layout, std::size_t u,
                 const UnitCounts& before, std::vector<ChecksumPiece>& pieces) {
-    const auto index = static_cast<std::int64_t>(u);
+    const std::int64_t index = u;
     const UnitResult result = read_unit_result(p.parts_folder, index);
     const FileHandle spool = FileHandle::open_read(unit_tokens_path(p.parts_folder, index));
     const std::int64_t width = size_of(layout.entries[kTokens].dtype), bytes = result.num_tokens * width;
     require(spool.size() == bytes, spool.path(), " has ", spool.size(), " bytes, but ", bytes,
             " were written; remove its folder and start again");
-    std::vector<char> buffer(static_cast<std::size_t>(std::min(bytes, kChecksumBlock)));
+    std::vector<char> buffer(std::min(bytes, kChecksumBlock));
     std::uint32_t crc = 0;
     for (std::int64_t at = 0; at < bytes;) {
         const std::int64_t n = std::min(bytes - at, kChecksumBlock);
         spool.read_at(buffer.data(), n, at);
-        crc = crc32c(buffer.data(), static_cast<std::size_t>(n), crc);
+        crc = crc32c(buffer.data(), n, crc);
         write_slice(file, layout, kTokens, before.tokens * width + at, buffer.data(), n, pieces);
         at += n;
     }
@@ -224,8 +220,7 @@ void write_unit(const Preparation& p, const FileHandle& file, const NamedTensorL
     const std::int64_t place = 8 * (before.documents + 1), end_bytes = 8 * result.num_documents();
     write_slice(file, layout, kDocumentBegin, place, ends.data(), end_bytes, pieces);
     write_slice(file, layout, kDocumentNameBegin, place, name_ends.data(), end_bytes, pieces);
-    write_slice(file, layout, kDocumentName, before.name_bytes, names.data(), static_cast<std::int64_t>(names.size()),
-                pieces);
+    write_slice(file, layout, kDocumentName, before.name_bytes, names.data(), names.size(), pieces);
 }
 
 std::string attributes_of(const Preparation& p) {

@@ -28,7 +28,7 @@ public:
     TokenSpool(const std::string& path, DType dtype) : file_(FileHandle::create(path)), dtype_(dtype) {}
     void add(std::uint32_t id) {
         const auto* bytes = reinterpret_cast<const char*>(&id);  // little-endian: the low bytes come first
-        buffer_.append(bytes, static_cast<std::size_t>(size_of(dtype_)));
+        buffer_.append(bytes, size_of(dtype_));
         if (buffer_.size() >= (1u << 20)) flush();
         ++num_tokens_;
     }
@@ -41,7 +41,7 @@ public:
 
 private:
     void flush() {
-        file_.write_at(buffer_.data(), static_cast<std::int64_t>(buffer_.size()), at_);
+        file_.write_at(buffer_.data(), buffer_.size(), at_);
         crc_ = crc32c(buffer_.data(), buffer_.size(), crc_);
         at_ += static_cast<std::int64_t>(buffer_.size());
         buffer_.clear();
@@ -133,7 +133,7 @@ std::vector<int> distribute_by_size(const std::vector<std::int64_t>& sizes, int 
     std::vector<std::size_t> order(sizes.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return sizes[a] > sizes[b]; });
-    std::vector<std::int64_t> load(static_cast<std::size_t>(num_ranks), 0);
+    std::vector<std::int64_t> load(num_ranks, 0);
     std::vector<int> owner(sizes.size(), 0);
     for (std::size_t i : order) {
         const auto least = std::min_element(load.begin(), load.end());
@@ -157,7 +157,7 @@ std::int64_t UnitResult::name_bytes() const {
 std::string unit_key(const Unit& unit, const std::vector<HashedSource>& sources, const TokenizeSettings& settings) {
     std::string all = settings.key();
     for (const UnitPart& part : unit.parts) {
-        const HashedSource& source = sources[static_cast<std::size_t>(part.source)];
+        const HashedSource& source = sources[part.source];
         all += text("\n", source.sha256, " ", static_cast<int>(source.kind), " ", part.range.begin, " ", part.range.end,
                     " ", part.range.lines_before, " ", source.name);
     }
@@ -177,7 +177,7 @@ UnitResult make_unit(const std::string& folder, std::int64_t index, const Unit& 
     TokenSpool spool(unit_tokens_path(folder, index), token_dtype_for(settings.vocabulary));
     UnitMaker maker(spool, result, settings);
     for (const UnitPart& part : unit.parts) {
-        const Source& source = sources[static_cast<std::size_t>(part.source)];
+        const Source& source = sources[part.source];
         read_documents(
             source, part.range, settings.bin_type, [&](DocumentPart&& document) { maker.add(document); }, progress);
     }

@@ -55,7 +55,7 @@ struct UnitResult {
     std::vector<std::string> names;
     std::int64_t num_empty = 0, num_replaced = 0, text_bytes = 0, text_tokens = 0;
 
-    std::int64_t num_documents() const { return static_cast<std::int64_t>(document_ends.size()); }
+    std::int64_t num_documents() const { return document_ends.size(); }
     std::int64_t name_bytes() const;
 };
 

@@ -80,7 +80,7 @@ std::vector<int> assign_gpus(const std::vector<std::vector<std::string>>& seen) 
     std::map<std::string, std::size_t> owners;
     for (std::size_t rank = 0; rank < seen.size(); ++rank) {
         const int number = dealt[seen[rank]]++;
-        const auto [owner, is_new] = owners.emplace(seen[rank][static_cast<std::size_t>(number)], rank);
+        const auto [owner, is_new] = owners.emplace(seen[rank][number], rank);
         require(
             is_new, "ranks ", owner->second, " and ", rank,
             " would share a GPU, since they see some but not all GPUs in common; show each rank all GPUs of its node "
@@ -123,9 +123,9 @@ DeviceChoice choose_device(const parallel::HostGroup& group, const std::string& 
         const std::vector<int> numbers = assign_gpus(seen);
         std::vector<AssignedGpu> dealt;
         for (std::size_t rank = 0; rank < seen.size(); ++rank)
-            dealt.push_back({views[rank].host, seen[rank][static_cast<std::size_t>(numbers[rank])]});
+            dealt.push_back({views[rank].host, seen[rank][numbers[rank]]});
         require_whole_gpus(dealt);
-        const auto at = static_cast<std::size_t>(numbers[static_cast<std::size_t>(group.rank())]);
+        const std::size_t at = numbers[group.rank()];
         return {DeviceKind::cuda, mine.numbers[at], mine.gpus[at].name, ""};
     } catch (const Error& e) {  // every rank comes here with the same sentence
         if (option != "auto") throw parallel::AgreedError(text("--device cuda: ", e.what()), e.code);

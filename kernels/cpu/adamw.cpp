@@ -13,7 +13,7 @@ void sum_squares(Tensor sum, ConstTensor x) {
     constexpr std::int64_t kChunk = 1 << 14;  // the order of the sum depends only on the shape
     const ConstTensor in = flat(x);
     const std::int64_t num_rows = in.num_rows(), width = in.width(), chunks = (width + kChunk - 1) / kChunk;
-    std::vector<double> partial(static_cast<std::size_t>(num_rows * chunks));
+    std::vector<double> partial(num_rows * chunks);
     with_type(x.dtype, [&](auto type) {
         const Rows<const decltype(type)> rows(in);
 #pragma omp parallel for schedule(static) if (x.count() > kParallelElements)
@@ -23,7 +23,7 @@ void sum_squares(Tensor sum, ConstTensor x) {
 #pragma omp simd reduction(+ : chunk)
             for (std::int64_t d = i % chunks * kChunk; d < std::min(width, (i % chunks + 1) * kChunk); ++d)
                 chunk += double(float(from[d])) * double(float(from[d]));
-            partial[static_cast<std::size_t>(i)] = chunk;
+            partial[i] = chunk;
         }
     });
     double total = 0;

@@ -49,19 +49,17 @@ double loss_of_row(T* x, float* exps, std::int32_t label, std::int64_t width, fl
 
 void cross_entropy(Tensor loss_sum, Tensor logits, ConstTensor labels, float scale, bool gradient) {
     const std::int64_t num_rows = logits.shape[0], width = logits.width();
-    std::vector<double> losses(static_cast<std::size_t>(num_rows), 0.0);
+    std::vector<double> losses(num_rows, 0.0);
     const std::int32_t* label = labels.data<std::int32_t>();
     with_type(logits.dtype, [&](auto type) {
         using T = decltype(type);
         const Rows<T> rows(logits);
 #pragma omp parallel if (logits.count() > kParallelElements)
         {
-            std::vector<float> exps(static_cast<std::size_t>(width));
+            std::vector<float> exps(width);
 #pragma omp for schedule(static)
             for (std::int64_t t = 0; t < num_rows; ++t) {
-                if (label[t] >= 0)
-                    losses[static_cast<std::size_t>(t)] =
-                        loss_of_row(rows[t], exps.data(), label[t], width, scale, gradient);
+                if (label[t] >= 0) losses[t] = loss_of_row(rows[t], exps.data(), label[t], width, scale, gradient);
                 else if (gradient) std::fill_n(rows[t], width, T(0.0f));
             }
         }

@@ -65,7 +65,7 @@ void copy(Tensor y, ConstTensor x) {
         const std::int64_t size = size_of(y.dtype);
         for_pieces(num_rows, width, [&](std::int64_t row, std::int64_t begin, std::int64_t end) {
             std::memcpy(y.bytes + (row * y.row_stride + begin) * size, x.bytes + (row * x.row_stride + begin) * size,
-                        static_cast<std::size_t>((end - begin) * size));
+                        (end - begin) * size);
         });
         return;
     }

@@ -62,8 +62,7 @@ struct Panel {
     ConstTensor widen(const Operand& from, std::int64_t r, std::int64_t num_rows, std::int64_t c,
                       std::int64_t num_columns) {
         const ConstTensor source = from.part(r, num_rows, c, num_columns);
-        if (static_cast<std::int64_t>(storage.size()) < source.count())
-            storage.resize(static_cast<std::size_t>(source.count()));
+        if (static_cast<std::int64_t>(storage.size()) < source.count()) storage.resize(source.count());
         const Tensor wide(storage.data(), DType::float32, source.shape);
         if (row == r && column == c) return wide;
         row = r, column = c;
@@ -135,7 +134,7 @@ void Matmul::operator()(Tensor out, ConstTensor a, ConstTensor b, bool transpose
     const Operand op_a{a, transpose_a}, op_b{b, transpose_b};
     s.panel_a.forget(), s.panel_b.forget();
     if (narrow_out && static_cast<std::int64_t>(s.panel_out.size()) < tile.m * tile.n)
-        s.panel_out.resize(static_cast<std::size_t>(tile.m * tile.n));
+        s.panel_out.resize(tile.m * tile.n);
     bool first = true;
     for (std::int64_t column = 0; column < n; column += tile.n)
         for (std::int64_t row = 0; row < m; row += tile.m) {

@@ -99,7 +99,7 @@ Gpu usable_gpu(int index, std::int64_t memory_bytes) {
     require(index >= 0 && index < static_cast<int>(gpus.size()), "this rank needs GPU ", index,
             ", but its process sees only ", gpus.size(),
             "; start fewer ranks per node, ask for more GPUs per node, or check CUDA_VISIBLE_DEVICES");
-    const Gpu& gpu = gpus[static_cast<std::size_t>(index)];
+    const Gpu& gpu = gpus[index];
     require(gpu.major >= kLeastComputeMajor, "GPU ", index, " (", gpu.name, ") has compute capability ", gpu.major, ".",
             gpu.minor, ", but ", kLeastComputeMajor,
             ".0 is the least that this program supports; take a newer GPU, or --device cpu");

@@ -86,7 +86,7 @@ public:
     int count() const { return static_cast<int>(streams_.size()); }
     cudaStream_t operator[](int index) const {
         ensure(index >= 0 && index < static_cast<int>(streams_.size()), "there is no stream of this number");
-        return streams_[static_cast<std::size_t>(index)];
+        return streams_[index];
     }
 
 private:

@@ -27,7 +27,7 @@ struct Shape {
         ensure(list.size() <= 4, "a shape has at most four dimensions");
         std::copy(list.begin(), list.end(), sizes.begin());
     }
-    std::int64_t operator[](int i) const { return sizes[static_cast<std::size_t>(i)]; }
+    std::int64_t operator[](int i) const { return sizes[i]; }
     std::int64_t count() const { return sizes[0] * sizes[1] * sizes[2] * sizes[3]; }
     std::int64_t last() const { return rank ? (*this)[rank - 1] : 1; }
     bool operator==(const Shape&) const = default;

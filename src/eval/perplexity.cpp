@@ -16,8 +16,8 @@ namespace {
 
 WindowTokens read_window(const TokenFiles& files, const EvaluationWindow& window, std::int64_t context,
                          parallel::Shard own_tokens) {
-    std::vector<std::int32_t> tokens(static_cast<std::size_t>(context));
-    files[static_cast<std::size_t>(window.file)]->read(window.begin, context, tokens.data());
+    std::vector<std::int32_t> tokens(context);
+    files[window.file]->read(window.begin, context, tokens.data());
     return window_tokens(tokens, window.first_target, own_tokens);
 }
 
@@ -36,8 +36,7 @@ std::vector<double> gather(const parallel::HostGroup& group, parallel::MeshShape
     for (int data = 0; data < mesh.data; ++data) {
         std::vector<double> sums;
         for (int sequence = 0; sequence < mesh.sequence; ++sequence) {
-            const auto losses = numbers_in(
-                parts[static_cast<std::size_t>(parallel::rank_of(mesh, {mesh.pipeline - 1, data, sequence}))]);
+            const auto losses = numbers_in(parts[parallel::rank_of(mesh, {mesh.pipeline - 1, data, sequence})]);
             if (sequence == 0) sums = losses;
             else std::transform(sums.begin(), sums.end(), losses.begin(), sums.begin(), std::plus<>());
         }
@@ -51,10 +50,10 @@ void check_finite(const std::vector<double>& losses, const TokenFiles& files, co
                   const WindowList& list) {
     const auto bad = std::find_if(losses.begin(), losses.end(), [](double loss) { return !std::isfinite(loss); });
     if (bad == losses.end()) return;
-    const EvaluationWindow& window = list.windows[static_cast<std::size_t>(bad - losses.begin())];
+    const EvaluationWindow& window = list.windows[bad - losses.begin()];
     throw parallel::AgreedError(
         text("the loss over tokens ", window.begin, " to ", window.begin + rules.context - 1, " of ",
-             files[static_cast<std::size_t>(window.file)]->path(), " is ", *bad,
+             files[window.file]->path(), " is ", *bad,
              "; the model's weights or its computing type cannot express it, try --dtype float32"),
         ExitCode::non_finite);
 }
@@ -69,7 +68,7 @@ Perplexity measure_perplexity(const parallel::HostGroup& group, parallel::MeshCo
     const double begin = now_seconds();
     ensure(group.size() == mesh.shape.num_ranks() && parallel::coordinate_of(mesh.shape, group.rank()) == mesh.at,
            "the mesh is that of the group");
-    const auto num_windows = static_cast<std::int64_t>(list.windows.size());
+    const std::int64_t num_windows = list.windows.size();
     const parallel::Shard own = parallel::even_share_of(num_windows, mesh.at.data, mesh.shape.data);
     std::unique_ptr<Model> model;
     parallel::agree(group, [&] {
@@ -82,8 +81,7 @@ Perplexity measure_perplexity(const parallel::HostGroup& group, parallel::MeshCo
             parallel::agree(group, [&] {
                 if (between) between(done);
                 if (i >= 0)
-                    tokens = read_window(files, list.windows[static_cast<std::size_t>(own.begin + i)], rules.context,
-                                         model->own_tokens());
+                    tokens = read_window(files, list.windows[own.begin + i], rules.context, model->own_tokens());
             });
             if (i >= 0) ++done;
             return tokens;
@@ -95,7 +93,7 @@ Perplexity measure_perplexity(const parallel::HostGroup& group, parallel::MeshCo
     check_finite(losses, files, rules, list);
     Perplexity result;
     for (const double loss : losses) result.loss_sum += loss;
-    result.windows = static_cast<std::int64_t>(losses.size());
+    result.windows = losses.size();
     result.tokens = list.counted_tokens;
     result.seconds = now_seconds() - begin;
     return result;

@@ -49,7 +49,7 @@ WindowTokens window_tokens(std::span<const std::int32_t> window, std::int64_t fi
                            parallel::Shard own_tokens) {
     std::vector<std::int32_t> labels = next_token_labels(window);
     std::fill(labels.begin(), labels.begin() + (first_target - 1), -1);  // label t is token t + 1
-    const auto length = static_cast<std::int64_t>(window.size());
+    const std::int64_t length = window.size();
     return {local_part(window, length, own_tokens), local_part(labels, length, own_tokens)};
 }
 

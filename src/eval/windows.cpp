@@ -16,7 +16,7 @@ void add_documents(WindowList& list, const WindowRules& rules, std::int64_t inde
     const auto& begins = file.document_begin();
     std::int64_t longest = 0;
     for (std::size_t d = 0; d + 1 < begins.size(); ++d) {
-        const auto begin = static_cast<std::int64_t>(begins[d]), end = static_cast<std::int64_t>(begins[d + 1]);
+        const std::int64_t begin = begins[d], end = begins[d + 1];
         longest = std::max(longest, end - begin);
         list.documents += 1;
         if (end - begin < rules.context) list.skipped_documents += 1;
@@ -54,7 +54,7 @@ WindowList list_windows(const TokenFiles& files, const WindowRules& rules) {
     WindowList list;
     for (std::size_t i = 0; i < files.size(); ++i) {
         const TokenFile& file = *files[i];
-        const auto index = static_cast<std::int64_t>(i);
+        const std::int64_t index = i;
         require(file.num_tokens() >= rules.context, "no window of ", rules.context, " tokens fits into ", file.path(),
                 ", which has ", file.num_tokens(), " tokens; take a shorter --context or more text");
         if (rules.per_document) add_documents(list, rules, index, file);

@@ -31,12 +31,12 @@ void attend(const StepContext& context, std::int64_t layer, AttentionSaved& save
     const std::int64_t n = context.local_length(), heads = context.config.num_heads;
     saved.out = context.activation(saved.q->shape);
     saved.lse = context.statistics({heads, context.num_tokens()}, Use::activations);
-    saved.halos.resize(static_cast<std::size_t>(context.num_sequences));
+    saved.halos.resize(context.num_sequences);
     for (std::int64_t s = 0; s < context.num_sequences; ++s)
         sequence_attention_forward(
             context, s, layer, {.out = saved.out->rows(s * n, n), .lse = saved.lse->columns(s * n, n)},
-            {.q = saved.q->rows(s * n, n), .k = saved.k->rows(s * n, n), .v = saved.v->rows(s * n, n)},
-            saved.halos[static_cast<std::size_t>(s)], keep_halo);
+            {.q = saved.q->rows(s * n, n), .k = saved.k->rows(s * n, n), .v = saved.v->rows(s * n, n)}, saved.halos[s],
+            keep_halo);
 }
 
 void make_mid(const StepContext& context, const AttentionWeights& weights, ConstTensor h, AttentionSaved& saved) {
@@ -96,7 +96,7 @@ void attention_backward(const StepContext& context, const AttentionWeights& weig
                                      .d_out = rows(d_out),
                                      .out = rows(saved.out),
                                      .lse = saved.lse->columns(s * n, n)},
-                                    saved.halos[static_cast<std::size_t>(s)]);
+                                    saved.halos[s]);
     }
     d_out.release();
     saved = {};

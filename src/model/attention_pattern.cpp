@@ -82,26 +82,25 @@ HostWindows make_windows(const AttentionPattern& pattern, int variant, std::int6
     windows.num_plain_heads = pattern.kind == AttentionKind::shifted ? num_heads / 2 : num_heads;
     for (const HeadKind head : {HeadKind::plain, HeadKind::shifted}) {
         auto& first_key = windows.first_key[static_cast<int>(head)];
-        first_key.resize(static_cast<std::size_t>(num_tokens));
+        first_key.resize(num_tokens);
         std::int64_t document = 0;
         auto next = document_begin.begin();
         for (std::int64_t t = 0; t < num_tokens; ++t) {
             while (next != document_begin.end() && *next <= t) document = std::max<std::int64_t>(0, *next++);
-            first_key[static_cast<std::size_t>(t)] =
-                static_cast<std::int32_t>(std::max(document, pattern_first_key(pattern, variant, head, t)));
+            first_key[t] = static_cast<std::int32_t>(std::max(document, pattern_first_key(pattern, variant, head, t)));
         }
     }
     return windows;
 }
 
 DeviceWindows::DeviceWindows(Device& device, HostWindows host, Uploads* uploads) : host_(std::move(host)) {
-    const auto count = static_cast<std::int64_t>(host_.first_key[0].size());
+    const std::int64_t count = host_.first_key[0].size();
     ensure(count > 0 && host_.first_key[1].size() == host_.first_key[0].size(),
            "both rows of windows have one entry per token");
     for (const auto& first_key : host_.first_key)
         for (std::int64_t t = 0; t < count; ++t) {
-            const std::int32_t first = first_key[static_cast<std::size_t>(t)];
-            const std::int32_t before = t ? first_key[static_cast<std::size_t>(t - 1)] : 0;
+            const std::int32_t first = first_key[t];
+            const std::int32_t before = t ? first_key[t - 1] : 0;
             ensure(first >= before && first <= t, "first_key is non-decreasing and never after its own token");
         }
     const auto fill = [this](Tensor staging) {

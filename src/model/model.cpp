@@ -57,7 +57,7 @@ MicroBatch Model::micro_batch(std::span<const std::int32_t> tokens, std::span<co
     ensure(batch.num_sequences * own_tokens_.count == static_cast<std::int64_t>(tokens.size()) &&
                tokens.size() == labels.size(),
            "a micro-batch is whole parts of sequences");
-    const auto count = static_cast<std::int64_t>(tokens.size());
+    const std::int64_t count = tokens.size();
     uploads_.begin(2 * count + static_cast<std::int64_t>(document_starts.size()) * num_window_variants(pattern_) * 2 *
                                    context_length_);
     batch.ids = uploads_.upload(
@@ -158,7 +158,7 @@ bool Model::goes_away(std::int64_t layer) const { return offload_ && (layer < la
 
 void Model::fetch_input(StageSaved& saved, std::int64_t layer) {
     if (layer >= stage().first_layer && goes_away(layer))
-        offload_->fetch(saved.layers[static_cast<std::size_t>(layer - stage().first_layer)].stored_h);
+        offload_->fetch(saved.layers[layer - stage().first_layer].stored_h);
 }
 
 StageSaved Model::forward(const MicroBatch& batch, ArenaTensor input, const ActivationPlan& activations) {
@@ -166,7 +166,7 @@ StageSaved Model::forward(const MicroBatch& batch, ArenaTensor input, const Acti
     StageSaved saved;
     ArenaTensor h = first_input(c, batch, std::move(input));
     for (std::int64_t layer = stage().first_layer; layer <= last_layer(); ++layer) {
-        saved.layers.push_back(layer_forward(c, layer, h, activations[static_cast<std::size_t>(layer)]));
+        saved.layers.push_back(layer_forward(c, layer, h, activations[layer]));
         LayerSaved& last = saved.layers.back();
         if (goes_away(layer)) last.stored_h = offload_->store(std::move(last.h));
     }

@@ -24,7 +24,7 @@ struct Builder {
     ParameterList list;
 
     void add(std::int64_t unit, std::string name, Shape shape, ParameterGroup group, bool trainable) {
-        auto& layout = list.units[static_cast<std::size_t>(unit)];
+        auto& layout = list.units[unit];
         auto& end = trainable ? layout.trainable_count : layout.frozen_count;
         list.index.emplace(name, list.parameters.size());
         list.parameters.push_back({std::move(name), shape, group, trainable, unit, end});
@@ -142,7 +142,7 @@ ParameterList list_parameters(const ModelConfig& c, const TrainableSet& trainabl
     ensure(stage.first_layer >= 0 && stage.num_layers >= 0 && stage.first_layer + stage.num_layers <= c.num_layers,
            "a stage holds layers of the model");
     Builder b{trainables, {}};
-    b.list.units.resize(static_cast<std::size_t>(c.num_layers + 2));
+    b.list.units.resize(c.num_layers + 2);
     if (stage.has_embedding || (stage.has_head && c.tied))
         b.add(0, "model.embed_tokens.weight", {c.vocabulary, c.hidden}, ParameterGroup::embedding);
     for (std::int64_t layer = stage.first_layer; layer < stage.first_layer + stage.num_layers; ++layer)

@@ -17,7 +17,7 @@ double real(std::int64_t n) { return static_cast<double>(n); }
 
 /// theta^(-2i/d), i = 0 .. d/2 - 1.
 std::vector<double> plain_frequencies(double theta, std::int64_t head_dim) {
-    std::vector<double> frequencies(static_cast<std::size_t>(head_dim / 2));
+    std::vector<double> frequencies(head_dim / 2);
     for (std::size_t i = 0; i < frequencies.size(); ++i)
         frequencies[i] = std::pow(theta, -2.0 * static_cast<double>(i) / real(head_dim));
     return frequencies;

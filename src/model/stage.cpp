@@ -46,21 +46,18 @@ struct Cut {
 template <class Value, class Combine>
 std::vector<std::vector<Cut>> best_cuts(std::int64_t num_layers, std::int64_t num_stages, Value&& value,
                                         Combine&& combine) {
-    std::vector<std::vector<Cut>> table(static_cast<std::size_t>(num_stages),
-                                        std::vector<Cut>(static_cast<std::size_t>(num_layers)));
+    std::vector<std::vector<Cut>> table(num_stages, std::vector<Cut>(static_cast<std::size_t>(num_layers)));
     for (std::int64_t stage = num_stages - 1; stage >= 0; --stage) {
         const std::int64_t behind = num_stages - 1 - stage;
         for (std::int64_t first = stage; first + behind < num_layers;
              ++first) {  // each stage before and after it has at least one layer
-            Cut& best = table[static_cast<std::size_t>(stage)][static_cast<std::size_t>(first)];
+            Cut& best = table[stage][first];
             if (behind == 0) {
                 best = {value(stage, first, num_layers - first), num_layers - first};
                 continue;
             }
             for (std::int64_t count = 1; first + count + behind <= num_layers; ++count) {
-                const double total =
-                    combine(value(stage, first, count),
-                            table[static_cast<std::size_t>(stage + 1)][static_cast<std::size_t>(first + count)].value);
+                const double total = combine(value(stage, first, count), table[stage + 1][first + count].value);
                 if (total < best.value) best = {total, count};
             }
         }
@@ -122,7 +119,7 @@ std::vector<Stage> stages_of(const ModelConfig& config, int num_stages, const At
     for (std::int64_t layer = 0; layer < num_layers; ++layer)
         before.push_back(before.back() + layer_cost(config, pattern, layer, context_length));
     const auto cost = [&](std::int64_t stage, std::int64_t first, std::int64_t count) {
-        const double layers = before[static_cast<std::size_t>(first + count)] - before[static_cast<std::size_t>(first)];
+        const double layers = before[first + count] - before[first];
         return stage + 1 == num_stages ? layers + head_cost(config) : layers;
     };
     const double highest_cost =
@@ -135,7 +132,7 @@ std::vector<Stage> stages_of(const ModelConfig& config, int num_stages, const At
     std::vector<Stage> stages;
     std::int64_t first = 0;
     for (int stage = 0; stage < num_stages; ++stage) {
-        const std::int64_t count = cuts[static_cast<std::size_t>(stage)][static_cast<std::size_t>(first)].count;
+        const std::int64_t count = cuts[stage][first].count;
         stages.push_back({first, count, stage == 0, stage + 1 == num_stages});
         first += count;
     }

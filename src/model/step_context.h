@@ -34,10 +34,10 @@ struct StepContext {
     std::int64_t num_tokens() const { return num_sequences * own_tokens.count; }
     const Windows& windows(std::int64_t of_sequence, std::int64_t layer) const {
         const auto& variants = windows_table[windows_table.size() == 1 ? 0 : static_cast<std::size_t>(of_sequence)];
-        return *variants[static_cast<std::size_t>(window_variant(pattern, layer))];
+        return *variants[window_variant(pattern, layer)];
     }
     const Windows& windows_without_documents(std::int64_t layer) const {
-        return *pattern_windows[static_cast<std::size_t>(window_variant(pattern, layer))];
+        return *pattern_windows[window_variant(pattern, layer)];
     }
     Ops ops() const { return device.ops(); }
     ArenaTensor activation(Shape shape) const { return device.memory().tensor(real, shape, Use::activations); }

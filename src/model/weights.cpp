@@ -12,7 +12,7 @@ constexpr std::int64_t kStagingElements = 1 << 22;  // 16 MiB of float32 at a ti
 /// Converts n elements of `from` (any float type) to `to` (float32 or bfloat16).
 void convert(std::byte* to, DType to_type, const std::byte* from, DType from_type, std::int64_t n) {
     if (to_type == from_type) {
-        std::memcpy(to, from, static_cast<std::size_t>(n * size_of(to_type)));
+        std::memcpy(to, from, n * size_of(to_type));
         return;
     }
     const auto each = [&](auto read) {
@@ -206,7 +206,7 @@ std::vector<float> Weights::get(const Parameter& p) const {
                                                  : b.weight,
                                     p)
                                    .reshaped({p.shape.count()});
-    std::vector<float> out(static_cast<std::size_t>(source.count()));
+    std::vector<float> out(source.count());
     const ArenaTensor staging =
         device_->pinned().tensor(source.dtype, {std::min(source.count(), kStagingElements)}, Use::workspace);
     for (std::int64_t begin = 0; begin < source.count(); begin += kStagingElements) {

@@ -109,9 +109,9 @@ private:
         ArenaTensor gradient;          // whole; from ZeRO 2 on own part
         ArenaTensor open_weight, open_frozen, open_gradient;  // whole; Zero makes and releases them
     };
-    const UnitLayout& layout(std::int64_t unit) const { return list_.units[static_cast<std::size_t>(unit)]; }
-    const UnitBuffers& buffers(std::int64_t unit) const { return buffers_[static_cast<std::size_t>(unit)]; }
-    UnitBuffers& buffers(std::int64_t unit) { return buffers_[static_cast<std::size_t>(unit)]; }
+    const UnitLayout& layout(std::int64_t unit) const { return list_.units[unit]; }
+    const UnitBuffers& buffers(std::int64_t unit) const { return buffers_[unit]; }
+    UnitBuffers& buffers(std::int64_t unit) { return buffers_[unit]; }
     parallel::Shard share_of(std::int64_t count) const;
     parallel::Shard own_frozen(std::int64_t unit) const;
     std::vector<OwnedPart> parts_of(parallel::Shard (Weights::*of)(std::int64_t) const) const;

@@ -15,11 +15,11 @@ constexpr std::int64_t kPieceElements = 1 << 20;
 template <class Value> void set_each(Weights& weights, const Parameter& p, Value&& value) {
     if (weights.device().kind() == DeviceKind::plan) return;
     const parallel::Shard kept = weights.kept(p);
-    std::vector<float> values(static_cast<std::size_t>(std::min(kept.count, kPieceElements)));
+    std::vector<float> values(std::min(kept.count, kPieceElements));
     for (std::int64_t at = 0; at < kept.count; at += kPieceElements) {
         const std::int64_t begin = kept.begin + at, count = std::min(kPieceElements, kept.count - at);
         for (std::int64_t i = 0; i < count; ++i)
-            values[static_cast<std::size_t>(i)] = static_cast<float>(value(static_cast<std::uint64_t>(begin + i)));
+            values[i] = static_cast<float>(value(static_cast<std::uint64_t>(begin + i)));
         weights.set_part(p, begin, {DType::float32, {count}, reinterpret_cast<const std::byte*>(values.data())});
         weights.device().progress();
     }

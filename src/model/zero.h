@@ -54,7 +54,7 @@ private:
     void start_sum(std::int64_t unit);
     void finish_sum();
     int zero() const { return weights_.options().zero; }
-    Unit& unit_of(std::int64_t unit) { return units_[static_cast<std::size_t>(unit)]; }
+    Unit& unit_of(std::int64_t unit) { return units_[unit]; }
     Weights& weights_;
     std::vector<Unit> units_;
     int num_whole_ = 0;  // units that are whole or being gathered

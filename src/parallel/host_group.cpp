@@ -63,14 +63,14 @@ std::string HostGroup::broadcast(const std::string& bytes, int root) const {
     std::string out = rank_ == root ? bytes : std::string();
     auto length = static_cast<std::int64_t>(out.size());
     broadcast(&length, sizeof length, root);
-    out.resize(static_cast<std::size_t>(length));
+    out.resize(length);
     for (std::int64_t begin = 0; begin < length; begin += kMaxPiece)
         broadcast(out.data() + begin, std::min(kMaxPiece, length - begin), root);
     return out;
 }
 
 std::vector<int> HostGroup::all_gather(int mine) const {
-    std::vector<int> all(static_cast<std::size_t>(size_));
+    std::vector<int> all(size_);
     MPI_Request request = MPI_REQUEST_NULL;
     finish(MPI_Iallgather(&mine, 1, MPI_INT, all.data(), 1, MPI_INT, comm_, &request), request, "MPI_Iallgather");
     return all;
@@ -78,7 +78,7 @@ std::vector<int> HostGroup::all_gather(int mine) const {
 
 std::vector<std::string> HostGroup::all_gather(const std::string& bytes) const {
     const auto num_ranks = static_cast<std::size_t>(size_);
-    const auto mine = static_cast<std::int64_t>(bytes.size());
+    const std::int64_t mine = bytes.size();
     std::vector<std::int64_t> lengths(num_ranks);
     MPI_Request request = MPI_REQUEST_NULL;
     finish(MPI_Iallgather(&mine, 1, MPI_INT64_T, lengths.data(), 1, MPI_INT64_T, comm_, &request), request,
@@ -87,17 +87,17 @@ std::vector<std::string> HostGroup::all_gather(const std::string& bytes) const {
     for (const std::int64_t length : lengths) total += length;
     std::vector<std::string> out(num_ranks);
     if (total > kMaxPiece) {  // does not fit one call: one broadcast per rank
-        for (int r = 0; r < size_; ++r) out[static_cast<std::size_t>(r)] = broadcast(bytes, r);
+        for (int r = 0; r < size_; ++r) out[r] = broadcast(bytes, r);
         return out;
     }
     std::vector<int> counts(num_ranks), begins(num_ranks);
-    std::string all(static_cast<std::size_t>(total), '\0');
+    std::string all(total, '\0');
     for (std::size_t r = 0; r < num_ranks; ++r) {
         counts[r] = static_cast<int>(lengths[r]);
         begins[r] = r ? begins[r - 1] + counts[r - 1] : 0;
     }
-    finish(MPI_Iallgatherv(bytes.data(), counts[static_cast<std::size_t>(rank_)], MPI_BYTE, all.data(), counts.data(),
-                           begins.data(), MPI_BYTE, comm_, &request),
+    finish(MPI_Iallgatherv(bytes.data(), counts[rank_], MPI_BYTE, all.data(), counts.data(), begins.data(), MPI_BYTE,
+                           comm_, &request),
            request, "MPI_Iallgatherv");
     for (std::size_t r = 0; r < num_ranks; ++r)
         out[r] = all.substr(static_cast<std::size_t>(begins[r]), static_cast<std::size_t>(counts[r]));

@@ -13,8 +13,8 @@ namespace {
 /// The earliest key that query `token` sees in any query head of the class.
 std::int64_t first_key(const Windows& windows, const KvHeadClass& of, std::int64_t token) {
     std::int64_t first = token;
-    if (of.plain) first = std::min<std::int64_t>(first, windows.host[0][static_cast<std::size_t>(token)]);
-    if (of.shifted) first = std::min<std::int64_t>(first, windows.host[1][static_cast<std::size_t>(token)]);
+    if (of.plain) first = std::min<std::int64_t>(first, windows.host[0][token]);
+    if (of.shifted) first = std::min<std::int64_t>(first, windows.host[1][token]);
     return first;
 }
 
@@ -87,8 +87,7 @@ std::set<std::pair<int, int>> pairs_computed_by_owner(const Windows& windows, in
         for (int reader = distance; reader < num_ranks; ++reader) {
             const int owner = reader - distance;
             const std::int64_t moved = work(reader, tokens_of(tokens, owner, num_ranks));
-            std::int64_t &of_owner = after[static_cast<std::size_t>(owner)],
-                         &of_reader = after[static_cast<std::size_t>(reader)];
+            std::int64_t &of_owner = after[owner], &of_reader = after[reader];
             if (moved == 0 || of_owner + moved >= of_reader) continue;
             of_owner += moved, of_reader -= moved;
             given.insert({owner, reader});
@@ -101,8 +100,7 @@ std::set<std::pair<int, int>> pairs_computed_by_owner(const Windows& windows, in
 
 std::int64_t num_queries_that_see(const Windows& windows, const KvHeadClass& of, Shard queries, std::int64_t end) {
     const auto count = [&](HeadKind kind) {
-        const auto first_keys = windows.host[kind == HeadKind::shifted].subspan(
-            static_cast<std::size_t>(queries.begin), static_cast<std::size_t>(queries.count));
+        const auto first_keys = windows.host[kind == HeadKind::shifted].subspan(queries.begin, queries.count);
         return std::lower_bound(first_keys.begin(), first_keys.end(), end) - first_keys.begin();
     };
     return std::max(of.plain ? count(HeadKind::plain) : 0, of.shifted ? count(HeadKind::shifted) : 0);
@@ -149,16 +147,14 @@ std::vector<std::vector<KvTransfer>> kv_transfers(const Windows& windows, const 
 
 bool stays_until_backward(const std::vector<std::vector<KvTransfer>>& rounds, std::int64_t num_tokens, int num_ranks,
                           std::int64_t num_kv_heads) {
-    std::vector<std::int64_t> received(static_cast<std::size_t>(num_ranks), 0);  // in tokens x heads
+    std::vector<std::int64_t> received(num_ranks, 0);  // in tokens x heads
     for (const auto& round : rounds)
         for (const KvTransfer& transfer : round) {
             if (transfer.at_owner()) return false;
-            received[static_cast<std::size_t>(transfer.to)] += transfer.tokens.count * transfer.heads.count;
+            received[transfer.to] += transfer.tokens.count * transfer.heads.count;
         }
     for (int rank = 0; rank < num_ranks; ++rank)
-        if (4 * received[static_cast<std::size_t>(rank)] >
-            3 * tokens_of(num_tokens, rank, num_ranks).count * num_kv_heads)
-            return false;
+        if (4 * received[rank] > 3 * tokens_of(num_tokens, rank, num_ranks).count * num_kv_heads) return false;
     return true;
 }
 

@@ -47,7 +47,7 @@ struct OrderedCommunicator::Reduction {
     std::array<Transport::Ticket, 2> under_way{};  // by round % 2
 
     std::int64_t piece_size(std::int64_t k) const { return std::min(piece, shard.count() - k * piece); }
-    Transport::Ticket& ticket(std::int64_t round) { return under_way[static_cast<std::size_t>(round % 2)]; }
+    Transport::Ticket& ticket(std::int64_t round) { return under_way[round % 2]; }
 };
 
 OrderedCommunicator::OrderedCommunicator(Device& device, int rank, int size, const CommunicatorOptions& options,

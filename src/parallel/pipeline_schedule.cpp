@@ -13,7 +13,7 @@ std::vector<PipelineTask> one_forward_one_backward(int num_stages, int stage, st
            "the stage is in the pipeline and the number of micro-batches is not negative");
     const std::int64_t warm_up = std::min<std::int64_t>(num_micro_batches, num_stages - 1 - stage);
     std::vector<PipelineTask> tasks;
-    tasks.reserve(static_cast<std::size_t>(2 * num_micro_batches));
+    tasks.reserve(2 * num_micro_batches);
     for (std::int64_t i = 0; i < warm_up; ++i) tasks.push_back({Pass::forward, i});
     for (std::int64_t i = warm_up; i < num_micro_batches; ++i) {
         tasks.push_back({Pass::forward, i});

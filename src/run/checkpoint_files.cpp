@@ -158,7 +158,7 @@ void remove_old_checkpoints(const std::string& run, std::int64_t keep_checkpoint
     const std::vector<CheckpointFile> files = list_checkpoints(run);
     const auto surplus = static_cast<std::int64_t>(files.size()) - std::max<std::int64_t>(keep_checkpoints, 1);
     for (std::int64_t i = 0; i < surplus; ++i)
-        if (files[static_cast<std::size_t>(i)].step != last_good) remove_file(files[static_cast<std::size_t>(i)].path);
+        if (files[i].step != last_good) remove_file(files[i].path);
 }
 
 }  // namespace longlora

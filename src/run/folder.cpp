@@ -78,7 +78,7 @@ std::string MetricsLog::append(const Json& line) {
 }
 
 void MetricsLog::flush() {
-    file_.write_at(unwritten_.data(), static_cast<std::int64_t>(unwritten_.size()), size_);
+    file_.write_at(unwritten_.data(), unwritten_.size(), size_);
     size_ += static_cast<std::int64_t>(unwritten_.size());
     unwritten_.clear();
 }

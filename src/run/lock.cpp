@@ -194,7 +194,7 @@ struct RunLock::State {
         if (!made) return false;
         try {
             const std::string content = content_of(mine);
-            made.write_at(content.data(), static_cast<std::int64_t>(content.size()), 0);
+            made.write_at(content.data(), content.size(), 0);
             made.sync();
         } catch (const Error&) {
             if (is_same_file(made, path)) remove_file(path);
@@ -263,7 +263,7 @@ struct RunLock::State {
             ++mine.counter;
             const std::string content = content_of(mine);
             try {
-                file.write_at(content.data(), static_cast<std::int64_t>(content.size()), 0);
+                file.write_at(content.data(), content.size(), 0);
                 file.sync();  // so that other machines see the new counter
             } catch (const Error&) {
                 // The disk is full or fails: the next heartbeat tries again.

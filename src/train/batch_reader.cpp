@@ -13,7 +13,7 @@ constexpr std::size_t kStepsAhead = 2;
 
 ReadBatch read_batch(const DataOrder& order, parallel::Shard part, parallel::Shard own_tokens) {
     ReadBatch batch;
-    const auto n = static_cast<std::size_t>(own_tokens.count);
+    const std::size_t n = own_tokens.count;
     const bool has_end = own_tokens.begin + own_tokens.count == order.context();
     std::vector<std::int32_t> read(n + 1, -1);  // a sequence's last token has no label
     for (std::int64_t i = part.begin; i < part.begin + part.count; ++i) {

@@ -20,7 +20,7 @@ namespace longlora {
 struct ReadBatch : Batch {
     std::int64_t step = 0;                ///< 1, 2, ...
     std::vector<std::int64_t> sequences;  ///< indices in the data order
-    std::int64_t num_sequences() const { return static_cast<std::int64_t>(sequences.size()); }
+    std::int64_t num_sequences() const { return sequences.size(); }
 };
 
 /// Reads now, for each of the sequences `part` of the order, the tokens `own_tokens` and the token after them, which is

@@ -44,7 +44,7 @@ std::int64_t bytes_of(const std::vector<ChecksumPiece>& pieces) {
 std::vector<CheckpointPart> parts_to_save(const Weights& weights, const std::vector<NamedTensor>& tensors) {
     ensure(weights.options().training, "only weights in training have moments to save");
     std::unordered_map<std::string, std::int64_t> place;
-    for (std::size_t t = 0; t < tensors.size(); ++t) place[tensors[t].name] = static_cast<std::int64_t>(t);
+    for (std::size_t t = 0; t < tensors.size(); ++t) place[tensors[t].name] = t;
     std::vector<CheckpointPart> parts;
     for (int which = 0; which <= 2; ++which)
         for (const OwnedPart& part : weights.sole_parts()) {

@@ -54,7 +54,7 @@ std::int64_t permuted(std::int64_t index, std::int64_t n, std::uint64_t seed, st
     // since a permutation's cycles are closed.
     const int half = std::max(1, (static_cast<int>(std::bit_width(static_cast<std::uint64_t>(n - 1))) + 1) / 2);
     const std::uint64_t mask = (std::uint64_t{1} << half) - 1;
-    auto x = static_cast<std::uint64_t>(index);
+    std::uint64_t x = index;
     do {
         std::uint64_t left = x >> half, right = x & mask;
         for (std::uint64_t round = 0; round < kFeistelRounds; ++round) {
@@ -64,7 +64,7 @@ std::int64_t permuted(std::int64_t index, std::int64_t n, std::uint64_t seed, st
         }
         x = left << half | right;
     } while (x >= static_cast<std::uint64_t>(n));
-    return static_cast<std::int64_t>(x);
+    return x;
 }
 
 DataOrder::DataOrder(std::vector<DataSource> sources, std::int64_t context, SequenceOrder order, std::uint64_t seed)
@@ -100,30 +100,28 @@ std::int64_t DataOrder::build(std::size_t begin, std::size_t end) {
 
 Sequence DataOrder::sequence(std::int64_t i) const {
     ensure(i >= 0, "sequences count from 0");
-    const Split* split = &splits_[static_cast<std::size_t>(root_)];
+    const Split* split = &splits_[root_];
     while (split->left >= 0) {
         const std::int64_t before = first_to_left(i, split->share);
         const bool to_left = first_to_left(i + 1, split->share) > before;
         i = to_left ? before : i - before;
-        split = &splits_[static_cast<std::size_t>(to_left ? split->left : split->right)];
+        split = &splits_[to_left ? split->left : split->right];
     }
-    const auto source = static_cast<std::int64_t>(split->begin);
+    const std::int64_t source = split->begin;
     const std::int64_t n = num_sequences(source), epoch = i / n;
     std::int64_t place = i % n;
     if (order_ == SequenceOrder::shuffle)
-        place = permuted(
-            place, n, seed_,
-            random_bits(stream_of("order"), static_cast<std::uint64_t>(source), static_cast<std::uint64_t>(epoch)));
+        place = permuted(place, n, seed_, random_bits(stream_of("order"), source, epoch));
     return {source, place * context_, epoch};
 }
 
 std::int64_t DataOrder::count_before(std::int64_t i, std::int64_t source) const {
-    const Split* split = &splits_[static_cast<std::size_t>(root_)];
+    const Split* split = &splits_[root_];
     while (split->left >= 0) {
         const bool to_left = static_cast<std::size_t>(source) < split->middle;
         const std::int64_t before = first_to_left(i, split->share);
         i = to_left ? before : i - before;
-        split = &splits_[static_cast<std::size_t>(to_left ? split->left : split->right)];
+        split = &splits_[to_left ? split->left : split->right];
     }
     return i;
 }

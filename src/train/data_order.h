@@ -40,10 +40,10 @@ public:
     DataOrder(std::vector<DataSource> sources, std::int64_t context, SequenceOrder order, std::uint64_t seed);
 
     std::int64_t context() const { return context_; }
-    std::int64_t num_sources() const { return static_cast<std::int64_t>(sources_.size()); }
-    const TokenFile& file(std::int64_t source) const { return *sources_[static_cast<std::size_t>(source)].file; }
+    std::int64_t num_sources() const { return sources_.size(); }
+    const TokenFile& file(std::int64_t source) const { return *sources_[source].file; }
     /// How many whole sequences a file has.
-    std::int64_t num_sequences(std::int64_t source) const { return num_sequences_[static_cast<std::size_t>(source)]; }
+    std::int64_t num_sequences(std::int64_t source) const { return num_sequences_[source]; }
     /// The vocabulary that all files share. The caller checks whether the model has as many ids.
     std::int64_t vocabulary() const { return file(0).vocabulary(); }
 

@@ -14,19 +14,19 @@ Batch sequences_of(const PlanRequest& request, parallel::Shard own_tokens) {
     const auto share = parallel::even_share_of(
         request.step.global_batch, parallel::coordinate_of(request.mesh, request.rank).data, request.mesh.data);
     Batch sequences;
-    sequences.tokens.resize(static_cast<std::size_t>(share.count * own_tokens.count));
+    sequences.tokens.resize(share.count * own_tokens.count);
     sequences.labels = sequences.tokens;
-    sequences.document_starts.resize(static_cast<std::size_t>(share.count), {0});
+    sequences.document_starts.resize(share.count, {0});
     return sequences;
 }
 
 /// Keeps the first `count` (item, layer of the stage) pairs of the order of preference.
 ActivationPlan keep_first(const ModelConfig& config, const Stage& stage, std::int64_t count) {
-    ActivationPlan activations(static_cast<std::size_t>(config.num_layers), KeptActivations{.halo = false});
+    ActivationPlan activations(config.num_layers, KeptActivations{.halo = false});
     for (auto item : kKeepingOrder)
         for (std::int64_t layer = stage.first_layer; layer < stage.first_layer + stage.num_layers && count > 0;
              ++layer, --count)
-            activations[static_cast<std::size_t>(layer)].*item = true;
+            activations[layer].*item = true;
     return activations;
 }
 
@@ -68,7 +68,7 @@ template <class Fits> std::int64_t most_that_fit(std::int64_t most, Fits&& fits)
 
 Stage stage_of(const PlanRequest& request, int rank) {
     const auto stages = stages_of(request.config, request.mesh.pipeline, request.pattern, request.context);
-    return stages[static_cast<std::size_t>(parallel::coordinate_of(request.mesh, rank).pipeline)];
+    return stages[parallel::coordinate_of(request.mesh, rank).pipeline];
 }
 
 StepPlan plan_step(const PlanRequest& request, const ActivationPlan& activations) {
@@ -138,7 +138,7 @@ std::string to_text(const ActivationPlan& activations, const Stage& stage) {
     for (std::size_t i = 0; i < std::size(kKeepingOrder); ++i) {
         std::int64_t layers = 0;
         for (std::int64_t layer = stage.first_layer; layer < stage.first_layer + stage.num_layers; ++layer)
-            layers += activations[static_cast<std::size_t>(layer)].*kKeepingOrder[i];
+            layers += activations[layer].*kKeepingOrder[i];
         const bool usual = kKeepingOrder[i] == &KeptActivations::halo && layers == stage.num_layers;
         if (!usual) out += text(out.empty() ? "" : ", ", names[i], " ", layers);
     }

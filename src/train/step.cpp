@@ -20,15 +20,13 @@ MicroBatches micro_batches_of(Model& model, const parallel::MeshCommunicators& m
         return std::clamp<std::int64_t>(sequences - i * size, 0, size);
     };
     const auto make = [&model, &batch, &options, n, count_of](std::int64_t i) {
-        const auto first = static_cast<std::size_t>(i * options.micro_batch),
-                   count = static_cast<std::size_t>(count_of(i)), width = static_cast<std::size_t>(n);
+        const std::size_t first = i * options.micro_batch, count = count_of(i), width = n;
         const auto part = [&](const std::vector<std::int32_t>& all) {
             return std::span(all).subspan(first * width, count * width);
         };
         std::vector<std::vector<std::int64_t>> documents;
         if (options.document_mask)
-            documents.assign(batch.document_starts.begin() + static_cast<std::ptrdiff_t>(first),
-                             batch.document_starts.begin() + static_cast<std::ptrdiff_t>(first + count));
+            documents.assign(batch.document_starts.begin() + first, batch.document_starts.begin() + first + count);
         return model.micro_batch(part(batch.tokens), part(batch.labels), documents);
     };
     return {ceil_of(most, options.micro_batch), count_of, make};

@@ -113,7 +113,7 @@ public:
     NcclTransport(Device& device, const HostGroup& group, bool chain) : device_(device), rank_(group.rank()) {
         if (group.size() == 1) return;
         const int num_lanes = chain && group.size() > 2 ? 2 : 1;
-        lanes_.resize(static_cast<std::size_t>(num_lanes));
+        lanes_.resize(num_lanes);
         for (std::size_t i = 0; i < lanes_.size(); ++i) {
             std::vector<int> peers;
             for (int peer = 0; peer < group.size(); ++peer)
