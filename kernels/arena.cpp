@@ -50,7 +50,7 @@ ArenaTensor Arena::tensor(DType dtype, Shape shape, Use use) {
     if (room > bytes) free_[begin + bytes] = room - bytes;
     used_[begin] = {bytes, use};
     in_use_ += bytes;
-    by_use_[use] += bytes;
+    by_use_[static_cast<std::size_t>(use)] += bytes;
     high_water_ = std::max(high_water_, begin + bytes);
     if (in_use_ > peak_in_use_) {
         peak_in_use_ = in_use_;
@@ -68,7 +68,7 @@ void Arena::give_back(std::byte* address) {
     auto [begin, block] = *used;
     used_.erase(used);
     in_use_ -= block.bytes;
-    by_use_[block.use] -= block.bytes;
+    by_use_[static_cast<std::size_t>(block.use)] -= block.bytes;
     std::int64_t bytes = block.bytes;
     auto next = free_.lower_bound(begin);
     if (next != free_.end() && begin + bytes == next->first) {

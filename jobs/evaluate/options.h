@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "eval/windows.h"
+#include "eval/perplexity_windows.h"
 #include "jobs/command_line/option_table.h"
 #include "jobs/evaluate/model_source.h"
 #include "model/attention_pattern.h"

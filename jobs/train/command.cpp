@@ -13,8 +13,8 @@
 #include "jobs/plan/report.h"
 #include "jobs/process/environment.h"
 #include "jobs/process/signals.h"
+#include "jobs/train/begin_in_folder.h"
 #include "jobs/train/messages.h"
-#include "jobs/train/run_folder.h"
 
 namespace longlora {
 namespace {

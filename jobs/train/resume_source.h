@@ -1,12 +1,12 @@
 // Which checkpoint a start resumes from, and loading it. These functions change nothing in the run folder
-// (jobs/train/run_folder.h does). What may differ from the checkpoint's run: src/run/option_check.h and
+// (jobs/train/begin_in_folder.h does). What may differ from the checkpoint's run: src/run/option_check.h and
 // jobs/train/resume_check.h.
 #pragma once
 
 #include <cstdint>
 #include <string>
 
-#include "jobs/train/run_record.h"
+#include "jobs/train/manifest.h"
 #include "run/checkpoint_files.h"
 
 namespace longlora {

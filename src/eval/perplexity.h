@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <functional>
 
-#include "eval/windows.h"
+#include "eval/perplexity_windows.h"
 #include "model/model.h"
 #include "parallel/mesh_communicators.h"
 

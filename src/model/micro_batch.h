@@ -1,5 +1,5 @@
 // MicroBatch: tokens, labels and windows of a few sequences on the device; of each sequence only the part that this
-// rank owns. src/train/data_order.h and src/eval/windows.h decide which tokens these are.
+// rank owns. src/train/data_order.h and src/eval/perplexity_windows.h decide which tokens these are.
 #pragma once
 
 #include <cstdint>

@@ -13,7 +13,7 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "eval/perplexity.h"
-#include "eval/windows.h"
+#include "eval/perplexity_windows.h"
 #include "tests/support/test_device.h"
 
 namespace eval_testing {

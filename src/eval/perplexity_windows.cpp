@@ -1,5 +1,5 @@
 // Windows that would reach beyond the end of their text are left out, so all windows are whole.
-#include "eval/windows.h"
+#include "eval/perplexity_windows.h"
 
 #include <algorithm>
 

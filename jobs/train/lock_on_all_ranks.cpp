@@ -1,5 +1,5 @@
 // Rank 0 takes the lock and broadcasts its token; the other ranks compare the token to the lock file.
-#include "jobs/train/folder_lock.h"
+#include "jobs/train/lock_on_all_ranks.h"
 
 #include "io/file.h"
 #include "jobs/command_line/say.h"

@@ -1,5 +1,5 @@
 // Paths are recorded as they were given, except that of the base model: it must be found again from another folder.
-#include "jobs/train/run_record.h"
+#include "jobs/train/manifest.h"
 
 #include <filesystem>
 

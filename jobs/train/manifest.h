@@ -1,5 +1,6 @@
 // What a run records about itself: its options by class, the attributes of its checkpoints, its manifest. These
-// functions only compose values; jobs/train/run_folder.h writes the manifest, src/train/checkpoint.h the checkpoints.
+// functions only compose values; jobs/train/begin_in_folder.h writes the manifest, src/train/checkpoint.h the
+// checkpoints.
 #pragma once
 
 #include "jobs/train/fitted_step.h"

@@ -1,10 +1,10 @@
 // The run folder at the start of training: what is set aside, manifest.json and status.json. Its lock:
-// jobs/train/folder_lock.h. Its files in general: src/run.
+// jobs/train/lock_on_all_ranks.h. Its files in general: src/run.
 #pragma once
 
 #include <cstdint>
 
-#include "jobs/train/folder_lock.h"
+#include "jobs/train/lock_on_all_ranks.h"
 #include "jobs/train/resume_source.h"
 
 namespace longlora {

@@ -1,5 +1,5 @@
 // Rank 0 changes the folder. It checks the lock before each change, since a suspended job may have lost it.
-#include "jobs/train/run_folder.h"
+#include "jobs/train/begin_in_folder.h"
 
 #include <functional>
 
