@@ -13,8 +13,7 @@ AddressRange::AddressRange(std::int64_t bytes, Access access) {
     const int protection = access == Access::none ? PROT_NONE : PROT_READ | PROT_WRITE;
     for (bytes_ = std::max(bytes, kLeast); bytes_ >= kLeast; bytes_ /= 2) {
         // Asks for one huge page more, so that the range can begin at the boundary of a huge page.
-        void* place = mmap(nullptr, static_cast<std::size_t>(bytes_ + kPage), protection,
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        void* place = mmap(nullptr, bytes_ + kPage, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (place == MAP_FAILED) continue;
         const auto address = reinterpret_cast<std::uintptr_t>(place), aligned = (address + kPage - 1) / kPage * kPage;
         if (aligned > address) munmap(place, aligned - address);
@@ -23,7 +22,7 @@ AddressRange::AddressRange(std::int64_t bytes, Access access) {
                              mapped_end = address + static_cast<std::uintptr_t>(bytes_ + kPage + 4095) / 4096 * 4096;
         if (mapped_end > end) munmap(reinterpret_cast<void*>(end), mapped_end - end);
         if (access != Access::none)
-            madvise(begin_, static_cast<std::size_t>(bytes_),
+            madvise(begin_, bytes_,
                     MADV_HUGEPAGE);  // only a hint: without huge pages the program is slower
         return;
     }
@@ -31,7 +30,7 @@ AddressRange::AddressRange(std::int64_t bytes, Access access) {
          ExitCode::does_not_fit);
 }
 
-AddressRange::~AddressRange() { munmap(begin_, static_cast<std::size_t>(bytes_)); }
+AddressRange::~AddressRange() { munmap(begin_, bytes_); }
 
 void forget_bytes(std::byte* begin, std::int64_t n) {
     const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE)),

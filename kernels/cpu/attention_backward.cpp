@@ -270,7 +270,7 @@ void attention_backward(const AttentionGradients& gradients, const AttentionBack
     const std::int64_t blocks = c.num_blocks(), chunks = c.num_chunks(), heads = c.shape.num_heads,
                        tasks = c.shape.num_kv_heads * chunks;
     const bool one_pass = gradients.d_q.dtype == DType::float32;
-    Turns turns(static_cast<std::size_t>(one_pass ? heads * blocks : 0));
+    Turns turns(one_pass ? heads * blocks : 0);
     std::atomic<std::int64_t> next_task{0};
 #pragma omp parallel
     {

@@ -62,7 +62,7 @@ void backward(const RmsnormGradients& gradients, const RmsnormBackwardInputs& in
     const std::int64_t num_rows = x.shape[0], width = x.width();
     const std::int64_t chunk_rows = std::max(kChunkRows, (num_rows + kMostChunks - 1) / kMostChunks),
                        num_chunks = (num_rows + chunk_rows - 1) / chunk_rows;
-    std::vector<float> partial(d_weight ? static_cast<std::size_t>(num_chunks * width) : 0);
+    std::vector<float> partial(d_weight ? num_chunks * width : 0);
     const Rows<DX> out(d_x);
     const Rows<const DY> gradient(d_y);
     const Rows<const X> in(x);

@@ -33,8 +33,7 @@ Blas::Blas(cudaStream_t stream, Tensor workspace)
     check(create_(&handle), "cublasCreate");
     handle_.reset(handle);
     check(set_stream_(handle, stream), "cublasSetStream");  // first, since it resets the workspace
-    check(set_workspace_(handle, workspace.bytes, static_cast<std::size_t>(workspace.size_bytes())),
-          "cublasSetWorkspace");
+    check(set_workspace_(handle, workspace.bytes, workspace.size_bytes()), "cublasSetWorkspace");
     // In the default mode CUBLAS_COMPUTE_32F multiplies float32 as float32, not as TF32. The other flag makes cuBLAS
     // add partial sums in float32 even where out is bfloat16.
     check(set_math_mode_(handle, static_cast<cublasMath_t>(CUBLAS_DEFAULT_MATH |

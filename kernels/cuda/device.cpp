@@ -112,14 +112,10 @@ private:
         const cudaStream_t queue = streams_[stream.index];
         if (to.count() == 0) return;
         if (to.contiguous() && from.contiguous())
-            return cuda::check(
-                cudaMemcpyAsync(to.bytes, from.bytes, static_cast<std::size_t>(to.size_bytes()), kind, queue),
-                "cudaMemcpyAsync");
-        const auto bytes = [size = size_of(to.dtype)](std::int64_t elements) {
-            return static_cast<std::size_t>(elements * size);
-        };
+            return cuda::check(cudaMemcpyAsync(to.bytes, from.bytes, to.size_bytes(), kind, queue), "cudaMemcpyAsync");
+        const auto bytes = [size = size_of(to.dtype)](std::int64_t elements) { return elements * size; };
         cuda::check(cudaMemcpy2DAsync(to.bytes, bytes(to.row_stride), from.bytes, bytes(from.row_stride),
-                                      bytes(to.width()), static_cast<std::size_t>(to.num_rows()), kind, queue),
+                                      bytes(to.width()), to.num_rows(), kind, queue),
                     "cudaMemcpy2DAsync");
     }
 

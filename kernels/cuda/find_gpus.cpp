@@ -88,7 +88,7 @@ std::int64_t free_gpu_bytes(int gpu) {
             "; run nvidia-smi to see its state, or take --device cpu");
     const std::string problem = problem_of_code();
     require(problem.empty(), "GPU ", gpu, " cannot be used: ", problem);
-    return static_cast<std::int64_t>(free);
+    return free;
 }
 
 namespace cuda {

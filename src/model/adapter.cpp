@@ -169,8 +169,8 @@ void check_tied(Adapter& adapter, const Json& config, bool separate_trainables, 
     require(has_embedding, where, ": lm_head.weight is changed without the embedding, but the base model ties them");
     if (has_head) {
         const HostTensor &a = head->second, &b = embedding->second;
-        const bool equal = a.dtype == b.dtype && a.shape == b.shape &&
-                           std::memcmp(a.bytes, b.bytes, static_cast<std::size_t>(a.size_bytes())) == 0;
+        const bool equal =
+            a.dtype == b.dtype && a.shape == b.shape && std::memcmp(a.bytes, b.bytes, a.size_bytes()) == 0;
         require(equal, where, ": lm_head.weight differs from the embedding, but the base model ties them");
         adapter.values.erase(head);
         return;

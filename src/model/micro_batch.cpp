@@ -13,8 +13,8 @@ std::vector<std::int32_t> next_token_labels(std::span<const std::int32_t> tokens
 std::vector<std::int32_t> local_part(std::span<const std::int32_t> whole, std::int64_t length,
                                      parallel::Shard own_tokens) {
     std::vector<std::int32_t> out;
-    for (std::size_t row = 0; row < whole.size(); row += static_cast<std::size_t>(length)) {
-        const auto part = whole.subspan(row + static_cast<std::size_t>(own_tokens.begin), own_tokens.count);
+    for (std::size_t row = 0; row < whole.size(); row += length) {
+        const auto part = whole.subspan(row + own_tokens.begin, own_tokens.count);
         out.insert(out.end(), part.begin(), part.end());
     }
     return out;

@@ -21,11 +21,9 @@ constexpr std::int64_t unit_of(std::int64_t layer) { return layer + 1; }
 
 }  // namespace
 
-ActivationPlan keep_nothing(const ModelConfig& config) {
-    return ActivationPlan(static_cast<std::size_t>(config.num_layers));
-}
+ActivationPlan keep_nothing(const ModelConfig& config) { return ActivationPlan(config.num_layers); }
 ActivationPlan keep_everything(const ModelConfig& config) {
-    return ActivationPlan(static_cast<std::size_t>(config.num_layers), KeptActivations{true, true, true, true});
+    return ActivationPlan(config.num_layers, KeptActivations{true, true, true, true});
 }
 
 Model::Model(Weights& weights, const AttentionPattern& pattern, std::int64_t context_length,

@@ -46,7 +46,7 @@ struct Cut {
 template <class Value, class Combine>
 std::vector<std::vector<Cut>> best_cuts(std::int64_t num_layers, std::int64_t num_stages, Value&& value,
                                         Combine&& combine) {
-    std::vector<std::vector<Cut>> table(num_stages, std::vector<Cut>(static_cast<std::size_t>(num_layers)));
+    std::vector<std::vector<Cut>> table(num_stages, std::vector<Cut>(num_layers));
     for (std::int64_t stage = num_stages - 1; stage >= 0; --stage) {
         const std::int64_t behind = num_stages - 1 - stage;
         for (std::int64_t first = stage; first + behind < num_layers;

@@ -18,8 +18,7 @@ template <class Value> void set_each(Weights& weights, const Parameter& p, Value
     std::vector<float> values(std::min(kept.count, kPieceElements));
     for (std::int64_t at = 0; at < kept.count; at += kPieceElements) {
         const std::int64_t begin = kept.begin + at, count = std::min(kPieceElements, kept.count - at);
-        for (std::int64_t i = 0; i < count; ++i)
-            values[i] = static_cast<float>(value(static_cast<std::uint64_t>(begin + i)));
+        for (std::int64_t i = 0; i < count; ++i) values[i] = static_cast<float>(value(begin + i));
         weights.set_part(p, begin, {DType::float32, {count}, reinterpret_cast<const std::byte*>(values.data())});
         weights.device().progress();
     }

@@ -8,7 +8,7 @@
 
 namespace longlora {
 
-Zero::Zero(Weights& weights) : weights_(weights), units_(static_cast<std::size_t>(weights.num_units())) {}
+Zero::Zero(Weights& weights) : weights_(weights), units_(weights.num_units()) {}
 
 bool Zero::is_whole(std::int64_t unit) const {
     const auto& b = weights_.buffers(unit);

@@ -61,7 +61,7 @@ void HostGroup::broadcast(void* data, std::int64_t bytes, int root) const {
 std::string HostGroup::broadcast(const std::string& bytes, int root) const {
     ensure(root >= 0 && root < size_, "the root of a broadcast is one of the ranks");
     std::string out = rank_ == root ? bytes : std::string();
-    auto length = static_cast<std::int64_t>(out.size());
+    std::int64_t length = out.size();
     broadcast(&length, sizeof length, root);
     out.resize(length);
     for (std::int64_t begin = 0; begin < length; begin += kMaxPiece)
@@ -77,7 +77,7 @@ std::vector<int> HostGroup::all_gather(int mine) const {
 }
 
 std::vector<std::string> HostGroup::all_gather(const std::string& bytes) const {
-    const auto num_ranks = static_cast<std::size_t>(size_);
+    const std::size_t num_ranks = size_;
     const std::int64_t mine = bytes.size();
     std::vector<std::int64_t> lengths(num_ranks);
     MPI_Request request = MPI_REQUEST_NULL;
@@ -99,8 +99,7 @@ std::vector<std::string> HostGroup::all_gather(const std::string& bytes) const {
     finish(MPI_Iallgatherv(bytes.data(), counts[rank_], MPI_BYTE, all.data(), counts.data(), begins.data(), MPI_BYTE,
                            comm_, &request),
            request, "MPI_Iallgatherv");
-    for (std::size_t r = 0; r < num_ranks; ++r)
-        out[r] = all.substr(static_cast<std::size_t>(begins[r]), static_cast<std::size_t>(counts[r]));
+    for (std::size_t r = 0; r < num_ranks; ++r) out[r] = all.substr(begins[r], counts[r]);
     return out;
 }
 

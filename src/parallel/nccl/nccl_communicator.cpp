@@ -67,12 +67,10 @@ public:
         check(nccl_.group_end(), "ncclGroupEnd");
     }
     void send(const SentPiece& piece) {
-        check(nccl_.send(piece.bytes, static_cast<std::size_t>(piece.size), ncclUint8, piece.peer, comm_, native()),
-              "ncclSend");
+        check(nccl_.send(piece.bytes, piece.size, ncclUint8, piece.peer, comm_, native()), "ncclSend");
     }
     void receive(const ReceivedPiece& piece) {
-        check(nccl_.receive(piece.bytes, static_cast<std::size_t>(piece.size), ncclUint8, piece.peer, comm_, native()),
-              "ncclRecv");
+        check(nccl_.receive(piece.bytes, piece.size, ncclUint8, piece.peer, comm_, native()), "ncclRecv");
     }
     Event behind() { return device_.record(stream_); }
 

@@ -119,7 +119,7 @@ BOOST_AUTO_TEST_CASE(files_that_are_not_tokenizers_are_refused_in_one_sentence) 
     REFUSED("has no \"model\"", with([](Json& j) { j.erase("model"); }));
     REFUSED("has a normalizer", with([](Json& j) { j["normalizer"] = {{"type", "NFC"}}; }));
     REFUSED("is a Unigram tokenizer", with([](Json& j) { j["model"]["type"] = "Unigram"; }));
-    REFUSED("give its tokenizer.model", with([](Json& j) { j["model"]["byte_fallback"] = true; }));
+    REFUSED("give the model's tokenizer.model", with([](Json& j) { j["model"]["byte_fallback"] = true; }));
     REFUSED("the pre-tokenizer Metaspace is not supported", with([](Json& j) {
                 j["pre_tokenizer"] = {{"type", "Metaspace"}};
             }));

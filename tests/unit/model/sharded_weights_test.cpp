@@ -51,7 +51,7 @@ struct Kept {
 };
 
 /// The bits of a float32 or bfloat16 tensor on the device.
-std::vector<std::uint32_t> bits_of(const Weights& of, Tensor x) {
+std::vector<std::uint32_t> bits_of(const Weights& of, ConstTensor x) {
     std::vector<std::uint32_t> bits;
     if (x.dtype == DType::float32)
         for (const float value : read_device<float>(of.device(), x))
