@@ -61,7 +61,7 @@ struct Held {
 /// Elements of the weights kept on this rank that operations would read and that are not the masters of `generation`.
 std::int64_t num_wrong_weights(const Weights& weights, std::uint64_t generation) {
     std::int64_t wrong = 0;
-    const auto compare = [&](Tensor found, const Parameter& p, std::int64_t begin) {
+    const auto compare = [&](ConstTensor found, const Parameter& p, std::int64_t begin) {
         const auto each = [&](const auto& values, const auto& same) {
             for (std::size_t i = 0; i < values.size(); ++i)
                 wrong += !same(values[i], value_of(p.name, 0, begin + static_cast<std::int64_t>(i), generation));

@@ -14,7 +14,7 @@ using namespace longlora::parallel;
 namespace {
 
 /// Exit code and sentence of the error that agree() throws; code -1 if it throws none.
-std::pair<int, std::string> agreed(const HostGroup& group, const std::function<void()>& work) {
+std::pair<int, std::string> outcome_of(const HostGroup& group, const std::function<void()>& work) {
     try {
         agree(group, work);
     } catch (const Error& error) {
@@ -68,14 +68,14 @@ BOOST_AUTO_TEST_CASE(any_and_all) {
 BOOST_AUTO_TEST_CASE(no_rank_fails) {
     const HostGroup group;
     int done = 0;
-    BOOST_CHECK_EQUAL(agreed(group, [&] { ++done; }).first, -1);
+    BOOST_CHECK_EQUAL(outcome_of(group, [&] { ++done; }).first, -1);
     BOOST_CHECK_EQUAL(done, 1);
 }
 
 BOOST_AUTO_TEST_CASE(any_single_rank_may_fail) {
     const HostGroup group;
     for (int bad = 0; bad < group.size(); ++bad) {
-        const auto outcome = agreed(group, [&] {
+        const auto outcome = outcome_of(group, [&] {
             if (group.rank() == bad) fail(text("file of rank ", bad, " is missing"), ExitCode::does_not_fit);
         });
         BOOST_CHECK_EQUAL(outcome.first, static_cast<int>(ExitCode::does_not_fit));
@@ -86,7 +86,7 @@ BOOST_AUTO_TEST_CASE(any_single_rank_may_fail) {
 BOOST_AUTO_TEST_CASE(the_lowest_failing_rank_speaks) {
     const HostGroup group;
     const int first = group.size() > 1 ? 1 : 0;  // rank 0 succeeds when there are other ranks
-    const auto outcome = agreed(group, [&] {
+    const auto outcome = outcome_of(group, [&] {
         if (group.rank() >= first)
             fail(text("rank ", group.rank()), group.rank() == first ? ExitCode::bad_input : ExitCode::non_finite);
     });
@@ -97,12 +97,12 @@ BOOST_AUTO_TEST_CASE(the_lowest_failing_rank_speaks) {
 BOOST_AUTO_TEST_CASE(other_exceptions_are_internal_errors) {
     const HostGroup group;
     const int last = group.size() - 1;
-    const auto standard = agreed(group, [&] {
+    const auto standard = outcome_of(group, [&] {
         if (group.rank() == last) throw std::out_of_range("beyond the end");
     });
     BOOST_CHECK_EQUAL(standard.first, static_cast<int>(ExitCode::internal));
     BOOST_CHECK_EQUAL(standard.second, on_rank(group, "beyond the end", last));
-    const auto unknown = agreed(group, [&] {
+    const auto unknown = outcome_of(group, [&] {
         if (group.rank() == 0) throw 7;
     });
     BOOST_CHECK_EQUAL(unknown.first, static_cast<int>(ExitCode::internal));

@@ -110,9 +110,8 @@ Losses run(const Training& t, const DataOrder& order, const Place& place, MPI_Co
     options.resumed_from = checkpoint;
     Losses losses;
     const TrainerMessages messages{[&](const StepReport& r) { losses.push_back(r.loss); }, [](const std::string&) {}};
-    const TrainOutcome outcome =
-        run_training({group, f.mesh, *f.model, order, t.activations(), Json::object(), {}, {}, {}, {}}, options,
-                     checkpoint.empty() ? 1 : kSaved + 1, messages);
+    const TrainOutcome outcome = run_training({group, f.mesh, *f.model, order, t.activations(), Json::object(), {}},
+                                              options, checkpoint.empty() ? 1 : kSaved + 1, messages);
     BOOST_CHECK(outcome.code == ExitCode::done && outcome.step == kSteps);
     return losses;
 }

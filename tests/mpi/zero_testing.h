@@ -158,13 +158,13 @@ inline float expected_gradient(const Kind& kind, int size, int num_turns, const 
     return sum;
 }
 
-inline bool same_bits(Device& device_a, Tensor a, Device& device_b, Tensor b) {
-    const auto bytes = [](Device& device, Tensor x) {
-        return read_device<std::uint8_t>(device, Tensor(x.bytes, DType::uint8, {x.size_bytes()}));
+inline bool same_bits(Device& device_a, ConstTensor a, Device& device_b, ConstTensor b) {
+    const auto bytes = [](Device& device, ConstTensor x) {
+        return read_device<std::uint8_t>(device, ConstTensor(x.bytes, DType::uint8, {x.size_bytes()}));
     };
     return a.dtype == b.dtype && a.count() == b.count() && (a.count() == 0 || bytes(device_a, a) == bytes(device_b, b));
 }
-inline bool same_bits(const Weights& of_a, Tensor a, const Weights& of_b, Tensor b) {
+inline bool same_bits(const Weights& of_a, ConstTensor a, const Weights& of_b, ConstTensor b) {
     return same_bits(of_a.device(), a, of_b.device(), b);
 }
 
