@@ -18,19 +18,12 @@ rm -rf $logs && mkdir -p $logs
 export BOOST_TEST_REPORT_LEVEL=short BOOST_TEST_LOG_LEVEL=unit_scope BOOST_TEST_COLOR_OUTPUT=no
 passed=0 failed=0 skipped=() broken=()
 
-# count LOG: 'passed failed skipped' of one program, or 'none'. Boost.Test reports once per rank, and the worst rank
-# counts; ranks may write into the same line. A script may report by a line 'N passed, N failed'.
+# count LOG: 'passed failed skipped', summed over the programs that one test starts, or 'none'. A test program prints a
+# line 'N passed, N failed, N skipped' for all its ranks (tests/support/main.cpp); a script may leave out the skipped.
 count() {
-    sed -E 's/^[0-9]+: //' "$1" |
-        grep -oE '[0-9]+ test cases? out of [0-9]+ [a-z]+|^[0-9]+ passed, [0-9]+ failed$' | awk '
-        / test cases? out of / { boost = 1; total = $6; n = $1; kind = $7
-            if (kind == "passed" && (!seen || n < passed)) { passed = n; seen = 1 }
-            if (kind == "skipped" && n > skipped) skipped = n }
-        /^[0-9]+ passed, [0-9]+ failed$/ { script = 1; p = $1; f = $3 }
-        END {
-            if (boost) print passed + 0, total - passed - skipped, skipped + 0
-            else if (script) print p, f, 0
-            else print "none" }'
+    sed -nE 's/^([0-9]+: )?([0-9]+) passed, ([0-9]+) failed(, ([0-9]+) skipped)?$/\2 \3 \5/p' "$1" | awk '
+        { passed += $1; failed += $2; skipped += $3 }
+        END { if (NR) print passed, failed, skipped + 0; else print "none" }'
 }
 
 names=$(ctest --test-dir $build -N -R "$pattern" | sed -nE 's/^ *Test +#[0-9]+: //p')
