@@ -76,8 +76,6 @@ void validate(TrainOptions& o) {
     at_least("context", o.context, 2);
     validate_mesh(o);
     at_least("group", o.group, 0);
-    require(o.group <= o.context, "--group ", o.group, " is larger than the context of ", o.context,
-            " tokens; take at most the context");
     if (o.group == 0) o.group = std::max<std::int64_t>(1, o.context / 4);
     at_least("lora-rank", o.lora_rank, 1, 1 << 16);
     in_range("lora-alpha", o.lora_alpha, 1e-30, 1e9);

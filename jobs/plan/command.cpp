@@ -116,7 +116,6 @@ void plan_longest(const PlanOptions& options, const PlanGoal& goal, const PlanRe
         TrainOptions o = options.train;
         o.context = context;
         if (o.group == 0) validate(o);  // sets --group from the context
-        o.group = std::min(o.group, context);
         return request_of(o, goal, request.mesh);
     };
     std::vector<MeshChoice> choices{{request.mesh, request.weights.zero, request.step.micro_batch}};
@@ -173,7 +172,7 @@ int plan_command(const Arguments& arguments, const parallel::HostGroup& group) {
             if (options.train.device == device) options.train.device = "plan";
         require(options.ranks >= 0 && options.ranks <= 1 << 20, "--ranks ", options.ranks,
                 " is not a number of ranks; take 1 or more");
-        if (options.max_context.on) options.train.context = std::max(kContextUnit, options.train.group);
+        if (options.max_context.on) options.train.context = kContextUnit;
         // Validates only a copy, because validate() fills in derived options. run_plan() does that itself; it derives
         // --group from each context that it tries.
         TrainOptions checked = options.train;

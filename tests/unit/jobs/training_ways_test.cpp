@@ -71,6 +71,7 @@ BOOST_AUTO_TEST_CASE(methods_and_patterns) {
     for (const char* attention : {"dense", "plain", "shifted-only", "layers", "sliding"})
         works(shop, with(training(), "attention", attention));
     works(shop, with(with(training(), "context", "61"), "group", "7"));
+    for (const char* group : {"64", "100", "1000000000"}) works(shop, with(training(), "group", group));
 }
 
 BOOST_AUTO_TEST_CASE(data_and_schedules) {
