@@ -1,4 +1,5 @@
-// The checks that need no file. Each refusal names the option, its value and the way out.
+// The checks that need no file. Each refusal names the option, its value and the way out. Options that have no effect
+// are refused before, by jobs/command_line/without_effect.h.
 #include "jobs/experiment/options.h"
 
 #include <cmath>
@@ -36,8 +37,6 @@ void validate_sources(const TrainOptions& o) {
             "no training data is given; make a token file with 'longlora prepare' and give it with --data FILE.h5");
     require(!o.run_folder.empty() || o.device == "plan",
             "no run folder is given; say with --run FOLDER where checkpoints and metrics go");
-    require(o.adapter.empty() || o.method != "full",
-            "--adapter and --method full exclude each other; export the adapter merged and train that model");
 }
 
 void validate_mesh(const TrainOptions& o) {

@@ -153,6 +153,7 @@ int run_plan(const PlanOptions& options, const parallel::HostGroup& group) {
         const auto mesh =
             options.find.on ? parallel::MeshShape{1, ranks, 1} : parallel::mesh_shape_of(ranks, o.pipeline, o.sequence);
         const PlanRequest request = request_of(o, goal, mesh);
+        if (!options.max_context.on) check_rope_for_context(o, request.config);
         PlanOptions checked = options;
         if (!options.max_context.on) checked.train = o;
         if (options.max_context.on) plan_longest(checked, goal, request, ranks);

@@ -39,7 +39,7 @@ refusals() {
     refused 3 "does not fit 2 node(s) of 2 rank(s); nothing was submitted" \
         train small.toml run -- "${small[@]}" --memory 1MB
     refused 2 "not group sizes" sweep small.toml run --groups 16,x -- "${small[@]}"
-    refused 2 "group 100 is larger than the context" sweep small.toml run --groups 16,100 -- "${small[@]}"
+    refused 2 "has no effect with --attention dense" sweep small.toml run --groups 16 -- "${small[@]}" --attention dense
     refused 2 "no inputs" prepare out.h5
     refused 2 "no table" evaluate nix.txt out
     echo "modell base --model model" > table.txt
