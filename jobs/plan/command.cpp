@@ -116,7 +116,6 @@ void plan_longest(const PlanOptions& options, const PlanGoal& goal, const PlanRe
         TrainOptions o = options.train;
         o.context = context;
         if (o.group == 0) validate(o);  // sets --group from the context
-        o.group = std::min(o.group, context);
         return request_of(o, goal, request.mesh);
     };
     std::vector<MeshChoice> choices{{request.mesh, request.weights.zero, request.step.micro_batch}};
@@ -154,6 +153,7 @@ int run_plan(const PlanOptions& options, const parallel::HostGroup& group) {
         const auto mesh =
             options.find.on ? parallel::MeshShape{1, ranks, 1} : parallel::mesh_shape_of(ranks, o.pipeline, o.sequence);
         const PlanRequest request = request_of(o, goal, mesh);
+        if (!options.max_context.on) check_rope_for_context(o, request.config);
         PlanOptions checked = options;
         if (!options.max_context.on) checked.train = o;
         if (options.max_context.on) plan_longest(checked, goal, request, ranks);
@@ -173,7 +173,7 @@ int plan_command(const Arguments& arguments, const parallel::HostGroup& group) {
             if (options.train.device == device) options.train.device = "plan";
         require(options.ranks >= 0 && options.ranks <= 1 << 20, "--ranks ", options.ranks,
                 " is not a number of ranks; take 1 or more");
-        if (options.max_context.on) options.train.context = std::max(kContextUnit, options.train.group);
+        if (options.max_context.on) options.train.context = kContextUnit;
         // Validates only a copy, because validate() fills in derived options. run_plan() does that itself; it derives
         // --group from each context that it tries.
         TrainOptions checked = options.train;
