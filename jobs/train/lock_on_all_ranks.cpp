@@ -13,15 +13,15 @@ namespace {
 
 FolderLock take_lock(WatchedGroup& watched, const TrainOptions& o) {
     const parallel::HostGroup& group = watched.group;
-    std::unique_ptr<RunLock> lock = parallel::agreed(group, [&] {
-        if (group.rank() != 0) return std::unique_ptr<RunLock>();
-        RunLockOptions options;
+    std::unique_ptr<LockFile> lock = parallel::agreed(group, [&] {
+        if (group.rank() != 0) return std::unique_ptr<LockFile>();
+        LockOptions options;
         options.job = job_of_environment();
         options.timeout_seconds = parse_seconds(o.lock_timeout, "--lock-timeout");
         options.has_ended = [mine = options.job](const LockHolder& holder) { return slurm_says_ended(holder, mine); };
         options.waiting = [&watched] { watched.note_work(); };
         options.say = [&group](const std::string& sentence) { say(group, sentence); };
-        return std::make_unique<RunLock>(o.run_folder, options);
+        return std::make_unique<LockFile>(lock_of_run(o.run_folder), options);
     });
     std::string token = group.broadcast(lock ? lock->token() : "");
     return {o.run_folder, std::move(token), std::move(lock)};
@@ -31,7 +31,7 @@ FolderLock take_lock(WatchedGroup& watched, const TrainOptions& o) {
 
 void FolderLock::require_held() const {
     if (lock) lock->require_held();
-    else require(is_lock_of(run_folder, token), "the run folder ", run_folder, " is another job's now");
+    else require_lock_of(lock_of_run(run_folder), token);
 }
 
 std::optional<FolderLock> lock_existing_folder(WatchedGroup& watched, const TrainOptions& options) {

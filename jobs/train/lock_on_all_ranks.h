@@ -14,8 +14,8 @@ namespace longlora {
 
 struct FolderLock {
     std::string run_folder;
-    std::string token;              ///< of this start, on all ranks
-    std::unique_ptr<RunLock> lock;  ///< rank 0; destroying it releases the lock
+    std::string token;               ///< of this start, on all ranks
+    std::unique_ptr<LockFile> lock;  ///< rank 0; destroying it releases the lock
 
     /// An Error if another job has taken the folder since. Not collective.
     void require_held() const;
