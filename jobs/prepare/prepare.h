@@ -30,9 +30,9 @@ struct PrepareOptions {
         using enum OptionClass;
         v.positional("OUT.h5", output,
                      "token file to write; an existing file is replaced when the new one is complete");
-        v.positional(
-            "INPUT", inputs,
-            "folders or files: .txt, .jsonl, .jsonl.gz, .jsonl.zst (with \"text\" or \"tokens\"), .bin (token ids)");
+        v.positional("INPUT", inputs,
+                     "folders (their hidden files are left out) or files: .txt, .jsonl, .jsonl.gz, .jsonl.zst (with "
+                     "\"text\" or \"tokens\"), .bin (token ids)");
         v("tokenizer", tokenizer, free, "tokenizer of the texts: tokenizer.model, tokenizer.json or a folder with one");
         v("vocabulary", vocabulary, free, "vocabulary size of inputs that are all token ids, instead of --tokenizer");
         v("bos", bos, free, "begin every text with the tokenizer's begin-of-text id, if it has one");

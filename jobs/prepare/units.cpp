@@ -79,8 +79,7 @@ public:
 private:
     void add_text(const DocumentPart& document) {
         require(settings_.tokenizer != nullptr, document.where, " is a text; give --tokenizer instead of --vocabulary");
-        const std::vector<std::int32_t> ids =
-            document.text.empty() ? std::vector<std::int32_t>() : settings_.tokenizer->encode(document.text);
+        const std::vector<std::int32_t> ids = encode(document);
         if (ids.empty()) return;
         if (settings_.bos >= 0) spool_.add(static_cast<std::uint32_t>(settings_.bos));
         for (std::int32_t id : ids) {
@@ -90,6 +89,15 @@ private:
         if (settings_.eos >= 0) spool_.add(static_cast<std::uint32_t>(settings_.eos));
         result_.text_bytes += static_cast<std::int64_t>(document.text.size());
         result_.text_tokens += static_cast<std::int64_t>(ids.size());
+    }
+
+    std::vector<std::int32_t> encode(const DocumentPart& document) const {
+        if (document.text.empty()) return {};
+        try {
+            return settings_.tokenizer->encode(document.text);
+        } catch (const Error& error) {
+            fail(text(document.where, " cannot be tokenized: ", error.what()), error.code);
+        }
     }
 
     void add_ready(const DocumentPart& document) {

@@ -294,6 +294,33 @@ BOOST_AUTO_TEST_CASE(errors_are_one_sentence_on_all_ranks_and_leave_nothing) {
     check("is a folder; name a file", {"good.txt"}, kTokenizer, 0, "folder");
 }
 
+/// A pattern that gives up on some texts: the sentence names the document, not only the tokenizer.
+BOOST_AUTO_TEST_CASE(a_document_that_cannot_be_tokenized_is_named) {
+    Shared shared;
+    const Json split = {{"type", "Split"},
+                        {"pattern", {{"Regex", "(a+)+b"}}},
+                        {"behavior", "Isolated"},
+                        {"invert", false}},
+               bytes = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
+    const Json model = {{"type", "BPE"}, {"vocab", {{"a", 0}, {"b", 1}, {"c", 2}}}, {"merges", Json::array()}},
+               both = {{"type", "Sequence"}, {"pretokenizers", {split, bytes}}};
+    shared.spill("tokenizer.json", Json({{"model", model}, {"pre_tokenizer", both}}).dump());
+    const std::string hard = std::string(60, 'a') + "cb";
+    shared.spill("in/lines.jsonl", "{\"text\": \"aab\"}\n\n{\"text\": \"" + hard + "\"}\n");
+    shared.spill("book.txt", hard);
+    for (const auto& [input, place] : {std::pair{"in", "in/lines.jsonl, line 3 cannot be tokenized: "},
+                                       {"book.txt", "book.txt cannot be tokenized: "}}) {
+        PrepareOptions options;
+        options.output = shared / "out.h5";
+        options.inputs = {shared / input};
+        options.tokenizer = shared / "tokenizer.json";
+        const std::string said = sentence_of(options, shared.group);
+        BOOST_TEST(said.find(place) != std::string::npos, said);
+        BOOST_TEST(said.find("matching its pattern with a text failed") != std::string::npos, said);
+        BOOST_TEST(!std::filesystem::exists(options.output));
+    }
+}
+
 BOOST_AUTO_TEST_CASE(units_follow_from_sizes_and_ranks_get_their_share) {
     std::vector<Source> sources;
     for (std::int64_t bytes : {0, 1000, 2000, 5'000'000, 700'000, 900'000})
