@@ -4,9 +4,11 @@
 #include "io/file.h"
 #include "jobs/command_line/say.h"
 #include "jobs/command_line/units.h"
+#include "jobs/process/output.h"
 #include "jobs/process/slurm_job.h"
 #include "parallel/agree.h"
 #include "run/checkpoint_files.h"
+#include "run/folder.h"
 
 namespace longlora {
 namespace {
@@ -36,7 +38,12 @@ void FolderLock::require_held() const {
 
 std::optional<FolderLock> lock_existing_folder(WatchedGroup& watched, const TrainOptions& options) {
     const parallel::HostGroup& group = watched.group;
-    const bool exists = parallel::agreed(group, [&] { return group.rank() == 0 && is_folder(options.run_folder); });
+    const bool exists = parallel::agreed(group, [&] {
+        if (group.rank() != 0 || !is_folder(options.run_folder)) return false;
+        require_no_input(options.run_folder, {options.model, options.adapter});
+        require_run_folder(options.run_folder);
+        return true;
+    });
     if (!group.any(exists)) return std::nullopt;
     return take_lock(watched, options);
 }
@@ -44,7 +51,9 @@ std::optional<FolderLock> lock_existing_folder(WatchedGroup& watched, const Trai
 FolderLock lock_new_folder(WatchedGroup& watched, const TrainOptions& options) {
     const parallel::HostGroup& group = watched.group;
     parallel::agree(group, [&] {
-        if (group.rank() == 0) create_folders(options.run_folder);
+        if (group.rank() != 0) return;
+        create_folders(options.run_folder);
+        require_run_folder(options.run_folder);
     });
     FolderLock lock = take_lock(watched, options);
     parallel::agree(group, [&] {

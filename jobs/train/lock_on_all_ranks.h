@@ -21,8 +21,8 @@ struct FolderLock {
     void require_held() const;
 };
 
-/// Locks a run folder that exists; nothing if it does not exist yet, so that refused input leaves no folder behind.
-/// Collective.
+/// Locks a run folder that exists; nothing if it does not exist yet, so that refused input leaves no folder behind. An
+/// Error if the folder is an input or has files but is no run folder. Collective.
 std::optional<FolderLock> lock_existing_folder(WatchedGroup& watched, const TrainOptions& options);
 /// Creates the run folder and locks it. An Error if another job has trained in it meanwhile. Collective.
 FolderLock lock_new_folder(WatchedGroup& watched, const TrainOptions& options);
