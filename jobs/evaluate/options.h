@@ -68,7 +68,8 @@ struct EvaluateOptions {
           "stage)");
         v("memory", memory, free,
           "device memory that a rank may use, for example 16GB; default: its share of the free memory");
-        v("json", json, free, "file to write the results and their protocol to");
+        v("json", json, free,
+          "file to write the results and their protocol to; it replaces an earlier result, but no other file");
         v("timeout", timeout, free, "the evaluation ends with exit code 5 if a rank makes no progress for this time");
     }
 
