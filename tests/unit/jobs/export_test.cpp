@@ -133,7 +133,8 @@ BOOST_AUTO_TEST_CASE(configuration_and_tokenizer_files) {
     BOOST_TEST(json["rope_scaling"]["factor"] == 8.0);
     BOOST_TEST(json["rope_parameters"]["factor"] == 8.0);
     BOOST_TEST(json["rope_parameters"]["rope_type"] == "linear");
-    BOOST_TEST(json["max_position_embeddings"] == 1024);
+    BOOST_TEST(json["max_position_embeddings"] == 128);  // others multiply it by the factor
+    BOOST_TEST(json["original_max_position_embeddings"] == 128);
     BOOST_TEST(json["architectures"] == nlohmann::json::array({"LlamaForCausalLM"}));
 }
 
