@@ -108,6 +108,7 @@ void set_factor(ModelConfig& config, double factor, double covered) {
     RopeScaling& rope = config.rope;
     require(covered <= static_cast<double>(kLargestSize), "a rotary factor of ", factor, " on ",
             config.original_positions(), " positions makes a context of ", covered, ", more than ", kLargestSize);
+    require(factor <= kLargestFactor, "the rotary factor becomes ", factor, ", more than 2^31");
     renew_attention_factor(rope, factor);
     rope.factor = factor;
     if (rope.kind == RopeKind::dynamic) return;  // computed from max_position_embeddings, which therefore stays
