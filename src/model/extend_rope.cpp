@@ -146,9 +146,10 @@ ModelConfig apply(const ModelConfig& config, const RopeRequest& request, std::in
     set_original(changed, request.original);
     const bool keep = request.kind == "keep";
     const bool other_factor = request.factor != 0 && request.factor != config.rope.factor;
-    if (!keep && (context > config.max_positions || (context > 0 && other_factor))) require_one_reading(changed);
     const bool beyond = context > changed.covered_positions();
     const RopeKind kind = requested_kind(changed, request, beyond || request.factor != 0);
+    const bool changes_factor = request.factor != 0 ? other_factor : !keep && context > config.max_positions;
+    if (context > 0 && changes_factor) require_one_reading(changed);
     // A new kind with factor 1 would compute the same as no scaling. So a model whose context needs no scaling stays
     // without.
     const bool takes_effect = kind == config.rope.kind || beyond || request.factor != 0;
