@@ -181,7 +181,7 @@ BOOST_AUTO_TEST_CASE(refusals) {
     REFUSED("--dtype", c.run({"--model", model, "--dtype", "int8"}));
     REFUSED("--rope-factor", c.run({"--model", model, "--rope", "linear"}));
     REFUSED("is a folder", c.run({"--model", model, "--json", c.folder}));
-    REFUSED("No such file", c.run({"--model", model, "--json", c / "missing/out.json"}));
+    REFUSED("missing of the output does not exist", c.run({"--model", model, "--json", c / "missing/out.json"}));
     REFUSED("--nonsense", c.run({"--model", model, "--nonsense", "1"}));
     BOOST_TEST(c.files() == before, boost::test_tools::per_element());
 }

@@ -73,7 +73,7 @@ BOOST_AUTO_TEST_CASE(promised_options_exist) {
         {"prepare", "tokenizer vocabulary bos eos bin-type"},
         {"train",
          "model init data run context group attention method adapter lora-rank lora-alpha lora-targets train rope "
-         "rope-factor rope-theta steps global-batch micro-batch lr lr-embed "
+         "rope-factor rope-original rope-theta steps global-batch micro-batch lr lr-embed "
          "lr-norm warmup schedule weight-decay beta1 beta2 eps clip order document-mask seed dtype device pipeline "
          "sequence zero recompute offload memory checkpoint-every "
          "checkpoint-minutes keep resume stop-after timeout lock-timeout allow-change config"},
@@ -112,6 +112,7 @@ BOOST_AUTO_TEST_CASE(every_option_is_recorded) {
                                                        {"lora-targets", "q"},
                                                        {"rope", "keep"},
                                                        {"rope-factor", "2"},
+                                                       {"rope-original", "128"},
                                                        {"rope-theta", "777"},
                                                        {"rope-low-freq-factor", "2"},
                                                        {"rope-high-freq-factor", "5"},
@@ -164,7 +165,7 @@ BOOST_AUTO_TEST_CASE(every_option_is_recorded) {
             if (name == "rope-factor" || name.starts_with("rope-low") || name.starts_with("rope-high"))
                 arguments = with(arguments, "rope", name == "rope-factor" ? "linear" : "llama3");
             if (name.starts_with("rope-beta")) arguments = with(arguments, "rope", "yarn");
-            if (name.starts_with("rope-") && name != "rope-theta" && name != "rope-factor")
+            if (name.starts_with("rope-low") || name.starts_with("rope-high") || name.starts_with("rope-beta"))
                 arguments = with(arguments, "rope-factor", "2");
             const std::string run = name == "run" ? "base" : "run";
             if (shop.done(arguments).code == 0) {

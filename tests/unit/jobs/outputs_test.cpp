@@ -139,8 +139,8 @@ BOOST_AUTO_TEST_CASE(a_run_writes_no_folder_of_others) {
     fs::copy(shop / "model", shop / "another", fs::copy_options::recursive);
     keeps_all(shop, training("another"), {"another has files", "is no run folder", "--run"});
     fs::create_directory(shop / "run");
-    shop.done(training("run", 1));
     shop.done(training("run", 2));
+    shop.done(training("run", 3));
 }
 
 /// The holder of the locks is this test, which lives.
