@@ -82,7 +82,8 @@ struct TrainOptions {
         v("eps", eps, changeable, "AdamW");
         v("clip", clip, changeable, "largest gradient norm; 0 = no clipping");
         v("order", order, identity, "shuffle | sequential");
-        v("document-mask", document_mask, identity, "tokens do not see other documents in their sequence");
+        v("document-mask", document_mask, identity,
+          "tokens do not see other documents in their sequence, and no document predicts the first token of the next");
         v("seed", seed, identity, "of data order and initialisation");
         v("dtype", dtype, identity,
           "computing type: auto (bfloat16 where every rank is good at it) | bfloat16 | float32");

@@ -58,6 +58,15 @@ DataSource open_source(const std::string& value) {
     return {std::make_shared<TokenFile>(path), weight};
 }
 
+/// Such a file would only make the batches of other files smaller, or the training stand still.
+void require_predictions(const DataOrder& order, std::int64_t source) {
+    require(
+        order.has_predictions_in_documents(source), "no sequence of ", order.context(), " tokens in ",
+        order.file(source).path(),
+        " has two tokens of one document, so that with --document-mask nothing is predicted; prepare it with longer "
+        "documents or leave --document-mask out");
+}
+
 }  // namespace
 
 BaseModel open_base_model(const TrainOptions& o, bool with_weights) {
@@ -103,6 +112,8 @@ std::unique_ptr<DataOrder> open_data(const TrainOptions& o, const ModelConfig& c
                                              static_cast<std::uint64_t>(o.seed));
     require(order->vocabulary() <= config.vocabulary, "the token files have a vocabulary of ", order->vocabulary(),
             " ids but the model only ", config.vocabulary, "; prepare the data with the model's own tokenizer");
+    for (std::int64_t source = 0; o.document_mask.on && source < order->num_sources(); ++source)
+        require_predictions(*order, source);
     return order;
 }
 

@@ -22,7 +22,7 @@ struct WindowRules {
     /// In tokens. Windows start at 0, stride, 2 stride ... of the file, or of each document.
     std::int64_t context = 0, stride = 0;
     Score score = Score::all;
-    bool per_document = false;     ///< no window crosses into another document
+    bool per_document = false;     ///< no window crosses into another document, so none predicts its first token
     std::int64_t max_windows = 0;  ///< only so many, the first ones; 0 = all
 };
 

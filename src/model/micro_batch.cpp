@@ -2,12 +2,32 @@
 // them to the device.
 #include "model/micro_batch.h"
 
+#include "core/error.h"
+
 namespace longlora {
 
-std::vector<std::int32_t> next_token_labels(std::span<const std::int32_t> tokens) {
+std::vector<std::int32_t> next_token_labels(std::span<const std::int32_t> tokens,
+                                            std::span<const std::int64_t> document_begin) {
     std::vector<std::int32_t> labels(tokens.begin() + (tokens.empty() ? 0 : 1), tokens.end());
     labels.resize(tokens.size(), -1);
+    leave_out_document_begins(labels, {0, static_cast<std::int64_t>(tokens.size())}, document_begin);
     return labels;
+}
+
+void leave_out_document_begins(std::span<std::int32_t> labels, parallel::Shard own_tokens,
+                               std::span<const std::int64_t> document_begin) {
+    ensure(static_cast<std::int64_t>(labels.size()) == own_tokens.count, "a label for each token");
+    for (const std::int64_t begin : document_begin) {
+        const std::int64_t predicts_it = begin - 1 - own_tokens.begin;
+        if (predicts_it >= 0 && predicts_it < own_tokens.count) labels[predicts_it] = -1;
+    }
+}
+
+std::int64_t num_predictions(std::int64_t context_length, std::span<const std::int64_t> document_begin) {
+    std::int64_t count = context_length - 1, last = 0;
+    for (const std::int64_t begin : document_begin)
+        if (begin > last && begin < context_length) --count, last = begin;
+    return count;
 }
 
 std::vector<std::int32_t> local_part(std::span<const std::int32_t> whole, std::int64_t length,

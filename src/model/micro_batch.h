@@ -22,8 +22,20 @@ struct MicroBatch {
     const WindowsTable& windows() const { return own_windows.empty() ? *shared : own_windows; }
 };
 
-/// Labels of one sequence for next-token prediction: tokens[1..], then -1.
-std::vector<std::int32_t> next_token_labels(std::span<const std::int32_t> tokens);
+/// Labels of one sequence for next-token prediction: tokens[1..], then -1. With a document mask, document_begin is as
+/// for make_windows, and the label is also -1 where the next token begins a document: no token that predicts it sees
+/// anything of that document, so the prediction is not counted.
+std::vector<std::int32_t> next_token_labels(std::span<const std::int32_t> tokens,
+                                            std::span<const std::int64_t> document_begin = {});
+
+/// The same rule for the labels of the tokens own_tokens of a sequence: overwrites with -1 the labels that begin a
+/// document, wherever in the sequence these tokens are.
+void leave_out_document_begins(std::span<std::int32_t> labels, parallel::Shard own_tokens,
+                               std::span<const std::int64_t> document_begin);
+
+/// How many predictions of a sequence of N = context_length tokens are counted: N - 1, and with a document mask one
+/// less for each document that begins after the sequence's first token.
+std::int64_t num_predictions(std::int64_t context_length, std::span<const std::int64_t> document_begin = {});
 
 /// The elements [own_tokens.begin, own_tokens.begin + own_tokens.count) of each row of `whole`, one row after
 /// another. Each row has `length` elements.

@@ -2,6 +2,7 @@
 #include "train/batch_reader.h"
 
 #include "core/error.h"
+#include "model/micro_batch.h"
 
 namespace longlora {
 
@@ -9,21 +10,30 @@ namespace {
 
 constexpr std::size_t kStepsAhead = 2;
 
+void append(ReadBatch& batch, const DataOrder& order, const Sequence& sequence, parallel::Shard own_tokens) {
+    const bool has_end = own_tokens.begin + own_tokens.count == order.context();
+    std::vector<std::int32_t> read(own_tokens.count + 1, -1);  // a sequence's last token has no label
+    order.file(sequence.source).read(sequence.first_token + own_tokens.begin, own_tokens.count + !has_end, read.data());
+    batch.tokens.insert(batch.tokens.end(), read.begin(), read.end() - 1);
+    batch.labels.insert(batch.labels.end(), read.begin() + 1, read.end());
+}
+
 }  // namespace
 
-ReadBatch read_batch(const DataOrder& order, parallel::Shard part, parallel::Shard own_tokens) {
+ReadBatch read_batch(const DataOrder& order, const BatchSlice& slice, std::int64_t step) {
     ReadBatch batch;
-    const std::size_t n = own_tokens.count;
-    const bool has_end = own_tokens.begin + own_tokens.count == order.context();
-    std::vector<std::int32_t> read(n + 1, -1);  // a sequence's last token has no label
-    for (std::int64_t i = part.begin; i < part.begin + part.count; ++i) {
-        const Sequence sequence = order.sequence(i);
-        order.file(sequence.source)
-            .read(sequence.first_token + own_tokens.begin, own_tokens.count + !has_end, read.data());
-        batch.tokens.insert(batch.tokens.end(), read.begin(), read.end() - 1);
-        batch.labels.insert(batch.labels.end(), read.begin() + 1, read.end());
-        batch.document_starts.push_back(order.document_starts(sequence));
-        batch.sequences.push_back(i);
+    batch.step = step;
+    const std::int64_t first = (step - 1) * slice.global_batch;
+    for (std::int64_t i = 0; i < slice.global_batch; ++i) {
+        const Sequence sequence = order.sequence(first + i);
+        std::vector<std::int64_t> starts;
+        if (slice.document_mask) starts = order.document_starts(sequence);
+        batch.num_predictions += num_predictions(order.context(), starts);
+        if (i < slice.part.begin || i >= slice.part.begin + slice.part.count) continue;
+        append(batch, order, sequence, slice.own_tokens);
+        leave_out_document_begins(std::span(batch.labels).last(slice.own_tokens.count), slice.own_tokens, starts);
+        if (slice.document_mask) batch.document_starts.push_back(std::move(starts));
+        batch.sequences.push_back(first + i);
     }
     return batch;
 }
@@ -59,9 +69,7 @@ void BatchReader::work(std::int64_t first_step) {
                 changed_.wait(lock, [this] { return stop_ || ready_.size() < kStepsAhead; });
                 if (stop_) return;
             }
-            ReadBatch batch = read_batch(
-                order_, {(step - 1) * slice_.global_batch + slice_.part.begin, slice_.part.count}, slice_.own_tokens);
-            batch.step = step;
+            ReadBatch batch = read_batch(order_, slice_, step);
             const std::lock_guard lock(mutex_);
             ready_.push_back(std::move(batch));
             changed_.notify_all();

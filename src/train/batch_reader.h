@@ -23,20 +23,21 @@ struct ReadBatch : Batch {
     std::int64_t num_sequences() const { return sequences.size(); }
 };
 
-/// Reads now, for each of the sequences `part` of the order, the tokens `own_tokens` and the token after them, which is
-/// the last label. Any thread may call it.
-ReadBatch read_batch(const DataOrder& order, parallel::Shard part, parallel::Shard own_tokens);
-
 struct BatchSlice {
     std::int64_t global_batch = 1;  ///< sequences of a step, over all ranks
     parallel::Shard part{0, 1};     ///< which of them belong to this rank; may be empty
     parallel::Shard own_tokens;     ///< this rank's tokens of every sequence
+    bool document_mask = false;     ///< no document predicts the first token of the next one
 };
+
+/// Reads now this rank's part of a step: step k has the sequences [(k-1) * global_batch, k * global_batch) of the
+/// order. Of each sequence of the part it reads the own tokens and the token after them, which is the last label; of
+/// the other sequences it only counts predictions. Any thread may call it.
+ReadBatch read_batch(const DataOrder& order, const BatchSlice& slice, std::int64_t step);
 
 class BatchReader {
 public:
-    /// Reads the steps first_step .. last_step, at most two of them ahead. Step k has the sequences
-    /// [(k-1) * global_batch, k * global_batch). `order` must outlive the reader.
+    /// Reads the steps first_step .. last_step, at most two of them ahead. `order` must outlive the reader.
     BatchReader(const DataOrder& order, BatchSlice slice, std::int64_t first_step, std::int64_t last_step);
     ~BatchReader();  ///< stops the thread and drops what was read ahead
     BatchReader(const BatchReader&) = delete;

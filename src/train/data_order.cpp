@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "io/checksum.h"
+#include "model/micro_batch.h"
 
 namespace longlora {
 
@@ -136,6 +137,12 @@ std::vector<std::int64_t> DataOrder::document_starts(const Sequence& s) const {
         if (start != starts.back()) starts.push_back(start);  // an empty document starts where the next one does
     }
     return starts;
+}
+
+bool DataOrder::has_predictions_in_documents(std::int64_t source) const {
+    for (std::int64_t i = 0; i < num_sequences(source); ++i)
+        if (num_predictions(context_, document_starts({source, i * context_, 0})) > 0) return true;
+    return false;
 }
 
 std::string DataOrder::content_hash() const {

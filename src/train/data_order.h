@@ -54,6 +54,9 @@ public:
     std::int64_t count_before(std::int64_t i, std::int64_t source) const;
     /// Where documents start, relative to the sequence, in increasing order; the first is 0, where the sequence starts.
     std::vector<std::int64_t> document_starts(const Sequence& s) const;
+    /// Whether a sequence of the source has two tokens of one document. Otherwise a document mask leaves nothing to
+    /// predict there.
+    bool has_predictions_in_documents(std::int64_t source) const;
     /// Equal for equal tokens, documents, vocabularies and shares, whatever the paths are. A checkpoint records it to
     /// recognise its data.
     std::string content_hash() const;

@@ -17,6 +17,7 @@ Batch sequences_of(const PlanRequest& request, parallel::Shard own_tokens) {
     sequences.tokens.resize(share.count * own_tokens.count);
     sequences.labels = sequences.tokens;
     sequences.document_starts.resize(share.count, {0});
+    sequences.num_predictions = request.step.global_batch * num_predictions(request.context);
     return sequences;
 }
 

@@ -16,6 +16,8 @@ MicroBatches micro_batches_of(Model& model, const parallel::MeshCommunicators& m
                               const StepOptions& options) {
     const std::int64_t n = model.own_tokens().count, sequences = static_cast<std::int64_t>(batch.tokens.size()) / n,
                        most = ceil_of(options.global_batch, mesh.shape.data);
+    ensure(!options.document_mask || static_cast<std::int64_t>(batch.document_starts.size()) == sequences,
+           "with a document mask, the batch says where documents begin");
     const auto count_of = [=, size = options.micro_batch](std::int64_t i) {
         return std::clamp<std::int64_t>(sequences - i * size, 0, size);
     };
@@ -47,10 +49,8 @@ void add_gradients_of_copies(Model& model, parallel::MeshCommunicators& mesh) {
     model.device().ops().add(own, other);  // a + b and b + a have the same bits
 }
 
-/// Predictions in the global batch: N - 1 for each sequence.
-double num_predictions(const Model& model, const StepOptions& options) {
-    return static_cast<double>(options.global_batch) * static_cast<double>(model.context_length() - 1);
-}
+/// The mean of `count` terms that have this sum. The mean of no terms is 0, as their sum.
+double mean_of(double sum, std::int64_t count) { return count ? sum / static_cast<double>(count) : 0; }
 
 /// Adds the squares of the gradients for which this rank alone answers.
 void add_squares(Weights& weights, Tensor sum_squares) {
@@ -89,11 +89,10 @@ std::pair<double, double> StepScalars::read() const {
 
 void step_gradients(Model& model, parallel::MeshCommunicators& mesh, const StepScalars& scalars, const Batch& batch,
                     const StepOptions& options, const ActivationPlan& activations) {
-    const double predictions = num_predictions(model, options);
     scalars.clear();
     model.zero().clear_gradients();
     run_micro_batches(model, mesh, micro_batches_of(model, mesh, batch, options), scalars.loss_sum(),
-                      static_cast<float>(1 / predictions), activations);
+                      static_cast<float>(mean_of(1, batch.num_predictions)), activations);
     model.zero().finish_gradients();
     add_gradients_of_copies(model, mesh);
 }
@@ -109,8 +108,8 @@ StepResult train_step(Model& model, parallel::MeshCommunicators& mesh, const Ste
     optimizer_step(model.weights(), options.optimizer, lr_factor, step, scalars.clip_scale());
     model.zero().share_update();
     const auto [loss_sum, sum_squares] = scalars.read();
-    const double predictions = num_predictions(model, options);
-    return {loss_sum / predictions, std::sqrt(sum_squares), std::isfinite(loss_sum) && std::isfinite(sum_squares)};
+    return {mean_of(loss_sum, batch.num_predictions), std::sqrt(sum_squares),
+            std::isfinite(loss_sum) && std::isfinite(sum_squares)};
 }
 
 }  // namespace longlora

@@ -17,12 +17,12 @@ struct StepOptions {
     std::int64_t global_batch = 64;  ///< sequences per update over all ranks
     std::int64_t micro_batch = 1;    ///< sequences per forward on a rank
     double clip = 1;                 ///< largest gradient norm; <= 0: no clipping
-    bool document_mask = false;
+    bool document_mask = false;      ///< tokens see their own document alone; Batch says where documents begin
     OptimizerOptions optimizer;
 };
 
 struct StepResult {
-    double loss = 0;       ///< mean negative log likelihood (nats) over all predictions of the global batch
+    double loss = 0;       ///< mean negative log likelihood (nats) over the counted predictions of the global batch
     double grad_norm = 0;  ///< before clipping
     bool finite = true;    ///< false: nothing was updated
 };
@@ -44,9 +44,10 @@ private:
     ArenaTensor sums_, scale_, host_;
 };
 
-/// Every rank of the mesh calls it, even if its `batch` is empty. step counts from 1. Each sequence has N - 1
-/// predictions. The loss and its gradient are divided by the number of predictions in the global batch, so they depend
-/// neither on the mesh nor on micro-batches.
+/// Every rank of the mesh calls it, even if its `batch` is empty. step counts from 1. The loss and its gradient are
+/// divided by batch.num_predictions, the same number on all ranks, so they depend neither on the mesh nor on
+/// micro-batches. If no prediction is counted, the loss is 0 and so is its gradient, and the update is that of a zero
+/// gradient.
 StepResult train_step(Model& model, parallel::MeshCommunicators& mesh, const StepScalars& scalars, const Batch& batch,
                       const StepOptions& options, const ActivationPlan& activations, std::int64_t step,
                       double lr_factor);

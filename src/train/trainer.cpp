@@ -131,9 +131,14 @@ struct Loop {
         return parts.group.any(out_of_time || (parts.hooks.stop_requested && parts.hooks.stop_requested()));
     }
 
-    void report_step(const StepResult& result, std::int64_t step, std::int64_t first_step, double seconds,
+    void report_step(const StepResult& result, const ReadBatch& batch, std::int64_t first_step, double seconds,
                      double factor) {
         if (!leads()) return;
+        const std::int64_t step = batch.step;
+        if (batch.num_predictions == 0)
+            say(text("step ", step,
+                     ": no prediction is counted, since each of its tokens begins a document or its "
+                     "sequence; its loss and gradient are 0"));
         const double tokens_per_step = static_cast<double>(options.step.global_batch * parts.order.context());
         const std::int64_t tokens = step * options.step.global_batch * parts.order.context();
         const double rate = (now_seconds() - started) / static_cast<double>(step - first_step + 1);
@@ -151,6 +156,7 @@ struct Loop {
              {"loss", report.loss},
              {"grad_norm", report.grad_norm},
              {"learning_rate", report.learning_rate},
+             {"predictions", batch.num_predictions},
              {"tokens", tokens},
              {"tokens_per_second", report.tokens_per_second},
              {"seconds", seconds}});
@@ -217,8 +223,9 @@ TrainOutcome run_steps(Loop& loop, std::int64_t first_step) {
     const TrainerParts& parts = loop.parts;
     const TrainerOptions& options = loop.options;
     const auto share = parallel::even_share_of(options.step.global_batch, parts.mesh.at.data, parts.mesh.shape.data);
-    BatchReader reader(parts.order, {options.step.global_batch, share, parts.model.own_tokens()}, first_step,
-                       options.schedule.steps);
+    BatchReader reader(parts.order,
+                       {options.step.global_batch, share, parts.model.own_tokens(), options.step.document_mask},
+                       first_step, options.schedule.steps);
     const StepScalars scalars(parts.model.device());
     for (std::int64_t step = first_step; step <= options.schedule.steps; ++step) {
         if (loop.stop_due())
@@ -242,7 +249,7 @@ TrainOutcome run_steps(Loop& loop, std::int64_t first_step) {
                                    "before this step is saved; lower --lr or look at the data of this step")});
         loop.finished = step;
         loop.worked = true;
-        loop.report_step(result, step, first_step, now_seconds() - begin, factor);
+        loop.report_step(result, batch, first_step, now_seconds() - begin, factor);
         if (parts.hooks.step_done) parts.hooks.step_done(step);
         loop.report_saves(loop.saver.poll());
         if (step < options.schedule.steps && loop.checkpoint_due(step)) {

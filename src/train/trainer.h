@@ -49,7 +49,7 @@ struct TrainerParts {
 
 /// What the live line shows; rank 0 reports it after every step.
 struct StepReport {
-    std::int64_t step = 0, steps = 0, tokens = 0;  ///< tokens: in all sequences so far
+    std::int64_t step = 0, steps = 0, tokens = 0;  ///< tokens: in all sequences so far, counted or not
     double loss = 0, learning_rate = 0, grad_norm = 0, tokens_per_second = 0, seconds = 0, seconds_left = 0;
 };
 struct TrainerMessages {

@@ -197,21 +197,20 @@ BOOST_AUTO_TEST_CASE(every_mesh_reads_the_sequences_of_one_rank) {
     for (const parallel::MeshShape shape : meshes_of_world(size_of_world())) {
         const parallel::MeshCoordinate at = parallel::coordinate_of(shape, world.rank());
         const parallel::Shard local = parallel::tokens_of(t.context, at.sequence, shape.sequence);
-        BatchReader reader(order, {t.global_batch, parallel::even_share_of(t.global_batch, at.data, shape.data), local},
-                           kSaved + 1, kSteps);
+        BatchReader reader(
+            order, {t.global_batch, parallel::even_share_of(t.global_batch, at.data, shape.data), local, t.documents},
+            kSaved + 1, kSteps);
         for (std::int64_t step = kSaved + 1; step <= kSteps; ++step) {
             const ReadBatch batch = reader.next();
-            const Json mine{{"begin", local.begin},
-                            {"count", local.count},
-                            {"sequences", batch.sequences},
-                            {"tokens", batch.tokens},
-                            {"labels", batch.labels}};
+            const Json mine{{"begin", local.begin},   {"count", local.count},   {"sequences", batch.sequences},
+                            {"tokens", batch.tokens}, {"labels", batch.labels}, {"predictions", batch.num_predictions}};
             // (sequence, place in the sequence) -> token, label
             std::map<std::pair<std::int64_t, std::int64_t>, std::pair<int, int>> found;
-            int readers_of_each = 0;
+            std::int64_t readers_of_each = 0, counted = 0;
             for (const std::string& other : world.all_gather(mine.dump())) {
                 const Json part = Json::parse(other);
                 const std::int64_t begin = part["begin"], count = part["count"];
+                BOOST_CHECK_EQUAL(part["predictions"].get<std::int64_t>(), batch.num_predictions);
                 for (std::size_t i = 0; i < part["tokens"].size(); ++i) {
                     const auto row = static_cast<std::int64_t>(i) / count,
                                column = static_cast<std::int64_t>(i) % count;
@@ -220,11 +219,16 @@ BOOST_AUTO_TEST_CASE(every_mesh_reads_the_sequences_of_one_rank) {
                         {part["sequences"][static_cast<std::size_t>(row)].get<std::int64_t>(), begin + column}, values);
                     BOOST_CHECK(is_new || (shape.pipeline > 1 && entry->second == values));  // all stages read the same
                     ++readers_of_each;
+                    counted += values.second >= 0;
                 }
             }
             BOOST_TEST_CONTEXT(text_of(shape, 0) << ", step " << step) {
                 BOOST_CHECK_EQUAL(readers_of_each, t.global_batch * t.context * shape.pipeline);
-                const ReadBatch one = read_batch(order, {(step - 1) * t.global_batch, t.global_batch}, {0, t.context});
+                BOOST_CHECK_EQUAL(counted, batch.num_predictions * shape.pipeline);
+                BOOST_CHECK_LT(batch.num_predictions, t.global_batch * (t.context - 1));  // there are documents
+                const ReadBatch one =
+                    read_batch(order, {t.global_batch, {0, t.global_batch}, {0, t.context}, t.documents}, step);
+                BOOST_CHECK_EQUAL(one.num_predictions, batch.num_predictions);
                 // Fails on all ranks or on none, so no rank is left waiting.
                 BOOST_REQUIRE_EQUAL(found.size(), one.tokens.size());
                 std::size_t i = 0;

@@ -19,6 +19,7 @@ struct Training {
     AttentionPattern pattern{AttentionKind::shifted, 6};
     std::int64_t context = 19, global_batch = 3, micro_batch = 1;
     bool documents = false;  ///< several documents in a sequence; false: one, as a plan assumes
+    std::vector<std::vector<std::int64_t>> other_starts{};  ///< where they begin, if not as document_starts() says
     bool keep_all = false, keep_halo = true;
     DType real = DType::float32;
     std::int64_t max_message = 2147483647;
@@ -36,16 +37,30 @@ struct Training {
         for (KeptActivations& layer : plan) layer.halo = keep_halo;
         return plan;
     }
+    /// Where documents begin in each sequence of the global batch.
+    std::vector<std::vector<std::int64_t>> document_starts() const {
+        if (!other_starts.empty()) return other_starts;
+        std::vector<std::vector<std::int64_t>> starts;
+        for (std::int64_t i = 0; i < global_batch; ++i)
+            starts.push_back(documents ? std::vector<std::int64_t>{0, 1 + i, 8 + 2 * i} : std::vector<std::int64_t>{0});
+        return starts;
+    }
+    /// The tokens of all sequences of a step, one after another.
+    std::vector<std::int32_t> tokens(std::int64_t step) const {
+        return random_tokens(global_batch * context, static_cast<std::uint64_t>(step));
+    }
     /// The sequences of a step that belong to this rank's place in the mesh, with the rank's own tokens of each.
     Batch sequences(std::int64_t step, const parallel::MeshCommunicators& mesh, parallel::Shard own_tokens) const {
         const parallel::Shard share = parallel::even_share_of(global_batch, mesh.at.data, mesh.shape.data);
-        const auto all = random_tokens(global_batch * context, static_cast<std::uint64_t>(step));
+        const auto all = tokens(step);
+        const auto starts = document_starts();
         const std::span<const std::int32_t> own = std::span(all).subspan(
             static_cast<std::size_t>(share.begin * context), static_cast<std::size_t>(share.count * context));
-        std::vector<std::vector<std::int64_t>> starts;
-        for (std::int64_t i = share.begin; i < share.begin + share.count; ++i)
-            starts.push_back(documents ? std::vector<std::int64_t>{0, 1 + i, 8 + 2 * i} : std::vector<std::int64_t>{0});
-        return make_batch(own, context, own_tokens, starts);
+        Batch batch = make_batch(own, context, own_tokens,
+                                 {starts.begin() + share.begin, starts.begin() + share.begin + share.count});
+        batch.num_predictions = 0;
+        for (const auto& one : starts) batch.num_predictions += num_predictions(context, one);
+        return batch;
     }
     PlanRequest plan_request(parallel::MeshShape shape, int zero, int rank) const {
         PlanRequest request;

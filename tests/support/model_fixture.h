@@ -68,9 +68,10 @@ struct Sequences {
     std::vector<std::vector<std::int64_t>> document_starts;
 };
 
-/// One sequence with next-token labels. `starts` are the first tokens of its documents; empty: no document mask.
+/// One sequence with next-token labels, without those that begin a document. `starts` are the first tokens of its
+/// documents; empty: no document mask.
 inline Sequences one_sequence(const std::vector<std::int32_t>& tokens, const std::vector<std::int64_t>& starts = {}) {
-    Sequences s{tokens, next_token_labels(tokens), {}};
+    Sequences s{tokens, next_token_labels(tokens, starts), {}};
     if (!starts.empty()) s.document_starts.push_back(starts);
     return s;
 }

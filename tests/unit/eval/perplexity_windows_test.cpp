@@ -104,6 +104,27 @@ BOOST_AUTO_TEST_CASE(documents_and_files) {
     }
 }
 
+/// With per_document, the first token of a document is never predicted, and all other tokens are. Documents of one
+/// token and empty ones count nothing; documents of exactly one window and more do.
+BOOST_AUTO_TEST_CASE(no_document_predicts_the_next_one) {
+    const TemporaryFolder folder;
+    const std::vector<std::int64_t> lengths{5, 1, 0, 1, 6, 5, 1, 12, 4};
+    const TokenFiles files{token_file(folder / "a.h5", lengths)};
+    for (const Score score : {Score::all, Score::last}) {
+        const WindowList list = list_windows(files, {5, 1, score, true, 0});
+        std::set<std::int64_t> predicted, wanted;
+        for (const auto& [start, targets] : of(list, 0, 5)) predicted.insert(targets.begin(), targets.end());
+        std::int64_t begin = 0;
+        for (const auto length : lengths) {
+            for (std::int64_t t = begin + 1; length >= 5 && t < begin + length; ++t) wanted.insert(t);
+            begin += length;
+        }
+        BOOST_CHECK(predicted == wanted);
+        BOOST_CHECK_EQUAL(list.counted_tokens, count(of(list, 0, 5)));
+        if (score == Score::last) BOOST_CHECK_EQUAL(list.counted_tokens, static_cast<std::int64_t>(wanted.size()));
+    }
+}
+
 BOOST_AUTO_TEST_CASE(a_limit_takes_the_first_windows) {
     const TemporaryFolder folder;
     const TokenFiles files{token_file(folder / "a.h5", {10}), token_file(folder / "b.h5", {10})};

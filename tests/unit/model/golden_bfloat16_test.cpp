@@ -52,7 +52,7 @@ struct Measure {
 void check(const golden::Case& c, const std::string& prefix, const TrainableSet& trainables,
            const AttentionPattern& pattern, const std::vector<std::int64_t>& starts) {
     const Sequences s = one_sequence(c.sequence(0), starts);
-    const double predictions = static_cast<double>(c.context() - 1);
+    const double predictions = static_cast<double>(num_predictions(c.context(), starts));
     const auto load = [&](Weights& weights) {
         prefix == "s2." ? golden::load_with_adapter(weights, c) : golden::load_base(weights, c);
     };

@@ -67,7 +67,7 @@ BOOST_AUTO_TEST_CASE(with_adapter_shifted) {
         Fixture f(c.config, c.adapter_trainables(), c.shifted(), c.context(), {.instruction_set = set});
         golden::load_with_adapter(*f.weights, c);
         const Sequences s = one_sequence(c.sequence(0), c.document_starts());
-        const double predictions = static_cast<double>(c.context() - 1);
+        const double predictions = static_cast<double>(num_predictions(c.context(), c.document_starts()));
         check_loss("loss", loss_of(*f.model, s) / predictions, c.number("s2.loss"));
         BOOST_CHECK_LE(relative_l2(logits_of(*f.model, s), c.array("s2.logits")), kTensorBudget);
         check_loss("loss with gradients",

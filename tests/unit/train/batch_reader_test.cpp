@@ -1,9 +1,11 @@
-// Batches that are read ahead equal those of the data order, for any division among ranks and from any step on. A
-// failure is reported at the step that it belongs to.
+// Batches that are read ahead equal those of the data order, for any division among ranks and from any step on. With a
+// document mask they count no prediction of a document's first token. A failure is reported at the step that it belongs
+// to.
 #include "train/batch_reader.h"
 
 #include <boost/test/unit_test.hpp>
 
+#include "model/micro_batch.h"
 #include "parallel/mesh.h"
 #include "train_testing.h"
 
@@ -27,7 +29,7 @@ BOOST_AUTO_TEST_CASE(any_number_of_ranks_reads_the_same) {
             for (int r = 0; r < ranks; ++r) {
                 const auto share = parallel::even_share_of(kBatch, r, ranks);
                 readers.push_back(
-                    std::make_unique<BatchReader>(order, BatchSlice{kBatch, share, {0, 7}}, first_step, kSteps));
+                    std::make_unique<BatchReader>(order, BatchSlice{kBatch, share, {0, 7}, true}, first_step, kSteps));
             }
             for (std::int64_t step = first_step; step <= kSteps; ++step) {
                 std::int64_t next = (step - 1) * kBatch;
@@ -56,11 +58,14 @@ BOOST_AUTO_TEST_CASE(any_number_of_ranks_reads_the_same) {
 BOOST_AUTO_TEST_CASE(any_number_of_ranks_may_share_a_sequence) {
     const TemporaryFolder folder;
     const DataOrder order({{token_file(folder / "a.h5", {70, 31}), 1}}, 11, SequenceOrder::shuffle, 1);
-    const ReadBatch whole = read_batch(order, {3, 5}, {0, 11});
+    const ReadBatch whole = read_batch(order, {9, {3, 5}, {0, 11}}, 1);
+    BOOST_TEST((whole.sequences == std::vector<std::int64_t>{3, 4, 5, 6, 7}));
+    BOOST_TEST(whole.num_predictions == 9 * 10);  // of the whole global batch
+    BOOST_TEST(whole.document_starts.empty());
     for (int ranks = 1; ranks <= 11; ++ranks)
         for (int rank = 0; rank < ranks; ++rank) {
             const parallel::Shard local = parallel::even_share_of(11, rank, ranks);
-            const ReadBatch part = read_batch(order, {3, 5}, local);
+            const ReadBatch part = read_batch(order, {9, {3, 5}, local}, 1);
             BOOST_REQUIRE(part.tokens.size() == static_cast<std::size_t>(5 * local.count) &&
                           part.labels.size() == part.tokens.size());
             for (std::int64_t s = 0; s < 5; ++s)
@@ -70,8 +75,67 @@ BOOST_AUTO_TEST_CASE(any_number_of_ranks_may_share_a_sequence) {
                     BOOST_REQUIRE_EQUAL(part.labels[s * local.count + t],
                                         at == 10 ? -1 : whole.tokens[11 * s + at + 1]);
                 }
-            BOOST_TEST(part.document_starts == whole.document_starts);
+            BOOST_TEST(part.num_predictions == whole.num_predictions);
         }
+}
+
+/// Every division of data and sequences among ranks has the labels of the definition, and on every rank the number of
+/// labels that all ranks together count. Documents of one token, empty documents, documents that begin with a sequence,
+/// and sequences without a prediction (the documents at tokens 120 to 141 have one token each).
+BOOST_AUTO_TEST_CASE(no_document_predicts_the_next_one) {
+    const TemporaryFolder folder;
+    std::vector<std::int64_t> lengths = {30, 5, 0, 1, 1, 40, 43};
+    lengths.insert(lengths.end(), 22, 1);
+    lengths.push_back(37);
+    const auto file = token_file(folder / "a.h5", lengths);
+    std::vector<std::int32_t> tokens;
+    std::vector<bool> begins;
+    for (const auto& document : documents_of(lengths, 1000, 1))
+        for (std::size_t t = 0; t < document.size(); ++t) tokens.push_back(document[t]), begins.push_back(t == 0);
+    constexpr std::int64_t kLength = 10, kBatch = 3;
+    const DataOrder order({{file, 1}}, kLength, SequenceOrder::shuffle, 1);
+    BOOST_TEST(order.has_predictions_in_documents(0));
+    std::int64_t least = 1000;
+    for (int data = 1; data <= 4; ++data)
+        for (int ranks = 1; ranks <= kLength; ++ranks)
+            for (std::int64_t step = 1; step <= 7; ++step) {
+                std::int64_t counted = 0, said = 0;
+                for (int i = 0; i < data; ++i)
+                    for (int rank = 0; rank < ranks; ++rank) {
+                        const parallel::Shard local = parallel::even_share_of(kLength, rank, ranks);
+                        const ReadBatch batch =
+                            read_batch(order, {kBatch, parallel::even_share_of(kBatch, i, data), local, true}, step);
+                        said = batch.num_predictions;
+                        for (std::int64_t s = 0; s < batch.num_sequences(); ++s)
+                            for (std::int64_t t = 0; t < local.count; ++t) {
+                                const std::int64_t at = local.begin + t,
+                                                   next = order.sequence(batch.sequences[s]).first_token + at + 1;
+                                const bool counts = at + 1 < kLength && !begins[next];
+                                counted += counts;
+                                BOOST_REQUIRE_EQUAL(batch.labels[s * local.count + t], counts ? tokens[next] : -1);
+                            }
+                        for (std::int64_t s = 0; s < batch.num_sequences(); ++s)
+                            least = std::min(least, std::int64_t{num_predictions(kLength, batch.document_starts[s])});
+                    }
+                BOOST_REQUIRE_EQUAL(said, counted);
+            }
+    BOOST_TEST(least == 0);
+}
+
+BOOST_AUTO_TEST_CASE(documents_without_any_prediction) {
+    const TemporaryFolder folder;
+    const auto has_predictions = [&](const std::vector<std::int64_t>& lengths, std::int64_t context) {
+        const auto file = token_file(folder / text(lengths.size(), "-", context, ".h5"), lengths);
+        return DataOrder({{file, 1}}, context, SequenceOrder::sequential, 0).has_predictions_in_documents(0);
+    };
+    BOOST_TEST(!has_predictions(std::vector<std::int64_t>(40, 1), 8));
+    std::vector<std::int64_t> last_is_cut(40, 1);
+    last_is_cut.push_back(7);  // the last whole sequence ends with token 39
+    BOOST_TEST(!has_predictions(last_is_cut, 8));
+    last_is_cut.push_back(1);
+    BOOST_TEST(has_predictions(last_is_cut, 8));
+    BOOST_TEST(!has_predictions({1, 2, 2, 2, 1}, 2));  // sequences cut every document
+    BOOST_TEST(has_predictions({1, 2, 2, 2, 1}, 3));
 }
 
 BOOST_AUTO_TEST_CASE(stops_without_being_read) {

@@ -17,7 +17,7 @@ constexpr std::int64_t kSteps = 10, kBatch = 2;
 
 /// The results of a step that are compared.
 struct Traces {
-    std::vector<double> token_losses;  ///< of all sequences
+    std::vector<double> token_losses;  ///< of the counted predictions of all sequences
     double loss = 0, grad_norm = 0;
     reference::Parameters gradients;
 };
@@ -55,11 +55,13 @@ public:
 
 private:
     void add(Traces& traces, const std::vector<std::int32_t>& tokens) const {
-        const std::vector<std::int32_t> labels = next_token_labels(tokens);
-        const double predictions = static_cast<double>(kBatch * (case_.context() - 1));
+        const std::vector<std::int64_t> starts = case_.document_starts();
+        const std::vector<std::int32_t> labels = next_token_labels(tokens, starts);
+        const double predictions = static_cast<double>(kBatch * num_predictions(case_.context(), starts));
         const reference::PlainForward forward = reference::forward(model_, tokens, labels);
         // Token by token, since errors can cancel in a sum.
-        for (std::size_t t = 0; t + 1 < tokens.size(); ++t) {
+        for (std::size_t t = 0; t < tokens.size(); ++t) {
+            if (labels[t] < 0) continue;
             reference::Values row(1, forward.logits.columns);
             for (std::int64_t i = 0; i < row.columns; ++i) row(0, i) = forward.logits(static_cast<std::int64_t>(t), i);
             double loss = 0;

@@ -47,6 +47,7 @@ Used use_of(const PlanRequest& request, const std::vector<std::int64_t>& documen
     local.tokens.resize(static_cast<std::size_t>(sequences * model.own_tokens().count));
     local.labels = local.tokens;
     local.document_starts.resize(static_cast<std::size_t>(sequences), documents);
+    local.num_predictions = request.step.global_batch * num_predictions(request.context, documents);
     train_step(model, mesh, scalars, local, request.step, keep_nothing(request.config), 1, 1);
     const auto at_peak = device->memory().at_peak();
     return {std::accumulate(at_peak.begin(), at_peak.end(), std::int64_t{0}), mesh.data->traffic_by_unit()};
