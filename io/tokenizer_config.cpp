@@ -53,8 +53,11 @@ void read_named(const Json& json, const std::string& path, TokenizerConfig& conf
         require(json[key].is_array() || json[key].is_object(), path, ": \"", key, "\" is not a list");
         for (const Json& value : json[key]) config.named.push_back(named_token(value, text(key, " of ", path)));
     }
-    for (const auto& [key, content] : {std::pair{"bos_token", &config.bos}, std::pair{"eos_token", &config.eos}})
-        if (json.contains(key)) *content = json[key].is_null() ? "" : named_token(json[key], path).content;
+    for (const auto& [key, content] : {std::pair{"bos_token", &config.bos}, std::pair{"eos_token", &config.eos}}) {
+        if (!json.contains(key)) continue;
+        const std::string named = json[key].is_null() ? "" : named_token(json[key], path).content;
+        if (json[key].is_null() || !named.empty()) *content = named;  // an empty name says nothing
+    }
 }
 
 /// {"32000": {"content": "<|im_start|>", "lstrip": false, ...}}
