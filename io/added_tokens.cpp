@@ -73,11 +73,11 @@ void AddedTokens::split_by(const Pass& pass, std::string_view text, std::vector<
         if (token.single_word && (word_at_end(text.substr(0, begin)) || word_at_begin(text.substr(end)))) continue;
         if (token.lstrip) begin = std::max(begin - space_at_end(text.substr(0, begin)), done);
         if (token.rstrip) end += space_at_begin(text.substr(end));
-        begin = std::min(begin, end);
         require(token.id != kNoId, "it has the text ", token.content, ", which ", token.where,
                 " names as a token that has no id");
         if (done < begin) pieces.push_back({text.substr(done, begin - done)});
-        pieces.push_back({text.substr(begin, end - begin), token.id});
+        // Nothing is left of a token on whose left the one before took all.
+        if (begin < end) pieces.push_back({text.substr(begin, end - begin), token.id});
         done = end;
     }
     if (done < text.size()) pieces.push_back({text.substr(done)});

@@ -90,6 +90,8 @@ CASES = {
                                       texts=["ab  x", "ab ab", "ab  c", "ab c", "ab\u2028\n"]),
     "white space on both sides": added(token("ab", 256, lstrip=True, rstrip=True), token("cd", 257, lstrip=True),
                                        texts=[" ab ab ", "ab   cd", "cd  ab", "x cd ab"]),
+    "white space that two tokens take": added(token("ab", 256, rstrip=True), token("  ", 257), token("\n\n", 258,
+                                              lstrip=True), texts=["ab  x", "ab    x", "ab   ", "ab\n\nx", "x \n\n"]),
     "an added token of the vocabulary": added(token("a", 97, special=True), texts=["aXa"]),
     "named tokens of the vocabulary": ("bytes", {"/model/vocab/<pad>": 256}, config(pad_token="<pad>"), ["a<pad>b"]),
     "decoder beside tokenizer.json": ("bytes", {}, config(added_tokens_decoder={"256": token("ab", lstrip=True),
