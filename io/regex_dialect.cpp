@@ -24,7 +24,7 @@ public:
 
     std::string result() {
         while (at_ < pattern_.size()) step();
-        require(fold_depth_.empty(), where_, ": the pattern ", shown(), " has a group without an end");
+        if (!fold_depth_.empty()) refuse("a group without an end");
         return out_;
     }
 

@@ -49,6 +49,7 @@ public:
         std::string content;
         std::vector<int> pieces;  // those since the last added token
         const auto flush = [&] {
+            if (pieces.empty()) return;
             std::string part;
             const auto status = processor_.Decode(pieces, &part);
             require(status.ok(), "the tokenizer ", path_, " cannot decode: ", status.ToString());
@@ -109,6 +110,16 @@ private:
         }
     }
 
+    /// To transformers, which reads the files beside tokenizer.model, control pieces ("<s>") are tokens in texts too.
+    void add_control_pieces() {
+        for (int id = 0; id < processor_.GetPieceSize(); ++id) {
+            if (!processor_.IsControl(id)) continue;
+            AddedToken token;
+            token.content = processor_.IdToPiece(id), token.where = path_, token.special = true;
+            config_.named.push_back(std::move(token));
+        }
+    }
+
     void read_config() {
         const std::string folder = folder_of(path_), json_path = folder + "/tokenizer.json";
         config_ = read_tokenizer_config(folder);
@@ -116,11 +127,13 @@ private:
         std::optional<TextFrame> frame;
         if (file_exists(json_path)) {
             const Json json = read_json_file(json_path);
+            require(json.is_object(), json_path, " is not a tokenizer.json");
             own = read_added_tokens(json, json_path);
             frame = frame_of_post_processor(json.value("post_processor", Json()), json_path);
             check_vocabulary(json, json_path);
         }
         vocabulary_ = processor_.GetPieceSize();
+        if (file_exists(folder + "/tokenizer_config.json")) add_control_pieces();
         added_ = AddedTokens(all_added_tokens(
             std::move(own), config_, {vocabulary_, [this](const std::string& token) { return id_of(token); }, true}));
         for (const AddedToken& token : added_.all()) {

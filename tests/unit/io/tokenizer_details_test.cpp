@@ -183,18 +183,21 @@ BOOST_AUTO_TEST_CASE(added_tokens_must_have_the_ids_that_transformers_gives_them
     const auto decoder = [](const std::string& id, const Json& token) {
         return Json{{"added_tokens_decoder", {{id, token}}}};
     };
-    const Json one = Json::array({added("one", 256)}), left = {{"lstrip", true}};
+    const Json one = Json::array({added("one", 256)}), left = {{"lstrip", true}}, none = Json::object(),
+               bare = {{"id", 256}, {"content", "one"}};
     BOOST_TEST(said(one) == "");
-    BOOST_TEST(has(said({added("one", 257)}), "the added token one has id 257, but transformers gives it id 256"));
-    BOOST_TEST(has(said({added("a", 256)}), "the added token a has id 256, but transformers gives it id 97"));
-    BOOST_TEST(has(said({added("one", 256), added("one", 256)}), "the added token one is listed twice"));
-    BOOST_TEST(has(said({Json{{"id", 256}, {"content", "one"}}}), "the added token one has no \"single_word\""));
+    BOOST_TEST(has(said(Json::array({added("one", 257)})),
+                   "the added token one has id 257, but transformers gives it id 256"));
+    BOOST_TEST(
+        has(said(Json::array({added("a", 256)})), "the added token a has id 256, but transformers gives it id 97"));
+    BOOST_TEST(has(said(Json::array({added("one", 256), added("one", 256)})), "the added token one is listed twice"));
+    BOOST_TEST(has(said(Json::array({bare})), "the added token one has no \"single_word\""));
     BOOST_TEST(said(one, decoder("256", added("one", 256))) == "");
     BOOST_TEST(has(said(one, decoder("257", added("one", 256))), "disagree about the added token one"));
     BOOST_TEST(has(said(one, decoder("256", added("one", 256, left))), "disagree about the added token one"));
     BOOST_TEST(has(said(one, decoder("x", added("two", 257))), "the id x of the added token two is not valid"));
-    BOOST_TEST(said(one, {}, {{"one", 256}, {"two", 257}}) == "");
-    BOOST_TEST(has(said(one, {}, {{"two", 300}}), "added_tokens.json: the added token two has id 300"));
+    BOOST_TEST(said(one, none, {{"one", 256}, {"two", 257}}) == "");
+    BOOST_TEST(has(said(one, none, {{"two", 300}}), "added_tokens.json: the added token two has id 300"));
     BOOST_TEST(has(said(one, decoder("256", added("one", 256)), {{"two", 257}}), "disagree about the token two"));
     BOOST_TEST(has(said(one, {{"split_special_tokens", true}}), "\"split_special_tokens\" is true"));
     BOOST_TEST(has(said(one, {{"sp_model_kwargs", {{"alpha", 0.1}}}}), "\"sp_model_kwargs\" is"));

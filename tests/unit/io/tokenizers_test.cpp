@@ -129,7 +129,8 @@ BOOST_AUTO_TEST_CASE(files_that_are_not_tokenizers_are_refused_in_one_sentence) 
             }));
     REFUSED("is not two tokens", with([](Json& j) { j["model"]["merges"].push_back("alone"); }));
     REFUSED("the id of \"x\" is not valid", with([](Json& j) { j["model"]["vocab"]["x"] = -1; }));
-    REFUSED("cannot be used", with([](Json& j) { j["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "(("; }));
+    REFUSED("a group without an end",
+            with([](Json& j) { j["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "(("; }));
     REFUSED("\"lstrip\" of the added token", with([](Json& j) { j["added_tokens"][0]["lstrip"] = 1; }));
     REFUSED("t.json", with([](Json& j) { j["model"]["ignore_merges"] = "yes"; }));
 }
