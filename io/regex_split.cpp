@@ -29,22 +29,44 @@ RegexSplit::RegexSplit(const std::string& pattern, const std::string& where) : w
     pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);  // may fail: then matching is only slower
 }
 
+using MatchData = std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)>;
+
+static MatchData new_match_data() { return {pcre2_match_data_create(1, nullptr), pcre2_match_data_free}; }
+
+// An empty match right behind the match before it does not count: the search goes on one character later, as in the
+// library that `tokenizers` uses.
 void RegexSplit::append_pieces(std::vector<std::string_view>& pieces, std::string_view text) const {
     const auto* code = static_cast<const pcre2_code*>(code_.get());
-    const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> match(pcre2_match_data_create(1, nullptr),
-                                                                                    pcre2_match_data_free);
+    const MatchData match = new_match_data();
     std::size_t done = 0, at = 0;
+    bool matched = false;
     while (at < text.size()) {
         const int found = pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at,
-                                      PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, match.get(), nullptr);
+                                      PCRE2_NO_UTF_CHECK, match.get(), nullptr);
         if (found == PCRE2_ERROR_NOMATCH) break;
         require(found >= 0, where_, ": matching its pattern with a text failed: ", message_of(found));
         const PCRE2_SIZE* range = pcre2_get_ovector_pointer(match.get());
+        if (range[0] == range[1] && matched && range[0] == done) {
+            ++at;
+            while (at < text.size() && (static_cast<unsigned char>(text[at]) & 0xc0) == 0x80) ++at;
+            continue;
+        }
         if (range[0] > done) pieces.push_back(text.substr(done, range[0] - done));
-        pieces.push_back(text.substr(range[0], range[1] - range[0]));
+        if (range[1] > range[0]) pieces.push_back(text.substr(range[0], range[1] - range[0]));
         done = at = range[1];
+        matched = true;
     }
     if (done < text.size()) pieces.push_back(text.substr(done));
+}
+
+bool RegexSplit::matches(std::string_view text) const {
+    const auto* code = static_cast<const pcre2_code*>(code_.get());
+    const MatchData match = new_match_data();
+    const int found = pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), 0, PCRE2_NO_UTF_CHECK,
+                                  match.get(), nullptr);
+    require(found >= 0 || found == PCRE2_ERROR_NOMATCH, where_,
+            ": matching its pattern with a text failed: ", message_of(found));
+    return found >= 0;
 }
 
 }  // namespace longlora

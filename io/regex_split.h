@@ -1,5 +1,6 @@
 // Cuts texts into pieces by a regular expression, as the "Isolated" splits of the pre-tokenizers in tokenizer.json
-// do: each match is a piece, and so is the text between two matches. Uses PCRE2 with Unicode properties.
+// do: each match is a piece, and so is the text between two matches; an empty match only cuts. Uses PCRE2 with Unicode
+// properties. Patterns of tokenizer.json come from another library: io/regex_dialect.h translates them.
 #pragma once
 
 #include <memory>
@@ -15,6 +16,8 @@ public:
     RegexSplit(const std::string& pattern, const std::string& where);
     /// Appends the pieces of `text`, which is valid UTF-8, in order; no piece is empty. Thread-safe.
     void append_pieces(std::vector<std::string_view>& pieces, std::string_view text) const;
+    /// Whether the pattern matches anywhere in `text`. Thread-safe.
+    bool matches(std::string_view text) const;
 
 private:
     std::string where_;

@@ -11,6 +11,7 @@
 #include "io/json.h"
 #include "io/token_file.h"
 #include "jobs/command_line/progress.h"
+#include "jobs/prepare/frame.h"
 #include "jobs/prepare/units.h"
 #include "jobs/process/output.h"
 #include "parallel/agree.h"
@@ -29,6 +30,7 @@ struct Preparation {
     std::string token;               // of the output's lock, on all ranks
     std::unique_ptr<Tokenizer> tokenizer;
     TokenizeSettings settings;
+    TextFrame frame;  // why the settings put these ids around texts
     std::vector<HashedSource> sources;
     std::vector<Unit> units;
     std::vector<int> owner;  // the rank that makes each unit
@@ -47,7 +49,7 @@ struct Preparation {
 
 /// The counts of a unit for the final layout and the summary; ranks exchange them.
 struct UnitCounts {
-    std::int64_t tokens, documents, name_bytes, empty, replaced, text_bytes, text_tokens;
+    std::int64_t tokens, documents, name_bytes, empty, replaced, text_bytes, text_tokens, twice;
 };
 
 void check_options(const PrepareOptions& o) {
@@ -59,8 +61,19 @@ void check_options(const PrepareOptions& o) {
             "give --tokenizer for texts, or --vocabulary for inputs that are token ids");
     require(o.vocabulary >= 0 && o.vocabulary <= 0x7fffffff, "--vocabulary is ", o.vocabulary,
             "; it must be 1 to 2147483647");
+    require(o.bos == "auto" || o.bos == "true" || o.bos == "false", "--bos is ", o.bos,
+            "; it must be auto, true or false");
     require(o.bin_type == "uint16" || o.bin_type == "uint32", "--bin-type is ", o.bin_type,
             "; it must be uint16 or uint32");
+}
+
+/// All ranks must tokenize alike, whatever the disks of their nodes hold.
+void require_same_tokenizer(const Preparation& p) {
+    const std::vector<std::string> keys = p.group.all_gather(p.tokenizer ? p.tokenizer->key() : "");
+    parallel::agree(p.group, [&] {
+        require(keys[p.group.rank()] == keys[0], "rank ", p.group.rank(), " reads another tokenizer from ",
+                p.options.tokenizer, " than rank 0; copy rank 0's files to its node");
+    });
 }
 
 void open_and_list(Preparation& p) {
@@ -90,10 +103,10 @@ void open_and_list(Preparation& p) {
         source.bytes = s[3].get<std::int64_t>();
         p.sources.push_back(source);
     }
+    require_same_tokenizer(p);
     p.settings.tokenizer = p.tokenizer.get();
     p.settings.vocabulary = p.tokenizer ? p.tokenizer->vocabulary() : o.vocabulary;
-    p.settings.bos = p.tokenizer && o.bos ? p.tokenizer->bos() : -1;
-    p.settings.eos = p.tokenizer && o.eos ? p.tokenizer->eos() : -1;
+    if (p.tokenizer) p.frame = decide_frame(o, *p.tokenizer, p.settings);
     p.settings.bin_type = o.bin_type == "uint16" ? DType::uint16 : DType::uint32;
 }
 
@@ -200,14 +213,14 @@ std::vector<UnitCounts> tokenize(Preparation& p) {
                                                      [&](std::int64_t bytes) { watch.read(bytes); });
             watch.finished(u);
             counts.insert(counts.end(), {index, r.num_tokens, r.num_documents(), r.name_bytes(), r.num_empty,
-                                         r.num_replaced, r.text_bytes, r.text_tokens});
+                                         r.num_replaced, r.text_bytes, r.text_tokens, r.num_twice});
         }
     });
     std::vector<UnitCounts> all(p.units.size());
     for (const std::string& packed : p.group.all_gather(Json(counts).dump())) {
         const auto c = parse_json(packed, "the counts of another rank").get<std::vector<std::int64_t>>();
-        for (std::size_t i = 0; i + 8 <= c.size(); i += 8)
-            all[c[i]] = {c[i + 1], c[i + 2], c[i + 3], c[i + 4], c[i + 5], c[i + 6], c[i + 7]};
+        for (std::size_t i = 0; i + 9 <= c.size(); i += 9)
+            all[c[i]] = {c[i + 1], c[i + 2], c[i + 3], c[i + 4], c[i + 5], c[i + 6], c[i + 7], c[i + 8]};
     }
     return all;
 }
@@ -322,6 +335,15 @@ void print_summary(const Preparation& p, const UnitCounts& total, std::int64_t f
         std::printf(", %.2f bytes of text per token",
                     static_cast<double>(total.text_bytes) / static_cast<double>(total.text_tokens));
     std::printf(", %s, %s\n", bytes_text(file_bytes).c_str(), duration_text(seconds).c_str());
+    if (total.text_tokens > 0) {
+        std::printf("  %s\n", sentence_of_end(*p.tokenizer, "begin", p.frame.begin).c_str());
+        std::printf("  %s\n", sentence_of_end(*p.tokenizer, "end", p.frame.end).c_str());
+    }
+    if (total.twice)
+        std::printf(
+            "  texts that have the begin ids themselves, and now twice, as with transformers: %lld (--bos true "
+            "puts none there)\n",
+            static_cast<long long>(total.twice));
     if (total.empty) std::printf("  empty documents skipped: %lld\n", static_cast<long long>(total.empty));
     if (total.replaced)
         std::printf("  ill-formed UTF-8 sequences replaced by U+FFFD: %lld\n", static_cast<long long>(total.replaced));
@@ -342,7 +364,8 @@ int run_prepare(const PrepareOptions& options, const parallel::HostGroup& group)
         for (const UnitCounts& c : counts) {
             total.tokens += c.tokens, total.documents += c.documents, total.name_bytes += c.name_bytes,
                 total.empty += c.empty;
-            total.replaced += c.replaced, total.text_bytes += c.text_bytes, total.text_tokens += c.text_tokens;
+            total.replaced += c.replaced, total.text_bytes += c.text_bytes, total.text_tokens += c.text_tokens,
+                total.twice += c.twice;
         }
         if (total.tokens == 0)
             throw parallel::AgreedError(

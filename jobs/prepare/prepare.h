@@ -23,8 +23,9 @@ struct PrepareOptions {
     std::string tokenizer;        // tokenizer.model, tokenizer.json or a folder with one of them
     std::int64_t vocabulary = 0;  // instead of a tokenizer: all inputs are token ids below it
     // <s> text </s>, as in the training texts of Llama and LongLoRA: LongLoRA joins documents by </s> and begins with
-    // <s>.
-    bool bos = true, eos = true;
+    // <s>. By default texts begin as with transformers; true adds bos also where transformers does not.
+    std::string bos = "auto";
+    bool eos = true;
     std::string bin_type = "uint16";
 
     template <class V> void visit(V&& v) {
@@ -37,10 +38,12 @@ struct PrepareOptions {
                      "\"text\" or \"tokens\"), .bin (token ids)");
         v("tokenizer", tokenizer, free, "tokenizer of the texts: tokenizer.model, tokenizer.json or a folder with one");
         v("vocabulary", vocabulary, free, "vocabulary size of inputs that are all token ids, instead of --tokenizer");
-        v("bos", bos, free, "begin every text with the tokenizer's begin-of-text id, if it has one");
+        v("bos", bos, free,
+          "begin every text with the tokenizer's begin-of-text id: auto (where transformers does: a template or "
+          "add_bos_token asks for it) | true (if it has one, and the text does not begin with it) | false");
         v("eos", eos, free,
-          "end every text with the tokenizer's end-of-text id, if it has one; token ids in the inputs stay as they "
-          "are");
+          "end every text with the tokenizer's end-of-text id, if it has one and the text does not end with it; token "
+          "ids in the inputs stay as they are");
         v("bin-type", bin_type, free, "type of the token ids in .bin files: uint16 | uint32");
     }
 };

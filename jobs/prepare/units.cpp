@@ -91,14 +91,26 @@ private:
         require(settings_.tokenizer != nullptr, document.where, " is a text; give --tokenizer instead of --vocabulary");
         const std::vector<std::int32_t> ids = encode(document);
         if (ids.empty()) return;
-        if (settings_.bos >= 0) spool_.add(static_cast<std::uint32_t>(settings_.bos));
+        const Ending &begin = settings_.begin, &end = settings_.end;
+        const bool begins = begins_with(ids.cbegin(), ids.cend(), begin.ids.cbegin(), begin.ids.cend());
+        const bool ends = begins_with(ids.crbegin(), ids.crend(), end.ids.crbegin(), end.ids.crend());
+        if (!begins || begin.repeated) add_ids(begin.ids);
+        add_ids(ids);
+        if (!ends || end.repeated) add_ids(end.ids);
+        result_.num_twice += begins && begin.repeated && !begin.ids.empty();
+        result_.text_bytes += static_cast<std::int64_t>(document.text.size());
+        result_.text_tokens += static_cast<std::int64_t>(ids.size());
+    }
+
+    template <class I> static bool begins_with(I at, I end, I part, I part_end) {
+        return end - at >= part_end - part && std::equal(part, part_end, at);
+    }
+
+    void add_ids(const std::vector<std::int32_t>& ids) {
         for (std::int32_t id : ids) {
             ensure(id >= 0 && id < settings_.vocabulary, "the tokenizer gives only ids of its vocabulary");
             spool_.add(static_cast<std::uint32_t>(id));
         }
-        if (settings_.eos >= 0) spool_.add(static_cast<std::uint32_t>(settings_.eos));
-        result_.text_bytes += static_cast<std::int64_t>(document.text.size());
-        result_.text_tokens += static_cast<std::int64_t>(ids.size());
     }
 
     std::vector<std::int32_t> encode(const DocumentPart& document) const {
@@ -162,8 +174,9 @@ std::vector<int> distribute_by_size(const std::vector<std::int64_t>& sizes, int 
 }
 
 std::string TokenizeSettings::key() const {
-    return text("1 ", tokenizer ? tokenizer->kind() + tokenizer->hash() : "none", " ", vocabulary, " ", bos, " ", eos,
-                " ", name_of(bin_type));
+    const Json ends = {begin.ids, begin.repeated, end.ids, end.repeated};
+    return text("2 ", tokenizer ? tokenizer->key() : "none", " ", vocabulary, " ", to_line(ends), " ",
+                name_of(bin_type));
 }
 
 std::int64_t UnitResult::name_bytes() const {
@@ -215,7 +228,8 @@ UnitResult make_unit(const UnitFolder& folder, std::int64_t index, const Unit& u
                        {"num_empty", result.num_empty},
                        {"num_replaced", result.num_replaced},
                        {"text_bytes", result.text_bytes},
-                       {"text_tokens", result.text_tokens}};
+                       {"text_tokens", result.text_tokens},
+                       {"num_twice", result.num_twice}};
     write_text_file(unit_result_path(folder.path, index), to_line(json), folder.writer);
     return result;
 }
@@ -234,6 +248,7 @@ UnitResult read_unit_result(const std::string& folder, std::int64_t index) {
         result.num_replaced = json.at("num_replaced").get<std::int64_t>();
         result.text_bytes = json.at("text_bytes").get<std::int64_t>();
         result.text_tokens = json.at("text_tokens").get<std::int64_t>();
+        result.num_twice = json.at("num_twice").get<std::int64_t>();
     } catch (const Json::exception&) {
         fail(text(path, " is not a result file of prepare; remove its folder and start again"));
     }

@@ -36,11 +36,17 @@ std::vector<Unit> plan_units(const std::vector<Source>& sources);
 /// The rank of each item. The items are assigned largest first, each to the rank with the least bytes so far.
 std::vector<int> distribute_by_size(const std::vector<std::int64_t>& sizes, int num_ranks);
 
+/// Ids that prepare puts at the begin, or at the end, of every text.
+struct Ending {
+    std::vector<std::int32_t> ids;
+    bool repeated = false;  // also where the text has these ids there already
+};
+
 /// How documents become tokens.
 struct TokenizeSettings {
     const Tokenizer* tokenizer = nullptr;  // null: the inputs are all token ids
     std::int64_t vocabulary = 0;
-    std::int32_t bos = -1, eos = -1;  // -1: not added
+    Ending begin, end;
     DType bin_type = DType::uint16;
     /// Text of all settings that a unit's result depends on; any other value gives another key.
     std::string key() const;
@@ -54,6 +60,7 @@ struct UnitResult {
     std::vector<std::uint64_t> document_ends;  // counted in tokens of this unit
     std::vector<std::string> names;
     std::int64_t num_empty = 0, num_replaced = 0, text_bytes = 0, text_tokens = 0;
+    std::int64_t num_twice = 0;  // texts that begin with the begin ids twice now
 
     std::int64_t num_documents() const { return document_ends.size(); }
     std::int64_t name_bytes() const;

@@ -1,9 +1,6 @@
 // `longlora prepare` on as many ranks as mpirun started: the bytes that one rank writes, the contents that a plain loop
 // gives, restarts after a failure, and errors that all ranks report alike and that leave no files. Checks do not throw:
 // a rank that left early would hang the others.
-#include "jobs/prepare/prepare.h"
-
-#include <unistd.h>
 #include <zlib.h>
 
 #include <boost/test/unit_test.hpp>
@@ -17,52 +14,19 @@
 #include "io/token_file.h"
 #include "io/tokenizer.h"
 #include "jobs/prepare/units.h"
+#include "prepare_testing.h"
 
 using namespace longlora;
+using namespace longlora::prepare_testing;
 using parallel::HostGroup;
 
 namespace {
 
 const std::string kTokenizer = SOURCE_FOLDER "/tests/golden/tokenizers/sentencepiece";
 
-/// A temporary folder that rank 0 makes and removes; all ranks get its path.
-struct Shared {
-    HostGroup group;
-    std::string folder;
-    Shared() {
-        std::string name = (std::filesystem::temp_directory_path() / "longlora-prepare-XXXXXX").string();
-        if (group.rank() == 0) ensure(::mkdtemp(name.data()) != nullptr, "a temporary folder");
-        folder = group.broadcast(name);
-    }
-    ~Shared() {
-        group.barrier();
-        std::error_code ignored;
-        if (group.rank() == 0) std::filesystem::remove_all(folder, ignored);
-    }
-    bool lead() const { return group.rank() == 0; }
-    std::string operator/(const std::string& name) const { return folder + "/" + name; }
-    /// Rank 0 writes a file; when this returns, all ranks see it.
-    void spill(const std::string& name, const std::string& bytes) const {
-        if (lead()) {
-            std::filesystem::create_directories(std::filesystem::path(*this / name).parent_path());
-            std::ofstream(*this / name, std::ios::binary) << bytes;
-        }
-        group.barrier();
-    }
-};
-
 std::string slurp(const std::string& path) {
     std::ifstream in(path, std::ios::binary);
     return {std::istreambuf_iterator<char>(in), {}};
-}
-
-std::string sentence_of(const PrepareOptions& options, const HostGroup& group) {
-    try {
-        run_prepare(options, group);
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return "";
 }
 
 std::string words(std::uint64_t seed, std::size_t bytes) {
@@ -259,7 +223,7 @@ BOOST_AUTO_TEST_CASE(errors_are_one_sentence_on_all_ranks_and_leave_nothing) {
     const std::size_t before = files_in(shared.folder);
     const auto check = [&](const std::string& part, std::vector<std::string> inputs, const std::string& tokenizer,
                            std::int64_t vocabulary, const std::string& output = "out.h5",
-                           const std::string& bin_type = "uint16") {
+                           const std::string& bin_type = "uint16", const std::string& bos = "auto") {
         PrepareOptions options;
         options.output = shared / output;
         for (std::string& input : inputs) input = shared / input;
@@ -267,6 +231,7 @@ BOOST_AUTO_TEST_CASE(errors_are_one_sentence_on_all_ranks_and_leave_nothing) {
         options.tokenizer = tokenizer;
         options.vocabulary = vocabulary;
         options.bin_type = bin_type;
+        options.bos = bos;
         const std::string said = sentence_of(options, shared.group);
         BOOST_TEST(said.find(part) != std::string::npos, "said '" << said << "', not '" << part << "'");
         shared.group.barrier();
@@ -276,6 +241,7 @@ BOOST_AUTO_TEST_CASE(errors_are_one_sentence_on_all_ranks_and_leave_nothing) {
     check("exclude each other", {"good.txt"}, kTokenizer, 5);
     check("give --tokenizer for texts, or --vocabulary", {"good.txt"}, "", 0);
     check("--vocabulary is -5", {"ids.jsonl"}, "", -5);
+    check("--bos is maybe; it must be auto, true or false", {"good.txt"}, kTokenizer, 0, "out.h5", "uint16", "maybe");
     check("--bin-type is int8", {"ids.jsonl"}, "", 5, "out.h5", "int8");
     check("no input is given", {}, kTokenizer, 0);
     check("nothing.txt does not exist", {"nothing.txt"}, kTokenizer, 0);

@@ -117,7 +117,7 @@ BOOST_AUTO_TEST_CASE(files_that_are_not_tokenizers_are_refused_in_one_sentence) 
     spill(scratch / "t.json", good.dump().substr(0, 5000));
     REFUSED("t.json is not valid JSON", open_tokenizer(scratch / "t.json"));
     REFUSED("has no \"model\"", with([](Json& j) { j.erase("model"); }));
-    REFUSED("has a normalizer", with([](Json& j) { j["normalizer"] = {{"type", "NFC"}}; }));
+    REFUSED("\"normalizer\" of the file is", with([](Json& j) { j["normalizer"] = {{"type", "NFC"}}; }));
     REFUSED("is a Unigram tokenizer", with([](Json& j) { j["model"]["type"] = "Unigram"; }));
     REFUSED("give the model's tokenizer.model", with([](Json& j) { j["model"]["byte_fallback"] = true; }));
     REFUSED("the pre-tokenizer Metaspace is not supported", with([](Json& j) {
@@ -129,8 +129,9 @@ BOOST_AUTO_TEST_CASE(files_that_are_not_tokenizers_are_refused_in_one_sentence) 
             }));
     REFUSED("is not two tokens", with([](Json& j) { j["model"]["merges"].push_back("alone"); }));
     REFUSED("the id of \"x\" is not valid", with([](Json& j) { j["model"]["vocab"]["x"] = -1; }));
-    REFUSED("cannot be used", with([](Json& j) { j["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "(("; }));
-    REFUSED("\"lstrip\" of the added token", with([](Json& j) { j["added_tokens"][0]["lstrip"] = true; }));
+    REFUSED("a group without an end",
+            with([](Json& j) { j["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "(("; }));
+    REFUSED("\"lstrip\" of the added token", with([](Json& j) { j["added_tokens"][0]["lstrip"] = 1; }));
     REFUSED("t.json", with([](Json& j) { j["model"]["ignore_merges"] = "yes"; }));
 }
 
