@@ -73,8 +73,8 @@ struct EvaluateOptions {
 
     ModelPaths places() const { return {model, adapter, checkpoint}; }
     RopeRequest rope_request() const {
-        return {rope,           rope_factor,   rope_theta, rope_low_freq_factor, rope_high_freq_factor,
-                rope_beta_fast, rope_beta_slow};
+        return {rope,           rope_factor,    rope_theta, rope_low_freq_factor, rope_high_freq_factor,
+                rope_beta_fast, rope_beta_slow, 0};
     }
     AttentionPattern pattern(std::int64_t context_length) const;
 };

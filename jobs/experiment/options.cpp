@@ -61,6 +61,7 @@ void check_rope_numbers(const TrainOptions& o) {
     for (const auto& [name, value] : numbers)
         require(std::isfinite(value) && value >= 0, "--rope-", name, " is ", value,
                 "; it must be positive, or 0 for the model's own");
+    at_least("rope-original", o.rope_original, 0);
 }
 
 }  // namespace

@@ -73,7 +73,7 @@ BaseModel open_base_model(const TrainOptions& o, bool with_weights) {
     }
     base.config = extend_rope(base.config,
                               {o.rope, o.rope_factor, o.rope_theta, o.rope_low_freq_factor, o.rope_high_freq_factor,
-                               o.rope_beta_fast, o.rope_beta_slow},
+                               o.rope_beta_fast, o.rope_beta_slow, o.rope_original},
                               o.context);
     return base;
 }

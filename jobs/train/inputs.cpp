@@ -14,6 +14,7 @@ OpenedInputs open_inputs(const parallel::HostGroup& group, const TrainOptions& o
     });
     require_same_content(group, "the token files", opened.order->content_hash());
     require_same_content(group, "config.json", opened.base.config.raw.dump());
+    require_same_content(group, "the adapter", opened.base.adapter ? content_hash(*opened.base.adapter) : "");
     return opened;
 }
 
