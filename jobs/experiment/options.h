@@ -48,7 +48,8 @@ struct TrainOptions {
         v("data", data, free, "token files made by 'longlora prepare', FILE.h5[:weight],...");
         v("run", run_folder, free, "folder of the run: checkpoints, metrics.jsonl, manifest.json");
         v("context", context, identity, "context length in tokens");
-        v("group", group, identity, "group size G of S2-Attn, or keys seen with sliding, in tokens; 0 = context / 4");
+        v("group", group, identity,
+          "group size G of S2-Attn, or keys seen with sliding, in tokens; 0 = context / 4; may exceed the context");
         v("attention", attention, identity, "shifted (S2-Attn) | dense | plain | shifted-only | layers | sliding");
         v("method", method, identity, "longlora (LoRA, and what --train names) | lora | full");
         v("train", train, identity, "what --method longlora trains beside LoRA: embed,norm,lm_head or none");

@@ -2,7 +2,6 @@
 #include "jobs/prepare/prepare.h"
 
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 #include <numeric>
 
@@ -13,6 +12,7 @@
 #include "io/token_file.h"
 #include "jobs/command_line/progress.h"
 #include "jobs/prepare/units.h"
+#include "jobs/process/output.h"
 #include "parallel/agree.h"
 
 namespace longlora {
@@ -25,6 +25,8 @@ struct Preparation {
     const PrepareOptions& options;
     const parallel::HostGroup& group;
     std::string parts_folder, partial;
+    std::unique_ptr<Output> output;  // rank 0
+    std::string token;               // of the output's lock, on all ranks
     std::unique_ptr<Tokenizer> tokenizer;
     TokenizeSettings settings;
     std::vector<HashedSource> sources;
@@ -33,6 +35,14 @@ struct Preparation {
     bool continued = false;  // spool files of an earlier run exist (known to rank 0)
     bool lead() const { return group.rank() == 0; }
     bool mine(std::size_t unit) const { return owner[unit] == group.rank(); }
+    /// Throws an Error if another job writes the output now.
+    void require_ours() const {
+        if (lead()) output->require_held();
+        else require_lock_of(lock_of_output(options.output), token);
+    }
+    UnitFolder unit_folder() const {
+        return {parts_folder, token, [this] { require_ours(); }};
+    }
 };
 
 /// The counts of a unit for the final layout and the summary; ranks exchange them.
@@ -51,8 +61,6 @@ void check_options(const PrepareOptions& o) {
             "; it must be 1 to 2147483647");
     require(o.bin_type == "uint16" || o.bin_type == "uint32", "--bin-type is ", o.bin_type,
             "; it must be uint16 or uint32");
-    require(!is_folder(o.output), "the output ", o.output, " is a folder; name a file");
-    require(is_folder(folder_of(o.output)), "the folder ", folder_of(o.output), " of the output does not exist");
 }
 
 void open_and_list(Preparation& p) {
@@ -87,8 +95,20 @@ void open_and_list(Preparation& p) {
     p.settings.bos = p.tokenizer && o.bos ? p.tokenizer->bos() : -1;
     p.settings.eos = p.tokenizer && o.eos ? p.tokenizer->eos() : -1;
     p.settings.bin_type = o.bin_type == "uint16" ? DType::uint16 : DType::uint32;
-    p.parts_folder = o.output + ".parts";
-    p.partial = o.output + ".partial";
+}
+
+/// Rank 0 locks the output, if it may be written; all ranks get the token of the lock.
+void take_output(Preparation& p) {
+    const std::string& path = p.options.output;
+    std::vector<std::string> inputs{p.options.tokenizer};
+    for (const HashedSource& source : p.sources) inputs.push_back(source.path);
+    parallel::agree(p.group, [&] {
+        if (p.lead())
+            p.output = std::make_unique<Output>(path, [&] { require_replaceable(path, token_file_output(), inputs); });
+    });
+    p.token = p.group.broadcast(p.lead() ? p.output->token() : "");
+    p.parts_folder = path + ".parts";
+    p.partial = Output::partial_of(path, p.token);
 }
 
 /// Hashes every source and finds the line numbers at its cuts; the sources are distributed to ranks by size. Afterwards
@@ -163,6 +183,7 @@ std::vector<UnitCounts> tokenize(Preparation& p) {
         if (!p.lead()) return;
         p.continued = file_exists(p.parts_folder);
         create_folders(p.parts_folder);
+        remove_unfinished(p.parts_folder);
     });
     parallel::agree(p.group, [&] {
         for (std::size_t u = 0; u < p.units.size(); ++u)
@@ -175,7 +196,7 @@ std::vector<UnitCounts> tokenize(Preparation& p) {
             if (!p.mine(u)) continue;
             const std::int64_t index = u;
             const UnitResult r = made[u] ? read_unit_result(p.parts_folder, index)
-                                         : make_unit(p.parts_folder, index, p.units[u], p.sources, p.settings,
+                                         : make_unit(p.unit_folder(), index, p.units[u], p.sources, p.settings,
                                                      [&](std::int64_t bytes) { watch.read(bytes); });
             watch.finished(u);
             counts.insert(counts.end(), {index, r.num_tokens, r.num_documents(), r.name_bytes(), r.num_empty,
@@ -196,6 +217,8 @@ void write_unit(const Preparation& p, const FileHandle& file, const NamedTensorL
                 const UnitCounts& before, std::vector<ChecksumPiece>& pieces) {
     const std::int64_t index = u;
     const UnitResult result = read_unit_result(p.parts_folder, index);
+    require(result.key == unit_key(p.units[u], p.sources, p.settings), unit_result_path(p.parts_folder, index),
+            " holds other documents than this job wrote there; remove its folder and start again");
     const FileHandle spool = FileHandle::open_read(unit_tokens_path(p.parts_folder, index));
     const std::int64_t width = size_of(layout.entries[kTokens].dtype), bytes = result.num_tokens * width;
     require(spool.size() == bytes, spool.path(), " has ", spool.size(), " bytes, but ", bytes,
@@ -236,13 +259,21 @@ std::string attributes_of(const Preparation& p) {
     return token_file_attributes(info);
 }
 
-void remove_parts(const Preparation& p) {
-    std::error_code ignored;
-    if (p.lead()) std::filesystem::remove_all(p.parts_folder, ignored);
+/// Removes what rank 0 may still remove: OUT.h5.TOKEN.partial, and with `parts` the spool files, if no other job has
+/// taken over.
+void remove_unfinished_output(const Preparation& p, bool parts) {
+    if (!p.lead()) return;
+    try {
+        remove_file(p.partial);
+        p.require_ours();
+        if (parts) remove_units(p.parts_folder);
+    } catch (const Error&) {
+        // The Error that ended the job says more.
+    }
 }
 
-/// All ranks write the slices of their units into OUT.h5.partial; rank 0 creates the file and renames it at the end.
-/// Returns the size of the file.
+/// All ranks write the slices of their units into OUT.h5.TOKEN.partial; rank 0 creates the file and renames it at the
+/// end. Returns the size of the file.
 std::int64_t assemble(Preparation& p, const std::vector<UnitCounts>& counts, const UnitCounts& total) {
     std::string packed;
     parallel::agree(p.group, [&] {
@@ -276,8 +307,9 @@ std::int64_t assemble(Preparation& p, const std::vector<UnitCounts>& counts, con
         const FileHandle file = FileHandle::open_write(p.partial);
         write_checksums(file, layout, std::move(joined));
         file.sync();
+        p.require_ours();
         rename_file(p.partial, p.options.output);
-        remove_parts(p);
+        remove_units(p.parts_folder);
     });
     return layout.file_bytes;
 }
@@ -302,6 +334,7 @@ int run_prepare(const PrepareOptions& options, const parallel::HostGroup& group)
     const double begin = now_seconds();
     Preparation p(options, group);
     open_and_list(p);
+    take_output(p);
     hash_and_plan(p);
     try {
         const std::vector<UnitCounts> counts = tokenize(p);
@@ -320,9 +353,7 @@ int run_prepare(const PrepareOptions& options, const parallel::HostGroup& group)
         // All ranks get here. The spool files stay for the next try if they took a minute or more, or if an earlier run
         // made some of them; otherwise they are removed.
         constexpr double kWorthKeeping = 60;
-        std::error_code ignored;
-        if (p.lead()) std::filesystem::remove(p.partial, ignored);
-        if (!p.continued && now_seconds() - begin < kWorthKeeping) remove_parts(p);
+        remove_unfinished_output(p, !p.continued && now_seconds() - begin < kWorthKeeping);
         group.barrier();  // no rank leaves before the files are removed
         throw;
     }

@@ -4,7 +4,8 @@
 // The inputs are cut into units (jobs/prepare/units.h) by their sizes alone, and the units are distributed to ranks.
 // Each rank tokenizes its units into spool files in OUT.h5.parts/. A unit is complete when its result file has been
 // renamed into place, so a killed prepare resumes from there. The counts of all units then give each unit its place in
-// the output. Every rank writes its slices of OUT.h5.partial, which rank 0 renames when it is complete.
+// the output. Every rank writes its slices of OUT.h5.TOKEN.partial, which rank 0 renames when it is complete. Rank 0
+// holds OUT.h5.lock (jobs/process/output.h) from before the first spool file until then.
 #pragma once
 
 #include <cstdint>
@@ -29,10 +30,11 @@ struct PrepareOptions {
     template <class V> void visit(V&& v) {
         using enum OptionClass;
         v.positional("OUT.h5", output,
-                     "token file to write; an existing file is replaced when the new one is complete");
-        v.positional(
-            "INPUT", inputs,
-            "folders or files: .txt, .jsonl, .jsonl.gz, .jsonl.zst (with \"text\" or \"tokens\"), .bin (token ids)");
+                     "token file to write; an existing token file is replaced when the new one is complete, any other "
+                     "file never");
+        v.positional("INPUT", inputs,
+                     "folders (their hidden files are left out) or files: .txt, .jsonl, .jsonl.gz, .jsonl.zst (with "
+                     "\"text\" or \"tokens\"), .bin (token ids)");
         v("tokenizer", tokenizer, free, "tokenizer of the texts: tokenizer.model, tokenizer.json or a folder with one");
         v("vocabulary", vocabulary, free, "vocabulary size of inputs that are all token ids, instead of --tokenizer");
         v("bos", bos, free, "begin every text with the tokenizer's begin-of-text id, if it has one");

@@ -10,6 +10,7 @@ namespace longlora {
 Inputs open_inputs(const parallel::HostGroup& group, const TrainOptions& options) {
     Inputs opened = parallel::agreed(group, [&] {
         BaseModel base = open_base_model(options, true);
+        check_rope_for_context(options, base.config);
         std::unique_ptr<const DataOrder> order = open_data(options, base.config);
         return Inputs{std::move(base), std::move(order)};
     });

@@ -330,18 +330,27 @@ BOOST_AUTO_TEST_CASE(nothing_is_left_behind) {
 
 BOOST_AUTO_TEST_CASE(output_folders) {
     Scratch scratch;
-    fs::create_directories(scratch / "a.partial/old");
+    const std::string killed = scratch / "a.0123456789abcdef.partial", foreign = scratch / "a.partial";
+    for (const std::string& folder : {killed, foreign}) fs::create_directories(folder + "/old");
     {
         OutputFolder out(scratch / "a/");
-        BOOST_TEST(out.partial() == scratch / "a.partial");
-        BOOST_TEST(!fs::exists(scratch / "a.partial/old"));
+        BOOST_TEST(fs::exists(scratch / "a.lock"));
+        BOOST_TEST(!fs::exists(killed));
+        BOOST_TEST(fs::exists(foreign + "/old"));
         spill(out.partial() + "/x", "1");
+        REFUSED("is in use by process", OutputFolder(scratch / "a"));
         out.commit();
     }
     BOOST_TEST(slurp(scratch / "a/x") == "1");
-    BOOST_TEST(!fs::exists(scratch / "a.partial"));
+    BOOST_TEST(std::distance(fs::directory_iterator(scratch.folder), fs::directory_iterator()) == 2);
     { OutputFolder out(scratch / "b/c/d"); }
     BOOST_TEST(!fs::exists(scratch / "b"));
+    {
+        OutputFolder out(scratch / "b/c/d");
+        spill(scratch / "b/another", "");  // what another job writes into a new parent folder stays
+    }
+    BOOST_TEST(fs::exists(scratch / "b/another"));
+    BOOST_TEST(!fs::exists(scratch / "b/c"));
     REFUSED("exists already", OutputFolder(scratch / "a"));
     spill(scratch / "file", "");
     REFUSED("cannot create the folder", OutputFolder(scratch / "file/out"));
