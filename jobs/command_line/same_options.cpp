@@ -12,6 +12,11 @@ namespace {
 
 bool is_given(const Json& value) { return !value.empty() && value != ""; }
 
+/// --context; an argument without a name is shown as in --help, OUT.h5.
+std::string shown(const std::string& name) {
+    return (name.find_first_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 0 ? "" : "--") + name;
+}
+
 }  // namespace
 
 void require_same_options(const parallel::HostGroup& group, const OptionClasses& options,
@@ -26,8 +31,9 @@ void require_same_options(const parallel::HostGroup& group, const OptionClasses&
     parallel::agree(group, [&] {
         for (const auto& [name, value] : mine.items()) {
             if (is_in(may_differ, name) || value == first[name]) continue;
-            require(is_in(places, name) && is_given(value) && is_given(first[name]), "--", name, " is ", to_line(value),
-                    ", but ", to_line(first[name]), " on rank 0; start all ranks with the same options");
+            require(is_in(places, name) && is_given(value) && is_given(first[name]), shown(name), " is ",
+                    to_line(value), ", but ", to_line(first[name]),
+                    " on rank 0; start all ranks with the same options");
         }
     });
 }

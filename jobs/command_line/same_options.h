@@ -11,8 +11,8 @@
 namespace longlora {
 
 /// Collective. Throws an AgreedError unless every option has the same value on all ranks. The options named in `places`
-/// name files: they may have other values, but either all ranks have one or none has. Those in `may_differ` may have any
-/// value.
+/// name files: they may have other values, but either all ranks have one or none has. Those in `may_differ` may have
+/// any value.
 void require_same_options(const parallel::HostGroup& group, const OptionClasses& options,
                           const std::vector<std::string>& places, const std::vector<std::string>& may_differ);
 

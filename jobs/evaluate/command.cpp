@@ -120,9 +120,10 @@ void evaluate(WatchedGroup& watched, const EvaluateOptions& options, const std::
         say(group, table_row(results.back()));
     }
     const std::string device = machine.device->description();
-    report(group,
-           {options, inputs.source, inputs.files, loaded.model_hash, loaded.adapter_hash, dtype, device, shape, threads},
-           results, output.get());
+    report(
+        group,
+        {options, inputs.source, inputs.files, loaded.model_hash, loaded.adapter_hash, dtype, device, shape, threads},
+        results, output.get());
 }
 
 }  // namespace

@@ -39,8 +39,8 @@ struct FilledWeights {
     std::unique_ptr<Weights> weights;
     ModelContent model;
 };
-/// A stage's weights, filled from the base model or from the seed. Each rank reads only what it keeps; an AgreedError if
-/// the ranks read other values. Collective.
+/// A stage's weights, filled from the base model or from the seed. Each rank reads only what it keeps; an AgreedError
+/// if the ranks read other values. Collective.
 FilledWeights make_weights(const parallel::HostGroup& group, Device& device, const BaseModel& base,
                            const WeightsOptions& weights_options, const Stage& stage, std::int64_t seed);
 /// What src/train/plan.h needs to plan the step of rank `rank` of the mesh.

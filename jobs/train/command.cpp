@@ -100,7 +100,8 @@ ExitCode train(WatchedGroup& watched, const TrainOptions& options, parallel::Mes
     const RunRecord record = run_record(options, inputs, trained.base, step,
                                         environment_of(group, *machine.device, resources.threads, arguments));
     introduce(group, options, inputs, step, machine);
-    const std::int64_t first_step = load_resume_source(group, options, inputs, trained.base, source, record, *trained.weights);
+    const std::int64_t first_step =
+        load_resume_source(group, options, inputs, trained.base, source, record, *trained.weights);
     close_model_files(inputs);
 
     if (!lock) lock = lock_new_folder(watched, options);
@@ -124,7 +125,8 @@ int train_command(const Arguments& arguments, const parallel::HostGroup& ranks) 
     const auto options =
         parse_on_all_ranks<TrainOptions>(ranks, "train", description, arguments, [](TrainOptions& o) { validate(o); });
     if (!options) return 0;
-    require_same_options(ranks, classes_of(*options), {"model", "init", "adapter", "data", "run", "resume"}, {"memory"});
+    require_same_options(ranks, classes_of(*options), {"model", "init", "adapter", "data", "run", "resume"},
+                         {"memory"});
     if (options->device == "plan") return report_plan(*options, ranks);
     const parallel::MeshShape shape = parallel::agreed(
         ranks, [&] { return parallel::mesh_shape_of(ranks.size(), options->pipeline, options->sequence); });

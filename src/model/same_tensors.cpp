@@ -108,8 +108,8 @@ void share_rest(SharedReading& reading, const std::vector<int>& readers, const s
         TensorPiece& piece = reading.pieces[i];
         const auto least = std::min_element(bytes_of.begin(), bytes_of.end());
         piece.reader = least->second;
-        least->first += piece.elements.count *
-                        size_of(reading.tensors[static_cast<std::size_t>(piece.tensor)].value.dtype);
+        least->first +=
+            piece.elements.count * size_of(reading.tensors[static_cast<std::size_t>(piece.tensor)].value.dtype);
     }
 }
 
@@ -129,8 +129,8 @@ void add_pieces(SharedReading& reading, const std::vector<std::vector<LoadedPart
         reading.first_piece.push_back(reading.pieces.size());
         for (std::size_t c = 0; c + 1 < cuts[t].size(); ++c) {
             const parallel::Shard whole{cuts[t][c], cuts[t][c + 1] - cuts[t][c]};
-            const auto reader = std::find_if(read[t].begin(), read[t].end(),
-                                             [&](const auto& r) { return contains(r.first, whole); });
+            const auto reader =
+                std::find_if(read[t].begin(), read[t].end(), [&](const auto& r) { return contains(r.first, whole); });
             const bool loaded = contains(reading.tensors[t].loaded, whole), known = reader != read[t].end();
             const std::int64_t step = known ? whole.count : kRestElements;
             for (std::int64_t at = 0; at < whole.count; at += step) {
@@ -151,8 +151,8 @@ void add(TensorPiece& piece, std::int64_t begin, const HostTensor& elements) {
     const std::int64_t from = std::max(begin, piece.elements.begin),
                        to = std::min(begin + elements.count(), piece.elements.end()), width = size_of(elements.dtype);
     ensure(from == piece.elements.begin + piece.noted, "the elements of a piece are read in order, and once");
-    piece.checksum = crc32c(elements.bytes + (from - begin) * width, static_cast<std::size_t>((to - from) * width),
-                            piece.checksum);
+    piece.checksum =
+        crc32c(elements.bytes + (from - begin) * width, static_cast<std::size_t>((to - from) * width), piece.checksum);
     piece.noted += to - from;
 }
 
@@ -201,7 +201,8 @@ void note_read(SharedReading& reading, const std::string& tensor, std::int64_t b
     const auto t = static_cast<std::size_t>(found - reading.tensors.begin());
     for (std::size_t i = reading.first_piece[t]; i < reading.first_piece[t + 1]; ++i) {
         TensorPiece& piece = reading.pieces[i];
-        if (piece.elements.begin < begin + elements.count() && piece.elements.end() > begin) add(piece, begin, elements);
+        if (piece.elements.begin < begin + elements.count() && piece.elements.end() > begin)
+            add(piece, begin, elements);
     }
 }
 
@@ -227,8 +228,8 @@ TensorChecksums agree_on_checksums(const parallel::HostGroup& group, const Share
             ensure(piece.noted == piece.elements.count, "every piece is read before the ranks compare");
             const auto t = static_cast<std::size_t>(piece.tensor);
             require(piece.checksum == expected[i], "'", reading.tensors[t].name, "' has other values in ",
-                    reading.tensors[t].file, " on node ", host_name(), " than in ", reading.first_files[t],
-                    " on node ", reading.first_node, " (rank 0); give all ranks the same files");
+                    reading.tensors[t].file, " on node ", host_name(), " than in ", reading.first_files[t], " on node ",
+                    reading.first_node, " (rank 0); give all ranks the same files");
         }
     });
     TensorChecksums checksums;
@@ -236,8 +237,9 @@ TensorChecksums agree_on_checksums(const parallel::HostGroup& group, const Share
     for (std::size_t i = 0; i < reading.pieces.size(); ++i) {
         const FileTensor& t = reading.tensors[static_cast<std::size_t>(reading.pieces[i].tensor)];
         std::uint32_t& checksum = checksums[t.name];
-        checksum = crc32c_combine(checksum, expected[i],
-                                  static_cast<std::uint64_t>(reading.pieces[i].elements.count * size_of(t.value.dtype)));
+        checksum =
+            crc32c_combine(checksum, expected[i],
+                           static_cast<std::uint64_t>(reading.pieces[i].elements.count * size_of(t.value.dtype)));
     }
     return checksums;
 }

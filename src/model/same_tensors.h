@@ -37,11 +37,11 @@ struct FileTensor {
 struct TensorPiece {
     std::int64_t tensor = 0;  ///< index in SharedReading::tensors
     parallel::Shard elements;
-    int reader = 0;                ///< the rank whose checksum counts
-    bool loaded = false;           ///< this rank loads it
-    bool read = false;             ///< this rank reads it, since it loads it or since it is its reader
-    std::int64_t noted = 0;        ///< the elements that `checksum` has
-    std::uint32_t checksum = 0;    ///< of the elements that this rank has read so far
+    int reader = 0;              ///< the rank whose checksum counts
+    bool loaded = false;         ///< this rank loads it
+    bool read = false;           ///< this rank reads it, since it loads it or since it is its reader
+    std::int64_t noted = 0;      ///< the elements that `checksum` has
+    std::uint32_t checksum = 0;  ///< of the elements that this rank has read so far
 };
 
 /// What the ranks read together, and what this rank has read of it.

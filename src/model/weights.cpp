@@ -164,9 +164,8 @@ void Weights::set(const Parameter& p, const HostTensor& value, const std::string
             "; weights must be float32, float64, bfloat16 or float16 (quantised models cannot be trained)");
     const parallel::Shard mine = kept(p);
     for (std::int64_t at = mine.begin; at < mine.end(); at += kStagingElements) {
-        const HostTensor block{value.dtype,
-                               {std::min(kStagingElements, mine.end() - at)},
-                               value.bytes + at * size_of(value.dtype)};
+        const HostTensor block{
+            value.dtype, {std::min(kStagingElements, mine.end() - at)}, value.bytes + at * size_of(value.dtype)};
         if (on_read) on_read(p.name, at, block);
         set_part(p, at, block);
     }
