@@ -11,8 +11,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 [ $# = 1 ] || fail "usage: other_files.sh PROGRAM"
 workplace "$1"
 
-# launch_two RANKS FIRST... -- LAST...: the ranks get the words $words and FIRST, the last rank $words and LAST. $last is
-# the program of the last rank.
+# launch_two RANKS FIRST... -- LAST...: the ranks get the words $words and FIRST, the last rank $words and LAST. $last
+# is the program of the last rank.
 last=("$program")
 launch_two() {
     local ranks=$1 first=()

@@ -5,6 +5,7 @@
 #include "core/random.h"
 #include "io/checksum.h"
 #include "io/documents.h"
+#include "io/json.h"
 #include "io/utf8.h"
 #include "io_testing.h"
 
@@ -178,7 +179,8 @@ BOOST_AUTO_TEST_CASE(long_lines_are_cut_at_their_ends) {
 
 BOOST_AUTO_TEST_CASE(bytes_that_changed_after_the_scan_are_refused) {
     Scratch scratch;
-    const std::string lines = lines_of(30);
+    std::string lines = lines_of(30);
+    if (lines.size() % 2) lines += '\n';  // whole ids of two bytes
     for (const char* name : {"a.jsonl", "a.txt", "a.bin", "a.jsonl.gz", "a.jsonl.zst"}) {
         const std::string path = scratch / name;
         const auto write = [&](const std::string& content) {
