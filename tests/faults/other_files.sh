@@ -164,7 +164,7 @@ tokenizers=$root/tests/golden/tokenizers
 mkdir texts
 for i in 1 2 3 4 5 6; do seq $i $((i + 60000)) > texts/$i.txt; done
 words=(prepare out.h5 texts)
-case_of "a tokenizer" 2 "the tokenizer $tokenizers/prefix on node" -- \
+case_of "a tokenizer" 2 "$tokenizers/prefix" -- \
     --tokenizer "$tokenizers/digits" -- --tokenizer "$tokenizers/prefix"
 case_of "an option of prepare" 2 "--eos" -- \
     --tokenizer "$tokenizers/digits" -- --tokenizer "$tokenizers/digits" --eos false
