@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "io/checksum.h"
 #include "io/file.h"
 
 namespace longlora {
@@ -16,20 +17,24 @@ namespace {
 
 class PlainStream : public ByteStream {
 public:
-    PlainStream(const std::string& path, std::int64_t begin)
+    PlainStream(const std::string& path, std::int64_t begin, std::int64_t end)
         : file_(FileHandle::open_read(path)),
           at_(begin),
-          begin_(begin) {}
+          begin_(begin),
+          end_(end) {}
     std::int64_t read(char* out, std::int64_t bytes) override {
-        const std::int64_t n = file_.read_some(out, bytes, at_);
+        const std::int64_t n = file_.read_some(out, std::min(bytes, end_ - at_), at_);
+        checksum_ = crc32c(out, static_cast<std::size_t>(n), checksum_);
         at_ += n;
         return n;
     }
     std::int64_t consumed() const override { return at_ - begin_; }
+    std::uint32_t checksum() const override { return checksum_; }
 
 private:
     FileHandle file_;
-    std::int64_t at_, begin_;
+    std::int64_t at_, begin_, end_;
+    std::uint32_t checksum_ = 0;
 };
 
 /// The compressed input of a file, one buffer at a time.
@@ -39,10 +44,12 @@ public:
     /// Reads the next buffer; returns an empty one at the end of the file.
     std::string_view refill() {
         const std::int64_t n = file_.read_some(buffer_.data(), buffer_.size(), at_);
+        checksum_ = crc32c(buffer_.data(), static_cast<std::size_t>(n), checksum_);
         at_ += n;
         return {buffer_.data(), static_cast<std::size_t>(n)};
     }
     std::int64_t consumed() const { return at_; }
+    std::uint32_t checksum() const { return checksum_; }
     const std::string& path() const { return file_.path(); }
     [[noreturn]] void fail_truncated() const {
         fail(text(path(), " is cut short: its compressed data end at byte ", at_, " before they are complete"));
@@ -55,6 +62,7 @@ private:
     FileHandle file_;
     std::vector<char> buffer_;
     std::int64_t at_ = 0;
+    std::uint32_t checksum_ = 0;
 };
 
 class GzipStream : public ByteStream {
@@ -90,6 +98,7 @@ public:
         return wanted - state_.avail_out;
     }
     std::int64_t consumed() const override { return input_.consumed(); }
+    std::uint32_t checksum() const override { return input_.checksum(); }
 
 private:
     Compressed input_;
@@ -122,6 +131,7 @@ public:
         return target.pos;
     }
     std::int64_t consumed() const override { return input_.consumed(); }
+    std::uint32_t checksum() const override { return input_.checksum(); }
 
 private:
     Compressed input_;
@@ -132,8 +142,8 @@ private:
 
 }  // namespace
 
-std::unique_ptr<ByteStream> open_plain(const std::string& path, std::int64_t begin) {
-    return std::make_unique<PlainStream>(path, begin);
+std::unique_ptr<ByteStream> open_plain(const std::string& path, std::int64_t begin, std::int64_t end) {
+    return std::make_unique<PlainStream>(path, begin, end);
 }
 std::unique_ptr<ByteStream> open_gzip(const std::string& path) { return std::make_unique<GzipStream>(path); }
 std::unique_ptr<ByteStream> open_zstd(const std::string& path) { return std::make_unique<ZstdStream>(path); }

@@ -16,9 +16,12 @@ public:
     virtual std::int64_t read(char* out, std::int64_t bytes) = 0;
     /// How many bytes of the file have been consumed so far; of a compressed file, compressed bytes.
     virtual std::int64_t consumed() const = 0;
+    /// CRC-32C of the consumed bytes of the file.
+    virtual std::uint32_t checksum() const = 0;
 };
 
-std::unique_ptr<ByteStream> open_plain(const std::string& path, std::int64_t begin);
+/// The bytes [begin, end) of a file, fewer if it ends earlier.
+std::unique_ptr<ByteStream> open_plain(const std::string& path, std::int64_t begin, std::int64_t end);
 std::unique_ptr<ByteStream> open_gzip(const std::string& path);
 std::unique_ptr<ByteStream> open_zstd(const std::string& path);
 
@@ -31,6 +34,7 @@ public:
     /// The position in the stream at which the line of the next call of next() begins.
     std::int64_t position() const { return position_; }
     std::int64_t consumed() const { return stream_->consumed(); }
+    std::uint32_t checksum() const { return stream_->checksum(); }
 
 private:
     std::unique_ptr<ByteStream> stream_;

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "core/error.h"
+#include "core/host.h"
 #include "io/byte_stream.h"
 #include "io/checksum.h"
 #include "io/file.h"
@@ -130,52 +131,53 @@ DocumentPart document_of(std::string& line, const std::string& where, const std:
 using Sink = std::function<void(DocumentPart&&)>;
 using Progress = std::function<void(std::int64_t)>;
 
+void require_checksum(const Source& source, const SourcePart& part, std::uint32_t found) {
+    require(
+        !part.checksum || *part.checksum == found, source.path, " on node ", host_name(),
+        " has other bytes than when it was hashed, on the node of rank 0 before this; give all ranks the same files "
+        "and do not change them meanwhile");
+}
+
 void read_lines(const Source& source, const SourcePart& part, const Sink& sink, const Progress& progress) {
-    const bool plain = source.kind == SourceKind::jsonl;
-    // A part that does not begin at 0 starts one byte early and drops its first line: if that byte is a newline, the
-    // dropped line is empty; otherwise it belongs to the part before.
-    const std::int64_t start = plain && part.begin > 0 ? part.begin - 1 : 0;
-    LineReader lines(plain                                 ? open_plain(source.path, start)
+    LineReader lines(source.kind == SourceKind::jsonl      ? open_plain(source.path, part.begin, part.end)
                      : source.kind == SourceKind::jsonl_gz ? open_gzip(source.path)
                                                            : open_zstd(source.path));
     std::string line;
     std::int64_t number = part.lines_before, reported = 0;
-    if (plain && part.begin > 0) {
-        // lines_before already counts the newline of the dropped line if that is the byte before `begin`.
-        if (!lines.next(line)) return;
-        if (start + lines.position() > part.begin) ++number;
-    }
-    while (!plain || start + lines.position() < part.end) {
-        if (!lines.next(line)) break;
+    while (lines.next(line)) {
         ++number;
         const std::int64_t now = lines.consumed();
         if (now != reported) progress(now - reported), reported = now;
         if (line.find_first_not_of(" \t") == std::string::npos) continue;
         sink(document_of(line, text(source.path, ", line ", number), text(source.name, ":", number)));
     }
+    require_checksum(source, part, lines.checksum());
 }
 
-void read_text(const Source& source, const Sink& sink, const Progress& progress) {
+void read_text(const Source& source, const SourcePart& part, const Sink& sink, const Progress& progress) {
     DocumentPart document;
     document.name = source.name;
     document.where = source.path;
     document.is_text = true;
     document.text = read_text_file(source.path);
+    require_checksum(source, part, crc32c(document.text.data(), document.text.size()));
     document.num_replaced = repair_utf8(document.text);
     progress(source.bytes);
     sink(std::move(document));
 }
 
-void read_ids(const Source& source, DType type, const Sink& sink, const Progress& progress) {
+void read_ids(const Source& source, const SourcePart& part, DType type, const Sink& sink, const Progress& progress) {
     const FileHandle file = FileHandle::open_read(source.path);
     const std::int64_t width = size_of(type), size = file.size(), piece = std::int64_t{1} << 20;
     require(size % width == 0, source.path, " has ", size, " bytes, which is not a whole number of ", name_of(type),
             " ids; see --bin-type");
     std::vector<char> bytes(std::min(size, piece));
     std::int64_t at = 0;
+    std::uint32_t checksum = 0;
     do {
         const std::int64_t n = std::min(piece, size - at);
         file.read_at(bytes.data(), n, at);
+        checksum = crc32c(bytes.data(), static_cast<std::size_t>(n), checksum);
         DocumentPart document;
         document.name = source.name;
         document.tokens.resize(n / width);
@@ -191,6 +193,7 @@ void read_ids(const Source& source, DType type, const Sink& sink, const Progress
         progress(n);
         sink(std::move(document));
     } while (at < size);
+    require_checksum(source, part, checksum);
 }
 
 }  // namespace
@@ -221,36 +224,75 @@ void read_documents(const Source& source, const SourcePart& part, DType bin_type
            "only plain .jsonl may be split into parts");
     switch (source.kind) {
         case SourceKind::text:
-            return read_text(source, sink, progress);
+            return read_text(source, part, sink, progress);
         case SourceKind::bin:
-            return read_ids(source, bin_type, sink, progress);
+            return read_ids(source, part, bin_type, sink, progress);
         default:
             return read_lines(source, part, sink, progress);
     }
 }
 
+namespace {
+
+/// Cuts the bytes of a file, which come in order, into parts that begin where lines begin.
+class PartCutter {
+public:
+    explicit PartCutter(const std::vector<std::int64_t>& positions) : positions_(positions) {}
+    void add(const char* data, std::int64_t bytes) {
+        const std::int64_t end = at_ + bytes;
+        while (next_ < positions_.size()) {
+            const std::int64_t position = positions_[next_];
+            // The part begins after the first newline at `from` or later, of which the last part's may be one.
+            const std::int64_t from = std::max(position - 1, at_);
+            if (position > 0 && position > newline_ + 1) {
+                if (from >= end) break;
+                const void* found =
+                    std::memchr(data + bytes - (end - from), '\n', static_cast<std::size_t>(end - from));
+                if (!found) break;
+                newline_ = end - (data + bytes - static_cast<const char*>(found));
+                take(data + bytes - (end - at_), newline_ + 1 - at_);
+            }
+            begin_part();
+        }
+        take(data + bytes - (end - at_), end - at_);
+    }
+    std::vector<SourcePart> finish() {
+        while (next_ < positions_.size()) begin_part();
+        return std::move(parts_);
+    }
+
+private:
+    void begin_part() {
+        parts_.push_back({at_, at_, lines_, 0});
+        ++next_;
+    }
+    void take(const char* data, std::int64_t bytes) {
+        at_ += bytes;
+        if (parts_.empty()) return;
+        lines_ += std::count(data, data + bytes, '\n');
+        parts_.back().end = at_;
+        parts_.back().checksum = crc32c(data, static_cast<std::size_t>(bytes), *parts_.back().checksum);
+    }
+    const std::vector<std::int64_t>& positions_;
+    std::vector<SourcePart> parts_;
+    std::size_t next_ = 0;
+    std::int64_t at_ = 0, lines_ = 0, newline_ = -1;  // newline_: the one before the last part
+};
+
+}  // namespace
+
 SourceScan scan_source(const std::string& path, const std::vector<std::int64_t>& positions) {
     const FileHandle file = FileHandle::open_read(path);
     SourceScan scan;
     Sha256 hash;
+    PartCutter cutter(positions);
     std::vector<char> buffer(1 << 20);
-    std::int64_t at = 0, lines = 0;
-    std::size_t next = 0;
-    const auto count = [&](std::int64_t begin, std::int64_t end) {
-        return std::count(buffer.begin() + begin, buffer.begin() + end, '\n');
-    };
-    while (const std::int64_t n = file.read_some(buffer.data(), buffer.size(), at)) {
+    while (const std::int64_t n = file.read_some(buffer.data(), buffer.size(), scan.bytes)) {
         hash.add(buffer.data(), n);
-        std::int64_t done = 0;
-        for (; next < positions.size() && positions[next] <= at + n; ++next) {
-            lines += count(done, positions[next] - at);
-            done = positions[next] - at;
-            scan.lines_before.push_back(lines);
-        }
-        if (next < positions.size()) lines += count(done, n);
-        at += n;
+        cutter.add(buffer.data(), n);
+        scan.bytes += n;
     }
-    scan.lines_before.resize(positions.size(), lines);
+    scan.parts = cutter.finish();
     scan.sha256 = hash.finish();
     return scan;
 }

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,11 +31,11 @@ struct Source {
 /// extensions.
 std::vector<Source> list_sources(const std::vector<std::string>& inputs);
 
-/// Bytes [begin, end) of a source. Only plain .jsonl may be split into parts; a line belongs to the part in which it
-/// begins.
+/// Bytes [begin, end) of a source. Only plain .jsonl may be split into parts, which begin where lines begin.
 struct SourcePart {
     std::int64_t begin = 0, end = 0;
-    std::int64_t lines_before = 0;  // newlines before `begin`, to number lines in names and errors
+    std::int64_t lines_before = 0;               // newlines before `begin`, to number lines in names and errors
+    std::optional<std::uint32_t> checksum = {};  // CRC-32C of its bytes; none: not known
 };
 
 /// A document, or a piece of one (.bin).
@@ -49,14 +50,17 @@ struct DocumentPart {
 };
 
 /// Calls `sink` for every document of the part, in order. Now and then calls `progress(bytes)` with the number of
-/// bytes read since the last call.
+/// bytes read since the last call. If the part has a checksum, other bytes are an Error that names file and node; it
+/// comes after the documents, since nothing is read twice.
 void read_documents(const Source& source, const SourcePart& part, DType bin_type,
                     const std::function<void(DocumentPart&&)>& sink, const std::function<void(std::int64_t)>& progress);
 
-/// SHA-256 of the file, and the number of newlines before each of `positions`, which must be in ascending order.
+/// SHA-256 of the file, its size, and the parts that begin with the first lines at or after each of `positions`, which
+/// are in ascending order and begin with 0. A part ends where the next one begins, the last one at the end of the file.
 struct SourceScan {
     std::string sha256;
-    std::vector<std::int64_t> lines_before;
+    std::int64_t bytes = 0;
+    std::vector<SourcePart> parts;
 };
 SourceScan scan_source(const std::string& path, const std::vector<std::int64_t>& positions);
 

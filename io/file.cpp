@@ -202,6 +202,12 @@ bool is_folder(const std::string& path) {
     return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
 }
 
+std::string file_identity(const std::string& path) {
+    struct stat status;
+    if (::stat(path.c_str(), &status) != 0) fail_system("find", path, errno);
+    return text(status.st_dev, ':', status.st_ino);
+}
+
 void create_folders(const std::string& path) {
     std::error_code error;
     std::filesystem::create_directories(path, error);

@@ -88,6 +88,9 @@ void rename_file(const std::string& from, const std::string& to);
 void remove_file(const std::string& path);
 bool file_exists(const std::string& path);
 bool is_folder(const std::string& path);
+/// Equal for two paths of one file, as seen from one node: the numbers of its file system and of the file. Throws an
+/// Error if there is no such file.
+std::string file_identity(const std::string& path);
 /// Creates the folder and its parents where they do not exist.
 void create_folders(const std::string& path);
 /// "a/b" -> "a"; "b" -> ".".

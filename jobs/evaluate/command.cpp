@@ -1,5 +1,5 @@
-// `longlora evaluate`: the story of an evaluation. Each step returns a value that later steps need: inputs, hashes,
-// machine, weights. Then every context length is measured, and the table and the protocol are printed.
+// `longlora evaluate`: the story of an evaluation. Each step returns a value that later steps need: inputs, machine,
+// weights and their hashes. Then every context length is measured, and the table and the protocol are printed.
 #include <algorithm>
 
 #include "jobs/command_line/parse.h"
@@ -57,14 +57,12 @@ Machine make_machine(WatchedGroup& watched, const EvaluationInputs& inputs,
 }
 
 /// Loads the weights and closes their files. Collective.
-std::unique_ptr<Weights> make_weights(const parallel::HostGroup& group, EvaluationInputs& inputs,
-                                      WeightsOptions weights_options, const Machine& machine) {
+LoadedWeights make_weights(const parallel::HostGroup& group, EvaluationInputs& inputs, WeightsOptions weights_options,
+                           const Machine& machine) {
     weights_options.data = machine.mesh.data.get();
-    return parallel::agreed(group, [&] {
-        auto weights = load_weights(*machine.device, inputs.source, weights_options, inputs.stage);
-        inputs.source.files.reset();
-        return weights;
-    });
+    LoadedWeights loaded = load_weights(group, *machine.device, inputs.source, weights_options, inputs.stage);
+    inputs.source.files.reset();
+    return loaded;
 }
 
 std::string windows_text(std::int64_t windows) { return text(windows, " windows"); }
@@ -105,7 +103,6 @@ void evaluate(WatchedGroup& watched, const EvaluateOptions& options, const std::
     EvaluationInputs inputs = open_evaluation_inputs(group, options, measurements, shape);
     const DeviceChoice choice = choose_for_heads(first_choice, options.device, inputs.source.config.head_dim);
     say(group, choice.note);
-    const ModelHashes hashes = hash_model(watched, inputs.source);
 
     const int threads = threads_per_rank(group);
     const std::string dtype = decided_dtype(group, options.dtype, choice);
@@ -114,18 +111,19 @@ void evaluate(WatchedGroup& watched, const EvaluateOptions& options, const std::
         choice, shape, threads,
         device_memory_limit(group, choice, options.memory, shape, communicator_options_of(watched))};
     Machine machine = make_machine(watched, inputs, measurements, weights_options, resources);
-    const std::unique_ptr<Weights> weights = make_weights(group, inputs, weights_options, machine);
+    const LoadedWeights loaded = make_weights(group, inputs, weights_options, machine);
 
     std::vector<Result> results;
     say(group, table_header());
     for (std::size_t i = 0; i < measurements.size(); ++i) {
-        results.push_back(measure(group, machine, *weights, inputs.files, measurements[i], inputs.lists[i]));
+        results.push_back(measure(group, machine, *loaded.weights, inputs.files, measurements[i], inputs.lists[i]));
         say(group, table_row(results.back()));
     }
     const std::string device = machine.device->description();
-    report(group,
-           {options, inputs.source, inputs.files, hashes.base_model, hashes.adapter, dtype, device, shape, threads},
-           results, output.get());
+    report(
+        group,
+        {options, inputs.source, inputs.files, loaded.model_hash, loaded.adapter_hash, dtype, device, shape, threads},
+        results, output.get());
 }
 
 }  // namespace
@@ -137,7 +135,7 @@ int evaluate_command(const Arguments& arguments, const parallel::HostGroup& rank
     const auto options = parse_on_all_ranks<EvaluateOptions>(ranks, "evaluate", description, arguments,
                                                              [&](EvaluateOptions& o) { measurements = validate(o); });
     if (!options) return 0;
-    require_same_options(ranks, classes_of(*options), {"model", "adapter", "checkpoint", "data", "json", "memory"});
+    require_same_options(ranks, classes_of(*options), {"model", "adapter", "checkpoint", "data"}, {"json", "memory"});
     const parallel::MeshShape shape = parallel::agreed(
         ranks, [&] { return parallel::mesh_shape_of(ranks.size(), options->pipeline, options->sequence); });
     WatchedGroup watched(ranks, options->timeout, "start the evaluation again");

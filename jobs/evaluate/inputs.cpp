@@ -1,11 +1,11 @@
-// Every rank opens all files; rank 0 decides which checkpoint of a run is the newest. Only rank 0 hashes the weights,
-// since only rank 0 reports.
+// Every rank opens all files; rank 0 decides which checkpoint of a run is the newest. What is small is compared here.
 #include "jobs/evaluate/inputs.h"
 
 #include <algorithm>
 
 #include "jobs/command_line/same_checkpoint.h"
 #include "jobs/command_line/same_options.h"
+#include "model/parameters_json.h"
 #include "parallel/agree.h"
 
 namespace longlora {
@@ -33,12 +33,6 @@ Stage stage_of(const ModelConfig& config, const std::vector<Measurement>& measur
     return stages[parallel::coordinate_of(shape, rank).pipeline];
 }
 
-std::string contents_of(const TokenFiles& files) {
-    std::string contents;
-    for (const auto& file : files) contents += file->content_hash() + "\n";
-    return contents;
-}
-
 }  // namespace
 
 EvaluationInputs open_evaluation_inputs(const parallel::HostGroup& group, const EvaluateOptions& options,
@@ -53,19 +47,12 @@ EvaluationInputs open_evaluation_inputs(const parallel::HostGroup& group, const 
         for (const Measurement& m : measurements) lists.push_back(list_windows(files, m.rules));
         return EvaluationInputs{std::move(source), stage, std::move(files), std::move(lists)};
     });
-    require_same_content(group, "the token files", contents_of(inputs.files));
-    require_same_content(group, "config.json", inputs.source.config.raw.dump());
-    require_same_content(group, "the adapter", adapter_hash(inputs.source));
+    require_same_content(group, "--data (the number of its files)", text(inputs.files.size()));
+    for (const auto& file : inputs.files) require_same_content(group, file->path(), file->content_hash());
+    require_same_content(group, text("config.json in ", inputs.source.model_path), inputs.source.config.raw.dump());
+    require_same_content(group, text("adapter_config.json in ", options.adapter),
+                         inputs.source.adapter ? to_line(to_json(inputs.source.trainables)) : "");
     return inputs;
-}
-
-ModelHashes hash_model(WatchedGroup& watched, const ModelSource& source) {
-    const parallel::HostGroup& group = watched.group;
-    return parallel::agreed(group, [&] {
-        if (group.rank() != 0) return ModelHashes{};
-        const std::string base_model = base_model_hash(source, [&watched] { watched.note_work(); });
-        return ModelHashes{base_model, adapter_hash(source)};
-    });
 }
 
 }  // namespace longlora

@@ -3,6 +3,7 @@
 
 #include "io/content_hash.h"
 #include "model/parameters_json.h"
+#include "parallel/agree.h"
 #include "train/checkpoint.h"
 
 namespace longlora {
@@ -50,6 +51,12 @@ void open_checkpoint(ModelSource& source, const ModelPaths& places) {
     open_base_of_checkpoint(source, places.model);
 }
 
+void require_base_model(const ModelSource& source, const std::string& hash) {
+    require(source.expected_hash.empty() || hash == source.expected_hash, "the weights in ", source.model_path,
+            " differ from the weights that ", source.checkpoint_path,
+            " was trained from; name the right base model with --model DIR");
+}
+
 }  // namespace
 
 void check_places(const ModelPaths& places) {
@@ -70,17 +77,6 @@ ModelSource open_model_source(const ModelPaths& places, const RopeRequest& rope)
     return source;
 }
 
-std::string base_model_hash(const ModelSource& source, const std::function<void()>& progress) {
-    if (!source.files) return "";
-    const std::string hash = content_hash(*source.files, tensor_checksums(*source.files, progress));
-    require(source.expected_hash.empty() || hash == source.expected_hash, "the weights in ", source.model_path,
-            " differ from the weights that ", source.checkpoint_path,
-            " was trained from; name the right base model with --model DIR");
-    return hash;
-}
-
-std::string adapter_hash(const ModelSource& source) { return source.adapter ? content_hash(*source.adapter) : ""; }
-
 WeightsOptions weights_options_of(const ModelSource& source, DType real) {
     WeightsOptions weights_options;
     weights_options.real = real;
@@ -90,13 +86,23 @@ WeightsOptions weights_options_of(const ModelSource& source, DType real) {
     return weights_options;
 }
 
-std::unique_ptr<Weights> load_weights(Device& device, const ModelSource& source, const WeightsOptions& weights_options,
-                                      const Stage& stage) {
-    auto weights = std::make_unique<Weights>(device, source.config, source.trainables, weights_options, stage);
-    if (source.files) load_model(*weights, *source.files, 0);
-    if (source.adapter) load_adapter(*weights, *source.adapter);
-    if (!source.checkpoint_path.empty()) load_checkpoint(*weights, source.checkpoint_path);
-    return weights;
+LoadedWeights load_weights(const parallel::HostGroup& group, Device& device, const ModelSource& source,
+                           const WeightsOptions& weights_options, const Stage& stage) {
+    LoadedWeights loaded;
+    loaded.weights = parallel::agreed(group, [&] {
+        return std::make_unique<Weights>(device, source.config, source.trainables, weights_options, stage);
+    });
+    if (source.files) {
+        const TensorChecksums tensors = load_model_on_all_ranks(group, *loaded.weights, *source.files, 0);
+        loaded.model_hash = content_hash(*source.files, tensors);
+        parallel::agree(group, [&] { require_base_model(source, loaded.model_hash); });
+    }
+    if (source.adapter)
+        loaded.adapter_hash =
+            content_hash(*source.adapter, load_adapter_on_all_ranks(group, *loaded.weights, *source.adapter));
+    if (!source.checkpoint_path.empty())
+        parallel::agree(group, [&] { load_checkpoint(*loaded.weights, source.checkpoint_path); });
+    return loaded;
 }
 
 }  // namespace longlora

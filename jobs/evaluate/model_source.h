@@ -4,13 +4,12 @@
 // jobs/experiment/setup.h.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "io/json.h"
-#include "model/adapter.h"
+#include "model/load_on_all_ranks.h"
 
 namespace longlora {
 
@@ -33,15 +32,15 @@ struct ModelSource {
 /// Throws an Error if the values name no model or more than one.
 void check_places(const ModelPaths& places);
 ModelSource open_model_source(const ModelPaths& places, const RopeRequest& rope);
-/// The hash of the base model; "" without one. It reads every byte, so one rank calls it for all. Throws an Error if
-/// the base model is not the one that the checkpoint was trained from. Calls `progress` after each tensor.
-std::string base_model_hash(const ModelSource& source, const std::function<void()>& progress = {});
-/// The hash of the adapter's values; "" without an adapter.
-std::string adapter_hash(const ModelSource& source);
 /// Options of weights that compute in type `real`, without gradients and moments.
 WeightsOptions weights_options_of(const ModelSource& source, DType real);
-/// Makes the weights of a stage and reads all their values.
-std::unique_ptr<Weights> load_weights(Device& device, const ModelSource& source, const WeightsOptions& weights_options,
-                                      const Stage& stage);
+struct LoadedWeights {
+    std::unique_ptr<Weights> weights;
+    std::string model_hash, adapter_hash;  ///< of the values in their files; "" where there is none
+};
+/// Makes the weights of a stage and reads all their values. Collective: throws an AgreedError if the ranks read other
+/// values, or if the base model is not the one that the checkpoint was trained from.
+LoadedWeights load_weights(const parallel::HostGroup& group, Device& device, const ModelSource& source,
+                           const WeightsOptions& weights_options, const Stage& stage);
 
 }  // namespace longlora

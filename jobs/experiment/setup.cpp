@@ -1,9 +1,11 @@
-// All functions may fail on one rank alone, so callers run them inside agree().
+// All functions but make_weights() may fail on one rank alone, so callers run them inside agree().
 #include "jobs/experiment/setup.h"
 
 #include <algorithm>
 #include <cstdlib>
 #include <sstream>
+
+#include "parallel/agree.h"
 
 namespace longlora {
 namespace {
@@ -128,13 +130,20 @@ StepOptions step_options_of(const TrainOptions& o) {
             {o.lr, or_lr(o.lr_embed), or_lr(o.lr_norm), o.weight_decay, o.beta1, o.beta2, o.eps}};
 }
 
-std::unique_ptr<Weights> make_weights(Device& device, const BaseModel& base, const WeightsOptions& weights_options,
-                                      const Stage& stage, std::int64_t seed) {
-    auto weights = std::make_unique<Weights>(device, base.config, base.trainables, weights_options, stage);
-    if (base.files) load_model(*weights, *base.files, seed);
-    else initialise_model(*weights, seed);
-    if (base.adapter) load_adapter(*weights, *base.adapter);
-    return weights;
+FilledWeights make_weights(const parallel::HostGroup& group, Device& device, const BaseModel& base,
+                           const WeightsOptions& weights_options, const Stage& stage, std::int64_t seed) {
+    FilledWeights filled;
+    filled.weights = parallel::agreed(group, [&] {
+        auto weights = std::make_unique<Weights>(device, base.config, base.trainables, weights_options, stage);
+        if (!base.files) initialise_model(*weights, seed);
+        return weights;
+    });
+    if (base.files) {
+        filled.model.tensors = load_model_on_all_ranks(group, *filled.weights, *base.files, seed);
+        filled.model.hash = content_hash(*base.files, filled.model.tensors);
+    }
+    if (base.adapter) load_adapter_on_all_ranks(group, *filled.weights, *base.adapter);
+    return filled;
 }
 
 PlanRequest plan_request(const TrainOptions& o, const BaseModel& base, const WeightsOptions& weights_options,

@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "jobs/experiment/options.h"
-#include "model/adapter.h"
+#include "model/load_on_all_ranks.h"
 #include "train/data_order.h"
 #include "train/plan.h"
 
@@ -30,9 +30,19 @@ std::unique_ptr<DataOrder> open_data(const TrainOptions& options, const ModelCon
 
 AttentionPattern pattern_of(const TrainOptions& options);
 StepOptions step_options_of(const TrainOptions& options);
-/// A stage's weights, filled from the base model or from the seed. Reads only what this rank keeps.
-std::unique_ptr<Weights> make_weights(Device& device, const BaseModel& base, const WeightsOptions& weights_options,
-                                      const Stage& stage, std::int64_t seed);
+/// What the files of a base model hold, by which checkpoints and manifests know it; empty with --init.
+struct ModelContent {
+    std::string hash;
+    TensorChecksums tensors;
+};
+struct FilledWeights {
+    std::unique_ptr<Weights> weights;
+    ModelContent model;
+};
+/// A stage's weights, filled from the base model or from the seed. Each rank reads only what it keeps; an AgreedError
+/// if the ranks read other values. Collective.
+FilledWeights make_weights(const parallel::HostGroup& group, Device& device, const BaseModel& base,
+                           const WeightsOptions& weights_options, const Stage& stage, std::int64_t seed);
 /// What src/train/plan.h needs to plan the step of rank `rank` of the mesh.
 PlanRequest plan_request(const TrainOptions& options, const BaseModel& base, const WeightsOptions& weights_options,
                          parallel::MeshShape mesh, int rank);

@@ -54,6 +54,7 @@ int run_export(const ExportOptions& options) {
     if (options.format == "hf") export_hf(source, out.partial(), dtype);
     else if (options.format == "peft") export_peft(source, out.partial(), dtype);
     else export_longlora(source, out.partial(), dtype);
+    require_base_content(source);
     out.commit();
     const RopeScaling& rope = source.config.rope;
     std::printf("exported step %lld of %s\n  to       %s  (%s, %s, %s, %s)\n  context  %lld tokens",

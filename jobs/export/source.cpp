@@ -6,7 +6,7 @@
 #include <functional>
 
 #include "core/dtype.h"
-#include "io/content_hash.h"
+#include "io/checksum.h"
 #include "io/file.h"
 #include "model/parameters_json.h"
 #include "run/checkpoint_files.h"
@@ -38,9 +38,6 @@ void open_base(ExportSource& source, const std::string& model) {
     require(is_folder(source.base_path), "the base model of ", source.checkpoint->path(), " is not in ",
             source.base_path, "; say where it is with --model DIR");
     source.base = std::make_unique<SafetensorsFolder>(source.base_path);
-    require(content_hash(*source.base) == get_text(base, "hash", source.checkpoint->path()), "the weights in ",
-            source.base_path, " differ from the weights that ", source.checkpoint->path(),
-            " was trained from; name the right base model with --model DIR");
 }
 
 void check_tensors(const ExportSource& source) {
@@ -61,6 +58,14 @@ void check_tensors(const ExportSource& source) {
         require(real, source.base_path, ": ", p.name, " has the type ", name_of(tensor.dtype),
                 "; it must be float32, bfloat16, float16 or float64");
     }
+}
+
+/// A tensor of the base model. Its checksum is computed here, right before its values are used, so that it comes from
+/// the disk once.
+HostTensor read_base(const ExportSource& source, const std::string& name) {
+    const HostTensor tensor = source.base->get(name);
+    (*source.base_checksums)[name] = crc32c(tensor.bytes, static_cast<std::size_t>(tensor.size_bytes()));
+    return tensor;
 }
 
 std::vector<float> read_master(const ExportSource& source, const Parameter& p) {
@@ -105,7 +110,7 @@ void fill_rows(const ExportSource& source, const Parameter& p, DType dtype, std:
                const std::function<void(double*, std::int64_t)>& change) {
     const std::vector<float> master = p.trainable ? read_master(source, p) : std::vector<float>();
     HostTensor from{DType::float32, p.shape, reinterpret_cast<const std::byte*>(master.data())};
-    if (!p.trainable) from = source.base->get(p.name);
+    if (!p.trainable) from = read_base(source, p.name);
     const std::int64_t width = p.shape.last(), rows = width ? p.shape.count() / width : 0;
 #pragma omp parallel
     {
@@ -142,6 +147,16 @@ ExportSource open_export_source(const std::string& run_or_file, const std::strin
     open_base(source, model);
     check_tensors(source);
     return source;
+}
+
+void require_base_content(const ExportSource& source) {
+    if (!source.base) return;
+    for (const std::string& name : source.base->names())
+        if (!source.base_checksums->count(name)) read_base(source, name);
+    const std::string& where = source.checkpoint->path();
+    const std::string expected = get_text(member(source.attributes, "base_model", where), "hash", where);
+    require(content_hash(*source.base, *source.base_checksums) == expected, "the weights in ", source.base_path,
+            " differ from the weights that ", where, " was trained from; name the right base model with --model DIR");
 }
 
 std::int64_t ExportSource::context() const {

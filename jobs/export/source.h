@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "io/content_hash.h"
 #include "io/json.h"
 #include "io/named_tensor_file.h"
-#include "io/safetensors.h"
 #include "model/parameters.h"
 
 namespace longlora {
@@ -21,16 +21,20 @@ struct ExportSource {
     ParameterList list;
     std::string base_path;                    ///< folder of the base model; empty when trained from scratch
     std::unique_ptr<SafetensorsFolder> base;  ///< its weights; null when trained from scratch
+    /// Of the tensors of `base` that were read so far; require_base_content() uses them.
+    std::unique_ptr<TensorChecksums> base_checksums = std::make_unique<TensorChecksums>();
     std::int64_t step() const { return attributes.value("step", std::int64_t{0}); }
     /// The context length of the extended model: the larger of what its configuration covers (in the shorter reading,
     /// if it has two) and what it was trained with.
     std::int64_t context() const;
 };
 
-/// Opens and checks everything that an export needs, before anything is written: that every trained and every frozen
-/// tensor exists and has the right shape, and that the base model (in `model` if given) is the one that the training
-/// started from.
+/// Opens what an export needs and checks, before anything is written, that every trained and every frozen tensor exists
+/// and has the right shape. The base model is in `model` if given.
 ExportSource open_export_source(const std::string& run_or_file, const std::string& model);
+/// Refuses a base model that is not the one that the training started from. It is called after the tensors were
+/// written, before the output gets its name: so no tensor is read twice, and what was written is what was checked.
+void require_base_content(const ExportSource& source);
 
 /// The trained values of a parameter (also of a LoRA matrix), or those of the base model; LoRA is not merged.
 TensorToWrite plain_tensor(const ExportSource& source, const Parameter& p, const std::string& name, DType dtype);

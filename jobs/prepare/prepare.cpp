@@ -11,6 +11,7 @@
 #include "io/json.h"
 #include "io/token_file.h"
 #include "jobs/command_line/progress.h"
+#include "jobs/command_line/same_options.h"
 #include "jobs/prepare/frame.h"
 #include "jobs/prepare/units.h"
 #include "jobs/process/output.h"
@@ -67,15 +68,6 @@ void check_options(const PrepareOptions& o) {
             "; it must be uint16 or uint32");
 }
 
-/// All ranks must tokenize alike, whatever the disks of their nodes hold.
-void require_same_tokenizer(const Preparation& p) {
-    const std::vector<std::string> keys = p.group.all_gather(p.tokenizer ? p.tokenizer->key() : "");
-    parallel::agree(p.group, [&] {
-        require(keys[p.group.rank()] == keys[0], "rank ", p.group.rank(), " reads another tokenizer from ",
-                p.options.tokenizer, " than rank 0; copy rank 0's files to its node");
-    });
-}
-
 void open_and_list(Preparation& p) {
     const PrepareOptions& o = p.options;
     std::string packed;
@@ -103,11 +95,13 @@ void open_and_list(Preparation& p) {
         source.bytes = s[3].get<std::int64_t>();
         p.sources.push_back(source);
     }
-    require_same_tokenizer(p);
-    p.settings.tokenizer = p.tokenizer.get();
-    p.settings.vocabulary = p.tokenizer ? p.tokenizer->vocabulary() : o.vocabulary;
-    if (p.tokenizer) p.frame = decide_frame(o, *p.tokenizer, p.settings);
-    p.settings.bin_type = o.bin_type == "uint16" ? DType::uint16 : DType::uint32;
+    require_same_content(p.group, text("the tokenizer ", o.tokenizer), p.tokenizer ? p.tokenizer->key() : "");
+    parallel::agree(p.group, [&] {
+        p.settings.tokenizer = p.tokenizer.get();
+        p.settings.vocabulary = p.tokenizer ? p.tokenizer->vocabulary() : o.vocabulary;
+        if (p.tokenizer) p.frame = decide_frame(o, *p.tokenizer, p.settings);
+        p.settings.bin_type = o.bin_type == "uint16" ? DType::uint16 : DType::uint32;
+    });
 }
 
 /// Rank 0 locks the output, if it may be written; all ranks get the token of the lock.
@@ -124,31 +118,62 @@ void take_output(Preparation& p) {
     p.partial = Output::partial_of(path, p.token);
 }
 
-/// Hashes every source and finds the line numbers at its cuts; the sources are distributed to ranks by size. Afterwards
-/// all ranks know all units.
+Json to_json(const std::vector<SourcePart>& parts) {
+    Json list = Json::array();
+    for (const SourcePart& part : parts) list.push_back({part.begin, part.end, part.lines_before, *part.checksum});
+    return list;
+}
+SourcePart part_of(const Json& json) {
+    return {json[0].get<std::int64_t>(), json[1].get<std::int64_t>(), json[2].get<std::int64_t>(),
+            json[3].get<std::uint32_t>()};
+}
+
+/// Which inputs this rank sees, and on which node. Equal texts: the same files.
+std::string place_of(const Preparation& p) {
+    std::string place = text(p.group.node());
+    for (const std::string& input : p.options.inputs)
+        place += file_exists(input) ? "\n" + file_identity(input) : "\nnone";
+    return place;
+}
+
+/// The ranks that hash the sources: those that see rank 0's inputs on rank 0's node. What other ranks read must equal
+/// it.
+std::vector<int> hashing_ranks(const Preparation& p) {
+    const std::vector<std::string> places = p.group.all_gather(parallel::agreed(p.group, [&] { return place_of(p); }));
+    std::vector<int> ranks;
+    for (int r = 0; r < p.group.size(); ++r)
+        if (places[r] == places[0]) ranks.push_back(r);
+    return ranks;
+}
+
+/// Hashes every source and cuts it into its parts; the sources are distributed by size. Afterwards all ranks know all
+/// units, and a checksum of each part, which the rank that reads the part verifies.
 void hash_and_plan(Preparation& p) {
     p.units = plan_units({p.sources.begin(), p.sources.end()});
     std::vector<std::int64_t> sizes;
     for (const HashedSource& source : p.sources) sizes.push_back(source.bytes);
-    const std::vector<int> hasher = distribute_by_size(sizes, p.group.size());
+    const std::vector<int> hashers = hashing_ranks(p);
+    const std::vector<int> hasher = distribute_by_size(sizes, static_cast<int>(hashers.size()));
     std::vector<std::vector<SourcePart*>> cuts(p.sources.size());
     for (Unit& unit : p.units)
         for (UnitPart& part : unit.parts) cuts[part.source].push_back(&part.range);
     Json found = Json::array();
     parallel::agree(p.group, [&] {
         for (std::size_t s = 0; s < p.sources.size(); ++s) {
-            if (hasher[s] != p.group.rank()) continue;
+            if (hashers[hasher[s]] != p.group.rank()) continue;
             std::vector<std::int64_t> positions;
             for (const SourcePart* part : cuts[s]) positions.push_back(part->begin);
             const SourceScan scan = scan_source(p.sources[s].path, positions);
-            found.push_back({s, scan.sha256, scan.lines_before});
+            require(scan.bytes == p.sources[s].bytes, p.sources[s].path, " has ", scan.bytes, " bytes, but ",
+                    p.sources[s].bytes, " when it was listed; do not change files meanwhile");
+            found.push_back({s, scan.sha256, to_json(scan.parts)});
         }
     });
     for (const std::string& packed : p.group.all_gather(found.dump())) {
         for (const Json& entry : parse_json(packed, "the hashes of another rank")) {
             const auto s = entry[0].get<std::size_t>();
             p.sources[s].sha256 = entry[1].get<std::string>();
-            for (std::size_t i = 0; i < cuts[s].size(); ++i) cuts[s][i]->lines_before = entry[2][i].get<std::int64_t>();
+            for (std::size_t i = 0; i < cuts[s].size(); ++i) *cuts[s][i] = part_of(entry[2][i]);
         }
     }
     sizes.clear();

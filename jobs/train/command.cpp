@@ -22,6 +22,7 @@ namespace {
 struct TrainedModel {
     std::unique_ptr<Weights> weights;
     std::unique_ptr<Model> model;
+    ModelContent base;
 };
 
 Machine make_machine(WatchedGroup& watched, const Resources& resources, const FittedStep& step) {
@@ -34,11 +35,11 @@ TrainedModel make_model(const parallel::HostGroup& group, const TrainOptions& op
                         const FittedStep& step, const Machine& machine) {
     WeightsOptions weights_options = step.weights;
     weights_options.data = machine.mesh.data.get();
+    FilledWeights filled = make_weights(group, *machine.device, base, weights_options, step.stage, options.seed);
     return parallel::agreed(group, [&] {
-        auto weights = make_weights(*machine.device, base, weights_options, step.stage, options.seed);
-        auto model = std::make_unique<Model>(*weights, pattern_of(options), options.context,
+        auto model = std::make_unique<Model>(*filled.weights, pattern_of(options), options.context,
                                              machine.mesh.sequence.get(), options.offload == "activations");
-        return TrainedModel{std::move(weights), std::move(model)};
+        return TrainedModel{std::move(filled.weights), std::move(model), std::move(filled.model)};
     });
 }
 
@@ -88,23 +89,24 @@ ExitCode train(WatchedGroup& watched, const TrainOptions& options, parallel::Mes
     const parallel::HostGroup& group = watched.group;
     const DeviceChoice first_choice = choose_device(group, options.device);
     std::optional<FolderLock> lock = lock_existing_folder(watched, options);
-    OpenedInputs opened = open_inputs(group, options);
-    const DeviceChoice choice = choose_for_heads(first_choice, options.device, opened.base.config.head_dim);
-    Inputs inputs = hash_inputs(watched, std::move(opened));
+    Inputs inputs = open_inputs(group, options);
+    const DeviceChoice choice = choose_for_heads(first_choice, options.device, inputs.base.config.head_dim);
     const ResumeSource source = find_resume_source(watched, options);
 
     const Resources resources = find_resources(watched, options, choice, shape);
     const FittedStep step = fit_step(group, options, inputs.base, resources, source.checkpoint);
     Machine machine = make_machine(watched, resources, step);
-    const RunRecord record =
-        run_record(options, inputs, step, environment_of(group, *machine.device, resources.threads, arguments));
     const TrainedModel trained = make_model(group, options, inputs.base, step, machine);
+    const RunRecord record = run_record(options, inputs, trained.base, step,
+                                        environment_of(group, *machine.device, resources.threads, arguments));
     introduce(group, options, inputs, step, machine);
-    const std::int64_t first_step = load_resume_source(group, options, inputs, source, record, *trained.weights);
+    const std::int64_t first_step =
+        load_resume_source(group, options, inputs, trained.base, source, record, *trained.weights);
     close_model_files(inputs);
 
     if (!lock) lock = lock_new_folder(watched, options);
-    begin_in_folder(watched, options, *lock, source, first_step, manifest_of(record, options, inputs, step, shape));
+    begin_in_folder(watched, options, *lock, source, first_step,
+                    manifest_of(record, options, inputs, trained.base, step, shape));
     Recorder& recorder = machine.device->recorder();
     recorder.time = options.profile.on;
     const TrainOutcome outcome = run_loop({group, machine.mesh, *trained.model, *inputs.order, step.activations,
@@ -123,7 +125,8 @@ int train_command(const Arguments& arguments, const parallel::HostGroup& ranks) 
     const auto options =
         parse_on_all_ranks<TrainOptions>(ranks, "train", description, arguments, [](TrainOptions& o) { validate(o); });
     if (!options) return 0;
-    require_same_options(ranks, classes_of(*options), {"model", "init", "adapter", "data", "run", "resume", "memory"});
+    require_same_options(ranks, classes_of(*options), {"model", "init", "adapter", "data", "run", "resume"},
+                         {"memory"});
     if (options->device == "plan") return report_plan(*options, ranks);
     const parallel::MeshShape shape = parallel::agreed(
         ranks, [&] { return parallel::mesh_shape_of(ranks.size(), options->pipeline, options->sequence); });

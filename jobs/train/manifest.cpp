@@ -9,19 +9,19 @@
 namespace longlora {
 namespace {
 
-OptionClasses options_of(const TrainOptions& options, const Inputs& inputs, const FittedStep& step) {
+OptionClasses options_of(const TrainOptions& options, const Inputs& inputs, const ModelContent& model,
+                         const FittedStep& step) {
     OptionClasses classes = classes_of(options);
     classes.identity["dtype"] = step.dtype;
-    classes.identity["model-content"] = inputs.model_hash;
-    classes.identity["data-content"] = inputs.data_hash;
+    classes.identity["model-content"] = model.hash;
+    classes.identity["data-content"] = inputs.order->content_hash();
     if (options.rope_original == 0) classes.identity.erase("rope-original");  // as in checkpoints older than the option
     return classes;
 }
 
-Json base_model_of(const TrainOptions& options, const Inputs& inputs) {
+Json base_model_of(const TrainOptions& options, const ModelContent& model) {
     if (options.model.empty()) return {};
-    return {{"path", std::filesystem::absolute(options.model).lexically_normal().string()},
-            {"hash", inputs.model_hash}};
+    return {{"path", std::filesystem::absolute(options.model).lexically_normal().string()}, {"hash", model.hash}};
 }
 
 Json files_of(const DataOrder& order) {
@@ -35,20 +35,20 @@ Json files_of(const DataOrder& order) {
 
 }  // namespace
 
-RunRecord run_record(const TrainOptions& options, const Inputs& inputs, const FittedStep& step,
-                     const Json& environment) {
-    const OptionClasses classes = options_of(options, inputs, step);
+RunRecord run_record(const TrainOptions& options, const Inputs& inputs, const ModelContent& model,
+                     const FittedStep& step, const Json& environment) {
+    const OptionClasses classes = options_of(options, inputs, model, step);
     return {classes,
             {{"model_config", Json::parse(inputs.base.config.raw.dump())},
-             {"base_model", base_model_of(options, inputs)},
+             {"base_model", base_model_of(options, model)},
              {"trainable", to_json(inputs.base.trainables)},
              {"options", to_json(classes)},
              {"tokens_per_step", options.global_batch * options.context},
              {"environment", environment}}};
 }
 
-Json manifest_of(const RunRecord& record, const TrainOptions& options, const Inputs& inputs, const FittedStep& step,
-                 parallel::MeshShape shape) {
+Json manifest_of(const RunRecord& record, const TrainOptions& options, const Inputs& inputs, const ModelContent& model,
+                 const FittedStep& step, parallel::MeshShape shape) {
     Json manifest = record.attributes;
     manifest["keep"] = to_text(step.activations, step.stage);
     const ParameterList list = list_parameters(inputs.base.config, inputs.base.trainables);
@@ -56,7 +56,7 @@ Json manifest_of(const RunRecord& record, const TrainOptions& options, const Inp
     manifest["mesh"] = {
         {"pipeline", shape.pipeline}, {"data", shape.data}, {"sequence", shape.sequence}, {"zero", options.zero}};
     manifest["data"] = files_of(*inputs.order);
-    manifest["model_tensors"] = inputs.model_tensors;  // as at the first start: a resume refuses any other model
+    manifest["model_tensors"] = model.tensors;  // as at the first start: a resume refuses any other model
     const JobIdentity job = job_of_environment();
     manifest["job"] = {{"cluster", job.cluster}, {"id", job.id}, {"restart", job.restart}};
     return manifest;

@@ -15,11 +15,11 @@ struct RunRecord {
 };
 
 /// environment: jobs/process/environment.h.
-RunRecord run_record(const TrainOptions& options, const Inputs& inputs, const FittedStep& step,
-                     const Json& environment);
+RunRecord run_record(const TrainOptions& options, const Inputs& inputs, const ModelContent& model,
+                     const FittedStep& step, const Json& environment);
 
 /// manifest.json: the attributes of checkpoints, and what is only worth to be known about this start.
-Json manifest_of(const RunRecord& record, const TrainOptions& options, const Inputs& inputs, const FittedStep& step,
-                 parallel::MeshShape shape);
+Json manifest_of(const RunRecord& record, const TrainOptions& options, const Inputs& inputs, const ModelContent& model,
+                 const FittedStep& step, parallel::MeshShape shape);
 
 }  // namespace longlora

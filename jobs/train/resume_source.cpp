@@ -48,22 +48,22 @@ OptionClasses with_computation(OptionClasses options, const ModelConfig& config)
     return options;
 }
 
-/// An addition to a sentence: what differs in the model's files from the first start. Rank 0 alone knows it.
-std::string weights_difference(const TrainOptions& options, const Inputs& inputs) {
-    if (inputs.model_tensors.empty() || !inputs.base.files) return "";
+/// An addition to a sentence: what differs in the model's files from the first start.
+std::string weights_difference(const TrainOptions& options, const Inputs& inputs, const ModelContent& model) {
+    if (!inputs.base.files) return "";
     const TensorChecksums was = recorded_checksums(options.run_folder);
-    const std::string difference = was.empty() ? "" : first_difference(*inputs.base.files, was, inputs.model_tensors);
+    const std::string difference = was.empty() ? "" : first_difference(*inputs.base.files, was, model.tensors);
     return difference.empty() ? "" : "; of the model's weights " + difference;
 }
 
-PermittedChanges check_checkpoint(const TrainOptions& options, const Inputs& inputs, const RunRecord& record,
-                                  const Json& attributes, const std::string& path) {
+PermittedChanges check_checkpoint(const TrainOptions& options, const Inputs& inputs, const ModelContent& model,
+                                  const RunRecord& record, const Json& attributes, const std::string& path) {
     const ModelConfig config = parse_config(nlohmann::ordered_json(member(attributes, "model_config", path)), path);
     try {
         return check_options(with_computation(option_classes_of(member(attributes, "options", path), path), config),
                              with_computation(record.options, inputs.base.config), options.allow_change, path);
     } catch (const Error& e) {
-        fail(e.what() + weights_difference(options, inputs), e.code);
+        fail(e.what() + weights_difference(options, inputs, model), e.code);
     }
 }
 
@@ -80,12 +80,13 @@ ResumeSource find_resume_source(WatchedGroup& watched, const TrainOptions& optio
 }
 
 std::int64_t load_resume_source(const parallel::HostGroup& group, const TrainOptions& options, const Inputs& inputs,
-                                const ResumeSource& source, const RunRecord& record, Weights& weights) {
+                                const ModelContent& model, const ResumeSource& source, const RunRecord& record,
+                                Weights& weights) {
     const std::string& path = source.checkpoint;
     if (path.empty()) return 1;
     const auto [attributes, changes] = parallel::agreed(group, [&] {
         const Json saved = read_checkpoint_attributes(path);
-        const PermittedChanges permitted = check_checkpoint(options, inputs, record, saved, path);
+        const PermittedChanges permitted = check_checkpoint(options, inputs, model, record, saved, path);
         load_checkpoint(weights, path);
         return std::pair(saved, permitted);
     });

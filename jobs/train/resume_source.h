@@ -22,6 +22,7 @@ ResumeSource find_resume_source(WatchedGroup& watched, const TrainOptions& optio
 /// If there is a checkpoint, loads it into `weights` and says on standard output what has changed since. Refuses a
 /// checkpoint of a run with another identity. Returns the first step to do. Collective.
 std::int64_t load_resume_source(const parallel::HostGroup& group, const TrainOptions& options, const Inputs& inputs,
-                                const ResumeSource& source, const RunRecord& record, Weights& weights);
+                                const ModelContent& model, const ResumeSource& source, const RunRecord& record,
+                                Weights& weights);
 
 }  // namespace longlora

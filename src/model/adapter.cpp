@@ -141,6 +141,7 @@ void add_values(Adapter& adapter, const std::string& path) {
                 "; it must be float16, bfloat16, float32 or float64");
         require(adapter.values.emplace(our_name(name), value).second, path, ": ", name,
                 " occurs twice under different names");
+        adapter.file_of[our_name(name)] = path;
     }
 }
 
@@ -258,14 +259,14 @@ Adapter open_adapter(const std::string& path, const ModelConfig& base) {
     return adapter;
 }
 
-std::string content_hash(const Adapter& adapter) {
+std::string content_hash(const Adapter& adapter, const TensorChecksums& checksums) {
     Sha256 hash;
     for (const auto& [name, t] : adapter.values)
-        hash.add(text(name, '\n', name_of(t.dtype), to_text(t.shape), crc32c(t.bytes, t.size_bytes()), '\n'));
+        hash.add(text(name, '\n', name_of(t.dtype), to_text(t.shape), checksums.at(name), '\n'));
     return hash.finish();
 }
 
-void load_adapter(Weights& weights, const Adapter& adapter) {
+void load_adapter(Weights& weights, const Adapter& adapter, const ReadObserver& on_read) {
     const TrainableSet &ours = weights.trainables(), &its = adapter.trainables;
     require(its.lora_targets.empty() || ours.has_lora(), adapter.path,
             " is a LoRA adapter, which full fine-tuning cannot continue; merge it into its model and train that model");
@@ -285,7 +286,7 @@ void load_adapter(Weights& weights, const Adapter& adapter) {
         // would be in neither.
         require(p.trainable || !weights.options().training, "the adapter ", adapter.path, " has a trained ", name,
                 ", which this run would keep frozen; take --method longlora and --train embed,norm");
-        if (weights.list().look_up(name)) weights.set(p, value, adapter.path);  // other stages have the rest
+        if (weights.list().look_up(name)) weights.set(p, value, adapter.path, on_read);  // other stages have the rest
     }
 }
 

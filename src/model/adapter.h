@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "io/safetensors.h"
+#include "io/content_hash.h"
 #include "model/parameters.h"
 #include "model/weights.h"
 
@@ -20,6 +20,7 @@ struct Adapter {
         values;  ///< by our parameter names (model.layers.0.self_attn.q_proj.lora_A.weight, model.norm.weight ...)
     std::optional<ModelConfig> config;  ///< config.json beside the adapter: extended context, rotary scaling
     std::vector<std::shared_ptr<SafetensorsFile>> files;  ///< the open files that `values` point into
+    std::map<std::string, std::string> file_of;           ///< the path of the file of each of `values`
 };
 
 /// Opens an adapter of the model `base`. Every tensor must fit this model; the message names one that does not. It
@@ -27,10 +28,11 @@ struct Adapter {
 /// patterns, subsets of layers, fan_in_fan_out, and LoRA or trained modules of other kinds. Values may be float16,
 /// bfloat16, float32 or float64.
 Adapter open_adapter(const std::string& path, const ModelConfig& base);
-/// A hash of the names, types, shapes and values of the adapter's tensors.
-std::string content_hash(const Adapter& adapter);
+/// A hash of the names, types, shapes and values of the adapter's tensors, whose checksums are given.
+std::string content_hash(const Adapter& adapter, const TensorChecksums& checksums);
 /// Copies the adapter's values (LoRA, embedding, norms) into the weights. The trainable set of the weights must
-/// contain every LoRA pair of the adapter.
-void load_adapter(Weights& weights, const Adapter& adapter);
+/// contain every LoRA pair of the adapter. Reads only what this rank keeps, and shows it to `on_read`. This rank alone:
+/// load_on_all_ranks.h also compares what the ranks read.
+void load_adapter(Weights& weights, const Adapter& adapter, const ReadObserver& on_read = {});
 
 }  // namespace longlora

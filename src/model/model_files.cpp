@@ -56,7 +56,7 @@ bool same_values(const HostTensor& a, const HostTensor& b, const std::function<v
     return true;
 }
 
-void check_tied_head(const SafetensorsFolder& files, const std::function<void()>& progress) {
+void compare_tied_head(const SafetensorsFolder& files, const std::function<void()>& progress) {
     const HostTensor head = files.get(kHead), embedding = files.get(kEmbedding);
     const auto refuse = [&](const std::string& difference) {
         fail(text("the model in ", files.path(), " has a tensor '", kHead, "' with ", difference,
@@ -74,19 +74,31 @@ void check_tied_head(const SafetensorsFolder& files, const std::function<void()>
 
 void check_model_files(const SafetensorsFolder& files, const ModelConfig& config,
                        const std::function<void()>& progress) {
+    check_tensor_names(files, config);
+    check_tied_head(files, config, {}, progress);
+}
+
+void check_tensor_names(const SafetensorsFolder& files, const ModelConfig& config) {
     std::set<std::string> known = known_buffers(config);
     for (const Parameter& p : list_parameters(config, nothing_trainable()).parameters) {
         require(files.has(p.name), "the model in ", files.path(), " lacks the tensor '", p.name,
                 "'; its files are incomplete or do not belong to its config.json");
         known.insert(p.name);
     }
-    const bool extra_head = config.tied && files.has(kHead);
-    if (extra_head) known.insert(kHead);
+    if (config.tied) known.insert(kHead);
     for (const auto& name : files.names())
         require(known.count(name) != 0, "the model in ", files.path(), " has a tensor '", name,
                 "' that a Llama model of its config.json does not have; take a model without biases, adapters or "
                 "quantisation");
-    if (extra_head) check_tied_head(files, progress);
+}
+
+void check_tied_head(const SafetensorsFolder& files, const ModelConfig& config, const TensorChecksums& checksums,
+                     const std::function<void()>& progress) {
+    if (!config.tied || !files.has(kHead)) return;
+    const HostTensor head = files.get(kHead), embedding = files.get(kEmbedding);
+    const bool known_equal = head.dtype == embedding.dtype && head.shape == embedding.shape && checksums.count(kHead) &&
+                             checksums.at(kHead) == checksums.at(kEmbedding);
+    if (!known_equal) compare_tied_head(files, progress);
 }
 
 }  // namespace longlora

@@ -4,16 +4,21 @@
 
 #include <functional>
 
-#include "io/safetensors.h"
+#include "io/content_hash.h"
 #include "model/config.h"
 
 namespace longlora {
 
-/// Refuses files that lack a tensor of the model, by the tensor's name, and files with a tensor that the model does not
-/// use. Two kinds of such tensors are harmless: rotary inv_freq, which old versions of transformers saved, and the
-/// lm_head.weight of a tied model if its values are those of the embedding. To know this, both are read; `progress` is
-/// called now and then.
+/// check_tensor_names() and check_tied_head().
 void check_model_files(const SafetensorsFolder& files, const ModelConfig& config,
                        const std::function<void()>& progress = {});
+/// Refuses files that lack a tensor of the model, by the tensor's name, and files with a tensor that the model does not
+/// use. Two kinds of such tensors are harmless: rotary inv_freq, which old versions of transformers saved, and the
+/// lm_head.weight of a tied model, which check_tied_head() reads.
+void check_tensor_names(const SafetensorsFolder& files, const ModelConfig& config);
+/// Refuses a tied model whose files have an lm_head.weight with other values than the embedding. To know this, it reads
+/// both, unless `checksums` (of all tensors) show that they are equal. Calls `progress` now and then.
+void check_tied_head(const SafetensorsFolder& files, const ModelConfig& config, const TensorChecksums& checksums = {},
+                     const std::function<void()>& progress = {});
 
 }  // namespace longlora

@@ -154,7 +154,7 @@ Tensor Weights::gradient(const Parameter& p) const {
     return part(options_.zero >= 2 ? buffers(p.unit).open_gradient : buffers(p.unit).gradient, p);
 }
 
-void Weights::set(const Parameter& p, const HostTensor& value, const std::string& where) {
+void Weights::set(const Parameter& p, const HostTensor& value, const std::string& where, const ReadObserver& on_read) {
     require(value.shape == p.shape, "'", p.name, "' has shape ", to_text(value.shape), " in ", where,
             ", but the model's configuration asks for ", to_text(p.shape),
             "; take the config.json that belongs to these weights");
@@ -162,7 +162,13 @@ void Weights::set(const Parameter& p, const HostTensor& value, const std::string
                 value.dtype == DType::float16,
             "'", p.name, "' in ", where, " has type ", name_of(value.dtype),
             "; weights must be float32, float64, bfloat16 or float16 (quantised models cannot be trained)");
-    set_part(p, 0, {value.dtype, {p.shape.count()}, value.bytes});
+    const parallel::Shard mine = kept(p);
+    for (std::int64_t at = mine.begin; at < mine.end(); at += kStagingElements) {
+        const HostTensor block{
+            value.dtype, {std::min(kStagingElements, mine.end() - at)}, value.bytes + at * size_of(value.dtype)};
+        if (on_read) on_read(p.name, at, block);
+        set_part(p, at, block);
+    }
 }
 
 parallel::Shard Weights::kept(const Parameter& p) const {

@@ -46,6 +46,9 @@ struct OwnedPart {
     std::int64_t in_own = 0;  ///< index of the first one in own_master(), own_moment() and own_gradient()
 };
 
+/// Sees what is read of a tensor: its name, the first element, and the elements.
+using ReadObserver = std::function<void(const std::string&, std::int64_t, const HostTensor&)>;
+
 class Weights {
 public:
     Weights(Device& device, const ModelConfig& config, const TrainableSet& trainables, const WeightsOptions& options,
@@ -87,9 +90,9 @@ public:
     Tensor gradient(const Parameter& p) const;
 
     /// Copies a host tensor of any float type into the parameter, converting exactly or rounding to nearest. Reads
-    /// only what this rank keeps. If the shapes differ, throws an Error that names the parameter, both shapes and
-    /// `where`.
-    void set(const Parameter& p, const HostTensor& value, const std::string& where);
+    /// only what this rank keeps, a block at a time, and shows each block to `on_read`. If the shapes differ, throws an
+    /// Error that names the parameter, both shapes and `where`.
+    void set(const Parameter& p, const HostTensor& value, const std::string& where, const ReadObserver& on_read = {});
     /// The elements of the parameter of which this rank keeps at least one copy.
     parallel::Shard kept(const Parameter& p) const;
     /// `values` are elements [begin, begin + count) of the parameter. Those that this rank does not keep are ignored.
@@ -127,8 +130,9 @@ private:
 };
 
 /// Takes all base parameters from a model's files, and LoRA matrices from the seed (A uniform +-1/sqrt(in), B zero).
-/// Every stage refuses files that are not those of the whole model (model_files.h); each rank reads only what it keeps.
-void load_model(Weights& weights, const SafetensorsFolder& files, std::uint64_t seed);
+/// Every stage refuses files that do not have the tensors of the whole model (model_files.h). Each rank reads only what
+/// it keeps, and shows it to `on_read`. This rank alone: load_on_all_ranks.h also compares what the ranks read.
+void load_model(Weights& weights, const SafetensorsFolder& files, std::uint64_t seed, const ReadObserver& on_read = {});
 /// From scratch: normal(0, initializer_range) for matrices, ones for norms, LoRA as above. The values are a pure
 /// function of seed and name.
 void initialise_model(Weights& weights, std::uint64_t seed);

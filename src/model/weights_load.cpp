@@ -58,11 +58,11 @@ void initialise_model(Weights& weights, std::uint64_t seed) {
     initialise_lora(weights, seed);
 }
 
-void load_model(Weights& weights, const SafetensorsFolder& files, std::uint64_t seed) {
-    check_model_files(files, weights.config(), [&] { weights.device().progress(); });
+void load_model(Weights& weights, const SafetensorsFolder& files, std::uint64_t seed, const ReadObserver& on_read) {
+    check_tensor_names(files, weights.config());
     for (const auto& p : weights.list().parameters) {
         if (p.group == ParameterGroup::lora) continue;
-        weights.set(p, files.get(p.name), files.file_of(p.name));
+        weights.set(p, files.get(p.name), files.file_of(p.name), on_read);
         weights.device().progress();
     }
     initialise_lora(weights, seed);

@@ -25,6 +25,7 @@ HostGroup::HostGroup(MPI_Comm parent, std::function<void()> while_waiting)
               rank_);
     check_mpi(MPI_Comm_rank(node, &node_rank_), "MPI_Comm_rank", rank_);
     check_mpi(MPI_Comm_size(node, &node_size_), "MPI_Comm_size", rank_);
+    check_mpi(MPI_Allreduce(&rank_, &node_, 1, MPI_INT, MPI_MIN, node), "MPI_Allreduce", rank_);
     release(node);
 }
 

@@ -5,6 +5,7 @@
 #include "core/random.h"
 #include "io/checksum.h"
 #include "io/documents.h"
+#include "io/json.h"
 #include "io/utf8.h"
 #include "io_testing.h"
 
@@ -138,14 +139,70 @@ BOOST_AUTO_TEST_CASE(a_jsonl_cut_anywhere_gives_each_document_once_with_its_line
     const Source source = list_sources({scratch / "a.jsonl"})[0];
     const Read whole = read_all(scratch / "a.jsonl");
     for (std::int64_t cut = 0; cut <= source.bytes; ++cut) {
-        const SourceScan scan = scan_source(source.path, {0, cut});
+        const SourceScan scan = scan_source(source.path, {0, cut, std::min(cut + 9, source.bytes)});
         Read parts;
-        read_part(parts, source, {0, cut, 0});
-        read_part(parts, source, {cut, source.bytes, scan.lines_before[1]});
+        for (const SourcePart& part : scan.parts) read_part(parts, source, part);
         BOOST_TEST((parts.names == whole.names && parts.texts == whole.texts && parts.tokens == whole.tokens),
                    "cut at " << cut);
     }
-    BOOST_TEST(scan_source(source.path, {}).sha256 == sha256_of(lines));
+    BOOST_TEST(scan_source(source.path, {0}).sha256 == sha256_of(lines));
+}
+
+/// Lines that are longer than the pieces in which files are read, and cuts at, before and after their ends.
+BOOST_AUTO_TEST_CASE(long_lines_are_cut_at_their_ends) {
+    Scratch scratch;
+    std::string lines;
+    std::vector<std::int64_t> ends;
+    for (const std::size_t length : {std::size_t{3} << 20, std::size_t{10}, std::size_t{1} << 20, std::size_t{5}}) {
+        lines += to_line({{"text", std::string(length, static_cast<char>('a' + ends.size()))}}) + "\n";
+        ends.push_back(static_cast<std::int64_t>(lines.size()));
+    }
+    spill(scratch / "a.jsonl", lines);
+    const Source source = list_sources({scratch / "a.jsonl"})[0];
+    const Read whole = read_all(scratch / "a.jsonl");
+    std::vector<std::int64_t> positions{0, 1, 1 << 20};
+    for (const std::int64_t end : ends)
+        for (const std::int64_t position : {end - 1, end, end + 1})
+            if (position <= source.bytes) positions.push_back(position);
+    const SourceScan scan = scan_source(source.path, positions);
+    Read parts;
+    std::int64_t at = 0;
+    for (const SourcePart& part : scan.parts) {
+        read_part(parts, source, part);
+        BOOST_TEST(part.begin == at);
+        BOOST_TEST((part.begin == 0 || lines[static_cast<std::size_t>(part.begin) - 1] == '\n'));
+        at = part.end;
+    }
+    BOOST_TEST(at == source.bytes);
+    BOOST_TEST((parts.names == whole.names && parts.texts == whole.texts));
+}
+
+BOOST_AUTO_TEST_CASE(bytes_that_changed_after_the_scan_are_refused) {
+    Scratch scratch;
+    std::string lines = lines_of(30);
+    if (lines.size() % 2) lines += '\n';  // whole ids of two bytes
+    for (const char* name : {"a.jsonl", "a.txt", "a.bin", "a.jsonl.gz", "a.jsonl.zst"}) {
+        const std::string path = scratch / name;
+        const auto write = [&](const std::string& content) {
+            if (path.ends_with(".gz")) write_gzip(path, content);
+            else if (path.ends_with(".zst")) write_zstd(path, content);
+            else spill(path, content);
+        };
+        const bool whole = !path.ends_with("jsonl");
+        write(lines);
+        const Source source = list_sources({path})[0];
+        const SourceScan scan = scan_source(path, whole ? std::vector<std::int64_t>{0} : std::vector{0L, 200L, 500L});
+        const auto read = [&] {
+            Read all;
+            for (const SourcePart& part : scan.parts) read_part(all, source, part);
+        };
+        read();
+        std::string changed = lines;
+        changed[changed.find('x', 300)] = 'y';
+        write(changed);
+        if (list_sources({path})[0].bytes == source.bytes) REFUSED("has other bytes than when it was hashed", read());
+        else BOOST_TEST(whole);  // compressed to another size, which prepare refuses
+    }
 }
 
 BOOST_AUTO_TEST_CASE(texts_and_ids_are_read) {
