@@ -1,18 +1,21 @@
 // The phases of `longlora prepare`. Each phase that can fail on one rank alone ends in parallel::agree().
 #include "jobs/prepare/prepare.h"
 
+#include <algorithm>
 #include <cstdio>
+#include <exception>
 #include <filesystem>
 #include <memory>
 #include <numeric>
 
 #include "core/clock.h"
 #include "core/error.h"
-#include "io/checksum.h"
 #include "io/json.h"
+#include "io/read_back.h"
+#include "io/shared_file.h"
 #include "io/token_file.h"
 #include "jobs/command_line/progress.h"
-#include "jobs/prepare/units.h"
+#include "jobs/prepare/unit_slices.h"
 #include "parallel/agree.h"
 
 namespace longlora {
@@ -51,6 +54,7 @@ void check_options(const PrepareOptions& o) {
             "; it must be 1 to 2147483647");
     require(o.bin_type == "uint16" || o.bin_type == "uint32", "--bin-type is ", o.bin_type,
             "; it must be uint16 or uint32");
+    read_back_of(o.verify, "--verify");
     require(!is_folder(o.output), "the output ", o.output, " is a folder; name a file");
     require(is_folder(folder_of(o.output)), "the folder ", folder_of(o.output), " of the output does not exist");
 }
@@ -191,38 +195,6 @@ std::vector<UnitCounts> tokenize(Preparation& p) {
     return all;
 }
 
-/// Copies the spool file of one unit to its place in the output.
-void write_unit(const Preparation& p, const FileHandle& file, const NamedTensorLayout& layout, std::size_t u,
-                const UnitCounts& before, std::vector<ChecksumPiece>& pieces) {
-    const std::int64_t index = u;
-    const UnitResult result = read_unit_result(p.parts_folder, index);
-    const FileHandle spool = FileHandle::open_read(unit_tokens_path(p.parts_folder, index));
-    const std::int64_t width = size_of(layout.entries[kTokens].dtype), bytes = result.num_tokens * width;
-    require(spool.size() == bytes, spool.path(), " has ", spool.size(), " bytes, but ", bytes,
-            " were written; remove its folder and start again");
-    std::vector<char> buffer(std::min(bytes, kChecksumBlock));
-    std::uint32_t crc = 0;
-    for (std::int64_t at = 0; at < bytes;) {
-        const std::int64_t n = std::min(bytes - at, kChecksumBlock);
-        spool.read_at(buffer.data(), n, at);
-        crc = crc32c(buffer.data(), n, crc);
-        write_slice(file, layout, kTokens, before.tokens * width + at, buffer.data(), n, pieces);
-        at += n;
-    }
-    require(crc == result.tokens_crc, spool.path(), " is damaged; remove its folder and start again");
-    std::vector<std::uint64_t> ends = result.document_ends, name_ends;
-    std::string names;
-    for (std::size_t d = 0; d < ends.size(); ++d) {
-        ends[d] += static_cast<std::uint64_t>(before.tokens);
-        names += result.names[d];
-        name_ends.push_back(static_cast<std::uint64_t>(before.name_bytes) + names.size());
-    }
-    const std::int64_t place = 8 * (before.documents + 1), end_bytes = 8 * result.num_documents();
-    write_slice(file, layout, kDocumentBegin, place, ends.data(), end_bytes, pieces);
-    write_slice(file, layout, kDocumentNameBegin, place, name_ends.data(), end_bytes, pieces);
-    write_slice(file, layout, kDocumentName, before.name_bytes, names.data(), names.size(), pieces);
-}
-
 std::string attributes_of(const Preparation& p) {
     TokenFileInfo info;
     info.tokenizer_kind = p.tokenizer ? p.tokenizer->kind() : "none";
@@ -236,13 +208,75 @@ std::string attributes_of(const Preparation& p) {
     return token_file_attributes(info);
 }
 
+std::vector<ChecksumPiece> joined(const std::vector<std::vector<ChecksumPiece>>& lists) {
+    std::vector<ChecksumPiece> all;
+    for (const std::vector<ChecksumPiece>& list : lists) all.insert(all.end(), list.begin(), list.end());
+    return all;
+}
+
 void remove_parts(const Preparation& p) {
     std::error_code ignored;
     if (p.lead()) std::filesystem::remove_all(p.parts_folder, ignored);
 }
 
-/// All ranks write the slices of their units into OUT.h5.partial; rank 0 creates the file and renames it at the end.
-/// Returns the size of the file.
+/// Writes this rank's blocks of OUT.h5.partial. Ranks send each other the bytes that lie in blocks of other ranks.
+std::vector<ChecksumPiece> write_blocks(const Preparation& p, const NamedTensorLayout& layout,
+                                        const std::vector<std::vector<UnitSlice>>& slices) {
+    std::vector<std::vector<FilePart>> parts(slices.size());
+    for (std::size_t r = 0; r < slices.size(); ++r)
+        for (const UnitSlice& slice : slices[r]) parts[r].push_back(slice.place);
+    const SharedWrite plan = plan_shared_write(layout, parts, p.group.rank());
+    SliceReader reader(slices[p.group.rank()], p.parts_folder, size_of(layout.entries[kTokens].dtype));
+    SharedBytes bytes = parallel::agreed(p.group, [&] { return SharedBytes(plan); });
+    std::exception_ptr failure;
+    const auto read = [&](const PartPiece& piece, void* out) {
+        try {
+            if (!failure) reader.read(piece, out);
+        } catch (const std::exception&) {
+            failure = std::current_exception();
+        }
+    };
+    exchange_pieces(plan, bytes, read, [&](const char* out, const auto& bytes_to, char* in, const auto& bytes_from) {
+        p.group.exchange(out, bytes_to, in, bytes_from);
+    });
+    std::vector<ChecksumPiece> pieces;
+    parallel::agree(p.group, [&] {
+        if (failure) std::rethrow_exception(failure);
+        if (!plan.writes.empty()) {
+            const FileHandle file = FileHandle::open_write(p.partial);
+            std::vector<char> buffer(kChecksumBlock);
+            for (const SharedWrite::Write& w : plan.writes)
+                for (std::int64_t at = 0, n = 0; at < w.bytes; at += n) {
+                    n = std::min(w.bytes - at, kChecksumBlock);
+                    if (w.part >= 0) reader.read({w.part, w.at + at, n}, buffer.data());
+                    write_slice(file, layout, w.tensor, w.begin + at,
+                                w.part < 0 ? bytes.received.data() + w.at + at : buffer.data(), n, pieces);
+                }
+            file.sync();
+        }
+        reader.verify_tokens();
+    });
+    return pieces;
+}
+
+/// Each rank reads back what another rank wrote. `written` has the pieces of each rank.
+void read_back_blocks(const Preparation& p, const NamedTensorLayout& layout,
+                      const std::vector<std::vector<ChecksumPiece>>& written) {
+    const int partner = read_back_partners(p.group.nodes())[p.group.rank()];
+    const ReadBack how = read_back_of(p.options.verify, "--verify");
+    parallel::agree(p.group, [&] {
+        try {
+            read_back(layout, pieces_to_read(written[partner], how, 0));
+            if (partner == 0) read_back_own(layout, kTokenFileFormat, kTokenFileVersion, joined(written));
+        } catch (const Error& error) {
+            fail(text(cannot_read_back(p.group.rank(), partner), error.what(),
+                      "; the file system lost or mixed what was written, so prepare into another folder"));
+        }
+    });
+}
+
+/// All ranks write their blocks of OUT.h5.partial and read back what others wrote; rank 0 creates the file and renames
+/// it at the end. Returns the size of the file.
 std::int64_t assemble(Preparation& p, const std::vector<UnitCounts>& counts, const UnitCounts& total) {
     std::string packed;
     parallel::agree(p.group, [&] {
@@ -252,30 +286,21 @@ std::int64_t assemble(Preparation& p, const std::vector<UnitCounts>& counts, con
             create_named_tensor_file(p.partial, kTokenFileFormat, kTokenFileVersion, tensors, attributes_of(p)));
     });
     const NamedTensorLayout layout = unpack_layout(p.group.broadcast(packed));
-    std::vector<ChecksumPiece> pieces;
-    parallel::agree(p.group, [&] {
-        const FileHandle file = FileHandle::open_write(p.partial);
-        const std::uint64_t zero = 0;
-        if (p.lead())
-            for (std::int64_t tensor : {kDocumentBegin, kDocumentNameBegin})
-                write_slice(file, layout, tensor, 0, &zero, sizeof zero, pieces);
-        UnitCounts before{};
-        for (std::size_t u = 0; u < counts.size(); ++u) {
-            if (p.mine(u)) write_unit(p, file, layout, u, before, pieces);
-            before.tokens += counts[u].tokens, before.documents += counts[u].documents,
-                before.name_bytes += counts[u].name_bytes;
-        }
-        file.sync();
-    });
-    const std::vector<std::string> all = p.group.all_gather(pack_pieces(pieces));
+    std::vector<UnitSizes> sizes;
+    for (const UnitCounts& c : counts) sizes.push_back({c.tokens, c.documents, c.name_bytes});
+    const auto slices = slices_of_ranks(layout, sizes, p.owner, p.group.size());
+    std::vector<std::vector<ChecksumPiece>> written;
+    for (const std::string& pieces : p.group.all_gather(pack_pieces(write_blocks(p, layout, slices))))
+        written.push_back(unpack_pieces(pieces));
     parallel::agree(p.group, [&] {
         if (!p.lead()) return;
-        std::vector<ChecksumPiece> joined;
-        for (const std::string& part : all)
-            for (const ChecksumPiece& piece : unpack_pieces(part)) joined.push_back(piece);
         const FileHandle file = FileHandle::open_write(p.partial);
-        write_checksums(file, layout, std::move(joined));
+        write_checksums(file, layout, joined(written));
         file.sync();
+    });
+    read_back_blocks(p, layout, written);
+    parallel::agree(p.group, [&] {
+        if (!p.lead()) return;
         rename_file(p.partial, p.options.output);
         remove_parts(p);
     });

@@ -4,7 +4,8 @@
 // The inputs are cut into units (jobs/prepare/units.h) by their sizes alone, and the units are distributed to ranks.
 // Each rank tokenizes its units into spool files in OUT.h5.parts/. A unit is complete when its result file has been
 // renamed into place, so a killed prepare resumes from there. The counts of all units then give each unit its place in
-// the output. Every rank writes its slices of OUT.h5.partial, which rank 0 renames when it is complete.
+// the output. Every rank writes some blocks of OUT.h5.partial, of its own units and of bytes that other ranks send
+// (io/shared_file.h), and reads back what another rank wrote. Then rank 0 renames the file.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +26,7 @@ struct PrepareOptions {
     // <s>.
     bool bos = true, eos = true;
     std::string bin_type = "uint16";
+    std::string verify = "sample";
 
     template <class V> void visit(V&& v) {
         using enum OptionClass;
@@ -40,6 +42,7 @@ struct PrepareOptions {
           "end every text with the tokenizer's end-of-text id, if it has one; token ids in the inputs stay as they "
           "are");
         v("bin-type", bin_type, free, "type of the token ids in .bin files: uint16 | uint32");
+        v("verify", verify, free, "what ranks read back that others wrote, before the file counts: sample | all");
     }
 };
 

@@ -25,6 +25,8 @@ public:
     /// The number of ranks on this rank's node, and this rank's place among them.
     int node_size() const { return node_size_; }
     int node_rank() const { return node_rank_; }
+    /// For every rank a number of its node.
+    const std::vector<int>& nodes() const { return nodes_; }
     MPI_Comm handle() const { return comm_; }
 
     void barrier() const;
@@ -34,6 +36,10 @@ public:
     std::vector<std::string> all_gather(const std::string& bytes) const;
     /// The bytes of `root`, on every rank.
     std::string broadcast(const std::string& bytes, int root = 0) const;
+    /// Sends bytes_to[r] bytes to each rank r, from `out` on in the order of ranks, and receives bytes_from[r] bytes
+    /// likewise. Sent and received bytes must each be below 2 GiB.
+    void exchange(const char* out, const std::vector<std::int64_t>& bytes_to, char* in,
+                  const std::vector<std::int64_t>& bytes_from) const;
     bool any(bool mine) const;
     bool all(bool mine) const { return !any(!mine); }
 
@@ -44,6 +50,7 @@ private:
     MPI_Comm comm_ = MPI_COMM_NULL;
     std::function<void()> while_waiting_;
     int rank_ = 0, size_ = 1, node_rank_ = 0, node_size_ = 1;
+    std::vector<int> nodes_;
 };
 
 }  // namespace longlora::parallel
