@@ -324,14 +324,14 @@ bool CheckpointSaver::begin_reading_back(std::string& failure) {
             const std::vector<ChecksumPiece> part = unpack_pieces(outcomes[r].substr(1));
             save.most_bytes_of_a_rank = std::max(save.most_bytes_of_a_rank, bytes_of(part));
             if (static_cast<int>(r) == partner) theirs = part;
-            pieces.insert(pieces.end(), part.begin(), part.end());
+            if (group_.rank() == 0 || partner == 0) pieces.insert(pieces.end(), part.begin(), part.end());
         }
         if (group_.rank() != 0) return;
         const FileHandle file = FileHandle::open_write(save.layout.path);
         write_checksums(file, save.layout, pieces);
         file.sync();
     };
-    save.failure.clear();  // all ranks have it now
+    save.failure.clear();  // all ranks know it now
     save.attempt(finish_file);
     failure = group_.broadcast(save.failure);
     if (!failure.empty()) return false;

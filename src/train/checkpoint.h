@@ -48,7 +48,8 @@ struct SaverOptions {
     /// If the parts of any rank are larger than this, all ranks save in the foreground, without a snapshot. 0: they
     /// always do.
     std::int64_t max_snapshot_bytes = std::int64_t{4} << 30;
-    /// Host memory for a save in the foreground.
+    /// Host memory for a save in the foreground. Every save also holds the bytes that other ranks send: below 1 MiB for
+    /// each block that this rank writes and does not fill alone, so at most two blocks for each shard in the file.
     std::int64_t staging_bytes = std::int64_t{64} << 20;
     /// Part of the names of unfinished files: what is left of a killed job cannot write into the files of the next job.
     std::string writer = {};
