@@ -262,7 +262,7 @@ std::vector<ChecksumPiece> write_blocks(const Preparation& p, const NamedTensorL
 /// Each rank reads back what another rank wrote. `written` has the pieces of each rank.
 void read_back_blocks(const Preparation& p, const NamedTensorLayout& layout,
                       const std::vector<std::vector<ChecksumPiece>>& written) {
-    const int partner = read_back_partners(p.group.nodes())[p.group.rank()];
+    const int partner = read_back_partners(p.group.all_gather(p.group.node()))[p.group.rank()];
     const ReadBack how = read_back_of(p.options.verify, "--verify");
     parallel::agree(p.group, [&] {
         try {

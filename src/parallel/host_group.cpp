@@ -40,11 +40,8 @@ HostGroup::HostGroup(MPI_Comm parent, std::function<void()> while_waiting)
               rank_);
     check_mpi(MPI_Comm_rank(node, &node_rank_), "MPI_Comm_rank", rank_);
     check_mpi(MPI_Comm_size(node, &node_size_), "MPI_Comm_size", rank_);
-    int lowest = rank_;
-    check_mpi(MPI_Bcast(&lowest, 1, MPI_INT, 0, node), "MPI_Bcast", rank_);
+    check_mpi(MPI_Allreduce(&rank_, &node_, 1, MPI_INT, MPI_MIN, node), "MPI_Allreduce", rank_);
     release(node);
-    nodes_.resize(size_);
-    check_mpi(MPI_Allgather(&lowest, 1, MPI_INT, nodes_.data(), 1, MPI_INT, comm_), "MPI_Allgather", rank_);
 }
 
 HostGroup::~HostGroup() { release(comm_); }

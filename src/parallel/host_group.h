@@ -25,8 +25,8 @@ public:
     /// The number of ranks on this rank's node, and this rank's place among them.
     int node_size() const { return node_size_; }
     int node_rank() const { return node_rank_; }
-    /// For every rank a number of its node.
-    const std::vector<int>& nodes() const { return nodes_; }
+    /// The lowest rank on this rank's node: the same number on all its ranks, another one on every other node.
+    int node() const { return node_; }
     MPI_Comm handle() const { return comm_; }
 
     void barrier() const;
@@ -49,8 +49,7 @@ private:
     void broadcast(void* data, std::int64_t bytes, int root) const;
     MPI_Comm comm_ = MPI_COMM_NULL;
     std::function<void()> while_waiting_;
-    int rank_ = 0, size_ = 1, node_rank_ = 0, node_size_ = 1;
-    std::vector<int> nodes_;
+    int rank_ = 0, size_ = 1, node_rank_ = 0, node_size_ = 1, node_ = 0;
 };
 
 }  // namespace longlora::parallel

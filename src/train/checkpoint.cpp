@@ -120,6 +120,7 @@ bool CheckpointSaver::start(std::int64_t step, const Json& attributes) {
 /// Decides which rank writes which bytes of the file.
 void CheckpointSaver::plan() {
     if (parts_of_ranks_.empty()) {
+        nodes_ = group_.all_gather(group_.node());
         const std::vector<FilePart> mine = file_parts_of(parts_);
         const std::string packed(reinterpret_cast<const char*>(mine.data()), mine.size() * sizeof(FilePart));
         for (const std::string& theirs : group_.all_gather(packed))
@@ -316,7 +317,7 @@ bool CheckpointSaver::begin_reading_back(std::string& failure) {
     const std::vector<std::string> outcomes =
         group_.all_gather(save.failure.empty() ? kFine + pack_pieces(save.pieces) : kFailed + save.failure);
     std::vector<ChecksumPiece> pieces, theirs;
-    const int partner = read_back_partners(group_.nodes())[group_.rank()];
+    const int partner = read_back_partners(nodes_)[group_.rank()];
     const auto finish_file = [&] {
         for (std::size_t r = 0; r < outcomes.size(); ++r) {
             require(outcomes[r][0] == kFine, outcomes[r].substr(1),

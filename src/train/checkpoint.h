@@ -105,7 +105,8 @@ private:
     const SaverOptions options_;
     const std::vector<NamedTensor> tensors_;
     const std::vector<CheckpointPart> parts_;            // what this rank writes
-    std::vector<std::vector<FilePart>> parts_of_ranks_;  // known from the first save on
+    std::vector<std::vector<FilePart>> parts_of_ranks_;  // like nodes_, known from the first save on
+    std::vector<int> nodes_;                             // by rank
     std::unique_ptr<CheckpointSave> save_;
     std::vector<SaveReport> reports_;
     SaveReport last_good_;
