@@ -39,12 +39,16 @@ void append_folder(std::vector<Source>& sources, const std::string& folder) {
     namespace fs = std::filesystem;
     const std::size_t before = sources.size();
     try {
-        for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+        for (auto at = fs::recursive_directory_iterator(folder); at != fs::recursive_directory_iterator(); ++at) {
+            if (at->path().filename().string().starts_with('.')) {
+                at.disable_recursion_pending();
+                continue;
+            }
             Source source;
-            source.path = entry.path().string();
-            source.name = entry.path().lexically_relative(folder).string();
-            if (!kind_of(source.name, source.kind) || !entry.is_regular_file()) continue;
-            source.bytes = entry.file_size();
+            source.path = at->path().string();
+            source.name = at->path().lexically_relative(folder).string();
+            if (!kind_of(source.name, source.kind) || !at->is_regular_file()) continue;
+            source.bytes = at->file_size();
             sources.push_back(std::move(source));
         }
     } catch (const fs::filesystem_error& problem) {

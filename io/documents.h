@@ -25,7 +25,9 @@ struct Source {
 };
 
 /// All supported files of the inputs. The inputs keep the given order; the files of a folder (searched recursively)
-/// are sorted by name. An input without a supported file is an Error that lists the extensions.
+/// are sorted by name. Files and folders in it whose names begin with a dot are left out: they are copies and notes of
+/// other programs (.ipynb_checkpoints, ._book.txt). An input without a supported file is an Error that lists the
+/// extensions.
 std::vector<Source> list_sources(const std::vector<std::string>& inputs);
 
 /// Bytes [begin, end) of a source. Only plain .jsonl may be split into parts; a line belongs to the part in which it

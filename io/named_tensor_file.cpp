@@ -191,6 +191,18 @@ std::vector<std::uint32_t> read_checksums(const FileHandle& file, const hdf5::Da
 
 }  // namespace
 
+bool has_format(const std::string& path, const std::string& format) {
+    try {
+        char begin[8] = {};  // HDF5 would also search for its signature later in the file
+        if (FileHandle::open_read(path).read_some(begin, 8, 0) != 8) return false;
+        if (std::string_view(begin, 8) != "\x89HDF\r\n\x1a\n") return false;
+        const hdf5::File file = hdf5::File::open(path);
+        return file.has_attribute("format") && file.text_attribute("format") == format;
+    } catch (const Error&) {
+        return false;
+    }
+}
+
 NamedTensorReader::NamedTensorReader(const std::string& path, const std::string& format, std::int64_t schema_version)
     : file_(FileHandle::open_read(path)) {
     hdf5::File file = hdf5::File::open(path);

@@ -16,8 +16,8 @@
 // Which rank writes what, so that no page of the file has two writers, is in io/shared_file.h. HDF5's own data, the
 // attributes and the checksums, which rank 0 writes, are therefore at the front of the file.
 //
-// Threads: create_named_tensor_file and the constructor of NamedTensorReader call HDF5, so only the main thread may
-// call them. Everything else is pread and pwrite, for any thread.
+// Threads: create_named_tensor_file, has_format and the constructor of NamedTensorReader call HDF5, so only the main
+// thread may call them. Everything else is pread and pwrite, for any thread.
 #pragma once
 
 #include <cstdint>
@@ -73,6 +73,9 @@ void write_slice(const FileHandle& file, const NamedTensorLayout& layout, std::i
 /// Writes the block checksums of all tensors. `pieces` holds the pieces of all ranks, which cover every tensor exactly
 /// once.
 void write_checksums(const FileHandle& file, const NamedTensorLayout& layout, std::vector<ChecksumPiece> pieces);
+
+/// Whether the file is an HDF5 file with this format name. False for files that cannot be read as HDF5. Calls HDF5.
+bool has_format(const std::string& path, const std::string& format);
 
 class NamedTensorReader {
 public:

@@ -60,7 +60,8 @@ wait_for_steps() {
 # time limit. All ranks save a checkpoint and exit with code 75; then the same command resumes.
 train_with_interruption() {
     local train=("$program" train --model jobs/demo/model --data "$work/train.h5" --run "$work/run" --context 4096
-        --method longlora --global-batch 2 --steps "$steps" --lr 1e-3 --warmup 5 --schedule cosine --seed 1)
+        --method longlora --global-batch 2 --steps "$steps" --lr 1e-3 --warmup $((steps > 5 ? 5 : steps / 2))
+        --schedule cosine --seed 1)
     show "${launcher[@]}" "${train[@]}"
     "${launcher[@]}" "${train[@]}" &
     local pid=$! code=0

@@ -45,6 +45,17 @@ launch() {
     launcher=$!
 }
 
+# choose_device OPTIONS: sets the array $device to '--device cuda' if the job has GPUs and OPTIONS name no device. With
+# --device auto, one rank without a working GPU would turn the whole job into one on CPUs.
+choose_device() {
+    local word
+    device=()
+    [ "$GPUS_PER_NODE" != 0 ] || return 0
+    for word in "$@"; do case $word in --device | --device=*) return 0 ;; esac; done
+    # shellcheck disable=SC2034
+    device=(--device cuda)
+}
+
 # try RANKS ARGUMENTS: runs a command of the program that has nothing to resume from, and waits for its end. A crash
 # is tried again, since a few of a thousand starts on several nodes die in MPI_Init with any fence.
 try() {

@@ -101,6 +101,10 @@ resolve_toml() {
         printf '%s = "%s"\n' "$name" "$value" >> "$scratch/train.toml"
         shift
     done
+    # With --device auto, one rank without a working GPU would turn the whole job into one on CPUs.
+    if [ "$GPUS_PER_NODE" != 0 ] && ! grep -q '^device[[:space:]]*=' "$scratch/train.toml"; then
+        echo 'device = "cuda"' >> "$scratch/train.toml"
+    fi
     MESH=$(($(degree pipeline) * $(degree sequence)))
     grep -q '^data *=' "$scratch/train.toml" ||
         fail "no --data; make a token file with 'submit.sh prepare' or 'longlora prepare'"

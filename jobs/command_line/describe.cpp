@@ -21,6 +21,9 @@ std::string describe_model(const ModelConfig& c) {
 
 std::string describe_context(const ModelConfig& c) {
     std::string out = grouped(c.covered_positions()) + " tokens";
+    if (c.has_two_readings())
+        out +=
+            text(" (", grouped(c.max_positions), " if that is the length after the scaling; config.json does not say)");
     if (c.rope.kind != RopeKind::none)
         out += text(", rotary scaling ", name_of(c.rope.kind), " by ", c.rope.factor, " from ",
                     grouped(c.original_positions()));

@@ -12,17 +12,18 @@ namespace {
 
 class ConfigReader : public CLI::ConfigBase {
 public:
-    explicit ConfigReader(const CLI::App& app) : app_(app) {}
+    ConfigReader(const CLI::App& app, OptionsOfFile& of_file) : app_(app), of_file_(of_file) {}
     std::vector<CLI::ConfigItem> from_config(std::istream& input) const override {
         const std::string path = app_.get_config_ptr()->as<std::string>();
         auto entries = ConfigBase::from_config(input);
         for (const auto& item : entries) {
             require(item.parents.empty(), path, " has a section [", item.parents.empty() ? "" : item.parents.front(),
                     "]; write the options without sections");
-            require(app_.get_option_no_throw("--" + item.name) != nullptr, path, ": there is no option '",
-                    printable(item.name), "'");
+            const CLI::Option* option = app_.get_option_no_throw("--" + item.name);
+            require(option != nullptr, path, ": there is no option '", printable(item.name), "'");
             require(!item.inputs.empty() && item.name != "config", path, ": '", item.name,
                     "' cannot be used this way in a --config file; write one name = value per line");
+            if (option->count() == 0) of_file_.insert(option);
         }
         return entries;
     }
@@ -36,6 +37,7 @@ private:
         return out;
     }
     const CLI::App& app_;
+    OptionsOfFile& of_file_;
 };
 
 /// The parser lists unexpected words in an order of its own. If one of them looks like an option, the user mistyped
@@ -72,7 +74,9 @@ void require_boolean(const std::string& option, const std::string& value) {
     }
 }
 
-std::shared_ptr<CLI::Config> config_reader(const CLI::App& app) { return std::make_shared<ConfigReader>(app); }
+std::shared_ptr<CLI::Config> config_reader(const CLI::App& app, OptionsOfFile& of_file) {
+    return std::make_shared<ConfigReader>(app, of_file);
+}
 
 std::string sentence_of(const CLI::ParseError& error, const CLI::App& app) {
     std::string reason = error.what();

@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <memory>
+#include <set>
 #include <string>
 
 namespace longlora {
@@ -15,9 +16,12 @@ void require_whole_number(const std::string& option, const std::string& value);
 void require_number(const std::string& option, const std::string& value);
 void require_boolean(const std::string& option, const std::string& value);
 
+/// The options that the --config file gives and the command line does not.
+using OptionsOfFile = std::set<const CLI::Option*>;
+
 /// A reader for --config files. It throws an Error that names the file and the key for anything that is not an option
-/// of `app`.
-std::shared_ptr<CLI::Config> config_reader(const CLI::App& app);
+/// of `app`. When the parser, which reads the command line first, has used it, `of_file` has the options of the file.
+std::shared_ptr<CLI::Config> config_reader(const CLI::App& app, OptionsOfFile& of_file);
 
 /// The sentence for an error of the parser, without a full stop.
 std::string sentence_of(const CLI::ParseError& error, const CLI::App& app);

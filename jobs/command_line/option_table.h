@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "jobs/command_line/option_messages.h"
+#include "jobs/command_line/without_effect.h"
 #include "run/option_check.h"
 
 namespace longlora {
@@ -74,10 +75,35 @@ struct ToClasses {
     }
 };
 
+/// Collects the names of the options that the user gave. A --config file may state defaults, such as the settings of a
+/// published recipe, so an option that only the file gives counts if it differs from its default.
+struct ToGiven {
+    const CLI::App& app;
+    const OptionsOfFile& of_file;
+    const Json &values, &defaults;
+    std::vector<std::string>& out;
+    template <class Field> void operator()(const char* name, const Field&, OptionClass, const char*) const {
+        const CLI::Option* option = app.get_option(std::string("--") + name);
+        const bool states_default = of_file.count(option) != 0 && values[name] == defaults[name];
+        if (option->count() > 0 && !states_default) out.emplace_back(name);
+    }
+    template <class Field> void positional(const char*, const Field&, const char*) const {}
+};
+
+/// The values of all options by name.
+template <class Options> Json values_of(Options options) {
+    OptionClasses classes;
+    options.visit(ToClasses{classes});
+    Json values = classes.identity;
+    values.update(classes.schedule);
+    values.update(classes.free);
+    return values;
+}
+
 }  // namespace detail
 
 /// Parses `arguments`, those after the subcommand, into `options`. Throws an Error with one sentence for anything
-/// that the table does not have.
+/// that the table does not have, and for an option that has no effect (jobs/command_line/without_effect.h).
 template <class Options>
 Parsed parse_options(const std::string& command, const std::string& description, std::vector<std::string> arguments,
                      Options& options) {
@@ -86,7 +112,8 @@ Parsed parse_options(const std::string& command, const std::string& description,
     options.visit(detail::AddOption{app});
     app.set_config("--config", "",
                    "TOML file of options, named as here without the leading dashes; the command line wins");
-    app.config_formatter(config_reader(app));
+    OptionsOfFile of_file;
+    app.config_formatter(config_reader(app, of_file));
     app.allow_config_extras(CLI::config_extras_mode::error);
     std::reverse(arguments.begin(), arguments.end());
     try {
@@ -96,6 +123,10 @@ Parsed parse_options(const std::string& command, const std::string& description,
     } catch (const CLI::ParseError& e) {
         fail(text(sentence_of(e, app), "; 'longlora ", command, " --help' lists the options"));
     }
+    const Json values = detail::values_of(options), defaults = detail::values_of(Options());
+    std::vector<std::string> given;
+    options.visit(detail::ToGiven{app, of_file, values, defaults, given});
+    refuse_without_effect(command, given, values);
     return {};
 }
 

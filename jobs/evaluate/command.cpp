@@ -2,7 +2,6 @@
 // machine, weights. Then every context length is measured, and the table and the protocol are printed.
 #include <algorithm>
 
-#include "io/file.h"
 #include "jobs/command_line/parse.h"
 #include "jobs/command_line/progress.h"
 #include "jobs/command_line/same_options.h"
@@ -10,20 +9,22 @@
 #include "jobs/command_line/tokenizer_note.h"
 #include "jobs/evaluate/memory.h"
 #include "jobs/evaluate/report.h"
+#include "jobs/process/output.h"
 #include "jobs/process/signals.h"
 #include "jobs/process/threads.h"
 
 namespace longlora {
 namespace {
 
-/// Tries to create the result's file now, since hours later would be too late. Leaves nothing behind. Collective.
-void require_writable(const parallel::HostGroup& group, const std::string& path) {
-    parallel::agree(group, [&] {
-        if (group.rank() != 0 || path.empty()) return;
-        require(!is_folder(path), "--json ", path, " is a folder; name a file in it");
-        const std::string probe = path + ".partial";
-        FileHandle::create(probe);
-        remove_file(probe);
+/// Rank 0 locks the result's file now, since hours later would be too late to refuse it. Null on other ranks and
+/// without --json. Collective.
+std::unique_ptr<Output> take_output(WatchedGroup& watched, const EvaluateOptions& o) {
+    std::vector<std::string> inputs{o.model, o.adapter, o.checkpoint};
+    inputs.insert(inputs.end(), o.data.begin(), o.data.end());
+    return parallel::agreed(watched.group, [&] {
+        if (watched.group.rank() != 0) return std::unique_ptr<Output>();
+        return optional_output(o.json, json_output("a result of evaluate", {{"protocol", "results"}}), inputs,
+                               [&watched] { watched.note_work(); });
     });
 }
 
@@ -81,17 +82,17 @@ Result measure(const parallel::HostGroup& group, Machine& machine, Weights& weig
     return {m, list, measure_perplexity(group, machine.mesh, weights, m.pattern, files, m.rules, list, between)};
 }
 
-void report(const parallel::HostGroup& group, const Protocol& protocol, const std::vector<Result>& results) {
+/// output: of rank 0; may be null.
+void report(const parallel::HostGroup& group, const Protocol& protocol, const std::vector<Result>& results,
+            const Output* output) {
     for (const auto& file : protocol.files)
         if (const std::string note = group.rank() == 0 ? tokenizer_note(protocol.source.model_path, *file) : "";
             !note.empty())
             say(group, note + "\n");
     say(group, context_warnings(protocol.source.config, results) + "\n" + protocol_text(protocol, results));
-    const std::string& path = protocol.options.json;
     parallel::agree(group, [&] {
-        if (group.rank() == 0 && !path.empty())
-            write_text_file(path,
-                            to_json(protocol, results).dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+        if (output)
+            output->write_text(to_json(protocol, results).dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
     });
 }
 
@@ -100,7 +101,7 @@ void evaluate(WatchedGroup& watched, const EvaluateOptions& options, const std::
               parallel::MeshShape shape) {
     const parallel::HostGroup& group = watched.group;
     const DeviceChoice first_choice = choose_device(group, options.device);
-    require_writable(group, options.json);
+    const std::unique_ptr<Output> output = take_output(watched, options);
     EvaluationInputs inputs = open_evaluation_inputs(group, options, measurements, shape);
     const DeviceChoice choice = choose_for_heads(first_choice, options.device, inputs.source.config.head_dim);
     say(group, choice.note);
@@ -124,7 +125,7 @@ void evaluate(WatchedGroup& watched, const EvaluateOptions& options, const std::
     const std::string device = machine.device->description();
     report(group,
            {options, inputs.source, inputs.files, hashes.base_model, hashes.adapter, dtype, device, shape, threads},
-           results);
+           results, output.get());
 }
 
 }  // namespace

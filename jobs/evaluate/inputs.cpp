@@ -1,8 +1,10 @@
-// Every rank opens all files. Only rank 0 hashes the weights, since only rank 0 reports.
+// Every rank opens all files; rank 0 decides which checkpoint of a run is the newest. Only rank 0 hashes the weights,
+// since only rank 0 reports.
 #include "jobs/evaluate/inputs.h"
 
 #include <algorithm>
 
+#include "jobs/command_line/same_checkpoint.h"
 #include "jobs/command_line/same_options.h"
 #include "parallel/agree.h"
 
@@ -41,8 +43,10 @@ std::string contents_of(const TokenFiles& files) {
 
 EvaluationInputs open_evaluation_inputs(const parallel::HostGroup& group, const EvaluateOptions& options,
                                         const std::vector<Measurement>& measurements, parallel::MeshShape shape) {
+    ModelPaths places = options.places();
+    if (!places.checkpoint.empty()) places.checkpoint = newest_checkpoint_on_all_ranks(group, places.checkpoint);
     EvaluationInputs inputs = parallel::agreed(group, [&] {
-        ModelSource source = open_model_source(options.places(), options.rope_request());
+        ModelSource source = open_model_source(places, options.rope_request());
         const Stage stage = stage_of(source.config, measurements, shape, group.rank());
         TokenFiles files = open_files(options.data, source.config);
         std::vector<WindowList> lists;
@@ -51,6 +55,7 @@ EvaluationInputs open_evaluation_inputs(const parallel::HostGroup& group, const 
     });
     require_same_content(group, "the token files", contents_of(inputs.files));
     require_same_content(group, "config.json", inputs.source.config.raw.dump());
+    require_same_content(group, "the adapter", adapter_hash(inputs.source));
     return inputs;
 }
 

@@ -17,8 +17,8 @@ struct EvaluationInputs {
     std::vector<WindowList> lists;  ///< by measurement
 };
 
-/// Opens model and texts, and lists the windows. All ranks must have the same config.json and the same token files.
-/// Collective.
+/// Opens model and texts, and lists the windows. All ranks must have the same config.json, checkpoint, adapter and
+/// token files. Collective.
 EvaluationInputs open_evaluation_inputs(const parallel::HostGroup& group, const EvaluateOptions& options,
                                         const std::vector<Measurement>& measurements, parallel::MeshShape shape);
 

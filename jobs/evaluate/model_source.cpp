@@ -1,7 +1,6 @@
 // Loads the base model first, then the adapter or checkpoint that replaces or extends its values.
 #include "jobs/evaluate/model_source.h"
 
-#include "io/checksum.h"
 #include "io/content_hash.h"
 #include "model/parameters_json.h"
 #include "train/checkpoint.h"
@@ -43,7 +42,7 @@ void open_base_of_checkpoint(ModelSource& source, const std::string& model) {
 }
 
 void open_checkpoint(ModelSource& source, const ModelPaths& places) {
-    source.checkpoint_path = newest_checkpoint(places.checkpoint);
+    source.checkpoint_path = places.checkpoint;
     const std::string& where = source.checkpoint_path;
     source.attributes = read_checkpoint_attributes(where);
     source.config = parse_config(nlohmann::ordered_json(member(source.attributes, "model_config", where)), where);
@@ -80,13 +79,7 @@ std::string base_model_hash(const ModelSource& source, const std::function<void(
     return hash;
 }
 
-std::string adapter_hash(const ModelSource& source) {
-    if (!source.adapter) return "";
-    Sha256 hash;
-    for (const auto& [name, t] : source.adapter->values)
-        hash.add(text(name, '\n', name_of(t.dtype), to_text(t.shape), crc32c(t.bytes, t.size_bytes()), '\n'));
-    return hash.finish();
-}
+std::string adapter_hash(const ModelSource& source) { return source.adapter ? content_hash(*source.adapter) : ""; }
 
 WeightsOptions weights_options_of(const ModelSource& source, DType real) {
     WeightsOptions weights_options;

@@ -17,7 +17,7 @@ namespace longlora {
 /// The values of --model, --adapter and --checkpoint: either `model`, with or without `adapter`, or `checkpoint`, with
 /// or without `model` (the folder of its base model now).
 struct ModelPaths {
-    std::string model, adapter, checkpoint;  ///< checkpoint: a file, or a run folder (its newest checkpoint)
+    std::string model, adapter, checkpoint;  ///< open_model_source() needs a checkpoint's file, not a run folder
 };
 
 struct ModelSource {

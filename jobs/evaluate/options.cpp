@@ -29,13 +29,10 @@ template <class T> void no_repeats(const char* option, const std::vector<T>& val
                 " twice; give each value once");
 }
 
-void validate_group(const EvaluateOptions& o, std::int64_t context) {
+void validate_attention(const EvaluateOptions& o) {
+    attention_kind(o.attention);
     require(o.group >= 0, "--group is ", o.group, "; it must be at least 1, or 0 for a quarter of the context");
-    if (o.group == 0) return;
-    require(attention_kind(o.attention) != AttentionKind::dense, "--group ", o.group,
-            " has no effect with --attention dense; leave it out or choose another --attention");
-    require(o.group <= context, "--group ", o.group, " is larger than the context of ", context,
-            " tokens; take at most the context");
+    require(o.group <= kLongestContext, "--group is ", o.group, "; it must be at most ", kLongestContext);
 }
 
 void validate_mesh(const EvaluateOptions& o) {
@@ -69,6 +66,7 @@ std::vector<Measurement> validate(const EvaluateOptions& o) {
                         o.rope_beta_slow})
         require(std::isfinite(rope) && rope >= 0, "a --rope-... parameter is ", rope,
                 "; it must be positive, or 0 for the model's own");
+    validate_attention(o);
     validate_mesh(o);
     if (!o.memory.empty()) parse_bytes(o.memory, "--memory");
     check_timeout(o.timeout);
@@ -77,7 +75,6 @@ std::vector<Measurement> validate(const EvaluateOptions& o) {
     std::vector<Measurement> out;
     for (const auto& value : o.context) {
         const std::int64_t context = context_of(value);
-        validate_group(o, context);
         require(o.sequence <= context, "--sequence ", o.sequence, " is more ranks than the ", context,
                 " tokens of a window; take fewer");
         require(o.stride <= context, "--stride ", o.stride, " is larger than the context of ", context,

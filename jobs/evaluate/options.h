@@ -47,7 +47,8 @@ struct EvaluateOptions {
         v("attention", attention, free,
           "attention pattern: dense | shifted (S2-Attn) | plain | shifted-only | layers | sliding");
         v("group", group, free,
-          "group size of S2-Attn in tokens, or the number of keys that a token sees with sliding; 0 = context / 4");
+          "group size of S2-Attn in tokens, or the number of keys that a token sees with sliding; 0 = context / 4; may "
+          "exceed the context");
         v("rope", rope, free,
           "rotary scaling: auto or keep (the model's) | linear | ntk | yarn | llama3; never raised to the context");
         v("rope-factor", rope_factor, free, "factor of the rotary scaling; 0 = the model's");
@@ -67,14 +68,15 @@ struct EvaluateOptions {
           "stage)");
         v("memory", memory, free,
           "device memory that a rank may use, for example 16GB; default: its share of the free memory");
-        v("json", json, free, "file to write the results and their protocol to");
+        v("json", json, free,
+          "file to write the results and their protocol to; it replaces an earlier result, but no other file");
         v("timeout", timeout, free, "the evaluation ends with exit code 5 if a rank makes no progress for this time");
     }
 
     ModelPaths places() const { return {model, adapter, checkpoint}; }
     RopeRequest rope_request() const {
-        return {rope,           rope_factor,   rope_theta, rope_low_freq_factor, rope_high_freq_factor,
-                rope_beta_fast, rope_beta_slow};
+        return {rope,           rope_factor,    rope_theta, rope_low_freq_factor, rope_high_freq_factor,
+                rope_beta_fast, rope_beta_slow, 0};
     }
     AttentionPattern pattern(std::int64_t context_length) const;
 };

@@ -1,4 +1,5 @@
-// The checks that need no file. Each refusal names the option, its value and the way out.
+// The checks that need no file. Each refusal names the option, its value and the way out. Options that have no effect
+// are refused before, by jobs/command_line/without_effect.h.
 #include "jobs/experiment/options.h"
 
 #include <cmath>
@@ -37,8 +38,6 @@ void validate_sources(const TrainOptions& o) {
             "no training data is given; make a token file with 'longlora prepare' and give it with --data FILE.h5");
     require(!o.run_folder.empty() || o.device == "plan",
             "no run folder is given; say with --run FOLDER where checkpoints and metrics go");
-    require(o.adapter.empty() || o.method != "full",
-            "--adapter and --method full exclude each other; export the adapter merged and train that model");
 }
 
 void validate_mesh(const TrainOptions& o) {
@@ -62,6 +61,7 @@ void check_rope_numbers(const TrainOptions& o) {
     for (const auto& [name, value] : numbers)
         require(std::isfinite(value) && value >= 0, "--rope-", name, " is ", value,
                 "; it must be positive, or 0 for the model's own");
+    at_least("rope-original", o.rope_original, 0);
 }
 
 }  // namespace
@@ -77,8 +77,6 @@ void validate(TrainOptions& o) {
     at_least("context", o.context, 2);
     validate_mesh(o);
     at_least("group", o.group, 0);
-    require(o.group <= o.context, "--group ", o.group, " is larger than the context of ", o.context,
-            " tokens; take at most the context");
     if (o.group == 0) o.group = std::max<std::int64_t>(1, o.context / 4);
     at_least("lora-rank", o.lora_rank, 1, 1 << 16);
     in_range("lora-alpha", o.lora_alpha, 1e-30, 1e9);

@@ -25,6 +25,7 @@ struct TrainOptions {
     std::string attention = "shifted", rope = "auto";
     double rope_factor = 0, rope_theta = 0, rope_low_freq_factor = 0, rope_high_freq_factor = 0, rope_beta_fast = 0,
            rope_beta_slow = 0;
+    std::int64_t rope_original = 0;
     // optimization
     std::int64_t steps = 1000, global_batch = 64, micro_batch = 1, warmup = 20;
     double lr = 2e-5, lr_embed = 0, lr_norm = 0, weight_decay = 0, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, clip = 1;
@@ -48,7 +49,8 @@ struct TrainOptions {
         v("data", data, free, "token files made by 'longlora prepare', FILE.h5[:weight],...");
         v("run", run_folder, free, "folder of the run: checkpoints, metrics.jsonl, manifest.json");
         v("context", context, identity, "context length in tokens");
-        v("group", group, identity, "group size G of S2-Attn, or keys seen with sliding, in tokens; 0 = context / 4");
+        v("group", group, identity,
+          "group size G of S2-Attn, or keys seen with sliding, in tokens; 0 = context / 4; may exceed the context");
         v("attention", attention, identity, "shifted (S2-Attn) | dense | plain | shifted-only | layers | sliding");
         v("method", method, identity, "longlora (LoRA, and what --train names) | lora | full");
         v("train", train, identity, "what --method longlora trains beside LoRA: embed,norm,lm_head or none");
@@ -58,7 +60,10 @@ struct TrainOptions {
         v("rope", rope, identity,
           "auto (the model's kind, linear if it has none, raised to the context) | keep | linear | ntk | yarn | "
           "llama3");
-        v("rope-factor", rope_factor, identity, "rotary scaling factor; 0 = context / original context when needed");
+        v("rope-factor", rope_factor, identity,
+          "rotary scaling factor; 0 = the model's, times context / what the model covers if that is less");
+        v("rope-original", rope_original, identity,
+          "context before the model's linear scaling, if its config.json does not say it; 0 = the config's");
         v("rope-theta", rope_theta, identity, "rotary base; 0 = the model's");
         v("rope-low-freq-factor", rope_low_freq_factor, identity, "llama3 scaling; 0 = the model's or 1");
         v("rope-high-freq-factor", rope_high_freq_factor, identity, "llama3 scaling; 0 = the model's or 4");

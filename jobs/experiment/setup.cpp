@@ -1,6 +1,7 @@
 // All functions may fail on one rank alone, so callers run them inside agree().
 #include "jobs/experiment/setup.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <sstream>
 
@@ -73,9 +74,26 @@ BaseModel open_base_model(const TrainOptions& o, bool with_weights) {
     }
     base.config = extend_rope(base.config,
                               {o.rope, o.rope_factor, o.rope_theta, o.rope_low_freq_factor, o.rope_high_freq_factor,
-                               o.rope_beta_fast, o.rope_beta_slow},
+                               o.rope_beta_fast, o.rope_beta_slow, o.rope_original},
                               o.context);
     return base;
+}
+
+void check_rope_for_context(const TrainOptions& o, const ModelConfig& extended) {
+    const bool has_parameters =
+        o.rope_low_freq_factor != 0 || o.rope_high_freq_factor != 0 || o.rope_beta_fast != 0 || o.rope_beta_slow != 0;
+    require(extended.rope.kind != RopeKind::none || !has_parameters, "the parameters of --rope ", o.rope,
+            " have no effect: the model covers the context of ", o.context,
+            " tokens without scaling; leave them out, or give --rope-factor");
+    if (o.rope_factor == 0) return;
+    const std::int64_t original = extended.original_positions();
+    // Dynamic scaling keeps max_position_embeddings, so there only the factor says what is covered.
+    const auto by_factor =
+        static_cast<std::int64_t>(static_cast<double>(original) * extended.rope.factor * (1 + 1e-12));
+    const std::int64_t covered = std::max(extended.covered_positions(), by_factor);
+    require(covered >= o.context, "--rope-factor ", o.rope_factor, " on the ", original,
+            " positions of this model makes a context of ", covered, " tokens, fewer than --context ", o.context,
+            "; give --rope-factor ", (o.context + original - 1) / original, " or more, or leave it out");
 }
 
 std::unique_ptr<DataOrder> open_data(const TrainOptions& o, const ModelConfig& config) {

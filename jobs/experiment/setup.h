@@ -22,6 +22,10 @@ struct BaseModel {
 
 /// Reads config.json, maps the weights and opens the adapter. Without with_weights the weights are not opened (plan).
 BaseModel open_base_model(const TrainOptions& options, bool with_weights);
+/// Throws an Error if the user gave a --rope-factor that is too small for the context (the model would be trained on
+/// positions that its configuration, and so its export, does not cover), or parameters of a scaling that the context
+/// does not need. extended: the config of open_base_model.
+void check_rope_for_context(const TrainOptions& options, const ModelConfig& extended);
 std::unique_ptr<DataOrder> open_data(const TrainOptions& options, const ModelConfig& config);
 
 AttentionPattern pattern_of(const TrainOptions& options);

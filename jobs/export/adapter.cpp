@@ -15,7 +15,8 @@ const std::string kPeftPrefix = "base_model.model.";
 
 bool is_lora(const Parameter& p) { return p.group == ParameterGroup::lora; }
 
-/// The keys that every version of PEFT reads. The defaults of all other keys are right for our adapters.
+/// Only keys that PEFT 0.6 reads: it stops at unknown keys, as do many later versions. The defaults of all other keys,
+/// such as use_dora, are right for our adapters.
 OrderedJson adapter_config(const ExportSource& source) {
     const TrainableSet& set = source.trainables;
     OrderedJson targets = OrderedJson::array();
@@ -23,8 +24,7 @@ OrderedJson adapter_config(const ExportSource& source) {
     const auto whole = static_cast<std::int64_t>(set.lora_alpha);
     const OrderedJson alpha =
         static_cast<double>(whole) == set.lora_alpha ? OrderedJson(whole) : OrderedJson(set.lora_alpha);
-    return {{"alpha_pattern", OrderedJson::object()},
-            {"auto_mapping", nullptr},
+    return {{"auto_mapping", nullptr},
             {"base_model_name_or_path", source.base_path},
             {"bias", "none"},
             {"fan_in_fan_out", false},
@@ -37,12 +37,9 @@ OrderedJson adapter_config(const ExportSource& source) {
             {"modules_to_save", nullptr},
             {"peft_type", "LORA"},
             {"r", set.lora_rank},
-            {"rank_pattern", OrderedJson::object()},
             {"revision", nullptr},
             {"target_modules", targets},
-            {"task_type", "CAUSAL_LM"},
-            {"use_dora", false},
-            {"use_rslora", false}};
+            {"task_type", "CAUSAL_LM"}};
 }
 
 bool trains(const ExportSource& source, ParameterGroup group) {
@@ -80,7 +77,7 @@ void export_peft(const ExportSource& source, const std::string& folder, DType dt
               [](const TensorToWrite& a, const TensorToWrite& b) { return a.name < b.name; });
     OrderedJson config = adapter_config(source);
     config["modules_to_save"] = modules_to_save(source);
-    config["ensure_weight_tying"] = both_ends;
+    if (both_ends) config["ensure_weight_tying"] = true;  // the head needs it: PEFT 0.18 or later
     write_json(folder + "/adapter_config.json", config);
     write_config(source.config, {}, folder);
     write_safetensors(folder + "/adapter_model.safetensors", tensors);

@@ -1,5 +1,5 @@
-// Checks the options, opens the source, calls the format that fills OUT.partial, renames it to OUT, and prints what was
-// written.
+// Checks the options, opens the source, calls the format that fills OUT.TOKEN.partial, renames it to OUT, and prints
+// what was written.
 #include "jobs/export/export.h"
 
 #include <cstdio>

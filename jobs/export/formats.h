@@ -17,8 +17,8 @@ void export_peft(const ExportSource& source, const std::string& folder, DType dt
 /// and the extended config.json.
 void export_longlora(const ExportSource& source, const std::string& folder, DType dtype);
 
-/// Writes config.json of the extended model, with rotary scaling in the spellings of transformers 4 and 5. If `dtype`
-/// is empty, the type in the base model's configuration stays.
+/// Writes config.json of the extended model, with rotary scaling in the spellings of transformers 4 and 5, and without
+/// other keys that hold the old length. If `dtype` is empty, the type in the base model's configuration stays.
 void write_config(const ModelConfig& config, const std::string& dtype, const std::string& folder);
 
 }  // namespace longlora

@@ -18,7 +18,7 @@ void remove_tree(const std::string& path) {
     if (error) std::fprintf(stderr, "warning: cannot remove %s: %s\n", path.c_str(), error.message().c_str());
 }
 
-/// "out/", "./out" -> "out", so that PATH.partial is in the same folder.
+/// "out/", "./out" -> "out", so that PATH.TOKEN.partial is in the same folder.
 std::string normal(const std::string& path) {
     require(!path.empty(), "the output folder has no name");
     fs::path p = fs::path(path).lexically_normal();
@@ -30,28 +30,48 @@ std::string normal(const std::string& path) {
 
 }  // namespace
 
-OutputFolder::OutputFolder(const std::string& path) : path_(normal(path)), partial_(path_ + ".partial") {
-    require(!file_exists(path_) && !fs::is_symlink(path_), path_,
-            " exists already; remove it or name another output folder");
-    if (file_exists(partial_)) remove_tree(partial_);
-    created_ = partial_;
-    for (std::string parent = folder_of(created_); !file_exists(parent) && parent != created_;
-         parent = folder_of(parent))
-        created_ = parent;
+OutputFolder::OutputFolder(const std::string& path) : path_(normal(path)) {
     try {
-        create_folders(partial_);
+        create();
     } catch (...) {
-        if (file_exists(created_)) remove_tree(created_);
+        undo();
         throw;
     }
 }
 
+void OutputFolder::create() {
+    const auto require_new = [this] {
+        require(!file_exists(path_) && !fs::is_symlink(path_), path_,
+                " exists already; remove it or name another output folder");
+    };
+    require_new();
+    for (std::string parent = folder_of(path_); parent != "." && !file_exists(parent); parent = folder_of(parent))
+        created_.push_back(parent);
+    try {
+        create_folders(folder_of(path_));
+    } catch (const Error& error) {
+        fail(text(error.what(), "; the output ", path_, " needs it"));
+    }
+    output_ = std::make_unique<Output>(path_, require_new);
+    partial_ = output_->partial();
+    create_folders(partial_);
+}
+
+/// Another job may write into the same new parent folders, so only empty ones are removed.
+void OutputFolder::undo() {
+    if (!partial_.empty()) remove_tree(partial_);
+    output_.reset();
+    std::error_code not_empty;
+    for (const std::string& folder : created_) fs::remove(folder, not_empty);
+}
+
 OutputFolder::~OutputFolder() {
-    if (!committed_) remove_tree(created_);
+    if (!committed_) undo();
 }
 
 void OutputFolder::commit() {
     sync_folder(partial_);
+    output_->require_held();
     rename_file(partial_, path_);
     committed_ = true;
 }

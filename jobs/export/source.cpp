@@ -145,7 +145,7 @@ ExportSource open_export_source(const std::string& run_or_file, const std::strin
 }
 
 std::int64_t ExportSource::context() const {
-    return std::max(config.covered_positions(),
+    return std::max(config.has_two_readings() ? config.max_positions : config.covered_positions(),
                     attributes.value(Json::json_pointer("/options/identity/context"), std::int64_t{0}));
 }
 

@@ -22,8 +22,8 @@ struct ExportSource {
     std::string base_path;                    ///< folder of the base model; empty when trained from scratch
     std::unique_ptr<SafetensorsFolder> base;  ///< its weights; null when trained from scratch
     std::int64_t step() const { return attributes.value("step", std::int64_t{0}); }
-    /// The context length of the extended model: the larger of what its configuration covers and what it was trained
-    /// with. The configuration of dynamic NTK keeps the original length.
+    /// The context length of the extended model: the larger of what its configuration covers (in the shorter reading,
+    /// if it has two) and what it was trained with.
     std::int64_t context() const;
 };
 

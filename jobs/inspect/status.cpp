@@ -38,12 +38,12 @@ enum class Life { none, lives, dead, silent };
 
 /// Watches the lock: a counter that advances is a heartbeat.
 Life life_of(const std::string& run, double watch_seconds, LockHolder& holder) {
-    if (!read_lock(run, holder)) return Life::none;
+    if (!read_lock(lock_of_run(run), holder)) return Life::none;
     if (is_dead_here(holder)) return Life::dead;
     for (const double begin = now_seconds(); now_seconds() - begin < watch_seconds;) {
         std::this_thread::sleep_for(std::chrono::milliseconds(100));
         LockHolder later;
-        if (!read_lock(run, later)) return Life::none;
+        if (!read_lock(lock_of_run(run), later)) return Life::none;
         if (later.token != holder.token || later.counter != holder.counter) return Life::lives;
     }
     return slurm_says_ended(holder, job_of_environment()) ? Life::dead : Life::silent;

@@ -13,6 +13,7 @@
 #include "jobs/command_line/describe.h"
 #include "jobs/inspect/kinds.h"
 #include "model/adapter.h"
+#include "model/model_files.h"
 
 namespace longlora {
 namespace {
@@ -124,8 +125,10 @@ std::string inspect_model(const InspectOptions& options) {
     std::string out = "model " + options.path + "\n";
     try {
         const ModelConfig config = read_config(options.path);
+        const std::string mismatch = fit(config, files);
         out += inspect_line("model", describe_model(config)) + inspect_line("context", describe_context(config)) +
-               fit(config, files);
+               mismatch;
+        if (mismatch.empty()) check_model_files(files, config);
     } catch (const Error& error) {
         out += inspect_line("unusable", error.what());
     }

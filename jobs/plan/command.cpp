@@ -5,14 +5,15 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <numeric>
 
-#include "io/file.h"
 #include "jobs/command_line/parse.h"
 #include "jobs/command_line/units.h"
 #include "jobs/experiment/setup.h"
 #include "jobs/plan/options.h"
 #include "jobs/plan/report.h"
+#include "jobs/process/output.h"
 #include "jobs/process/threads.h"
 #include "kernels/cuda_limits.h"
 #include "kernels/host_memory.h"
@@ -76,11 +77,17 @@ std::int64_t rank_number(const std::string& value, int ranks) {
     return rank;
 }
 
-void write_json(const std::string& path, const Json& json) {
-    if (!path.empty()) write_text_file(path, json.dump(1) + "\n");
+std::unique_ptr<Output> take_output(const PlanOptions& o) {
+    return optional_output(o.json, json_output("a plan", {{"mesh", "fits", "ranks"}, {"found"}}),
+                           {o.train.model, o.train.init, o.train.adapter});
 }
 
-void plan_one(const PlanOptions& options, PlanGoal goal, const PlanRequest& request) {
+/// output: of --json; may be null.
+void write_json(const Output* output, const Json& json) {
+    if (output) output->write_text(json.dump(1) + "\n");
+}
+
+void plan_one(const PlanOptions& options, PlanGoal goal, const PlanRequest& request, const Output* output) {
     goal.exact = true;
     const int ranks = request.mesh.num_ranks();
     std::vector<int> planned = representative_ranks(request), shown;
@@ -97,26 +104,27 @@ void plan_one(const PlanOptions& options, PlanGoal goal, const PlanRequest& requ
     if (options.rank == "all") print_ranks(plan);
     if (shown.empty()) shown = {plan.rank_with_most_memory().request.rank};
     print_plan(options.train, goal, plan, shown.size() == 1 ? shown[0] : plan.rank_with_most_memory().request.rank);
-    write_json(options.json, plan_json(goal, plan, shown));
+    write_json(output, plan_json(goal, plan, shown));
     if (!plan.fits) fail(plan.misfit, ExitCode::does_not_fit);
 }
 
-void plan_best(const PlanOptions& options, const PlanGoal& goal, const PlanRequest& request, int ranks) {
+void plan_best(const PlanOptions& options, const PlanGoal& goal, const PlanRequest& request, int ranks,
+               const Output* output) {
     const auto found = find_meshes(request, goal, ranks, kProposals);
     if (!found.empty()) print_found(options.train, found);
-    write_json(options.json, found_json(found));
+    write_json(output, found_json(found));
     if (found.empty())
         fail(text("no mesh of ", ranks, " rank(s) fits a context of ", request.context, " tokens on ",
                   goal.machine.name, "; take a shorter --context, or more --ranks or --memory"),
              ExitCode::does_not_fit);
 }
 
-void plan_longest(const PlanOptions& options, const PlanGoal& goal, const PlanRequest& request, int ranks) {
+void plan_longest(const PlanOptions& options, const PlanGoal& goal, const PlanRequest& request, int ranks,
+                  const Output* output) {
     const auto request_at = [&](std::int64_t context) {
         TrainOptions o = options.train;
         o.context = context;
         if (o.group == 0) validate(o);  // sets --group from the context
-        o.group = std::min(o.group, context);
         return request_of(o, goal, request.mesh);
     };
     std::vector<MeshChoice> choices{{request.mesh, request.weights.zero, request.step.micro_batch}};
@@ -140,7 +148,7 @@ void plan_longest(const PlanOptions& options, const PlanGoal& goal, const PlanRe
     print_plan(found, goal, longest.plan, fullest_rank);
     std::printf("longest context that fits: %lld tokens, with %s\n", static_cast<long long>(longest.context),
                 options_text(longest.choice).c_str());
-    write_json(options.json, plan_json(goal, longest.plan, {fullest_rank}));
+    write_json(output, plan_json(goal, longest.plan, {fullest_rank}));
 }
 
 int run_plan(const PlanOptions& options, const parallel::HostGroup& group) {
@@ -148,17 +156,19 @@ int run_plan(const PlanOptions& options, const parallel::HostGroup& group) {
               threads = threads_per_rank(group);
     parallel::agree(group, [&] {
         if (group.rank() != 0) return;
+        const std::unique_ptr<Output> output = take_output(options);
         const PlanGoal goal = goal_of(options, group, ranks, threads);
         TrainOptions o = options.train;
         if (o.group == 0) validate(o);
         const auto mesh =
             options.find.on ? parallel::MeshShape{1, ranks, 1} : parallel::mesh_shape_of(ranks, o.pipeline, o.sequence);
         const PlanRequest request = request_of(o, goal, mesh);
+        if (!options.max_context.on) check_rope_for_context(o, request.config);
         PlanOptions checked = options;
         if (!options.max_context.on) checked.train = o;
-        if (options.max_context.on) plan_longest(checked, goal, request, ranks);
-        else if (options.find.on) plan_best(checked, goal, request, ranks);
-        else plan_one(checked, goal, request);
+        if (options.max_context.on) plan_longest(checked, goal, request, ranks, output.get());
+        else if (options.find.on) plan_best(checked, goal, request, ranks, output.get());
+        else plan_one(checked, goal, request, output.get());
         std::fflush(stdout);
     });
     return 0;
@@ -173,7 +183,7 @@ int plan_command(const Arguments& arguments, const parallel::HostGroup& group) {
             if (options.train.device == device) options.train.device = "plan";
         require(options.ranks >= 0 && options.ranks <= 1 << 20, "--ranks ", options.ranks,
                 " is not a number of ranks; take 1 or more");
-        if (options.max_context.on) options.train.context = std::max(kContextUnit, options.train.group);
+        if (options.max_context.on) options.train.context = kContextUnit;
         // Validates only a copy, because validate() fills in derived options. run_plan() does that itself; it derives
         // --group from each context that it tries.
         TrainOptions checked = options.train;

@@ -22,7 +22,8 @@ struct PlanOptions {
         v("find", find, OptionClass::free, "list the meshes, ZeRO stages and micro-batches that fit, fastest first");
         v("max-context", max_context, OptionClass::free,
           "search for the longest context that fits this mesh, or with --find any mesh");
-        v("json", json, OptionClass::free, "file to write the plan to as JSON");
+        v("json", json, OptionClass::free,
+          "file to write the plan to as JSON; it replaces an earlier plan, but no other file");
         train.visit(v);
     }
 };

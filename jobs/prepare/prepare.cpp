@@ -1,21 +1,18 @@
 // The phases of `longlora prepare`. Each phase that can fail on one rank alone ends in parallel::agree().
 #include "jobs/prepare/prepare.h"
 
-#include <algorithm>
 #include <cstdio>
-#include <exception>
-#include <filesystem>
 #include <memory>
 #include <numeric>
 
 #include "core/clock.h"
 #include "core/error.h"
 #include "io/json.h"
-#include "io/read_back.h"
-#include "io/shared_file.h"
 #include "io/token_file.h"
 #include "jobs/command_line/progress.h"
-#include "jobs/prepare/unit_slices.h"
+#include "jobs/prepare/assemble.h"
+#include "jobs/prepare/units.h"
+#include "jobs/process/output.h"
 #include "parallel/agree.h"
 
 namespace longlora {
@@ -28,6 +25,8 @@ struct Preparation {
     const PrepareOptions& options;
     const parallel::HostGroup& group;
     std::string parts_folder, partial;
+    std::unique_ptr<Output> output;  // rank 0
+    std::string token;               // of the output's lock, on all ranks
     std::unique_ptr<Tokenizer> tokenizer;
     TokenizeSettings settings;
     std::vector<HashedSource> sources;
@@ -36,6 +35,14 @@ struct Preparation {
     bool continued = false;  // spool files of an earlier run exist (known to rank 0)
     bool lead() const { return group.rank() == 0; }
     bool mine(std::size_t unit) const { return owner[unit] == group.rank(); }
+    /// Throws an Error if another job writes the output now.
+    void require_ours() const {
+        if (lead()) output->require_held();
+        else require_lock_of(lock_of_output(options.output), token);
+    }
+    UnitFolder unit_folder() const {
+        return {parts_folder, token, [this] { require_ours(); }};
+    }
 };
 
 /// The counts of a unit for the final layout and the summary; ranks exchange them.
@@ -55,8 +62,6 @@ void check_options(const PrepareOptions& o) {
     require(o.bin_type == "uint16" || o.bin_type == "uint32", "--bin-type is ", o.bin_type,
             "; it must be uint16 or uint32");
     read_back_of(o.verify, "--verify");
-    require(!is_folder(o.output), "the output ", o.output, " is a folder; name a file");
-    require(is_folder(folder_of(o.output)), "the folder ", folder_of(o.output), " of the output does not exist");
 }
 
 void open_and_list(Preparation& p) {
@@ -91,8 +96,20 @@ void open_and_list(Preparation& p) {
     p.settings.bos = p.tokenizer && o.bos ? p.tokenizer->bos() : -1;
     p.settings.eos = p.tokenizer && o.eos ? p.tokenizer->eos() : -1;
     p.settings.bin_type = o.bin_type == "uint16" ? DType::uint16 : DType::uint32;
-    p.parts_folder = o.output + ".parts";
-    p.partial = o.output + ".partial";
+}
+
+/// Rank 0 locks the output, if it may be written; all ranks get the token of the lock.
+void take_output(Preparation& p) {
+    const std::string& path = p.options.output;
+    std::vector<std::string> inputs{p.options.tokenizer};
+    for (const HashedSource& source : p.sources) inputs.push_back(source.path);
+    parallel::agree(p.group, [&] {
+        if (p.lead())
+            p.output = std::make_unique<Output>(path, [&] { require_replaceable(path, token_file_output(), inputs); });
+    });
+    p.token = p.group.broadcast(p.lead() ? p.output->token() : "");
+    p.parts_folder = path + ".parts";
+    p.partial = Output::partial_of(path, p.token);
 }
 
 /// Hashes every source and finds the line numbers at its cuts; the sources are distributed to ranks by size. Afterwards
@@ -167,6 +184,7 @@ std::vector<UnitCounts> tokenize(Preparation& p) {
         if (!p.lead()) return;
         p.continued = file_exists(p.parts_folder);
         create_folders(p.parts_folder);
+        remove_unfinished(p.parts_folder);
     });
     parallel::agree(p.group, [&] {
         for (std::size_t u = 0; u < p.units.size(); ++u)
@@ -179,7 +197,7 @@ std::vector<UnitCounts> tokenize(Preparation& p) {
             if (!p.mine(u)) continue;
             const std::int64_t index = u;
             const UnitResult r = made[u] ? read_unit_result(p.parts_folder, index)
-                                         : make_unit(p.parts_folder, index, p.units[u], p.sources, p.settings,
+                                         : make_unit(p.unit_folder(), index, p.units[u], p.sources, p.settings,
                                                      [&](std::int64_t bytes) { watch.read(bytes); });
             watch.finished(u);
             counts.insert(counts.end(), {index, r.num_tokens, r.num_documents(), r.name_bytes(), r.num_empty,
@@ -208,75 +226,20 @@ std::string attributes_of(const Preparation& p) {
     return token_file_attributes(info);
 }
 
-std::vector<ChecksumPiece> joined(const std::vector<std::vector<ChecksumPiece>>& lists) {
-    std::vector<ChecksumPiece> all;
-    for (const std::vector<ChecksumPiece>& list : lists) all.insert(all.end(), list.begin(), list.end());
-    return all;
+/// Removes what rank 0 may still remove: OUT.h5.TOKEN.partial, and with `parts` the spool files, if no other job has
+/// taken over.
+void remove_unfinished_output(const Preparation& p, bool parts) {
+    if (!p.lead()) return;
+    try {
+        remove_file(p.partial);
+        p.require_ours();
+        if (parts) remove_units(p.parts_folder);
+    } catch (const Error&) {
+        // The Error that ended the job says more.
+    }
 }
 
-void remove_parts(const Preparation& p) {
-    std::error_code ignored;
-    if (p.lead()) std::filesystem::remove_all(p.parts_folder, ignored);
-}
-
-/// Writes this rank's blocks of OUT.h5.partial. Ranks send each other the bytes that lie in blocks of other ranks.
-std::vector<ChecksumPiece> write_blocks(const Preparation& p, const NamedTensorLayout& layout,
-                                        const std::vector<std::vector<UnitSlice>>& slices) {
-    std::vector<std::vector<FilePart>> parts(slices.size());
-    for (std::size_t r = 0; r < slices.size(); ++r)
-        for (const UnitSlice& slice : slices[r]) parts[r].push_back(slice.place);
-    const SharedWrite plan = plan_shared_write(layout, parts, p.group.rank());
-    SliceReader reader(slices[p.group.rank()], p.parts_folder, size_of(layout.entries[kTokens].dtype));
-    SharedBytes bytes = parallel::agreed(p.group, [&] { return SharedBytes(plan); });
-    std::exception_ptr failure;
-    const auto read = [&](const PartPiece& piece, void* out) {
-        try {
-            if (!failure) reader.read(piece, out);
-        } catch (const std::exception&) {
-            failure = std::current_exception();
-        }
-    };
-    exchange_pieces(plan, bytes, read, [&](const char* out, const auto& bytes_to, char* in, const auto& bytes_from) {
-        p.group.exchange(out, bytes_to, in, bytes_from);
-    });
-    std::vector<ChecksumPiece> pieces;
-    parallel::agree(p.group, [&] {
-        if (failure) std::rethrow_exception(failure);
-        if (!plan.writes.empty()) {
-            const FileHandle file = FileHandle::open_write(p.partial);
-            std::vector<char> buffer(kChecksumBlock);
-            for (const SharedWrite::Write& w : plan.writes)
-                for (std::int64_t at = 0, n = 0; at < w.bytes; at += n) {
-                    n = std::min(w.bytes - at, kChecksumBlock);
-                    if (w.part >= 0) reader.read({w.part, w.at + at, n}, buffer.data());
-                    write_slice(file, layout, w.tensor, w.begin + at,
-                                w.part < 0 ? bytes.received.data() + w.at + at : buffer.data(), n, pieces);
-                }
-            file.sync();
-        }
-        reader.verify_tokens();
-    });
-    return pieces;
-}
-
-/// Each rank reads back what another rank wrote. `written` has the pieces of each rank.
-void read_back_blocks(const Preparation& p, const NamedTensorLayout& layout,
-                      const std::vector<std::vector<ChecksumPiece>>& written) {
-    const int partner = read_back_partners(p.group.all_gather(p.group.node()))[p.group.rank()];
-    const ReadBack how = read_back_of(p.options.verify, "--verify");
-    parallel::agree(p.group, [&] {
-        try {
-            read_back(layout, pieces_to_read(written[partner], how, 0));
-            if (partner == 0) read_back_own(layout, kTokenFileFormat, kTokenFileVersion, joined(written));
-        } catch (const Error& error) {
-            fail(text(cannot_read_back(p.group.rank(), partner), error.what(),
-                      "; the file system lost or mixed what was written, so prepare into another folder"));
-        }
-    });
-}
-
-/// All ranks write their blocks of OUT.h5.partial and read back what others wrote; rank 0 creates the file and renames
-/// it at the end. Returns the size of the file.
+/// Rank 0 creates OUT.h5.TOKEN.partial, all ranks fill it, and rank 0 renames it. Returns the size of the file.
 std::int64_t assemble(Preparation& p, const std::vector<UnitCounts>& counts, const UnitCounts& total) {
     std::string packed;
     parallel::agree(p.group, [&] {
@@ -289,20 +252,14 @@ std::int64_t assemble(Preparation& p, const std::vector<UnitCounts>& counts, con
     std::vector<UnitSizes> sizes;
     for (const UnitCounts& c : counts) sizes.push_back({c.tokens, c.documents, c.name_bytes});
     const auto slices = slices_of_ranks(layout, sizes, p.owner, p.group.size());
-    std::vector<std::vector<ChecksumPiece>> written;
-    for (const std::string& pieces : p.group.all_gather(pack_pieces(write_blocks(p, layout, slices))))
-        written.push_back(unpack_pieces(pieces));
+    SliceReader reader(slices[p.group.rank()], p.parts_folder, size_of(layout.entries[kTokens].dtype),
+                       [&](std::int64_t unit) { return unit_key(p.units[unit], p.sources, p.settings); });
+    fill_token_file(p.group, layout, slices, reader, read_back_of(p.options.verify, "--verify"));
     parallel::agree(p.group, [&] {
         if (!p.lead()) return;
-        const FileHandle file = FileHandle::open_write(p.partial);
-        write_checksums(file, layout, joined(written));
-        file.sync();
-    });
-    read_back_blocks(p, layout, written);
-    parallel::agree(p.group, [&] {
-        if (!p.lead()) return;
+        p.require_ours();
         rename_file(p.partial, p.options.output);
-        remove_parts(p);
+        remove_units(p.parts_folder);
     });
     return layout.file_bytes;
 }
@@ -327,6 +284,7 @@ int run_prepare(const PrepareOptions& options, const parallel::HostGroup& group)
     const double begin = now_seconds();
     Preparation p(options, group);
     open_and_list(p);
+    take_output(p);
     hash_and_plan(p);
     try {
         const std::vector<UnitCounts> counts = tokenize(p);
@@ -345,9 +303,7 @@ int run_prepare(const PrepareOptions& options, const parallel::HostGroup& group)
         // All ranks get here. The spool files stay for the next try if they took a minute or more, or if an earlier run
         // made some of them; otherwise they are removed.
         constexpr double kWorthKeeping = 60;
-        std::error_code ignored;
-        if (p.lead()) std::filesystem::remove(p.partial, ignored);
-        if (!p.continued && now_seconds() - begin < kWorthKeeping) remove_parts(p);
+        remove_unfinished_output(p, !p.continued && now_seconds() - begin < kWorthKeeping);
         group.barrier();  // no rank leaves before the files are removed
         throw;
     }

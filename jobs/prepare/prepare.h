@@ -4,8 +4,9 @@
 // The inputs are cut into units (jobs/prepare/units.h) by their sizes alone, and the units are distributed to ranks.
 // Each rank tokenizes its units into spool files in OUT.h5.parts/. A unit is complete when its result file has been
 // renamed into place, so a killed prepare resumes from there. The counts of all units then give each unit its place in
-// the output. Every rank writes some blocks of OUT.h5.partial, of its own units and of bytes that other ranks send
-// (io/shared_file.h), and reads back what another rank wrote. Then rank 0 renames the file.
+// the output. Every rank writes some blocks of OUT.h5.TOKEN.partial and reads back what another rank wrote
+// (assemble.h); then rank 0 renames it. Rank 0 holds OUT.h5.lock (jobs/process/output.h) from before the first spool
+// file until then.
 #pragma once
 
 #include <cstdint>
@@ -31,10 +32,11 @@ struct PrepareOptions {
     template <class V> void visit(V&& v) {
         using enum OptionClass;
         v.positional("OUT.h5", output,
-                     "token file to write; an existing file is replaced when the new one is complete");
-        v.positional(
-            "INPUT", inputs,
-            "folders or files: .txt, .jsonl, .jsonl.gz, .jsonl.zst (with \"text\" or \"tokens\"), .bin (token ids)");
+                     "token file to write; an existing token file is replaced when the new one is complete, any other "
+                     "file never");
+        v.positional("INPUT", inputs,
+                     "folders (their hidden files are left out) or files: .txt, .jsonl, .jsonl.gz, .jsonl.zst (with "
+                     "\"text\" or \"tokens\"), .bin (token ids)");
         v("tokenizer", tokenizer, free, "tokenizer of the texts: tokenizer.model, tokenizer.json or a folder with one");
         v("vocabulary", vocabulary, free, "vocabulary size of inputs that are all token ids, instead of --tokenizer");
         v("bos", bos, free, "begin every text with the tokenizer's begin-of-text id, if it has one");

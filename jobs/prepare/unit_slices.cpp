@@ -56,15 +56,18 @@ std::vector<std::vector<UnitSlice>> slices_of_ranks(const NamedTensorLayout& lay
 }
 
 SliceReader::SliceReader(const std::vector<UnitSlice>& slices, const std::string& parts_folder,
-                         std::int64_t token_width)
+                         std::int64_t token_width, std::function<std::string(std::int64_t)> key_of)
     : slices_(slices),
       parts_folder_(parts_folder),
-      token_width_(token_width) {}
+      token_width_(token_width),
+      key_of_(std::move(key_of)) {}
 
 void SliceReader::open(std::int64_t unit) {
     if (unit == open_unit_) return;
     open_unit_ = -1;
     result_ = read_unit_result(parts_folder_, unit);
+    require(result_.key == key_of_(unit), unit_result_path(parts_folder_, unit),
+            " holds other documents than this job wrote there; remove its folder and start again");
     spool_ = FileHandle::open_read(unit_tokens_path(parts_folder_, unit));
     const std::int64_t bytes = result_.num_tokens * token_width_;
     require(spool_.size() == bytes, spool_.path(), " has ", spool_.size(), " bytes, but ", bytes,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -32,8 +33,9 @@ std::vector<std::vector<UnitSlice>> slices_of_ranks(const NamedTensorLayout& lay
 /// Reads the slices of one rank, each byte once and in any order, and verifies the tokens of each unit.
 class SliceReader {
 public:
-    /// `slices` outlives this object.
-    SliceReader(const std::vector<UnitSlice>& slices, const std::string& parts_folder, std::int64_t token_width);
+    /// `slices` outlives this object. key_of gives the key that the result of a unit must have.
+    SliceReader(const std::vector<UnitSlice>& slices, const std::string& parts_folder, std::int64_t token_width,
+                std::function<std::string(std::int64_t unit)> key_of);
     /// Copies bytes of slice number piece.part.
     void read(const PartPiece& piece, void* out);
     /// After all bytes were read: throws an Error if the tokens of a unit are not those that were spooled.
@@ -44,6 +46,7 @@ private:
     const std::vector<UnitSlice>& slices_;
     const std::string parts_folder_;
     const std::int64_t token_width_;
+    const std::function<std::string(std::int64_t)> key_of_;
     std::int64_t open_unit_ = -1;
     UnitResult result_;
     FileHandle spool_;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <numeric>
 
 #include "core/error.h"
@@ -15,11 +16,20 @@ namespace longlora {
 namespace {
 
 constexpr std::int64_t kSmallestUnit = std::int64_t{1} << 18, kLargestUnit = std::int64_t{1} << 26, kUnitsWanted = 256;
+const std::string kUnit = "unit-", kPartial = ".partial";
 
 std::string unit_path(const std::string& folder, std::int64_t index, const char* ending) {
     char name[48];
-    std::snprintf(name, sizeof name, "/unit-%06lld.%s", static_cast<long long>(index), ending);
-    return folder + name;
+    std::snprintf(name, sizeof name, "%06lld.%s", static_cast<long long>(index), ending);
+    return folder + "/" + kUnit + name;
+}
+
+std::vector<std::string> names_in(const std::string& folder) {
+    std::vector<std::string> names;
+    std::error_code error;
+    for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
+        names.push_back(at->path().filename().string());
+    return names;
 }
 
 /// Collects the tokens of a unit in the element type of the token file and writes them in pieces.
@@ -79,8 +89,7 @@ public:
 private:
     void add_text(const DocumentPart& document) {
         require(settings_.tokenizer != nullptr, document.where, " is a text; give --tokenizer instead of --vocabulary");
-        const std::vector<std::int32_t> ids =
-            document.text.empty() ? std::vector<std::int32_t>() : settings_.tokenizer->encode(document.text);
+        const std::vector<std::int32_t> ids = encode(document);
         if (ids.empty()) return;
         if (settings_.bos >= 0) spool_.add(static_cast<std::uint32_t>(settings_.bos));
         for (std::int32_t id : ids) {
@@ -90,6 +99,15 @@ private:
         if (settings_.eos >= 0) spool_.add(static_cast<std::uint32_t>(settings_.eos));
         result_.text_bytes += static_cast<std::int64_t>(document.text.size());
         result_.text_tokens += static_cast<std::int64_t>(ids.size());
+    }
+
+    std::vector<std::int32_t> encode(const DocumentPart& document) const {
+        if (document.text.empty()) return {};
+        try {
+            return settings_.tokenizer->encode(document.text);
+        } catch (const Error& error) {
+            fail(text(document.where, " cannot be tokenized: ", error.what()), error.code);
+        }
     }
 
     void add_ready(const DocumentPart& document) {
@@ -169,12 +187,14 @@ std::string unit_tokens_path(const std::string& folder, std::int64_t index) {
 }
 std::string unit_result_path(const std::string& folder, std::int64_t index) { return unit_path(folder, index, "json"); }
 
-UnitResult make_unit(const std::string& folder, std::int64_t index, const Unit& unit,
+UnitResult make_unit(const UnitFolder& folder, std::int64_t index, const Unit& unit,
                      const std::vector<HashedSource>& sources, const TokenizeSettings& settings,
                      const std::function<void(std::int64_t)>& progress) {
     UnitResult result;
     result.key = unit_key(unit, sources, settings);
-    TokenSpool spool(unit_tokens_path(folder, index), token_dtype_for(settings.vocabulary));
+    const std::string tokens = unit_tokens_path(folder.path, index),
+                      unfinished = tokens + "." + folder.writer + kPartial;
+    TokenSpool spool(unfinished, token_dtype_for(settings.vocabulary));
     UnitMaker maker(spool, result, settings);
     for (const UnitPart& part : unit.parts) {
         const Source& source = sources[part.source];
@@ -182,6 +202,8 @@ UnitResult make_unit(const std::string& folder, std::int64_t index, const Unit& 
             source, part.range, settings.bin_type, [&](DocumentPart&& document) { maker.add(document); }, progress);
     }
     spool.finish();
+    folder.require_ours();
+    rename_file(unfinished, tokens);
     result.num_tokens = spool.num_tokens();
     result.tokens_crc = spool.crc();
     // The result file makes the unit complete: it is written last, and it appears complete or not at all.
@@ -194,7 +216,7 @@ UnitResult make_unit(const std::string& folder, std::int64_t index, const Unit& 
                        {"num_replaced", result.num_replaced},
                        {"text_bytes", result.text_bytes},
                        {"text_tokens", result.text_tokens}};
-    write_text_file(unit_result_path(folder, index), to_line(json));
+    write_text_file(unit_result_path(folder.path, index), to_line(json), folder.writer);
     return result;
 }
 
@@ -228,6 +250,18 @@ bool unit_is_made(const std::string& folder, std::int64_t index, const std::stri
     }
     remove_file(path);
     return false;
+}
+
+void remove_unfinished(const std::string& folder) {
+    for (const std::string& name : names_in(folder))
+        if (name.ends_with(kPartial)) remove_file(folder + "/" + name);
+}
+
+void remove_units(const std::string& folder) {
+    for (const std::string& name : names_in(folder))
+        if (name.starts_with(kUnit)) remove_file(folder + "/" + name);
+    std::error_code not_empty;
+    std::filesystem::remove(folder, not_empty);
 }
 
 }  // namespace longlora

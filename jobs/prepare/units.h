@@ -65,7 +65,14 @@ std::string unit_result_path(const std::string& folder, std::int64_t index);
 
 /// Tokenizes a unit into its spool files and returns the result. `progress(bytes)` is called as in read_documents
 /// (io/documents.h).
-UnitResult make_unit(const std::string& folder, std::int64_t index, const Unit& unit,
+/// Where a job makes units.
+struct UnitFolder {
+    std::string path;
+    std::string writer;                  ///< part of the names of unfinished files; no other job has it
+    std::function<void()> require_ours;  ///< throws an Error if the folder is another job's now
+};
+
+UnitResult make_unit(const UnitFolder& folder, std::int64_t index, const Unit& unit,
                      const std::vector<HashedSource>& sources, const TokenizeSettings& settings,
                      const std::function<void(std::int64_t)>& progress);
 
@@ -73,5 +80,10 @@ UnitResult read_unit_result(const std::string& folder, std::int64_t index);
 
 /// Whether the spool files of an earlier run hold this unit. Otherwise an existing result file is removed.
 bool unit_is_made(const std::string& folder, std::int64_t index, const std::string& key);
+
+/// Removes the unfinished files of killed jobs from the folder.
+void remove_unfinished(const std::string& folder);
+/// Removes all spool files, and the folder if nothing else is in it.
+void remove_units(const std::string& folder);
 
 }  // namespace longlora

@@ -60,7 +60,7 @@ void write_first_status(const TrainOptions& options, int ranks, const ResumeSour
 void watch_folder(WatchedGroup& watched, const std::string& folder, const std::string& token) {
     watched.watchdog.watch_run(
         folder, token, [folder, token, rank = watched.group.rank()](const std::string& sentence) {
-            if (is_lock_of(folder, token))
+            if (is_lock_of(lock_of_run(folder), token))
                 record_failure(folder, ExitCode::communication, sentence, text("watchdog", rank));
         });
 }

@@ -9,11 +9,13 @@ namespace longlora {
 OpenedInputs open_inputs(const parallel::HostGroup& group, const TrainOptions& options) {
     OpenedInputs opened = parallel::agreed(group, [&] {
         BaseModel base = open_base_model(options, true);
+        check_rope_for_context(options, base.config);
         std::unique_ptr<const DataOrder> order = open_data(options, base.config);
         return OpenedInputs{std::move(base), std::move(order)};
     });
     require_same_content(group, "the token files", opened.order->content_hash());
     require_same_content(group, "config.json", opened.base.config.raw.dump());
+    require_same_content(group, "the adapter", opened.base.adapter ? content_hash(*opened.base.adapter) : "");
     return opened;
 }
 

@@ -14,6 +14,7 @@ OptionClasses options_of(const TrainOptions& options, const Inputs& inputs, cons
     classes.identity["dtype"] = step.dtype;
     classes.identity["model-content"] = inputs.model_hash;
     classes.identity["data-content"] = inputs.data_hash;
+    if (options.rope_original == 0) classes.identity.erase("rope-original");  // as in checkpoints older than the option
     return classes;
 }
 

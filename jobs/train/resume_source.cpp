@@ -1,6 +1,7 @@
 // Everything that can be wrong with a checkpoint is found here, before the run folder is changed.
 #include "jobs/train/resume_source.h"
 
+#include "jobs/command_line/same_checkpoint.h"
 #include "jobs/command_line/say.h"
 #include "jobs/train/resume_check.h"
 #include "parallel/agree.h"
@@ -29,6 +30,15 @@ ResumeSource choose_source(const TrainOptions& o, const std::function<void()>& n
     const bool began_from_file = !found.path.empty() && read_checkpoint_attributes(found.path)["options"]["free"].value(
                                                             "resume", "") == o.resume;
     return {began_from_file ? found.path : o.resume, found};
+}
+
+/// The path on this rank of the checkpoint that rank 0 chose: --run and --resume may differ by rank. Collective.
+std::string path_on_this_rank(const parallel::HostGroup& group, const TrainOptions& o, const std::string& chosen) {
+    const bool named_by_resume = group.any(!chosen.empty() && chosen == o.resume);
+    const std::string first = group.broadcast(chosen);
+    if (first.empty()) return first;
+    return named_by_resume ? o.resume
+                           : checkpoint_folder(o.run_folder) + "/" + checkpoint_name(step_of_checkpoint(first));
 }
 
 /// What decides the computation: the options of identity, and what config.json says. The weights are known by their
@@ -64,7 +74,9 @@ ResumeSource find_resume_source(WatchedGroup& watched, const TrainOptions& optio
     ResumeSource source = parallel::agreed(group, [&] {
         return group.rank() == 0 ? choose_source(options, [&watched] { watched.note_work(); }) : ResumeSource{};
     });
-    return {group.broadcast(source.checkpoint), std::move(source.found)};
+    source.checkpoint = path_on_this_rank(group, options, source.checkpoint);
+    if (!source.checkpoint.empty()) require_same_checkpoint(group, source.checkpoint);
+    return source;
 }
 
 std::int64_t load_resume_source(const parallel::HostGroup& group, const TrainOptions& options, const Inputs& inputs,

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <set>
 
+#include "io/checksum.h"
 #include "io/file.h"
 #include "io/json.h"
 
@@ -255,6 +256,13 @@ Adapter open_adapter(const std::string& path, const ModelConfig& base) {
         check_same_model(*adapter.config, base, path + "/config.json");
     }
     return adapter;
+}
+
+std::string content_hash(const Adapter& adapter) {
+    Sha256 hash;
+    for (const auto& [name, t] : adapter.values)
+        hash.add(text(name, '\n', name_of(t.dtype), to_text(t.shape), crc32c(t.bytes, t.size_bytes()), '\n'));
+    return hash.finish();
 }
 
 void load_adapter(Weights& weights, const Adapter& adapter) {

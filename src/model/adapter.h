@@ -27,6 +27,8 @@ struct Adapter {
 /// patterns, subsets of layers, fan_in_fan_out, and LoRA or trained modules of other kinds. Values may be float16,
 /// bfloat16, float32 or float64.
 Adapter open_adapter(const std::string& path, const ModelConfig& base);
+/// A hash of the names, types, shapes and values of the adapter's tensors.
+std::string content_hash(const Adapter& adapter);
 /// Copies the adapter's values (LoRA, embedding, norms) into the weights. The trainable set of the weights must
 /// contain every LoRA pair of the adapter.
 void load_adapter(Weights& weights, const Adapter& adapter);

@@ -44,9 +44,13 @@ struct ModelConfig {
 
     /// original_max_position_embeddings if given, else max_position_embeddings.
     std::int64_t original_positions() const { return rope.original ? rope.original : max_positions; }
-    /// The context length that the config covers: max_positions, or for linear scaling without an original key
-    /// max_positions * factor.
+    /// The context length that the config covers: max_positions for llama3, else the larger of max_positions and
+    /// original_positions() * factor.
     std::int64_t covered_positions() const;
+    /// Whether max_positions can be the length before linear scaling (Vicuna-16k has 4096 and factor 4) or after it
+    /// (deepseek-coder has 16384 and factor 4), since the config does not say. covered_positions() assumes "before",
+    /// as transformers documents it.
+    bool has_two_readings() const { return rope.kind == RopeKind::linear && rope.original == 0 && rope.factor != 1; }
 };
 
 /// `where` names the file in messages. Throws an Error that names the key that is missing, wrong or not supported
@@ -55,22 +59,32 @@ ModelConfig parse_config(const nlohmann::ordered_json& json, const std::string& 
 /// path: a folder (with its config.json) or a file.
 ModelConfig read_config(const std::filesystem::path& path);
 
-/// What --rope, --rope-factor, --rope-theta and the parameters of yarn and llama3 ask for. Unset fields (0) keep the
-/// config's values.
+/// What --rope, --rope-factor, --rope-theta, the parameters of yarn and llama3, and --rope-original ask for. Unset
+/// fields (0) keep the config's values.
 struct RopeRequest {
     std::string kind = "auto";  ///< auto | keep | linear | ntk | yarn | llama3
     double factor = 0, theta = 0, low_freq_factor = 0, high_freq_factor = 0, beta_fast = 0, beta_slow = 0;
+    std::int64_t original = 0;  ///< the length before linear scaling, for a config that does not say it
 };
 
-/// The config for training at `context` tokens. `auto` keeps the config's own kind (linear if it has none) and raises
-/// its factor to context / original if the context exceeds what is covered. `keep` keeps kind and factor. Another
-/// kind on a model that is already scaled is refused. A given factor wins. Also sets max_positions to what the new
-/// scaling covers (not for dynamic NTK, which transformers computes from it), and updates `raw` in both spellings.
+/// The config for training at `context` tokens. `auto` keeps the config's own kind (linear if it has none), and if the
+/// context exceeds what is covered, raises its factor to factor * context / covered. `keep` keeps kind and factor.
+/// Another kind on a model that is already scaled is refused, and so is raising the factor of a config that has two
+/// readings. A given factor wins. Updates max_positions, and `raw` in both spellings.
 ModelConfig extend_rope(const ModelConfig& config, const RopeRequest& request, std::int64_t context);
 /// For evaluate and the like: applies a request literally and never raises a factor by itself (without a factor, auto
 /// keeps kind and factor).
 ModelConfig override_rope(const ModelConfig& config, const RopeRequest& request);
 /// Writes config.rope and config.max_positions into config.raw, in the spellings that transformers 4 and 5 read.
+/// max_position_embeddings is what other programs compute the right context length from:
+///     no scaling   the context         transformers, vLLM and llama.cpp take it as it is
+///     linear       the original        vLLM and SGLang multiply it by the factor; transformers 4 documents it so, and
+///                                      LongLoRA's and Vicuna's models have it so. llama.cpp takes it as it is, so
+///                                      its users name the context (README.md, "Export")
+///     dynamic      the original        transformers computes frequencies from it; vLLM multiplies it by the factor
+///     yarn         the context         transformers compares it with original * factor; vLLM takes the one or the
+///                                      other, by version
+///     llama3       the context         vLLM and llama.cpp take it as it is
 void write_rope(ModelConfig& config);
 
 }  // namespace longlora

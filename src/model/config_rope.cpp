@@ -1,5 +1,5 @@
-// Rotary scaling in config.json: reads and writes both spellings, and decides which factor a longer context needs.
-// rotary.cpp computes the frequencies.
+// Rotary scaling in config.json: reads and writes both spellings. extend_rope.cpp decides which factor a longer context
+// needs; rotary.cpp computes the frequencies.
 #include <algorithm>
 #include <optional>
 #include <utility>
@@ -27,8 +27,6 @@ const Spelling& spelling(RopeKind kind) {
                          [&](const Spelling& one) { return one.kind == kind; });
 }
 
-constexpr double kLargestFactor = static_cast<double>(kLargestSize);  // one position becomes 2^31
-
 double positive(const OrderedJson& value, const char* key, const std::string& where) {
     const double number = real_number(value, key, where);
     require(number > 0, where, ": ", key, " is ", shown(value), "; it must be above 0");
@@ -46,11 +44,6 @@ double factor_value(const OrderedJson& value, const std::string& where) {
     require(factor >= 1 && factor <= kLargestFactor, where, ": factor is ", shown(value),
             "; it must be between 1 and 2^31");
     return factor;
-}
-
-/// original * factor in tokens. The margin is for a factor that is a rounded quotient: it must not lose a token.
-std::int64_t covered_by(std::int64_t original, double factor) {
-    return static_cast<std::int64_t>(static_cast<double>(original) * factor * (1 + 1e-12));
 }
 
 RopeKind kind_of_block(const OrderedJson& block, const std::string& where) {
@@ -176,13 +169,14 @@ RopeScaling parse_rope(const OrderedJson& json, std::int64_t max_positions, cons
     return rope;
 }
 
-std::int64_t ModelConfig::covered_positions() const {
-    return rope.kind == RopeKind::linear && rope.original == 0 ? covered_by(max_positions, rope.factor) : max_positions;
-}
-
 void write_rope(ModelConfig& config) {
     RopeScaling& rope = config.rope;
     OrderedJson& raw = config.raw;
+    // Programs that serve a model multiply: with linear scaling max_position_embeddings is the length before it
+    // (the table in config.h).
+    if (rope.kind == RopeKind::linear && rope.original != 0 &&
+        covered_by(rope.original, rope.factor) >= config.max_positions)
+        config.max_positions = rope.original;
     // yarn and llama3 have the original length among their parameters. linear does not: old versions of transformers
     // 4 refuse a third key there, and version 5 warns. So for linear it is at the top level, where only we look for
     // it.
@@ -220,106 +214,5 @@ void write_rope(ModelConfig& config) {
     older.update(both);
     raw["rope_scaling"] = older;
 }
-
-namespace {
-
-/// The kind that a request means for this model. `keep` is the model's own; so is `auto`, but if the model has none
-/// and scale_if_none is set, `auto` is linear.
-RopeKind requested_kind(const ModelConfig& config, const RopeRequest& request, bool scale_if_none) {
-    const RopeKind own = config.rope.kind;
-    if (request.kind == "keep") {
-        require(request.factor == 0,
-                "--rope keep leaves the model's rotary scaling as it is, so --rope-factor cannot be given with it");
-        return own;
-    }
-    if (request.kind == "auto") return own == RopeKind::none && scale_if_none ? RopeKind::linear : own;
-    for (const Spelling& one : kSpellings) {
-        if (one.kind == RopeKind::none || request.kind != one.option) continue;
-        require(own == RopeKind::none || own == one.kind, "the model's rotary scaling is already ", name_of(own),
-                ", and ", request.kind,
-                " on top of it is not defined; use --rope auto, or a model that is not extended");
-        return one.kind;
-    }
-    fail(text("--rope ", request.kind, " is not known; take auto, keep, linear, ntk, yarn or llama3"));
-}
-
-/// Sets the parameters of single kinds. One that the kind does not have is refused, since it would silently have no
-/// effect.
-void apply_parameters(RopeScaling& rope, const RopeRequest& request) {
-    const auto set = [&](double asked, double& value, const char* name, RopeKind kind) {
-        if (asked == 0) return;
-        require(rope.kind == kind, "the rotary parameter ", name, " belongs to ", name_of(kind),
-                ", but the scaling is ", name_of(rope.kind));
-        require(std::isfinite(asked) && asked > 0, "the rotary parameter ", name, " is ", asked,
-                "; it must be above 0");
-        value = asked;
-    };
-    set(request.low_freq_factor, rope.low_freq_factor, "low_freq_factor", RopeKind::llama3);
-    set(request.high_freq_factor, rope.high_freq_factor, "high_freq_factor", RopeKind::llama3);
-    set(request.beta_fast, rope.beta_fast, "beta_fast", RopeKind::yarn);
-    set(request.beta_slow, rope.beta_slow, "beta_slow", RopeKind::yarn);
-    require(rope.kind != RopeKind::llama3 || rope.high_freq_factor > rope.low_freq_factor, "high_freq_factor ",
-            rope.high_freq_factor, " is not above low_freq_factor ", rope.low_freq_factor);
-    require(rope.beta_fast >= rope.beta_slow, "beta_fast ", rope.beta_fast, " is below beta_slow ", rope.beta_slow);
-}
-
-/// Sets the factor. The length before any scaling becomes explicit, and max_positions becomes what the factor covers
-/// (at least `context`).
-void set_factor(ModelConfig& config, double factor, std::int64_t context) {
-    RopeScaling& rope = config.rope;
-    const bool shrinks = factor < rope.factor;
-    const std::int64_t original = config.original_positions(),
-                       covered = std::max(covered_by(original, factor), context);
-    require(covered <= kLargestSize, "a rotary factor of ", factor, " on ", original, " positions makes a context of ",
-            covered, ", more than ", kLargestSize);
-    rope.factor = factor;
-    if (rope.kind == RopeKind::dynamic) return;  // computed from max_position_embeddings, which therefore stays
-    rope.original = original;
-    config.max_positions = shrinks ? covered : std::max(config.max_positions, covered);
-}
-
-/// With context == 0 the request is applied literally, and no factor is raised.
-ModelConfig apply(const ModelConfig& config, const RopeRequest& request, std::int64_t context) {
-    require(request.factor == 0 || (request.factor >= 1 && request.factor <= kLargestFactor), "--rope-factor is ",
-            request.factor, "; it must be between 1 and 2^31");
-    require(request.theta == 0 || (request.theta > 1 && request.theta < 1e30), "--rope-theta is ", request.theta,
-            "; it must be above 1 and below 1e30");
-    ModelConfig changed = config;
-    const bool beyond = context > config.covered_positions();
-    const RopeKind kind = requested_kind(config, request, beyond || request.factor != 0);
-    const bool keep = request.kind == "keep";
-    // A new kind with factor 1 would compute the same as no scaling. So a model whose context needs no scaling stays
-    // without.
-    const bool takes_effect = kind == config.rope.kind || beyond || request.factor != 0;
-    require(takes_effect || context > 0, "--rope ", request.kind,
-            " on a model without rotary scaling needs --rope-factor");
-    if (request.theta != 0) changed.rope.theta = request.theta;
-    if (takes_effect) {
-        changed.rope.kind = kind;
-        apply_parameters(changed.rope, request);
-    }
-    if (request.factor != 0) {
-        set_factor(changed, request.factor, 0);
-    } else if (beyond && !keep) {
-        set_factor(changed,
-                   std::max(config.rope.factor,
-                            static_cast<double>(context) / static_cast<double>(config.original_positions())),
-                   context);
-    } else if (beyond && request.theta != 0 && kind == RopeKind::none) {
-        changed.max_positions = context;  // a larger theta replaces scaling: the model has this context too
-    }
-    if (changed.rope != config.rope || changed.max_positions != config.max_positions) write_rope(changed);
-    return changed;
-}
-
-}  // namespace
-
-ModelConfig extend_rope(const ModelConfig& config, const RopeRequest& request, std::int64_t context) {
-    require(context >= 1 && context <= kLargestSize, "a context of ", context,
-            " tokens is not possible; it must be between 1 and ", kLargestSize);
-    return apply(config, request, context);
-}
-
-ModelConfig override_rope(const ModelConfig& config, const RopeRequest& request) { return apply(config, request, 0); }
 
 }  // namespace longlora

@@ -1,5 +1,5 @@
 // Reads single keys of a config.json by type. Every message names the file, the key and its value. Only config.cpp
-// (which keys a model has) and config_rope.cpp (what rotary keys mean) include this.
+// (which keys a model has), config_rope.cpp (what rotary keys mean) and extend_rope.cpp include this.
 #pragma once
 
 #include <cmath>
@@ -14,6 +14,7 @@ namespace longlora {
 using OrderedJson = nlohmann::ordered_json;
 
 constexpr std::int64_t kLargestSize = std::int64_t{1} << 31;
+constexpr double kLargestFactor = static_cast<double>(kLargestSize);  // of rotary scaling: one position becomes 2^31
 
 /// A value for a message, in one short line.
 inline std::string shown(const OrderedJson& value) {
@@ -63,5 +64,8 @@ inline std::string word(const OrderedJson& value, const char* key, const std::st
 /// Rotary scaling from rope_parameters (transformers 5), and from rope_theta and rope_scaling (transformers 4). If
 /// both are there, they must agree.
 RopeScaling parse_rope(const OrderedJson& json, std::int64_t max_positions, const std::string& where);
+
+/// original * factor in tokens. The margin is for a factor that is a rounded quotient: it must not lose a token.
+std::int64_t covered_by(std::int64_t original, double factor);
 
 }  // namespace longlora

@@ -127,8 +127,7 @@ private:
 };
 
 /// Takes all base parameters from a model's files, and LoRA matrices from the seed (A uniform +-1/sqrt(in), B zero).
-/// A missing tensor is an Error that names it. A tensor that the model does not have is refused too, except rotary
-/// inv_freq and a tied lm_head. Every stage checks the names of all tensors; each rank reads only what it keeps.
+/// Every stage refuses files that are not those of the whole model (model_files.h); each rank reads only what it keeps.
 void load_model(Weights& weights, const SafetensorsFolder& files, std::uint64_t seed);
 /// From scratch: normal(0, initializer_range) for matrices, ones for norms, LoRA as above. The values are a pure
 /// function of seed and name.

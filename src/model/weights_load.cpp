@@ -1,9 +1,9 @@
 // Fills weights from a model's files or from a seed. Every random element is a pure function of (seed, parameter
 // name, index).
 #include <cmath>
-#include <set>
 
 #include "core/random.h"
+#include "model/model_files.h"
 #include "model/weights.h"
 
 namespace longlora {
@@ -25,11 +25,6 @@ template <class Value> void set_each(Weights& weights, const Parameter& p, Value
 }
 
 bool is_lora_a(const Parameter& p) { return p.name.ends_with("lora_A.weight"); }
-
-/// Tensors that a model's files may have besides its parameters: old rotary buffers, and the head of tied models.
-bool is_known_extra(const std::string& name, const ModelConfig& config) {
-    return name.ends_with("rotary_emb.inv_freq") || (config.tied && name == "lm_head.weight");
-}
 
 }  // namespace
 
@@ -64,18 +59,7 @@ void initialise_model(Weights& weights, std::uint64_t seed) {
 }
 
 void load_model(Weights& weights, const SafetensorsFolder& files, std::uint64_t seed) {
-    std::set<std::string> known;
-    for (const auto& p : list_parameters(weights.config(), weights.trainables()).parameters) {
-        if (p.group == ParameterGroup::lora) continue;
-        require(files.has(p.name), "the model in ", files.path(), " lacks the tensor '", p.name,
-                "'; its files are incomplete or do not belong to its config.json");
-        known.insert(p.name);
-    }
-    for (const auto& name : files.names())
-        require(known.count(name) || is_known_extra(name, weights.config()), "the model in ", files.path(),
-                " has a tensor '", name,
-                "' that a Llama model of its config.json does not have; take a model without biases, adapters or "
-                "quantisation");
+    check_model_files(files, weights.config(), [&] { weights.device().progress(); });
     for (const auto& p : weights.list().parameters) {
         if (p.group == ParameterGroup::lora) continue;
         weights.set(p, files.get(p.name), files.file_of(p.name));

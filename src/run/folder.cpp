@@ -1,7 +1,9 @@
 // Writes the text files of a run so that a kill at any moment leaves each of them readable.
 #include "run/folder.h"
 
+#include <algorithm>
 #include <ctime>
+#include <filesystem>
 
 #include "core/error.h"
 #include "run/checkpoint_files.h"
@@ -16,6 +18,24 @@ constexpr std::size_t kMostUnwritten = std::size_t{16} << 20;  // bytes of metri
 std::string metrics_path(const std::string& run) { return run + "/metrics.jsonl"; }
 std::string discarded_path(const std::string& run) { return run + "/metrics.discarded.jsonl"; }
 
+bool has_manifest(const std::string& run) {
+    try {
+        const Json manifest = Json::parse(read_text_file(run + "/manifest.json"), nullptr, false);
+        return manifest.is_object() && manifest.contains("options") && manifest.contains("trainable");
+    } catch (const Error&) {
+        return false;
+    }
+}
+
+bool may_be_in_run_folder(const std::string& name) {
+    constexpr const char* kNames[] = {"manifest.json", "metrics.jsonl", "metrics.discarded.jsonl",
+                                      "status.json",   "lock",          "checkpoints",
+                                      "ranks",         "job",           "lost+found"};
+    constexpr const char* kEnds[] = {".partial", ".log", ".out", ".err", ".toml"};
+    return name.starts_with('.') || std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames) ||
+           std::any_of(std::begin(kEnds), std::end(kEnds), [&](const char* end) { return name.ends_with(end); });
+}
+
 bool ends_with(const std::string& content, const std::string& end) {
     return content.size() >= end.size() && content.compare(content.size() - end.size(), end.size(), end) == 0;
 }
@@ -29,6 +49,17 @@ std::string utc_now() {
     char out[32];
     std::strftime(out, sizeof out, "%Y-%m-%dT%H:%M:%SZ", &parts);
     return out;
+}
+
+void require_run_folder(const std::string& run) {
+    if (!is_folder(run) || !list_checkpoints(run).empty() || has_manifest(run)) return;
+    std::error_code error;
+    for (std::filesystem::directory_iterator at(run, error), end; !error && at != end; at.increment(error)) {
+        const std::string name = at->path().filename().string();
+        require(may_be_in_run_folder(name), "the folder ", run, " has files (", name,
+                ") but is no run folder; give --run a new or an empty folder");
+    }
+    require(!error, "cannot read the folder ", run, ": ", error.message());
 }
 
 void create_run_folder(const std::string& run) {

@@ -12,6 +12,10 @@
 
 namespace longlora {
 
+/// Throws an Error if `run` is a folder that a run must not write into: it has files, but is no run folder. A run
+/// folder has a manifest of ours or a checkpoint, or has only names that a run, its job script (slurm/submit.sh) or its
+/// user's log and options files have. Hidden files and lost+found do not count.
+void require_run_folder(const std::string& run);
 /// Creates the run folder, its checkpoints/ and its ranks/ where they do not exist.
 void create_run_folder(const std::string& run);
 /// Writes manifest.json atomically, indented for people.

@@ -13,6 +13,7 @@
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <mutex>
 #include <random>
@@ -28,8 +29,8 @@ namespace longlora {
 namespace {
 
 constexpr double kPollSeconds = 0.1;
-
-std::string lock_path(const std::string& run) { return run + "/lock"; }
+// A job that renamed a fresh lock away by mistake puts it back at once, so a lock that stays away for so long is gone.
+constexpr double kPutBackSeconds = 1;
 
 /// What /proc says about a process. `start` is -1 if it cannot be read (there is no such process, or this user may
 /// not look at it).
@@ -111,6 +112,24 @@ bool read_content(const std::string& path, std::string& content) {
     return true;
 }
 
+/// Whether a file can be a lock of this program, perhaps an incomplete one.
+bool may_be_lock(const std::string& content) { return content.empty() || content[0] == '{'; }
+
+[[noreturn]] void fail_lost(const LockPlace& place, const std::string& who) {
+    fail(text(place.thing, " was taken over by ", who,
+              " while this job sent no heartbeat; this job ends and writes nothing more"));
+}
+
+/// Returns when the lock file exists. If it is gone, throws an Error.
+void require_there(const LockPlace& place) {
+    for (const double begin = now_seconds(); !file_exists(place.file) && errno == ENOENT;) {
+        if (now_seconds() - begin > kPutBackSeconds)
+            fail(text("the lock ", place.file, " of this job is gone: another job took over ", place.thing,
+                      " and has ended, or somebody removed the lock; this job ends and writes nothing more"));
+        std::this_thread::sleep_for(std::chrono::duration<double>(kPollSeconds));
+    }
+}
+
 /// Whether `path` is a name of the open file.
 bool is_same_file(const FileHandle& file, const std::string& path) {
     struct stat ours {
@@ -156,10 +175,16 @@ bool is_awake_here(const LockHolder& h) {
            std::string_view("RSD").find(now.state) != std::string_view::npos;
 }
 
-bool read_lock(const std::string& run, LockHolder& holder) {
+LockPlace lock_of_run(const std::string& run) { return {run + "/lock", "the run folder " + run, "give another --run"}; }
+
+LockPlace lock_of_output(const std::string& output) {
+    return {output + ".lock", "the output " + output, "name another output"};
+}
+
+bool read_lock(const LockPlace& place, LockHolder& holder) {
     std::string content;
     try {
-        if (!read_content(lock_path(run), content)) return false;
+        if (!read_content(place.file, content)) return false;
     } catch (const Error&) {
         return false;
     }
@@ -167,15 +192,23 @@ bool read_lock(const std::string& run, LockHolder& holder) {
     return !holder.token.empty();
 }
 
-bool is_lock_of(const std::string& run, const std::string& token) {
+bool is_lock_of(const LockPlace& place, const std::string& token) {
     LockHolder holder;
-    return read_lock(run, holder) && holder.token == token;
+    return read_lock(place, holder) && holder.token == token;
+}
+
+void require_lock_of(const LockPlace& place, const std::string& token) {
+    require_there(place);
+    LockHolder holder;
+    const bool readable = read_lock(place, holder);
+    if (!readable || holder.token != token) fail_lost(place, readable ? holder_text(holder) : "another job");
 }
 
 /// The thread writes the counter; the main thread does everything else.
-struct RunLock::State {
-    const std::string run, path;
-    const RunLockOptions options;
+struct LockFile::State {
+    const LockPlace place;
+    const std::string& path;
+    const LockOptions options;
     LockHolder mine;
     FileHandle file;  // the lock file that this process created, even if another job has renamed it
     std::mutex mutex;
@@ -183,9 +216,9 @@ struct RunLock::State {
     bool ends = false;
     std::thread thread;
 
-    State(const std::string& folder, const RunLockOptions& o)
-        : run(folder),
-          path(lock_path(folder)),
+    State(const LockPlace& p, const LockOptions& o)
+        : place(p),
+          path(place.file),
           options(o),
           mine(this_process(o.job)) {}
 
@@ -208,32 +241,36 @@ struct RunLock::State {
     /// Error if the content has changed, because the holder is then alive.
     bool is_stale(const std::string& content, const std::string& now, double since) const {
         const LockHolder holder = holder_or_nobody(now);
-        require(now == content, "the run folder ", run, " is in use by ", holder_text(holder),
-                "; wait until that process ends, stop it, or give another --run");
+        require(now == content, place.thing, " is in use by ", holder_text(holder),
+                "; wait until that process ends, stop it, or ", place.way_out);
         // Other users of the disk may delay a living holder's counter, so on this machine /proc decides as well.
         return now_seconds() - since > options.timeout_seconds && !is_awake_here(holder);
     }
 
-    /// Renames the lock away and removes it if it still has this content.
-    void take_away(const std::string& content) const {
+    /// Renames the lock away and removes it if it still has this content. False if another job was faster.
+    bool take_away(const std::string& content) const {
         const std::string aside = path + "." + mine.token + ".partial";  // the next start removes *.partial files
-        try {
-            rename_file(path, aside);
-        } catch (const Error&) {
-            if (file_exists(path)) throw;
-            return;  // another job was faster
-        }
         std::string taken;
+        if (!read_content(path, taken) || taken != content) return false;
+        // Without fsync, so that a fresh lock that is renamed by mistake is away for a moment only.
+        if (std::rename(path.c_str(), aside.c_str()) != 0) {
+            const std::string reason = std::strerror(errno);
+            require(!file_exists(path), "cannot take over the lock ", path, ": ", reason);
+            return false;
+        }
         // A fresh lock that was renamed by mistake is put back. If a third job has created a lock meanwhile, the
-        // folder belongs to that job, and the owner of this lock notices it before its next rename.
-        if (read_content(aside, taken) && taken != content) static_cast<void>(::link(aside.c_str(), path.c_str()));
+        // output belongs to that job, and the owner of this lock notices it before its next rename.
+        const bool ours = read_content(aside, taken) && taken == content;
+        if (!ours) static_cast<void>(::link(aside.c_str(), path.c_str()));
         remove_file(aside);
+        return ours;
     }
 
     /// Returns when the existing lock was taken away or has vanished; an Error if its holder lives.
     void watch_until_stale() const {
         std::string first, now;
         if (!read_content(path, first)) return;
+        require(may_be_lock(first), path, " exists and is no lock of this program; move it away, or ", place.way_out);
         const LockHolder holder = holder_or_nobody(first);
         const bool dead =
             !holder.token.empty() &&
@@ -245,13 +282,12 @@ struct RunLock::State {
             if (!read_content(path, now)) return;
             if (is_stale(first, now, since)) break;
             if (!told && options.say && now_seconds() - since > 3 * options.heartbeat_seconds) {
-                options.say(text("the run folder ", run, " is locked by ", holder_text(holder), "; waiting up to ",
+                options.say(text(place.thing, " is locked by ", holder_text(holder), "; waiting up to ",
                                  duration_text(options.timeout_seconds), " for its heartbeat"));
                 told = true;
             }
         }
-        take_away(first);
-        if (options.say)
+        if (take_away(first) && options.say)
             options.say(text("took over the lock of ", holder_text(holder), ", which ",
                              dead ? "has ended" : "sends no heartbeat"));
     }
@@ -272,13 +308,13 @@ struct RunLock::State {
     }
 };
 
-RunLock::RunLock(const std::string& run, const RunLockOptions& options)
-    : state_(std::make_unique<State>(run, options)) {
+LockFile::LockFile(const LockPlace& place, const LockOptions& options)
+    : state_(std::make_unique<State>(place, options)) {
     while (!state_->create()) state_->watch_until_stale();
     state_->thread = std::thread([s = state_.get()] { s->beat(); });
 }
 
-RunLock::~RunLock() {
+LockFile::~LockFile() {
     {
         const std::lock_guard lock(state_->mutex);
         state_->ends = true;
@@ -286,34 +322,25 @@ RunLock::~RunLock() {
     state_->changed.notify_all();
     state_->thread.join();
     try {
-        if (is_lock_of(state_->run, token())) remove_file(state_->path);
+        if (is_lock_of(state_->place, token())) remove_file(state_->path);
     } catch (const Error&) {
         // The lock stays and becomes stale.
     }
 }
 
-const std::string& RunLock::token() const { return state_->mine.token; }
+const std::string& LockFile::token() const { return state_->mine.token; }
 
 /// The lock is held if its name is the name of our file and no other job has written its token into that file (file
 /// numbers are reused). Where the content of another job's lock may not be read, its file number shows that it is
 /// another file.
-void RunLock::require_held() const {
-    const auto lost = [this](const std::string& who) {
-        fail(text("the run folder ", state_->run, " was taken over by ", who,
-                  " while this job sent no heartbeat; this job ends and writes nothing more"));
-    };
-    struct stat named {};
-    if (::stat(state_->path.c_str(), &named) != 0) {
-        if (errno != ENOENT) return;  // a failing disk says nothing about the owner
-        // Somebody removed the lock by hand: create it again.
-        const std::lock_guard lock(state_->mutex);
-        if (state_->create()) return;
-    }
+void LockFile::require_held() const {
+    const LockPlace& place = state_->place;
+    require_there(place);
     LockHolder holder;
-    const bool readable = read_lock(state_->run, holder);
-    if (readable && holder.token != token()) lost(holder_text(holder));
-    if (!is_same_file(state_->file, state_->path) && file_exists(state_->path))
-        lost(readable ? holder_text(holder) : "another job");
+    const bool readable = read_lock(place, holder);
+    if (readable && holder.token != token()) fail_lost(place, holder_text(holder));
+    if (!is_same_file(state_->file, place.file) && file_exists(place.file))
+        fail_lost(place, readable ? holder_text(holder) : "another job");
 }
 
 }  // namespace longlora

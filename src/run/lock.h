@@ -1,6 +1,6 @@
-// RunLock: only one job at a time writes a run folder. RUN/lock is created exclusively; it names its holder and has a
-// counter that the holder advances while it lives. Only rank 0 uses it; no MPI. What a scheduler knows about its jobs
-// comes from the caller (jobs/process/slurm_job.h).
+// LockFile: only one job at a time writes a run folder or another output. The lock file (RUN/lock, OUT.lock) is created
+// exclusively; it names its holder and has a counter that the holder advances while it lives. Only rank 0 takes a lock;
+// no MPI. What a scheduler knows about its jobs comes from the caller (jobs/process/slurm_job.h).
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,17 @@
 #include "io/json.h"
 
 namespace longlora {
+
+/// A lock file and what it protects.
+struct LockPlace {
+    std::string file;
+    std::string thing;    ///< in sentences: "the run folder runs/a"
+    std::string way_out;  ///< what a refused job can do instead: "give another --run"
+};
+/// RUN/lock.
+LockPlace lock_of_run(const std::string& run);
+/// OUT.lock, beside the output.
+LockPlace lock_of_output(const std::string& output);
 
 /// A job of a scheduler; all fields are empty without a scheduler. A job that was requeued keeps its id and gets
 /// another restart number.
@@ -28,7 +39,7 @@ struct LockHolder {
     std::int64_t counter = 0;
 };
 
-struct RunLockOptions {
+struct LockOptions {
     JobIdentity job;
     double timeout_seconds = 60;   ///< a lock is stale if its counter does not advance for so long by this clock
     double heartbeat_seconds = 1;  ///< time between two advances of this lock's counter
@@ -38,20 +49,22 @@ struct RunLockOptions {
     std::function<void(const std::string&)> say;  ///< prints a sentence for the user
 };
 
-class RunLock {
+class LockFile {
 public:
-    /// Takes RUN/lock; the folder RUN exists. If the holder lives, an Error names it. The lock is taken over at once
-    /// if the holder's process on this machine has ended or its job is over. Otherwise it is taken over when its
-    /// counter has not advanced for the timeout, unless the holder is known to be awake on this machine.
-    RunLock(const std::string& run, const RunLockOptions& options);
+    /// Takes the lock; the folder of its file exists. If the holder lives, an Error names it. The lock is taken over
+    /// at once if the holder's process on this machine has ended or its job is over. Otherwise it is taken over when
+    /// its counter has not advanced for the timeout, unless the holder is known to be awake on this machine. A file
+    /// that no longlora has written is never taken over.
+    LockFile(const LockPlace& place, const LockOptions& options);
     /// Releases the lock.
-    ~RunLock();
-    RunLock(const RunLock&) = delete;
-    RunLock& operator=(const RunLock&) = delete;
+    ~LockFile();
+    LockFile(const LockFile&) = delete;
+    LockFile& operator=(const LockFile&) = delete;
 
     const std::string& token() const;
-    /// Reads the lock file again. Throws an Error if another job holds the lock now: this process was suspended for so
-    /// long that the other job took over its lock. Call it before every rename in the run folder.
+    /// Reads the lock file again. Throws an Error if the lock is gone or another job's: this process was suspended for
+    /// so long that another job took over, and that job may have ended since. Call it before every rename of what the
+    /// lock protects.
     void require_held() const;
 
 private:
@@ -59,10 +72,12 @@ private:
     std::unique_ptr<State> state_;
 };
 
-/// Whether RUN/lock exists and names `token`.
-bool is_lock_of(const std::string& run, const std::string& token);
-/// Reads the holder of RUN/lock; false if there is no lock or if it cannot be read.
-bool read_lock(const std::string& run, LockHolder& holder);
+/// Whether the lock exists and names `token`.
+bool is_lock_of(const LockPlace& place, const std::string& token);
+/// Throws an Error unless the lock exists and names `token`. For ranks that do not hold the LockFile themselves.
+void require_lock_of(const LockPlace& place, const std::string& token);
+/// Reads the holder of the lock; false if there is no lock or if it cannot be read.
+bool read_lock(const LockPlace& place, LockHolder& holder);
 /// "job 12 (restart 1), process 123 on n1".
 std::string holder_text(const LockHolder& holder);
 /// is_dead_here: the holder ran on this machine, and its process has certainly ended. is_awake_here: its process

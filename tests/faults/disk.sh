@@ -116,11 +116,11 @@ room_again() {
     may_mount room_again || return
     mkdir run
     mount -t tmpfs -o size=2m tmpfs run
-    head -c 1700000 /dev/zero > run/somebody_elses
+    head -c 1700000 /dev/zero > run/somebody_elses.log
     start_long
     wait_until 'step 50 was not saved'
     wait_until 'step 100 was not saved'
-    rm run/somebody_elses
+    rm run/somebody_elses.log
     wait_until '^checkpoint run/checkpoints'
     kill -USR1 "$(strays | head -n 1)"
     ends_by_itself

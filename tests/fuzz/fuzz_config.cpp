@@ -197,6 +197,7 @@ void use(const ModelConfig& config, Dice& dice) {
     if (dice.below(4) == 0)
         request.theta = dice.of(kFactors), request.beta_fast = dice.of(kFactors),
         request.high_freq_factor = dice.of(kFactors);
+    if (dice.below(4) == 0) request.original = dice.below(2) ? config.max_positions : dice.of(kContexts);
     const std::int64_t context = dice.of(kContexts);
     const ModelConfig extended = dice.below(4) ? extend_rope(config, request, context) : override_rope(config, request);
     ModelConfig again;

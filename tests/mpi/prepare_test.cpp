@@ -227,6 +227,7 @@ BOOST_AUTO_TEST_CASE(a_damaged_spool_is_noticed) {
     shared.spill("bad.jsonl", std::string(300'000, ' ') + "\nnonsense\n");
     shared.spill("out.h5.parts/x", "");
     sentence_of(options, shared.group);
+    BOOST_TEST(std::filesystem::exists(shared / "out.h5.parts/x"));  // it may be anybody's
     if (shared.lead()) {
         const std::string path = unit_tokens_path(options.output + ".parts", 0);
         std::string tokens = slurp(path);
@@ -237,6 +238,7 @@ BOOST_AUTO_TEST_CASE(a_damaged_spool_is_noticed) {
     const std::string said = sentence_of(options_of(shared, "out.h5"), shared.group);
     BOOST_TEST(said.find("unit-000000.tokens is damaged; remove its folder and start again") != std::string::npos,
                said);
+    BOOST_TEST(!std::filesystem::exists(options.output + ".lock"));
     BOOST_TEST(!std::filesystem::exists(options.output));
     BOOST_TEST(!std::filesystem::exists(options.output + ".partial"));
 }
@@ -292,6 +294,33 @@ BOOST_AUTO_TEST_CASE(errors_are_one_sentence_on_all_ranks_and_leave_nothing) {
     check("have no tokens: all their 2 documents are empty", {"empty.txt", "blank.jsonl"}, kTokenizer, 0);
     check("of the output does not exist", {"good.txt"}, kTokenizer, 0, "no/out.h5");
     check("is a folder; name a file", {"good.txt"}, kTokenizer, 0, "folder");
+}
+
+/// A pattern that gives up on some texts: the sentence names the document, not only the tokenizer.
+BOOST_AUTO_TEST_CASE(a_document_that_cannot_be_tokenized_is_named) {
+    Shared shared;
+    const Json split = {{"type", "Split"},
+                        {"pattern", {{"Regex", "(a+)+b"}}},
+                        {"behavior", "Isolated"},
+                        {"invert", false}},
+               bytes = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
+    const Json model = {{"type", "BPE"}, {"vocab", {{"a", 0}, {"b", 1}, {"c", 2}}}, {"merges", Json::array()}},
+               both = {{"type", "Sequence"}, {"pretokenizers", {split, bytes}}};
+    shared.spill("tokenizer.json", Json({{"model", model}, {"pre_tokenizer", both}}).dump());
+    const std::string hard = std::string(60, 'a') + "cb";
+    shared.spill("in/lines.jsonl", "{\"text\": \"aab\"}\n\n{\"text\": \"" + hard + "\"}\n");
+    shared.spill("book.txt", hard);
+    for (const auto& [input, place] : {std::pair{"in", "in/lines.jsonl, line 3 cannot be tokenized: "},
+                                       {"book.txt", "book.txt cannot be tokenized: "}}) {
+        PrepareOptions options;
+        options.output = shared / "out.h5";
+        options.inputs = {shared / input};
+        options.tokenizer = shared / "tokenizer.json";
+        const std::string said = sentence_of(options, shared.group);
+        BOOST_TEST(said.find(place) != std::string::npos, said);
+        BOOST_TEST(said.find("matching its pattern with a text failed") != std::string::npos, said);
+        BOOST_TEST(!std::filesystem::exists(options.output));
+    }
 }
 
 BOOST_AUTO_TEST_CASE(units_follow_from_sizes_and_ranks_get_their_share) {

@@ -41,8 +41,8 @@ experiment: command_line
 plan: command_line process experiment
 train: command_line process experiment plan
 evaluate: command_line process
-prepare: command_line
-export: command_line
+prepare: command_line process
+export: command_line process
 inspect: command_line process'
 earlier=' '
 while IFS=: read -r folder others; do

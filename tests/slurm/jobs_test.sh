@@ -39,7 +39,7 @@ refusals() {
     refused 3 "does not fit 2 node(s) of 2 rank(s); nothing was submitted" \
         train small.toml run -- "${small[@]}" --memory 1MB
     refused 2 "not group sizes" sweep small.toml run --groups 16,x -- "${small[@]}"
-    refused 2 "group 100 is larger than the context" sweep small.toml run --groups 16,100 -- "${small[@]}"
+    refused 2 "has no effect with --attention dense" sweep small.toml run --groups 16 -- "${small[@]}" --attention dense
     refused 2 "no inputs" prepare out.h5
     refused 2 "no table" evaluate nix.txt out
     echo "modell base --model model" > table.txt
@@ -116,7 +116,7 @@ END
     for launcher in srun mpirun; do
         rm -f devices.txt
         CUDA_VISIBLE_DEVICES=4,7 THING=$launcher training "gpus_$launcher" --sbatch-options '--nodelist=n[1-2]' \
-            --launcher "$launcher" --container "./device.sh" -- --steps 1
+            --launcher "$launcher" --container "./device.sh" -- --steps 2
         ends COMPLETED
         diff <(sort devices.txt) - <<END
 n1 has 4 of $launcher
@@ -128,6 +128,56 @@ END
     [ "$(CUDA_VISIBLE_DEVICES=5 SLURM_LOCALID=3 "$root/slurm/one_gpu.sh" printenv CUDA_VISIBLE_DEVICES)" = 5 ]
     CUDA_VISIBLE_DEVICES=5,6 SLURM_LOCALID=2 "$root/slurm/one_gpu.sh" true 2>&1 |
         grep 'rank 2 of node .* has no GPU of its own' || [ "${PIPESTATUS[1]}" = 0 ]
+}
+
+# A job with GPUs insists on them, unless its options name a device. Nothing is submitted: the sandbox has no GPUs.
+insists_on_gpus() {
+    local dry=(--dry-run --gpus-per-node 2)
+    x "$root/slurm/submit.sh" train small.toml dry/cpu --dry-run -- "${small[@]}"
+    ! grep '^device' dry/cpu/job/train.toml
+    x "$root/slurm/submit.sh" train small.toml dry/gpu "${dry[@]}" -- "${small[@]}"
+    [ "$(grep '^device' dry/gpu/job/train.toml)" = 'device = "cuda"' ]
+    x "$root/slurm/submit.sh" train small.toml dry/auto "${dry[@]}" -- "${small[@]}" --device auto
+    [ "$(grep '^device' dry/auto/job/train.toml)" = 'device = "auto"' ]
+    x "$root/slurm/submit.sh" sweep small.toml dry/sweep --groups 8 "${dry[@]}" -- "${small[@]}"
+    [ "$(grep '^device' dry/sweep/job/train.toml)" = 'device = "cuda"' ]
+    printf 'model base --model model\ndata one data.h5\ncontext 32\n' > dry/table.txt
+    mkdir dry/bin
+    printf '#!/bin/sh\necho "$@" > "%s/dry/words.txt"\nexit 2\n' "$work" > dry/bin/srun
+    chmod +x dry/bin/srun
+    evaluates_with "--device cuda" "${dry[@]}"
+    evaluates_with "--device cpu" "${dry[@]}" -- --device cpu
+    ! evaluates_with "--device" --dry-run
+}
+# evaluates_with WORDS SETTINGS [-- OPTIONS]: whether the job script calls the program with WORDS
+evaluates_with() {
+    rm -rf dry/results
+    x "$root/slurm/submit.sh" evaluate dry/table.txt dry/results "${@:2}"
+    SLURM_ARRAY_TASK_ID=0 SLURM_JOB_NUM_NODES=1 PATH=$work/dry/bin:$PATH \
+        bash dry/results/job/evaluate.sbatch "$work/dry/results" || true
+    [ "$(grep -c -- "$1" dry/words.txt)" = 1 ] && [ "$(grep -o -- --device dry/words.txt | wc -l)" = 1 ]
+}
+
+# srun without PMIx starts processes that do not see each other; one sentence each, and nothing is created. The shell
+# of a job starts the program alone, whatever SLURM_NTASKS says; mpirun starts other numbers of ranks.
+launches() {
+    local words=(prepare alone.h5 documents.jsonl --vocabulary 256) code=0
+    x srun -n 2 --mpi=none env -u SLURM_NODELIST -u SLURM_JOB_NODELIST "$program" "${words[@]}" \
+        > singletons.txt 2>&1 || code=$?
+    [ "$code" != 0 ]
+    [ ! -e alone.h5 ]
+    grep 'srun started 2 processes, but MPI sees 1 rank' singletons.txt || grep -i 'direct launched' singletons.txt
+    cat > alone.sbatch <<END
+#!/bin/bash
+env | grep ^SLURM_ | sort
+"$program" ${words[*]}
+mpirun -n 2 --bind-to none "$program" prepare two.h5 documents.jsonl --vocabulary 256
+END
+    id=$(x sbatch --parsable -n 4 --output=alone.log alone.sbatch)
+    ends COMPLETED
+    cat alone.log
+    cmp alone.h5 data.h5
+    cmp two.h5 data.h5
 }
 
 # Three ranks share a sequence, so one of four ranks is not used.
@@ -143,4 +193,6 @@ check "sweep over group sizes, one of them signalled" sweep \
     "evaluation over models x data x contexts" evaluation
 check "a GPU for every rank, srun and mpirun" gpus \
     "ranks rounded down to whole meshes" whole_meshes
+check "a job with GPUs insists on them" insists_on_gpus \
+    "srun without PMIx, the shell of a job, mpirun" launches
 finish

@@ -224,6 +224,13 @@ BOOST_AUTO_TEST_CASE(sources_are_found_in_order) {
     for (const Source& source : list_sources({scratch / "x.txt", scratch / "b"})) names.push_back(source.name);
     BOOST_TEST(names == (std::vector<std::string>{"x.txt", "a.jsonl", "c.jsonl.gz", "sub/m.bin", "z.txt"}),
                boost::test_tools::per_element());
+    // Hidden files and folders are left out, unless they are inputs themselves.
+    std::filesystem::create_directories(scratch / "b/.ipynb_checkpoints/sub");
+    for (const char* name :
+         {"b/.ipynb_checkpoints/z.txt", "b/.ipynb_checkpoints/sub/z.txt", "b/._z.txt", "b/sub/.n.bin"})
+        spill(scratch / name, "x");
+    BOOST_TEST(list_sources({scratch / "b"}).size() == 4u);
+    BOOST_TEST(list_sources({scratch / "b/._z.txt", scratch / "b/.ipynb_checkpoints"}).size() == 3u);
     std::filesystem::create_directories(scratch / "empty");
     REFUSED("empty has no file that prepare reads (.txt, .jsonl, .jsonl.gz, .jsonl.zst, .bin)",
             list_sources({scratch / "empty"}));

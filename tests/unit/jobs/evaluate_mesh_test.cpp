@@ -71,6 +71,29 @@ BOOST_AUTO_TEST_CASE(a_window_too_long_for_one_rank_is_shared) {
     same_numbers(shared, read_json_file(shop / "out.json"));
 }
 
+/// A rank that sees an old listing of the run folder must not evaluate another step than rank 0.
+BOOST_AUTO_TEST_CASE(all_ranks_take_the_checkpoint_of_rank_0) {
+    const Workshop shop;
+    shop.done(with(training(), "checkpoint-every", "1"));
+    std::filesystem::copy(shop / "run", shop / "old", std::filesystem::copy_options::recursive);
+    std::filesystem::remove(shop / "old/checkpoints/step-00000002.h5");
+    const auto on_two_ranks = [](const std::string& first, const std::string& second) {
+        Words words{"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-q"};
+        const Words evaluate = kEvaluate + Words{"--pipeline", "2"};
+        const Words one{"-n", "1", PROGRAM};
+        return words + one + evaluate + Words{"--checkpoint", first} + Words{":"} + one + evaluate +
+               Words{"--checkpoint", second};
+    };
+    shop.done(kEvaluate + Words{"--checkpoint", "run/checkpoints/step-00000001.h5"});
+    const Json first_step = read_json_file(shop / "out.json");
+    const Outcome outcome = Process(on_two_ranks("old", "run"), shop.path()).wait();
+    BOOST_TEST(outcome.code == 0, outcome.err);
+    same_numbers(read_json_file(shop / "out.json"), first_step);
+    shop.refused_as(on_two_ranks("run", "old"), {"step-00000002.h5", "old/checkpoints", "on rank 1"});
+    std::filesystem::copy(shop / "old/checkpoints/step-00000001.h5", shop / "old/checkpoints/step-00000002.h5");
+    shop.refused_as(on_two_ranks("run", "old"), {"step-00000002.h5", "differs from that on rank 0"});
+}
+
 BOOST_AUTO_TEST_CASE(impossible_meshes) {
     const Workshop shop;
     const Words evaluate = kEvaluate + Words{"--model", "model"};

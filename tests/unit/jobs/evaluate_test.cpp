@@ -140,6 +140,23 @@ BOOST_AUTO_TEST_CASE(rope) {
     BOOST_TEST(has(context_warning(config, 129), "more than the 128"));
 }
 
+/// One --group serves several contexts. Beyond twice the context the groups are those of dense attention.
+BOOST_AUTO_TEST_CASE(groups_beyond_the_context) {
+    const Case c("mha");
+    for (const char* attention : {"shifted", "plain", "shifted-only", "layers", "sliding"}) {
+        const auto with_group = [&](const std::string& context, const std::string& group) {
+            return c.nll(
+                {"--model", c.folder_of_case, "--context", context, "--attention", attention, "--group", group});
+        };
+        const double dense = c.nll({"--model", c.folder_of_case, "--context", "24"});
+        for (const char* group : {"48", "1000", "1073741824"}) BOOST_CHECK_EQUAL(with_group("24", group), dense);
+    }
+    const Json out =
+        c.result({"--model", c.folder_of_case, "--context", "16,96", "--group", "32", "--attention", "shifted"});
+    BOOST_CHECK_EQUAL(out["protocol"]["group_by_context"]["16"].get<std::int64_t>(), 32);
+    BOOST_CHECK_EQUAL(out["results"].size(), 2u);
+}
+
 BOOST_AUTO_TEST_CASE(refusals) {
     const Case c("mha");
     const std::string model = c.folder_of_case;
@@ -158,7 +175,8 @@ BOOST_AUTO_TEST_CASE(refusals) {
     REFUSED("--windows", c.run({"--model", model, "--windows", "-1"}));
     REFUSED("--score some", c.run({"--model", model, "--score", "some"}));
     REFUSED("has no effect", c.run({"--model", model, "--group", "8"}));
-    REFUSED("larger than the context", c.run({"--model", model, "--group", "97", "--attention", "shifted"}));
+    REFUSED("--group is -1", c.run({"--model", model, "--group", "-1", "--attention", "shifted"}));
+    REFUSED("--group is 9", c.run({"--model", model, "--group", "9223372036854775807", "--attention", "plain"}));
     REFUSED("--device gpu", c.run({"--model", model, "--device", "gpu"}));
     REFUSED("--dtype", c.run({"--model", model, "--dtype", "int8"}));
     REFUSED("--rope-factor", c.run({"--model", model, "--rope", "linear"}));

@@ -3,6 +3,7 @@
 // left behind after an error.
 #include <cmath>
 #include <cstring>
+#include <set>
 
 #include "jobs/export/export.h"
 #include "jobs/export/output_folder.h"
@@ -133,8 +134,43 @@ BOOST_AUTO_TEST_CASE(configuration_and_tokenizer_files) {
     BOOST_TEST(json["rope_scaling"]["factor"] == 8.0);
     BOOST_TEST(json["rope_parameters"]["factor"] == 8.0);
     BOOST_TEST(json["rope_parameters"]["rope_type"] == "linear");
-    BOOST_TEST(json["max_position_embeddings"] == 1024);
+    BOOST_TEST(json["max_position_embeddings"] == 128);  // others multiply it by the factor
+    BOOST_TEST(json["original_max_position_embeddings"] == 128);
     BOOST_TEST(json["architectures"] == nlohmann::json::array({"LlamaForCausalLM"}));
+}
+
+/// Lengths of the old context do not travel into the export, wherever the base model has them.
+BOOST_AUTO_TEST_CASE(old_lengths) {
+    Run run("mha");  // 128 positions
+    const std::string base = run / "base";
+    fs::create_directories(base);
+    fs::copy(run.folder_of_case + "/model.safetensors", base + "/model.safetensors");
+    auto json = nlohmann::ordered_json::parse(slurp(run.folder_of_case + "/config.json"));
+    const char* const keys[] = {"max_length", "max_sequence_length", "max_seq_len", "seq_length",
+                                "n_ctx",      "model_max_length"};
+    for (const char* key : keys) json[key] = 128;
+    spill(base + "/config.json", json.dump());
+    const ModelConfig old = read_config(base), extended = extend_rope(old, {}, 1024);
+    RopeRequest theta;
+    theta.kind = "keep", theta.theta = 1e6;
+    const ModelConfig larger_base = extend_rope(old, theta, 1024);
+    const std::pair<int, int> lengths[] = {{128, 1024}, {500, 1024}, {1024, 1024}, {4096, 4096}, {20, 20}};
+    for (const ModelConfig* config : {&extended, &larger_base})
+        for (const auto& [before, after] : lengths) {
+            spill(base + "/generation_config.json", text("{\"max_length\": ", before, ", \"bos_token_id\": 1}"));
+            write_checkpoint(run.checkpoint, *config, golden_trainables(run.folder_of_case),
+                             golden_values(run.folder_of_case), base);
+            for (const char* format : {"hf", "peft", "longlora"}) {
+                fs::remove_all(run.out);
+                run_export({.from = run / "run", .to = run.out, .format = format});
+                const auto written = nlohmann::json::parse(slurp(run.out + "/config.json"));
+                for (const char* key : keys) BOOST_TEST(!written.contains(key), key);
+                if (std::string(format) != "hf") continue;
+                const auto generation = nlohmann::json::parse(slurp(run.out + "/generation_config.json"));
+                BOOST_TEST(generation["max_length"] == after);
+                BOOST_TEST(generation["bos_token_id"] == 1);
+            }
+        }
 }
 
 /// Every tensor has the bits that peft wrote. Our own reader reads the adapter back.
@@ -158,6 +194,28 @@ BOOST_AUTO_TEST_CASE(peft_adapter) {
                 std::sort(x.begin(), x.end()), std::sort(y.begin(), y.end());  // peft's order is arbitrary
             BOOST_TEST(x == y, key << ": " << x << " " << y);
         }
+        // PEFT 0.6 knows these keys and no other; a tied head needs one more, which PEFT has since 0.18.
+        std::set<std::string> known = {"auto_mapping",
+                                       "base_model_name_or_path",
+                                       "bias",
+                                       "fan_in_fan_out",
+                                       "inference_mode",
+                                       "init_lora_weights",
+                                       "layers_pattern",
+                                       "lora_alpha",
+                                       "lora_dropout",
+                                       "layers_to_transform",
+                                       "modules_to_save",
+                                       "peft_type",
+                                       "r",
+                                       "revision",
+                                       "target_modules",
+                                       "task_type",
+                                       "alpha_pattern",
+                                       "rank_pattern"};
+        if (name == "gqa-odd-tied") known.insert("ensure_weight_tying");
+        for (const auto& [key, value] : a.items()) BOOST_TEST(known.count(key) == 1u, key);
+        BOOST_TEST(a.contains("ensure_weight_tying") == (name == "gqa-odd-tied"));
         const Adapter back = open_adapter(run.out, read_config(run.folder_of_case));
         BOOST_TEST(back.values.size() == golden_values(run.folder_of_case).size());
         BOOST_TEST(back.config.has_value());
@@ -272,18 +330,27 @@ BOOST_AUTO_TEST_CASE(nothing_is_left_behind) {
 
 BOOST_AUTO_TEST_CASE(output_folders) {
     Scratch scratch;
-    fs::create_directories(scratch / "a.partial/old");
+    const std::string killed = scratch / "a.0123456789abcdef.partial", foreign = scratch / "a.partial";
+    for (const std::string& folder : {killed, foreign}) fs::create_directories(folder + "/old");
     {
         OutputFolder out(scratch / "a/");
-        BOOST_TEST(out.partial() == scratch / "a.partial");
-        BOOST_TEST(!fs::exists(scratch / "a.partial/old"));
+        BOOST_TEST(fs::exists(scratch / "a.lock"));
+        BOOST_TEST(!fs::exists(killed));
+        BOOST_TEST(fs::exists(foreign + "/old"));
         spill(out.partial() + "/x", "1");
+        REFUSED("is in use by process", OutputFolder(scratch / "a"));
         out.commit();
     }
     BOOST_TEST(slurp(scratch / "a/x") == "1");
-    BOOST_TEST(!fs::exists(scratch / "a.partial"));
+    BOOST_TEST(std::distance(fs::directory_iterator(scratch.folder), fs::directory_iterator()) == 2);
     { OutputFolder out(scratch / "b/c/d"); }
     BOOST_TEST(!fs::exists(scratch / "b"));
+    {
+        OutputFolder out(scratch / "b/c/d");
+        spill(scratch / "b/another", "");  // what another job writes into a new parent folder stays
+    }
+    BOOST_TEST(fs::exists(scratch / "b/another"));
+    BOOST_TEST(!fs::exists(scratch / "b/c"));
     REFUSED("exists already", OutputFolder(scratch / "a"));
     spill(scratch / "file", "");
     REFUSED("cannot create the folder", OutputFolder(scratch / "file/out"));

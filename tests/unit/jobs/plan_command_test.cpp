@@ -191,6 +191,7 @@ BOOST_AUTO_TEST_CASE(the_longest_context) {
     BOOST_TEST(shared > 2 * alone);
     BOOST_TEST(found >= shared);
     BOOST_TEST(longest({"--sequence", "4", "--group", "2000"}) >= shared);  // smaller halos
+    BOOST_TEST(longest({"--group", "1000000"}) >= 1024);                    // larger than any context that fits
     shop.done(base + Words{"--context", std::to_string(shared), "--sequence", "4"});
     BOOST_TEST(
         shop.run(base + Words{"--context", std::to_string(shared + shared / 10 + 1024), "--sequence", "4"}).code == 3);

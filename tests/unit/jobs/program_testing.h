@@ -237,7 +237,7 @@ inline Words training(const std::string& run = "run", int steps = 2) {
             "--lr",
             "1e-3",
             "--warmup",
-            "2",
+            std::to_string(std::min(steps, 2)),
             "--dtype",
             "float32",
             "--steps",

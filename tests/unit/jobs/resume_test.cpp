@@ -200,7 +200,7 @@ BOOST_AUTO_TEST_CASE(schedule_options_change_when_allowed) {
     shop.done(training("base", 3));
     const Words base = training("base", 6);
     const std::pair<const char*, const char*> changes[] = {
-        {"lr", "0.002"},         {"lr-embed", "0.001"}, {"lr-norm", "0.001"},  {"warmup", "9"},
+        {"lr", "0.002"},         {"lr-embed", "0.001"}, {"lr-norm", "0.001"},  {"warmup", "4"},
         {"weight-decay", "0.5"}, {"beta1", "0.5"},      {"beta2", "0.5"},      {"eps", "0.001"},
         {"clip", "7"},           {"steps", "2"},        {"schedule", "linear"}};
     for (const auto& [name, value] : changes)

@@ -71,6 +71,7 @@ BOOST_AUTO_TEST_CASE(methods_and_patterns) {
     for (const char* attention : {"dense", "plain", "shifted-only", "layers", "sliding"})
         works(shop, with(training(), "attention", attention));
     works(shop, with(with(training(), "context", "61"), "group", "7"));
+    for (const char* group : {"64", "100", "1000000000"}) works(shop, with(training(), "group", group));
 }
 
 BOOST_AUTO_TEST_CASE(data_and_schedules) {
@@ -79,7 +80,8 @@ BOOST_AUTO_TEST_CASE(data_and_schedules) {
     works(shop, training() + Words{"--document-mask"});
     works(shop, with(training(), "data", "data.h5:0.7,other.h5:0.3"));
     works(shop, with(training(), "order", "sequential"));
-    for (const char* schedule : {"linear", "cosine"}) works(shop, with(training(), "schedule", schedule));
+    for (const char* schedule : {"linear", "cosine"})
+        works(shop, with(with(training(), "warmup", "1"), "schedule", schedule));
     for (const char* recompute : {"all", "none"})
         works(shop, with(with(training(), "recompute", recompute), "micro-batch", "2"));
     works(shop, with(training(), "context", "256"));  // beyond the model's 128: rotary scaling
@@ -138,6 +140,7 @@ BOOST_AUTO_TEST_CASE(plan_equals_training) {
         {2, {"--method", "full", "--sequence", "2", "--zero", "3"}},
         {2, {"--pipeline", "2", "--recompute", "none"}},
         {3, {"--sequence", "3", "--attention", "dense", "--recompute", "all"}},
+        {3, {"--sequence", "3", "--group", "100"}},
         {4, {"--pipeline", "2", "--sequence", "2", "--zero", "1"}},
         {4, {"--pipeline", "2", "--zero", "3", "--micro-batch", "3"}}};
     for (const auto& [ranks, more] : ways) {

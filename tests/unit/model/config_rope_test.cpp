@@ -1,5 +1,8 @@
 // Rotary scaling in config.json: both spellings, refusals, and the factor that a context needs.
+#include <cmath>
+
 #include "config_testing.h"
+#include "model/rotary.h"
 
 using namespace longlora;
 using namespace config_testing;
@@ -19,12 +22,13 @@ Json llama3() {
 /// A scaled model of 4096 positions.
 ModelConfig scaled(const Json& scaling) { return parse(with({{"rope_scaling", scaling}})); }
 
-void check_round_trip(const ModelConfig& c) {
-    const ModelConfig again = parse(c.raw);
-    BOOST_TEST((again.rope == c.rope));
-    BOOST_TEST(again.max_positions == c.max_positions);
-    BOOST_TEST(again.covered_positions() == c.covered_positions());
+void check_same(const ModelConfig& a, const ModelConfig& b) {
+    BOOST_TEST((a.rope == b.rope));
+    BOOST_TEST(a.max_positions == b.max_positions);
+    BOOST_TEST(a.covered_positions() == b.covered_positions());
 }
+
+void check_round_trip(const ModelConfig& c) { check_same(parse(c.raw), c); }
 
 RopeRequest request(const std::string& kind, double factor = 0, double theta = 0) {
     RopeRequest r;
@@ -147,34 +151,73 @@ BOOST_AUTO_TEST_CASE(a_context_raises_the_factor_and_factors_compose) {
     const ModelConfig once = extend_rope(base, {}, 8192);
     BOOST_TEST((once.rope.kind == RopeKind::linear));
     BOOST_TEST(once.rope.factor == 2);
-    BOOST_TEST(once.max_positions == 8192);
+    BOOST_TEST(once.covered_positions() == 8192);
     BOOST_TEST(once.original_positions() == 4096);
     check_round_trip(once);
     const ModelConfig twice = extend_rope(parse(once.raw), {}, 16384);
     BOOST_TEST(twice.rope.factor == 4);
-    BOOST_TEST(twice.max_positions == 16384);
+    BOOST_TEST(twice.covered_positions() == 16384);
     check_round_trip(twice);
+    // As earlier versions of this program wrote it, with the extended length.
+    const ModelConfig earlier = parse(with({{"max_position_embeddings", 8192},
+                                            {"original_max_position_embeddings", 4096},
+                                            {"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}}));
+    BOOST_TEST(earlier.covered_positions() == 8192);
+    check_same(extend_rope(earlier, {}, 16384), twice);
     BOOST_TEST(extend_rope(twice, {}, 100).raw == twice.raw);  // a shorter context keeps the model's scaling
     // Context lengths that are not multiples: the factor is the exact quotient and covers every token.
     for (const std::int64_t context : {4097, 10000, 100000, 1234567}) {
         const ModelConfig c = extend_rope(base, {}, context);
         BOOST_TEST(c.rope.factor == context / 4096.0);
-        BOOST_TEST(c.max_positions == context);
+        BOOST_TEST(c.covered_positions() == context);
         check_round_trip(c);
     }
+    // Other programs compute original * factor and drop the fraction.
+    for (std::int64_t context = 3001; context < 20000; context += 7)
+        for (const char* kind : {"linear", "yarn"}) {
+            const ModelConfig c = extend_rope(parse(with({{"max_position_embeddings", 3000}})), request(kind), context);
+            BOOST_TEST(static_cast<std::int64_t>(3000 * c.rope.factor) == context);
+            BOOST_TEST(c.covered_positions() == context);
+        }
     const ModelConfig odd = parse(with({{"max_position_embeddings", 3000}, {"rope_scaling", linear(10000.0 / 3000)}}));
     BOOST_TEST(odd.covered_positions() == 10000);
 }
 
-BOOST_AUTO_TEST_CASE(a_linear_model_without_an_original_covers_its_product) {
+BOOST_AUTO_TEST_CASE(a_linear_model_without_an_original_has_two_readings) {
     const ModelConfig c = scaled(linear(2));
     BOOST_TEST(c.covered_positions() == 8192);
-    BOOST_TEST(extend_rope(c, {}, 8192).raw == c.raw);
-    const ModelConfig longer = extend_rope(c, {}, 16384);
-    BOOST_TEST(longer.rope.factor == 4);
-    BOOST_TEST(longer.rope.original == 4096);
-    BOOST_TEST(longer.covered_positions() == 16384);
-    check_round_trip(longer);
+    BOOST_TEST(extend_rope(c, {}, 4096).raw == c.raw);  // both readings cover it
+    for (const std::int64_t context : {4097, 8192, 16384})
+        refuses([&] { extend_rope(c, {}, context); }, {"--rope-original 4096", "8192", "--rope-original 2048", "4096"});
+    refuses([&] { extend_rope(c, request("linear", 8), 4096); }, {"--rope-original 4096"});
+    BOOST_TEST(extend_rope(c, request("keep"), 16384).raw == c.raw);
+    BOOST_TEST(extend_rope(c, request("auto", 2), 16384).raw == c.raw);  // the factor that it has
+    for (const std::int64_t original : {4096, 2048}) {
+        RopeRequest r;
+        r.original = original;
+        const ModelConfig known = extend_rope(c, r, 4096);
+        BOOST_TEST(known.rope.factor == 2);
+        BOOST_TEST(known.covered_positions() == 2 * original);
+        check_round_trip(known);
+        const ModelConfig longer = extend_rope(c, r, 16384);
+        BOOST_TEST(longer.rope.factor == 16384.0 / static_cast<double>(original));
+        BOOST_TEST(longer.rope.original == original);
+        BOOST_TEST(longer.max_positions == original);
+        BOOST_TEST(longer.covered_positions() == 16384);
+        check_same(extend_rope(known, {}, 16384), longer);
+        check_round_trip(longer);
+        r.factor = 8;
+        BOOST_TEST(extend_rope(c, r, 4096).covered_positions() == 8 * original);
+    }
+    RopeRequest wrong;
+    for (const std::int64_t original : {1, 2047, 4097}) {
+        wrong.original = original;
+        refuses([&] { extend_rope(c, wrong, 4096); }, {"--rope-original", "between 2048 and 4096"});
+    }
+    refuses([&] { extend_rope(parse(good()), wrong, 8192); }, {"--rope-original is 4097", "4096"});
+    wrong.original = 4096;
+    refuses([&] { extend_rope(scaled(llama3()), wrong, 8192); }, {"--rope-original is 4096", "1024"});
+    BOOST_TEST(extend_rope(parse(good()), wrong, 8192).raw == extend_rope(parse(good()), {}, 8192).raw);
 }
 
 BOOST_AUTO_TEST_CASE(an_extended_model_keeps_its_kind) {
@@ -186,7 +229,7 @@ BOOST_AUTO_TEST_CASE(an_extended_model_keeps_its_kind) {
     check_round_trip(y);
     const ModelConfig l = extend_rope(scaled(llama3()), {}, 16384);
     BOOST_TEST((l.rope.kind == RopeKind::llama3));
-    BOOST_TEST(l.rope.factor == 16);
+    BOOST_TEST(l.rope.factor == 32);  // four times the context
     BOOST_TEST(l.max_positions == 16384);
     check_round_trip(l);
     const ModelConfig d = extend_rope(scaled({{"type", "dynamic"}, {"factor", 2.0}}), {}, 32768);
@@ -194,9 +237,34 @@ BOOST_AUTO_TEST_CASE(an_extended_model_keeps_its_kind) {
     BOOST_TEST(d.rope.factor == 8);
     BOOST_TEST(d.max_positions == 4096);
     check_round_trip(d);
-    // A factor that is already larger than the quotient is not lowered.
-    BOOST_TEST(extend_rope(scaled(llama3()), {}, 5000).rope.factor == 8);
+    // What is covered counts, not the quotient of the context and the original length.
+    BOOST_TEST(extend_rope(scaled(llama3()), {}, 4097).rope.factor == 8 * (4097 / 4096.0));
+    BOOST_TEST(extend_rope(scaled(llama3()), request("auto", 16), 8192).max_positions == 8192);
     BOOST_TEST(extend_rope(scaled({{"type", "dynamic"}, {"factor", 4.0}}), {}, 8192).rope.factor == 4);
+}
+
+BOOST_AUTO_TEST_CASE(an_attention_factor_belongs_to_its_factor) {
+    const auto with_attention = [](double attention_factor, const Json& more = Json::object()) {
+        Json block = yarn();
+        block["attention_factor"] = attention_factor;
+        block.update(more);
+        return scaled(block);
+    };
+    const double of_4 = 0.1 * std::log(4) + 1, of_8 = 0.1 * std::log(8) + 1;
+    const ModelConfig formula = with_attention(of_4);
+    BOOST_TEST(extend_rope(formula, {}, 4096).raw == formula.raw);
+    for (const ModelConfig& c : {extend_rope(formula, {}, 8192), override_rope(formula, request("yarn", 8))}) {
+        BOOST_TEST(rotary_attention_factor(c.rope) == of_8);
+        BOOST_TEST(!c.raw["rope_parameters"].contains("attention_factor"));
+        check_round_trip(c);
+    }
+    const Json mscales = {{"mscale", 0.7}, {"mscale_all_dim", 0.5}};
+    const double by_mscales = (0.07 * std::log(4) + 1) / (0.05 * std::log(4) + 1);
+    BOOST_TEST(rotary_attention_factor(extend_rope(with_attention(by_mscales, mscales), {}, 8192).rope) ==
+               (0.1 * 0.7 * std::log(8) + 1) / (0.1 * 0.5 * std::log(8) + 1));
+    const ModelConfig own = with_attention(1);
+    refuses([&] { extend_rope(own, {}, 8192); }, {"attention_factor is 1,", "config.json", "--rope keep"});
+    BOOST_TEST(extend_rope(own, request("keep"), 8192).rope.attention_factor == 1);
 }
 
 BOOST_AUTO_TEST_CASE(requests) {
@@ -224,7 +292,7 @@ BOOST_AUTO_TEST_CASE(requests) {
     refuses([&] { extend_rope(base, request("auto", 1e9), 8192); }, {"factor"});
     const ModelConfig wins = extend_rope(base, request("auto", 25), 100000);  // as in LongLoRA's published weights
     BOOST_TEST(wins.rope.factor == 25);
-    BOOST_TEST(wins.max_positions == 102400);
+    BOOST_TEST(wins.covered_positions() == 102400);
     check_round_trip(wins);
     const ModelConfig theta = extend_rope(base, request("keep", 0, 1e6), 65536);  // a larger base instead of scaling
     BOOST_TEST((theta.rope.kind == RopeKind::none));
@@ -257,14 +325,14 @@ BOOST_AUTO_TEST_CASE(override_never_raises_a_factor_by_itself) {
     BOOST_TEST(override_rope(y, {}).raw == y.raw);
     const ModelConfig less = override_rope(scaled(linear(8)), request("auto", 2));
     BOOST_TEST(less.rope.factor == 2);
-    BOOST_TEST(less.max_positions == 8192);
+    BOOST_TEST(less.covered_positions() == 8192);
     BOOST_TEST((override_rope(base, request("auto", 2)).rope.kind == RopeKind::linear));
 }
 
 BOOST_AUTO_TEST_CASE(written_spellings) {
     const ModelConfig c = extend_rope(
         parse(with({{"rope_theta", 2e4}, {"rope_scaling", nullptr}, {"unknown", Json::array({1})}})), {}, 16384);
-    BOOST_TEST(c.raw["max_position_embeddings"] == 16384);
+    BOOST_TEST(c.raw["max_position_embeddings"] == 4096);
     BOOST_TEST(c.raw["original_max_position_embeddings"] == 4096);
     BOOST_TEST(c.raw["rope_theta"] == 2e4);
     // Two keys, as the oldest versions of transformers expect them.
@@ -272,7 +340,7 @@ BOOST_AUTO_TEST_CASE(written_spellings) {
     BOOST_TEST(c.raw["rope_parameters"].dump() == R"({"rope_type":"linear","factor":4.0,"rope_theta":20000.0})");
     BOOST_TEST(c.raw["unknown"] == Json::array({1}));
     const ModelConfig l = extend_rope(scaled(llama3()), {}, 16384);
-    BOOST_TEST(l.raw["rope_scaling"].dump() == R"({"rope_type":"llama3","factor":16.0,"low_freq_factor":1.0,)"
+    BOOST_TEST(l.raw["rope_scaling"].dump() == R"({"rope_type":"llama3","factor":32.0,"low_freq_factor":1.0,)"
                                                R"("high_freq_factor":4.0,"original_max_position_embeddings":1024})");
     BOOST_TEST(!l.raw.contains("original_max_position_embeddings"));
 }

@@ -92,7 +92,7 @@ BOOST_AUTO_TEST_CASE(golden_models) {
     };
     const Expected table[] = {{"all-targets", 64, 160, 3, 4, 2, 16, 128, false, RopeKind::none, 1, 1e4, 0, 128},
                               {"documents", 64, 160, 3, 4, 2, 16, 128, false, RopeKind::none, 1, 1e4, 0, 128},
-                              {"dynamic-ntk", 64, 160, 3, 4, 1, 16, 32, false, RopeKind::dynamic, 4, 1e4, 0, 32},
+                              {"dynamic-ntk", 64, 160, 3, 4, 1, 16, 32, false, RopeKind::dynamic, 4, 1e4, 0, 128},
                               {"gqa-odd-tied", 72, 144, 3, 9, 3, 8, 128, true, RopeKind::none, 1, 1e4, 0, 128},
                               {"interpolated", 64, 160, 3, 4, 2, 16, 32, false, RopeKind::linear, 4, 1e4, 0, 128},
                               {"llama3", 64, 160, 3, 4, 2, 16, 128, true, RopeKind::llama3, 4, 5e5, 32, 128},
@@ -100,7 +100,7 @@ BOOST_AUTO_TEST_CASE(golden_models) {
                               {"mistral", 64, 160, 3, 4, 2, 16, 128, false, RopeKind::none, 1, 1e4, 0, 128},
                               {"ragged", 64, 160, 3, 4, 2, 16, 128, false, RopeKind::none, 1, 1e4, 0, 128},
                               {"wide-heads", 48, 96, 2, 4, 2, 32, 128, false, RopeKind::none, 1, 1e4, 0, 128},
-                              {"yarn", 64, 160, 3, 4, 2, 16, 32, false, RopeKind::yarn, 4, 1e4, 32, 32}};
+                              {"yarn", 64, 160, 3, 4, 2, 16, 32, false, RopeKind::yarn, 4, 1e4, 32, 128}};
     for (const Expected& e : table) {
         BOOST_TEST_CONTEXT(e.name) {
             const ModelConfig c = parse(golden(e.name));

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <sstream>
 
+#include "run/checkpoint_files.h"
 #include "tests/unit/train/train_testing.h"
 
 using namespace longlora;
@@ -35,6 +36,32 @@ BOOST_AUTO_TEST_CASE(every_digit_of_a_double) {
     for (std::string l; std::getline(in, l); ++n)
         BOOST_TEST(parse_json(l, "line")["loss"].get<double>() == values[n]);  // the same bits
     BOOST_TEST(n == values.size());
+}
+
+BOOST_AUTO_TEST_CASE(folders_that_a_run_may_write_into) {
+    const TemporaryFolder folder;
+    const std::string run = folder / "run";
+    const auto refusal = [&] { return sentence_of([&] { require_run_folder(run); }); };
+    BOOST_TEST(refusal() == "");  // it does not exist yet
+    std::filesystem::create_directories(run + "/job");
+    for (const char* name : {"slurm-12.log", ".nfs0001", "lock", "status.json.rank0.partial", "train.toml"})
+        write_raw(run + "/" + name, "x");
+    BOOST_TEST(refusal() == "");
+    for (const char* name : {"config.json", "notes.txt", "model.safetensors"}) {
+        write_raw(run + "/" + name, "x");
+        BOOST_TEST(says(refusal(), {run, name, "is no run folder", "--run"}), refusal());
+        write_raw(run + "/manifest.json", "{\"a\": 1}");  // somebody else's
+        BOOST_TEST(says(refusal(), {name, "is no run folder"}), refusal());
+        write_raw(run + "/manifest.json", "{\"options\": {}, \"trainable\": {}}");
+        BOOST_TEST(refusal() == "");
+        remove_file(run + "/manifest.json");
+        create_run_folder(run);
+        write_raw(checkpoint_folder(run) + "/" + checkpoint_name(3), "x");
+        BOOST_TEST(refusal() == "");
+        remove_file(checkpoint_folder(run) + "/" + checkpoint_name(3));
+        remove_file(run + "/" + name);
+    }
+    BOOST_TEST(refusal() == "");
 }
 
 BOOST_AUTO_TEST_CASE(resume_leaves_each_step_once) {

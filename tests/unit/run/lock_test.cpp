@@ -2,6 +2,7 @@
 // over at once, that of a silent holder after the timeout. A holder that lost its lock notices.
 #include "run/lock.h"
 
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,8 +16,8 @@ using namespace train_testing;
 
 namespace {
 
-RunLockOptions quick(const std::string& job = "", const std::string& restart = "0") {
-    RunLockOptions options;
+LockOptions quick(const std::string& job = "", const std::string& restart = "0") {
+    LockOptions options;
     options.job = {"cluster", job, restart};
     options.timeout_seconds = 1.5;
     options.heartbeat_seconds = 0.1;
@@ -49,14 +50,14 @@ BOOST_AUTO_TEST_SUITE(run_lock)
 BOOST_AUTO_TEST_CASE(a_second_job_is_told_the_holder) {
     const TemporaryFolder folder;
     {
-        const RunLock lock(folder.path(), quick("41", "2"));
+        const LockFile lock(lock_of_run(folder.path()), quick("41", "2"));
         LockHolder holder;
-        BOOST_REQUIRE(read_lock(folder.path(), holder));
+        BOOST_REQUIRE(read_lock(lock_of_run(folder.path()), holder));
         BOOST_TEST(holder.token == lock.token());
         BOOST_TEST(holder_text(holder).find("job 41 (restart 2), process ") == 0u);
-        BOOST_TEST(is_lock_of(folder.path(), lock.token()));
+        BOOST_TEST(is_lock_of(lock_of_run(folder.path()), lock.token()));
         const double begin = now_seconds();
-        const std::string refusal = sentence_of([&] { RunLock(folder.path(), quick()); });
+        const std::string refusal = sentence_of([&] { LockFile(lock_of_run(folder.path()), quick()); });
         BOOST_TEST(says(refusal, {folder.path(), "is in use by job 41 (restart 2)", text("process ", getpid()),
                                   "another --run"}),
                    refusal);
@@ -64,25 +65,25 @@ BOOST_AUTO_TEST_CASE(a_second_job_is_told_the_holder) {
         lock.require_held();
     }
     BOOST_TEST(!file_exists(folder / "lock"));  // the destructor removed it
-    const RunLock again(folder.path(), quick());
+    const LockFile again(lock_of_run(folder.path()), quick());
 }
 
 BOOST_AUTO_TEST_CASE(an_ended_process_of_this_machine_is_noticed_at_once) {
     const TemporaryFolder folder;
     const pid_t child = fork();
     if (child == 0) {
-        const RunLock lock(folder.path(), quick());
+        const LockFile lock(lock_of_run(folder.path()), quick());
         _exit(0);  // as after a kill: the lock stays
     }
     int status = 0;
     waitpid(child, &status, 0);
     BOOST_REQUIRE(file_exists(folder / "lock"));
-    RunLockOptions options = quick();
+    LockOptions options = quick();
     options.timeout_seconds = 100;
     std::vector<std::string> told;
     options.say = [&](const std::string& sentence) { told.push_back(sentence); };
     const double begin = now_seconds();
-    const RunLock lock(folder.path(), options);
+    const LockFile lock(lock_of_run(folder.path()), options);
     BOOST_TEST(now_seconds() - begin < 20);
     BOOST_REQUIRE(told.size() == 1u);
     BOOST_TEST(says(told[0], {"took over the lock of", text("process ", child), "has ended"}), told[0]);
@@ -92,28 +93,28 @@ BOOST_AUTO_TEST_CASE(a_silent_holder_is_waited_for) {
     const TemporaryFolder folder;
     write_raw(folder / "lock", foreign_lock("f"));
     int asked = 0, waited = 0;
-    RunLockOptions options = quick();
+    LockOptions options = quick();
     options.has_ended = [&](const LockHolder& holder) {
         asked += holder.job.id == "12";
         return false;  // the scheduler does not know
     };
     options.waiting = [&] { ++waited; };
     const double begin = now_seconds();
-    const RunLock lock(folder.path(), options);
+    const LockFile lock(lock_of_run(folder.path()), options);
     BOOST_TEST(now_seconds() - begin >= 1.5);
     BOOST_TEST(asked == 1);
     BOOST_TEST(waited > 3);
-    BOOST_TEST(is_lock_of(folder.path(), lock.token()));
+    BOOST_TEST(is_lock_of(lock_of_run(folder.path()), lock.token()));
 }
 
 BOOST_AUTO_TEST_CASE(the_scheduler_may_know_that_the_holder_ended) {
     const TemporaryFolder folder;
     write_raw(folder / "lock", foreign_lock("f"));
-    RunLockOptions options = quick();
+    LockOptions options = quick();
     options.timeout_seconds = 100;
     options.has_ended = [](const LockHolder& holder) { return holder.job.id == "12" && holder.job.restart == "3"; };
     const double begin = now_seconds();
-    const RunLock lock(folder.path(), options);
+    const LockFile lock(lock_of_run(folder.path()), options);
     BOOST_TEST(now_seconds() - begin < 20);
 }
 
@@ -121,15 +122,15 @@ BOOST_AUTO_TEST_CASE(an_incomplete_lock_file) {
     for (const std::string content : {"", "{\"token\": \"", "{}"}) {
         const TemporaryFolder folder;
         write_raw(folder / "lock", content);
-        const RunLock lock(folder.path(), quick());
-        BOOST_TEST(is_lock_of(folder.path(), lock.token()));
+        const LockFile lock(lock_of_run(folder.path()), quick());
+        BOOST_TEST(is_lock_of(lock_of_run(folder.path()), lock.token()));
     }
 }
 
 BOOST_AUTO_TEST_CASE(a_holder_that_lost_its_lock_notices) {
     const TemporaryFolder folder;
     {
-        const RunLock lock(folder.path(), quick());
+        const LockFile lock(lock_of_run(folder.path()), quick());
         write_raw(folder / "lock", foreign_lock("another"));  // another job saw no heartbeat
         const std::string sentence = sentence_of([&] { lock.require_held(); });
         BOOST_TEST(
@@ -137,15 +138,66 @@ BOOST_AUTO_TEST_CASE(a_holder_that_lost_its_lock_notices) {
             sentence);
         write_raw(folder / "lock", foreign_lock("another"));
     }
-    BOOST_TEST(is_lock_of(folder.path(), "another"));  // a job that does not hold the lock does not remove it
+    BOOST_TEST(
+        is_lock_of(lock_of_run(folder.path()), "another"));  // a job that does not hold the lock does not remove it
 }
 
-BOOST_AUTO_TEST_CASE(a_removed_lock_is_made_again) {
+/// The job that took over has ended since, and its lock file is gone.
+BOOST_AUTO_TEST_CASE(a_lock_that_is_gone_is_lost) {
     const TemporaryFolder folder;
-    const RunLock lock(folder.path(), quick());
+    const LockPlace place = lock_of_run(folder.path());
+    const LockFile lock(place, quick());
+    require_lock_of(place, lock.token());
     remove_file(folder / "lock");
-    lock.require_held();
-    BOOST_TEST(is_lock_of(folder.path(), lock.token()));
+    for (const std::string& sentence :
+         {sentence_of([&] { lock.require_held(); }), sentence_of([&] { require_lock_of(place, lock.token()); })})
+        BOOST_TEST(says(sentence, {folder / "lock", "is gone", "writes nothing more"}), sentence);
+    BOOST_TEST(!file_exists(folder / "lock"));
+}
+
+/// The same with a holder that sleeps: SIGSTOP, another job takes over and ends, SIGCONT.
+BOOST_AUTO_TEST_CASE(a_holder_that_was_asleep_is_ended_by_what_happened_since) {
+    const TemporaryFolder folder;
+    const LockPlace place = lock_of_run(folder.path());
+    const pid_t child = fork();
+    if (child == 0) {
+        try {
+            const LockFile lock(place, quick());
+            for (int k = 0; k < 600; ++k) usleep(50000), lock.require_held();
+            _exit(0);
+        } catch (const Error&) {
+            _exit(2);
+        }
+    }
+    LockHolder holder;
+    for (int k = 0; k < 600 && !read_lock(place, holder); ++k) usleep(50000);
+    BOOST_REQUIRE(holder.process == child);
+    kill(child, SIGSTOP);
+    { const LockFile next(place, quick()); }
+    BOOST_TEST(!file_exists(folder / "lock"));
+    kill(child, SIGCONT);
+    int status = 0;
+    waitpid(child, &status, 0);
+    BOOST_TEST((WIFEXITED(status) && WEXITSTATUS(status) == 2));
+    BOOST_TEST(!file_exists(folder / "lock"));
+}
+
+/// Outputs have locks beside them. A file of that name that this program did not write is left alone.
+BOOST_AUTO_TEST_CASE(locks_of_outputs) {
+    const TemporaryFolder folder;
+    const LockPlace place = lock_of_output(folder / "out.h5");
+    {
+        const LockFile lock(place, quick());
+        BOOST_TEST(file_exists(folder / "out.h5.lock"));
+        const std::string refusal = sentence_of([&] { LockFile(place, quick()); });
+        BOOST_TEST(says(refusal, {"the output " + (folder / "out.h5"), "in use by process", "name another output"}),
+                   refusal);
+    }
+    BOOST_TEST(!file_exists(folder / "out.h5.lock"));
+    write_raw(folder / "out.h5.lock", "apt = 1");
+    const std::string refusal = sentence_of([&] { LockFile(place, quick()); });
+    BOOST_TEST(says(refusal, {"out.h5.lock", "is no lock of this program"}), refusal);
+    BOOST_TEST(read_text_file(folder / "out.h5.lock") == "apt = 1");
 }
 
 /// Many processes find a stale lock at once: one gets it, all others are refused, and no temporary file is left.
@@ -157,7 +209,7 @@ BOOST_AUTO_TEST_CASE(one_of_many_takes_a_stale_lock) {
         const pid_t child = fork();
         if (child == 0) {
             try {
-                const RunLock lock(folder.path(), quick());
+                const LockFile lock(lock_of_run(folder.path()), quick());
                 for (int k = 0; k < 40; ++k) usleep(100000), lock.require_held();
                 _exit(0);
             } catch (const Error&) {
