@@ -12,8 +12,7 @@
 namespace longlora {
 
 /// An open file descriptor, which the destructor closes. Call sync() to learn of write errors: the destructor only
-/// warns when close fails. A handle reads or writes, never both: NFS reads the rest of a page that a readable handle
-/// changes, and writes the whole page back, over what other nodes wrote there.
+/// warns when close fails. A handle reads or writes, never both (io/shared_file.h says why).
 class FileHandle {
 public:
     FileHandle() = default;

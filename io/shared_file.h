@@ -12,9 +12,10 @@
 namespace longlora {
 
 /// The unit of a file that has one writer. A node's cache keeps a file in pages and may write a whole page back though
-/// a rank changed only a few bytes of it (NFS: a page that was read or is complete in the cache), so a page of two
-/// writers on two nodes loses bytes. Pages have 4 KiB to 64 KiB, large folios of Linux up to 2 MiB but aligned to
-/// their size; a stripe of Lustre, where two writers only wait for each other's lock, has 1 MiB unless set otherwise.
+/// a rank changed only a few bytes of it (NFS: a page of a readable handle, or one that is complete in the cache), so a
+/// page of two writers on two nodes loses bytes. Pages have 4 KiB to 64 KiB, large folios of Linux up to 2 MiB but
+/// aligned to their size; a stripe of Lustre, where two writers only wait for each other's lock, has 1 MiB unless set
+/// otherwise.
 constexpr std::int64_t kWriterBlock = std::int64_t{1} << 20;
 
 /// Bytes [begin, begin + bytes) of a tensor of the layout, which one rank has.
