@@ -46,17 +46,17 @@ FileHandle FileHandle::open_folder(const std::string& path) {
     return FileHandle(path, open_file(path, O_RDONLY | O_DIRECTORY, "open"));
 }
 FileHandle FileHandle::open_write(const std::string& path) {
-    return FileHandle(path, open_file(path, O_RDWR, "open for writing"));
+    return FileHandle(path, open_file(path, O_WRONLY, "open for writing"));
 }
 FileHandle FileHandle::create(const std::string& path) {
-    return FileHandle(path, open_file(path, O_RDWR | O_CREAT | O_TRUNC, "create"));
+    return FileHandle(path, open_file(path, O_WRONLY | O_CREAT | O_TRUNC, "create"));
 }
 FileHandle FileHandle::open_or_create(const std::string& path) {
-    return FileHandle(path, open_file(path, O_RDWR | O_CREAT, "create"));
+    return FileHandle(path, open_file(path, O_WRONLY | O_CREAT, "create"));
 }
 FileHandle FileHandle::create_exclusive(const std::string& path) {
     int fd;
-    do fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    do fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     while (fd < 0 && errno == EINTR);
     if (fd < 0 && errno != EEXIST) fail_system("create", path, errno);
     return FileHandle(path, fd);

@@ -12,21 +12,21 @@
 namespace longlora {
 
 /// An open file descriptor, which the destructor closes. Call sync() to learn of write errors: the destructor only
-/// warns when close fails.
+/// warns when close fails. A handle reads or writes, never both (io/shared_file.h says why).
 class FileHandle {
 public:
     FileHandle() = default;
     static FileHandle open_read(const std::string& path);
-    /// Opens an existing file for reading and writing.
+    /// Opens an existing file for writing.
     static FileHandle open_write(const std::string& path);
     /// Opens a folder, to sync it.
     static FileHandle open_folder(const std::string& path);
-    /// Creates the file, or empties an existing one; for reading and writing.
+    /// Creates the file, or empties an existing one; for writing.
     static FileHandle create(const std::string& path);
     /// Creates the file; returns an empty handle if a file of this name exists. When several processes try this, also
     /// on several machines, exactly one succeeds.
     static FileHandle create_exclusive(const std::string& path);
-    /// Opens a file for reading and writing and keeps its content; creates it if it does not exist.
+    /// Opens a file for writing and keeps its content; creates it if it does not exist.
     static FileHandle open_or_create(const std::string& path);
     FileHandle(FileHandle&& other) noexcept : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)) {}
     FileHandle& operator=(FileHandle&& other) noexcept;

@@ -164,9 +164,11 @@ File File::open(const std::string& path) {
     return File(path, id);
 }
 
-File File::create(const std::string& path) {
+File File::create(const std::string& path, std::int64_t front_metadata, std::int64_t front_data) {
     silence();
     const Id access = access_properties();
+    H5Pset_meta_block_size(access, front_metadata);
+    H5Pset_small_data_block_size(access, front_data);
     Id creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
     H5Pset_obj_track_times(creation, false);
     const hid_t id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation, access);

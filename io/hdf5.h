@@ -28,7 +28,9 @@ public:
     static File open(const std::string& path);
     /// Creates the file, or empties an existing one. The format is that of HDF5 1.8 to 1.10, in which metadata has
     /// checksums. The file holds no times: equal calls make equal files.
-    static File create(const std::string& path);
+    /// Room for `front_metadata` bytes of HDF5's own data, and then for `front_data` bytes of datasets below 64 KiB, is
+    /// at the front of the file; what does not fit lies behind the datasets.
+    static File create(const std::string& path, std::int64_t front_metadata = 2048, std::int64_t front_data = 2048);
     File(File&& other) noexcept : path_(std::move(other.path_)), id_(std::exchange(other.id_, -1)) {}
     File& operator=(File&&) = delete;
     ~File();

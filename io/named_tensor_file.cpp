@@ -52,21 +52,42 @@ void write_attributes(const FileHandle& file, const hdf5::Dataset& place, const 
     file.write_at(blocks[0].data(), sums.bytes, sums.offset);
 }
 
+/// What HDF5 needs for its own data of the file. Measured with HDF5 1.10.8 on 1 to 7,500 tensors: 650 bytes for each
+/// tensor and its checksums, plus both names.
+std::int64_t metadata_bytes(const std::vector<NamedTensor>& tensors) {
+    std::int64_t bytes = 8192;
+    for (const NamedTensor& tensor : tensors) bytes += 680 + 2 * static_cast<std::int64_t>(tensor.name.size());
+    return bytes;
+}
+
+std::int64_t checksum_bytes(std::int64_t bytes) { return 4 * num_checksum_blocks(bytes); }
+
+/// Attributes and checksums.
+std::int64_t own_data_bytes(const std::vector<NamedTensor>& tensors, const std::string& attributes) {
+    std::int64_t bytes = static_cast<std::int64_t>(attributes.size());
+    bytes += checksum_bytes(bytes);
+    for (const NamedTensor& tensor : tensors) bytes += checksum_bytes(tensor.size_bytes());
+    return bytes;
+}
+
 NamedTensorLayout lay_out(const std::string& path, const std::string& format, std::int64_t schema_version,
                           const std::vector<NamedTensor>& tensors, const std::string& attributes) {
     NamedTensorLayout layout;
     layout.path = path;
-    hdf5::File made = hdf5::File::create(path);
+    hdf5::File made = hdf5::File::create(path, metadata_bytes(tensors), own_data_bytes(tensors, attributes));
     made.set_attribute("format", format);
     made.set_attribute("schema_version", schema_version);
     const hdf5::Dataset text_place =
         made.create_dataset(kAttributes, DType::uint8, {static_cast<std::int64_t>(attributes.size())});
     const hdf5::Dataset text_sums = create_checksums(made, kAttributes, text_place.bytes);
+    layout.own_bytes = text_sums.offset + text_sums.bytes;
     for (const NamedTensor& tensor : tensors) {
-        const hdf5::Dataset place = made.create_dataset(tensor.name, tensor.dtype, sizes_of(tensor.shape));
-        const hdf5::Dataset sums = create_checksums(made, tensor.name, place.bytes);
-        layout.entries.push_back({tensor, place.offset, sums.offset});
+        const hdf5::Dataset sums = create_checksums(made, tensor.name, tensor.size_bytes());
+        layout.entries.push_back({tensor, 0, sums.offset});
+        layout.own_bytes = std::max(layout.own_bytes, sums.offset + sums.bytes);
     }
+    for (TensorEntry& entry : layout.entries)
+        entry.offset = made.create_dataset(entry.name, entry.dtype, sizes_of(entry.shape)).offset;
     made.close();
     const FileHandle file = FileHandle::open_write(path);
     layout.file_bytes = file.size();
@@ -91,7 +112,7 @@ NamedTensorLayout create_named_tensor_file(const std::string& path, const std::s
     for (const NamedTensor& tensor : tensors) {
         ensure(!tensor.name.empty() && tensor.name != kAttributes && tensor.name.rfind(kChecksumGroup, 0) != 0,
                "the file itself uses this tensor name");
-        estimate += tensor.size_bytes() + 4 * num_checksum_blocks(tensor.size_bytes()) + 2048 +
+        estimate += tensor.size_bytes() + checksum_bytes(tensor.size_bytes()) + 2048 +
                     2 * static_cast<std::int64_t>(tensor.name.size());
     }
     try_space(path, estimate);
@@ -107,7 +128,11 @@ std::string pack_layout(const NamedTensorLayout& layout) {
     Json entries = Json::array();
     for (const TensorEntry& e : layout.entries)
         entries.push_back({e.name, static_cast<int>(e.dtype), sizes_of(e.shape), e.offset, e.checksums_offset});
-    return Json({{"path", layout.path}, {"file_bytes", layout.file_bytes}, {"entries", entries}}).dump();
+    return Json({{"path", layout.path},
+                 {"file_bytes", layout.file_bytes},
+                 {"own_bytes", layout.own_bytes},
+                 {"entries", entries}})
+        .dump();
 }
 
 NamedTensorLayout unpack_layout(const std::string& packed) {
@@ -115,6 +140,7 @@ NamedTensorLayout unpack_layout(const std::string& packed) {
     NamedTensorLayout layout;
     layout.path = json["path"].get<std::string>();
     layout.file_bytes = json["file_bytes"].get<std::int64_t>();
+    layout.own_bytes = json["own_bytes"].get<std::int64_t>();
     for (const Json& e : json["entries"]) {
         const NamedTensor tensor{e[0].get<std::string>(), static_cast<DType>(e[1].get<int>()),
                                  shape_of(e[2].get<std::vector<std::int64_t>>())};

@@ -10,8 +10,11 @@
 //
 // Writing:
 //   rank 0      create_named_tensor_file gives the layout, which rank 0 sends to all ranks
-//   all ranks   write_slice, which gives checksum pieces; the ranks send them to rank 0
-//   rank 0      write_checksums; then it renames the file
+//   all ranks   write_slice, which gives checksum pieces; the ranks send them to each other
+//   rank 0      write_checksums
+//   all ranks   read_back, of what other ranks wrote (io/read_back.h); then rank 0 renames the file
+// Which rank writes what, so that no page of the file has two writers, is in io/shared_file.h. HDF5's own data, the
+// attributes and the checksums, which rank 0 writes, are therefore at the front of the file.
 //
 // Threads: create_named_tensor_file, has_format and the constructor of NamedTensorReader call HDF5, so only the main
 // thread may call them. Everything else is pread and pwrite, for any thread.
@@ -47,6 +50,7 @@ struct NamedTensorLayout {
     std::string path;
     std::vector<TensorEntry> entries;
     std::int64_t file_bytes = 0;
+    std::int64_t own_bytes = 0;  // what the file itself has, beside the tensors, lies before this position
     /// The index of the tensor with this name; std::logic_error if there is none.
     std::int64_t index_of(const std::string& name) const;
 };

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "io/read_back.h"
 #include "jobs/command_line/units.h"
 #include "model/attention_pattern.h"
 #include "model/parameters.h"
@@ -84,6 +85,7 @@ void validate(TrainOptions& o) {
     at_least("micro-batch", o.micro_batch, 1);
     at_least("warmup", o.warmup, 0);
     at_least("keep", o.keep_checkpoints, 1);
+    read_back_of(o.verify_checkpoints, "--verify-checkpoints");
     at_least("checkpoint-every", o.checkpoint_every, 0);
     at_least("seed", o.seed, 0, std::numeric_limits<std::int64_t>::max());
     in_range("checkpoint-minutes", o.checkpoint_minutes, 0, 1e9);

@@ -34,7 +34,8 @@ struct TrainOptions {
     std::string dtype = "auto", device = "auto", recompute = "auto", offload = "none", memory;
     std::int64_t pipeline = 1, sequence = 1, zero = 0;
     // run
-    std::string run_folder, resume = "auto", stop_after, timeout = "600", lock_timeout = "60";
+    std::string run_folder, verify_checkpoints = "sample", resume = "auto", stop_after, timeout = "600",
+                            lock_timeout = "60";
     std::int64_t checkpoint_every = 100, keep_checkpoints = 3;
     double checkpoint_minutes = 30;
     std::vector<std::string> allow_change;
@@ -102,6 +103,8 @@ struct TrainOptions {
         v("checkpoint-every", checkpoint_every, free, "steps between checkpoints; 0 = none by steps");
         v("checkpoint-minutes", checkpoint_minutes, free, "minutes between checkpoints; 0 = none by time");
         v("keep", keep_checkpoints, free, "how many of the newest checkpoints are kept");
+        v("verify-checkpoints", verify_checkpoints, free,
+          "what ranks read back of a checkpoint that others wrote, before it counts: sample | all");
         v("resume", resume, free, "auto (newest checkpoint of --run that verifies, if any) | never | FILE");
         v("allow-change", allow_change, free, "schedule options that may differ from the checkpoint's");
         v("stop-after", stop_after, free,

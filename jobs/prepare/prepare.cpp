@@ -7,11 +7,11 @@
 
 #include "core/clock.h"
 #include "core/error.h"
-#include "io/checksum.h"
 #include "io/json.h"
 #include "io/token_file.h"
 #include "jobs/command_line/progress.h"
 #include "jobs/command_line/same_options.h"
+#include "jobs/prepare/assemble.h"
 #include "jobs/prepare/frame.h"
 #include "jobs/prepare/units.h"
 #include "jobs/process/output.h"
@@ -66,6 +66,7 @@ void check_options(const PrepareOptions& o) {
             "; it must be auto, true or false");
     require(o.bin_type == "uint16" || o.bin_type == "uint32", "--bin-type is ", o.bin_type,
             "; it must be uint16 or uint32");
+    read_back_of(o.verify, "--verify");
 }
 
 void open_and_list(Preparation& p) {
@@ -250,40 +251,6 @@ std::vector<UnitCounts> tokenize(Preparation& p) {
     return all;
 }
 
-/// Copies the spool file of one unit to its place in the output.
-void write_unit(const Preparation& p, const FileHandle& file, const NamedTensorLayout& layout, std::size_t u,
-                const UnitCounts& before, std::vector<ChecksumPiece>& pieces) {
-    const std::int64_t index = u;
-    const UnitResult result = read_unit_result(p.parts_folder, index);
-    require(result.key == unit_key(p.units[u], p.sources, p.settings), unit_result_path(p.parts_folder, index),
-            " holds other documents than this job wrote there; remove its folder and start again");
-    const FileHandle spool = FileHandle::open_read(unit_tokens_path(p.parts_folder, index));
-    const std::int64_t width = size_of(layout.entries[kTokens].dtype), bytes = result.num_tokens * width;
-    require(spool.size() == bytes, spool.path(), " has ", spool.size(), " bytes, but ", bytes,
-            " were written; remove its folder and start again");
-    std::vector<char> buffer(std::min(bytes, kChecksumBlock));
-    std::uint32_t crc = 0;
-    for (std::int64_t at = 0; at < bytes;) {
-        const std::int64_t n = std::min(bytes - at, kChecksumBlock);
-        spool.read_at(buffer.data(), n, at);
-        crc = crc32c(buffer.data(), n, crc);
-        write_slice(file, layout, kTokens, before.tokens * width + at, buffer.data(), n, pieces);
-        at += n;
-    }
-    require(crc == result.tokens_crc, spool.path(), " is damaged; remove its folder and start again");
-    std::vector<std::uint64_t> ends = result.document_ends, name_ends;
-    std::string names;
-    for (std::size_t d = 0; d < ends.size(); ++d) {
-        ends[d] += static_cast<std::uint64_t>(before.tokens);
-        names += result.names[d];
-        name_ends.push_back(static_cast<std::uint64_t>(before.name_bytes) + names.size());
-    }
-    const std::int64_t place = 8 * (before.documents + 1), end_bytes = 8 * result.num_documents();
-    write_slice(file, layout, kDocumentBegin, place, ends.data(), end_bytes, pieces);
-    write_slice(file, layout, kDocumentNameBegin, place, name_ends.data(), end_bytes, pieces);
-    write_slice(file, layout, kDocumentName, before.name_bytes, names.data(), names.size(), pieces);
-}
-
 std::string attributes_of(const Preparation& p) {
     TokenFileInfo info;
     info.tokenizer_kind = p.tokenizer ? p.tokenizer->kind() : "none";
@@ -310,8 +277,7 @@ void remove_unfinished_output(const Preparation& p, bool parts) {
     }
 }
 
-/// All ranks write the slices of their units into OUT.h5.TOKEN.partial; rank 0 creates the file and renames it at the
-/// end. Returns the size of the file.
+/// Rank 0 creates OUT.h5.TOKEN.partial, all ranks fill it, and rank 0 renames it. Returns the size of the file.
 std::int64_t assemble(Preparation& p, const std::vector<UnitCounts>& counts, const UnitCounts& total) {
     std::string packed;
     parallel::agree(p.group, [&] {
@@ -321,30 +287,14 @@ std::int64_t assemble(Preparation& p, const std::vector<UnitCounts>& counts, con
             create_named_tensor_file(p.partial, kTokenFileFormat, kTokenFileVersion, tensors, attributes_of(p)));
     });
     const NamedTensorLayout layout = unpack_layout(p.group.broadcast(packed));
-    std::vector<ChecksumPiece> pieces;
-    parallel::agree(p.group, [&] {
-        const FileHandle file = FileHandle::open_write(p.partial);
-        const std::uint64_t zero = 0;
-        if (p.lead())
-            for (std::int64_t tensor : {kDocumentBegin, kDocumentNameBegin})
-                write_slice(file, layout, tensor, 0, &zero, sizeof zero, pieces);
-        UnitCounts before{};
-        for (std::size_t u = 0; u < counts.size(); ++u) {
-            if (p.mine(u)) write_unit(p, file, layout, u, before, pieces);
-            before.tokens += counts[u].tokens, before.documents += counts[u].documents,
-                before.name_bytes += counts[u].name_bytes;
-        }
-        file.sync();
-    });
-    const std::vector<std::string> all = p.group.all_gather(pack_pieces(pieces));
+    std::vector<UnitSizes> sizes;
+    for (const UnitCounts& c : counts) sizes.push_back({c.tokens, c.documents, c.name_bytes});
+    const auto slices = slices_of_ranks(layout, sizes, p.owner, p.group.size());
+    SliceReader reader(slices[p.group.rank()], p.parts_folder, size_of(layout.entries[kTokens].dtype),
+                       [&](std::int64_t unit) { return unit_key(p.units[unit], p.sources, p.settings); });
+    fill_token_file(p.group, layout, slices, reader, read_back_of(p.options.verify, "--verify"));
     parallel::agree(p.group, [&] {
         if (!p.lead()) return;
-        std::vector<ChecksumPiece> joined;
-        for (const std::string& part : all)
-            for (const ChecksumPiece& piece : unpack_pieces(part)) joined.push_back(piece);
-        const FileHandle file = FileHandle::open_write(p.partial);
-        write_checksums(file, layout, std::move(joined));
-        file.sync();
         p.require_ours();
         rename_file(p.partial, p.options.output);
         remove_units(p.parts_folder);

@@ -4,8 +4,9 @@
 // The inputs are cut into units (jobs/prepare/units.h) by their sizes alone, and the units are distributed to ranks.
 // Each rank tokenizes its units into spool files in OUT.h5.parts/. A unit is complete when its result file has been
 // renamed into place, so a killed prepare resumes from there. The counts of all units then give each unit its place in
-// the output. Every rank writes its slices of OUT.h5.TOKEN.partial, which rank 0 renames when it is complete. Rank 0
-// holds OUT.h5.lock (jobs/process/output.h) from before the first spool file until then.
+// the output. Every rank writes some blocks of OUT.h5.TOKEN.partial and reads back what another rank wrote
+// (assemble.h); then rank 0 renames it. Rank 0 holds OUT.h5.lock (jobs/process/output.h) from before the first spool
+// file until then.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +28,7 @@ struct PrepareOptions {
     std::string bos = "auto";
     bool eos = true;
     std::string bin_type = "uint16";
+    std::string verify = "sample";
 
     template <class V> void visit(V&& v) {
         using enum OptionClass;
@@ -45,6 +47,7 @@ struct PrepareOptions {
           "end every text with the tokenizer's end-of-text id, if it has one and the text does not end with it; token "
           "ids in the inputs stay as they are");
         v("bin-type", bin_type, free, "type of the token ids in .bin files: uint16 | uint32");
+        v("verify", verify, free, "what ranks read back that others wrote, before the file counts: sample | all");
     }
 };
 

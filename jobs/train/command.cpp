@@ -52,6 +52,7 @@ TrainerOptions trainer_options(const TrainOptions& o, const FittedStep& step, co
     options.checkpoint_every = o.checkpoint_every;
     options.checkpoint_minutes = o.checkpoint_minutes;
     options.keep_checkpoints = o.keep_checkpoints;
+    options.read_back = read_back_of(o.verify_checkpoints, "--verify-checkpoints");
     options.max_snapshot_bytes = step.snapshot_bytes;
     options.planned_arena_bytes = step.plan.arena_bytes;
     options.stop_after_seconds = o.stop_after.empty() ? 0 : parse_seconds(o.stop_after, "--stop-after");

@@ -3,6 +3,7 @@
 #include "parallel/host_group.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "core/error.h"
 #include "parallel/mpi_check.h"
@@ -12,6 +13,20 @@ namespace longlora::parallel {
 namespace {
 
 constexpr std::int64_t kMaxPiece = std::int64_t{1} << 30;  // bytes of one MPI call
+
+/// Counts and displacements as MPI_Alltoallv takes them.
+struct IntCounts {
+    std::vector<int> counts, begins;
+    explicit IntCounts(const std::vector<std::int64_t>& bytes) {
+        std::int64_t total = 0;
+        for (const std::int64_t n : bytes) {
+            counts.push_back(static_cast<int>(n));
+            begins.push_back(static_cast<int>(total));
+            total += n;
+        }
+        ensure(total <= std::numeric_limits<int>::max(), "an exchange of bytes is below 2 GiB");
+    }
+};
 
 }  // namespace
 
@@ -102,6 +117,15 @@ std::vector<std::string> HostGroup::all_gather(const std::string& bytes) const {
            request, "MPI_Iallgatherv");
     for (std::size_t r = 0; r < num_ranks; ++r) out[r] = all.substr(begins[r], counts[r]);
     return out;
+}
+
+void HostGroup::exchange(const char* out, const std::vector<std::int64_t>& bytes_to, char* in,
+                         const std::vector<std::int64_t>& bytes_from) const {
+    const IntCounts to(bytes_to), from(bytes_from);
+    MPI_Request request = MPI_REQUEST_NULL;
+    finish(MPI_Ialltoallv(out, to.counts.data(), to.begins.data(), MPI_BYTE, in, from.counts.data(), from.begins.data(),
+                          MPI_BYTE, comm_, &request),
+           request, "MPI_Ialltoallv");
 }
 
 }  // namespace longlora::parallel

@@ -36,6 +36,10 @@ public:
     std::vector<std::string> all_gather(const std::string& bytes) const;
     /// The bytes of `root`, on every rank.
     std::string broadcast(const std::string& bytes, int root = 0) const;
+    /// Sends bytes_to[r] bytes to each rank r, from `out` on in the order of ranks, and receives bytes_from[r] bytes
+    /// likewise. Sent and received bytes must each be below 2 GiB.
+    void exchange(const char* out, const std::vector<std::int64_t>& bytes_to, char* in,
+                  const std::vector<std::int64_t>& bytes_from) const;
     bool any(bool mine) const;
     bool all(bool mine) const { return !any(!mine); }
 

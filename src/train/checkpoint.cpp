@@ -1,37 +1,41 @@
-// Saving checkpoints: rank 0 creates the file with its layout, every rank writes the parts for which it answers
-// (Weights::sole), and rank 0 renames the finished file. Loading is in checkpoint_load.cpp.
+// Saving checkpoints: rank 0 creates the file with its layout. Every rank answers for some parts (Weights::sole); it
+// writes them, except what is in blocks that other ranks write (io/shared_file.h). Every rank then reads back what
+// another one wrote, and rank 0 renames the finished file. Loading is in checkpoint_load.cpp.
 #include "train/checkpoint.h"
 
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <atomic>
-#include <chrono>
-#include <system_error>
+#include <cstring>
 #include <unordered_map>
 
 #include "core/clock.h"
 #include "core/error.h"
+#include "core/host.h"
 #include "parallel/agree.h"
+#include "train/save.h"
 
 namespace longlora {
 
 namespace {
 
-constexpr std::int64_t kElementsOfBlock = kChecksumBlock / 4;   // float32
-constexpr std::int64_t kWriteElements = 16 * kElementsOfBlock;  // one pwrite and its checksums
 constexpr const char* kKinds[] = {"master/", "moment1/", "moment2/"};
-// At most so much goes to the disk at once, so that progress is seen on a slow disk too.
-constexpr std::int64_t kUnsyncedBytes = std::int64_t{32} << 20;
-constexpr double kLookSeconds = 0.005;      // between two looks at the helper thread
-constexpr int kHelperNice = 10;             // about a tenth of a core if other threads want the core too
 constexpr char kFine = '+', kFailed = '-';  // the first byte of messages between ranks
 
 std::int64_t elements_of(const std::vector<CheckpointPart>& parts) {
     std::int64_t n = 0;
     for (const CheckpointPart& part : parts) n += part.source.count();
     return n;
+}
+
+std::vector<FilePart> file_parts_of(const std::vector<CheckpointPart>& parts) {
+    std::vector<FilePart> out;
+    for (const CheckpointPart& part : parts) out.push_back({part.tensor, 4 * part.begin, 4 * part.source.count()});
+    return out;
+}
+
+std::vector<FilePart> unpack_file_parts(const std::string& bytes) {
+    std::vector<FilePart> parts(bytes.size() / sizeof(FilePart));
+    if (!bytes.empty()) std::memcpy(parts.data(), bytes.data(), bytes.size());
+    return parts;
 }
 
 std::int64_t bytes_of(const std::vector<ChecksumPiece>& pieces) {
@@ -66,52 +70,6 @@ std::vector<NamedTensor> checkpoint_tensors(const ParameterList& list) {
     return tensors;
 }
 
-/// A save under way. The helper thread reads layout and snapshot, and fills pieces and failure before it sets done.
-struct CheckpointSaver::Save {
-    std::int64_t step = 0;
-    double begin_seconds = 0, stalled_seconds = 0;
-    NamedTensorLayout layout;
-    ArenaTensor snapshot;  // this rank's parts, one after another
-    std::vector<ChecksumPiece> pieces;
-    std::string failure;
-    std::atomic<bool> done = false;
-    std::atomic<std::int64_t> written = 0;  // bytes
-    std::int64_t synced = 0;
-    std::thread helper;
-
-    /// Runs work that may fail on this rank, and keeps the sentence of its failure.
-    template <class Work> void attempt(const Work& work) noexcept {
-        try {
-            work();
-        } catch (const std::exception& error) {
-            failure = sentence_of(error);
-        }
-    }
-    /// Writes the elements [begin, begin + count) of a tensor from host memory.
-    void write(const FileHandle& file, std::int64_t tensor, std::int64_t begin, std::int64_t count, const float* data) {
-        for (std::int64_t at = 0; at < count; at += kWriteElements) {
-            const std::int64_t bytes = 4 * std::min(kWriteElements, count - at);
-            write_slice(file, layout, tensor, 4 * (begin + at), data + at, bytes, pieces);
-            written += bytes;
-            if (written - synced < kUnsyncedBytes) continue;
-            file.sync();
-            synced = written;
-        }
-    }
-    void write_snapshot(const std::vector<CheckpointPart>& parts) noexcept {
-        attempt([&] {
-            const FileHandle file = FileHandle::open_write(layout.path);
-            const float* data = snapshot->data<float>();
-            for (const CheckpointPart& part : parts) {
-                write(file, part.tensor, part.begin, part.source.count(), data);
-                data += part.source.count();
-            }
-            file.sync();
-        });
-        done = true;
-    }
-};
-
 CheckpointSaver::CheckpointSaver(const parallel::HostGroup& group, Weights& weights, const SaverOptions& options)
     : group_(group),
       weights_(weights),
@@ -127,7 +85,7 @@ CheckpointSaver::~CheckpointSaver() {
 
 /// Rank 0 creates the file; all ranks learn its layout, or why there is none.
 bool CheckpointSaver::start(std::int64_t step, const Json& attributes) {
-    save_ = std::make_unique<Save>();
+    save_ = std::make_unique<CheckpointSave>();
     save_->step = step;
     save_->begin_seconds = now_seconds();
     std::string answer;
@@ -147,6 +105,7 @@ bool CheckpointSaver::start(std::int64_t step, const Json& attributes) {
     answer = group_.broadcast(answer);
     if (answer[0] == kFine) {
         save_->layout = unpack_layout(answer.substr(1));
+        plan();
         return true;
     }
     SaveReport report;
@@ -156,6 +115,23 @@ bool CheckpointSaver::start(std::int64_t step, const Json& attributes) {
     reports_.push_back(report);
     save_.reset();
     return false;
+}
+
+/// Decides which rank writes which bytes of the file.
+void CheckpointSaver::plan() {
+    if (parts_of_ranks_.empty()) {
+        nodes_ = group_.all_gather(group_.node());
+        const std::vector<FilePart> mine = file_parts_of(parts_);
+        const std::string packed(reinterpret_cast<const char*>(mine.data()), mine.size() * sizeof(FilePart));
+        for (const std::string& theirs : group_.all_gather(packed))
+            parts_of_ranks_.push_back(unpack_file_parts(theirs));
+    }
+    save_->plan = plan_shared_write(save_->layout, parts_of_ranks_, group_.rank());
+    std::int64_t at = 0;
+    for (const CheckpointPart& part : parts_) {
+        save_->begins.push_back(at);
+        at += 4 * part.source.count();
+    }
 }
 
 /// False if the snapshot is larger than allowed, or does not fit into pinned memory.
@@ -181,54 +157,85 @@ void CheckpointSaver::take_snapshot() {
     weights_.device().synchronize(Device::compute_stream());
 }
 
+/// Sends the bytes that other ranks write, and receives theirs. False if a rank has no memory for that.
+bool CheckpointSaver::exchange(const ReadPiece& read) {
+    CheckpointSave& save = *save_;
+    if (save.plan.rounds.empty()) return save.failure.empty();
+    save.attempt([&] { save.bytes = std::make_unique<SharedBytes>(save.plan); });
+    if (group_.any(!save.failure.empty())) return false;
+    exchange_pieces(
+        save.plan, *save.bytes, [&](const PartPiece& piece, void* out) { save.attempt([&] { read(piece, out); }); },
+        [&](const char* out, const auto& bytes_to, char* in, const auto& bytes_from) {
+            group_.exchange(out, bytes_to, in, bytes_from);
+        });
+    return save.failure.empty();
+}
+
+/// Copies a piece from the device, as much at once as `staging` holds, and calls each(bytes before, data, bytes).
+void CheckpointSaver::stage(const PartPiece& piece, const ArenaTensor& staging, const StagedBytes& each) const {
+    const Tensor& source = parts_[piece.part].source;
+    for (std::int64_t at = piece.begin, end = piece.begin + piece.bytes; at < end;) {
+        const std::int64_t first = at / 4, count = std::min(staging->count(), (end + 3) / 4 - first);
+        weights_.device().copy_to_host(staging->slice(0, count), source.slice(first, count), Device::compute_stream());
+        weights_.device().synchronize(Device::compute_stream());
+        const std::int64_t bytes = std::min(end, 4 * (first + count)) - at;  // blocks may cut an element
+        each(at - piece.begin, reinterpret_cast<const char*>(staging->bytes) + (at - 4 * first), bytes);
+        if (options_.note_work) options_.note_work();
+        at += bytes;
+    }
+}
+
 void CheckpointSaver::write_in_foreground() {
-    Save& save = *save_;
+    CheckpointSave& save = *save_;
+    save.foreground = true;
     save.snapshot.release();
+    ArenaTensor staging;
     save.attempt([&] {
         const std::int64_t piece =
             std::clamp<std::int64_t>(options_.staging_bytes / 4, 1, std::max<std::int64_t>(1, elements_of(parts_)));
-        const ArenaTensor staging = weights_.device().pinned().tensor(DType::float32, {piece}, Use::workspace);
-        const FileHandle file = FileHandle::open_write(save.layout.path);
-        for (const CheckpointPart& part : parts_) {
-            for (std::int64_t at = 0; at < part.source.count(); at += piece) {
-                const std::int64_t count = std::min(piece, part.source.count() - at);
-                weights_.device().copy_to_host(staging->slice(0, count), part.source.slice(at, count),
-                                               Device::compute_stream());
-                weights_.device().synchronize(Device::compute_stream());
-                save.write(file, part.tensor, part.begin + at, count, staging->data<float>());
-                if (options_.note_work) options_.note_work();
-            }
-        }
-        file.sync();
+        staging = weights_.device().pinned().tensor(DType::float32, {piece}, Use::workspace);
     });
+    const bool have_all = exchange([&](const PartPiece& piece, void* out) {
+        stage(piece, staging, [&](std::int64_t before, const char* data, std::int64_t bytes) {
+            std::memcpy(static_cast<char*>(out) + before, data, bytes);
+        });
+    });
+    if (have_all && !save.plan.writes.empty())
+        save.attempt([&] {
+            const FileHandle file = FileHandle::open_write(save.layout.path);
+            for (const SharedWrite::Write& w : save.plan.writes) {
+                if (w.part < 0) save.write(file, w.tensor, w.begin, w.bytes, save.bytes->received.data() + w.at);
+                else
+                    stage({w.part, w.at, w.bytes}, staging,
+                          [&](std::int64_t before, const char* data, std::int64_t bytes) {
+                              save.write(file, w.tensor, w.begin + before, bytes, data);
+                          });
+            }
+            file.sync();
+        });
     save.done = true;
 }
 
 void CheckpointSaver::begin_save(std::int64_t step, const Json& attributes) {
     if (save_) complete();
     if (!start(step, attributes)) return;
-    Save& save = *save_;
+    CheckpointSave& save = *save_;
     if (group_.any(!reserve_snapshot())) {
         write_in_foreground();
         complete();
         return;
     }
     take_snapshot();
-    try {
-        save.helper = std::thread([&save, this] {
-            // The computing threads may fill all cores, and training goes first. On Linux each thread has a priority
-            // of its own. If setting it fails, that only costs time.
-            setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kHelperNice);
-            save.write_snapshot(parts_);
-        });
-    } catch (const std::system_error&) {  // no thread can be created: write here
-        save.write_snapshot(parts_);
-    }
+    const bool have_all = exchange([&](const PartPiece& piece, void* out) {
+        std::memcpy(out, save.in_snapshot(piece.part, piece.begin), piece.bytes);
+    });
+    if (have_all) save.start_helper([&save] { save.write_snapshot(); });
+    else save.done = true;
     save.stalled_seconds = now_seconds() - save.begin_seconds;
 }
 
 std::vector<SaveReport> CheckpointSaver::poll() {
-    if (save_ && group_.all(save_->done)) complete();
+    if (save_ && group_.all(save_->done)) advance();
     return std::exchange(reports_, {});
 }
 
@@ -253,23 +260,14 @@ SaveReport CheckpointSaver::save_now(std::int64_t step, const Json& attributes) 
     return report;
 }
 
-/// Rank 0 makes the finished file a checkpoint; if that fails, it removes the file.
-SaveReport CheckpointSaver::commit(const std::vector<std::string>& outcomes) {
-    const Save& save = *save_;
+/// Rank 0 makes the finished file a checkpoint; if something failed before, or fails now, it removes the file.
+SaveReport CheckpointSaver::commit(const std::string& failure) {
+    const CheckpointSave& save = *save_;
     SaveReport report;
     report.path = checkpoint_folder(options_.run_folder) + "/" + checkpoint_name(save.step);
+    report.most_bytes_of_a_rank = save.most_bytes_of_a_rank;
     try {
-        std::vector<ChecksumPiece> pieces;
-        for (std::size_t r = 0; r < outcomes.size(); ++r) {
-            require(outcomes[r][0] == kFine, outcomes[r].substr(1),
-                    outcomes.size() > 1 ? text(" (on rank ", r, ")") : std::string());
-            const std::vector<ChecksumPiece> part = unpack_pieces(outcomes[r].substr(1));
-            report.most_bytes_of_a_rank = std::max(report.most_bytes_of_a_rank, bytes_of(part));
-            pieces.insert(pieces.end(), part.begin(), part.end());
-        }
-        const FileHandle file = FileHandle::open_write(save.layout.path);
-        write_checksums(file, save.layout, std::move(pieces));
-        file.sync();
+        require(failure.empty(), failure);
         if (options_.before_rename) options_.before_rename();
         rename_file(save.layout.path, report.path);
         report.saved = true;
@@ -289,30 +287,73 @@ SaveReport CheckpointSaver::commit(const std::vector<std::string>& outcomes) {
     return report;
 }
 
-/// Waits for the end of the helper thread. As long as the thread makes progress, this rank counts as working.
-void CheckpointSaver::wait_for_helper() {
-    for (std::int64_t seen = -1; !save_->done; std::this_thread::sleep_for(std::chrono::duration<double>(kLookSeconds)))
-        if (const std::int64_t written = save_->written; written != seen) {
-            seen = written;
-            if (options_.note_work) options_.note_work();
-        }
-    save_->helper.join();
+void CheckpointSaver::complete() {
+    while (save_) advance();
 }
 
-void CheckpointSaver::complete() {
-    Save& save = *save_;
+/// Waits until this rank has done its part of the phase, and begins the next phase or ends the save.
+void CheckpointSaver::advance() {
+    CheckpointSave& save = *save_;
     const double called = now_seconds();
-    const bool foreground = !save.helper.joinable();
-    if (!foreground) wait_for_helper();
+    save.wait_for_helper(options_.note_work);
+    std::string failure;  // known on rank 0
+    if (save.phase == SavePhase::writing) {
+        if (begin_reading_back(failure)) {
+            save.stalled_seconds += now_seconds() - called;
+            return;
+        }
+    } else {
+        for (const std::string& one : group_.all_gather(save.failure))
+            if (failure.empty()) failure = one;
+    }
+    conclude(failure, called);
+}
+
+/// All ranks have written: rank 0 adds the checksums, and each rank begins to read. False if something failed.
+bool CheckpointSaver::begin_reading_back(std::string& failure) {
+    CheckpointSave& save = *save_;
     save.snapshot.release();
+    save.bytes.reset();
     const std::vector<std::string> outcomes =
         group_.all_gather(save.failure.empty() ? kFine + pack_pieces(save.pieces) : kFailed + save.failure);
+    std::vector<ChecksumPiece> pieces, theirs;
+    const int partner = read_back_partners(nodes_)[group_.rank()];
+    const auto finish_file = [&] {
+        for (std::size_t r = 0; r < outcomes.size(); ++r) {
+            require(outcomes[r][0] == kFine, outcomes[r].substr(1),
+                    outcomes.size() > 1 ? text(" (on rank ", r, ")") : std::string());
+            const std::vector<ChecksumPiece> part = unpack_pieces(outcomes[r].substr(1));
+            save.most_bytes_of_a_rank = std::max(save.most_bytes_of_a_rank, bytes_of(part));
+            if (static_cast<int>(r) == partner) theirs = part;
+            if (group_.rank() == 0 || partner == 0) pieces.insert(pieces.end(), part.begin(), part.end());
+        }
+        if (group_.rank() != 0) return;
+        const FileHandle file = FileHandle::open_write(save.layout.path);
+        write_checksums(file, save.layout, pieces);
+        file.sync();
+    };
+    save.failure.clear();  // all ranks know it now
+    save.attempt(finish_file);
+    failure = group_.broadcast(save.failure);
+    if (!failure.empty()) return false;
+    save.phase = SavePhase::reading_back;
+    save.cannot_read = cannot_read_back(group_.rank(), partner);
+    if (partner == 0)
+        save.attempt_reading([&] { read_back_own(save.layout, kCheckpointFormat, kCheckpointVersion, pieces); });
+    theirs = pieces_to_read(theirs, options_.read_back, save.step);
+    save.start_helper([&save, theirs] { save.read_back_pieces(theirs); });
+    return true;
+}
+
+/// Ends the save on all ranks.
+void CheckpointSaver::conclude(const std::string& failure, double called) {
+    const CheckpointSave& save = *save_;
     Json answer;
     if (group_.rank() == 0) {
-        const SaveReport r = commit(outcomes);
+        const SaveReport r = commit(failure);
         const double now = now_seconds(), seconds = now - save.begin_seconds;
         answer = {{"saved", r.saved},   {"most", r.most_bytes_of_a_rank},
-                  {"seconds", seconds}, {"stalled", foreground ? seconds : save.stalled_seconds + now - called},
+                  {"seconds", seconds}, {"stalled", save.foreground ? seconds : save.stalled_seconds + now - called},
                   {"path", r.path},     {"sentence", r.sentence}};
     }
     answer = parse_json(group_.broadcast(to_line(answer)), "rank 0's report of a save");

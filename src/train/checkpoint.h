@@ -1,6 +1,7 @@
 // Checkpoints: the masters and moments of every trainable parameter as whole named tensors in one file, which all ranks
 // write together. Saving overlaps with training: a rank takes a snapshot, then a helper thread that calls neither MPI
-// nor HDF5 writes it. File names and `latest`: src/run/checkpoint_files.h.
+// nor HDF5 writes it. When all ranks have written, each reads back what another one wrote, before the file gets its
+// name. File names and `latest`: src/run/checkpoint_files.h.
 //   tensors      master/NAME, moment1/NAME, moment2/NAME (float32, whole)
 //   attributes   the caller's JSON, and "step"
 #pragma once
@@ -9,11 +10,12 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "io/json.h"
 #include "io/named_tensor_file.h"
+#include "io/read_back.h"
+#include "io/shared_file.h"
 #include "model/weights.h"
 #include "parallel/host_group.h"
 #include "run/checkpoint_files.h"
@@ -46,15 +48,20 @@ struct SaverOptions {
     /// If the parts of any rank are larger than this, all ranks save in the foreground, without a snapshot. 0: they
     /// always do.
     std::int64_t max_snapshot_bytes = std::int64_t{4} << 30;
-    /// Host memory for a save in the foreground.
+    /// Host memory for a save in the foreground. Every save also holds the bytes that other ranks send: below 1 MiB for
+    /// each block that this rank writes and does not fill alone, so at most two blocks for each shard in the file.
     std::int64_t staging_bytes = std::int64_t{64} << 20;
     /// Part of the names of unfinished files: what is left of a killed job cannot write into the files of the next job.
     std::string writer = {};
+    /// How much of a file is read back before it gets its name.
+    ReadBack read_back = ReadBack::sample;
     /// Called on rank 0 before a finished file gets its name; throws an Error if the file must not get it.
     std::function<void()> before_rename = {};
     /// Called now and then by the main thread while this rank writes, or waits for its helper thread, which writes.
     std::function<void()> note_work = {};
 };
+
+struct CheckpointSave;  // train/save.h
 
 /// All functions but constructor and destructor are collective: every rank calls them at the same steps.
 class CheckpointSaver {
@@ -80,20 +87,27 @@ public:
     bool under_way() const { return static_cast<bool>(save_); }
 
 private:
-    struct Save;
+    using StagedBytes = std::function<void(std::int64_t before, const char* data, std::int64_t bytes)>;
     bool start(std::int64_t step, const Json& attributes);
+    void plan();
     bool reserve_snapshot();
     void take_snapshot();
+    bool exchange(const ReadPiece& read);
+    void stage(const PartPiece& piece, const ArenaTensor& staging, const StagedBytes& each) const;
     void write_in_foreground();
-    void wait_for_helper();
     void complete();
-    SaveReport commit(const std::vector<std::string>& outcomes);
+    void advance();
+    bool begin_reading_back(std::string& failure);
+    void conclude(const std::string& failure, double called);
+    SaveReport commit(const std::string& failure);
     const parallel::HostGroup& group_;
     Weights& weights_;
     const SaverOptions options_;
     const std::vector<NamedTensor> tensors_;
-    const std::vector<CheckpointPart> parts_;  // what this rank writes
-    std::unique_ptr<Save> save_;
+    const std::vector<CheckpointPart> parts_;            // what this rank writes
+    std::vector<std::vector<FilePart>> parts_of_ranks_;  // like nodes_, known from the first save on
+    std::vector<int> nodes_;                             // by rank
+    std::unique_ptr<CheckpointSave> save_;
     std::vector<SaveReport> reports_;
     SaveReport last_good_;
 };

@@ -47,6 +47,7 @@ struct Loop {
         SaverOptions out;
         out.run_folder = options.run_folder;
         out.keep_checkpoints = options.keep_checkpoints;
+        out.read_back = options.read_back;
         out.max_snapshot_bytes = options.max_snapshot_bytes;
         out.writer = options.writer;
         // The metrics reach the disk before the checkpoint gets its name, so a resume finds the line of every step.

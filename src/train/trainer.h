@@ -20,6 +20,7 @@ struct TrainerOptions {
     std::int64_t checkpoint_every = 100;  ///< steps; 0: never by steps
     double checkpoint_minutes = 30;       ///< 0: never by time
     std::int64_t keep_checkpoints = 3;
+    ReadBack read_back = ReadBack::sample;
     std::int64_t max_snapshot_bytes = std::int64_t{4} << 30;  ///< of a rank; a larger save is done in the foreground
     double stop_after_seconds = 0;                            ///< from the start of the loop; 0: no limit
     std::int64_t planned_arena_bytes = 0;                     ///< recorded in the metrics at the end

@@ -18,7 +18,7 @@ workplace() {
     tools=$(dirname "$program")/tests
     launcher=("$@")
     [ $# -gt 0 ] || launcher=(mpirun --allow-run-as-root --oversubscribe --bind-to none -q)
-    for tool in "$program" "$tools/compare_checkpoints" "$tools/libinject.so"; do
+    for tool in "$program" "$tools/compare_checkpoints" "$tools"/lib{inject,node_cache}.so; do
         [ -e "$tool" ] || fail "there is no $tool; build first"
     done
     work=$(mktemp -d "${TMPDIR:-/tmp}/longlora-faults-XXXXXX")

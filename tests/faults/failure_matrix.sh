@@ -12,21 +12,26 @@ shift
 if [ "${1:-}" = --only ]; then pattern=$2; shift 2; fi
 workplace "$program_given" "$@"
 
-# words_for RANKS: sets $words to the training of a case, with the run folder `run`
+# words_for RANKS PHASE: sets $words to the training of a case, with the run folder `run`, and $whole to the folder of
+# the undisturbed run
 words_for() {
     train_words run $steps
+    whole=../whole.$1
     [ "$1" = 2 ] || words+=(--pipeline 2 --sequence 2 --zero 3)
+    [ "$2" != wide ] || { words+=(--lora-rank 256); whole=../wide.$1; }
 }
 
-# prepare_runs: makes the undisturbed run whole.RANKS, and half.RANKS, which is the run as a kill after step 9 leaves
-# it
+# prepare_runs: makes the undisturbed runs whole.RANKS and wide.RANKS, and half.RANKS, which is the run as a kill after
+# step 9 leaves it
 prepare_runs() {
-    local ranks
+    local ranks phase
     for ranks in 2 4; do
-        words_for $ranks
-        launch $ranks "${words[@]}"
-        [ $code = 0 ] || fail "the undisturbed run ended with code $code: $(tail -n 1 out) $(cat err)"
-        mv run whole.$ranks
+        for phase in wide new; do
+            words_for $ranks $phase
+            launch $ranks "${words[@]}"
+            [ $code = 0 ] || fail "the undisturbed run ended with code $code: $(tail -n 1 out) $(cat err)"
+            mv run "${whole#../}"
+        done
         cp -r whole.$ranks half.$ranks
         rm half.$ranks/checkpoints/step-00000012.h5
         echo step-00000009.h5 > half.$ranks/checkpoints/latest
@@ -79,8 +84,8 @@ one_case() {
     local name=$1 phase=$2 ranks=$3 rank=$4 wanted=$5 fault=$6 says=$7 began=$EPOCHREALTIME
     problems=""
     rm -rf run fault.log
-    [ "$phase" = new ] || cp -r "../half.$ranks" run
-    words_for "$ranks"
+    [ "$phase" != resumed ] || cp -r "../half.$ranks" run
+    words_for "$ranks" "$phase"
     export FAULT="rank=$rank,${fault/mid,/when=run/checkpoints/step-00000003.h5,}" FAULT_LOG=$PWD/fault.log
     export LD_PRELOAD=$tools/libinject.so
     launch "$ranks" "${words[@]}"
@@ -93,11 +98,11 @@ one_case() {
     check_files
     [ "$wanted" != 2 ] || [ -z "$(find run -name '*.partial' 2> /dev/null)" ] ||
         problems+="; leaves $(find run -name '*.partial')"
-    words_for "$ranks"
+    words_for "$ranks" "$phase"
     launch "$ranks" "${words[@]}"
     [ $code = 0 ] || problems+="; does not resume afterwards: code $code, $(grep '^longlora: ' err | head -1)"
     [ -z "$problems" ] || tail -n 30 said > first
-    compare_runs "../whole.$ranks" run $steps
+    compare_runs "$whole" run $steps
     [ -z "$(find run -name '*.damaged' -o -name '*.partial')" ] ||
         problems+="; leaves $(find run -name '*.damaged' -o -name '*.partial')"
     if [ -z "$problems" ]; then

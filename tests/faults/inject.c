@@ -5,7 +5,7 @@
  *   FAULT_LOG=FILE    the library adds a line to FILE for each fault that struck
  *
  *   call    open create read write reserve truncate sync rename unlink mkdir link | map | memory allocate | compute |
- *           send receive test gather broadcast reduce
+ *           send receive test gather broadcast exchange reduce
  *             create             an open with O_CREAT
  *             map                an mmap of a file
  *             memory, allocate   an mmap without a file, a malloc or aligned_alloc, of at least bytes=N (1 MiB)
@@ -18,6 +18,7 @@
  *             kill, stop, abort  the process gets SIGKILL, SIGSTOP or SIGABRT before the call
  *             delay=SECONDS      the call is made later
  *             short              a write writes only half of its bytes
+ *             flip               a write changes one bit of the byte in its middle, and reports success
  *   rank    the rank that fails; any rank if absent
  *   path    the path of the file (of a rename, the old or the new one); any path if absent
  *   when    the fault strikes only while FILE exists, so that it can wait for a moment of the run;
@@ -47,7 +48,7 @@
 enum { kPathBytes = 4096 };
 
 static struct {
-    int armed, rank, error, signal, is_short;
+    int armed, rank, error, signal, is_short, is_flip;
     long nth, times, bytes;
     double delay;
     char call[32], path[256], when[kPathBytes], action[32], log[kPathBytes];
@@ -85,6 +86,7 @@ static void set_action(const char* value) {
     else if (!strcmp(value, "stop")) fault.signal = SIGSTOP;
     else if (!strcmp(value, "abort")) fault.signal = SIGABRT;
     else if (!strcmp(value, "short")) fault.is_short = 1;
+    else if (!strcmp(value, "flip")) fault.is_flip = 1;
     else if (!strncmp(value, "delay=", 6)) fault.delay = atof(value + 6);
     else if (!(fault.error = error_of(value))) refuse(value);
 }
@@ -155,7 +157,7 @@ static int strikes(const char* call, const char* path) {
         errno = fault.error ? fault.error : errno_before;
     }
     inside = 0;
-    return struck && (fault.error || fault.is_short);
+    return struck && (fault.error || fault.is_short || fault.is_flip);
 }
 
 /* Like strikes(), for a call on an open file. */
@@ -231,19 +233,38 @@ ssize_t pread64(int fd, void* out, size_t bytes, off64_t at) {
     return strikes_file("read", fd) ? -1 : next(fd, out, bytes, at);
 }
 
+extern void* __libc_malloc(size_t);
+
+/* The bytes with one bit changed. They are never freed: a fault strikes once. */
+static void* flipped(const void* data, size_t bytes) {
+    char* copy = __libc_malloc(bytes);
+    memcpy(copy, data, bytes);
+    if (bytes) copy[bytes / 2] ^= 1;
+    return copy;
+}
+
 ssize_t write(int fd, const void* data, size_t bytes) {
     NEXT(write);
-    if (strikes_file("write", fd)) return fault.is_short ? next(fd, data, (bytes + 1) / 2) : -1;
+    if (strikes_file("write", fd)) {
+        if (fault.is_flip) return next(fd, flipped(data, bytes), bytes);
+        return fault.is_short ? next(fd, data, (bytes + 1) / 2) : -1;
+    }
     return next(fd, data, bytes);
 }
 ssize_t pwrite(int fd, const void* data, size_t bytes, off_t at) {
     NEXT(pwrite);
-    if (strikes_file("write", fd)) return fault.is_short ? next(fd, data, (bytes + 1) / 2, at) : -1;
+    if (strikes_file("write", fd)) {
+        if (fault.is_flip) return next(fd, flipped(data, bytes), bytes, at);
+        return fault.is_short ? next(fd, data, (bytes + 1) / 2, at) : -1;
+    }
     return next(fd, data, bytes, at);
 }
 ssize_t pwrite64(int fd, const void* data, size_t bytes, off64_t at) {
     NEXT(pwrite64);
-    if (strikes_file("write", fd)) return fault.is_short ? next(fd, data, (bytes + 1) / 2, at) : -1;
+    if (strikes_file("write", fd)) {
+        if (fault.is_flip) return next(fd, flipped(data, bytes), bytes, at);
+        return fault.is_short ? next(fd, data, (bytes + 1) / 2, at) : -1;
+    }
     return next(fd, data, bytes, at);
 }
 
@@ -312,7 +333,6 @@ void* mmap64(void* address, size_t bytes, int protection, int flags, int fd, off
 }
 
 /* Calls glibc's malloc by its internal names, since dlsym itself may allocate. */
-extern void* __libc_malloc(size_t);
 extern void* __libc_memalign(size_t, size_t);
 void* malloc(size_t bytes) { return memory_strikes("allocate", bytes) ? NULL : __libc_malloc(bytes); }
 void* aligned_alloc(size_t alignment, size_t bytes) {
@@ -357,6 +377,10 @@ MPI("gather", MPI_Iallgatherv,
     (in, n, type, out, counts, at, to, comm, request))
 MPI("broadcast", MPI_Ibcast, (void* data, int n, MPI_Datatype type, int root, MPI_Comm comm, MPI_Request* request),
     (data, n, type, root, comm, request))
+MPI("exchange", MPI_Ialltoallv,
+    (const void* in, const int* counts, const int* at, MPI_Datatype type, void* out, const int* out_counts,
+     const int* out_at, MPI_Datatype to, MPI_Comm comm, MPI_Request* request),
+    (in, counts, at, type, out, out_counts, out_at, to, comm, request))
 MPI("reduce", MPI_Iallreduce,
     (const void* in, void* out, int n, MPI_Datatype type, MPI_Op op, MPI_Comm comm, MPI_Request* request),
     (in, out, n, type, op, comm, request))

@@ -1,14 +1,19 @@
 #!/usr/bin/env bash
-# kill_campaign.sh PROGRAM [N] [SEED]: kills a random rank with kill -9 at a random moment, N times (20): while
-# starting, loading, in a step, in a save. After each kill the same command resumes the run. A run is killed up to
-# five times and then ends undisturbed; its tensors and metrics must be those of a run that was never killed, bit for
-# bit. The meshes take turns. The last line is 'N passed, N failed', counted in kills; the line before it says what
-# the kills hit. 20 kills take a minute; 200 are meant for a run by hand.
+# kill_campaign.sh PROGRAM [--nodes] [N] [SEED]: kills a random rank with kill -9 at a random moment, N times (20):
+# while starting, loading, in a step, in a save. After each kill the same command resumes the run. A run is killed up
+# to five times and then ends undisturbed; its tensors and metrics must be those of a run that was never killed, bit
+# for bit. The meshes take turns. The last line is 'N passed, N failed', counted in kills; the line before it says what
+# the kills hit. 20 kills take a minute; 200 are meant for a run by hand. With --nodes every rank has a page cache of
+# its own, as on nodes with NFS (node_cache.cpp), and checkpoints are so large that all ranks write blocks of them.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-[ $# -ge 1 ] || fail "usage: kill_campaign.sh PROGRAM [N] [SEED]"
-num_kills=${2:-20} RANDOM=${3:-1}
+[ $# -ge 1 ] || fail "usage: kill_campaign.sh PROGRAM [--nodes] [N] [SEED]"
+program_given=$1 nodes='' wide=()
+shift
+if [ "${1:-}" = --nodes ]; then nodes=yes wide=(--lora-rank 256); shift; fi
+num_kills=${1:-20} RANDOM=${2:-1}
 kills_of_a_run=5 steps=60
-workplace "$1"
+workplace "$program_given"
+[ -z "$nodes" ] || export LD_PRELOAD=$tools/libnode_cache.so
 declare -A hits=([start]=0 [load]=0 [step]=0 [save]=0 [rename]=0 [end]=0)
 
 meshes=("2" "2 --sequence 2" "4 --pipeline 2 --sequence 2 --zero 3" "4 --sequence 2 --zero 2" "2 --pipeline 2 --zero 1")
@@ -17,7 +22,7 @@ words_for() {
     train_words "$1" $steps 2 8
     read -r -a mesh <<< "$2"
     ranks=${mesh[0]}
-    words+=("${mesh[@]:1}")
+    words+=("${mesh[@]:1}" "${wide[@]}")
 }
 
 # what_was_hit: prints what the kill hit, judged by the files and the output that the killed run left

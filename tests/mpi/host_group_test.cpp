@@ -121,4 +121,22 @@ BOOST_AUTO_TEST_CASE(an_error_of_mpi_comes_back) {
     });
 }
 
+BOOST_AUTO_TEST_CASE(exchanges_bytes_of_each_pair) {
+    const HostGroup group;
+    const auto bytes_between = [](int from, int to) { return std::int64_t{7} * (from + 1) * to + from; };
+    std::vector<std::int64_t> bytes_to, bytes_from;
+    std::string out, expected;
+    for (int r = 0; r < group.size(); ++r) {
+        bytes_to.push_back(bytes_between(group.rank(), r));
+        bytes_from.push_back(bytes_between(r, group.rank()));
+        out.append(bytes_to.back(), static_cast<char>('a' + group.rank() + 3 * r));
+        expected.append(bytes_from.back(), static_cast<char>('a' + r + 3 * group.rank()));
+    }
+    std::string in(expected.size(), ' ');
+    group.exchange(out.data(), bytes_to, in.data(), bytes_from);
+    BOOST_CHECK(in == expected);
+}
+
+BOOST_AUTO_TEST_CASE(knows_its_node) { BOOST_CHECK(HostGroup().node() == 0); }  // all ranks are on one computer
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -83,7 +83,7 @@ inline bool says(const std::string& sentence, const std::vector<std::string>& pa
 inline void flip_bit(const std::string& path, std::int64_t offset) {
     const auto file = longlora::FileHandle::open_write(path);
     char byte = 0;
-    file.read_at(&byte, 1, offset);
+    longlora::FileHandle::open_read(path).read_at(&byte, 1, offset);
     byte = static_cast<char>(byte ^ 4);
     file.write_at(&byte, 1, offset);
 }
