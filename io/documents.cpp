@@ -144,12 +144,19 @@ void read_lines(const Source& source, const SourcePart& part, const Sink& sink, 
                                                            : open_zstd(source.path));
     std::string line;
     std::int64_t number = part.lines_before, reported = 0;
-    while (lines.next(line)) {
-        ++number;
-        const std::int64_t now = lines.consumed();
-        if (now != reported) progress(now - reported), reported = now;
-        if (line.find_first_not_of(" \t") == std::string::npos) continue;
-        sink(document_of(line, text(source.path, ", line ", number), text(source.name, ":", number)));
+    try {
+        while (lines.next(line)) {
+            ++number;
+            const std::int64_t now = lines.consumed();
+            if (now != reported) progress(now - reported), reported = now;
+            if (line.find_first_not_of(" \t") == std::string::npos) continue;
+            sink(document_of(line, text(source.path, ", line ", number), text(source.name, ":", number)));
+        }
+    } catch (const Error&) {
+        // If the file has changed, that is what the user must know, not what is wrong with one of its lines now.
+        while (lines.next(line)) continue;
+        require_checksum(source, part, lines.checksum());
+        throw;
     }
     require_checksum(source, part, lines.checksum());
 }

@@ -272,7 +272,7 @@ BOOST_AUTO_TEST_CASE(prepare_evaluate_export_inspect_plan) {
     shop.refused(prepare + Words{"empty", "--vocabulary", "256"}, {"empty"});
     shop.refused(prepare + Words{"ids.jsonl"}, {"--tokenizer", "--vocabulary"});
     shop.refused(prepare + Words{"ids.jsonl", "--vocabulary", "-1"}, {"--vocabulary"});
-    shop.refused(prepare + Words{"ids.jsonl", "--vocabulary", "400", "--bos", "maybe"}, {"--bos", "'maybe'"});
+    shop.refused(prepare + Words{"ids.jsonl", "--vocabulary", "400", "--bos", "maybe"}, {"--bos", "is maybe"});
     shop.refused(prepare + Words{"text.jsonl", "--tokenizer", "missing"}, {"missing"});
     shop.refused(prepare + Words{"text.jsonl", "--tokenizer", "garbage.model"}, {"garbage.model"});
     shop.refused(prepare + Words{"text.jsonl", "--tokenizer", "tokenizer.json"}, {"tokenizer.json"});
@@ -382,7 +382,7 @@ BOOST_AUTO_TEST_CASE(on_one_rank_of_two) {
                           {"lr", "0.5", {"--lr is 0.5"}},
                           {"micro-batch", "2", {"--micro-batch is 2"}},
                           {"checkpoint-every", "1", {"--checkpoint-every"}},
-                          {"data", "other.h5", {"token files"}},
+                          {"data", "other.h5", {"other.h5", "differs from that on rank 0"}},
                           {"model", "other", {"config.json"}}})
         shop.refused_as(two(training(), with(training(), c.option, c.value)), c.parts + Words{"(on rank 1)"});
     shop.refused_as(two(kEvaluate, with(kEvaluate, "context", "32")), {"--context", "(on rank 1)"});

@@ -147,6 +147,7 @@ BOOST_AUTO_TEST_CASE(every_option_is_recorded) {
                                                        {"timeout", "55"},
                                                        {"lock-timeout", "66"},
                                                        {"document-mask", ""},
+                                                       {"verify-checkpoints", "all"},
                                                        {"profile", ""},
                                                        {"pipeline", "1"},
                                                        {"sequence", "1"},
