@@ -113,7 +113,7 @@ adapter=$root/tests/golden/mha/adapter
 for mesh in "2" "2 --pipeline 2" "4 --sequence 2 --zero 3"; do
     read -r -a parts <<< "$mesh"
     evaluate_of "${parts[@]:1}"
-    case_of "evaluate on $mesh" "${parts[0]}" "other-99/model.safetensors" -- --model model -- --model other-99
+    case_of "evaluate on $mesh" "${parts[0]}" "other-8/model.safetensors" -- --model model -- --model other-8
 done
 evaluate_of
 cp -r "$adapter" adapter
