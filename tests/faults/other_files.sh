@@ -73,7 +73,7 @@ train_of() {
 # A byte of the model differs. What a rank does not load cannot be seen, and does not matter.
 meshes=("2" "2 --sequence 2" "2 --pipeline 2" "2 --zero 3" "4 --pipeline 2 --zero 3" "4 --pipeline 2 --sequence 2"
     "4 --sequence 2 --zero 3")
-places=(1 30 60 99)
+places=(8 30 60 99)   # 8: the last half of lm_head, which the last rank loads on every mesh
 copy_model same
 for place in "${places[@]}"; do copy_model "other-$place" "$place"; done
 for mesh in "${meshes[@]}"; do
@@ -84,7 +84,7 @@ for mesh in "${meshes[@]}"; do
     launch_two "$ranks" --model model -- --model same
     [ $code = 0 ] || problems+="; exit code $code with the same model: $(cat err)"
     steps_of run > steps.right
-    grep -o '"model_tensors":{[^}]*}' run/manifest.json > tensors
+    tr -d ' \n' < run/manifest.json | grep -o '"model_tensors":{[^}]*}' > tensors
     [ -e tensors.right ] || cp tensors tensors.right
     [ -s tensors ] && cmp -s tensors tensors.right || problems+="; the manifest has other checksums of the model"
     judge "the same model on $mesh"
@@ -113,7 +113,7 @@ adapter=$root/tests/golden/mha/adapter
 for mesh in "2" "2 --pipeline 2" "4 --sequence 2 --zero 3"; do
     read -r -a parts <<< "$mesh"
     evaluate_of "${parts[@]:1}"
-    case_of "evaluate on $mesh" "${parts[0]}" "other-99/model.safetensors" -- --model model -- --model other-99
+    case_of "evaluate on $mesh" "${parts[0]}" "other-8/model.safetensors" -- --model model -- --model other-8
 done
 evaluate_of
 cp -r "$adapter" adapter
