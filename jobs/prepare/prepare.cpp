@@ -267,7 +267,7 @@ std::string attributes_of(const Preparation& p) {
 /// Removes what rank 0 may still remove: OUT.h5.TOKEN.partial, and with `parts` the spool files, if no other job has
 /// taken over.
 void remove_unfinished_output(const Preparation& p, bool parts) {
-    if (!p.lead()) return;
+    if (!p.output) return;
     try {
         remove_file(p.partial);
         p.require_ours();
@@ -298,6 +298,7 @@ std::int64_t assemble(Preparation& p, const std::vector<UnitCounts>& counts, con
         p.require_ours();
         rename_file(p.partial, p.options.output);
         remove_units(p.parts_folder);
+        p.output.reset();
     });
     return layout.file_bytes;
 }
@@ -352,6 +353,7 @@ int run_prepare(const PrepareOptions& options, const parallel::HostGroup& group)
         // made some of them; otherwise they are removed.
         constexpr double kWorthKeeping = 60;
         remove_unfinished_output(p, !p.continued && now_seconds() - begin < kWorthKeeping);
+        p.output.reset();
         group.barrier();  // no rank leaves before the files are removed
         throw;
     }
