@@ -272,7 +272,7 @@ BOOST_AUTO_TEST_CASE(prepare_evaluate_export_inspect_plan) {
     shop.refused(prepare + Words{"empty", "--vocabulary", "256"}, {"empty"});
     shop.refused(prepare + Words{"ids.jsonl"}, {"--tokenizer", "--vocabulary"});
     shop.refused(prepare + Words{"ids.jsonl", "--vocabulary", "-1"}, {"--vocabulary"});
-    shop.refused(prepare + Words{"ids.jsonl", "--vocabulary", "400", "--bos", "maybe"}, {"--bos", "is maybe"});
+    shop.refused(prepare + Words{"ids.jsonl", "--tokenizer", "model", "--bos", "maybe"}, {"--bos", "is maybe"});
     shop.refused(prepare + Words{"text.jsonl", "--tokenizer", "missing"}, {"missing"});
     shop.refused(prepare + Words{"text.jsonl", "--tokenizer", "garbage.model"}, {"garbage.model"});
     shop.refused(prepare + Words{"text.jsonl", "--tokenizer", "tokenizer.json"}, {"tokenizer.json"});
