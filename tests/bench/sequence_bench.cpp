@@ -42,18 +42,11 @@ public:
         : config_(config_of(shapes)),
           pattern_(shapes.pattern),
           table_(windows_of(device, shapes)),
-          context_{device,
-                   config_,
-                   shapes.real,
-                   {},
-                   {},
-                   shapes.tokens,
-                   parallel::tokens_of(shapes.tokens, communicator.rank(), communicator.size()),
-                   1,
-                   pattern_,
-                   table_,
-                   table_[0],
-                   &communicator} {
+          context_{
+              device,    config_,       shapes.real,
+              {},        shapes.tokens, parallel::tokens_of(shapes.tokens, communicator.rank(), communicator.size()),
+              1,         pattern_,      table_,
+              table_[0], &communicator} {
         const std::int64_t n = context_.local_length(), wide = shapes.num_heads * shapes.head_dim,
                            narrow = shapes.num_kv_heads * shapes.head_dim;
         const auto tensor = [&](DType dtype, std::int64_t rows, std::int64_t columns) {
@@ -154,7 +147,7 @@ public:
         const ArenaTensor sent = device.memory().tensor(DType::float32, {largest}, Use::exchange),
                           received = device.memory().tensor(DType::float32, {largest}, Use::exchange);
         device.ops().fill(sent, 0), device.ops().fill(received, 0);
-        const auto in = [](Tensor memory, const Tensor& like) { return Tensor(memory.bytes, like.dtype, like.shape); };
+        const auto in = [](Tensor memory, const auto& like) { return Tensor(memory.bytes, like.dtype, like.shape); };
         MPI_Barrier(MPI_COMM_WORLD);
         const double begin = now_seconds();
         // In S2-Attn and dense attention an exchange has one peer and one piece in each direction.
@@ -167,7 +160,7 @@ public:
     }
 
     parallel::Request all_gather(Tensor whole, Stream stream) override { return inner_.all_gather(whole, stream); }
-    parallel::Request reduce_scatter(Tensor shard, Tensor whole, Stream stream) override {
+    parallel::Request reduce_scatter(Tensor shard, ConstTensor whole, Stream stream) override {
         return inner_.reduce_scatter(shard, whole, stream);
     }
     parallel::Request all_reduce(Tensor x, Stream stream) override { return inner_.all_reduce(x, stream); }
