@@ -73,11 +73,12 @@ every_token_file_is_good() {
     must cmp one.h5 nodes.h5
 }
 
-# a_changed_byte_is_found RANKS RANK POLICY: one write of one rank is not what reaches the disk. The first writes of rank
-# 0 are those of HDF5, which writes some places twice.
+# a_changed_byte_is_found RANKS RANK POLICY: one write of one rank is not what reaches the disk. The first writes of
+# rank 0 are those of HDF5, which writes some places twice.
 a_changed_byte_is_found() {
     words_for run --zero 2 --verify-checkpoints "$3"
-    export FAULT="rank=$2,call=write,path=*step-*.partial,when=run/checkpoints/step-00000002.h5,nth=100,do=flip"
+    export FAULT="rank=$2,call=write,path=*step-*.partial,nth=100,do=flip"
+    FAULT+=",when=run/checkpoints/step-00000002.h5"
     export FAULT_LOG=$PWD/fault.log
     rm -f fault.log
     on_nodes "$nodes:$tools/libinject.so" "$1" "${words[@]}"

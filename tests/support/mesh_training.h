@@ -30,8 +30,8 @@ struct Training {
         o.micro_batch = micro_batch;
         o.document_mask = documents;
         o.optimizer.lr = o.optimizer.lr_embedding = o.optimizer.lr_norm = 1e-2;
-        // Far below most gradients, far above their rounding errors: the rounding error of a gradient near zero must not
-        // decide the sign of a whole update.
+        // Far below most gradients, and far above their rounding errors: the rounding error of a gradient near zero
+        // must not decide the sign of a whole update.
         o.optimizer.eps = 1e-4;
         return o;
     }
