@@ -115,7 +115,7 @@ void check_ids(const std::vector<AddedToken>& tokens, const ModelVocabulary& voc
     for (const AddedToken& token : tokens) {
         if (token.id == kNoId) continue;
         const std::int64_t known = vocabulary.id_of(token.content), expected = known != kNoId ? known : next.get();
-        const bool placeholder = vocabulary.has_placeholders && known == kNoId && token.id < vocabulary.size;
+        const bool placeholder = vocabulary.ids_may_be_taken && known == kNoId && token.id < vocabulary.size;
         require(placeholder || token.id == expected, token.where, ": the added token ", token.content, " has id ",
                 token.id, ", but transformers gives it id ", expected, ", since ",
                 known != kNoId ? "the vocabulary has it there" : "that is the next free one", kWayOut);

@@ -30,7 +30,8 @@ TokenizerConfig read_tokenizer_config(const std::string& folder);
 struct ModelVocabulary {
     std::int64_t size = 0;
     std::function<std::int32_t(const std::string&)> id_of;  // kNoId: the text is no token of the model
-    bool has_placeholders = false;  // an added token may take the id of a token of the model (SentencePiece)
+    bool ids_may_be_taken =
+        false;  // by added tokens whose texts are no tokens of the model: SentencePiece has such ids
 };
 
 /// The tokens of the tokenizer itself (`own`) and those of the config. An Error if the files disagree about a token,

@@ -118,7 +118,7 @@ Losses run(const Training& t, const DataOrder& order, const Place& place, MPI_Co
 }
 
 /// The checkpoint events in metrics.jsonl describe the files on disk.
-void check_saves(const std::string& folder, const Place& place, const Training& t) {
+void check_saves(const std::string& folder, const Training& t) {
     const std::int64_t values =
         3 * 4 * list_parameters(t.config, t.trainables).trainable_elements();  // masters and two moments in float32
     std::ifstream lines(folder + "/metrics.jsonl");
@@ -131,12 +131,10 @@ void check_saves(const std::string& folder, const Place& place, const Training& 
         BOOST_CHECK_EQUAL(bytes,
                           static_cast<std::int64_t>(std::filesystem::file_size(
                               checkpoint_folder(folder) + "/" + checkpoint_name(json["step"].get<std::int64_t>()))));
-        BOOST_CHECK_GE(most * place.shape.num_ranks(), values);
+        // The file has one block, so one rank writes it all (shared_file_test.cpp in tests/unit/io has more blocks).
         // The other bytes of the file are names and checksums.
-        if (place.shape.num_ranks() == 1) BOOST_CHECK_EQUAL(most, values);
-        // All ranks write about as much, in whole blocks (tests/unit/io/shared_file_test.cpp has smaller blocks).
-        if (place.zero && place.shape.pipeline == 1)
-            BOOST_CHECK_LE(most, values / place.shape.num_ranks() + values / 10 + kWriterBlock);
+        BOOST_CHECK_LE(bytes, kWriterBlock);
+        BOOST_CHECK_EQUAL(most, values);
         BOOST_CHECK(json["stalled_seconds"].get<double>() >= 0 &&
                     json["stalled_seconds"].get<double>() <= json["seconds"].get<double>());
     }
@@ -169,7 +167,7 @@ BOOST_AUTO_TEST_CASE(any_mesh_resumes_from_any_other) {
                           checkpoint = checkpoint_folder(whole) + "/" + checkpoint_name(kSaved);
         Losses uninterrupted;
         on(saving, world, [&](MPI_Comm comm) { uninterrupted = run(t, order, saving, comm, whole, ""); });
-        if (world.rank() == 0) check_saves(whole, saving, t);
+        if (world.rank() == 0) check_saves(whole, t);
         for (const Place& resuming : places())
             BOOST_TEST_CONTEXT("saved on " << text_of(saving.shape, saving.zero) << ", resumed on "
                                            << text_of(resuming.shape, resuming.zero)) {

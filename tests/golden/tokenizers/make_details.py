@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Makes bytes/tokenizer.json, a byte-level tokenizer without merges, and details.json: changes to the tokenizers of this
-folder and to the files beside them, texts, and the token ids that other programs give.
+"""Makes bytes/tokenizer.json, a byte-level tokenizer without merges, and details.json: changes to the tokenizers of
+this folder and to the files beside them, texts, and the token ids that other programs give.
 
   pip install tokenizers transformers sentencepiece protobuf
   make_details.py        (writes beside this file; make_tokenizers.py comes first)
@@ -39,7 +39,8 @@ AB_BC = {"/model/vocab/ab": 256, "/model/vocab/bc": 257, "/model/merges": [["a",
 LATIN = {"/model/vocab/b": None}  # the vocabulary has no byte "b"
 ENDS = {"/added_tokens": [token("<bos>", 256, special=True), token("<eos>", 257, special=True)]}
 BOS = dict(ENDS, **{"/post_processor": template("<bos>", "$A", **{"<bos>": [256]})})
-CHATML = {"added_tokens_decoder": {"600": token("<|im_start|>", special=True), "601": token("<|im_end|>", special=True)}}
+CHATML = {"added_tokens_decoder": {"600": token("<|im_start|>", special=True),
+                                   "601": token("<|im_end|>", special=True)}}
 CHAT = ["<|im_start|>user hello<|im_end|>out", "a<|im_start|>", "<|im_end|><|im_end|>x <|im_end|>", "<s>a</s>b", "no"]
 
 
@@ -82,10 +83,12 @@ CASES = {
     "normalized tokens come second": added(token("ab", 256, normalized=True), token("bc", 257), token("cc", 258,
                                            normalized=True), texts=["abc", "abab", "abccc", "ccbcc"]),
     "single words": added(token("ab", 256, single_word=True), token("bb", 257),
-                          texts=["ab", "xab ab", "ab.ab_", "\u00e9ab", "ab\u0301", "ab\u200d", "(ab)", "5ab ab5", "abb"]),
+                          texts=["ab", "xab ab", "ab.ab_", "\u00e9ab", "ab\u0301",
+                                 "ab\u200d", "(ab)", "5ab ab5", "abb"]),
     "a discarded word hides shorter tokens": added(token("abc", 256, single_word=True), token("ab", 257),
                                                    texts=["abcd", "abc", "ab"]),
-    "white space on the left": added(token("ab", 256, lstrip=True), texts=["x  ab", "  ab ab", "\u3000\tab", "\u180eab"]),
+    "white space on the left": added(token("ab", 256, lstrip=True),
+                                    texts=["x  ab", "  ab ab", "\u3000\tab", "\u180eab"]),
     "white space on the right": added(token("ab", 256, rstrip=True), token(" c", 257),
                                       texts=["ab  x", "ab ab", "ab  c", "ab c", "ab\u2028\n"]),
     "white space on both sides": added(token("ab", 256, lstrip=True, rstrip=True), token("cd", 257, lstrip=True),
@@ -105,7 +108,8 @@ CASES = {
     "template, bos null": ("bytes", BOS, config(bos_token=None), ["Hi"]),
     "template, add_bos_token false": ("bytes", BOS, config(bos_token="<bos>", add_bos_token=False), ["Hi"]),
     "no template, add_bos_token false": ("bytes", ENDS, config(bos_token="<bos>", add_bos_token=False), ["Hi"]),
-    "no template, add_bos_token true": ("bytes", ENDS, config(bos_token="<bos>", add_bos_token=True), ["Hi", "<bos>Hi"]),
+    "no template, add_bos_token true": ("bytes", ENDS, config(bos_token="<bos>", add_bos_token=True),
+                                         ["Hi", "<bos>Hi"]),
     "no template, add_eos_token true": ("bytes", ENDS, config(bos_token="<bos>", eos_token="<eos>", add_eos_token=True),
                                         ["Hi"]),
     "no template, bos named": ("bytes", ENDS, config(bos_token="<bos>"), ["Hi", "<bos>Hi"]),
@@ -116,13 +120,15 @@ CASES = {
     "a template in a Sequence": ("bytes", {**ENDS, "/post_processor": {"type": "Sequence", "processors": [
         {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True},
         BOS["/post_processor"]]}}, {}, ["Hi"]),
-    "RobertaProcessing": ("bytes", {**ENDS, "/post_processor": {"type": "RobertaProcessing", "sep": ["<eos>", 257], "cls": [
+    "RobertaProcessing": ("bytes", {**ENDS, "/post_processor": {"type": "RobertaProcessing",
+                                                                        "sep": ["<eos>", 257], "cls": [
         "<bos>", 256], "trim_offsets": True, "add_prefix_space": False}}, {}, ["Hi"]),
     # tokenizer.model
     "llama, decoder": llama(**CHATML, legacy=False, add_bos_token=True),
     "llama, decoder, legacy": llama(**CHATML, legacy=True, add_bos_token=False),
     "llama, no space in front": llama(**CHATML, add_prefix_space=False, add_bos_token=True, add_eos_token=True),
-    "llama, added_tokens.json": llama(added_file={"<|im_start|>": 600, "<|im_end|>": 601}, legacy=False, add_bos_token=True),
+    "llama, added_tokens.json": llama(added_file={"<|im_start|>": 600, "<|im_end|>": 601}, legacy=False,
+                                      add_bos_token=True),
     "llama, bos null": llama(bos_token=None, add_bos_token=True, texts=["Hi", "<s>Hi"]),
     "llama, named tokens only": llama(add_bos_token=False, texts=["a<s>b", "</s>", "x<unk>"]),
 }
