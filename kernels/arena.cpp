@@ -1,6 +1,7 @@
 // First-fit with joined holes: the same sequence of requests gives the same addresses on every device.
 #include "kernels/arena.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "core/clock.h"
@@ -48,7 +49,7 @@ ArenaTensor Arena::tensor(DType dtype, Shape shape, Use use) {
     const auto [begin, room] = *hole;
     free_.erase(hole);
     if (room > bytes) free_[begin + bytes] = room - bytes;
-    used_[begin] = {bytes, use};
+    used_[begin] = {bytes, use, num_made_++};
     in_use_ += bytes;
     by_use_[static_cast<std::size_t>(use)] += bytes;
     high_water_ = std::max(high_water_, begin + bytes);
@@ -83,6 +84,17 @@ void Arena::give_back(std::byte* address) {
         }
     }
     free_[begin] = bytes;
+}
+
+Arena::Layout Arena::layout(std::int64_t num_older) const {
+    Layout layout;
+    std::vector<std::pair<std::int64_t, std::int64_t>> newer;  // number, begin
+    for (const auto& [begin, block] : used_)
+        if (block.number >= num_older) newer.emplace_back(block.number, begin);
+    layout.num_older = static_cast<std::int64_t>(used_.size() - newer.size());
+    std::sort(newer.begin(), newer.end());
+    for (const auto& [number, begin] : newer) layout.newer.emplace_back(begin, used_.at(begin).bytes);
+    return layout;
 }
 
 void Arena::reset_marks() {

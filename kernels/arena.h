@@ -8,6 +8,8 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "core/tensor.h"
 
@@ -78,6 +80,16 @@ public:
     std::int64_t high_water_bytes() const { return high_water_; }
     /// Bytes in use by each Use at the moment when most bytes were in use.
     const std::array<std::int64_t, kNumUses>& at_peak() const { return at_peak_; }
+    /// How many tensors have been made so far.
+    std::int64_t num_made() const { return num_made_; }
+    /// The tensors in use: how many of the first `num_older` ones, and the places (begin, bytes) of the others, in the
+    /// order in which they were made. If the older ones are as many as before, they are the same.
+    struct Layout {
+        std::int64_t num_older = 0;
+        std::vector<std::pair<std::int64_t, std::int64_t>> newer;
+        bool operator==(const Layout&) const = default;
+    };
+    Layout layout(std::int64_t num_older) const;
     /// Forgets the peak and the high water, so that a phase can be measured by itself. Tensors in use stay.
     void reset_marks();
 
@@ -87,8 +99,10 @@ private:
     struct Block {
         std::int64_t bytes;
         Use use;
+        std::int64_t number;  // of tensors made before
     };
     std::byte* base_;
+    std::int64_t num_made_ = 0;
     std::int64_t capacity_, in_use_ = 0, high_water_ = 0, peak_in_use_ = 0;
     std::string name_;
     ArenaWatcher* watcher_ = nullptr;

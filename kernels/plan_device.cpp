@@ -28,6 +28,7 @@ public:
     Event record(Stream) override { return {++num_events_}; }
     void wait(Stream, Event) override {}
     void synchronize(Stream) override {}
+    void mark_progress() override { progress(); }  // planned work is done at once
 
     void copy_to_device(Tensor device, ConstTensor host, Stream) override {
         check_copy(device, host, "copy_to_device");

@@ -23,12 +23,29 @@ struct Recorder {
     OperationSeconds seconds_of;                        ///< for plans: estimates the seconds; may be empty
     int unit = -1;  ///< the unit of the model that work and messages belong to now; -1: none
     std::map<int, double> flops_by_unit;
+    bool whole = false;  ///< for plans: no repetition may be left out (parallel/plan_repetition.h)
 
     void add(std::string_view name, double flops, double bytes) {
         auto& record = by_operation[name];
         ++record.calls, record.flops += flops, record.bytes += bytes;
         if (seconds_of) record.seconds += seconds_of(name, flops, bytes);
         flops_by_unit[unit] += flops;
+    }
+    /// Counts what was counted since `before` so many times more.
+    void repeat_since(const Recorder& before, std::int64_t times) {
+        const auto n = static_cast<double>(times);
+        for (auto& [name, record] : by_operation) {
+            const auto found = before.by_operation.find(name);
+            const OpRecord was = found == before.by_operation.end() ? OpRecord{} : found->second;
+            record.calls += times * (record.calls - was.calls);
+            record.flops += n * (record.flops - was.flops);
+            record.bytes += n * (record.bytes - was.bytes);
+            record.seconds += n * (record.seconds - was.seconds);
+        }
+        for (auto& [of, sum] : flops_by_unit) {
+            const auto found = before.flops_by_unit.find(of);
+            sum += n * (sum - (found == before.flops_by_unit.end() ? 0 : found->second));
+        }
     }
     double flops() const {
         double sum = 0;

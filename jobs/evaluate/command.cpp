@@ -46,14 +46,14 @@ Machine make_machine(WatchedGroup& watched, const EvaluationInputs& inputs,
                      const std::vector<Measurement>& measurements, const WeightsOptions& weights_options,
                      const Resources& resources) {
     constexpr std::int64_t kLoading = std::int64_t{64} << 20;  // pinned memory through which weights are loaded
-    return Machine(watched, resources, parallel::agreed(watched.group, [&] {
-                       const WindowMemory needed =
-                           plan_windows(inputs, measurements, weights_options, resources, watched.group.rank());
-                       const bool is_gpu = resources.choice.kind == DeviceKind::cuda;
-                       return make_device(resources.choice, resources.threads,
-                                          is_gpu ? needed.arena_bytes : resources.memory_bytes,
-                                          needed.pinned_bytes + kLoading);
-                   }));
+    return Machine(
+        watched, resources, parallel::agreed(watched.group, [&] {
+            const WindowMemory needed = plan_windows(inputs, measurements, weights_options, resources,
+                                                     watched.group.rank(), [&watched] { watched.note_work(); });
+            const bool is_gpu = resources.choice.kind == DeviceKind::cuda;
+            return make_device(resources.choice, resources.threads,
+                               is_gpu ? needed.arena_bytes : resources.memory_bytes, needed.pinned_bytes + kLoading);
+        }));
 }
 
 /// Loads the weights and closes their files. Collective.
@@ -98,8 +98,10 @@ void report(const parallel::HostGroup& group, const Protocol& protocol, const st
 void evaluate(WatchedGroup& watched, const EvaluateOptions& options, const std::vector<Measurement>& measurements,
               parallel::MeshShape shape) {
     const parallel::HostGroup& group = watched.group;
+    watched.enter("choosing devices");
     const DeviceChoice first_choice = choose_device(group, options.device);
     const std::unique_ptr<Output> output = take_output(watched, options);
+    watched.enter("reading the model and the data");
     EvaluationInputs inputs = open_evaluation_inputs(group, options, measurements, shape);
     const DeviceChoice choice = choose_for_heads(first_choice, options.device, inputs.source.config.head_dim);
     say(group, choice.note);
@@ -110,9 +112,12 @@ void evaluate(WatchedGroup& watched, const EvaluateOptions& options, const std::
     const Resources resources{
         choice, shape, threads,
         device_memory_limit(group, choice, options.memory, shape, communicator_options_of(watched))};
+    watched.enter("planning the memory of the windows");
     Machine machine = make_machine(watched, inputs, measurements, weights_options, resources);
+    watched.enter("loading the model");
     const LoadedWeights loaded = make_weights(group, inputs, weights_options, machine);
 
+    watched.enter("evaluating");
     std::vector<Result> results;
     say(group, table_header());
     for (std::size_t i = 0; i < measurements.size(); ++i) {

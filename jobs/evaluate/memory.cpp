@@ -6,11 +6,13 @@
 namespace longlora {
 
 WindowMemory plan_windows(const EvaluationInputs& inputs, const std::vector<Measurement>& measurements,
-                          WeightsOptions weights_options, const Resources& resources, int rank) {
+                          WeightsOptions weights_options, const Resources& resources, int rank,
+                          const std::function<void()>& progress) {
     DeviceOptions options;
     options.memory_bytes = resources.memory_bytes;
     if (resources.choice.kind == DeviceKind::cuda) options.own_bytes = cuda_own_bytes();
     const auto device = make_plan_device(options);
+    device->set_progress(progress);
     auto mesh = parallel::make_plan_mesh(*device, resources.shape, rank);
     weights_options.data = mesh.data.get();
     Weights weights(*device, inputs.source.config, inputs.source.trainables, weights_options, inputs.stage);

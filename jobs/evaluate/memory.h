@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "jobs/evaluate/inputs.h"
@@ -13,9 +14,10 @@ struct WindowMemory {
     std::int64_t arena_bytes = 0, pinned_bytes = 0;
 };
 
-/// Computes windows of every measurement on a device that only counts memory. Throws an Error if they do not fit. Not
-/// collective.
+/// Computes windows of every measurement on a device that only counts memory. Throws an Error if they do not fit. Calls
+/// progress() again and again. Not collective.
 WindowMemory plan_windows(const EvaluationInputs& inputs, const std::vector<Measurement>& measurements,
-                          WeightsOptions weights_options, const Resources& resources, int rank);
+                          WeightsOptions weights_options, const Resources& resources, int rank,
+                          const std::function<void()>& progress);
 
 }  // namespace longlora

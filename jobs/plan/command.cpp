@@ -10,6 +10,7 @@
 
 #include "jobs/command_line/parse.h"
 #include "jobs/command_line/units.h"
+#include "jobs/command_line/waiting_line.h"
 #include "jobs/experiment/setup.h"
 #include "jobs/plan/options.h"
 #include "jobs/plan/report.h"
@@ -52,6 +53,7 @@ PlanRequest request_of(const TrainOptions& o, const PlanGoal& goal, parallel::Me
     weights_options.zero = static_cast<int>(o.zero);
     PlanRequest request = plan_request(o, base, weights_options, mesh, 0);
     if (!goal.machine.device_is_host()) request.own_bytes = cuda_own_bytes();
+    request.progress = goal.progress;
     return request;
 }
 
@@ -157,7 +159,9 @@ int run_plan(const PlanOptions& options, const parallel::HostGroup& group) {
     parallel::agree(group, [&] {
         if (group.rank() != 0) return;
         const std::unique_ptr<Output> output = take_output(options);
-        const PlanGoal goal = goal_of(options, group, ranks, threads);
+        WaitingLine line("planning", true);
+        PlanGoal goal = goal_of(options, group, ranks, threads);
+        goal.progress = [&line] { line.update(); };
         TrainOptions o = options.train;
         if (o.group == 0) validate(o);
         const auto mesh =

@@ -20,6 +20,7 @@ struct PlanGoal {
     /// Plan every micro-batch, unless that takes minutes. Gaps in the arena may grow by a few percent with the number
     /// of micro-batches, which a plan of a few micro-batches does not see.
     bool exact = false;
+    std::function<void()> progress{};  ///< called again and again while a mesh is planned; may be empty
 };
 
 /// Bytes used and their limit; limit 0: the limit is not known or does not matter.

@@ -74,6 +74,16 @@ void Watchdog::watch_run(const std::string& run, const std::string& token,
     changed_.notify_all();
 }
 
+void Watchdog::enter(const std::string& phase) {
+    const std::lock_guard lock(mutex_);
+    phase_ = phase;
+}
+
+void Watchdog::set_way_out(const std::string& way_out) {
+    const std::lock_guard lock(mutex_);
+    way_out_ = way_out;
+}
+
 double Watchdog::patience() const {
     const bool hurry = options_.stop_asked && options_.stop_asked() && !stopping_;
     return hurry ? std::min(options_.timeout_seconds, kStopPatience) : options_.timeout_seconds;
@@ -134,9 +144,9 @@ void Watchdog::end(std::unique_lock<std::mutex>& lock, double still) {
     // not happen, each other rank prints the sentence in its turn.
     if (who.reporting_rank != options_.rank)
         wait_unlocked(lock, who.reporting_rank >= 0 ? kSpeakersTime : std::min(5.0, kTurnSeconds * options_.rank));
-    sentence_ = text(asked ? "asked to stop, but the step cannot be finished: no" : "no", " progress for ",
-                     duration_text(still), asked ? "" : " (--timeout)", who.sentence.empty() ? "" : ": " + who.sentence,
-                     options_.way_out.empty() ? "" : "; " + options_.way_out);
+    sentence_ = text(asked ? "asked to stop, but there is no" : "no", " progress for ", duration_text(still),
+                     asked ? "" : " (--timeout)", phase_.empty() ? "" : " while " + phase_,
+                     who.sentence.empty() ? "" : ": " + who.sentence, way_out_.empty() ? "" : "; " + way_out_);
     changed_.notify_all();
     changed_.wait_for(lock, in_seconds(kFilesPatience), [this] { return recorded_; });
     std::fprintf(stderr, "longlora: %s\n", sentence_.c_str());

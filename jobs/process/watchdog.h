@@ -21,7 +21,6 @@ struct WatchdogOptions {
     int rank = 0, num_ranks = 1;
     /// Whether a signal asked to stop. Then a standstill of a minute is enough, because little time may be left.
     std::function<bool()> stop_asked = {};
-    std::string way_out = {};  ///< what the user can do; ends the sentence
 };
 
 class Watchdog {
@@ -36,6 +35,11 @@ public:
     void note_others_work();                  ///< another rank did
     void note_waiting() { waited_ = now(); }  ///< this rank waits for others
     void finished(std::int64_t step) { step_ = step; }
+
+    /// What the ranks do from now on, such as "planning the step": a standstill's sentence names it.
+    void enter(const std::string& phase);
+    /// What the user can do after a standstill from now on; ends the sentence.
+    void set_way_out(const std::string& way_out);
 
     /// The step loop has begun to act on the stop that was asked. What remains is to save, which may take the whole
     /// timeout again.
@@ -66,6 +70,7 @@ private:
     bool stop_time_ = false, stop_files_ = false,
          folder_is_new_ = false;          // folder_is_new_: watch_run() was called just now
     std::string run_, token_, sentence_;  // sentence_: describes the standstill to record
+    std::string phase_, way_out_;
     std::function<void(const std::string&)> record_;
     int readings_wanted_ = 0, readings_done_ = 0;  // readings of RUN/ranks in this standstill
     double last_reading_ = 0;                      // when the first reading was done

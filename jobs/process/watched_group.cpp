@@ -10,9 +10,16 @@
 namespace longlora {
 
 WatchedGroup::WatchedGroup(const parallel::HostGroup& ranks, const std::string& timeout, const std::string& way_out)
-    : watchdog({parse_seconds(timeout, "--timeout"), ranks.rank(), ranks.size(), stop_signal_came, way_out}),
+    : watchdog({parse_seconds(timeout, "--timeout"), ranks.rank(), ranks.size(), stop_signal_came}),
       heartbeat(ranks, std::min(5.0, parse_seconds(timeout, "--timeout") / 8), [this] { watchdog.note_others_work(); }),
-      group(ranks.handle(), [this] { note_waiting(); }) {}
+      group(ranks.handle(), [this] { note_waiting(); }) {
+    watchdog.set_way_out(way_out);
+}
+
+void WatchedGroup::enter(const std::string& phase) {
+    watchdog.enter(phase);
+    note_work();
+}
 
 void WatchedGroup::note_work() {
     watchdog.note_work();

@@ -15,9 +15,10 @@ struct WatchedGroup {
     parallel::Heartbeat heartbeat;
     const parallel::HostGroup group;  ///< the same ranks; its calls report that this rank waits
 
-    /// Collective over `ranks`. timeout: the value of --timeout. way_out: what the user can do after a standstill;
-    /// ends the sentence.
+    /// Collective over `ranks`. timeout: the value of --timeout. way_out: as for Watchdog::set_way_out().
     WatchedGroup(const parallel::HostGroup& ranks, const std::string& timeout, const std::string& way_out);
+    /// What the ranks do from now on (Watchdog::enter). It begins with progress.
+    void enter(const std::string& phase);
     /// This rank did a part of its own work. Long work calls it again and again.
     void note_work();
     /// This rank waits for others. Called now and then during the wait.

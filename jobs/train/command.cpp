@@ -19,6 +19,11 @@
 namespace longlora {
 namespace {
 
+// What the user can do after a standstill (Watchdog::set_way_out).
+constexpr const char *kBeginsAgain = "the same command begins again, at the newest checkpoint if there is one",
+                     *kHasNoCheckpoint = "there is no checkpoint yet; the same command begins again",
+                     *kResumesFromLast = "the same command resumes from the last checkpoint";
+
 struct TrainedModel {
     std::unique_ptr<Weights> weights;
     std::unique_ptr<Model> model;
@@ -73,6 +78,7 @@ TrainerHooks hooks_of(WatchedGroup& watched, const FolderLock& lock) {
         watched.note_work();
         watched.watchdog.finished(step);
     };
+    hooks.checkpoint_saved = [&watched] { watched.watchdog.set_way_out(kResumesFromLast); };
     hooks.require_ours = [&lock] { lock.require_held(); };
     return hooks;
 }
@@ -88,15 +94,24 @@ TrainOutcome run_loop(const TrainerParts& parts, const TrainerOptions& options, 
 ExitCode train(WatchedGroup& watched, const TrainOptions& options, parallel::MeshShape shape,
                const Arguments& arguments) {
     const parallel::HostGroup& group = watched.group;
+    watched.enter("choosing devices");
     const DeviceChoice first_choice = choose_device(group, options.device);
+    watched.enter("taking the run folder");
     std::optional<FolderLock> lock = lock_existing_folder(watched, options);
+    watched.enter("reading the model and the data");
     Inputs inputs = open_inputs(group, options);
     const DeviceChoice choice = choose_for_heads(first_choice, options.device, inputs.base.config.head_dim);
+    watched.enter("looking for a checkpoint");
     const ResumeSource source = find_resume_source(watched, options);
+    watched.watchdog.set_way_out(source.checkpoint.empty() ? kHasNoCheckpoint : kResumesFromLast);
 
+    watched.enter("measuring the memory of the devices");
     const Resources resources = find_resources(watched, options, choice, shape);
-    const FittedStep step = fit_step(group, options, inputs.base, resources, source.checkpoint);
+    watched.enter("planning the step");
+    const FittedStep step = fit_step(watched, options, inputs.base, resources, source.checkpoint);
+    watched.enter("connecting the devices");
     Machine machine = make_machine(watched, resources, step);
+    watched.enter("loading the model");
     const TrainedModel trained = make_model(group, options, inputs.base, step, machine);
     const RunRecord record = run_record(options, inputs, trained.base, step,
                                         environment_of(group, *machine.device, resources.threads, arguments));
@@ -105,11 +120,13 @@ ExitCode train(WatchedGroup& watched, const TrainOptions& options, parallel::Mes
         load_resume_source(group, options, inputs, trained.base, source, record, *trained.weights);
     close_model_files(inputs);
 
+    watched.enter("preparing the run folder");
     if (!lock) lock = lock_new_folder(watched, options);
     begin_in_folder(watched, options, *lock, source, first_step,
                     manifest_of(record, options, inputs, trained.base, step, shape));
     Recorder& recorder = machine.device->recorder();
     recorder.time = options.profile.on;
+    watched.enter("training");
     const TrainOutcome outcome = run_loop({group, machine.mesh, *trained.model, *inputs.order, step.activations,
                                            record.attributes, hooks_of(watched, *lock)},
                                           trainer_options(options, step, source, *lock), first_step);
@@ -131,7 +148,7 @@ int train_command(const Arguments& arguments, const parallel::HostGroup& ranks) 
     if (options->device == "plan") return report_plan(*options, ranks);
     const parallel::MeshShape shape = parallel::agreed(
         ranks, [&] { return parallel::mesh_shape_of(ranks.size(), options->pipeline, options->sequence); });
-    WatchedGroup watched(ranks, options->timeout, "the same command resumes from the last checkpoint");
+    WatchedGroup watched(ranks, options->timeout, kBeginsAgain);
     return static_cast<int>(train(watched, *options, shape, arguments));
 }
 

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "core/host.h"
+#include "jobs/command_line/waiting_line.h"
 #include "jobs/plan/report.h"
 #include "jobs/process/pinned_memory.h"
 #include "jobs/process/threads.h"
@@ -84,15 +85,34 @@ std::int64_t arena_bytes_of(const TrainOptions& options, const Resources& resour
     return gaps ? std::min(resources.memory_bytes, plan.arena_bytes + plan.arena_bytes / 24) : plan.arena_bytes;
 }
 
+/// What the ranks keep. fits: becomes whether the step of this rank's stage fits. Collective.
+ActivationPlan choose_on_all_ranks(const parallel::HostGroup& group, const PlanRequest& request,
+                                   const std::string& recompute, std::int64_t memory_bytes, bool& fits) {
+    fits = true;
+    return choose_together(request, recompute, memory_bytes, [&](const std::function<std::int64_t()>& work) {
+        const std::int64_t mine = parallel::agreed(group, [&] {
+            try {
+                return work();
+            } catch (...) {
+                fits = false;
+                throw;
+            }
+        });
+        std::vector<std::int64_t> all;
+        for (const std::string& number : group.all_gather(std::to_string(mine))) all.push_back(std::stoll(number));
+        return all;
+    });
+}
+
 FittedStep fit_this_rank(const parallel::HostGroup& group, const TrainOptions& options, const Resources& resources,
                          const std::string& dtype, const RequestOf& request_of) {
     bool fits = false;
     try {
+        const PlanRequest request = parallel::agreed(group, [&] { return request_of(group.rank()); });
+        const ActivationPlan activations =
+            choose_on_all_ranks(group, request, options.recompute, resources.memory_bytes, fits);
         return parallel::agreed(group, [&] {
-            const PlanRequest request = request_of(group.rank());
             const Stage stage = stage_of(request, request.rank);
-            const ActivationPlan activations = choose_activations(request, options.recompute, resources.memory_bytes);
-            fits = true;
             const StepPlan plan = plan_step(request, activations);
             const std::int64_t snapshot = room_for_snapshots(group, resources.choice, request, plan);
             return FittedStep{dtype,
@@ -133,13 +153,16 @@ Resources find_resources(WatchedGroup& watched, const TrainOptions& options, con
     return {choice, shape, threads, least_of(group, limit)};
 }
 
-FittedStep fit_step(const parallel::HostGroup& group, const TrainOptions& options, const BaseModel& base,
+FittedStep fit_step(WatchedGroup& watched, const TrainOptions& options, const BaseModel& base,
                     const Resources& resources, const std::string& resume_from) {
+    const parallel::HostGroup& group = watched.group;
+    WaitingLine line("planning the step", group.rank() == 0);
     const std::string dtype = decided_dtype(group, options.dtype, resources.choice, resume_from);
     const WeightsOptions weights = weights_options_of(options, dtype, base);
     const auto request_of = [&](int rank) {
         PlanRequest request = plan_request(options, base, weights, resources.shape, rank);
         if (resources.choice.kind == DeviceKind::cuda) request.own_bytes = cuda_own_bytes();
+        request.progress = [&] { watched.note_work(), line.update(); };
         return request;
     };
     const FittedStep step = fit_this_rank(group, options, resources, dtype, request_of);

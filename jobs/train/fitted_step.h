@@ -28,7 +28,7 @@ Resources find_resources(WatchedGroup& watched, const TrainOptions& options, con
 
 /// Fits the step. resume_from: the checkpoint to resume from, whose computing type is kept; may be empty. An Error if
 /// the step does not fit; rank 0 prints the table of what it would take. Collective.
-FittedStep fit_step(const parallel::HostGroup& group, const TrainOptions& options, const BaseModel& base,
+FittedStep fit_step(WatchedGroup& watched, const TrainOptions& options, const BaseModel& base,
                     const Resources& resources, const std::string& resume_from);
 
 }  // namespace longlora

@@ -32,9 +32,7 @@ struct Call {
     AttentionTiles tiles;
     float scale;
 
-    std::span<const std::int32_t> first_key(std::int64_t head) const {
-        return windows.host[head >= windows.num_plain_heads];
-    }
+    std::span<const std::int32_t> first_key(std::int64_t head) const { return first_keys_of(windows, head); }
     std::int64_t num_chunks() const { return (shape.key_end - shape.key_begin + kKeyChunk - 1) / kKeyChunk; }
     std::int64_t num_blocks() const { return (shape.num_queries() + kQueryBlock - 1) / kQueryBlock; }
 };

@@ -29,6 +29,11 @@ AttentionTiles attention_tiles(InstructionSet isa) {
     return isa == InstructionSet::avx512 ? attention_tiles_avx512() : attention_tiles_avx2();
 }
 
+std::span<const std::int32_t> first_keys_of(const Windows& windows, std::int64_t head) {
+    const auto row = windows.first_key.rows(head >= windows.num_plain_heads ? 1 : 0, 1);
+    return {row.data<std::int32_t>(), static_cast<std::size_t>(row.count())};
+}
+
 void load_rows(float* out, const AttentionShape& shape, std::int64_t padded_rows, const ConstTensor& t,
                std::int64_t begin, std::int64_t n, std::int64_t column) {
     const std::int64_t e = shape.head_dim, w = shape.width, offset = begin * t.row_stride + column;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "core/tensor.h"
 #include "kernels/cpu/attention_tiles.h"
@@ -25,6 +26,8 @@ struct AttentionShape {
 AttentionShape attention_shape(const ConstTensor& q, const ConstTensor& k, const AttentionPlace& place,
                                std::int64_t lanes);
 AttentionTiles attention_tiles(InstructionSet isa);
+/// first_key of a query head, by token.
+std::span<const std::int32_t> first_keys_of(const Windows& windows, std::int64_t head);
 
 /// Copies rows [begin, begin + n) and columns [column, column + head_dim) of t, which is real, to out (padded_rows,
 /// width) as float32. The other elements of out become 0.

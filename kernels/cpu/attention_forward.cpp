@@ -161,7 +161,7 @@ void attention_forward(const AttentionResult& result, const AttentionInputs& inp
         for (std::int64_t i = 0; i < heads * blocks; ++i) {  // late blocks first: they see most keys
             const std::int64_t head = i % heads, begin = c.shape.query_begin + (blocks - 1 - i / heads) * c.query_block;
             const Block block{head, begin, std::min(begin + c.query_block, c.shape.query_end),
-                              windows.host[head >= windows.num_plain_heads]};
+                              first_keys_of(windows, head)};
             run_block(c, block, buffers, call_progress);
         }
     }

@@ -22,6 +22,7 @@ struct KeptActivations {
     bool qkv = false;        ///< rotated queries and keys, values
     bool gate_up = false;    ///< the MLP's two intermediate projections
     bool halo = true;        ///< keys and values of other ranks, if they are few (S2); otherwise they are sent again
+    bool operator==(const KeptActivations&) const = default;
 };
 
 /// A tensor that is not kept is empty.

@@ -16,25 +16,74 @@ constexpr std::pair<AttentionKind, std::string_view> kNames[] = {
     {AttentionKind::layers, "layers"}, {AttentionKind::sliding, "sliding"},
 };
 
-/// The pattern's first key for one kind of head, before documents are considered.
-std::int64_t pattern_first_key(const AttentionPattern& pattern, int variant, HeadKind head, std::int64_t t) {
-    const std::int64_t group = pattern.group;
+/// Groups of `group` tokens; the first one begins at token `first`, and the tokens before it are a group of their own.
+FirstKeys groups_from(std::int64_t first, std::int64_t group, std::int64_t num_tokens) {
+    FirstKeysBuilder keys;
+    keys.add(std::min(first, num_tokens), 0, false);
+    for (std::int64_t begin = first, count = 0; begin < num_tokens; begin += count) {
+        count = std::min(group, num_tokens - begin);
+        keys.add(count, begin, false);
+    }
+    return std::move(keys).build();
+}
+
+FirstKeys last_keys(std::int64_t count, std::int64_t num_tokens) {
+    FirstKeysBuilder keys;
+    keys.add(std::min(count, num_tokens), 0, false);
+    keys.add(std::max<std::int64_t>(num_tokens - count, 0), 1, true);
+    return std::move(keys).build();
+}
+
+/// The pattern's first keys for one kind of head, before documents are considered.
+FirstKeys pattern_first_keys(const AttentionPattern& pattern, int variant, HeadKind head, std::int64_t num_tokens) {
+    const auto groups = [&](bool shifted) {
+        return groups_from(shifted ? pattern.group / 2 : 0, pattern.group, num_tokens);
+    };
     switch (pattern.kind) {
         case AttentionKind::dense:
-            return 0;
+            return groups_from(num_tokens, num_tokens, num_tokens);
         case AttentionKind::shifted:
-            return head == HeadKind::plain ? plain_first_key(t, group) : shifted_first_key(t, group);
+            return groups(head == HeadKind::shifted);
         case AttentionKind::plain:
-            return plain_first_key(t, group);
+            return groups(false);
         case AttentionKind::shifted_only:
-            return shifted_first_key(t, group);
+            return groups(true);
         case AttentionKind::layers:
-            return variant == 0 ? plain_first_key(t, group) : shifted_first_key(t, group);
+            return groups(variant != 0);
         case AttentionKind::sliding:
-            return std::max<std::int64_t>(0, t - group + 1);
+            return last_keys(pattern.group, num_tokens);
     }
     ensure(false, "every attention kind has a pattern");
-    return 0;
+    return {};
+}
+
+/// Adds the tokens [begin, end) of a stretch of the pattern; all are in the document that begins at `document`.
+void add_later(FirstKeysBuilder& keys, const FirstKeys::Stretch& pattern, std::int64_t begin, std::int64_t end,
+               std::int64_t document) {
+    const std::int64_t first = pattern.at(begin);
+    const std::int64_t hidden = first >= document ? 0
+                                : pattern.grows   ? std::min(document - first, end - begin)
+                                                  : end - begin;
+    keys.add(hidden, document, false);
+    if (begin + hidden < end) keys.add(end - begin - hidden, pattern.at(begin + hidden), pattern.grows);
+}
+
+/// The later of the pattern's first key and the beginning of the token's document.
+FirstKeys within_documents(const FirstKeys& pattern, std::span<const std::int64_t> document_begin) {
+    FirstKeysBuilder keys;
+    std::int64_t document = 0;
+    auto next = document_begin.begin();
+    const auto stretches = pattern.stretches();
+    for (std::size_t i = 0; i < stretches.size(); ++i) {
+        const std::int64_t end = i + 1 < stretches.size() ? stretches[i + 1].begin : pattern.num_tokens();
+        for (std::int64_t at = stretches[i].begin; at < end;) {
+            while (next != document_begin.end() && *next <= at) document = std::max<std::int64_t>(0, *next++);
+            const std::int64_t until = next == document_begin.end() ? end : std::min(end, *next);
+            add_later(keys, stretches[i], at, until, document);
+            at = until;
+        }
+    }
+    return std::move(keys).build();
 }
 
 }  // namespace
@@ -52,13 +101,6 @@ std::string_view name_of(AttentionKind kind) {
     for (const auto& [known, spelling] : kNames)
         if (known == kind) return spelling;
     return "?";
-}
-
-std::int64_t plain_first_key(std::int64_t t, std::int64_t group) { return t / group * group; }
-
-std::int64_t shifted_first_key(std::int64_t t, std::int64_t group) {
-    const std::int64_t shift = group / 2;
-    return t < shift ? 0 : (t - shift) / group * group + shift;
 }
 
 int window_variant(const AttentionPattern& pattern, std::int64_t layer) {
@@ -81,37 +123,29 @@ HostWindows make_windows(const AttentionPattern& pattern, int variant, std::int6
     // windows.
     windows.num_plain_heads = pattern.kind == AttentionKind::shifted ? num_heads / 2 : num_heads;
     for (const HeadKind head : {HeadKind::plain, HeadKind::shifted}) {
-        auto& first_key = windows.first_key[static_cast<int>(head)];
-        first_key.resize(num_tokens);
-        std::int64_t document = 0;
-        auto next = document_begin.begin();
-        for (std::int64_t t = 0; t < num_tokens; ++t) {
-            while (next != document_begin.end() && *next <= t) document = std::max<std::int64_t>(0, *next++);
-            first_key[t] = static_cast<std::int32_t>(std::max(document, pattern_first_key(pattern, variant, head, t)));
-        }
+        FirstKeys& first_key = windows.first_key[static_cast<int>(head)];
+        first_key = pattern_first_keys(pattern, variant, head, num_tokens);
+        if (!document_begin.empty()) first_key = within_documents(first_key, document_begin);
     }
     return windows;
 }
 
-DeviceWindows::DeviceWindows(Device& device, HostWindows host, Uploads* uploads) : host_(std::move(host)) {
-    const std::int64_t count = host_.first_key[0].size();
-    ensure(count > 0 && host_.first_key[1].size() == host_.first_key[0].size(),
-           "both rows of windows have one entry per token");
-    for (const auto& first_key : host_.first_key)
-        for (std::int64_t t = 0; t < count; ++t) {
-            const std::int32_t first = first_key[t];
-            const std::int32_t before = t ? first_key[t - 1] : 0;
-            ensure(first >= before && first <= t, "first_key is non-decreasing and never after its own token");
-        }
-    const auto fill = [this](Tensor staging) {
+Windows on_host(const HostWindows& host) {
+    return {.first_key = {}, .host = {host.first_key[0], host.first_key[1]}, .num_plain_heads = host.num_plain_heads};
+}
+
+DeviceWindows::DeviceWindows(Device& device, const HostWindows& host, Uploads* uploads) {
+    const std::int64_t count = host.first_key[0].num_tokens();
+    ensure(count > 0 && host.first_key[1].num_tokens() == count, "both rows of windows have one entry per token");
+    for (const FirstKeys& first_key : host.first_key)
+        ensure(first_key.valid(), "first_key is non-decreasing and never after its own token");
+    const auto fill = [&host](Tensor staging) {
         for (int row = 0; row < 2; ++row)
-            std::copy(host_.first_key[row].begin(), host_.first_key[row].end(),
-                      staging.rows(row, 1).data<std::int32_t>());
+            host.first_key[row].write({staging.rows(row, 1).data<std::int32_t>(), host.first_key[row].size()});
     };
     first_key_ = uploads ? uploads->upload({2, count}, fill) : upload(device, {2, count}, fill);
+    windows_ = on_host(host);
     windows_.first_key = first_key_;
-    for (int row = 0; row < 2; ++row) windows_.host[row] = host_.first_key[row];
-    windows_.num_plain_heads = host_.num_plain_heads;
 }
 
 }  // namespace longlora

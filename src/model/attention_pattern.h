@@ -22,14 +22,11 @@ struct AttentionPattern {
     std::int64_t group = 0;  ///< G, tokens per group; for sliding: how many keys a query sees, including its own
 };
 
-/// The first key of token t in plain heads: t/G*G, and in shifted heads: t < G/2 ? 0 : (t-G/2)/G*G + G/2. Divisions
-/// round down. In dense attention it is 0, in sliding attention max(0, t-G+1).
-std::int64_t plain_first_key(std::int64_t t, std::int64_t group);
-std::int64_t shifted_first_key(std::int64_t t, std::int64_t group);
-
-/// The windows of one layer over `num_tokens` tokens, on the host.
+/// The windows of one layer over `num_tokens` tokens, on the host. The first key of token t is t/G*G in plain heads and
+/// t < G/2 ? 0 : (t-G/2)/G*G + G/2 in shifted heads, where divisions round down; 0 in dense attention, and max(0,
+/// t-G+1) in sliding attention.
 struct HostWindows {
-    std::vector<std::int32_t> first_key[2];  ///< by HeadKind
+    FirstKeys first_key[2];  ///< by HeadKind
     std::int64_t num_plain_heads = 0;
 };
 /// Which of the pattern's window tables (at most two) a layer uses: layer % 2 for AttentionKind::layers, otherwise 0.
@@ -40,6 +37,9 @@ int num_window_variants(const AttentionPattern& pattern);
 HostWindows make_windows(const AttentionPattern& pattern, int variant, std::int64_t num_tokens, std::int64_t num_heads,
                          std::span<const std::int64_t> document_begin = {});
 
+/// The same as operations take them, without the tensor on a device.
+Windows on_host(const HostWindows& host);
+
 /// Windows on a device, with the memory that they point to. The constructor checks, once, that first_key is
 /// non-decreasing and first_key[t] <= t.
 class DeviceWindows {
@@ -47,11 +47,10 @@ public:
     DeviceWindows() = default;
     /// uploads: makes the copy as a part of the current micro-batch, for which begin() has counted 2 N integers for
     /// these windows. With nullptr the host waits for the copy.
-    DeviceWindows(Device& device, HostWindows host, Uploads* uploads = nullptr);
+    DeviceWindows(Device& device, const HostWindows& host, Uploads* uploads = nullptr);
     const Windows& operator*() const { return windows_; }
 
 private:
-    HostWindows host_;
     ArenaTensor first_key_;
     Windows windows_;
 };

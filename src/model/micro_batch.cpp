@@ -40,13 +40,30 @@ std::vector<std::int32_t> local_part(std::span<const std::int32_t> whole, std::i
     return out;
 }
 
-std::vector<DeviceWindows> pattern_windows(Device& device, const AttentionPattern& pattern, std::int64_t context_length,
-                                           std::int64_t num_heads, std::span<const std::int64_t> document_begin,
-                                           Uploads* uploads) {
-    std::vector<DeviceWindows> variants;
+std::vector<parallel::ExchangeRules> exchange_rules_of(const AttentionPattern& pattern, std::int64_t context_length,
+                                                       int num_ranks, const ModelConfig& config) {
+    std::vector<parallel::ExchangeRules> rules;
     for (int variant = 0; variant < num_window_variants(pattern); ++variant)
-        variants.emplace_back(device, make_windows(pattern, variant, context_length, num_heads, document_begin),
+        rules.push_back(
+            parallel::exchange_rules(on_host(make_windows(pattern, variant, context_length, config.num_heads)),
+                                     num_ranks, config.num_heads, config.num_kv_heads));
+    return rules;
+}
+
+std::vector<SequenceWindows> sequence_windows(Device& device, const AttentionPattern& pattern,
+                                              std::int64_t context_length,
+                                              const std::vector<parallel::ExchangeRules>& rules, int rank,
+                                              std::span<const std::int64_t> document_begin, Uploads* uploads) {
+    std::vector<SequenceWindows> variants;
+    for (int variant = 0; variant < num_window_variants(pattern); ++variant) {
+        const parallel::ExchangeRules& here = rules[static_cast<std::size_t>(variant)];
+        DeviceWindows windows(device, make_windows(pattern, variant, context_length, here.num_heads, document_begin),
                               uploads);
+        parallel::KvRounds rounds = parallel::kv_transfers(here, *windows, rank);
+        std::vector<std::int64_t> alike;
+        if (device.kind() == DeviceKind::plan) alike = parallel::rounds_alike_before(rounds, here, *windows, rank);
+        variants.push_back({std::move(windows), std::move(rounds), std::move(alike)});
+    }
     return variants;
 }
 

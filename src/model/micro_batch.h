@@ -6,13 +6,9 @@
 #include <span>
 #include <vector>
 
-#include "model/attention_pattern.h"
-#include "parallel/mesh.h"
+#include "model/step_context.h"
 
 namespace longlora {
-
-/// Indexed [sequence][variant]. Without a document mask it has one entry, which serves all sequences.
-using WindowsTable = std::vector<std::vector<DeviceWindows>>;
 
 struct MicroBatch {
     std::int64_t num_sequences = 0;
@@ -42,10 +38,15 @@ std::int64_t num_predictions(std::int64_t context_length, std::span<const std::i
 std::vector<std::int32_t> local_part(std::span<const std::int32_t> whole, std::int64_t length,
                                      parallel::Shard own_tokens);
 
-/// Windows of all variants of a pattern over N = context_length tokens. document_begin is as for make_windows,
-/// uploads as for DeviceWindows.
-std::vector<DeviceWindows> pattern_windows(Device& device, const AttentionPattern& pattern, std::int64_t context_length,
-                                           std::int64_t num_heads, std::span<const std::int64_t> document_begin = {},
-                                           Uploads* uploads = nullptr);
+/// The rules of all variants of a pattern over N = context_length tokens, which num_ranks ranks share.
+std::vector<parallel::ExchangeRules> exchange_rules_of(const AttentionPattern& pattern, std::int64_t context_length,
+                                                       int num_ranks, const ModelConfig& config);
+/// Windows of all variants of a pattern, as rank `rank` of the sequence needs them; `rules` are those of the pattern.
+/// document_begin is as for make_windows, uploads as for DeviceWindows.
+std::vector<SequenceWindows> sequence_windows(Device& device, const AttentionPattern& pattern,
+                                              std::int64_t context_length,
+                                              const std::vector<parallel::ExchangeRules>& rules, int rank,
+                                              std::span<const std::int64_t> document_begin = {},
+                                              Uploads* uploads = nullptr);
 
 }  // namespace longlora

@@ -3,6 +3,7 @@
 #include "model/model.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace longlora {
 namespace {
@@ -27,7 +28,7 @@ ActivationPlan keep_everything(const ModelConfig& config) {
 }
 
 Model::Model(Weights& weights, const AttentionPattern& pattern, std::int64_t context_length,
-             parallel::Communicator* sequence, bool offload)
+             parallel::Communicator* sequence, bool offload, std::vector<parallel::ExchangeRules> rules)
     : weights_(weights),
       zero_(weights),
       pattern_(pattern),
@@ -44,7 +45,10 @@ Model::Model(Weights& weights, const AttentionPattern& pattern, std::int64_t con
         tables = rotary_tables(config(), context_length, own_tokens_.begin, own_tokens_.count);
     cos_ = upload_rows(device(), tables.cos, {tables.positions, tables.half});
     sin_ = upload_rows(device(), tables.sin, {tables.positions, tables.half});
-    windows_.push_back(pattern_windows(device(), pattern_, context_length, config().num_heads));
+    exchange_rules_ = std::move(rules);
+    if (exchange_rules_.empty())
+        exchange_rules_ = exchange_rules_of(pattern_, context_length, sequence ? sequence->size() : 1, config());
+    windows_.push_back(sequence_windows(device(), pattern_, context_length, exchange_rules_, sequence_rank()));
     if (offload) offload_.emplace(device());
 }
 
@@ -65,7 +69,7 @@ MicroBatch Model::micro_batch(std::span<const std::int32_t> tokens, std::span<co
     batch.shared = &windows_;
     for (const auto& starts : document_starts)
         batch.own_windows.push_back(
-            pattern_windows(device(), pattern_, context_length_, config().num_heads, starts, &uploads_));
+            sequence_windows(device(), pattern_, context_length_, exchange_rules_, sequence_rank(), starts, &uploads_));
     return batch;
 }
 
@@ -79,7 +83,7 @@ StepContext Model::context(std::int64_t num_sequences, const WindowsTable& windo
             num_sequences,
             pattern_,
             windows,
-            windows_[0],
+            exchange_rules_,
             sequence_};
 }
 

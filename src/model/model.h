@@ -42,9 +42,11 @@ class Model {
 public:
     /// `weights` must outlive the model. context_length: N, the tokens per sequence, over all ranks of `sequence`
     /// (nullptr: this rank alone). offload: the inputs of layers wait for backward in pinned host memory. They come
-    /// back one layer ahead, and no bit of a result changes.
+    /// back one layer ahead, and no bit of a result changes. rules: exchange_rules_of() this pattern, if the caller has
+    /// them already; empty: the model finds them.
     Model(Weights& weights, const AttentionPattern& pattern, std::int64_t context_length,
-          parallel::Communicator* sequence = nullptr, bool offload = false);
+          parallel::Communicator* sequence = nullptr, bool offload = false,
+          std::vector<parallel::ExchangeRules> rules = {});
 
     Weights& weights() { return weights_; }
     Zero& zero() { return zero_; }
@@ -86,6 +88,7 @@ public:
 
 private:
     StepContext context(std::int64_t num_sequences, const WindowsTable& windows) const;
+    int sequence_rank() const { return sequence_ ? sequence_->rank() : 0; }
     ArenaTensor first_input(const StepContext& context, const MicroBatch& batch, ArenaTensor input);
     bool goes_away(std::int64_t layer) const;
     void fetch_input(StageSaved& saved, std::int64_t layer);
@@ -107,6 +110,7 @@ private:
     parallel::Communicator* sequence_;
     parallel::Shard own_tokens_;
     ArenaTensor cos_, sin_;
+    std::vector<parallel::ExchangeRules> exchange_rules_;
     WindowsTable windows_;
     std::optional<ActivationOffload> offload_;
     Uploads uploads_;

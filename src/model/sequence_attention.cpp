@@ -5,6 +5,7 @@
 #include "model/sequence_attention.h"
 
 #include "model/sequence_pieces.h"
+#include "parallel/plan_repetition.h"
 
 namespace longlora {
 namespace {
@@ -17,6 +18,28 @@ std::size_t num_transfers(const SharedAttention& shared) {
     return n;
 }
 
+/// Leaves out rounds that repeat the one before, in a plan. Round i is done while the results of round i - 1 travel
+/// back and the pieces of round i + 1 arrive, so it repeats another if all three are alike.
+class RepeatedRounds {
+public:
+    explicit RepeatedRounds(const SharedAttention& shared)
+        : shared_(shared),
+          repetition_(shared.context.device, {shared.context.sequence}) {}
+
+    /// How many rounds after `round`, which is done, the loop leaves out.
+    std::int64_t skip(std::size_t round) {
+        const std::vector<std::int64_t>& alike = shared_.alike_before;
+        if (alike.empty() || alike[round] == 0) return 0;
+        std::size_t end = round + 1;  // of the rounds that are alike
+        while (end < alike.size() && alike[end] > 0) ++end;
+        return repetition_.skip(alike[round] - 1, static_cast<std::int64_t>(end - round) - 2);
+    }
+
+private:
+    const SharedAttention& shared_;
+    parallel::PlanRepetition repetition_;
+};
+
 /// The pieces that other ranks send to this one, round by round. If forward has kept them as a halo, they come from
 /// there and nothing is exchanged. Otherwise the pieces of the next round are always under way.
 template <class Inputs> class Arrivals {
@@ -26,7 +49,7 @@ public:
           inputs_(inputs),
           halo_(halo),
           have_halo_(!halo.empty()) {
-        ensure(!have_halo_ || halo.size() == num_transfers(shared), "a kept halo belongs to the same windows");
+        ensure(!have_halo_ || halo.pieces.size() == num_transfers(shared), "a kept halo belongs to the same windows");
         if (!have_halo_) arriving_ = begin_round(shared_, 0, inputs_);
     }
 
@@ -36,7 +59,7 @@ public:
         std::vector<Piece> arrived;
         if (have_halo_) {
             for (std::size_t i = 0; i < shared_.rounds[num_rounds_ - 1].size(); ++i)
-                arrived.push_back(piece_of_keys(std::move(halo_[num_taken_ + i])));
+                arrived.push_back(piece_of_keys(std::move(halo_.pieces[num_taken_ + i])));
         } else {
             arriving_.finish();
             arrived = std::move(arriving_.received);
@@ -45,11 +68,17 @@ public:
         num_taken_ += arrived.size();
         return arrived;
     }
+    /// Leaves out rounds after the one that was taken last; all of them, and one more, are like that one.
+    void leave_out(std::int64_t rounds) {
+        num_taken_ += rounds * shared_.rounds[num_rounds_ - 1].size();
+        num_rounds_ += rounds;
+    }
     /// Stores the pieces of the round that was taken last in the halo; all of them must be keys and values.
     void store_in_halo(std::vector<Piece> arrived) {
-        halo_.resize(num_transfers(shared_));
+        halo_.kept = true;
+        halo_.pieces.resize(num_transfers(shared_));
         std::size_t transfer = num_taken_ - arrived.size();
-        for (Piece& piece : arrived) halo_[transfer++] = std::move(piece.rows);
+        for (Piece& piece : arrived) halo_.pieces[transfer++] = std::move(piece.rows);
     }
 
 private:
@@ -280,17 +309,6 @@ void add_returned(const SharedAttention& shared, PiecesUnderWay& returning, cons
     returning.received.clear();
 }
 
-/// Whether keys and values that arrive stay until backward. They do not where owners of keys compute for other ranks,
-/// so a kept halo is all that a call needs.
-bool halo_stays(const StepContext& context, std::int64_t layer) {
-    const ModelConfig& config = context.config;
-    const int ranks = context.sequence->size();
-    const Windows& pattern = context.windows_without_documents(layer);
-    return parallel::stays_until_backward(
-        parallel::kv_transfers(pattern, pattern, ranks, config.num_heads, config.num_kv_heads), context.context_length,
-        ranks, config.num_kv_heads);
-}
-
 bool alone(const StepContext& context) { return !context.sequence || context.sequence->size() == 1; }
 
 }  // namespace
@@ -303,18 +321,23 @@ void sequence_attention_forward(const StepContext& context, std::int64_t s, std:
                                                place_of(context, context.own_tokens.begin, context.own_tokens.begin),
                                                false);
     const SharedAttention shared = shared_attention_of(context, s, layer);
-    const bool have_halo = !halo.empty(), store_halo = have_halo || (keep_halo && halo_stays(context, layer));
+    const bool have_halo = !halo.empty(),
+               store_halo = have_halo || (keep_halo && context.rules(layer).stays_until_backward);
     Arrivals arrivals(shared, inputs, halo);
     const ForwardResult r = make_result(shared, result);
     forward_own(shared, r, inputs);
     PiecesUnderWay returning;
-    for (const std::vector<KvTransfer>& transfers : shared.rounds) {
+    RepeatedRounds repeated(shared);
+    for (std::size_t round = 0; round < shared.rounds.size(); ++round) {
+        const std::vector<KvTransfer>& transfers = shared.rounds[round];
         std::vector<Piece> arrived = arrivals.take_round();
         std::vector<Piece> results = forward_round(shared, transfers, arrived, r, inputs);
         if (store_halo) arrivals.store_in_halo(std::move(arrived));
         arrived.clear();
         merge_returned(shared, returning, r);
         returning = begin_exchange(shared, transfers, std::move(results), Pass::forward, Way::back);
+        const std::int64_t left_out = repeated.skip(round);
+        arrivals.leave_out(left_out), round += left_out;
     }
     merge_returned(shared, returning, r);
     store_partials(shared, r);
@@ -334,10 +357,14 @@ void sequence_attention_backward(const StepContext& context, std::int64_t s, std
     const std::int64_t n = shared.own_tokens().count, num_first = have_halo || shared.rounds.empty() ? 0 : n / 2;
     backward_own(shared, gradients, inputs, {0, num_first});
     PiecesUnderWay returning;
-    for (const std::vector<KvTransfer>& transfers : shared.rounds) {
+    RepeatedRounds repeated(shared);
+    for (std::size_t round = 0; round < shared.rounds.size(); ++round) {
+        const std::vector<KvTransfer>& transfers = shared.rounds[round];
         std::vector<Piece> d_pieces = backward_round(shared, transfers, arrivals.take_round(), gradients, inputs);
         add_returned(shared, returning, gradients);
         returning = begin_exchange(shared, transfers, std::move(d_pieces), Pass::backward, Way::back);
+        const std::int64_t left_out = repeated.skip(round);
+        arrivals.leave_out(left_out), round += left_out;
     }
     backward_own(shared, gradients, inputs, {num_first, n - num_first});
     add_returned(shared, returning, gradients);

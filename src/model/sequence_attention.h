@@ -11,8 +11,13 @@
 
 namespace longlora {
 
-/// Keys and values of other ranks that stay from forward until backward, in the order of their transfers.
-using Halo = std::vector<ArenaTensor>;
+/// Keys and values of other ranks that stay from forward until backward.
+struct Halo {
+    std::vector<ArenaTensor> pieces;  ///< in the order of this rank's transfers; those that it only sends are empty
+    bool kept = false;                ///< a rank that receives nothing keeps an empty halo
+    bool empty() const { return !kept; }
+    void clear() { pieces.clear(), kept = false; }
+};
 
 /// inputs: this rank's rows of sequence `s` of the micro-batch: q (n, H*E), k and v (n, K*E), with q and k rotated.
 /// Overwrites result, out (n, H*E) and lse (H, n), with the attention over all keys that the windows of `layer` show.

@@ -65,10 +65,10 @@ PiecesUnderWay begin_round_with(const SharedAttention& shared, std::size_t round
 
 SharedAttention shared_attention_of(const StepContext& context, std::int64_t s, std::int64_t layer) {
     const ModelConfig& config = context.config;
-    const Windows& windows = context.windows(s, layer);
-    SharedAttention shared{context, windows, config.head_dim, config.num_heads / config.num_kv_heads, {}, {}};
-    shared.rounds = parallel::kv_transfers(windows, context.windows_without_documents(layer), context.sequence->size(),
-                                           config.num_heads, config.num_kv_heads);
+    const auto& [device_windows, rounds, alike_before] = context.of_sequence(s, layer);
+    const Windows& windows = *device_windows;
+    SharedAttention shared{context,      windows, config.head_dim, config.num_heads / config.num_kv_heads, rounds,
+                           alike_before, {}};
     for (const parallel::KvHeadClass& next :
          parallel::kv_head_classes(windows, config.num_heads, config.num_kv_heads)) {
         const std::int64_t num_rows =

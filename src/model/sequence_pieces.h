@@ -25,9 +25,10 @@ struct WaitingRows {
 struct SharedAttention {
     const StepContext& context;
     const Windows& windows;
-    std::int64_t head_dim, group;                 ///< E; g = H / K
-    std::vector<std::vector<KvTransfer>> rounds;  ///< of all ranks (parallel/kv_exchange.h)
-    std::vector<WaitingRows> waiting;             ///< covers all K/V heads, in order
+    std::int64_t head_dim, group;      ///< E; g = H / K
+    const parallel::KvRounds& rounds;  ///< of this rank
+    const std::vector<std::int64_t>& alike_before;
+    std::vector<WaitingRows> waiting;  ///< covers all K/V heads, in order
 
     int rank() const { return context.sequence->rank(); }
     Shard own_tokens() const { return context.own_tokens; }
@@ -104,8 +105,7 @@ Piece make_piece(const SharedAttention& shared, const KvTransfer& transfer, Pass
 /// A piece of keys and values that arrived earlier.
 inline Piece piece_of_keys(ArenaTensor rows) { return {std::move(rows), {}, 2}; }
 
-/// The pieces of a round that are under way, one per transfer. A piece is empty if its transfer is between other
-/// ranks.
+/// The pieces of a round that are under way, one per transfer. A piece is empty if its transfer goes the other way.
 struct PiecesUnderWay {
     std::span<const KvTransfer> transfers;
     std::vector<Piece> sent, received;

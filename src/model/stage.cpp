@@ -18,12 +18,12 @@ constexpr double kSame = 1 + 1e-9;
 /// Pairs of a query and a key if each of `count` tokens sees itself and all tokens before it.
 double triangle(std::int64_t count) { return 0.5 * static_cast<double>(count) * static_cast<double>(count + 1); }
 
-/// The pairs of `count` tokens in groups, the last of which may be shorter (plain_first_key in attention_pattern.h).
+/// The pairs of `count` tokens in groups, the last of which may be shorter (plain heads, attention_pattern.h).
 double group_pairs(std::int64_t count, std::int64_t group) {
     return static_cast<double>(count / group) * triangle(group) + triangle(count % group);
 }
 
-/// The pairs if the first half group stands alone and groups follow (shifted_first_key).
+/// The pairs if the first half group stands alone and groups follow (shifted heads).
 double shifted_pairs(std::int64_t count, std::int64_t group) {
     const std::int64_t first = std::min(count, group / 2);
     return triangle(first) + group_pairs(count - first, group);

@@ -9,8 +9,20 @@
 #include "model/attention_pattern.h"
 #include "model/config.h"
 #include "parallel/communicator.h"
+#include "parallel/kv_exchange.h"
 
 namespace longlora {
+
+/// The windows of one sequence, and what this rank sends and receives for attention with them: no rounds if it has the
+/// sequence alone.
+struct SequenceWindows {
+    DeviceWindows windows;
+    parallel::KvRounds rounds;
+    /// For a plan, which leaves out rounds that repeat: rounds_alike_before(); empty on other devices.
+    std::vector<std::int64_t> alike_before{};
+};
+/// Indexed [sequence][variant]. Without a document mask it has one entry, which serves all sequences.
+using WindowsTable = std::vector<std::vector<SequenceWindows>>;
 
 struct StepContext {
     Device& device;
@@ -22,22 +34,22 @@ struct StepContext {
     std::int64_t num_sequences =
         1;  ///< in the micro-batch; activations have n rows per sequence, one sequence after another
     const AttentionPattern& pattern;
-    /// Indexed [sequence][variant]. Without a document mask it has one entry, which serves all sequences.
-    const std::vector<std::vector<DeviceWindows>>& windows_table;
-    /// Indexed [variant], without documents. They decide what is kept until backward, so a plan, which knows no
-    /// documents, holds for all sequences.
-    const std::vector<DeviceWindows>& pattern_windows;
+    const WindowsTable& windows_table;
+    /// Indexed [variant]. They follow from the windows without documents and decide what is kept until backward, so a
+    /// plan, which knows no documents, holds for all sequences.
+    const std::vector<parallel::ExchangeRules>& exchange_rules;
     parallel::Communicator* sequence =
         nullptr;  ///< the ranks that share a sequence; may be nullptr if there is only one such rank
 
     std::int64_t local_length() const { return own_tokens.count; }
     std::int64_t num_tokens() const { return num_sequences * own_tokens.count; }
-    const Windows& windows(std::int64_t of_sequence, std::int64_t layer) const {
-        const auto& variants = windows_table[windows_table.size() == 1 ? 0 : static_cast<std::size_t>(of_sequence)];
-        return *variants[window_variant(pattern, layer)];
+    const SequenceWindows& of_sequence(std::int64_t s, std::int64_t layer) const {
+        const auto& variants = windows_table[windows_table.size() == 1 ? 0 : static_cast<std::size_t>(s)];
+        return variants[window_variant(pattern, layer)];
     }
-    const Windows& windows_without_documents(std::int64_t layer) const {
-        return *pattern_windows[window_variant(pattern, layer)];
+    const Windows& windows(std::int64_t s, std::int64_t layer) const { return *of_sequence(s, layer).windows; }
+    const parallel::ExchangeRules& rules(std::int64_t layer) const {
+        return exchange_rules[window_variant(pattern, layer)];
     }
     Ops ops() const { return device.ops(); }
     ArenaTensor activation(Shape shape) const { return device.memory().tensor(real, shape, Use::activations); }

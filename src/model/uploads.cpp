@@ -39,7 +39,7 @@ ArenaTensor Uploads::upload(Shape shape, const std::function<void(Tensor)>& fill
     const Tensor host = staging.memory->slice(used_, shape.count()).reshaped(shape);
     used_ += shape.count();
     ArenaTensor on_device = device_.memory().tensor(DType::int32, shape, Use::batch);
-    fill(host);
+    if (device_.kind() != DeviceKind::plan) fill(host);
     device_.copy_to_device(on_device, host, Device::compute_stream());
     device_.wait(staging.copied, device_.record(Device::compute_stream()));
     return on_device;
@@ -48,7 +48,7 @@ ArenaTensor Uploads::upload(Shape shape, const std::function<void(Tensor)>& fill
 ArenaTensor upload(Device& device, Shape shape, const std::function<void(Tensor)>& fill) {
     ArenaTensor on_device = device.memory().tensor(DType::int32, shape, Use::batch);
     const ArenaTensor staging = device.pinned().tensor(DType::int32, shape, Use::batch);
-    fill(staging);
+    if (device.kind() != DeviceKind::plan) fill(staging);
     device.copy_to_device(on_device, staging, Device::compute_stream());
     device.synchronize(Device::compute_stream());
     return on_device;

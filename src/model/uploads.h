@@ -21,7 +21,7 @@ public:
     /// before the previous one have left the host: the host runs ahead that far and no further.
     void begin(std::int64_t count);
     /// A new int32 tensor on the device with what `fill` writes into a host tensor of that shape, for work that is
-    /// queued on the compute stream from now on.
+    /// queued on the compute stream from now on. A plan device reads nothing, so there `fill` is not called.
     ArenaTensor upload(Shape shape, const std::function<void(Tensor)>& fill);
 
 private:

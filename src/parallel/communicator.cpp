@@ -25,4 +25,12 @@ void Request::finish(Stream stream) {
     if (auto work = std::exchange(finish_, nullptr)) work(stream);
 }
 
+void Communicator::repeat_traffic_since(const TrafficByUnit& before, std::int64_t times) {
+    for (auto& [unit, sent] : traffic_) {
+        const auto found = before.find(unit);
+        const Traffic was = found == before.end() ? Traffic{} : found->second;
+        sent += {times * (sent.bytes - was.bytes), times * (sent.messages - was.messages)};
+    }
+}
+
 }  // namespace longlora::parallel

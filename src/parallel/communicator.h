@@ -68,6 +68,8 @@ public:
         return sum;
     }
     const TrafficByUnit& traffic_by_unit() const { return traffic_; }
+    /// Counts what was sent since `before` so many times more.
+    void repeat_traffic_since(const TrafficByUnit& before, std::int64_t times);
 
     /// The following holds for all calls. A call starts after the work queued on `stream` and returns at once.
     /// Tensors are contiguous device tensors. All ranks start the calls other than exchange in the same order and

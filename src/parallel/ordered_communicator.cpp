@@ -73,13 +73,13 @@ void OrderedCommunicator::poison(Tensor result, Stream stream) {
         device_.ops(stream).fill(result, std::numeric_limits<float>::quiet_NaN());
 }
 
-template <class Byte> std::vector<PieceOf<Byte>> OrderedCommunicator::split(int peer, TensorView<Byte> data) const {
+/// Adds the messages that carry `data`.
+template <class Byte>
+void OrderedCommunicator::split(int peer, TensorView<Byte> data, std::vector<PieceOf<Byte>>& pieces) const {
     ensure(data.contiguous(), "tensors travel contiguous");
-    std::vector<PieceOf<Byte>> pieces;
     for (std::int64_t begin = 0; begin < data.size_bytes(); begin += options_.max_message)
         pieces.push_back(
             {peer, data.bytes + begin, static_cast<int>(std::min(options_.max_message, data.size_bytes() - begin))});
-    return pieces;
 }
 
 /// An empty tensor is not sent: both sides know its size.
@@ -89,14 +89,12 @@ Transport::Ticket OrderedCommunicator::start(const std::vector<Send>& sends, con
     std::vector<ReceivedPiece> in;
     for (const Receive& receive : receives) {
         poison(receive.data, stream);
-        for (const ReceivedPiece& piece : split(receive.peer, receive.data)) in.push_back(piece);
+        split(receive.peer, receive.data, in);
     }
-    for (const Send& send : sends) {
-        for (const SentPiece& piece : split(send.peer, send.data)) {
-            out.push_back(piece);
-            traffic_[device_.recorder().unit] += {piece.size, 1};
-        }
-    }
+    Traffic sent;
+    for (const Send& send : sends) split(send.peer, send.data, out);
+    for (const SentPiece& piece : out) sent += {piece.size, 1};
+    if (!out.empty()) traffic_[device_.recorder().unit] += sent;
     return transport_->start(out, in, tag, stream);
 }
 

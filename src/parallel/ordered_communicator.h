@@ -64,7 +64,7 @@ private:
     void finish_reduction(Reduction& reduction, Stream stream);
     Request all_reduce_small(Tensor x, Stream stream);
     void add_in_rank_order(Tensor sum, ConstTensor own, Tensor others, Stream stream);
-    template <class Byte> std::vector<PieceOf<Byte>> split(int peer, TensorView<Byte> data) const;
+    template <class Byte> void split(int peer, TensorView<Byte> data, std::vector<PieceOf<Byte>>& pieces) const;
     template <class Byte> TensorView<Byte> own_part(TensorView<Byte> whole, int part) const;
     void poison(Tensor result, Stream stream);
     int next_tag();

@@ -10,6 +10,7 @@
 #include <deque>
 
 #include "parallel/pipeline_schedule.h"
+#include "parallel/plan_repetition.h"
 
 namespace longlora {
 namespace {
@@ -38,9 +39,13 @@ public:
           loss_sum_(loss_sum),
           scale_(scale),
           activations_(activations),
-          tasks_(parallel::one_forward_one_backward(mesh.shape.pipeline, mesh.at.pipeline, batches.count)) {}
+          tasks_(parallel::one_forward_one_backward(mesh.shape.pipeline, mesh.at.pipeline, batches.count)),
+          before_(alike_before(tasks_, batches)),
+          after_(alike_after(before_)) {}
 
     void run() {
+        parallel::PlanRepetition repetition(
+            model_.device(), {mesh_.sequence.get(), mesh_.data.get(), mesh_.forward.get(), mesh_.backward.get()});
         for (std::size_t t = 0; t < tasks_.size(); ++t) {
             expect_until(t + 1);  // this task's input and the next one's
             const std::int64_t i = tasks_[t].micro_batch;
@@ -49,11 +54,36 @@ public:
             else idle ? idle_backward(last) : backward(last);
             // Otherwise the gradients of the last unit would stay in memory during the next forward pass.
             if (tasks_[t].pass == Pass::backward) model_.zero().finish_gradients();
+            if (tasks_[t].pass == Pass::backward && before_[t] >= 2) {
+                const std::size_t left_out = 2 * repetition.skip((before_[t] - 1) / 2, (after_[t] - 1) / 2);
+                t += left_out, next_expected_ += left_out;
+            }
         }
         for (auto* parcels : {&sent_forward_, &sent_backward_}) finish_all(*parcels);
     }
 
 private:
+    /// For each task, how many tasks right before it make the rank do the same: they are forward and backward in turn,
+    /// of whole micro-batches other than the last one, whose gradients are summed over ranks.
+    static std::vector<std::int64_t> alike_before(const std::vector<parallel::PipelineTask>& tasks,
+                                                  const MicroBatches& batches) {
+        std::vector<std::int64_t> alike(tasks.size());
+        const auto usual = [&](const parallel::PipelineTask& task) {
+            return batches.num_sequences(task.micro_batch) == batches.num_sequences(0) &&
+                   task.micro_batch + 1 < batches.count;
+        };
+        for (std::size_t t = 1; t < tasks.size(); ++t)
+            if (tasks[t].pass != tasks[t - 1].pass && usual(tasks[t]) && usual(tasks[t - 1]))
+                alike[t] = alike[t - 1] + 1;
+        return alike;
+    }
+    /// The same for the tasks right after each task.
+    static std::vector<std::int64_t> alike_after(const std::vector<std::int64_t>& before) {
+        std::vector<std::int64_t> after(before.size());
+        for (std::size_t t = before.size(); t-- > 1;)
+            if (before[t] > 0) after[t - 1] = after[t] + 1;
+        return after;
+    }
     /// Posts the receives of all tasks up to task `t`, in the order of tasks.
     void expect_until(std::size_t t) {
         for (; next_expected_ <= t && next_expected_ < tasks_.size(); ++next_expected_) {
@@ -116,6 +146,7 @@ private:
     float scale_;
     const ActivationPlan& activations_;
     const std::vector<parallel::PipelineTask> tasks_;
+    const std::vector<std::int64_t> before_, after_;  // by task: how many next to it do the same
     std::size_t next_expected_ = 0;
     std::deque<Alive> alive_;                // in the order of the forward passes, which the backward passes have too
     std::deque<Parcel> inputs_, d_outputs_;  // expected

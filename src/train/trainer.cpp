@@ -110,6 +110,7 @@ struct Loop {
             if (!r.sentence.empty()) say(r.sentence);
             if (!r.saved) continue;
             checkpoint = r.path;
+            if (parts.hooks.checkpoint_saved) parts.hooks.checkpoint_saved();
             say(text("checkpoint ", r.path, " (", bytes_text(r.bytes), " in ", duration_text(r.seconds), ")"));
             log({{"event", "checkpoint"},
                  {"step", r.step},

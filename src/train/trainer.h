@@ -33,6 +33,7 @@ struct TrainerHooks {
     std::function<bool()> stop_requested;         ///< whether this rank was asked to stop
     std::function<void()> note_work;              ///< this rank did a part of its work
     std::function<void(std::int64_t)> step_done;  ///< this rank finished a step
+    std::function<void()> checkpoint_saved;       ///< from now on the run can be resumed from a new checkpoint
     /// Throws an Error if the run folder is no longer this job's. Called before anything in the folder is written.
     std::function<void()> require_ours;
 };

@@ -10,6 +10,7 @@
 #include <cstdlib>
 
 #include "core/clock.h"
+#include "model/micro_batch.h"
 #include "model/sequence_attention.h"
 #include "parallel/kv_exchange.h"
 
@@ -29,9 +30,10 @@ ModelConfig config_of(const Shapes& shapes) {
     return config;
 }
 
-std::vector<std::vector<DeviceWindows>> windows_of(Device& device, const Shapes& shapes) {
-    std::vector<std::vector<DeviceWindows>> table(1);
-    table[0].emplace_back(device, make_windows(shapes.pattern, 0, shapes.tokens, shapes.num_heads));
+WindowsTable windows_of(Device& device, const Shapes& shapes, const std::vector<parallel::ExchangeRules>& rules,
+                        int rank) {
+    WindowsTable table;
+    table.push_back(sequence_windows(device, shapes.pattern, shapes.tokens, rules, rank));
     return table;
 }
 
@@ -41,12 +43,19 @@ public:
     Layer(Device& device, const Shapes& shapes, parallel::Communicator& communicator)
         : config_(config_of(shapes)),
           pattern_(shapes.pattern),
-          table_(windows_of(device, shapes)),
-          context_{
-              device,    config_,       shapes.real,
-              {},        shapes.tokens, parallel::tokens_of(shapes.tokens, communicator.rank(), communicator.size()),
-              1,         pattern_,      table_,
-              table_[0], &communicator} {
+          rules_(exchange_rules_of(pattern_, shapes.tokens, communicator.size(), config_)),
+          table_(windows_of(device, shapes, rules_, communicator.rank())),
+          context_{device,
+                   config_,
+                   shapes.real,
+                   {},
+                   shapes.tokens,
+                   parallel::tokens_of(shapes.tokens, communicator.rank(), communicator.size()),
+                   1,
+                   pattern_,
+                   table_,
+                   rules_,
+                   &communicator} {
         const std::int64_t n = context_.local_length(), wide = shapes.num_heads * shapes.head_dim,
                            narrow = shapes.num_kv_heads * shapes.head_dim;
         const auto tensor = [&](DType dtype, std::int64_t rows, std::int64_t columns) {
@@ -74,7 +83,8 @@ public:
 private:
     ModelConfig config_;
     AttentionPattern pattern_;
-    std::vector<std::vector<DeviceWindows>> table_;
+    std::vector<parallel::ExchangeRules> rules_;
+    WindowsTable table_;
     StepContext context_;
     ArenaTensor q_, k_, v_, out_, d_out_, lse_, d_q_, d_k_, d_v_;
     Halo halo_;

@@ -48,6 +48,7 @@ inline HostWindows random_walk(const Case& c, const std::vector<std::int64_t>& d
     HostWindows windows = make_windows(c.pattern, 0, c.tokens, c.num_heads);
     const HostWindows within = make_windows({AttentionKind::dense, 0}, 0, c.tokens, c.num_heads, documents);
     for (int kind = 0; kind < 2; ++kind) {
+        std::vector<std::int32_t> first_key;
         std::int64_t at = 0;
         for (std::int64_t t = 0; t < c.tokens; ++t) {
             const auto index = static_cast<std::uint64_t>(2 * t + kind);
@@ -55,14 +56,14 @@ inline HostWindows random_walk(const Case& c, const std::vector<std::int64_t>& d
                 at +=
                     static_cast<std::int64_t>(random_below(static_cast<std::uint64_t>(c.tokens) / 6, c.walk, 2, index));
             at = std::min(at, t);
-            windows.first_key[kind][static_cast<std::size_t>(t)] =
-                std::max(static_cast<std::int32_t>(at), within.first_key[0][static_cast<std::size_t>(t)]);
+            first_key.push_back(std::max(static_cast<std::int32_t>(at), within.first_key[0][t]));
         }
+        windows.first_key[kind] = first_key;
     }
     return windows;
 }
 
-inline std::vector<std::vector<DeviceWindows>> windows_table(Device& device, const Case& c) {
+inline std::vector<std::vector<DeviceWindows>> device_windows(Device& device, const Case& c) {
     std::vector<std::vector<DeviceWindows>> table;
     for (std::int64_t s = 0; s < (c.documents.empty() ? 1 : c.num_sequences); ++s) {
         std::vector<std::int64_t> documents = c.documents;
@@ -78,6 +79,27 @@ inline std::vector<std::vector<DeviceWindows>> windows_table(Device& device, con
     return table;
 }
 
+inline std::vector<parallel::ExchangeRules> rules_of(const std::vector<DeviceWindows>& pattern, const Case& c,
+                                                     int num_ranks) {
+    std::vector<parallel::ExchangeRules> rules;
+    for (const DeviceWindows& variant : pattern)
+        rules.push_back(parallel::exchange_rules(*variant, num_ranks, c.num_heads, c.num_kv_heads));
+    return rules;
+}
+
+inline WindowsTable windows_table(Device& device, const Case& c, const std::vector<parallel::ExchangeRules>& rules,
+                                  int rank) {
+    WindowsTable table;
+    for (auto& variants : device_windows(device, c)) {
+        table.emplace_back();
+        for (std::size_t variant = 0; variant < variants.size(); ++variant) {
+            parallel::KvRounds rounds = parallel::kv_transfers(rules[variant], *variants[variant], rank);
+            table.back().push_back({std::move(variants[variant]), std::move(rounds)});
+        }
+    }
+    return table;
+}
+
 /// One rank's part of the problem; on a plan device only its memory.
 class Problem {
 public:
@@ -85,8 +107,8 @@ public:
         : device_(device),
           case_(c),
           config_(config_of(c)),
-          table_(windows_table(device, c)),
-          pattern_table_(windows_table(device, without_documents(c))),
+          rules_(rules_of(device_windows(device, without_documents(c))[0], c, communicator ? communicator->size() : 1)),
+          table_(windows_table(device, c, rules_, communicator ? communicator->rank() : 0)),
           context_{device,
                    config_,
                    c.real,
@@ -97,7 +119,7 @@ public:
                    c.num_sequences,
                    case_.pattern,
                    table_,
-                   pattern_table_[0],
+                   rules_,
                    communicator} {
         const std::int64_t rows = context_.num_tokens(), wide = c.num_heads * c.head_dim,
                            narrow = c.num_kv_heads * c.head_dim;
@@ -164,7 +186,8 @@ private:
     Device& device_;
     Case case_;
     ModelConfig config_;
-    std::vector<std::vector<DeviceWindows>> table_, pattern_table_;
+    std::vector<parallel::ExchangeRules> rules_;
+    WindowsTable table_;
     StepContext context_;
 };
 

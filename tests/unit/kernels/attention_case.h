@@ -193,8 +193,8 @@ struct Operands {
         const auto& first = c.problem.first_key;
         for (const auto& row : first) first_key.insert(first_key.end(), row.begin(), row.end());
         const std::size_t n = first[0].size();
-        windows.host[0] = {first_key.data(), n};
-        windows.host[1] = {first_key.data() + n, n};
+        windows.host[0] = std::span<const std::int32_t>(first_key).first(n);
+        windows.host[1] = std::span<const std::int32_t>(first_key).subspan(n);
         windows.num_plain_heads = c.problem.num_plain_heads;
         place = {c.problem.head_dim, c.problem.query_begin, c.problem.key_begin, static_cast<float>(c.problem.scale)};
     }

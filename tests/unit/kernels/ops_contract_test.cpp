@@ -143,7 +143,7 @@ BOOST_AUTO_TEST_CASE(wrong_attention) {
     windows.num_plain_heads = 3;
     refused(w.c, w.lse, w.a, w.k, w.v, windows, w.place);
     windows = w.windows();
-    windows.host[1] = std::span(w.zeros).first(9);
+    windows.host[1] = std::span<const std::int32_t>(w.zeros).first(9);
     refused(w.c, w.lse, w.a, w.k, w.v, windows, w.place);
     const Tensor half = w.make(kBfloat, {10, 16}), half_k = w.make(kBfloat, {10, 8}), half_v = w.make(kBfloat, {10, 8}),
                  half_out = w.make(kBfloat, {10, 16});

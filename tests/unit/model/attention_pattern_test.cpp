@@ -165,10 +165,10 @@ BOOST_AUTO_TEST_CASE(windows_are_copied_to_a_device) {
 BOOST_AUTO_TEST_CASE(bad_windows_are_internal_errors) {
     const auto device = make_plan_device({.memory_bytes = 1 << 20, .num_threads = 1, .instruction_set = ""});
     HostWindows future = make_windows({AttentionKind::plain, 4}, 0, 8, 2);
-    future.first_key[1][5] = 6;
+    future.first_key[1] = std::vector<std::int32_t>{0, 0, 0, 0, 4, 6, 6, 6};
     BOOST_CHECK_THROW(DeviceWindows(*device, future), std::logic_error);
     HostWindows falling = make_windows({AttentionKind::plain, 4}, 0, 8, 2);
-    falling.first_key[0][6] = 3;
+    falling.first_key[0] = std::vector<std::int32_t>{0, 0, 0, 0, 4, 4, 3, 4};
     BOOST_CHECK_THROW(DeviceWindows(*device, falling), std::logic_error);
     // The copy to a plan device must not touch its memory.
     BOOST_CHECK_NO_THROW(DeviceWindows(*device, make_windows({AttentionKind::plain, 4}, 0, 8, 2)));

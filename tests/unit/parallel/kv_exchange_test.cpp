@@ -1,78 +1,17 @@
 // Compares the exchange lists with a double loop over queries, keys and heads, for any pattern, any lengths, and K/V
 // heads that serve both kinds of query heads. Also tests the counts of S2 in closed form, and how much attention each
 // rank computes.
-#include "parallel/kv_exchange.h"
-
 #include <boost/test/unit_test.hpp>
 #include <set>
 #include <tuple>
 
-#include "core/random.h"
+#include "tests/unit/parallel/kv_exchange_testing.h"
 
 using namespace longlora;
 using namespace longlora::parallel;
+using namespace longlora::parallel::exchange_testing;
 
 namespace {
-
-/// Windows without a device tensor, and the arrays to which they point.
-struct Keys {
-    std::vector<std::int32_t> first[2];
-    std::int64_t num_plain_heads = 0;
-    Windows windows() const {
-        Windows w;
-        for (int kind = 0; kind < 2; ++kind) w.host[kind] = first[kind];
-        w.num_plain_heads = num_plain_heads;
-        return w;
-    }
-};
-
-/// The transfers of windows without documents.
-std::vector<std::vector<KvTransfer>> transfers_of(const Keys& keys, int ranks, std::int64_t heads,
-                                                  std::int64_t kv_heads) {
-    return kv_transfers(keys.windows(), keys.windows(), ranks, heads, kv_heads);
-}
-
-template <class FirstKey> Keys make_keys(std::int64_t tokens, std::int64_t num_plain_heads, FirstKey&& first_key) {
-    Keys keys;
-    keys.num_plain_heads = num_plain_heads;
-    for (int kind = 0; kind < 2; ++kind)
-        for (std::int64_t t = 0; t < tokens; ++t)
-            keys.first[kind].push_back(static_cast<std::int32_t>(first_key(kind, t)));
-    return keys;
-}
-
-Keys shifted(std::int64_t tokens, std::int64_t group, std::int64_t num_plain_heads) {
-    return make_keys(tokens, num_plain_heads, [&](int kind, std::int64_t t) {
-        const std::int64_t half = group / 2;
-        return kind == 0 ? t / group * group : t < half ? 0 : (t - half) / group * group + half;
-    });
-}
-Keys dense(std::int64_t tokens, std::int64_t num_heads) {
-    return make_keys(tokens, num_heads, [](int, std::int64_t) { return 0; });
-}
-Keys sliding(std::int64_t tokens, std::int64_t window, std::int64_t num_heads) {
-    return make_keys(tokens, num_heads, [&](int, std::int64_t t) { return std::max<std::int64_t>(0, t - window + 1); });
-}
-/// Raises the first keys so that no query sees a token before its own document; documents begin at random.
-void add_documents(Keys& keys, std::uint64_t seed) {
-    const auto tokens = static_cast<std::int64_t>(keys.first[0].size());
-    std::int32_t begin = 0;
-    for (std::int64_t t = 0; t < tokens; ++t) {
-        if (random_below(7, seed, 3, static_cast<std::uint64_t>(t)) == 0) begin = static_cast<std::int32_t>(t);
-        for (auto& first : keys.first)
-            first[static_cast<std::size_t>(t)] = std::max(first[static_cast<std::size_t>(t)], begin);
-    }
-}
-/// First keys that never fall and never pass their query, but are otherwise random.
-Keys random_walk(std::int64_t tokens, std::int64_t num_plain_heads, std::uint64_t seed) {
-    std::int64_t at[2] = {0, 0};
-    return make_keys(tokens, num_plain_heads, [&](int kind, std::int64_t t) {
-        const auto index = static_cast<std::uint64_t>(2 * t + kind);
-        if (random_below(3, seed, 1, index) == 0)
-            at[kind] += static_cast<std::int64_t>(random_below(9, seed, 2, index));
-        return at[kind] = std::min(at[kind], t);
-    });
-}
 
 /// (rank that needs the key, its owner, K/V head, token)
 using Need = std::tuple<int, int, std::int64_t, std::int64_t>;
@@ -173,8 +112,6 @@ void compare(const Keys& keys, int ranks, std::int64_t heads, std::int64_t kv_he
     compare(keys, transfers_of(keys, ranks, heads, kv_heads), ranks, heads, kv_heads, what);
 }
 
-constexpr std::int64_t kHeads[][2] = {{9, 3}, {4, 4}, {3, 1}, {8, 2}, {1, 1}, {6, 2}};
-
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(kv_exchange)
@@ -224,7 +161,7 @@ BOOST_AUTO_TEST_CASE(aligned_shards_of_s2_send_half_a_group_to_one_neighbour) {
                             to - 1, to, {n * to - halo, halo}, {shifted_kv_begin, kv_heads - shifted_kv_begin}};
                         BOOST_CHECK(rounds[0][static_cast<std::size_t>(to - 1)] == expected);
                     }
-                    BOOST_CHECK(stays_until_backward(rounds, n * ranks, ranks, kv_heads));
+                    BOOST_CHECK(stays(shifted(n * ranks, group, heads / 2), ranks, heads, kv_heads));
                 }
 }
 
@@ -311,7 +248,7 @@ BOOST_AUTO_TEST_CASE(documents_follow_the_pattern) {
                                                                : t < 50 + static_cast<std::int64_t>(seed) ? 3
                                                                                                           : t));
                 const auto planned = transfers_of(pattern, ranks, heads, kv_heads),
-                           rounds = kv_transfers(keys.windows(), pattern.windows(), ranks, heads, kv_heads);
+                           rounds = all_transfers(keys, pattern, ranks, heads, kv_heads);
                 compare(keys, rounds, ranks, heads, kv_heads,
                         text("documents of a pattern, seed ", seed, " S ", ranks, " H ", heads, "/", kv_heads));
                 std::set<std::pair<int, int>> pairs;
@@ -336,17 +273,8 @@ BOOST_AUTO_TEST_CASE(short_reach_is_computed_where_the_queries_are) {
         for (const Keys& keys :
              {sliding(n * ranks, n * (ranks / 2) + 1, 2), shifted(n * ranks, n, 1), shifted(n * ranks, 2 * n, 1)})
             BOOST_CHECK(!any_at_owner(transfers_of(keys, ranks, 2, 2)));
-        BOOST_CHECK(!stays_until_backward(transfers_of(dense(n * ranks, 2), ranks, 2, 2), n * ranks, ranks, 2));
+        BOOST_CHECK(!stays(dense(n * ranks, 2), ranks, 2, 2));
     }
-}
-
-/// If any attention is computed at the owner of the keys, everything is sent again for backward, even if few keys and
-/// values travel.
-BOOST_AUTO_TEST_CASE(nothing_stays_where_attention_is_computed_at_the_owner) {
-    std::vector<std::vector<KvTransfer>> rounds{{{0, 1, {9, 1}, {0, 2}}}};
-    BOOST_CHECK(stays_until_backward(rounds, 30, 3, 2));
-    rounds[0].push_back({0, 2, {9, 1}, {0, 2}, {20, 10}});
-    BOOST_CHECK(!stays_until_backward(rounds, 30, 3, 2));
 }
 
 BOOST_AUTO_TEST_CASE(plain_groups_within_shards_need_nothing) {
@@ -356,8 +284,7 @@ BOOST_AUTO_TEST_CASE(plain_groups_within_shards_need_nothing) {
 
 BOOST_AUTO_TEST_CASE(at_most_three_quarters_of_the_own_elements_stay) {
     const auto stays = [](const Keys& keys, int ranks, std::int64_t heads) {
-        const auto tokens = static_cast<std::int64_t>(keys.first[0].size());
-        return stays_until_backward(transfers_of(keys, ranks, heads, heads), tokens, ranks, heads);
+        return exchange_testing::stays(keys, ranks, heads, heads);
     };
     BOOST_CHECK(!stays(dense(20, 2), 2, 2));  // as many elements as the rank owns
     BOOST_CHECK(!stays(dense(21, 2), 2, 2));
