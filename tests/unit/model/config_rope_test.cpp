@@ -192,7 +192,7 @@ BOOST_AUTO_TEST_CASE(a_linear_model_without_an_original_has_two_readings) {
     refuses([&] { extend_rope(c, request("linear", 8), 4096); }, {"--rope-original 4096"});
     BOOST_TEST(extend_rope(c, request("keep"), 4096).raw == c.raw);
     BOOST_TEST(extend_rope(c, request("keep"), 16384).covered_positions() == 16384);  // beyond both readings
-    BOOST_TEST(extend_rope(c, request("auto", 2), 16384).raw == c.raw);  // the factor that it has
+    BOOST_TEST(extend_rope(c, request("auto", 2), 16384).raw == c.raw);               // the factor that it has
     for (const std::int64_t original : {4096, 2048}) {
         RopeRequest r;
         r.original = original;
