@@ -211,7 +211,7 @@ std::vector<Kind> kinds_of(const std::string& folder) {
              [=](Dice& dice) { return lying_token_file(folder + "/lie.h5", dice); }},
             {"named tensors", write_named_tensors(folder + "/n.h5"), read_named_tensors},
             {"tokenizer.json", read_text_file(golden + "tokenizers/digits/tokenizer.json"),
-             [](const std::string& p) { open_byte_bpe(p)->encode("a b 12 <|end|>"); }},
+             [](const std::string& p) { open_tokenizer_json(p)->encode("a b 12 <|end|>"); }},
             {"tokenizer.model", read_text_file(golden + "tokenizers/sentencepiece/tokenizer.model"),
              [](const std::string& p) { open_sentencepiece(p)->encode("a b 12"); }},
             {"jsonl",

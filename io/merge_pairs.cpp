@@ -1,6 +1,6 @@
 // A priority queue of possible merges over a doubly linked list of symbols. An entry that an earlier merge has
 // outdated is recognised, and skipped, when it reaches the top.
-#include "io/byte_bpe.h"
+#include "io/merge_pairs.h"
 
 #include <algorithm>
 #include <queue>
