@@ -1,8 +1,11 @@
-// A priority queue of possible merges over a doubly linked list of symbols. An entry that an earlier merge has
-// outdated is recognised, and skipped, when it reaches the top.
+// Short words: the ranks of all neighbours in an array, searched before each merge. Long ones: a priority queue of
+// possible merges over a doubly linked list of symbols. An entry that an earlier merge has outdated is recognised, and
+// skipped, when it reaches the top.
 #include "io/merge_pairs.h"
 
 #include <algorithm>
+#include <array>
+#include <limits>
 #include <queue>
 
 namespace longlora {
@@ -16,11 +19,37 @@ struct Candidate {
     bool operator>(const Candidate& other) const { return rank != other.rank ? rank > other.rank : left > other.left; }
 };
 
-}  // namespace
+constexpr std::size_t kMostShort = 32;  // symbols
+constexpr Merge kNoMerge{std::numeric_limits<std::int32_t>::max(), -1};
 
-void merge_pairs(std::vector<std::int32_t>& ids, const MergeTable& merges) {
+Merge merge_of(std::int32_t left, std::int32_t right, const MergeTable& merges) {
+    const auto found = merges.find(merge_key(left, right));
+    return found == merges.end() ? kNoMerge : found->second;
+}
+
+void merge_short(std::vector<std::int32_t>& ids, const MergeTable& merges) {
+    std::array<Merge, kMostShort> with_next;  // of each symbol and the next one
+    std::size_t n = ids.size();
+    for (std::size_t i = 0; i + 1 < n; ++i) with_next[i] = merge_of(ids[i], ids[i + 1], merges);
+    while (n > 1) {
+        const auto* end = with_next.data() + n - 1;
+        const auto* best = std::min_element(static_cast<const Merge*>(with_next.data()), end,
+                                            [](const Merge& a, const Merge& b) { return a.rank < b.rank; });
+        if (best->rank == kNoMerge.rank) break;
+        const auto at = static_cast<std::size_t>(best - with_next.data());
+        ids[at] = best->result;
+        std::move(ids.begin() + static_cast<std::ptrdiff_t>(at) + 2, ids.begin() + static_cast<std::ptrdiff_t>(n),
+                  ids.begin() + static_cast<std::ptrdiff_t>(at) + 1);
+        std::move(with_next.begin() + at + 1, with_next.begin() + n - 1, with_next.begin() + at);
+        --n;
+        if (at > 0) with_next[at - 1] = merge_of(ids[at - 1], ids[at], merges);
+        if (at + 1 < n) with_next[at] = merge_of(ids[at], ids[at + 1], merges);
+    }
+    ids.resize(n);
+}
+
+void merge_long(std::vector<std::int32_t>& ids, const MergeTable& merges) {
     const std::int64_t n = ids.size();
-    if (n < 2) return;
     std::vector<std::int64_t> before(ids.size()), after(ids.size());
     std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue;
     const auto id_at = [&](std::int64_t i) -> std::int32_t& { return ids[i]; };
@@ -47,6 +76,13 @@ void merge_pairs(std::vector<std::int32_t>& ids, const MergeTable& merges) {
         offer(best.left, next);
     }
     ids.erase(std::remove(ids.begin(), ids.end(), -1), ids.end());
+}
+
+}  // namespace
+
+void merge_pairs(std::vector<std::int32_t>& ids, const MergeTable& merges) {
+    if (ids.size() > kMostShort) merge_long(ids, merges);
+    else if (ids.size() > 1) merge_short(ids, merges);
 }
 
 }  // namespace longlora

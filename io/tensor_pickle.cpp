@@ -1,6 +1,7 @@
 // A stack machine for the opcodes of pickle protocol 2 (Python's Lib/pickletools.py lists them) that torch.save writes.
 #include "io/tensor_pickle.h"
 
+#include <algorithm>
 #include <cstring>
 #include <iterator>
 #include <set>
@@ -23,7 +24,13 @@ struct Value {
     std::string text;          // also "module name" of a global
     std::vector<Value> items;  // of a list or tuple; of a dict: key, value, key, value
     PickledTensor tensor;      // of a storage: its type, name and count
+    std::int64_t size = 1;     // this value and all in its items
+    int depth = 0;             // of items in items
 };
+
+/// A dict of tensors needs far less. A pickle can copy values by a few bytes each.
+constexpr std::int64_t kLargest = 20'000'000;
+constexpr int kDeepest = 20;
 
 /// The only functions and classes that a dict of tensors refers to.
 bool is_known_global(const std::string& name) {
@@ -91,21 +98,24 @@ private:
     }
     void push_integer(std::int64_t value) { push({Kind::integer, value, {}, {}, {}}); }
     void push_text(std::string_view value) { push({Kind::text, 0, std::string(value), {}, {}}); }
-    void push_list(Kind kind, List items) { push({kind, 0, {}, std::move(items), {}}); }
+    void push_list(Kind kind, List items) {
+        push({kind, 0, {}, {}, {}});
+        add_items(kind, std::move(items));
+    }
 
     void push_tuple(std::size_t count) {
         List items(count);
         for (std::size_t i = count; i-- > 0;) items[i] = pop();
         push_list(Kind::list, std::move(items));
     }
-    void add_items(List items) {
-        require(!stack_.empty() && (stack_.back().kind == Kind::dict || stack_.back().kind == Kind::other), path_,
-                ": its pickle sets items of what is no dict");
-        for (Value& item : items) stack_.back().items.push_back(std::move(item));
-    }
-    void append_items(List items) {
-        require(!stack_.empty() && stack_.back().kind == Kind::list, path_, ": its pickle appends to what is no list");
-        for (Value& item : items) stack_.back().items.push_back(std::move(item));
+    void add_items(Kind kind, List items) {
+        require(!stack_.empty() && stack_.back().kind == kind, path_, ": its pickle adds items to what has none");
+        Value& owner = stack_.back();
+        for (Value& item : items) {
+            owner.size += item.size, owner.depth = std::max(owner.depth, item.depth + 1);
+            if (owner.size > kLargest || owner.depth > kDeepest) refuse("values of values without end");
+            owner.items.push_back(std::move(item));
+        }
     }
     /// A little-endian number in two's complement.
     std::int64_t long_of(std::size_t bytes) {
@@ -235,19 +245,19 @@ private:
                 pop();
                 return;  // BUILD: attributes, such as _metadata
             case 'u':
-                return add_items(pop_to_mark());  // SETITEMS
+                return add_items(Kind::dict, pop_to_mark());  // SETITEMS
             case 'e':
-                return append_items(pop_to_mark());  // APPENDS
+                return add_items(Kind::list, pop_to_mark());  // APPENDS
             case 'a': {
                 List one(1);
                 one[0] = pop();
-                return append_items(std::move(one));
+                return add_items(Kind::list, std::move(one));
             }  // APPEND
             case 's': {
                 List pair(2);
                 pair[1] = pop();
                 pair[0] = pop();
-                return add_items(std::move(pair));
+                return add_items(Kind::dict, std::move(pair));
             }  // SETITEM
             default:
                 refuse(text("the opcode ", static_cast<int>(opcode)));

@@ -24,7 +24,8 @@ BOOST_AUTO_TEST_CASE(ids_are_those_of_hugging_face_and_sentencepiece) {
             const auto ids = tokenizer->encode(content);
             BOOST_TEST(ids == expected[name][i].get<std::vector<std::int32_t>>(), boost::test_tools::per_element());
             BOOST_TEST(!(ids != expected[name][i].get<std::vector<std::int32_t>>()), name << ", text " << i);
-            if (name == "llama3" || name == "digits") BOOST_TEST(tokenizer->decode(ids) == content);
+            if (name != "sentencepiece")
+                BOOST_TEST(tokenizer->decode(ids) == expected["decoded"][name][i].get<std::string>());
         }
     }
 }

@@ -125,7 +125,7 @@ BOOST_AUTO_TEST_CASE(damaged_files_are_refused_or_read) {
     const std::string good = slurp(kFolder + "state_dict.bin"), path = scratch / "d.bin";
     for (std::size_t length = 0; length < good.size(); length += 97) {
         spill(path, good.substr(0, length));
-        REFUSED("d.bin", TorchFile(path));
+        REFUSED("d.bin", TorchFile file(path));
     }
     for (std::uint64_t trial = 0; trial < 3000; ++trial) {
         std::string bad = good;
