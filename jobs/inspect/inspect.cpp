@@ -16,7 +16,8 @@ namespace longlora {
 namespace {
 
 constexpr const char* kKinds =
-    "a token file, a checkpoint, a run folder, a model folder, an adapter folder, a .safetensors or .bin file, or a config.json";
+    "a token file, a checkpoint, a run folder, a model folder, an adapter folder, a .safetensors or .bin file, or a "
+    "config.json";
 
 bool is_hdf5(const std::string& path) {
     char bytes[8] = {};

@@ -30,8 +30,8 @@ struct Adapter {
 /// patterns, subsets of layers, fan_in_fan_out, and LoRA or trained modules of other kinds. Values may be float16,
 /// bfloat16, float32 or float64.
 Adapter open_adapter(const std::string& path, const ModelConfig& base);
-/// The files of an adapter's tensors in the folder: adapter_model, if it is there, then trainable_params, which LongLoRA
-/// puts embedding and norms into; .safetensors, or else PyTorch's .bin.
+/// The files of an adapter's tensors in the folder, as far as they are there: adapter_model, then trainable_params,
+/// into which LongLoRA puts embedding and norms; .safetensors, or else PyTorch's .bin.
 std::vector<std::string> adapter_files(const std::string& folder);
 /// A hash of the names, types, shapes and values of the adapter's tensors, whose checksums are given.
 std::string content_hash(const Adapter& adapter, const TensorChecksums& checksums);
