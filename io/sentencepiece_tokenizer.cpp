@@ -23,21 +23,19 @@ public:
         hash_ = sha256_of(content);
         require(!content.empty() && load(processor_, content), path, " is not a SentencePiece model");
         read_config();
-        // A space goes before a text, and before a part behind an added token only as transformers once did ("legacy").
-        prefix_first_ = config_.add_prefix_space.value_or(true);
-        prefix_later_ = prefix_first_ && config_.legacy.value_or(false);
         if (!prefix_first_ || (!prefix_later_ && !added_.all().empty()))
             require(load(bare_, content + std::string(kNoPrefix)), path, " is not a SentencePiece model");
     }
 
     std::vector<std::int32_t> encode(std::string_view content) const override {
         std::vector<std::int32_t> out;
-        for (const TextPiece& piece : added_.split(content)) {
+        std::deque<std::string> changed;
+        for (const TextPiece& piece : added_.split(content, changed)) {
             if (piece.id != kNoId) {
                 out.push_back(piece.id);
                 continue;
             }
-            const bool prefix = piece.text.data() == content.data() ? prefix_first_ : prefix_later_;
+            const bool prefix = piece.first ? prefix_first_ : prefix_later_;
             std::vector<int> ids;
             const auto status = (prefix ? processor_ : bare_).Encode({piece.text.data(), piece.text.size()}, &ids);
             require(status.ok(), "the tokenizer ", path_, " cannot encode a text: ", status.ToString());
@@ -45,38 +43,11 @@ public:
         }
         return out;
     }
-    std::string decode(const std::vector<std::int32_t>& ids) const override {
-        std::string content;
-        std::vector<int> pieces;  // those since the last added token
-        const auto flush = [&] {
-            if (pieces.empty()) return;
-            std::string part;
-            const auto status = processor_.Decode(pieces, &part);
-            require(status.ok(), "the tokenizer ", path_, " cannot decode: ", status.ToString());
-            content += part;
-            pieces.clear();
-        };
-        for (std::int32_t id : ids) {
-            require(id >= 0 && id < vocabulary_, "the id ", id, " is beyond the vocabulary of ", path_);
-            const auto added = names_.find(id);
-            if (added == names_.end()) {
-                pieces.push_back(id);
-                continue;
-            }
-            flush();
-            content += added->second;
-        }
-        flush();
-        return content;
-    }
+    const TokenDecoder& decoder() const override { return decoder_; }
     std::int64_t vocabulary() const override { return vocabulary_; }
     std::int32_t bos() const override { return bos_; }
     std::int32_t eos() const override { return eos_; }
     const TextFrame& frame() const override { return frame_; }
-    std::string name_of(std::int32_t id) const override {
-        const auto added = names_.find(id);
-        return added != names_.end() ? added->second : processor_.IdToPiece(id);
-    }
     std::string kind() const override { return "sentencepiece"; }
     std::string hash() const override { return hash_; }
     std::string key() const override { return key_of(*this, added_, text(prefix_first_, prefix_later_)); }
@@ -120,9 +91,27 @@ private:
         }
     }
 
+    /// What the converter of transformers writes as "decoder", for a tokenizer.model that puts a space in front.
+    TokenDecoder make_decoder() const {
+        std::vector<SpelledToken> tokens(vocabulary_);
+        for (int id = 0; id < processor_.GetPieceSize(); ++id)
+            tokens[id] = {processor_.IdToPiece(id), processor_.IsControl(id) || processor_.IsUnknown(id)};
+        for (const AddedToken& token : added_.all())
+            if (token.id != kNoId) tokens[token.id] = {token.content, token.special};
+        Json decoder = Json::parse(R"({"type": "Sequence", "decoders": [
+            {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "},
+            {"type": "ByteFallback"}, {"type": "Fuse"}]})");
+        if (prefix_first_)
+            decoder["decoders"].push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
+        return {decoder, std::move(tokens), path_};
+    }
+
     void read_config() {
         const std::string folder = folder_of(path_), json_path = folder + "/tokenizer.json";
         config_ = read_tokenizer_config(folder);
+        // A space goes before a text, and before a part behind an added token only as transformers once did ("legacy").
+        prefix_first_ = config_.add_prefix_space.value_or(true);
+        prefix_later_ = prefix_first_ && config_.legacy.value_or(false);
         std::vector<AddedToken> own;
         std::optional<TextFrame> frame;
         if (file_exists(json_path)) {
@@ -136,11 +125,8 @@ private:
         if (file_exists(folder + "/tokenizer_config.json")) add_control_pieces();
         added_ = AddedTokens(all_added_tokens(
             std::move(own), config_, {vocabulary_, [this](const std::string& token) { return id_of(token); }, true}));
-        for (const AddedToken& token : added_.all()) {
-            if (token.id == kNoId) continue;
-            names_[token.id] = token.content;
-            vocabulary_ = std::max<std::int64_t>(vocabulary_, token.id + 1);
-        }
+        for (const AddedToken& token : added_.all()) vocabulary_ = std::max<std::int64_t>(vocabulary_, token.id + 1);
+        decoder_ = make_decoder();
         const auto special = [&](const std::optional<std::string>& named, std::int32_t own_id) {
             if (!named) return own_id;
             const AddedToken* token = added_.find(*named);
@@ -156,7 +142,7 @@ private:
     sentencepiece::SentencePieceProcessor processor_, bare_;  // bare_ puts no space before a text; loaded if needed
     TokenizerConfig config_;
     AddedTokens added_;
-    std::unordered_map<std::int32_t, std::string> names_;  // of added tokens
+    TokenDecoder decoder_;
     bool prefix_first_ = true, prefix_later_ = false;
     std::int64_t vocabulary_ = 0;
     std::int32_t bos_ = kNoId, eos_ = kNoId;
