@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
+#include <optional>
 
 #include "core/clock.h"
 #include "model/micro_batch.h"
@@ -198,28 +199,32 @@ ActivationPlan choose_activations(const PlanRequest& request, const std::string&
 
 ActivationPlan choose_together(const PlanRequest& request, const std::string& mode, std::int64_t memory_bytes,
                                const GatherNumbers& gather) {
-    Search search(request, mode, memory_bytes);
     const parallel::MeshCoordinate at = parallel::coordinate_of(request.mesh, request.rank);
-    search.steps = steps_that_must_fit(request, {at.sequence});
+    std::optional<Search> search;
+    gather([&] {
+        search.emplace(request, mode, memory_bytes);
+        search->steps = steps_that_must_fit(request, {at.sequence});
+        return 0;
+    });
     const auto gather_least = [&](const std::function<std::int64_t()>& work) {
         return least_by_stage(request.mesh, gather(work));
     };
     const auto stage = static_cast<std::size_t>(at.pipeline);
     // By stage, the same on all ranks, so all ranks go on until no stage changes.
-    std::vector<std::int64_t> items = gather_least([&] { return search.most_items; }), before;
+    std::vector<std::int64_t> items = gather_least([&] { return search->most_items; }), before;
     while (items != before) {
         before = items;
-        items = gather_least([&] { return search.narrowed(items[stage]); });
-        const bool refused = items[stage] < search.least_items;
+        items = gather_least([&] { return search->narrowed(items[stage]); });
+        const bool refused = items[stage] < search->least_items;
         const auto any_refused = gather_least([&] { return refused ? -1 : 0; });
         if (*std::min_element(any_refused.begin(), any_refused.end()) == 0) continue;
-        const auto most_bytes = gather_least([&] { return -search.least_bytes(); });
+        const auto most_bytes = gather_least([&] { return -search->least_bytes(); });
         gather([&] {
-            if (refused) search.refuse(-most_bytes[stage]);
+            if (refused) search->refuse(-most_bytes[stage]);
             return 0;
         });
     }
-    return keep_first(request.config, search.stage, items[stage]);
+    return keep_first(request.config, search->stage, items[stage]);
 }
 
 std::string to_text(const ActivationPlan& activations, const Stage& stage) {

@@ -42,9 +42,9 @@ std::vector<std::int32_t> first_keys(std::int64_t tokens, std::int64_t group) {
 void measure(cpu::InstructionSet isa, DType dtype, DType gradient, std::int64_t tokens, std::int64_t group,
              std::int64_t heads, std::int64_t kv_heads, std::int64_t e) {
     std::vector<std::int32_t> first = first_keys(tokens, group);
-    const std::size_t n = static_cast<std::size_t>(tokens);
-    const Windows windows{
-        Tensor(first.data(), DType::int32, {2, tokens}), {{first.data(), n}, {first.data() + n, n}}, heads / 2};
+    const std::span<const std::int32_t> both(first);
+    const auto n = static_cast<std::size_t>(tokens);
+    const Windows windows{Tensor(first.data(), DType::int32, {2, tokens}), {both.first(n), both.last(n)}, heads / 2};
     const Buffer q(dtype, tokens, heads * e, 1), k(dtype, tokens, kv_heads * e, 2), v(dtype, tokens, kv_heads * e, 3),
         d_out(dtype, tokens, heads * e, 4), out(dtype, tokens, heads * e, 5);
     const Buffer d_q(gradient, tokens, heads * e, 6), d_k(gradient, tokens, kv_heads * e, 7),

@@ -45,17 +45,10 @@ public:
           pattern_(shapes.pattern),
           rules_(exchange_rules_of(pattern_, shapes.tokens, communicator.size(), config_)),
           table_(windows_of(device, shapes, rules_, communicator.rank())),
-          context_{device,
-                   config_,
-                   shapes.real,
-                   {},
-                   shapes.tokens,
-                   parallel::tokens_of(shapes.tokens, communicator.rank(), communicator.size()),
-                   1,
-                   pattern_,
-                   table_,
-                   rules_,
-                   &communicator} {
+          context_{device, config_,       shapes.real,
+                   {},     shapes.tokens, parallel::tokens_of(shapes.tokens, communicator.rank(), communicator.size()),
+                   1,      pattern_,      table_,
+                   rules_, &communicator} {
         const std::int64_t n = context_.local_length(), wide = shapes.num_heads * shapes.head_dim,
                            narrow = shapes.num_kv_heads * shapes.head_dim;
         const auto tensor = [&](DType dtype, std::int64_t rows, std::int64_t columns) {
