@@ -108,17 +108,17 @@ const TokenDecoder::Token& TokenDecoder::token(std::int32_t id) const {
 }
 
 std::string TokenDecoder::decode(const std::vector<std::int32_t>& ids) const {
-    TextStream stream(*this);
+    DecodeStream stream(*this);
     std::string text;
     for (const std::int32_t id : ids) text += stream.add(id);
     return text += stream.finish();
 }
 
-TextStream::TextStream(const TokenDecoder& decoder) : decoder_(&decoder), strip_left_(decoder.rules_.num_stripped) {
+DecodeStream::DecodeStream(const TokenDecoder& decoder) : decoder_(&decoder), strip_left_(decoder.rules_.num_stripped) {
     require(decoder.problem_.empty(), decoder.problem_);
 }
 
-std::string TextStream::add(std::int32_t id) {
+std::string DecodeStream::add(std::int32_t id) {
     const TokenDecoder::Token& token = decoder_->token(id);
     const TokenDecoder::Rules& rules = decoder_->rules_;
     if (token.special || token.name.empty()) return {};
@@ -139,10 +139,10 @@ std::string TextStream::add(std::int32_t id) {
     return without_begin(std::move(text));
 }
 
-std::string TextStream::finish() { return repair_.finish() + without_begin(end_of_run()); }
+std::string DecodeStream::finish() { return repair_.finish() + without_begin(end_of_run()); }
 
 /// A run of bytes that is UTF-8, or one U+FFFD for each of its bytes.
-std::string TextStream::end_of_run() {
+std::string DecodeStream::end_of_run() {
     std::string run = std::move(run_);
     run_.clear();
     std::string repaired = run;
@@ -152,7 +152,7 @@ std::string TextStream::end_of_run() {
     return repaired;
 }
 
-std::string TextStream::without_begin(std::string text) {
+std::string DecodeStream::without_begin(std::string text) {
     const std::string& stripped = decoder_->rules_.stripped;
     while (strip_left_ > 0 && text.starts_with(stripped)) {
         text.erase(0, stripped.size());

@@ -33,7 +33,7 @@ public:
     bool is_special(std::int32_t id) const { return token(id).special; }
 
 private:
-    friend class TextStream;
+    friend class DecodeStream;
     struct Token {
         std::string name, bytes;
         bool special = false, is_byte = false;  // is_byte: "<0xE2>", a byte of a character
@@ -58,10 +58,10 @@ private:
 };
 
 /// A text that grows by tokens. What add() and finish() return, one behind another, is decode() of the tokens.
-class TextStream {
+class DecodeStream {
 public:
     /// The decoder must live longer than the stream.
-    explicit TextStream(const TokenDecoder& decoder);
+    explicit DecodeStream(const TokenDecoder& decoder);
     /// The text that is certain now: whole characters only, so it may be empty. An Error if the id is beyond the
     /// vocabulary.
     std::string add(std::int32_t id);

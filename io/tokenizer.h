@@ -22,7 +22,7 @@ public:
     /// The ids of a text in valid UTF-8 (io/utf8.h), without those around it. An Error if a part of the text has no id.
     /// Thread-safe.
     virtual std::vector<std::int32_t> encode(std::string_view text) const = 0;
-    /// The text of ids without special tokens. While a model writes, TextStream(decoder()) gives it token by token.
+    /// The text of ids without special tokens. While a model writes, DecodeStream(decoder()) gives it token by token.
     std::string decode(const std::vector<std::int32_t>& ids) const { return decoder().decode(ids); }
     virtual const TokenDecoder& decoder() const = 0;
     virtual std::int64_t vocabulary() const = 0;

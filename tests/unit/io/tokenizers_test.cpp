@@ -166,14 +166,14 @@ BOOST_AUTO_TEST_CASE(a_decoder_that_is_not_supported_is_refused_where_text_is_wa
 
 /// The text of a stream as it grows.
 static std::vector<std::string> streamed(const Tokenizer& tokenizer, const std::vector<std::int32_t>& ids) {
-    TextStream stream(tokenizer.decoder());
+    DecodeStream stream(tokenizer.decoder());
     std::vector<std::string> parts;
     for (const std::int32_t id : ids) parts.push_back(stream.add(id));
     parts.push_back(stream.finish());
     return parts;
 }
 
-BOOST_AUTO_TEST_CASE(text_streams_give_whole_characters) {
+BOOST_AUTO_TEST_CASE(decode_streams_give_whole_characters) {
     using Parts = std::vector<std::string>;
     const auto bytes = open_tokenizer(kFolder + "bytes");  // every byte is a token
     BOOST_TEST(streamed(*bytes, bytes->encode("a\xe2\x82\xac!")) == (Parts{"a", "", "", "\xe2\x82\xac", "!", ""}),
@@ -197,7 +197,7 @@ BOOST_AUTO_TEST_CASE(text_streams_give_whole_characters) {
     BOOST_TEST(fallback->decoder().is_special(fallback->encode("</s>")[0]));
     BOOST_TEST(fallback->decoder().bytes_of(fallback->encode("</s>")[0]) == "");
     BOOST_TEST(fallback->name_of(fallback->encode("</s>")[0]) == "</s>");
-    REFUSED("is beyond the vocabulary", TextStream(fallback->decoder()).add(100000));
+    REFUSED("is beyond the vocabulary", DecodeStream(fallback->decoder()).add(100000));
 }
 
 BOOST_AUTO_TEST_SUITE_END()
