@@ -37,9 +37,11 @@ public:
     virtual std::string hash() const = 0;
     /// Differs for tokenizers that differ in anything that ids depend on, also in files beside the tokenizer's file.
     virtual std::string key() const = 0;
+    /// What the user should know: where other programs take the same files for another tokenizer.
+    virtual std::vector<std::string> notes() const { return {}; }
 };
 
-/// `path` is a folder (with tokenizer.model, or else tokenizer.json) or one of these files.
+/// `path` is a folder (with tokenizer.json, or else tokenizer.model) or one of these files.
 std::unique_ptr<Tokenizer> open_tokenizer(const std::string& path);
 
 /// The key() of a tokenizer of either kind.
@@ -47,5 +49,8 @@ std::string key_of(const Tokenizer& tokenizer, const AddedTokens& added, const s
 
 std::unique_ptr<Tokenizer> open_sentencepiece(const std::string& path);
 std::unique_ptr<Tokenizer> open_tokenizer_json(const std::string& path);
+/// An Error if a token has another id in the tokenizer.json than in the tokenizer.model, if that is one of
+/// SentencePiece.
+void check_same_vocabulary(const std::string& model_path, const std::string& json_path);
 
 }  // namespace longlora

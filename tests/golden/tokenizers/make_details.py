@@ -73,7 +73,8 @@ def added(*tokens, texts):
 
 
 def llama(texts=CHAT, added_file=None, **config):
-    files = {"tokenizer_config.json": dict({"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}, **config)}
+    files = {"tokenizer_config.json": dict({"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>",
+                                            "tokenizer_class": "LlamaTokenizer"}, **config)}
     if added_file:
         files["added_tokens.json"] = added_file
     return ("sentencepiece", {}, files, texts)
