@@ -55,6 +55,7 @@ void Normalizer::add(const Json& json, const std::string& path) {
                 "program and prepare the token ids");
         if (pattern.is_regex) {
             const RegexSplit regex(pattern.pcre(path), path);
+            regex.replaced("a", content);  // an Error now instead of in the middle of the texts
             steps_.push_back([regex, content](const std::string& text) { return regex.replaced(text, content); });
         } else {
             steps_.push_back(

@@ -67,7 +67,11 @@ void RegexSplit::append_pieces(std::vector<std::string_view>& pieces, std::strin
 
 std::string RegexSplit::replaced(std::string_view text, std::string_view by) const {
     std::string out;
-    walk(text, [&](std::string_view part, bool is_match) { out += is_match ? by : part; });
+    walk(text, [&](std::string_view part, bool is_match) {
+        require(!is_match || !part.empty(), where_, ": the pattern of a Replace matches between two characters, which ",
+                "is not supported; tokenize with another program and prepare the token ids");
+        out += is_match ? by : part;
+    });
     return out;
 }
 

@@ -130,6 +130,9 @@ BOOST_AUTO_TEST_CASE(files_that_are_not_tokenizers_are_refused_in_one_sentence) 
     REFUSED("\"prepend_scheme\" of the pre-tokenizer Metaspace is \"some\"", with([](Json& j) {
                 j["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "some"}};
             }));
+    REFUSED("the pattern of a Replace matches between two characters", with([](Json& j) {
+                j["normalizer"] = {{"type", "Replace"}, {"pattern", {{"Regex", "c*"}}}, {"content", "-"}};
+            }));
     REFUSED("refers to a part of the match", with([](Json& j) {
                 j["normalizer"] = {{"type", "Replace"}, {"pattern", {{"Regex", "a"}}}, {"content", "$1"}};
             }));
