@@ -10,7 +10,7 @@ A case has "base", a folder here; "set", new values in its tokenizer.json by JSO
 "texts"; "ids", with those around the texts; "decoded", their text without special tokens; "source", the program that
 gave both.
 """
-import json, os, random, shutil, tempfile
+import copy, json, os, random, shutil, tempfile
 import sentencepiece, tokenizers, transformers
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import LlamaTokenizer, PreTrainedTokenizerFast
@@ -253,7 +253,7 @@ def main():
             if changes:
                 data = json.load(open(os.path.join(folder, "tokenizer.json")))
                 for pointer, value in changes.items():
-                    set_value(data, pointer, value)
+                    set_value(data, pointer, copy.deepcopy(value))
                 json.dump(data, open(os.path.join(folder, "tokenizer.json"), "w"))
             for file, value in files.items():
                 json.dump(value, open(os.path.join(folder, file), "w"))
