@@ -49,7 +49,9 @@ EvaluationInputs open_evaluation_inputs(const parallel::HostGroup& group, const 
     });
     require_same_content(group, "--data (the number of its files)", text(inputs.files.size()));
     for (const auto& file : inputs.files) require_same_content(group, file->path(), file->content_hash());
-    require_same_content(group, text("config.json in ", inputs.source.model_path), inputs.source.config.raw.dump());
+    const std::string and_adapter = options.adapter.empty() ? "" : text(" and in ", options.adapter);
+    require_same_content(group, text("config.json in ", inputs.source.model_path, and_adapter),
+                         inputs.source.config.raw.dump());
     require_same_content(group, text("adapter_config.json in ", options.adapter),
                          inputs.source.adapter ? to_line(to_json(inputs.source.trainables)) : "");
     return inputs;

@@ -1,4 +1,4 @@
-// The variables are those of Slurm 22.05, Open MPI 4.1 and 5, MPICH and PMIx.
+// The variables are those of Slurm 22.05, Open MPI 4.1 and 5, MVAPICH2, IBM JSM, MPICH and PMIx.
 #include "jobs/process/launcher.h"
 
 #include <algorithm>
@@ -7,6 +7,7 @@
 #include <limits>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 #include "core/error.h"
 
@@ -16,6 +17,12 @@ namespace {
 /// Slurm gives steps that srun did not start as steps of their own (batch, interactive, extern, pending) numbers from
 /// here on (SLURM_MAX_NORMAL_STEP_ID in slurm.h).
 constexpr std::int64_t kFirstReservedStep = 0xfffffff0;
+
+/// Variables with the number of ranks that a launcher started, and the launcher.
+constexpr std::pair<const char*, const char*> kSizes[] = {{"OMPI_COMM_WORLD_SIZE", "mpirun"},
+                                                          {"MV2_COMM_WORLD_SIZE", "mpirun of MVAPICH"},
+                                                          {"JSM_NAMESPACE_SIZE", "jsrun"},
+                                                          {"PMI_SIZE", "a launcher with PMI"}};
 
 std::optional<std::int64_t> number_of(const char* value) {
     if (!value) return std::nullopt;
@@ -43,8 +50,8 @@ bool is_task_of_srun(const Variable& variable) {
 }  // namespace
 
 Launch launch_of_environment(const Variable& variable) {
-    if (const auto size = number_of(variable("OMPI_COMM_WORLD_SIZE"))) return launch_by("mpirun", *size);
-    if (const auto size = number_of(variable("PMI_SIZE"))) return launch_by("a launcher with PMI", *size);
+    for (const auto& [name, launcher] : kSizes)
+        if (const auto size = number_of(variable(name))) return launch_by(launcher, *size);
     if (is_task_of_srun(variable))
         return launch_by("srun", first_number(variable, "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS").value_or(1));
     if (const auto rank = number_of(variable("PMIX_RANK"))) return launch_by("a launcher with PMIx", *rank + 1);

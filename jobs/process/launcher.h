@@ -17,6 +17,8 @@ using Variable = std::function<const char*(const char*)>;
 
 /// Call it before MPI_Init, which may set such variables for this process. Only what started this very process counts:
 /// - A rank of mpirun has OMPI_COMM_WORLD_SIZE, also inside a Slurm job, whose variables it inherits.
+///   This holds even if Slurm's step has more tasks, for these can be the daemons that mpirun itself started by srun.
+/// - MVAPICH's mpirun and IBM's jsrun have such variables, too.
 /// - PMI_SIZE comes from a launcher that speaks PMI: that of MPICH, or srun --mpi=pmi2.
 /// - A task of srun has the number of a step in SLURM_STEP_ID. The batch script of a job and the shell of salloc have
 ///   no such number (or one of those that Slurm reserves), although SLURM_NTASKS is set there.

@@ -69,9 +69,9 @@ struct RopeRequest {
 };
 
 /// The config for training at `context` tokens. `auto` keeps the config's own kind (linear if it has none), and if the
-/// context exceeds what is covered, raises its factor to factor * context / covered. `keep` keeps kind and factor.
-/// Another kind on a model that is already scaled is refused, and so is raising the factor of a config that has two
-/// readings. A given factor wins. Updates max_positions, and `raw` in both spellings.
+/// context exceeds what is covered, raises its factor to factor * context / covered. `keep` keeps kind and factor; only
+/// max_positions follows. Another kind on a model that is already scaled is refused, and so is raising the factor of a
+/// config that has two readings. A given factor wins. Updates max_positions, and `raw` in both spellings.
 ModelConfig extend_rope(const ModelConfig& config, const RopeRequest& request, std::int64_t context);
 /// For evaluate and the like: applies a request literally and never raises a factor by itself (without a factor, auto
 /// keeps kind and factor).

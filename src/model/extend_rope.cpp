@@ -116,6 +116,23 @@ void set_factor(ModelConfig& config, double factor, double covered) {
     config.max_positions = std::max<std::int64_t>(1, static_cast<std::int64_t>(covered));
 }
 
+/// The model is trained at `context`, which its scaling does not follow: it covers the context already, or the request
+/// is `keep`. max_positions becomes what other programs compute the context from (the table in config.h). No frequency
+/// changes; dynamic scaling computes them from max_positions, which therefore stays.
+void cover_without_scaling(ModelConfig& config, std::int64_t context) {
+    RopeScaling& rope = config.rope;
+    const std::int64_t covered = config.covered_positions();
+    if (rope.kind == RopeKind::dynamic || context <= config.max_positions) return;
+    if (rope.kind == RopeKind::linear) {
+        if (context <= covered) return;
+        rope.original = static_cast<std::int64_t>(static_cast<double>(context) / rope.factor);
+        while (covered_by(rope.original, rope.factor) < context) ++rope.original;
+    } else if (rope.kind != RopeKind::none) {
+        rope.original = config.original_positions();
+    }
+    config.max_positions = std::max(context, covered);
+}
+
 /// The factor that makes the model cover `context`: as much larger than its own as the context is larger than what it
 /// covers. (For Llama 3.1 context / original would be another number: it covers 131072 with factor 8 on 8192.)
 double raised_factor(const ModelConfig& config, std::int64_t context) {
@@ -165,8 +182,8 @@ ModelConfig apply(const ModelConfig& config, const RopeRequest& request, std::in
             set_factor(changed, request.factor, covered_with(changed, request.factor));
     } else if (beyond && !keep) {
         set_factor(changed, raised_factor(changed, context), static_cast<double>(context));
-    } else if (beyond && request.theta != 0 && kind == RopeKind::none) {
-        changed.max_positions = context;  // a larger theta replaces scaling: the model has this context too
+    } else {
+        cover_without_scaling(changed, context);
     }
     if (changed.rope != config.rope || changed.max_positions != config.max_positions) write_rope(changed);
     return changed;

@@ -74,6 +74,8 @@ BOOST_AUTO_TEST_CASE(mpirun_inside_of_slurm) {
 
 BOOST_AUTO_TEST_CASE(other_launchers) {
     BOOST_TEST(launch_with({{"PMI_SIZE", "3"}, {"PMI_RANK", "0"}}).ranks == 3);
+    BOOST_TEST(launch_with({{"MV2_COMM_WORLD_SIZE", "3"}}).ranks == 3);
+    BOOST_TEST(launch_with({{"JSM_NAMESPACE_SIZE", "3"}}).launcher == "jsrun");
     BOOST_TEST(launch_with({{"PMIX_RANK", "3"}, {"PMIX_NAMESPACE", "a"}}).ranks == 4);
     BOOST_TEST(launch_problem(launch_with({{"PMIX_RANK", "0"}}), 1) == "");
     BOOST_TEST(launch_problem(launch_with(kTask), 4) == "");

@@ -190,7 +190,8 @@ BOOST_AUTO_TEST_CASE(a_linear_model_without_an_original_has_two_readings) {
     for (const std::int64_t context : {4097, 8192, 16384})
         refuses([&] { extend_rope(c, {}, context); }, {"--rope-original 4096", "8192", "--rope-original 2048", "4096"});
     refuses([&] { extend_rope(c, request("linear", 8), 4096); }, {"--rope-original 4096"});
-    BOOST_TEST(extend_rope(c, request("keep"), 16384).raw == c.raw);
+    BOOST_TEST(extend_rope(c, request("keep"), 4096).raw == c.raw);
+    BOOST_TEST(extend_rope(c, request("keep"), 16384).covered_positions() == 16384);  // beyond both readings
     BOOST_TEST(extend_rope(c, request("auto", 2), 16384).raw == c.raw);  // the factor that it has
     for (const std::int64_t original : {4096, 2048}) {
         RopeRequest r;
@@ -283,7 +284,7 @@ BOOST_AUTO_TEST_CASE(requests) {
         refuses([&] { extend_rope(scaled(std::string(kind) == "yarn" ? linear(2) : yarn()), request(kind), 65536); },
                 {kind, "already"});
     }
-    BOOST_TEST(extend_rope(base, request("keep"), 65536).raw == base.raw);
+    BOOST_TEST(extend_rope(base, request("keep"), 4096).raw == base.raw);
     refuses([&] { extend_rope(base, request("keep", 2), 65536); }, {"keep", "--rope-factor"});
     refuses([&] { extend_rope(base, request("cubic"), 65536); }, {"cubic", "yarn"});
     refuses([&] { extend_rope(base, request("auto", 0.5), 65536); }, {"--rope-factor"});
@@ -299,6 +300,31 @@ BOOST_AUTO_TEST_CASE(requests) {
     BOOST_TEST(theta.rope.theta == 1e6);
     BOOST_TEST(theta.max_positions == 65536);
     check_round_trip(theta);
+}
+
+/// No frequency changes; the config says how long the model is now.
+BOOST_AUTO_TEST_CASE(a_context_that_the_scaling_does_not_follow) {
+    const auto check = [](const ModelConfig& from, const ModelConfig& to, std::int64_t positions, std::int64_t original,
+                          std::int64_t covered) {
+        BOOST_TEST((to.rope.kind == from.rope.kind));
+        BOOST_TEST(to.rope.factor == from.rope.factor);
+        BOOST_TEST(to.max_positions == positions);
+        BOOST_TEST(to.original_positions() == original);
+        BOOST_TEST(to.covered_positions() == covered);
+        BOOST_TEST((rotary_tables(to, 20000, 0, 9).cos == rotary_tables(from, 20000, 0, 9).cos));
+        check_round_trip(to);
+    };
+    const ModelConfig plain = parse(good()), l = scaled(llama3()), y = scaled(yarn()), fours = scaled(linear(4)),
+                      ntk = scaled({{"type", "dynamic"}, {"factor", 2.0}});
+    check(plain, extend_rope(plain, request("keep"), 10000), 10000, 10000, 10000);
+    check(l, extend_rope(l, request("keep"), 10000), 10000, 1024, 10000);
+    check(y, extend_rope(y, request("keep"), 10000), 10000, 1024, 10000);
+    check(fours, extend_rope(fours, request("keep"), 16387), 4097, 4097, 16388);
+    check(ntk, extend_rope(ntk, request("keep"), 10000), 4096, 4096, 8192);
+    // A config with the original length in max_position_embeddings, as some models with YaRN have it.
+    const ModelConfig short_yarn = parse(with({{"max_position_embeddings", 1024}, {"rope_scaling", yarn()}}));
+    check(short_yarn, extend_rope(short_yarn, {}, 4000), 4096, 1024, 4096);
+    BOOST_TEST(extend_rope(short_yarn, {}, 1000).raw == short_yarn.raw);
 }
 
 BOOST_AUTO_TEST_CASE(parameters_of_kinds) {
