@@ -68,7 +68,7 @@ public:
 
 private:
     void read_config(const std::string& name_of_class, const TokenizerConfig& config, const Json& json);
-    TokenDecoder make_decoder(const Json& json) const;
+    TokenDecoder make_decoder(const Json& json, const Normalizer& normalizer) const;
 
     std::string path_, hash_, note_, settings_;
     PreTokenizer pre_tokenizer_;
@@ -90,11 +90,11 @@ void BpeTokenizer::read_config(const std::string& name_of_class, const Tokenizer
     const ModelVocabulary vocabulary{model_.size(), [this](const std::string& token) { return model_.id_of(token); }};
     const std::vector<AddedToken> own = read_added_tokens(json, path_);
     if (!name_of_class.empty() && config.added_have_flags) check_config_has(own, config, name_of_class);
-    added_ =
-        AddedTokens(all_added_tokens(own, config, vocabulary), Normalizer(json.value("normalizer", Json()), path_));
+    const Normalizer normalizer(json.value("normalizer", Json()), path_);
+    added_ = AddedTokens(all_added_tokens(own, config, vocabulary), normalizer);
     vocabulary_ = static_cast<std::int64_t>(model_.spelled().size());
     for (const AddedToken& token : added_.all()) vocabulary_ = std::max<std::int64_t>(vocabulary_, token.id + 1);
-    decoder_ = make_decoder(json.value("decoder", Json()));
+    decoder_ = make_decoder(json.value("decoder", Json()), normalizer);
     const auto special = [&](const std::optional<std::string>& named, std::int64_t from_config) {
         if (!named) return static_cast<std::int32_t>(from_config < vocabulary_ ? from_config : kNoId);
         const AddedToken* token = added_.find(*named);
@@ -105,11 +105,13 @@ void BpeTokenizer::read_config(const std::string& name_of_class, const Tokenizer
     check_frame(frame_, vocabulary_, path_);
 }
 
-TokenDecoder BpeTokenizer::make_decoder(const Json& json) const {
+/// `tokenizers` spells an added token that is normalized as it looks for it.
+TokenDecoder BpeTokenizer::make_decoder(const Json& json, const Normalizer& normalizer) const {
     std::vector<SpelledToken> tokens(vocabulary_);
     for (std::size_t id = 0; id < model_.spelled().size(); ++id) tokens[id].spelled = model_.spelled()[id];
     for (const AddedToken& token : added_.all())
-        if (token.id != kNoId) tokens[token.id] = {token.content, token.special};
+        if (token.id != kNoId)
+            tokens[token.id] = {token.normalized ? normalizer.apply(token.content) : token.content, token.special};
     return {json, std::move(tokens), path_};
 }
 
