@@ -41,13 +41,18 @@ std::vector<AddedToken> read_added_tokens(const Json& tokenizer, const std::stri
     return tokens;
 }
 
-AddedTokens::AddedTokens(std::vector<AddedToken> tokens) : tokens_(std::move(tokens)) {
+AddedTokens::AddedTokens(std::vector<AddedToken> tokens, Normalizer normalizer)
+    : tokens_(std::move(tokens)),
+      normalizer_(std::move(normalizer)) {
     std::vector<std::string_view> texts[2];
+    std::deque<std::string> changed;
     for (std::size_t i = 0; i < tokens_.size(); ++i) {
         if (tokens_[i].content.empty()) continue;
         if (tokens_[i].single_word) word_at_begin("a");  // an Error now instead of in the middle of the texts
         const int pass = tokens_[i].normalized ? 1 : 0;
-        texts[pass].push_back(tokens_[i].content);
+        const bool as_it_is = pass == 0 || !normalizer_.changes();
+        texts[pass].push_back(as_it_is ? tokens_[i].content
+                                       : changed.emplace_back(normalizer_.apply(tokens_[i].content)));
         passes_[pass].token.push_back(static_cast<std::int32_t>(i));
     }
     for (int pass : {0, 1}) passes_[pass].tree = PrefixTree(texts[pass]);
@@ -83,12 +88,19 @@ void AddedTokens::split_by(const Pass& pass, std::string_view text, std::vector<
     if (done < text.size()) pieces.push_back({text.substr(done)});
 }
 
-std::vector<TextPiece> AddedTokens::split(std::string_view text) const {
+std::vector<TextPiece> AddedTokens::split(std::string_view text, std::deque<std::string>& changed) const {
     std::vector<TextPiece> first, all;
     split_by(passes_[0], text, first);
+    if (!first.empty()) first[0].first = true;
     for (const TextPiece& piece : first) {
-        if (piece.id == kNoId) split_by(passes_[1], piece.text, all);
-        else all.push_back(piece);
+        if (piece.id != kNoId) {
+            all.push_back(piece);
+            continue;
+        }
+        const std::size_t begin = all.size();
+        split_by(passes_[1], normalizer_.changes() ? changed.emplace_back(normalizer_.apply(piece.text)) : piece.text,
+                 all);
+        if (begin < all.size()) all[begin].first = piece.first;
     }
     return all;
 }

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "io/json.h"
+#include "io/normalizer.h"
 #include "io/prefix_tree.h"
 
 namespace longlora {
@@ -20,7 +22,7 @@ struct AddedToken {
     std::string where;                    // the file, and the place in it, that has the token
     bool single_word = false;             // is no token beside a character of a word
     bool lstrip = false, rstrip = false;  // takes the white space on its left, on its right along
-    bool normalized = false;              // is looked for only between the tokens that are not
+    bool normalized = false;              // is looked for in the normalized text between the tokens that are not
     bool special = false;
 };
 
@@ -35,16 +37,19 @@ std::vector<AddedToken> read_added_tokens(const Json& tokenizer, const std::stri
 struct TextPiece {
     std::string_view text;
     std::int32_t id = kNoId;
+    bool first = false;  // nothing of the whole text stands before it
 };
 
 class AddedTokens {
 public:
     AddedTokens() = default;
     /// No two tokens have the same content. Tokens without content never occur.
-    explicit AddedTokens(std::vector<AddedToken> tokens);
-    /// The parts of `text` in order; none is empty. Of the tokens at a place the longest counts, of overlapping ones
-    /// the leftmost. An Error if a token without an id occurs.
-    std::vector<TextPiece> split(std::string_view text) const;
+    explicit AddedTokens(std::vector<AddedToken> tokens, Normalizer normalizer = {});
+    /// The parts of `text` in order; none is empty. What is between the tokens that are not normalized is normalized,
+    /// and the other tokens are cut out of it. Of the tokens at a place the longest counts, of overlapping ones the
+    /// leftmost. The views point into `text`, or into texts that are added to `changed`. An Error if a token without an
+    /// id occurs.
+    std::vector<TextPiece> split(std::string_view text, std::deque<std::string>& changed) const;
     const std::vector<AddedToken>& all() const { return tokens_; }
     const AddedToken* find(const std::string& content) const;
 
@@ -56,6 +61,7 @@ private:
     void split_by(const Pass& pass, std::string_view text, std::vector<TextPiece>& pieces) const;
 
     std::vector<AddedToken> tokens_;
+    Normalizer normalizer_;
     Pass passes_[2];  // the tokens that are not normalized, then those that are
 };
 

@@ -6,6 +6,8 @@
 
 #include "core/error.h"
 #include "io/characters.h"
+#include "io/newer_characters.h"
+#include "io/tokenizer_fields.h"
 
 namespace longlora {
 
@@ -79,21 +81,29 @@ private:
             const std::string ranges = c == 's' ? kSpaceRanges : kNoSpaceRanges;
             return replace(2, in_class ? ranges : "[" + ranges + "]");
         }
-        if (c == 'p' || c == 'P') return property();
+        if (c == 'p' || c == 'P') return property(in_class);
+        if (c == 'd' || c == 'D') return category("Nd", c == 'D', 2, in_class);
         if (kSyntax.find(c) != std::string_view::npos ||
-            std::string_view("\"/,:;=@_!%dDrntf").find(c) != std::string_view::npos)
+            std::string_view("\"/,:;=@_!%rntf").find(c) != std::string_view::npos)
             return copy(2);
         refuse(rest().substr(0, 2));
     }
 
-    void property() {
+    /// A general category, or all other characters. PCRE2 may have older tables of Unicode than Oniguruma.
+    void category(const std::string& name, bool others, std::size_t bytes, bool in_class) {
+        const std::string known = "\\p{" + name + "}" + newer_characters(name);
+        if (in_class && others) refuse("a class that has the complement of a category");
+        replace(bytes, in_class ? known : (others ? "[^" : "[") + known + "]");
+    }
+
+    void property(bool in_class) {
         const std::size_t end = pattern_.find('}', at_);
         if (at_ + 2 >= pattern_.size() || pattern_[at_ + 2] != '{' || end == std::string::npos) refuse("a bare \\p");
         const std::string name = pattern_.substr(at_ + 3, end - at_ - 3);
         if (folds() || name.empty() || name.find(' ') != std::string::npos ||
             kCategories.find(" " + name + " ") == std::string_view::npos)
             refuse(rest().substr(0, end + 1 - at_));
-        copy(end + 1 - at_);
+        category(name, pattern_[at_ + 1] == 'P', end + 1 - at_, in_class);
     }
 
     void whole_class() {
@@ -188,6 +198,13 @@ std::string pcre_of_text(const std::string& text) {
         out += c;
     }
     return out;
+}
+
+GivenPattern read_pattern(const Json& json, const std::string& part, const std::string& path) {
+    check_fields(json, part, path);
+    require(json.size() == 1, path, ": the ", part, " is not one String or Regex");
+    const bool regex = json.contains("Regex");
+    return {get_text(json, regex ? "Regex" : "String", path), regex};
 }
 
 }  // namespace longlora

@@ -5,6 +5,8 @@
 
 #include <string>
 
+#include "io/json.h"
+
 namespace longlora {
 
 /// An Error names the pattern and the part that has no translation; `where` stands before it.
@@ -12,5 +14,15 @@ std::string pcre_of_oniguruma(const std::string& pattern, const std::string& whe
 
 /// A pattern that matches exactly this text.
 std::string pcre_of_text(const std::string& text);
+
+/// A pattern as tokenizer.json has it: {"String": text} or {"Regex": pattern}.
+struct GivenPattern {
+    std::string text;
+    bool is_regex = false;
+    std::string pcre(const std::string& where) const {
+        return is_regex ? pcre_of_oniguruma(text, where) : pcre_of_text(text);
+    }
+};
+GivenPattern read_pattern(const Json& json, const std::string& part, const std::string& path);
 
 }  // namespace longlora

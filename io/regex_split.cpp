@@ -33,9 +33,9 @@ using MatchData = std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_f
 
 static MatchData new_match_data() { return {pcre2_match_data_create(1, nullptr), pcre2_match_data_free}; }
 
-// An empty match right behind the match before it does not count: the search goes on one character later, as in the
-// library that `tokenizers` uses.
-void RegexSplit::append_pieces(std::vector<std::string_view>& pieces, std::string_view text) const {
+/// Calls visit(part, is_match) for the matches and for what is between them, in order. An empty match right behind the
+/// match before it does not count: the search goes on one character later, as in the library that `tokenizers` uses.
+template <class Visit> void RegexSplit::walk(std::string_view text, const Visit& visit) const {
     const auto* code = static_cast<const pcre2_code*>(code_.get());
     const MatchData match = new_match_data();
     std::size_t done = 0, at = 0;
@@ -51,12 +51,28 @@ void RegexSplit::append_pieces(std::vector<std::string_view>& pieces, std::strin
             while (at < text.size() && (static_cast<unsigned char>(text[at]) & 0xc0) == 0x80) ++at;
             continue;
         }
-        if (range[0] > done) pieces.push_back(text.substr(done, range[0] - done));
-        if (range[1] > range[0]) pieces.push_back(text.substr(range[0], range[1] - range[0]));
+        if (range[0] > done) visit(text.substr(done, range[0] - done), false);
+        visit(text.substr(range[0], range[1] - range[0]), true);
         done = at = range[1];
         matched = true;
     }
-    if (done < text.size()) pieces.push_back(text.substr(done));
+    if (done < text.size()) visit(text.substr(done), false);
+}
+
+void RegexSplit::append_pieces(std::vector<std::string_view>& pieces, std::string_view text) const {
+    walk(text, [&](std::string_view part, bool) {
+        if (!part.empty()) pieces.push_back(part);
+    });
+}
+
+std::string RegexSplit::replaced(std::string_view text, std::string_view by) const {
+    std::string out;
+    walk(text, [&](std::string_view part, bool is_match) {
+        require(!is_match || !part.empty(), where_, ": the pattern of a Replace matches between two characters, which ",
+                "is not supported; tokenize with another program and prepare the token ids");
+        out += is_match ? by : part;
+    });
+    return out;
 }
 
 bool RegexSplit::matches(std::string_view text) const {

@@ -16,10 +16,13 @@ public:
     RegexSplit(const std::string& pattern, const std::string& where);
     /// Appends the pieces of `text`, which is valid UTF-8, in order; no piece is empty. Thread-safe.
     void append_pieces(std::vector<std::string_view>& pieces, std::string_view text) const;
+    /// `text` (valid UTF-8) with every match replaced by `by`. An Error if a match is empty. Thread-safe.
+    std::string replaced(std::string_view text, std::string_view by) const;
     /// Whether the pattern matches anywhere in `text`. Thread-safe.
     bool matches(std::string_view text) const;
 
 private:
+    template <class Visit> void walk(std::string_view text, const Visit& visit) const;
     std::string where_;
     std::shared_ptr<void> code_;  // pcre2_code
 };

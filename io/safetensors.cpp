@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "io/json.h"
+#include "io/torch_file.h"
 
 namespace longlora {
 
@@ -169,30 +170,39 @@ std::optional<HostTensor> SafetensorsFile::find(const std::string& name) const {
     return tensor;
 }
 
+std::unique_ptr<TensorFile> open_tensor_file(const std::string& path) {
+    if (path.ends_with(".bin")) return std::make_unique<TorchFile>(path);
+    return std::make_unique<SafetensorsFile>(path);
+}
+
 SafetensorsFolder::SafetensorsFolder(const std::string& path) : path_(path) {
-    if (!is_folder(path)) {
-        files_.emplace_back(path);
-    } else if (file_exists(path + "/model.safetensors")) {
-        files_.emplace_back(path + "/model.safetensors");
-    } else {
-        const std::string index_path = path + "/model.safetensors.index.json";
-        require(file_exists(index_path), path, " has neither model.safetensors nor model.safetensors.index.json");
-        const Json index = read_json_file(index_path);
-        const Json& map = member(index, "weight_map", index_path);
-        require(map.is_object() && !map.empty(), index_path, ": \"weight_map\" is not an object of names");
-        std::map<std::string, std::size_t> opened;
-        for (const auto& [name, file] : map.items()) {
-            const std::string shard = get_text(map, name.c_str(), index_path);
-            require(shard.find('/') == std::string::npos, index_path, ": ", shard,
-                    " is not the name of a file in the same folder");
-            if (opened.emplace(shard, files_.size()).second) files_.emplace_back(path + "/" + shard);
-            require(files_[opened[shard]].has(name), index_path, " expects ", name, " in ", shard,
-                    ", which does not have it");
-            file_index_[name] = opened[shard];
-        }
-        return;
+    const auto whole = [this](const std::string& file) {
+        files_.push_back(open_tensor_file(file));
+        for (const std::string& name : files_[0]->names()) file_index_[name] = 0;
+    };
+    if (!is_folder(path)) whole(path);
+    for (const std::string name : {"/model.safetensors", "/pytorch_model.bin"}) {
+        if (files_.empty() && file_exists(path + name)) whole(path + name);
+        if (files_.empty() && file_exists(path + name + ".index.json")) read_index(path + name + ".index.json");
     }
-    for (const std::string& name : files_[0].names()) file_index_[name] = 0;
+    require(!files_.empty(), path,
+            " has neither model.safetensors nor model.safetensors.index.json, nor pytorch_model.bin or its ", "index");
+}
+
+void SafetensorsFolder::read_index(const std::string& index_path) {
+    const Json index = read_json_file(index_path);
+    const Json& map = member(index, "weight_map", index_path);
+    require(map.is_object() && !map.empty(), index_path, ": \"weight_map\" is not an object of names");
+    std::map<std::string, std::size_t> opened;
+    for (const auto& [name, file] : map.items()) {
+        const std::string shard = get_text(map, name.c_str(), index_path);
+        require(shard.find('/') == std::string::npos, index_path, ": ", shard,
+                " is not the name of a file in the same folder");
+        if (opened.emplace(shard, files_.size()).second) files_.push_back(open_tensor_file(path_ + "/" + shard));
+        require(files_[opened[shard]]->has(name), index_path, " expects ", name, " in ", shard,
+                ", which does not have it");
+        file_index_[name] = opened[shard];
+    }
 }
 
 std::vector<std::string> SafetensorsFolder::names() const {
@@ -204,7 +214,7 @@ std::vector<std::string> SafetensorsFolder::names() const {
 std::optional<HostTensor> SafetensorsFolder::find(const std::string& name) const {
     const auto found = file_index_.find(name);
     if (found == file_index_.end()) return std::nullopt;
-    return files_[found->second].find(name);
+    return files_[found->second]->find(name);
 }
 
 HostTensor SafetensorsFolder::get(const std::string& name) const {
@@ -215,7 +225,7 @@ HostTensor SafetensorsFolder::get(const std::string& name) const {
 
 std::string SafetensorsFolder::file_of(const std::string& name) const {
     const auto found = file_index_.find(name);
-    return found == file_index_.end() ? "" : files_[found->second].path();
+    return found == file_index_.end() ? "" : files_[found->second]->path();
 }
 
 }  // namespace longlora

@@ -1,6 +1,6 @@
 // Reads safetensors files (memory-mapped) and Hugging Face folders of them, and writes both (streamed, renamed when
 // complete). It knows names, types and shapes, not the meaning of the tensors (src/model/weights.h does). PyTorch's
-// own format is written by io/torch_file.h.
+// own format is in io/torch_file.h; a folder may have files of it instead.
 #pragma once
 
 #include <cstddef>
@@ -12,35 +12,23 @@
 #include <string>
 #include <vector>
 
-#include "core/tensor.h"
 #include "io/file.h"
+#include "io/tensor_file.h"
 
 namespace longlora {
 
-/// A read-only view into a mapped file, or into an aligned copy of the tensor. It is valid while its SafetensorsFile
-/// lives.
-struct HostTensor {
-    DType dtype = DType::float32;
-    Shape shape;
-    const std::byte* bytes = nullptr;  // aligned to its type
-    std::int64_t count() const { return shape.count(); }
-    std::int64_t size_bytes() const { return count() * size_of(dtype); }
-};
-
-class SafetensorsFile {
+class SafetensorsFile : public TensorFile {
 public:
     /// Maps the file and checks the whole header: its length, the types, offsets inside the file without overlap and
     /// without gaps, shape * element size == bytes, no name twice.
     explicit SafetensorsFile(const std::string& path);
-    ~SafetensorsFile();
+    ~SafetensorsFile() override;
     SafetensorsFile(SafetensorsFile&&) noexcept;
 
-    const std::string& path() const { return map_.path(); }
-    std::vector<std::string> names() const;
-    bool has(const std::string& name) const { return entries_.count(name) != 0; }
-    /// The tensor with this name; nullopt if there is none. Throws an Error if longlora does not support its type (such
-    /// as F8) or its number of dimensions (more than 4). Thread-safe.
-    std::optional<HostTensor> find(const std::string& name) const;
+    const std::string& path() const override { return map_.path(); }
+    std::vector<std::string> names() const override;
+    bool has(const std::string& name) const override { return entries_.count(name) != 0; }
+    std::optional<HostTensor> find(const std::string& name) const override;
     /// The entries of __metadata__.
     const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
@@ -60,8 +48,11 @@ private:
     std::unique_ptr<Copies> copies_;  // aligned copies of tensors whose place in the file is misaligned
 };
 
+/// A file of tensors by the end of its name: PyTorch's format (io/torch_file.h) for .bin, else safetensors.
+std::unique_ptr<TensorFile> open_tensor_file(const std::string& path);
+
 /// All tensors of a model: one file, or a folder with model.safetensors, or a folder with
-/// model.safetensors.index.json and the files that it names.
+/// model.safetensors.index.json and the files that it names, or else with pytorch_model.bin or its index and files.
 class SafetensorsFolder {
 public:
     /// `path` is a folder or one file (such as adapter_model.safetensors).
@@ -75,11 +66,12 @@ public:
     HostTensor get(const std::string& name) const;
     /// The path of the file that holds the tensor; empty if there is none.
     std::string file_of(const std::string& name) const;
-    const std::vector<SafetensorsFile>& files() const { return files_; }
+    const std::vector<std::unique_ptr<TensorFile>>& files() const { return files_; }
 
 private:
+    void read_index(const std::string& index_path);
     std::string path_;
-    std::vector<SafetensorsFile> files_;
+    std::vector<std::unique_ptr<TensorFile>> files_;
     std::map<std::string, std::size_t> file_index_;
 };
 

@@ -10,12 +10,15 @@ namespace longlora {
 std::unique_ptr<Tokenizer> open_tokenizer(const std::string& path) {
     require(file_exists(path), "the tokenizer ", path, " does not exist");
     if (is_folder(path)) {
-        if (file_exists(path + "/tokenizer.model")) return open_sentencepiece(path + "/tokenizer.model");
-        require(file_exists(path + "/tokenizer.json"), path, " has neither tokenizer.model nor tokenizer.json");
-        return open_byte_bpe(path + "/tokenizer.json");
+        const std::string model = path + "/tokenizer.model", json = path + "/tokenizer.json";
+        require(file_exists(model) || file_exists(json), path, " has neither tokenizer.model nor tokenizer.json");
+        if (!file_exists(json)) return open_sentencepiece(model);
+        auto tokenizer = open_tokenizer_json(json);
+        if (file_exists(model)) check_same_vocabulary(model, json);
+        return tokenizer;
     }
     const bool json = path.size() >= 5 && path.compare(path.size() - 5, 5, ".json") == 0;
-    return json ? open_byte_bpe(path) : open_sentencepiece(path);
+    return json ? open_tokenizer_json(path) : open_sentencepiece(path);
 }
 
 std::string key_of(const Tokenizer& tokenizer, const AddedTokens& added, const std::string& settings) {

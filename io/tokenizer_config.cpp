@@ -125,7 +125,7 @@ void check_ids(const std::vector<AddedToken>& tokens, const ModelVocabulary& voc
 
 }  // namespace
 
-TokenizerConfig read_tokenizer_config(const std::string& folder) {
+TokenizerConfig read_tokenizer_config(const std::string& folder, const Json& names) {
     TokenizerConfig config;
     const std::string path = folder + "/tokenizer_config.json", map_path = folder + "/special_tokens_map.json",
                       added_path = folder + "/added_tokens.json";
@@ -134,6 +134,10 @@ TokenizerConfig read_tokenizer_config(const std::string& folder) {
     if (!decoder) json.update(read_if_there(map_path));
     if (decoder) read_decoder(json["added_tokens_decoder"], path, config);
     read_named(json, path, config);
+    Json missing = Json::object();
+    for (const auto& [key, value] : names.items())
+        if (!json.contains(key)) missing[key] = value;
+    read_named(missing, "the tokenizer_class", config);
     read_added_file(read_if_there(added_path), added_path, decoder, config);
     std::stable_sort(config.added.begin(), config.added.end(),
                      [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
@@ -196,14 +200,16 @@ TextFrame frame_of_tokenizer_json(const TokenizerConfig& config, const std::opti
 TextFrame frame_of_config(const TokenizerConfig& config, std::int32_t bos, std::int32_t eos) {
     TextFrame result;
     const auto decide = [](TextEnd& end, const char* option, const std::optional<bool>& said, bool by_default,
-                           std::int32_t id) {
+                           std::int32_t id, const char* by_whom) {
         const bool add = said.value_or(by_default);
         if (add && id != kNoId) end.ids = {id};
-        end.why = text(option, said ? " of tokenizer_config.json is " : " is not set, so it is ",
-                       add ? "true" : "false", add && id == kNoId ? ", but there is no such token" : "");
+        end.why =
+            text(option, said ? " of tokenizer_config.json is " : " is not set, so it is ", add ? "true" : "false",
+                 said ? "" : by_whom, add && id == kNoId ? ", but there is no such token" : "");
     };
-    decide(result.begin, "add_bos_token", config.add_bos, true, bos);
-    decide(result.end, "add_eos_token", config.add_eos, false, eos);
+    decide(result.begin, "add_bos_token", config.add_bos, true, bos,
+           " as in Llama's own code and transformers 4 (in 5 it is false, which --bos false does)");
+    decide(result.end, "add_eos_token", config.add_eos, false, eos, "");
     return result;
 }
 

@@ -23,8 +23,10 @@ struct TokenizerConfig {
     std::int64_t config_bos = -1, config_eos = -1;  // the ids of config.json, for files that name no tokens
 };
 
-/// Reads what exists of these files in `folder`. An Error if they disagree, or ask for what is not supported.
-TokenizerConfig read_tokenizer_config(const std::string& folder);
+/// Reads what exists of these files in `folder`. `names` are tokens that the tokenizer has where no file says
+/// otherwise:
+/// {"bos_token": "<s>"}. An Error if the files disagree, or ask for what is not supported.
+TokenizerConfig read_tokenizer_config(const std::string& folder, const Json& names = Json::object());
 
 /// The vocabulary of a tokenizer's model, without added tokens.
 struct ModelVocabulary {
@@ -42,8 +44,8 @@ std::vector<AddedToken> all_added_tokens(std::vector<AddedToken> own, const Toke
 /// What transformers puts around a text. Where there is a tokenizer.json, its post_processor alone decides (`frame`, or
 /// nothing); it ignores add_bos_token and add_eos_token there.
 TextFrame frame_of_tokenizer_json(const TokenizerConfig& config, const std::optional<TextFrame>& frame);
-/// Without one, add_bos_token (true if it is missing, as for Llama) and add_eos_token decide. `bos` and `eos` are kNoId
-/// where there is none.
+/// Without one, add_bos_token and add_eos_token decide. A missing add_bos_token is true, as in transformers 4 and in
+/// Llama's own code; transformers 5 takes it as false. `bos` and `eos` are kNoId where there is none.
 TextFrame frame_of_config(const TokenizerConfig& config, std::int32_t bos, std::int32_t eos);
 
 }  // namespace longlora

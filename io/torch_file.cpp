@@ -1,4 +1,5 @@
-// The container of PyTorch's serialization format 3 (torch/serialization.py, caffe2/serialize/inline_container.h):
+// Writes the container of PyTorch's serialization format 3 (io/torch_file_reader.cpp reads it;
+// torch/serialization.py, caffe2/serialize/inline_container.h):
 //   archive/data.pkl    pickle, protocol 2, of a dict of name ->
 //                       torch._utils._rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict())
 //   archive/byteorder   "little"

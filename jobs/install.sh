@@ -22,6 +22,7 @@ nlohmann-json3-dev      config.json, safetensors headers, metrics
 libdnnl-dev             oneDNN: matrix products on CPUs
 ocl-icd-opencl-dev      OpenCL: CMake cannot find Debian's oneDNN without it; not used otherwise
 libpcre2-dev            PCRE2: regular expressions of byte-level BPE tokenizers
+libutf8proc-dev         utf8proc: normal forms and lower case of texts, for tokenizer.json
 zlib1g-dev              reads .jsonl.gz
 libzstd-dev             reads .jsonl.zst
 libboost-test-dev       unit tests

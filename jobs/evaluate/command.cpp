@@ -12,6 +12,7 @@
 #include "jobs/process/output.h"
 #include "jobs/process/signals.h"
 #include "jobs/process/threads.h"
+#include "model/vocabulary_growth.h"
 
 namespace longlora {
 namespace {
@@ -105,6 +106,7 @@ void evaluate(WatchedGroup& watched, const EvaluateOptions& options, const std::
     EvaluationInputs inputs = open_evaluation_inputs(group, options, measurements, shape);
     const DeviceChoice choice = choose_for_heads(first_choice, options.device, inputs.source.config.head_dim);
     say(group, choice.note);
+    say(group, growth_text(inputs.source.config));
 
     const int threads = threads_per_rank(group);
     const std::string dtype = decided_dtype(group, options.dtype, choice);

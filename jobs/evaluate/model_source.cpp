@@ -17,7 +17,7 @@ void open_plain(ModelSource& source, const ModelPaths& places) {
     if (places.adapter.empty()) return;
     source.adapter = open_adapter(places.adapter, source.config);
     source.trainables = source.adapter->trainables;
-    if (source.adapter->config) source.config = *source.adapter->config;
+    source.config = source.adapter->config;
 }
 
 /// Whether the checkpoint holds every parameter, as after full fine-tuning.

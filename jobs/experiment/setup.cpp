@@ -80,7 +80,7 @@ BaseModel open_base_model(const TrainOptions& o, bool with_weights) {
     if (with_weights && o.init.empty()) base.files.emplace(o.model);
     if (!o.adapter.empty()) {
         base.adapter = open_adapter(o.adapter, base.config);
-        if (base.adapter->config) base.config = *base.adapter->config;
+        base.config = base.adapter->config;
         check_adapter(*base.adapter, base.trainables);
     }
     base.config = extend_rope(base.config,

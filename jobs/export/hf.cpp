@@ -4,6 +4,7 @@
 
 #include "io/file.h"
 #include "jobs/export/formats.h"
+#include "model/vocabulary_growth.h"
 
 namespace longlora {
 namespace {
@@ -66,6 +67,7 @@ void write_config(const ModelConfig& config, const std::string& dtype, const std
     write_rope(written);
     OrderedJson& raw = written.raw;
     raw.erase("_name_or_path");  // the old folder of the base model
+    forget_growth(raw);
     for (const char* key : kOldLengths) raw.erase(key);
     if (!raw.contains("architectures"))
         raw["architectures"] = {config.model_type == "mistral" ? "MistralForCausalLM" : "LlamaForCausalLM"};

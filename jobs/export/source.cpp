@@ -9,6 +9,7 @@
 #include "io/checksum.h"
 #include "io/file.h"
 #include "model/parameters_json.h"
+#include "model/vocabulary_growth.h"
 #include "run/checkpoint_files.h"
 
 namespace longlora {
@@ -51,8 +52,9 @@ void check_tensors(const ExportSource& source) {
         }
         require(source.base != nullptr, source.checkpoint->path(), " has no base model but does not train ", p.name);
         const HostTensor tensor = source.base->get(p.name);
-        require(tensor.shape == p.shape, source.base_path, ": ", p.name, " has the shape ", to_text(tensor.shape),
-                ", but the configuration needs ", to_text(p.shape));
+        const Shape expected = shape_in_files(source.config, p);
+        require(tensor.shape == expected, source.base_path, ": ", p.name, " has the shape ", to_text(tensor.shape),
+                ", but the configuration needs ", to_text(expected));
         const bool real = tensor.dtype == DType::float32 || tensor.dtype == DType::bfloat16 ||
                           tensor.dtype == DType::float16 || tensor.dtype == DType::float64;
         require(real, source.base_path, ": ", p.name, " has the type ", name_of(tensor.dtype),
@@ -111,13 +113,16 @@ void fill_rows(const ExportSource& source, const Parameter& p, DType dtype, std:
     const std::vector<float> master = p.trainable ? read_master(source, p) : std::vector<float>();
     HostTensor from{DType::float32, p.shape, reinterpret_cast<const std::byte*>(master.data())};
     if (!p.trainable) from = read_base(source, p.name);
-    const std::int64_t width = p.shape.last(), rows = width ? p.shape.count() / width : 0;
+    const std::int64_t width = p.shape.last(), rows = width ? p.shape.count() / width : 0,
+                       known = width ? from.count() / width : 0;
+    const std::vector<float> mean = known < rows ? mean_row(from) : std::vector<float>();
 #pragma omp parallel
     {
         std::vector<double> row(width);
 #pragma omp for
         for (std::int64_t r = 0; r < rows; ++r) {
-            widen(row.data(), from.dtype, from.bytes, r * width, width);
+            if (r < known) widen(row.data(), from.dtype, from.bytes, r * width, width);
+            else std::copy(mean.begin(), mean.end(), row.begin());
             if (change) change(row.data(), r);
             narrow(out, dtype, r * width, row.data(), width);
         }

@@ -16,7 +16,8 @@ namespace longlora {
 namespace {
 
 constexpr const char* kKinds =
-    "a token file, a checkpoint, a run folder, a model folder, an adapter folder, a .safetensors file or a config.json";
+    "a token file, a checkpoint, a run folder, a model folder, an adapter folder, a .safetensors or .bin file, or a "
+    "config.json";
 
 bool is_hdf5(const std::string& path) {
     char bytes[8] = {};
@@ -60,7 +61,7 @@ std::string inspect_text(const InspectOptions& options) {
     require(file_exists(options.path), options.path, " does not exist; give ", kKinds);
     if (is_folder(options.path)) return inspect_folder(options);
     if (is_hdf5(options.path)) return inspect_hdf5(options);
-    if (options.path.ends_with(".safetensors")) return inspect_safetensors(options);
+    if (options.path.ends_with(".safetensors") || options.path.ends_with(".bin")) return inspect_safetensors(options);
     if (options.path.ends_with(".json")) return inspect_config(options);
     fail(text(options.path, " cannot be inspected; give ", kKinds));
 }

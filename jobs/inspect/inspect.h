@@ -13,7 +13,7 @@ struct InspectOptions {
     Flag verify = {};  ///< read every byte: check checksums, or in formats without them that all values are finite
 
     template <class V> void visit(V&& v) {
-        v.positional("PATH", path, "token file, checkpoint, run, model, adapter, .safetensors file or config.json");
+        v.positional("PATH", path, "token file, checkpoint, run, model, adapter, .safetensors, .bin or config.json");
         v("verify", verify, OptionClass::free,
           "read every byte and check all checksums, or that all values are finite if the format has no checksums");
     }

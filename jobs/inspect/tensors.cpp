@@ -152,15 +152,18 @@ std::string inspect_adapter(const InspectOptions& options) {
             const ModelConfig model = read_config(config);
             const Adapter adapter = open_adapter(path, model);
             out += inspect_line("trained", describe_trainables(adapter.trainables)) +
-                   inspect_line("context", describe_context(adapter.config.value_or(model)));
+                   inspect_line("context", describe_context(adapter.config));
         } catch (const Error& error) {
             out += inspect_line("unusable", error.what());
         }
     }
-    const std::string tensors = path + "/adapter_model.safetensors";
-    require(file_exists(tensors), path, " has no adapter_model.safetensors");
-    const SafetensorsFolder files(tensors);
-    return out + totals(files) + table(files) + (options.verify.on ? verify(files) : "");
+    const std::vector<std::string> tensors = adapter_files(path);
+    require(!tensors.empty(), path, " has neither adapter_model.safetensors nor adapter_model.bin");
+    for (const std::string& file : tensors) {
+        const SafetensorsFolder files(file);
+        out += totals(files) + table(files) + (options.verify.on ? verify(files) : "");
+    }
+    return out;
 }
 
 }  // namespace longlora

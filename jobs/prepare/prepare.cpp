@@ -312,6 +312,7 @@ void print_summary(const Preparation& p, const UnitCounts& total, std::int64_t f
                     static_cast<double>(total.text_bytes) / static_cast<double>(total.text_tokens));
     std::printf(", %s, %s\n", bytes_text(file_bytes).c_str(), duration_text(seconds).c_str());
     if (total.text_tokens > 0) {
+        for (const std::string& note : p.tokenizer->notes()) std::printf("  note: %s\n", note.c_str());
         std::printf("  %s\n", sentence_of_end(*p.tokenizer, "begin", p.frame.begin).c_str());
         std::printf("  %s\n", sentence_of_end(*p.tokenizer, "end", p.frame.end).c_str());
     }

@@ -38,11 +38,13 @@ struct PrepareOptions {
         v.positional("INPUT", inputs,
                      "folders (their hidden files are left out) or files: .txt, .jsonl, .jsonl.gz, .jsonl.zst (with "
                      "\"text\" or \"tokens\"), .bin (token ids)");
-        v("tokenizer", tokenizer, free, "tokenizer of the texts: tokenizer.model, tokenizer.json or a folder with one");
+        v("tokenizer", tokenizer, free,
+          "tokenizer of the texts: tokenizer.model, tokenizer.json or a folder; of both, it takes tokenizer.json");
         v("vocabulary", vocabulary, free, "vocabulary size of inputs that are all token ids, instead of --tokenizer");
         v("bos", bos, free,
-          "begin every text with the tokenizer's begin-of-text id: auto (where transformers does: a template or "
-          "add_bos_token asks for it) | true (if it has one, and the text does not begin with it) | false");
+          "begin every text with the tokenizer's begin-of-text id: auto (where the post_processor of tokenizer.json "
+          "or add_bos_token asks for it; a tokenizer.model without add_bos_token does) | true (if it has one, and the "
+          "text does not begin with it) | false");
         v("eos", eos, free,
           "end every text with the tokenizer's end-of-text id, if it has one and the text does not end with it; token "
           "ids in the inputs stay as they are");

@@ -6,6 +6,7 @@
 #include "core/clock.h"
 #include "jobs/command_line/say.h"
 #include "jobs/command_line/tokenizer_note.h"
+#include "model/vocabulary_growth.h"
 
 namespace longlora {
 namespace {
@@ -25,6 +26,7 @@ void introduce(const parallel::HostGroup& group, const TrainOptions& options, co
     for (std::int64_t i = 0; group.rank() == 0 && i < inputs.order->num_sources(); ++i)
         say(group, tokenizer_note(options.model, inputs.order->file(i)));
     say(group, model_text(options, inputs));
+    say(group, growth_text(inputs.base.config));
     say(group, text("context: ", options.context, " tokens, attention ", options.attention, ", group ", options.group,
                     ", ", rope_text(inputs.base.config.rope)));
     say(group, text("machine: ", group.size(), " rank(s) x ", machine.resources.threads, " thread(s), ",

@@ -1,6 +1,5 @@
 // Reads adapter folders. It checks adapter_config.json key by key, translates tensor names to ours, and compares
-// every tensor with the base model's list of parameters. It does not read PyTorch's .bin files, which are programs
-// for Python's unpickler; the message says how to convert them.
+// every tensor with the base model's list of parameters. Files are safetensors or PyTorch's (io/torch_file.h).
 #include "model/adapter.h"
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 #include "io/checksum.h"
 #include "io/file.h"
 #include "io/json.h"
+#include "model/vocabulary_growth.h"
 
 namespace longlora {
 namespace {
@@ -118,21 +118,9 @@ std::string our_name(std::string name) {
     return name;
 }
 
-/// The path of STEM.safetensors in the folder, or "" if there is none. STEM.bin alone is refused.
-std::string tensors_file(const std::string& folder, const std::string& stem) {
-    const std::string safe = folder + "/" + stem + ".safetensors", pickled = folder + "/" + stem + ".bin";
-    if (file_exists(safe)) return safe;
-    require(
-        !file_exists(pickled), pickled,
-        " is a PyTorch file, which is not read; convert it once: python3 -c \"import torch, safetensors.torch as s; ",
-        "s.save_file({k: v.contiguous() for k, v in torch.load('", pickled, "', weights_only=True).items()}, '", safe,
-        "')\"");
-    return {};
-}
-
 void add_values(Adapter& adapter, const std::string& path) {
-    adapter.files.push_back(std::make_shared<SafetensorsFile>(path));
-    const SafetensorsFile& file = *adapter.files.back();
+    adapter.files.push_back(open_tensor_file(path));
+    const TensorFile& file = *adapter.files.back();
     for (const std::string& name : file.names()) {
         const HostTensor value = file.find(name).value();
         const bool real = value.dtype == DType::float32 || value.dtype == DType::bfloat16 ||
@@ -232,6 +220,16 @@ void check_same_model(const ModelConfig& a, const ModelConfig& b, const std::str
 
 }  // namespace
 
+std::vector<std::string> adapter_files(const std::string& folder) {
+    std::vector<std::string> files;
+    for (const std::string stem : {"/adapter_model", "/trainable_params"}) {
+        const std::string safe = folder + stem + ".safetensors", pickled = folder + stem + ".bin";
+        if (file_exists(safe)) files.push_back(safe);
+        else if (file_exists(pickled)) files.push_back(pickled);
+    }
+    return files;
+}
+
 Adapter open_adapter(const std::string& path, const ModelConfig& base) {
     require(is_folder(path), path,
             " is not a folder; an adapter is a folder with adapter_config.json and adapter_model.safetensors");
@@ -242,19 +240,25 @@ Adapter open_adapter(const std::string& path, const ModelConfig& base) {
     Adapter adapter;
     adapter.path = path;
     adapter.trainables = read_adapter_config(config, where);
-    const std::string lora_file = tensors_file(path, "adapter_model"),
-                      trained_file = tensors_file(path, "trainable_params");
-    require(!lora_file.empty(), path, " has no adapter_model.safetensors");
-    add_values(adapter, lora_file);
-    if (!trained_file.empty()) add_values(adapter, trained_file);
-    require(!adapter.values.empty(), lora_file, " has no tensors");
-    if (base.tied) check_tied(adapter, config, !trained_file.empty(), path);
+    const std::vector<std::string> files = adapter_files(path);
+    require(!files.empty() && files[0].find("/adapter_model.") != std::string::npos, path,
+            " has neither adapter_model.safetensors nor adapter_model.bin");
+    for (const std::string& file : files) add_values(adapter, file);
+    require(!adapter.values.empty(), files[0], " has no tensors");
+    if (base.tied) check_tied(adapter, config, files.size() > 1, path);
     find_trainables(adapter);
     check_targets(adapter, config, where);
-    check_values(adapter, base);
+    adapter.config = base;
+    const auto embedding = adapter.values.find("model.embed_tokens.weight");
+    if (embedding != adapter.values.end() && embedding->second.shape.rank == 2)
+        grow_vocabulary(adapter.config, std::max(base.vocabulary, embedding->second.shape[0]));
+    check_values(adapter, adapter.config);
     if (file_exists(path + "/config.json")) {
-        adapter.config = read_config(path + "/config.json");
-        check_same_model(*adapter.config, base, path + "/config.json");
+        ModelConfig beside = read_config(path + "/config.json");
+        check_same_model(beside, adapter.config, path + "/config.json");
+        beside.vocabulary = base.vocabulary;
+        grow_vocabulary(beside, adapter.config.vocabulary);
+        adapter.config = std::move(beside);
     }
     return adapter;
 }

@@ -112,6 +112,9 @@ void parse_sizes(const OrderedJson& json, ModelConfig& config, const std::string
     config.num_layers = required_size(json, "num_hidden_layers", where);
     config.num_heads = required_size(json, "num_attention_heads", where);
     config.vocabulary = required_size(json, "vocab_size", where);
+    config.new_rows = find_value(json, "longlora_new_rows") ? required_size(json, "longlora_new_rows", where) : 0;
+    require(config.new_rows < config.vocabulary, where, ": longlora_new_rows is ", config.new_rows,
+            ", which is not below vocab_size");
     config.max_positions = required_size(json, "max_position_embeddings", where);
     // Without the key, mistral has 8 (its class default) and llama as many as query heads. A null means as many as
     // query heads for both.

@@ -35,6 +35,7 @@ struct ModelConfig {
     std::string model_type;  ///< "llama" or "mistral"
     std::int64_t hidden = 0, intermediate = 0, num_layers = 0, num_heads = 0, num_kv_heads = 0, head_dim = 0,
                  vocabulary = 0;
+    std::int64_t new_rows = 0;       ///< of the vocabulary: tokens that the base model lacks (vocabulary_growth.h)
     std::int64_t max_positions = 0;  ///< max_position_embeddings
     bool tied = false;
     double rms_norm_eps = 1e-6, initializer_range = 0.02;

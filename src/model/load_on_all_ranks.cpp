@@ -1,29 +1,35 @@
 // Plans the reading from what each rank keeps, loads, reads the rest, and lets the ranks compare.
 #include "model/load_on_all_ranks.h"
 
+#include <algorithm>
+
 #include "model/model_files.h"
 #include "parallel/agree.h"
 
 namespace longlora {
 namespace {
 
-/// The elements of a tensor that load_model() or load_adapter() reads into these weights.
-parallel::Shard loaded_part(const Weights& weights, const std::string& name) {
+/// The elements of a tensor that load_model() or load_adapter() reads into these weights. A model that has grown keeps
+/// more than the tensor has.
+parallel::Shard loaded_part(const Weights& weights, const std::string& name, const HostTensor& tensor) {
     const Parameter* p = weights.list().look_up(name);
-    return p ? weights.kept(*p) : parallel::Shard{};
+    if (!p) return {};
+    const parallel::Shard kept = weights.kept(*p);
+    const std::int64_t begin = std::min(kept.begin, tensor.count());
+    return {begin, std::min(kept.end(), tensor.count()) - begin};
 }
 
 std::vector<FileTensor> tensors_of(const SafetensorsFolder& files, const Weights& weights) {
     std::vector<FileTensor> tensors;
     for (const std::string& name : files.names())
-        tensors.push_back({name, files.get(name), files.file_of(name), loaded_part(weights, name)});
+        tensors.push_back({name, files.get(name), files.file_of(name), loaded_part(weights, name, files.get(name))});
     return tensors;
 }
 
 std::vector<FileTensor> tensors_of(const Adapter& adapter, const Weights& weights) {
     std::vector<FileTensor> tensors;
     for (const auto& [name, value] : adapter.values)
-        tensors.push_back({name, value, adapter.file_of.at(name), loaded_part(weights, name)});
+        tensors.push_back({name, value, adapter.file_of.at(name), loaded_part(weights, name, value)});
     return tensors;
 }
 

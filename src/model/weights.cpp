@@ -158,11 +158,16 @@ void Weights::set(const Parameter& p, const HostTensor& value, const std::string
     require(value.shape == p.shape, "'", p.name, "' has shape ", to_text(value.shape), " in ", where,
             ", but the model's configuration asks for ", to_text(p.shape),
             "; take the config.json that belongs to these weights");
+    set_begin(p, value, where, on_read);
+}
+
+void Weights::set_begin(const Parameter& p, const HostTensor& value, const std::string& where,
+                        const ReadObserver& on_read) {
     require(value.dtype == DType::float32 || value.dtype == DType::float64 || value.dtype == DType::bfloat16 ||
                 value.dtype == DType::float16,
             "'", p.name, "' in ", where, " has type ", name_of(value.dtype),
             "; weights must be float32, float64, bfloat16 or float16 (quantised models cannot be trained)");
-    const parallel::Shard mine = kept(p);
+    const parallel::Shard mine = common(kept(p), {0, value.count()});
     for (std::int64_t at = mine.begin; at < mine.end(); at += kStagingElements) {
         const HostTensor block{
             value.dtype, {std::min(kStagingElements, mine.end() - at)}, value.bytes + at * size_of(value.dtype)};

@@ -93,6 +93,9 @@ public:
     /// only what this rank keeps, a block at a time, and shows each block to `on_read`. If the shapes differ, throws an
     /// Error that names the parameter, both shapes and `where`.
     void set(const Parameter& p, const HostTensor& value, const std::string& where, const ReadObserver& on_read = {});
+    /// The same for the first value.count() elements of the parameter only; their shape does not matter.
+    void set_begin(const Parameter& p, const HostTensor& value, const std::string& where,
+                   const ReadObserver& on_read = {});
     /// The elements of the parameter of which this rank keeps at least one copy.
     parallel::Shard kept(const Parameter& p) const;
     /// `values` are elements [begin, begin + count) of the parameter. Those that this rank does not keep are ignored.

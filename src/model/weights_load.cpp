@@ -4,6 +4,7 @@
 
 #include "core/random.h"
 #include "model/model_files.h"
+#include "model/vocabulary_growth.h"
 #include "model/weights.h"
 
 namespace longlora {
@@ -22,6 +23,22 @@ template <class Value> void set_each(Weights& weights, const Parameter& p, Value
         weights.set_part(p, begin, {DType::float32, {count}, reinterpret_cast<const std::byte*>(values.data())});
         weights.device().progress();
     }
+}
+
+/// The rows that the files have, and the mean of these rows for the new ones.
+void set_grown(Weights& weights, const Parameter& p, const HostTensor& value, const std::string& where,
+               const ReadObserver& on_read) {
+    const Shape expected = shape_in_files(weights.config(), p);
+    require(value.shape == expected, "'", p.name, "' has shape ", to_text(value.shape), " in ", where,
+            ", but the base model's configuration asks for ", to_text(expected),
+            "; take the config.json that belongs to these weights");
+    weights.set_begin(p, value, where, on_read);
+    const parallel::Shard kept = weights.kept(p);
+    if (kept.end() <= value.count()) return;
+    const std::vector<float> mean = mean_row(value);
+    const std::int64_t width = p.shape.last();
+    for (std::int64_t begin = value.count(); begin < p.shape.count(); begin += width)
+        weights.set_part(p, begin, {DType::float32, {width}, reinterpret_cast<const std::byte*>(mean.data())});
 }
 
 bool is_lora_a(const Parameter& p) { return p.name.ends_with("lora_A.weight"); }
@@ -62,7 +79,8 @@ void load_model(Weights& weights, const SafetensorsFolder& files, std::uint64_t 
     check_tensor_names(files, weights.config());
     for (const auto& p : weights.list().parameters) {
         if (p.group == ParameterGroup::lora) continue;
-        weights.set(p, files.get(p.name), files.file_of(p.name), on_read);
+        if (has_new_rows(weights.config(), p)) set_grown(weights, p, files.get(p.name), files.file_of(p.name), on_read);
+        else weights.set(p, files.get(p.name), files.file_of(p.name), on_read);
         weights.device().progress();
     }
     initialise_lora(weights, seed);

@@ -19,6 +19,7 @@
 #include "io/safetensors.h"
 #include "io/token_file.h"
 #include "io/tokenizer.h"
+#include "io/torch_file.h"
 
 using namespace longlora;
 
@@ -126,6 +127,22 @@ void read_safetensors(const std::string& path) {
     if (sum == 1) std::puts("");  // uses the sum, so that the compiler keeps the reads
 }
 
+void read_torch_file(const std::string& path) {
+    const TorchFile file(path);
+    unsigned sum = 0;
+    for (const std::string& name : file.names())
+        taken([&] {
+            const HostTensor tensor = *file.find(name);
+            for (std::int64_t i = 0; i < tensor.size_bytes(); ++i) sum += static_cast<unsigned>(tensor.bytes[i]);
+        });
+    if (sum == 1) std::puts("");
+}
+
+void use_tokenizer_json(const std::string& path) {
+    const auto tokenizer = open_tokenizer_json(path);
+    tokenizer->decode(tokenizer->encode("a b 12 <|end|>\u00e9\u65e5"));
+}
+
 void read_token_file(const std::string& path) {
     const TokenFile file(path);
     taken([&] { file.verify_all(); });
@@ -210,8 +227,10 @@ std::vector<Kind> kinds_of(const std::string& folder) {
             {"lying token file", "", read_token_file,
              [=](Dice& dice) { return lying_token_file(folder + "/lie.h5", dice); }},
             {"named tensors", write_named_tensors(folder + "/n.h5"), read_named_tensors},
-            {"tokenizer.json", read_text_file(golden + "tokenizers/digits/tokenizer.json"),
-             [](const std::string& p) { open_byte_bpe(p)->encode("a b 12 <|end|>"); }},
+            {"torch file", read_text_file(golden + "torch/tensors.bin"), read_torch_file},
+            {"tokenizer.json", read_text_file(golden + "tokenizers/digits/tokenizer.json"), use_tokenizer_json},
+            {"tokenizer.json with bytes", read_text_file(golden + "tokenizers/fallback/tokenizer.json"),
+             use_tokenizer_json},
             {"tokenizer.model", read_text_file(golden + "tokenizers/sentencepiece/tokenizer.model"),
              [](const std::string& p) { open_sentencepiece(p)->encode("a b 12"); }},
             {"jsonl",

@@ -9,6 +9,7 @@
 #include "core/host.h"
 #include "io/json.h"
 #include "model/load_on_all_ranks.h"
+#include "model/vocabulary_growth.h"
 
 using namespace longlora;
 using namespace checkpoint_testing;
@@ -66,8 +67,7 @@ struct Mine {
     std::unique_ptr<Device> device = make_test_device(64 << 20);
     std::unique_ptr<parallel::Communicator> data;
     std::unique_ptr<Weights> weights;
-    Mine(const parallel::HostGroup& group, const Way& way) {
-        const ModelConfig config = config_of();
+    Mine(const parallel::HostGroup& group, const Way& way, const ModelConfig& config = config_of()) {
         const int of_stage = group.size() / way.stages, stage = group.rank() / of_stage;
         data = parallel::make_plan_communicator(*device, group.rank() % of_stage, of_stage);
         WeightsOptions options{DType::float32, DType::float32, true, way.zero, data.get()};
@@ -113,6 +113,38 @@ BOOST_AUTO_TEST_CASE(together_the_ranks_identify_the_whole_model) {
                 BOOST_TEST(wrong == 0, way.name << ", " << p.name);
             }
         }
+    group.barrier();
+}
+
+/// The new rows of the vocabulary, which no file has, are the mean of the others on every rank that keeps them.
+BOOST_AUTO_TEST_CASE(ranks_load_a_model_that_has_grown) {
+    const parallel::HostGroup group;
+    const SharedFolder shared(group);
+    if (group.rank() == 0) write_copy(shared.path() + "/copy", {});
+    group.barrier();
+    const SafetensorsFolder files(shared.path() + "/copy");
+    ModelConfig grown = config_of();
+    grow_vocabulary(grown, 104);
+    for (const Way& way : ways_of(group.size())) {
+        const Mine mine(group, way, grown);
+        BOOST_TEST((load_model_on_all_ranks(group, *mine.weights, files, 1) == tensor_checksums(files)), way.name);
+        for (const Parameter& p : mine.weights->list().parameters) {
+            const int zero = mine.weights->options().zero;
+            if (!has_new_rows(grown, p) || zero == 3 || (p.trainable && zero > 0)) continue;
+            const std::vector<float> values = mine.weights->get(p);
+            const std::int64_t width = p.shape.last();
+            for (std::int64_t i = 0; i < p.shape.count(); ++i) {
+                double expected = element(p.name, i);
+                if (i >= 101 * width) {
+                    expected = 0;
+                    for (std::int64_t r = 0; r < 101; ++r) expected += element(p.name, r * width + i % width);
+                    expected /= 101;
+                }
+                if (values[static_cast<std::size_t>(i)] != static_cast<float>(expected))
+                    BOOST_ERROR(text(way.name, ", ", p.name, ", element ", i));
+            }
+        }
+    }
     group.barrier();
 }
 

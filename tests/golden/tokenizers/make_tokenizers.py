@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Makes the small tokenizers in this folder, and expected.json: the token ids that Hugging Face's `tokenizers` and
-SentencePiece give for a list of texts.
+SentencePiece give for a list of texts, and the texts that `tokenizers` makes of its ids.
 
   pip install tokenizers sentencepiece
   make_tokenizers.py        (run in the repository; writes beside this file)
 """
 import json, os
-from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 import sentencepiece
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -37,6 +37,7 @@ def main():
     for name, pre in PRE.items():
         t = Tokenizer(models.BPE(ignore_merges=name == "llama3"))
         t.pre_tokenizer = pre
+        t.decoder = decoders.ByteLevel()
         t.train_from_iterator([book], trainers.BpeTrainer(
             vocab_size=640, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
         if name == "llama3":  # a word that no merge makes, which only ignore_merges finds
@@ -55,6 +56,8 @@ def main():
                   open(os.path.join(folder, "tokenizer_config.json"), "w"))
         t = Tokenizer.from_file(path)
         expected[name] = [t.encode(x).ids for x in TEXTS]
+        expected["decoded"] = expected.get("decoded", {})
+        expected["decoded"][name] = [t.decode(ids) for ids in expected[name]]
     os.makedirs(os.path.join(HERE, "sentencepiece"), exist_ok=True)
     path = os.path.join(HERE, "sentencepiece", "tokenizer.model")
     # As Llama's tokenizer: BPE, bytes for unknown characters, single digits, no normalisation.

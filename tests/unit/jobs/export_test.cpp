@@ -218,7 +218,7 @@ BOOST_AUTO_TEST_CASE(peft_adapter) {
         BOOST_TEST(a.contains("ensure_weight_tying") == (name == "gqa-odd-tied"));
         const Adapter back = open_adapter(run.out, read_config(run.folder_of_case));
         BOOST_TEST(back.values.size() == golden_values(run.folder_of_case).size());
-        BOOST_TEST(back.config.has_value());
+        BOOST_TEST(back.config.covered_positions() > 0);
     }
 }
 

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "model/adapter.h"
+#include "model/vocabulary_growth.h"
 #include "tests/unit/io/io_testing.h"
 
 using namespace longlora;
@@ -65,7 +66,7 @@ BOOST_AUTO_TEST_CASE(lora_only) {
     BOOST_TEST(!a.trainables.embedding);
     BOOST_TEST(!a.trainables.norm);
     BOOST_TEST(a.values.size() == 3u * 4 * 2);
-    BOOST_TEST(!a.config.has_value());
+    BOOST_TEST(a.config.raw == read_config(golden("mha")).raw);
 }
 
 /// LoRA, embedding and norms are read under our names, with the values that golden.safetensors has for them.
@@ -96,7 +97,7 @@ BOOST_AUTO_TEST_CASE(the_extended_configuration_beside_an_adapter) {
     Copy copy("mha/adapter");
     fs::copy(golden("mha/config.json"), copy / "config.json");
     const ModelConfig base = read_config(golden("mha"));
-    BOOST_TEST(open_adapter(copy.folder, base).config->max_positions == base.max_positions);
+    BOOST_TEST(open_adapter(copy.folder, base).config.max_positions == base.max_positions);
     fs::copy(golden("gqa-odd-tied/config.json"), copy / "config.json", fs::copy_options::overwrite_existing);
     REFUSED("hidden_size is 72, the base model has 64", open_adapter(copy.folder, base));
 }
@@ -200,15 +201,15 @@ BOOST_AUTO_TEST_CASE(files_that_are_not_adapters) {
     REFUSED("is not a folder", open_adapter(golden("nowhere"), base));
     Copy pickled("mha/adapter"), extra("mha/adapter"), garbage("mha/adapter"), list("mha/adapter"), none("mha/adapter");
     fs::rename(pickled / "adapter_model.safetensors", pickled / "adapter_model.bin");
-    REFUSED("convert it once", open_adapter(pickled.folder, base));
+    REFUSED("adapter_model.bin is not a file of PyTorch 1.6 or later", open_adapter(pickled.folder, base));
     spill(extra / "trainable_params.bin", "x");
-    REFUSED("trainable_params.bin is a PyTorch file", open_adapter(extra.folder, base));
+    REFUSED("trainable_params.bin is not a file of PyTorch", open_adapter(extra.folder, base));
     spill(garbage / "adapter_model.safetensors", "garbage");
     REFUSED("adapter_model.safetensors", open_adapter(garbage.folder, base));
     spill(list / "adapter_config.json", "[1]");
     REFUSED("is not a JSON object", open_adapter(list.folder, base));
     fs::remove(none / "adapter_model.safetensors");
-    REFUSED("has no adapter_model.safetensors", open_adapter(none.folder, base));
+    REFUSED("has neither adapter_model.safetensors nor adapter_model.bin", open_adapter(none.folder, base));
 }
 
 /// LongLoRA's own split, converted to safetensors: embedding and norms lie beside the adapter, without PEFT's prefix.
@@ -226,6 +227,45 @@ BOOST_AUTO_TEST_CASE(longlora_split) {
     const Adapter a = open_adapter(copy.folder, read_config(golden("gqa-odd-tied")));
     BOOST_TEST((a.trainables.embedding && a.trainables.norm && a.trainables.method == Method::longlora));
     BOOST_TEST(a.values.size() == 3u * 4 * 2 + 2);
+}
+
+/// As LongLoRA publishes its adapters: files of torch, and an embedding with one row more than the base model.
+BOOST_AUTO_TEST_CASE(a_published_adapter_with_a_padding_token) {
+    const ModelConfig base = read_config(golden("mha"));
+    const Adapter a = open_adapter(golden("torch/published"), base);
+    BOOST_TEST(a.values.size() == 3u * 4 * 2 + 3 * 2 + 2);
+    BOOST_TEST((a.trainables.embedding && a.trainables.norm && !a.trainables.lm_head));
+    BOOST_TEST(a.config.vocabulary == 257);
+    BOOST_TEST(a.config.new_rows == 1);
+    BOOST_TEST(growth_text(a.config) ==
+               "the vocabulary has grown by 1 to 257: the adapter has more rows than the base "
+               "model; the new rows of lm_head are the mean of the old ones");
+    BOOST_TEST(parse_config(a.config.raw, "a checkpoint").new_rows == 1);
+    const SafetensorsFolder files(golden("mha"));
+    const auto device = make_cpu_device();
+    Weights weights(*device, a.config, a.trainables, {});
+    load_model(weights, files, 1);
+    load_adapter(weights, a);
+    const Parameter &head = *weights.list().look_up("lm_head.weight"),
+                    &embedding = *weights.list().look_up("model.embed_tokens.weight");
+    const std::vector<float> rows = weights.get(head), tokens = weights.get(embedding);
+    const HostTensor old = files.get("lm_head.weight");
+    BOOST_TEST(std::memcmp(rows.data(), old.bytes, static_cast<std::size_t>(old.size_bytes())) == 0);
+    for (std::int64_t i = 0; i < base.hidden; ++i) {
+        double sum = 0;
+        for (std::int64_t r = 0; r < 256; ++r)
+            sum += static_cast<double>(rows[static_cast<std::size_t>(r * base.hidden + i)]);
+        BOOST_TEST(rows[static_cast<std::size_t>(256 * base.hidden + i)] == static_cast<float>(sum / 256));
+    }
+    const HostTensor given = a.values.at("model.embed_tokens.weight");
+    for (std::int64_t i = 0; i < given.count(); ++i)
+        BOOST_REQUIRE(tokens[static_cast<std::size_t>(i)] ==
+                      static_cast<float>(reinterpret_cast<const bf16*>(given.bytes)[i]));
+    // Without an adapter that has the rows, files that lack them do not fit.
+    ModelConfig larger = base;
+    larger.vocabulary = 257;
+    Weights other(*device, larger, a.trainables, {});
+    REFUSED("has shape (256, 64)", load_model(other, files, 1));
 }
 
 static TrainableSet fitting(Method method) {

@@ -1,5 +1,5 @@
 // Byte pair encoding of one word, given as token ids: it always applies the merge of the lowest rank, and of several
-// the leftmost one. It knows neither texts nor files (io/byte_bpe_tokenizer.cpp does).
+// the leftmost one. It knows neither texts nor files (io/bpe_model.h does).
 #pragma once
 
 #include <cstdint>
