@@ -144,6 +144,7 @@ BOOST_AUTO_TEST_CASE(inputs_with_odd_names) {
     BOOST_TEST(only_token(shop / "x.h5") == 7);
     BOOST_REQUIRE(mkfifo((shop / "p.jsonl").c_str(), 0600) == 0);  // nobody writes into it
     shop.refused(prepare("y.h5", {"p.jsonl"}), {"p.jsonl", "is not a regular file"});
+    shop.refused(kPlan + Words{"--config", "p.jsonl"}, {"--config", "p.jsonl is not a regular file"});
     shop.refused({"inspect", "p.jsonl"}, {"p.jsonl", "is not a regular file"});
 }
 
