@@ -142,10 +142,11 @@ BOOST_AUTO_TEST_CASE(inputs_with_odd_names) {
     io_testing::spill(shop / "n\xff.jsonl", "{\"tokens\": [7, 7]}\n");
     shop.done(prepare("x.h5", {"n\xff.jsonl"}), 2);
     BOOST_TEST(only_token(shop / "x.h5") == 7);
-    BOOST_REQUIRE(mkfifo((shop / "p.jsonl").c_str(), 0600) == 0);  // nobody writes into it
-    shop.refused(prepare("y.h5", {"p.jsonl"}), {"p.jsonl", "is not a regular file"});
-    shop.refused(kPlan + Words{"--config", "p.jsonl"}, {"--config", "p.jsonl is not a regular file"});
-    shop.refused({"inspect", "p.jsonl"}, {"p.jsonl", "is not a regular file"});
+    const io_testing::Scratch elsewhere;
+    const std::string pipe = elsewhere / "p.jsonl";
+    BOOST_REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);  // nobody writes into it
+    for (const Words& words : {prepare("y.h5", {pipe}), kPlan + Words{"--config", pipe}, Words{"inspect", pipe}})
+        shop.refused(words, {pipe, "is not a regular file"});
 }
 
 /// Also through links: a hard link, a symbolic link, another spelling.
