@@ -15,6 +15,7 @@
 #include <filesystem>
 
 #include "core/error.h"
+#include "io/own_file.h"
 
 namespace longlora {
 
@@ -38,9 +39,12 @@ constexpr std::int64_t kMostAtOnce = std::int64_t{1} << 30;
 }  // namespace
 
 FileHandle FileHandle::open_read(const std::string& path) {
-    FileHandle file(path, open_file(path, O_RDONLY, "open"));
-    require(!is_folder(path), "cannot read ", path, ": it is a folder");
-    return file;
+    struct stat status;
+    if (::stat(path.c_str(), &status) == 0) {
+        require(!S_ISDIR(status.st_mode), "cannot read ", path, ": it is a folder");
+        require(S_ISREG(status.st_mode), "cannot read ", path, ": it is not a regular file");
+    }
+    return FileHandle(path, open_file(path, O_RDONLY, "open"));
 }
 FileHandle FileHandle::open_folder(const std::string& path) {
     return FileHandle(path, open_file(path, O_RDONLY | O_DIRECTORY, "open"));
@@ -49,7 +53,13 @@ FileHandle FileHandle::open_write(const std::string& path) {
     return FileHandle(path, open_file(path, O_WRONLY, "open for writing"));
 }
 FileHandle FileHandle::create(const std::string& path) {
-    return FileHandle(path, open_file(path, O_WRONLY | O_CREAT | O_TRUNC, "create"));
+    FileHandle file(path, open_file(path, O_WRONLY | O_CREAT, "create"));
+    if (!has_only_its_name(file)) {
+        remove_file(path);
+        file = FileHandle(path, open_file(path, O_WRONLY | O_CREAT, "create"));
+    }
+    if (file.size() > 0) file.truncate(0);
+    return file;
 }
 FileHandle FileHandle::open_or_create(const std::string& path) {
     return FileHandle(path, open_file(path, O_WRONLY | O_CREAT, "create"));

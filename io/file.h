@@ -12,7 +12,7 @@
 namespace longlora {
 
 /// An open file descriptor, which the destructor closes. Call sync() to learn of write errors: the destructor only
-/// warns when close fails. A handle reads or writes, never both (io/shared_file.h says why).
+/// warns when close fails. A handle reads or writes, never both (io/shared_file.h). It reads regular files only.
 class FileHandle {
 public:
     FileHandle() = default;
@@ -21,7 +21,7 @@ public:
     static FileHandle open_write(const std::string& path);
     /// Opens a folder, to sync it.
     static FileHandle open_folder(const std::string& path);
-    /// Creates the file, or empties an existing one; for writing.
+    /// Creates the file, or empties an existing one, whose other names (hard links) keep its content; for writing.
     static FileHandle create(const std::string& path);
     /// Creates the file; returns an empty handle if a file of this name exists. When several processes try this, also
     /// on several machines, exactly one succeeds.

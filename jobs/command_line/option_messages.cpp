@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstdint>
 #include <cstdlib>
+#include <filesystem>
 
 #include "core/error.h"
 
@@ -76,6 +77,11 @@ void require_boolean(const std::string& option, const std::string& value) {
 
 std::shared_ptr<CLI::Config> config_reader(const CLI::App& app, OptionsOfFile& of_file) {
     return std::make_shared<ConfigReader>(app, of_file);
+}
+
+std::string why_no_config_file(const std::string& path) {
+    std::error_code error;
+    return !std::filesystem::is_fifo(path, error) ? "" : path + " is not a regular file";
 }
 
 std::string sentence_of(const CLI::ParseError& error, const CLI::App& app) {

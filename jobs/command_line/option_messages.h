@@ -23,6 +23,10 @@ using OptionsOfFile = std::set<const CLI::Option*>;
 /// of `app`. When the parser, which reads the command line first, has used it, `of_file` has the options of the file.
 std::shared_ptr<CLI::Config> config_reader(const CLI::App& app, OptionsOfFile& of_file);
 
+/// Why a file that exists cannot be a --config file, as the parser's checks say it; "" if it can be one. The parser
+/// would wait without end for the writer of a named pipe.
+std::string why_no_config_file(const std::string& path);
+
 /// The sentence for an error of the parser, without a full stop.
 std::string sentence_of(const CLI::ParseError& error, const CLI::App& app);
 

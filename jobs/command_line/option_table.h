@@ -111,7 +111,8 @@ Parsed parse_options(const std::string& command, const std::string& description,
     app.option_defaults()->always_capture_default();
     options.visit(detail::AddOption{app});
     app.set_config("--config", "",
-                   "TOML file of options, named as here without the leading dashes; the command line wins");
+                   "TOML file of options, named as here without the leading dashes; the command line wins")
+        ->check(why_no_config_file, "");
     OptionsOfFile of_file;
     app.config_formatter(config_reader(app, of_file));
     app.allow_config_extras(CLI::config_extras_mode::error);

@@ -15,6 +15,7 @@ namespace {
 
 std::string hash_of_checkpoint(const std::string& path) {
     const NamedTensorReader reader(path, kCheckpointFormat, kCheckpointVersion);
+    require_step_of_name(path, parse_json(reader.attributes(), path));
     Sha256 hash;
     hash.add(reader.attributes());
     for (const TensorEntry& entry : reader.entries()) {

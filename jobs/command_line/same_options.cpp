@@ -27,7 +27,9 @@ void require_same_options(const parallel::HostGroup& group, const OptionClasses&
     Json mine = options.identity;
     mine.update(options.schedule);
     mine.update(options.free);
-    const Json first = Json::parse(group.broadcast(to_line(mine)));
+    // File names may hold any bytes. A JSON text would replace some of them; CBOR keeps all.
+    const std::vector<std::uint8_t> packed = Json::to_cbor(mine);
+    const Json first = Json::from_cbor(group.broadcast(std::string(packed.begin(), packed.end())));
     parallel::agree(group, [&] {
         for (const auto& [name, value] : mine.items()) {
             if (is_in(may_differ, name) || value == first[name]) continue;

@@ -145,6 +145,7 @@ ExportSource open_export_source(const std::string& run_or_file, const std::strin
     const std::string path = newest_checkpoint(run_or_file);
     source.checkpoint = std::make_unique<NamedTensorReader>(path, kCheckpointFormat, kCheckpointVersion);
     source.attributes = parse_json(source.checkpoint->attributes(), path);
+    require_step_of_name(path, source.attributes);
     const Json& config = member(source.attributes, "model_config", path);
     source.config = parse_config(nlohmann::ordered_json(config), path);
     source.trainables = trainables_of(member(source.attributes, "trainable", path), path);

@@ -109,6 +109,7 @@ std::string inspect_checkpoint(const InspectOptions& options) {
     const std::string path = newest_checkpoint(options.path);
     const NamedTensorReader reader(path, kCheckpointFormat, kCheckpointVersion);
     const Json attributes = parse_json(reader.attributes(), path);
+    require_step_of_name(path, attributes);
     const ModelConfig config = parse_config(nlohmann::ordered_json(member(attributes, "model_config", path)), path);
     const TrainableSet set = trainables_of(member(attributes, "trainable", path), path);
     const ParameterList list = list_parameters(config, set);

@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <filesystem>
 #include <numeric>
+#include <regex>
+#include <string_view>
 
 #include "core/error.h"
 #include "io/checksum.h"
@@ -24,12 +26,33 @@ std::string unit_path(const std::string& folder, std::int64_t index, const char*
     return folder + "/" + kUnit + name;
 }
 
+/// The regular files in a folder.
 std::vector<std::string> names_in(const std::string& folder) {
     std::vector<std::string> names;
     std::error_code error;
     for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
-        names.push_back(at->path().filename().string());
+        if (std::error_code vanished; std::filesystem::is_regular_file(at->symlink_status(vanished)))
+            names.push_back(at->path().filename().string());
     return names;
+}
+
+/// Whether unit_path() makes this name, or that of an unfinished file from it: unit-000012.json.TOKEN.partial; in older
+/// versions without TOKEN. The folder may hold files of somebody else, which stay.
+bool is_unit_name(const std::string& name, bool unfinished) {
+    static const std::regex finished_name("unit-[0-9]{6,}\\.(tokens|json)"),
+        unfinished_name("unit-[0-9]{6,}\\.(tokens|json)(\\.[0-9a-f]{16})?\\.partial");
+    return std::regex_match(name, unfinished ? unfinished_name : finished_name);
+}
+
+/// Whether a result file begins as those of make_unit() do, with the first of its sorted keys; in newer versions there
+/// is one before it. A damaged file may be cut short.
+bool may_be_result(const std::string& path) {
+    constexpr std::string_view kBegins[] = {"{\"document_ends\":", "{\"counted\":"};
+    char bytes[32];
+    const auto n = static_cast<std::size_t>(FileHandle::open_read(path).read_some(bytes, sizeof bytes, 0));
+    return std::any_of(std::begin(kBegins), std::end(kBegins), [&](std::string_view begin) {
+        return std::string_view(bytes, std::min(n, begin.size())) == begin.substr(0, n);
+    });
 }
 
 /// Collects the tokens of a unit in the element type of the token file and writes them in pieces.
@@ -258,6 +281,7 @@ UnitResult read_unit_result(const std::string& folder, std::int64_t index) {
 bool unit_is_made(const std::string& folder, std::int64_t index, const std::string& key) {
     const std::string path = unit_result_path(folder, index), tokens = unit_tokens_path(folder, index);
     if (!file_exists(path)) return false;
+    require(may_be_result(path), path, " exists and was not made by prepare; move it away, or name another output");
     try {
         const UnitResult result = read_unit_result(folder, index);
         if (result.key == key && file_exists(tokens)) return true;
@@ -269,12 +293,16 @@ bool unit_is_made(const std::string& folder, std::int64_t index, const std::stri
 
 void remove_unfinished(const std::string& folder) {
     for (const std::string& name : names_in(folder))
-        if (name.ends_with(kPartial)) remove_file(folder + "/" + name);
+        if (is_unit_name(name, true)) remove_file(folder + "/" + name);
 }
 
 void remove_units(const std::string& folder) {
-    for (const std::string& name : names_in(folder))
-        if (name.starts_with(kUnit)) remove_file(folder + "/" + name);
+    for (const std::string& name : names_in(folder)) {
+        const std::string path = folder + "/" + name;
+        if (is_unit_name(name, true) ||
+            (is_unit_name(name, false) && (!name.ends_with(".json") || may_be_result(path))))
+            remove_file(path);
+    }
     std::error_code not_empty;
     std::filesystem::remove(folder, not_empty);
 }

@@ -85,12 +85,13 @@ UnitResult make_unit(const UnitFolder& folder, std::int64_t index, const Unit& u
 
 UnitResult read_unit_result(const std::string& folder, std::int64_t index);
 
-/// Whether the spool files of an earlier run hold this unit. Otherwise an existing result file is removed.
+/// Whether the spool files of an earlier run hold this unit. Otherwise an existing result file is removed. A file of
+/// that name that prepare did not make is an Error.
 bool unit_is_made(const std::string& folder, std::int64_t index, const std::string& key);
 
-/// Removes the unfinished files of killed jobs from the folder.
+/// Removes the unfinished files of killed jobs from the folder. Other files in it stay.
 void remove_unfinished(const std::string& folder);
-/// Removes all spool files, and the folder if nothing else is in it.
+/// Removes all spool files, and the folder if nothing else is in it. Files that prepare did not make stay.
 void remove_units(const std::string& folder);
 
 }  // namespace longlora

@@ -22,15 +22,23 @@ void change_folder(const parallel::HostGroup& group, const FolderLock& lock, con
     });
 }
 
+/// Whether the folder has no steps of its own, only perhaps lines of starts that saved none: those before the
+/// checkpoint were done in another folder.
+bool begins_with_steps_of_another_run(const std::string& run, const ResumeSource& source) {
+    return !source.checkpoint.empty() && list_checkpoints(run).empty() &&
+           file_identity(folder_of(source.checkpoint)) != file_identity(checkpoint_folder(run));
+}
+
 /// Sets aside the checkpoints and metrics after `step`, and the damaged checkpoints.
 void set_aside_after(const parallel::HostGroup& group, const FolderLock& lock, const ResumeSource& source,
                      std::int64_t step) {
     std::int64_t lines = 0;
     change_folder(group, lock, [&] {
+        const bool begins = begins_with_steps_of_another_run(lock.run_folder, source);
         for (const auto& note : set_damaged_aside(source.found)) say(group, note);
         if (!source.found.damaged.empty()) say(group, "the run resumes from " + source.checkpoint + " instead");
         discard_checkpoints_after(lock.run_folder, step);
-        lines = discard_metrics_after(lock.run_folder, step);
+        lines = discard_metrics_after(lock.run_folder, begins ? 0 : step);
     });
     if (lines > 0)
         say(group, text(lines, " lines of metrics after step ", step,

@@ -15,6 +15,7 @@
 #include "jobs/process/signals.h"
 #include "jobs/train/begin_in_folder.h"
 #include "jobs/train/messages.h"
+#include "run/history.h"
 
 namespace longlora {
 namespace {
@@ -127,9 +128,11 @@ ExitCode train(WatchedGroup& watched, const TrainOptions& options, parallel::Mes
     Recorder& recorder = machine.device->recorder();
     recorder.time = options.profile.on;
     watched.enter("training");
-    const TrainOutcome outcome = run_loop({group, machine.mesh, *trained.model, *inputs.order, step.activations,
-                                           record.attributes, hooks_of(watched, *lock)},
-                                          trainer_options(options, step, source, *lock), first_step);
+    Json attributes = record.attributes;
+    attributes["starts"] = with_start(source.starts, lock->token, first_step);
+    const TrainOutcome outcome = run_loop(
+        {group, machine.mesh, *trained.model, *inputs.order, step.activations, attributes, hooks_of(watched, *lock)},
+        trainer_options(options, step, source, *lock), first_step);
     if (options.profile.on) print_profile(recorder, group.rank() == 0);
     if (outcome.step >= first_step) say(group, memory_note(options, step, machine.device->memory().high_water_bytes()));
     tell_outcome(group, options, outcome);
@@ -143,8 +146,7 @@ int train_command(const Arguments& arguments, const parallel::HostGroup& ranks) 
     const auto options =
         parse_on_all_ranks<TrainOptions>(ranks, "train", description, arguments, [](TrainOptions& o) { validate(o); });
     if (!options) return 0;
-    require_same_options(ranks, classes_of(*options), {"model", "init", "adapter", "data", "run", "resume"},
-                         {"memory"});
+    require_same_options(ranks, classes_of(*options), {"model", "init", "adapter", "data", "resume"}, {"memory"});
     if (options->device == "plan") return report_plan(*options, ranks);
     const parallel::MeshShape shape = parallel::agreed(
         ranks, [&] { return parallel::mesh_shape_of(ranks.size(), options->pipeline, options->sequence); });

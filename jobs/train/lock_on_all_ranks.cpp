@@ -5,6 +5,7 @@
 #include "jobs/command_line/say.h"
 #include "jobs/command_line/units.h"
 #include "jobs/process/output.h"
+#include "jobs/process/signals.h"
 #include "jobs/process/slurm_job.h"
 #include "parallel/agree.h"
 #include "run/checkpoint_files.h"
@@ -21,7 +22,11 @@ FolderLock take_lock(WatchedGroup& watched, const TrainOptions& o) {
         options.job = job_of_environment();
         options.timeout_seconds = parse_seconds(o.lock_timeout, "--lock-timeout");
         options.has_ended = [mine = options.job](const LockHolder& holder) { return slurm_says_ended(holder, mine); };
-        options.waiting = [&watched] { watched.note_work(); };
+        options.waiting = [&watched, &o] {
+            watched.note_work();
+            if (stop_signal_came())
+                fail(text("stopped while waiting for the lock of the run folder ", o.run_folder), ExitCode::stopped);
+        };
         options.say = [&group](const std::string& sentence) { say(group, sentence); };
         return std::make_unique<LockFile>(lock_of_run(o.run_folder), options);
     });

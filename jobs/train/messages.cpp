@@ -58,8 +58,10 @@ std::string memory_note(const TrainOptions& options, const FittedStep& step, std
 void tell_outcome(const parallel::HostGroup& group, const TrainOptions& options, const TrainOutcome& outcome) {
     const bool resumes_by_itself = options.resume == "auto";  // with FILE the same command would go back to FILE
     if (outcome.code == ExitCode::done)
-        say(group, text("done: ", outcome.step, " steps; 'longlora export ", options.run_folder,
-                        " OUT --format hf' makes a model of it"));
+        say(group, text(outcome.step > options.steps ? text("nothing to do: --steps is ", options.steps,
+                                                            ", and the run has done ", outcome.step, " steps already")
+                                                     : text("done: ", outcome.step, " steps"),
+                        "; 'longlora export ", options.run_folder, " OUT --format hf' makes a model of it"));
     else if (outcome.code == ExitCode::stopped)
         say(group, text(outcome.sentence,
                         resumes_by_itself ? "; the same command resumes from "

@@ -1,15 +1,56 @@
 // Everything that can be wrong with a checkpoint is found here, before the run folder is changed.
 #include "jobs/train/resume_source.h"
 
+#include <algorithm>
+#include <filesystem>
+
+#include "io/file.h"
 #include "jobs/command_line/same_checkpoint.h"
 #include "jobs/command_line/say.h"
 #include "jobs/train/resume_check.h"
 #include "parallel/agree.h"
 #include "run/folder.h"
+#include "run/history.h"
 #include "train/checkpoint.h"
 
 namespace longlora {
 namespace {
+
+/// Whether the run of the checkpoint `path` began with --resume FILE.
+bool began_from(const std::string& path, const std::string& file) {
+    const Json recorded = Json::parse(to_line(file));  // bytes that are not UTF-8 are replaced, as in checkpoints
+    return read_checkpoint_attributes(path)["options"]["free"].value("resume", Json()) == recorded;
+}
+
+/// The identity of the folder that a file is in, or that a link to it leads to.
+std::string folder_that_has(const std::string& file) {
+    std::error_code error;
+    const std::string target = std::filesystem::canonical(file, error).string();
+    return file_identity(folder_of(error ? file : target));
+}
+
+/// The history of a checkpoint, which may be damaged.
+Json history_of(const std::string& path) {
+    try {
+        return starts_of(read_checkpoint_attributes(path));
+    } catch (const Error&) {
+        return Json::array();
+    }
+}
+
+/// Whether the run folder may go on from --resume FILE: the folder has no steps yet, or FILE is in it, or FILE has the
+/// state of an earlier step of this run, wherever it is. Two courses in one folder would mix their metrics and
+/// checkpoints.
+bool may_go_on_from(const std::string& file, const Resumable& found) {
+    std::vector<std::string> own;
+    if (!found.path.empty()) own.push_back(found.path);
+    for (const DamagedCheckpoint& damaged : found.damaged) own.push_back(damaged.path);
+    if (own.empty() || folder_that_has(file) == folder_that_has(own.front())) return true;
+    const Json attributes = read_checkpoint_attributes(file);
+    return std::any_of(own.begin(), own.end(), [&](const std::string& path) {
+        return is_on_the_way(starts_of(attributes), get_integer(attributes, "step", file), history_of(path));
+    });
+}
 
 /// By rank 0.
 ResumeSource choose_source(const TrainOptions& o, const std::function<void()>& note_work) {
@@ -27,12 +68,18 @@ ResumeSource choose_source(const TrainOptions& o, const std::function<void()>& n
             " is a folder; name one of its files checkpoints/step-*.h5, or go on in it with --run ", o.resume);
     // A requeued job gives the same command: once it has saved a checkpoint of its own, it resumes from that one and
     // not from FILE again.
-    const bool began_from_file = !found.path.empty() && read_checkpoint_attributes(found.path)["options"]["free"].value(
-                                                            "resume", "") == o.resume;
-    return {began_from_file ? found.path : o.resume, found};
+    if (!found.path.empty() && began_from(found.path, o.resume)) return {found.path, found};
+    require(file_exists(o.resume), "--resume ", o.resume,
+            " does not exist; name a checkpoint, RUN/checkpoints/step-*.h5");
+    require(may_go_on_from(o.resume, found), "the run folder ", o.run_folder, " has steps of its own, and --resume ",
+            o.resume,
+            " is no checkpoint of this run; give a new --run to go on from that checkpoint, or take --resume "
+            "auto or a file in ",
+            checkpoint_folder(o.run_folder));
+    return {o.resume, found};
 }
 
-/// The path on this rank of the checkpoint that rank 0 chose: --run and --resume may differ by rank. Collective.
+/// The path on this rank of the checkpoint that rank 0 chose: --resume may differ by rank. Collective.
 std::string path_on_this_rank(const parallel::HostGroup& group, const TrainOptions& o, const std::string& chosen) {
     const bool named_by_resume = group.any(!chosen.empty() && chosen == o.resume);
     const std::string first = group.broadcast(chosen);
@@ -72,7 +119,10 @@ PermittedChanges check_checkpoint(const TrainOptions& options, const Inputs& inp
 ResumeSource find_resume_source(WatchedGroup& watched, const TrainOptions& options) {
     const parallel::HostGroup& group = watched.group;
     ResumeSource source = parallel::agreed(group, [&] {
-        return group.rank() == 0 ? choose_source(options, [&watched] { watched.note_work(); }) : ResumeSource{};
+        if (group.rank() != 0) return ResumeSource{};
+        ResumeSource chosen = choose_source(options, [&watched] { watched.note_work(); });
+        if (!chosen.checkpoint.empty()) chosen.starts = starts_of(read_checkpoint_attributes(chosen.checkpoint));
+        return chosen;
     });
     source.checkpoint = path_on_this_rank(group, options, source.checkpoint);
     if (!source.checkpoint.empty()) require_same_checkpoint(group, source.checkpoint);

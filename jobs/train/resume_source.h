@@ -12,8 +12,9 @@
 namespace longlora {
 
 struct ResumeSource {
-    std::string checkpoint;  ///< the file; empty: the run begins
-    Resumable found;         ///< what the run folder has; rank 0 alone knows it
+    std::string checkpoint;       ///< the file; empty: the run begins
+    Resumable found;              ///< what the run folder has; rank 0 alone knows it
+    Json starts = Json::array();  ///< the history of the checkpoint (run/history.h); rank 0 alone knows it
 };
 
 /// By --resume. Collective.

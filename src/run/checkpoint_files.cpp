@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cstdio>
 #include <filesystem>
+#include <regex>
 #include <utility>
 
 #include "core/error.h"
@@ -16,7 +17,7 @@ namespace longlora {
 
 namespace {
 
-const std::string kPrefix = "step-", kSuffix = ".h5", kPartial = ".partial";
+const std::string kPrefix = "step-", kSuffix = ".h5";
 
 std::vector<std::string> names_in(const std::string& folder) {
     std::vector<std::string> names;
@@ -25,6 +26,15 @@ std::vector<std::string> names_in(const std::string& folder) {
         names.push_back(at->path().filename().string());
     require(!error, "cannot read the folder ", folder, ": ", error.message());
     return names;
+}
+
+/// A name for a file that is set aside, which no other file has: NAME.discarded, NAME.2.discarded ...
+std::string free_name(const std::string& path, const std::string& end) {
+    std::string name = path + end;
+    std::error_code error;
+    for (int i = 2; std::filesystem::exists(std::filesystem::symlink_status(name, error)); ++i)
+        name = text(path, '.', i, end);
+    return name;
 }
 
 }  // namespace
@@ -70,7 +80,17 @@ std::string newest_checkpoint(const std::string& run_or_file) {
 }
 
 void verify_checkpoint(const std::string& path, const std::function<void()>& progress) {
-    NamedTensorReader(path, kCheckpointFormat, kCheckpointVersion).verify_all(progress);
+    const NamedTensorReader reader(path, kCheckpointFormat, kCheckpointVersion);
+    reader.verify_all(progress);
+    require_step_of_name(path, parse_json(reader.attributes(), path));
+}
+
+void require_step_of_name(const std::string& path, const Json& attributes) {
+    const std::int64_t named = step_of_checkpoint(path);
+    if (named < 0) return;
+    const std::int64_t step = get_integer(attributes, "step", path);
+    require(step == named, path, " has the state after step ", step, ", not after step ", named,
+            "; give it its own name, ", checkpoint_name(step), ", or move it away");
 }
 
 namespace {
@@ -126,18 +146,30 @@ void refuse_if_only_damaged(const std::string& run, const Resumable& found) {
 std::vector<std::string> set_damaged_aside(const Resumable& found) {
     std::vector<std::string> notes;
     for (const auto& [path, why] : found.damaged) {
-        rename_file(path, path + ".damaged");
+        const std::string aside = free_name(path, ".damaged");
+        rename_file(path, aside);
         notes.push_back(text("the checkpoint ", path, " is damaged (", why, "); it was moved to ",
-                             checkpoint_name(step_of_checkpoint(path)), ".damaged"));
+                             std::filesystem::path(aside).filename().string()));
     }
     return notes;
+}
+
+bool is_partial_name(const std::string& name) {
+    static const std::regex pattern(
+        "(manifest\\.json|metrics\\.jsonl|metrics\\.discarded\\.jsonl|status\\.json(\\.[a-z]+[0-9]*)?|latest|"
+        "lock\\.[0-9a-f]{16}|step-[0-9]{8,}\\.h5(\\.[0-9a-f]{16})?)\\.partial");
+    return std::regex_match(name, pattern);
 }
 
 void remove_partials(const std::string& run) {
     for (const std::string& folder : {run, checkpoint_folder(run)}) {
         if (!is_folder(folder)) continue;
-        for (const std::string& name : names_in(folder))
-            if (name.ends_with(kPartial)) remove_file(folder + "/" + name);
+        for (const std::string& name : names_in(folder)) {
+            const std::string path = folder + "/" + name;
+            std::error_code error;
+            if (is_partial_name(name) && std::filesystem::is_regular_file(std::filesystem::symlink_status(path, error)))
+                remove_file(path);
+        }
     }
 }
 
@@ -145,7 +177,7 @@ void discard_checkpoints_after(const std::string& run, std::int64_t step) {
     std::vector<CheckpointFile> files = list_checkpoints(run);
     if (files.empty() || files.back().step <= step) return;
     for (; !files.empty() && files.back().step > step; files.pop_back())
-        rename_file(files.back().path, files.back().path + ".discarded");
+        rename_file(files.back().path, free_name(files.back().path, ".discarded"));
     if (!files.empty()) set_latest(run, checkpoint_name(files.back().step));
     else remove_file(checkpoint_folder(run) + "/latest");
 }

@@ -3,14 +3,17 @@
 //   RUN/checkpoints/step-00000120.h5   a complete checkpoint
 //   RUN/checkpoints/latest             the file name of the newest one, for scripts
 //   RUN/checkpoints/*.partial          being written
-//   RUN/checkpoints/*.damaged          set aside because it does not verify
+//   RUN/checkpoints/*.damaged          set aside because it does not verify, or is not of the step that it is named for
 //   RUN/checkpoints/*.discarded        set aside because the run resumed from an earlier step
+// What is set aside never replaces what was set aside before: step-00000120.h5.2.discarded is the second of its name.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
+
+#include "io/json.h"
 
 namespace longlora {
 
@@ -35,9 +38,11 @@ std::vector<CheckpointFile> list_checkpoints(const std::string& run);
 /// `run_or_file` is a checkpoint, or a run folder whose newest checkpoint is returned. An Error says what is missing.
 std::string newest_checkpoint(const std::string& run_or_file);
 
-/// Verifies every block of every tensor by its checksum; the Error names the file and the place. Calls `progress`
-/// after each block.
+/// Verifies every block of every tensor by its checksum, and the step as below; the Error names the file and the place.
+/// Calls `progress` after each block.
 void verify_checkpoint(const std::string& path, const std::function<void()>& progress = {});
+/// Throws an Error if a file with the name of a checkpoint is one of another step. `attributes` are those of the file.
+void require_step_of_name(const std::string& path, const Json& attributes);
 
 struct DamagedCheckpoint {
     std::string path, why;
@@ -52,13 +57,15 @@ Resumable find_checkpoint_to_resume(const std::string& run, const std::function<
 /// Refuses to start from the beginning if a run has only damaged checkpoints, found now or set aside earlier. A
 /// requeued job would otherwise throw away, without anyone noticing, work that may still be recovered.
 void refuse_if_only_damaged(const std::string& run, const Resumable& found);
-/// Moves the damaged checkpoints to NAME.damaged and returns sentences for the user.
+/// Moves the damaged checkpoints to NAME.damaged, or NAME.2.damaged ..., and returns sentences for the user.
 std::vector<std::string> set_damaged_aside(const Resumable& found);
 
-/// Removes the incomplete files of killed processes from the run folder and its checkpoints/.
+/// Whether a file of this name in a run folder or its checkpoints/ is one that a run was writing.
+bool is_partial_name(const std::string& name);
+/// Removes the incomplete files of killed processes from the run folder and its checkpoints/. Other files stay.
 void remove_partials(const std::string& run);
-/// When a run resumes from `step`, moves later checkpoints to NAME.discarded, so that the newest checkpoint always
-/// belongs to the current course of the run.
+/// When a run resumes from `step`, moves later checkpoints to NAME.discarded, or NAME.2.discarded ..., so that the
+/// newest checkpoint always belongs to the current course of the run.
 void discard_checkpoints_after(const std::string& run, std::int64_t step);
 /// Writes the name of a complete checkpoint to `latest`.
 void set_latest(const std::string& run, const std::string& name);

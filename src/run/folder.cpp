@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <ctime>
 #include <filesystem>
+#include <functional>
 
 #include "core/error.h"
+#include "io/own_file.h"
 #include "run/checkpoint_files.h"
 #include "run/rank_files.h"
 
@@ -31,9 +33,29 @@ bool may_be_in_run_folder(const std::string& name) {
     constexpr const char* kNames[] = {"manifest.json", "metrics.jsonl", "metrics.discarded.jsonl",
                                       "status.json",   "lock",          "checkpoints",
                                       "ranks",         "job",           "lost+found"};
-    constexpr const char* kEnds[] = {".partial", ".log", ".out", ".err", ".toml"};
-    return name.starts_with('.') || std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames) ||
+    constexpr const char* kEnds[] = {".log", ".out", ".err", ".toml"};
+    return name.starts_with('.') || is_partial_name(name) ||
+           std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames) ||
            std::any_of(std::begin(kEnds), std::end(kEnds), [&](const char* end) { return name.ends_with(end); });
+}
+
+bool has_only(const std::string& folder, const std::function<bool(const std::string&)>& is_ours) {
+    std::error_code error;
+    for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+        const std::string name = at->path().filename().string();
+        if (!name.starts_with('.') && !is_ours(name)) return false;
+    }
+    return !error;
+}
+
+/// Whether an entry of a folder that has neither a manifest nor checkpoints of ours is somebody else's, though its name
+/// is one that a run uses. Metrics are never lost, so they may be anybody's.
+bool is_somebody_elses(const std::string& run, const std::string& name) {
+    if (name == "manifest.json") return !has_manifest(run);  // another job may have written ours just now
+    if (name == "status.json") return !read_status(run).contains("updated");
+    if (name == "checkpoints") return !has_only(run + "/" + name, is_partial_name);
+    const auto is_number = [](const std::string& n) { return n.find_first_not_of("0123456789") == std::string::npos; };
+    return name == "ranks" && !has_only(run + "/" + name, is_number);
 }
 
 bool ends_with(const std::string& content, const std::string& end) {
@@ -56,7 +78,7 @@ void require_run_folder(const std::string& run) {
     std::error_code error;
     for (std::filesystem::directory_iterator at(run, error), end; !error && at != end; at.increment(error)) {
         const std::string name = at->path().filename().string();
-        require(may_be_in_run_folder(name), "the folder ", run, " has files (", name,
+        require(may_be_in_run_folder(name) && !is_somebody_elses(run, name), "the folder ", run, " has files (", name,
                 ") but is no run folder; give --run a new or an empty folder");
     }
     require(!error, "cannot read the folder ", run, ": ", error.message());
@@ -88,30 +110,39 @@ TensorChecksums recorded_checksums(const std::string& run) {
     return checksums;
 }
 
-MetricsLog::MetricsLog(const std::string& run) {
-    const std::string path = metrics_path(run);
-    file_ = file_exists(path) ? FileHandle::open_write(path) : FileHandle::create(path);
-    size_ = file_.size();
-}
+MetricsLog::MetricsLog(const std::string& run) : file_(open_own_file(metrics_path(run))) { size_ = file_.size(); }
 
 std::string MetricsLog::append(const Json& line) {
     const bool failed_before = !unwritten_.empty();
     unwritten_ += to_line(line) + "\n";
     try {
-        flush();
+        return flush();
     } catch (const Error& error) {
         require(unwritten_.size() < kMostUnwritten, error.what(), "; ", unwritten_.size(),
                 " bytes of metrics wait to be written; make room in the --run folder");
         return failed_before ? std::string()
                              : text(error.what(), "; the lines are kept and written when there is room again");
     }
-    return {};
 }
 
-void MetricsLog::flush() {
+/// Somebody may remove or replace the file, or link it into a copy of the folder, while the run goes on.
+std::string MetricsLog::follow_name() {
+    if (has_only_its_name(file_)) return {};
+    const std::string path = file_.path();
+    const bool removed = !file_exists(path), replaced = !removed && file_identity(path) != identity_of(file_);
+    file_ = open_own_file(path);
+    if (!removed && !replaced) return {};
+    size_ = file_.size();
+    return text("somebody ", removed ? "removed " : "replaced ", path, "; the next lines go to the new file");
+}
+
+std::string MetricsLog::flush() {
+    if (unwritten_.empty()) return {};
+    const std::string note = follow_name();
     file_.write_at(unwritten_.data(), unwritten_.size(), size_);
     size_ += static_cast<std::int64_t>(unwritten_.size());
     unwritten_.clear();
+    return note;
 }
 
 void MetricsLog::sync() {

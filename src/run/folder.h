@@ -14,7 +14,7 @@ namespace longlora {
 
 /// Throws an Error if `run` is a folder that a run must not write into: it has files, but is no run folder. A run
 /// folder has a manifest of ours or a checkpoint, or has only names that a run, its job script (slurm/submit.sh) or its
-/// user's log and options files have. Hidden files and lost+found do not count.
+/// user's log and options files have, with the contents of ours. Hidden files and lost+found do not count.
 void require_run_folder(const std::string& run);
 /// Creates the run folder, its checkpoints/ and its ranks/ where they do not exist.
 void create_run_folder(const std::string& run);
@@ -25,19 +25,22 @@ void write_manifest(const std::string& run, const Json& manifest);
 /// manifest has none, does not exist, or cannot be read.
 TensorChecksums recorded_checksums(const std::string& run);
 
-/// Appends to metrics.jsonl, one write per line.
+/// Appends to metrics.jsonl, one write per line. A file that has other names too, in a copy of the folder made by
+/// links, stays as it is under those.
 class MetricsLog {
 public:
     explicit MetricsLog(const std::string& run);
     /// Appends a line. Doubles are written so that they read back to the same bits. A line that cannot be written
-    /// (full disk) is kept and tried again with the next one; the first time, the reason is returned, otherwise an
-    /// empty text.
+    /// (full disk) is kept and tried again with the next one. Returns a sentence for the user, mostly an empty one: why
+    /// the line was not written, the first time; or that somebody removed or replaced the file, whose name is then
+    /// given to a new one.
     std::string append(const Json& line);
     /// Returns when all lines are on the disk; an Error if some could not be written.
     void sync();
 
 private:
-    void flush();
+    std::string follow_name();
+    std::string flush();
     FileHandle file_;
     std::int64_t size_ = 0;
     std::string unwritten_;

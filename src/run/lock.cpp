@@ -24,6 +24,7 @@
 #include "core/error.h"
 #include "core/host.h"
 #include "io/file.h"
+#include "run/processes.h"
 
 namespace longlora {
 namespace {
@@ -31,40 +32,6 @@ namespace {
 constexpr double kPollSeconds = 0.1;
 // A job that renamed a fresh lock away by mistake puts it back at once, so a lock that stays away for so long is gone.
 constexpr double kPutBackSeconds = 1;
-
-/// What /proc says about a process. `start` is -1 if it cannot be read (there is no such process, or this user may
-/// not look at it).
-struct ProcessState {
-    std::int64_t start = -1;  // clock ticks since boot
-    char state = '?';         // man 5 proc: R, S, D, T (stopped), Z (ended, but not yet waited for) ...
-};
-
-ProcessState state_of_process(std::int64_t process) {
-    ProcessState out;
-    try {
-        const std::string stat = read_text_file(text("/proc/", process, "/stat"));
-        const std::size_t end = stat.rfind(')');  // the end of the name, which may contain any characters
-        if (end == std::string::npos || end + 2 >= stat.size()) return out;
-        out.state = stat[end + 2];
-        std::istringstream fields(stat.substr(end + 2));
-        std::string field;
-        for (int i = 3; i <= 22; ++i) fields >> field;  // man 5 proc: (22) starttime
-        out.start = std::strtoll(field.c_str(), nullptr, 10);
-    } catch (const Error&) {
-    }
-    return out;
-}
-
-std::string machine_of_this_process() {
-    std::string boot;
-    try {
-        boot = read_text_file("/proc/sys/kernel/random/boot_id");
-    } catch (const Error&) {
-    }
-    std::error_code error;
-    const std::string processes = std::filesystem::read_symlink("/proc/self/ns/pid", error).string();
-    return boot.empty() || error ? "" : boot.substr(0, boot.find('\n')) + " " + processes;
-}
 
 LockHolder this_process(const JobIdentity& job) {
     std::random_device random;
@@ -112,9 +79,6 @@ bool read_content(const std::string& path, std::string& content) {
     return true;
 }
 
-/// Whether a file can be a lock of this program, perhaps an incomplete one.
-bool may_be_lock(const std::string& content) { return content.empty() || content[0] == '{'; }
-
 [[noreturn]] void fail_lost(const LockPlace& place, const std::string& who) {
     fail(text(place.thing, " was taken over by ", who,
               " while this job sent no heartbeat; this job ends and writes nothing more"));
@@ -145,6 +109,14 @@ LockHolder holder_or_nobody(const std::string& content) {
     } catch (const Error&) {
         return {};
     }
+}
+
+/// Whether a file can be a lock of this program, perhaps an incomplete one, whose maker was killed. Any other file is
+/// somebody's work, whatever its name.
+bool may_be_lock(const std::string& content) {
+    const std::string begin = "{\"cluster\":\"";
+    if (!holder_or_nobody(content).token.empty()) return true;
+    return (content.starts_with(begin) || begin.starts_with(content)) && content.find('\n') == std::string::npos;
 }
 
 }  // namespace
@@ -238,14 +210,24 @@ struct LockFile::State {
     }
 
     /// Whether the lock is stale: `content` is what the lock held at time `since`, `now` what it holds now. Throws an
-    /// Error if the content has changed, because the holder is then alive.
+    /// Error if the holder is alive: the content has changed, or the holder is awake on this machine.
     bool is_stale(const std::string& content, const std::string& now, double since) const {
         const LockHolder holder = holder_or_nobody(now);
         require(now == content, place.thing, " is in use by ", holder_text(holder),
                 "; wait until that process ends, stop it, or ", place.way_out);
-        // Other users of the disk may delay a living holder's counter, so on this machine /proc decides as well.
-        return now_seconds() - since > options.timeout_seconds && !is_awake_here(holder);
+        if (now_seconds() - since <= options.timeout_seconds) return false;
+        require(!is_awake_here(holder) || is_copy(holder), place.thing, " is in use by ", holder_text(holder),
+                ", which runs, though it sent no heartbeat for ", duration_text(options.timeout_seconds),
+                "; wait until that process ends, stop it, or ", place.way_out, " (if that process writes elsewhere, ",
+                path, " is a copy: remove it)");
+        return true;
     }
+
+    /// Whether the lock file is a copy of the one that its holder, which is awake on this machine, keeps open: a folder
+    /// was copied while its job ran. Other users of the disk may delay a living holder's counter, so silence alone does
+    /// not show it. The open files of the process do; a file number in the lock would not, since nodes may number the
+    /// files of one server differently, and older locks have none. On another node silence has to do, as always.
+    bool is_copy(const LockHolder& holder) const { return has_open(holder.process, path) == Opened::no; }
 
     /// Renames the lock away and removes it if it still has this content. False if another job was faster.
     bool take_away(const std::string& content) const {
@@ -269,6 +251,9 @@ struct LockFile::State {
     /// Returns when the existing lock was taken away or has vanished; an Error if its holder lives.
     void watch_until_stale() const {
         std::string first, now;
+        std::error_code error;
+        require(!std::filesystem::is_symlink(path, error), path,
+                " is a link and no lock of this program; move it away, or ", place.way_out);
         if (!read_content(path, first)) return;
         require(may_be_lock(first), path, " exists and is no lock of this program; move it away, or ", place.way_out);
         const LockHolder holder = holder_or_nobody(first);
@@ -287,9 +272,11 @@ struct LockFile::State {
                 told = true;
             }
         }
+        const char* why = dead                    ? "has ended"
+                          : is_awake_here(holder) ? "runs, but holds another file: this one is a copy"
+                                                  : "sends no heartbeat";
         if (take_away(first) && options.say)
-            options.say(text("took over the lock of ", holder_text(holder), ", which ",
-                             dead ? "has ended" : "sends no heartbeat"));
+            options.say(text("took over the lock of ", holder_text(holder), ", which ", why));
     }
 
     void beat() {

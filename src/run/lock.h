@@ -45,7 +45,8 @@ struct LockOptions {
     double heartbeat_seconds = 1;  ///< time between two advances of this lock's counter
     /// Returns whether the scheduler says that the holder's job is over. Called once, only for holders with a job.
     std::function<bool(const LockHolder&)> has_ended;
-    std::function<void()> waiting;                ///< called repeatedly during the wait for the holder's heartbeat
+    /// Called repeatedly during the wait for the holder's heartbeat. An Error that it throws ends the wait.
+    std::function<void()> waiting;
     std::function<void(const std::string&)> say;  ///< prints a sentence for the user
 };
 
@@ -53,8 +54,9 @@ class LockFile {
 public:
     /// Takes the lock; the folder of its file exists. If the holder lives, an Error names it. The lock is taken over
     /// at once if the holder's process on this machine has ended or its job is over. Otherwise it is taken over when
-    /// its counter has not advanced for the timeout, unless the holder is known to be awake on this machine. A file
-    /// that no longlora has written is never taken over.
+    /// its counter has not advanced for the timeout, unless the holder is awake on this machine; then it is taken over
+    /// only if that process certainly has another file open, of which this one is a copy. The wait is never longer than
+    /// the timeout. A file that no longlora has written is never taken over.
     LockFile(const LockPlace& place, const LockOptions& options);
     /// Releases the lock.
     ~LockFile();

@@ -6,8 +6,8 @@
 
 #include "core/clock.h"
 #include "core/error.h"
-#include "io/file.h"
 #include "io/json.h"
+#include "io/own_file.h"
 
 namespace longlora {
 namespace {
@@ -40,7 +40,7 @@ void write_rank_state(const std::string& run, const RankState& s) {
                                 {"worked_seconds_ago", s.worked_seconds_ago}});
     line.resize(kBytes - 1, ' ');
     line += '\n';
-    FileHandle::open_or_create(rank_path(run, s.rank)).write_at(line.data(), line.size(), 0);
+    open_own_file(rank_path(run, s.rank)).write_at(line.data(), line.size(), 0);
 }
 
 std::vector<RankState> read_rank_states(const std::string& run, const std::string& token, int num_ranks) {

@@ -174,7 +174,7 @@ BOOST_AUTO_TEST_CASE(finished_units_are_not_made_again) {
     // A finished unit of another option or another content is made again.
     for (const bool change_options : {true, false}) {
         shared.spill("out.h5.parts/unit-000099.tokens.partial", "rest of something");
-        shared.spill("out.h5.parts/unit-000000.json", "{\"key\": \"of something else\"}");
+        shared.spill("out.h5.parts/unit-000000.json", "{\"document_ends\":[],\"key\":\"of something else\"}");
         PrepareOptions changed = options_of(shared, "out.h5");
         changed.eos = !change_options;
         BOOST_TEST(run_prepare(changed, shared.group) == 0);

@@ -1,5 +1,6 @@
 // Files of the operating system and JSON texts: what the functions do and what their messages name.
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <csignal>
 
 #include "io/file.h"
@@ -29,6 +30,9 @@ BOOST_AUTO_TEST_CASE(failures_name_path_and_reason) {
     REFUSED("cannot open " + scratch / "none" + ": No such file", FileHandle::open_read(scratch / "none"));
     REFUSED("it is a folder", FileHandle::open_read(scratch.folder));
     REFUSED("it is a folder", read_text_file(scratch.folder));
+    BOOST_REQUIRE(mkfifo((scratch / "pipe").c_str(), 0600) == 0);  // nobody writes into it
+    REFUSED("pipe: it is not a regular file", FileHandle::open_read(scratch / "pipe"));
+    REFUSED("it is not a regular file", read_text_file("/dev/zero"));
     REFUSED("No such file or directory", write_text_file(scratch / "no/such", "x"));
     REFUSED("No such file or directory", MappedFile(scratch / "none"));
     spill(scratch / "f", "12345");

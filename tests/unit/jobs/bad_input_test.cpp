@@ -1,7 +1,6 @@
 // Bad input to the program: exit code 2, one sentence that names the wrong thing, and no file created; the same when
 // only one of two ranks gets the bad input. Meshes are tested by tests/unit/jobs/bad_mesh_test.cpp.
 #include <sys/mount.h>
-
 #include <boost/test/unit_test.hpp>
 
 #include "tests/unit/jobs/program_testing.h"
@@ -382,6 +381,7 @@ BOOST_AUTO_TEST_CASE(on_one_rank_of_two) {
                           {"lr", "0.5", {"--lr is 0.5"}},
                           {"micro-batch", "2", {"--micro-batch is 2"}},
                           {"checkpoint-every", "1", {"--checkpoint-every"}},
+                          {"run", "elsewhere", {"--run is \"elsewhere\", but \"run\" on rank 0"}},
                           {"data", "other.h5", {"other.h5", "differs from that on rank 0"}},
                           {"model", "other", {"config.json"}}})
         shop.refused_as(two(training(), with(training(), c.option, c.value)), c.parts + Words{"(on rank 1)"});

@@ -1,5 +1,7 @@
 // What commands write over: a file that exists is replaced only by the command that made it, and never if it is also an
 // input; only one job at a time writes an output; a job that slept while another took over writes nothing more.
+#include <sys/stat.h>
+
 #include <boost/test/unit_test.hpp>
 
 #include "run/lock.h"
@@ -110,6 +112,41 @@ BOOST_AUTO_TEST_CASE(results_of_the_same_command_are_replaced) {
         const std::string name = entry.path().filename().string();
         BOOST_TEST(!(name.ends_with(".lock") || name.ends_with(".partial") || name.ends_with(".parts")), name);
     }
+}
+
+/// In the folder of prepare's units and in a run folder, what only has a name like ours stays.
+BOOST_AUTO_TEST_CASE(names_like_ours) {
+    const Workshop shop;
+    make_ids(shop, "one.jsonl", 1, 3, 5);
+    fs::create_directories(shop / "x.h5.parts");
+    const Words theirs{"unit-tests.txt", "x.partial", "unit-1.json", "unit-000007.tokens.gz",
+                       "unit-000000.tokens.partial.bak"};
+    for (const std::string& name : theirs) io_testing::spill(shop / ("x.h5.parts/" + name), "work");
+    io_testing::spill(shop / "x.h5.parts/unit-000099.json.0123456789abcdef.partial", "ours");
+    io_testing::spill(shop / "x.h5.parts/unit-000099.json", "{\"work\": 1}");
+    shop.done(prepare("x.h5", {"one.jsonl"}));
+    for (const std::string& name : theirs) BOOST_TEST(io_testing::slurp(shop / ("x.h5.parts/" + name)) == "work", name);
+    BOOST_TEST(io_testing::slurp(shop / "x.h5.parts/unit-000099.json") == "{\"work\": 1}");
+    BOOST_TEST(listing(shop / "x.h5.parts").size() == theirs.size() + 1);
+    io_testing::spill(shop / "x.h5.parts/unit-000000.json", "{\"work\": 1}");
+    keeps_all(shop, prepare("x.h5", {"one.jsonl"}), {"unit-000000.json", "was not made by prepare"});
+    fs::create_directory(shop / "films");
+    io_testing::spill(shop / "films/film.partial", "work");
+    keeps_all(shop, training("films"), {"films", "film.partial", "is no run folder"});
+    io_testing::spill(shop / "y.h5.lock", "{\"work\": 1}");
+    keeps_all(shop, prepare("y.h5", {"one.jsonl"}), {"y.h5.lock", "is no lock of this program"});
+}
+
+BOOST_AUTO_TEST_CASE(inputs_with_odd_names) {
+    const Workshop shop;
+    io_testing::spill(shop / "n\xff.jsonl", "{\"tokens\": [7, 7]}\n");
+    shop.done(prepare("x.h5", {"n\xff.jsonl"}), 2);
+    BOOST_TEST(only_token(shop / "x.h5") == 7);
+    const io_testing::Scratch elsewhere;
+    const std::string pipe = elsewhere / "p.jsonl";
+    BOOST_REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);  // nobody writes into it
+    for (const Words& words : {prepare("y.h5", {pipe}), kPlan + Words{"--config", pipe}, Words{"inspect", pipe}})
+        shop.refused(words, {pipe, "is not a regular file"});
 }
 
 /// Also through links: a hard link, a symbolic link, another spelling.

@@ -165,6 +165,67 @@ BOOST_AUTO_TEST_CASE(from_a_file) {
     shop.refused(with(training("base", 6), "resume", "never"), {"base has checkpoints already"});
 }
 
+/// Two courses never meet in one folder.
+BOOST_AUTO_TEST_CASE(a_file_of_another_run) {
+    const Workshop shop;
+    const auto saving = [](const std::string& run, int steps) {
+        return with(training(run, steps), "checkpoint-every", "2");
+    };
+    shop.done(saving("a", 4));
+    shop.done(saving("b", 4));
+    shop.refused(with(saving("a", 6), "resume", checkpoint("b", 2)),
+                 {"a has steps of its own", checkpoint("b", 2), "new --run", "a/checkpoints"});
+    // Copies of the run, and of its checkpoints, belong to it as far as the run itself went on from them.
+    const auto recursive = std::filesystem::copy_options::recursive;
+    std::filesystem::copy(shop / "a", shop / "copy", recursive);
+    shop.done(saving("copy", 6));
+    std::filesystem::copy_file(shop / checkpoint("a", 2), shop / "kept.h5");
+    shop.done(with(saving("copy", 6), "resume", "kept.h5"));
+    BOOST_TEST(file_exists(shop / (checkpoint("copy", 6) + ".discarded")));
+    same_runs(shop / "copy", shop / "copy", 6);
+    shop.refused(with(saving("a", 8), "resume", checkpoint("copy", 6)), {"a has steps of its own"});
+    // A start that saved nothing leaves lines of metrics. They are no steps of the run that begins here.
+    std::filesystem::create_directory(shop / "new");
+    io_testing::spill(shop / "new/metrics.jsonl", "{\"step\":1,\"loss\":9}\n");
+    shop.done(with(saving("new", 4), "resume", checkpoint("b", 2)));
+    BOOST_TEST(steps_of(shop / "new/metrics.jsonl").size() == 2u);
+    BOOST_TEST(io_testing::slurp(shop / "new/metrics.discarded.jsonl") == "{\"step\":1,\"loss\":9}\n");
+}
+
+BOOST_AUTO_TEST_CASE(fewer_steps_than_done) {
+    const Workshop shop;
+    shop.done(training("run", 4));
+    const Outcome outcome = shop.done(training("run", 3) + Words{"--allow-change"} + Words{"steps"});
+    BOOST_TEST(
+        outcome.out.find("nothing to do: --steps is 3, and the run has done 4 steps already") != std::string::npos,
+        outcome.out);
+    BOOST_TEST(outcome.out.find("done: 4 steps") == std::string::npos, outcome.out);
+}
+
+/// A request to stop ends the wait for a lock whose holder is silent.
+BOOST_AUTO_TEST_CASE(stopped_while_waiting_for_the_lock) {
+    const Workshop shop;
+    std::filesystem::create_directory(shop / "run");
+    io_testing::spill(shop / "run/lock", to_line({{"token", "t"},
+                                                  {"cluster", ""},
+                                                  {"job", ""},
+                                                  {"restart", ""},
+                                                  {"host", "elsewhere"},
+                                                  {"machine", "another"},
+                                                  {"process", 77},
+                                                  {"process_start", 5},
+                                                  {"counter", "000000000009"}}) +
+                                             "\n");
+    Process process(command(1, training("run") + Words{"--lock-timeout", "100"}), shop.path());
+    std::this_thread::sleep_for(std::chrono::seconds(2));
+    process.signal(SIGTERM);
+    const Outcome outcome = process.wait(30);
+    BOOST_TEST(outcome.code == 75);
+    BOOST_TEST(outcome.err.find("stopped while waiting for the lock of the run folder run") != std::string::npos,
+               outcome.err);
+    BOOST_TEST(listing(shop / "run").size() == 1u);
+}
+
 BOOST_AUTO_TEST_CASE(identity_options_cannot_change) {
     const Workshop shop;
     shop.done(training("base", 2));

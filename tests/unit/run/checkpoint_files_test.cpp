@@ -95,6 +95,48 @@ BOOST_AUTO_TEST_CASE(damaged_checkpoints_are_set_aside) {
         says(sentence_of([&] { refuse_if_only_damaged(run, find_checkpoint_to_resume(run)); }), {"no checkpoint of"}));
 }
 
+BOOST_AUTO_TEST_CASE(a_checkpoint_with_the_name_of_another_step) {
+    const TemporaryFolder folder;
+    const std::string run = folder.path();
+    for (const std::int64_t step : {2, 4}) write_checkpoint(run, step);
+    const std::string ten = checkpoint_folder(run) + "/" + checkpoint_name(10);
+    std::filesystem::copy_file(checkpoint_folder(run) + "/" + checkpoint_name(2), ten);
+    const Resumable found = find_checkpoint_to_resume(run);
+    BOOST_TEST(found.path == checkpoint_folder(run) + "/" + checkpoint_name(4));
+    BOOST_REQUIRE_EQUAL(found.damaged.size(), 1u);
+    BOOST_TEST(says(found.damaged[0].why, {ten, "has the state after step 2, not after step 10"}),
+               found.damaged[0].why);
+    set_damaged_aside(found);
+    BOOST_TEST(steps_of(run) == (std::vector<std::int64_t>{2, 4}), boost::test_tools::per_element());
+    rename_file(ten + ".damaged", folder / "elsewhere.h5");
+    verify_checkpoint(folder / "elsewhere.h5");  // a name that says no step
+}
+
+/// What was set aside stays.
+BOOST_AUTO_TEST_CASE(set_aside_again_and_again) {
+    const TemporaryFolder folder;
+    const std::string run = folder.path(), four = checkpoint_folder(run) + "/" + checkpoint_name(4);
+    write_checkpoint(run, 2);
+    std::vector<std::string> kept;
+    for (const char* end : {".discarded", ".2.discarded", ".3.discarded"}) {
+        write_checkpoint(run, 4);
+        FileHandle::open_write(four).write_at(end, 3, 0);
+        kept.push_back(read_text_file(four));
+        discard_checkpoints_after(run, 2);
+        BOOST_TEST(!file_exists(four));
+        BOOST_TEST((read_text_file(four + end) == kept.back()));
+    }
+    BOOST_TEST((read_text_file(four + ".discarded") == kept.front()));
+    for (const char* end : {".damaged", ".2.damaged"}) {
+        write_checkpoint(run, 4);
+        damage(four);
+        const auto notes = set_damaged_aside(find_checkpoint_to_resume(run));
+        BOOST_REQUIRE_EQUAL(notes.size(), 1u);
+        BOOST_TEST(says(notes[0], {"moved to " + checkpoint_name(4) + end}), notes[0]);
+        BOOST_TEST(file_exists(four + end));
+    }
+}
+
 BOOST_AUTO_TEST_CASE(a_flip_of_any_byte_is_noticed) {
     const TemporaryFolder folder;
     const std::string path = write_checkpoint(folder.path(), 5);

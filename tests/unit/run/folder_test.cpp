@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "run/checkpoint_files.h"
+#include "run/rank_files.h"
 #include "tests/unit/train/train_testing.h"
 
 using namespace longlora;
@@ -51,7 +52,7 @@ BOOST_AUTO_TEST_CASE(folders_that_a_run_may_write_into) {
         write_raw(run + "/" + name, "x");
         BOOST_TEST(says(refusal(), {run, name, "is no run folder", "--run"}), refusal());
         write_raw(run + "/manifest.json", "{\"a\": 1}");  // somebody else's
-        BOOST_TEST(says(refusal(), {name, "is no run folder"}), refusal());
+        BOOST_TEST(says(refusal(), {"is no run folder"}), refusal());
         write_raw(run + "/manifest.json", "{\"options\": {}, \"trainable\": {}}");
         BOOST_TEST(refusal() == "");
         remove_file(run + "/manifest.json");
@@ -62,6 +63,104 @@ BOOST_AUTO_TEST_CASE(folders_that_a_run_may_write_into) {
         remove_file(run + "/" + name);
     }
     BOOST_TEST(refusal() == "");
+}
+
+/// Other programs use names like ours, too.
+BOOST_AUTO_TEST_CASE(folders_of_other_programs) {
+    for (const auto& [file, content] : {std::pair{"manifest.json", "{\"a\": 1}"},
+                                        {"status.json", "{\"state\": \"busy\"}"},
+                                        {"checkpoints/latest", "global_step100"},
+                                        {"checkpoints/step-5.pt", "x"},
+                                        {"ranks/players.txt", "x"}}) {
+        const TemporaryFolder folder;
+        const std::string path = folder / file;
+        create_folders(folder_of(path));
+        write_raw(path, content);
+        BOOST_TEST(says(sentence_of([&] { require_run_folder(folder.path()); }), {"is no run folder"}), file);
+    }
+    const TemporaryFolder ours;  // killed before the manifest was written
+    create_run_folder(ours.path());
+    write_rank_state(ours.path(), {0, "token", "host", 1, 1, 1, false, 0});
+    update_status(ours.path(), {{"state", "failed"}});
+    write_raw(ours / "metrics.jsonl", "");
+    BOOST_TEST(sentence_of([&] { require_run_folder(ours.path()); }) == "");
+}
+
+BOOST_AUTO_TEST_CASE(files_that_only_end_like_ours) {
+    const TemporaryFolder folder;
+    const std::string run = folder / "run";
+    std::filesystem::create_directories(checkpoint_folder(run));
+    const std::vector<std::string> theirs{"film.partial", "lock.partial", "status.json.Mine.partial",
+                                          "step-1.h5.partial"};
+    const std::vector<std::string> ours{"manifest.json.partial",
+                                        "status.json.watchdog3.partial",
+                                        "latest.partial",
+                                        "lock.0123456789abcdef.partial",
+                                        "metrics.discarded.jsonl.partial",
+                                        "step-00000012.h5.partial",
+                                        "step-00000012.h5.0123456789abcdef.partial"};
+    for (const std::string& name : ours)
+        write_raw(checkpoint_folder(run) + "/" + name, "x"), write_raw(run + "/" + name, "x");
+    BOOST_TEST(sentence_of([&] { require_run_folder(run); }) == "");
+    for (const std::string& name : theirs) {
+        write_raw(run + "/" + name, "work");
+        BOOST_TEST(says(sentence_of([&] { require_run_folder(run); }), {name, "is no run folder"}), name);
+        remove_file(run + "/" + name);
+    }
+    for (const std::string& name : theirs)
+        write_raw(checkpoint_folder(run) + "/" + name, "work"), write_raw(run + "/" + name, "work");
+    remove_partials(run);
+    for (const std::string& place : {run, checkpoint_folder(run)}) {
+        for (const std::string& name : theirs) BOOST_TEST(file_exists(place + "/" + name), name);
+        for (const std::string& name : ours) BOOST_TEST(!file_exists(place + "/" + name), name);
+    }
+}
+
+/// cp -al and cp -rs make folders that share files. Each run writes into its own.
+BOOST_AUTO_TEST_CASE(copies_by_links_stay_as_they_are) {
+    const TemporaryFolder folder;
+    const std::string run = folder / "run", hard = folder / "hard", soft = folder / "soft";
+    create_run_folder(run);
+    MetricsLog log(run);
+    log.append({{"step", 1}});
+    write_rank_state(run, {0, "token", "host", 1, 1, 1, false, 0});
+    namespace fs = std::filesystem;
+    fs::copy(run, hard, fs::copy_options::recursive | fs::copy_options::create_hard_links);
+    create_run_folder(soft);
+    for (const char* name : {"/metrics.jsonl", "/ranks/0"}) fs::create_symlink(run + name, soft + name);
+    const std::string heartbeat = read_text_file(run + "/ranks/0");
+    for (const std::string& copy : {hard, soft}) {
+        MetricsLog(copy).append({{"step", 2}});
+        write_rank_state(copy, {0, "another", "host", 2, 2, 2, false, 0});
+        BOOST_TEST(read_text_file(copy + "/metrics.jsonl") == "{\"step\":1}\n{\"step\":2}\n");
+        BOOST_TEST(read_text_file(run + "/metrics.jsonl") == "{\"step\":1}\n");
+        BOOST_TEST(read_text_file(run + "/ranks/0") == heartbeat);
+    }
+    fs::create_hard_link(run + "/metrics.jsonl", folder / "snapshot");  // while the run goes on
+    BOOST_TEST(log.append({{"step", 3}}) == "");
+    BOOST_TEST(read_text_file(folder / "snapshot") == "{\"step\":1}\n");
+    BOOST_TEST(read_text_file(run + "/metrics.jsonl") == "{\"step\":1}\n{\"step\":3}\n");
+    // What a killed process left is emptied under its own name only.
+    write_raw(folder / "status.json.partial", "left");
+    fs::create_hard_link(folder / "status.json.partial", folder / "linked");
+    write_text_file(folder / "status.json", "new");
+    BOOST_TEST(read_text_file(folder / "linked") == "left");
+}
+
+BOOST_AUTO_TEST_CASE(metrics_that_somebody_removes) {
+    const TemporaryFolder folder;
+    const std::string path = folder / "metrics.jsonl";
+    MetricsLog log(folder.path());
+    BOOST_TEST(log.append({{"step", 1}}) == "");
+    remove_file(path);
+    const std::string note = log.append({{"step", 2}});
+    BOOST_TEST(says(note, {"removed " + path, "new file"}), note);
+    BOOST_TEST(log.append({{"step", 3}}) == "");
+    BOOST_TEST(read_text_file(path) == "{\"step\":2}\n{\"step\":3}\n");
+    write_text_file(path, "edited\n");
+    BOOST_TEST(says(log.append({{"step", 4}}), {"replaced " + path}));
+    BOOST_TEST(read_text_file(path) == "edited\n{\"step\":4}\n");
+    log.sync();
 }
 
 BOOST_AUTO_TEST_CASE(resume_leaves_each_step_once) {

@@ -119,7 +119,7 @@ BOOST_AUTO_TEST_CASE(the_scheduler_may_know_that_the_holder_ended) {
 }
 
 BOOST_AUTO_TEST_CASE(an_incomplete_lock_file) {
-    for (const std::string content : {"", "{\"token\": \"", "{}"}) {
+    for (const std::string content : {"", "{\"clu", "{\"cluster\":\"cluster\",\"counter\":\"00"}) {
         const TemporaryFolder folder;
         write_raw(folder / "lock", content);
         const LockFile lock(lock_of_run(folder.path()), quick());
@@ -198,6 +198,68 @@ BOOST_AUTO_TEST_CASE(locks_of_outputs) {
     const std::string refusal = sentence_of([&] { LockFile(place, quick()); });
     BOOST_TEST(says(refusal, {"out.h5.lock", "is no lock of this program"}), refusal);
     BOOST_TEST(read_text_file(folder / "out.h5.lock") == "apt = 1");
+}
+
+/// Whatever the name of a file: only what this program wrote is taken over.
+BOOST_AUTO_TEST_CASE(files_of_others_are_no_locks) {
+    const TemporaryFolder folder;
+    const LockPlace place = lock_of_output(folder / "out.h5");
+    const std::string file = folder / "out.h5.lock";
+    for (const std::string content :
+         {"{}", "{\"token\": \"a\", \"work\": [1, 2]}", "{\n", "{\"cluster\":\"mine\"}\n"}) {
+        write_raw(file, content);
+        const std::string refusal = sentence_of([&] { LockFile(place, quick()); });
+        BOOST_TEST(says(refusal, {"out.h5.lock", "is no lock of this program"}), content << ": " << refusal);
+        BOOST_TEST(read_text_file(file) == content);
+        remove_file(file);
+    }
+    std::filesystem::create_symlink("nowhere", file);  // it can neither be created nor be read
+    const std::string refusal = sentence_of([&] { LockFile(place, quick()); });
+    BOOST_TEST(says(refusal, {"out.h5.lock", "is a link"}), refusal);
+}
+
+/// A run folder that was copied while its job ran has a copy of the lock, which no heartbeat reaches.
+BOOST_AUTO_TEST_CASE(the_copy_of_a_lock_is_taken_over) {
+    const TemporaryFolder folder;
+    const std::string run = folder / "run", copy = folder / "copy";
+    for (const std::string& path : {run, copy}) create_folders(path);
+    const LockFile lock(lock_of_run(run), quick());
+    std::filesystem::copy_file(run + "/lock", copy + "/lock");
+    LockOptions options = quick();
+    std::vector<std::string> told;
+    options.say = [&](const std::string& sentence) { told.push_back(sentence); };
+    const double begin = now_seconds();
+    const LockFile second(lock_of_run(copy), options);
+    BOOST_TEST(now_seconds() - begin >= 1.5);
+    BOOST_REQUIRE(!told.empty());
+    BOOST_TEST(says(told.back(), {text("process ", getpid()), "is a copy"}), told.back());
+    lock.require_held();
+    second.require_held();
+}
+
+/// A holder that is awake here and has this very file open keeps it, even if its heartbeats do not arrive; and the wait
+/// has an end.
+BOOST_AUTO_TEST_CASE(a_holder_that_is_awake_keeps_its_lock) {
+    const TemporaryFolder folder;
+    LockOptions without_heartbeat = quick();
+    without_heartbeat.heartbeat_seconds = 1000;
+    const LockFile lock(lock_of_run(folder.path()), without_heartbeat);
+    const double begin = now_seconds();
+    const std::string refusal = sentence_of([&] { LockFile(lock_of_run(folder.path()), quick()); });
+    BOOST_TEST(says(refusal, {"is in use by", text("process ", getpid()), "sent no heartbeat", "another --run"}),
+               refusal);
+    BOOST_TEST(now_seconds() - begin < 20);
+    lock.require_held();
+}
+
+BOOST_AUTO_TEST_CASE(the_wait_can_be_ended) {
+    const TemporaryFolder folder;
+    write_raw(folder / "lock", foreign_lock("f"));
+    LockOptions options = quick();
+    options.timeout_seconds = 100;
+    options.waiting = [] { fail("stopped", ExitCode::stopped); };
+    BOOST_TEST(sentence_of([&] { LockFile(lock_of_run(folder.path()), options); }) == "stopped");
+    BOOST_TEST(is_lock_of(lock_of_run(folder.path()), "f"));
 }
 
 /// Many processes find a stale lock at once: one gets it, all others are refused, and no temporary file is left.
