@@ -128,15 +128,17 @@ std::string pack_layout(const NamedTensorLayout& layout) {
     Json entries = Json::array();
     for (const TensorEntry& e : layout.entries)
         entries.push_back({e.name, static_cast<int>(e.dtype), sizes_of(e.shape), e.offset, e.checksums_offset});
-    return Json({{"path", layout.path},
-                 {"file_bytes", layout.file_bytes},
-                 {"own_bytes", layout.own_bytes},
-                 {"entries", entries}})
-        .dump();
+    std::string packed;  // CBOR: a path may hold any bytes, and JSON as text may not
+    Json::to_cbor({{"path", layout.path},
+                   {"file_bytes", layout.file_bytes},
+                   {"own_bytes", layout.own_bytes},
+                   {"entries", entries}},
+                  packed);
+    return packed;
 }
 
 NamedTensorLayout unpack_layout(const std::string& packed) {
-    const Json json = parse_json(packed, "a layout");
+    const Json json = Json::from_cbor(packed);
     NamedTensorLayout layout;
     layout.path = json["path"].get<std::string>();
     layout.file_bytes = json["file_bytes"].get<std::int64_t>();

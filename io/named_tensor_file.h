@@ -61,7 +61,7 @@ NamedTensorLayout create_named_tensor_file(const std::string& path, const std::s
                                            std::int64_t schema_version, const std::vector<NamedTensor>& tensors,
                                            const std::string& attributes);
 
-/// Converts a layout to text for sending it to other ranks, and back.
+/// Converts a layout to bytes for sending it to other ranks, and back.
 std::string pack_layout(const NamedTensorLayout& layout);
 NamedTensorLayout unpack_layout(const std::string& packed);
 

@@ -76,6 +76,18 @@ BOOST_AUTO_TEST_CASE(what_is_written_is_read) {
     REFUSED("has no tensor layer.9/w", reader.entry("layer.9/w"));
 }
 
+BOOST_AUTO_TEST_CASE(a_layout_of_a_path_that_is_not_utf_8_reaches_other_ranks) {
+    const NamedTensorLayout layout{"run \xff/step.h5.partial", {{kTensors[0], 16, 90}}, 100, 80};
+    const NamedTensorLayout received = unpack_layout(pack_layout(layout));
+    BOOST_TEST(received.path == layout.path);
+    BOOST_TEST(received.file_bytes == 100);
+    BOOST_TEST(received.own_bytes == 80);
+    BOOST_REQUIRE_EQUAL(received.entries.size(), 1u);
+    BOOST_TEST(received.entries[0].name == kTensors[0].name);
+    BOOST_TEST(received.entries[0].offset == 16);
+    BOOST_TEST(received.entries[0].checksums_offset == 90);
+}
+
 BOOST_AUTO_TEST_CASE(equal_tensors_make_equal_files_however_they_are_cut) {
     Scratch scratch;
     write_all(scratch / "a.h5", 1);
