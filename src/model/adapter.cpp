@@ -243,8 +243,12 @@ Adapter open_adapter(const std::string& path, const ModelConfig& base) {
     const std::vector<std::string> files = adapter_files(path);
     require(!files.empty() && files[0].find("/adapter_model.") != std::string::npos, path,
             " has neither adapter_model.safetensors nor adapter_model.bin");
-    for (const std::string& file : files) add_values(adapter, file);
-    require(!adapter.values.empty(), files[0], " has no tensors");
+    for (const std::string& file : files) {
+        const std::size_t before = adapter.values.size();
+        add_values(adapter, file);
+        require(adapter.values.size() > before, file,
+                " has no tensors; a file of PyTorch has them as entries of its dict, not in a dict inside of it");
+    }
     if (base.tied) check_tied(adapter, config, files.size() > 1, path);
     find_trainables(adapter);
     check_targets(adapter, config, where);

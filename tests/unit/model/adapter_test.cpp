@@ -2,6 +2,7 @@
 // that names what does not fit.
 #include <cstring>
 
+#include "io/torch_file.h"
 #include "model/adapter.h"
 #include "model/vocabulary_growth.h"
 #include "tests/unit/io/io_testing.h"
@@ -204,6 +205,8 @@ BOOST_AUTO_TEST_CASE(files_that_are_not_adapters) {
     REFUSED("adapter_model.bin is not a file of PyTorch 1.6 or later", open_adapter(pickled.folder, base));
     spill(extra / "trainable_params.bin", "x");
     REFUSED("trainable_params.bin is not a file of PyTorch", open_adapter(extra.folder, base));
+    write_torch_file(extra / "trainable_params.bin", {});
+    REFUSED("trainable_params.bin has no tensors", open_adapter(extra.folder, base));
     spill(garbage / "adapter_model.safetensors", "garbage");
     REFUSED("adapter_model.safetensors", open_adapter(garbage.folder, base));
     spill(list / "adapter_config.json", "[1]");
