@@ -11,6 +11,8 @@ import json, os, shutil, tempfile
 import transformers
 from transformers import AutoTokenizer
 
+from make_details import set_value
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -107,18 +109,6 @@ CASES = {
     "Qwen2Tokenizer": words("Qwen2Tokenizer"),
     "Qwen2TokenizerFast, add_prefix_space": words("Qwen2TokenizerFast", add_prefix_space=True),
 }
-
-
-def set_value(json_value, pointer, value):
-    keys = pointer.split("/")[1:]
-    for key in keys[:-1]:
-        json_value = json_value[key]
-    if keys[-1] == "-":
-        json_value.append(value)
-    elif value is None:
-        del json_value[keys[-1]]
-    else:
-        json_value[keys[-1]] = value
 
 
 def main():

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Makes bytes/tokenizer.json, a byte-level tokenizer without merges; fallback/tokenizer.json, the SentencePiece model of
-this folder as converters write it; and details.json: changes to the tokenizers of this folder and to the files beside
-them, texts, the token ids that other programs give, and the text that they make of these ids.
+"""Makes bytes/tokenizer.json, a byte-level tokenizer without merges; fallback/tokenizer.json, the SentencePiece model
+of this folder as converters write it; and details.json: changes to the tokenizers of this folder and to the files
+beside them, texts, the token ids that other programs give, and the text that they make of these ids.
 
   pip install tokenizers transformers sentencepiece protobuf
   make_details.py        (writes beside this file; make_tokenizers.py comes first)
@@ -44,9 +44,12 @@ def normalizer(*parts):
 def random_texts(seed, count):
     """Texts of characters that normal forms, cases and classes treat differently, and of any characters."""
     r = random.Random(seed)
-    some = ["a", "B", "e\u0301", "\u00e9", "\u0323", "\u0301", "\u212b", "\u2126", "\ufb01", "\u00bd", "\u2163", "\u1e9b",
-            "\u0130", "\u03a3", "\u01c5", "\u1100", "\u1161", "\u11a8", "\uac01", "\u0958", "\u0344", "\u2adc", "\U0001d538",
-            " ", "  ", "\n", "\u00a0", "\u3000", "\u2581", "<0x41>", "</s>", "the ", " of", "1", "\u0663", "!", "\u65e5",
+    some = ["a", "B", "e\u0301", "\u00e9", "\u0323", "\u0301", "\u212b", "\u2126", "\ufb01", "\u00bd", "\u2163",
+    "\u1e9b",
+            "\u0130", "\u03a3", "\u01c5", "\u1100", "\u1161", "\u11a8", "\uac01", "\u0958", "\u0344", "\u2adc",
+            "\U0001d538",
+            " ", "  ", "\n", "\u00a0", "\u3000", "\u2581", "<0x41>", "</s>", "the ", " of", "1", "\u0663", "!",
+            "\u65e5",
             "\U0001f642", "\u200d", "\u07fd", "\u0d3b", "\u32ff", "\U00011938", "\U00011935\U00011930", "\U0001e130",
             "\u1c89", "\ua7dc", "\U00010d50", "\U00016ea0", "\U000105c9\u0307"]
     texts = []
@@ -147,7 +150,8 @@ CASES = {
     "fallback by Metaspace, first": ("fallback", METASPACE, {}, random_texts(7, 80) + [
         "Hello  world", " x", "", "a</s>b", "</s>b c", "\u2581x", "  "]),
     "fallback by Metaspace that cuts": ("fallback", dict(METASPACE, **{
-        "/pre_tokenizer/split": True, "/pre_tokenizer/prepend_scheme": "always"}), {}, random_texts(8, 40) + ["a b  c "]),
+        "/pre_tokenizer/split": True, "/pre_tokenizer/prepend_scheme": "always"}), {}, random_texts(8,
+        40) + ["a b  c "]),
     "fallback, Metaspace as decoder": ("fallback", dict(METASPACE, **{"/decoder": {
         "type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True}}), {}, [
             "Hello  world", "  x y", "a</s>b", "\u65e5"]),
@@ -271,4 +275,5 @@ def byte_characters():
     return [chr(b) if b in printable else chr(next(others)) for b in range(256)]
 
 
-main()
+if __name__ == "__main__":
+    main()
